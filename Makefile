@@ -1,0 +1,58 @@
+# `make demo` and `make test` are all that most people need. Both make .venv first, from the versions in requirements.lock.
+#
+#   PYTHON=python3.12     the Python to build .venv with; by default the first of python3, python3.13 ... that fits
+#   TORCH_INDEX=URL       the package index to take torch from (the README says when)
+#   ARGS="..."            more words for the command that is run
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PYTHON ?=
+TORCH_INDEX ?=
+ARGS ?=
+TESTS := $(BIN)/python -m pytest
+
+.PHONY: help venv demo test test-fast test-lab test-gpu lint bench clean
+
+help:
+	@echo 'make demo       opens the console on four emulated hosts of unequal speed'
+	@echo 'make test       every check and test; those on the lab'"'"'s real hosts need root (docs/lab.md)'
+	@echo 'make test-fast  the same without the lab'
+	@echo 'make test-lab   the tests on real hosts only'
+	@echo 'make test-gpu   the tests that need an NVIDIA GPU'
+	@echo 'make bench      what the parts cost on this machine'
+	@echo 'make lint       style, types and import contracts'
+	@echo 'make venv       only the virtual environment in $(VENV)'
+	@echo 'make clean      removes $(VENV) and caches'
+
+venv: $(READY)
+
+$(READY): requirements.lock pyproject.toml .ci/make-venv
+	@PYTHON='$(PYTHON)' TORCH_INDEX='$(TORCH_INDEX)' sh .ci/make-venv $(VENV)
+
+demo: $(READY)
+	@$(BIN)/motley run -c cluster.toml $(ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: $(READY)
+	@for bench in tests/bench/bench_*.py; do echo "== $$bench" && $(BIN)/python "$$bench" || exit 1; done
+
+test-fast: lint
+	$(TESTS) -m 'not lab and not gpu' $(ARGS)
+
+test-lab: $(READY)
+	$(TESTS) -m lab $(ARGS)
+
+test-gpu: $(READY)
+	$(TESTS) -m gpu $(ARGS)
+
+test: test-fast
+	$(TESTS) -m lab $(ARGS)
+
+clean:
+	rm -rf $(VENV) .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

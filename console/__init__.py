@@ -1,0 +1,1 @@
+"""The terminal application and the `motley` command. Its process never imports torch."""

@@ -1,0 +1,243 @@
+"""The terminal application: it wires keys to the session and paints what the store knows, four times a second.
+
+`cli` runs it on a terminal and prints the `Outcome` it returns:
+
+    outcome = await MotleyApp(plan).run_async()
+
+Everything it shows is made by pure functions (`view`, `rows`, `plot`, `notice`); everything it does to a run goes
+through `session.SessionLike`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Awaitable, Callable
+from typing import ClassVar
+
+from textual import work
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.screen import Screen
+from textual.worker import Worker, WorkerState
+
+from console import crash, themes
+from console.keys import BY_ACTION, KEYS, reason
+from console.life import Life
+from console.screens.confirm import Confirm
+from console.screens.help import Help
+from console.session import Outcome, Plan
+from console.snapshot import Problem
+from console.widgets.panels import (
+    ChartPanel,
+    DecisionPanel,
+    FooterPanel,
+    Frame,
+    LogPanel,
+    LossPanel,
+    NoticePanel,
+    Panel,
+    RankPanel,
+    RunPanel,
+    TableHead,
+)
+
+HINT_S = 5.0
+NATIVE = ("focus", "scroll")  # keys that Textual's own screens and panels answer
+
+
+class MotleyApp(App[Outcome], inherit_bindings=False):
+    """The main screen and its keys."""
+
+    CSS_PATH = "console.tcss"
+    TITLE = "motley"
+    ENABLE_COMMAND_PALETTE = False
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - Textual's own convention
+        (0, "-normal"),
+        (120, "-wide"),
+    ]
+    VERTICAL_BREAKPOINTS = [  # noqa: RUF012 - Textual's own convention
+        (0, "-short"),
+        (36, "-tall"),
+    ]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(Binding(key.key, f"press('{key.action}')", key.label) for key in KEYS if key.action not in NATIVE),
+        Binding("ctrl+q", "press('leave')", "leave"),
+    ]
+
+    def __init__(self, plan: Plan, *, clock: Callable[[], float] = time.time) -> None:
+        super().__init__()
+        self.register_theme(themes.DARK)
+        self.register_theme(themes.LIGHT)
+        self.theme = themes.preferred(os.environ)
+        self.plan = plan
+        self.clock = clock
+        self.life = Life(plan, clock)
+        self._hint = ("", 0.0)
+        self._held: Frame | None = None
+
+    def compose(self) -> ComposeResult:
+        yield RunPanel(id="run")
+        with Container(id="ranks", classes="area"):
+            yield TableHead(id="head")
+            yield RankPanel(id="table")
+        yield NoticePanel(id="notice", classes="panel")
+        with Container(id="charts", classes="area"):
+            yield ChartPanel(id="throughput", classes="panel")
+            yield LossPanel(id="loss", classes="panel")
+        with Container(id="lower", classes="area"):
+            yield DecisionPanel(id="decisions", classes="panel")
+            yield LogPanel(id="log", classes="panel")
+        yield FooterPanel(id="footer")
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return dict(themes.DARK.variables)
+
+    @property
+    def main(self) -> Screen[object]:
+        """The screen below any question or help."""
+        return self.screen_stack[0]
+
+    def on_mount(self) -> None:
+        self._turn_to("log")
+        self.main.query_one("#table").focus()
+        self.set_interval(0.25, self.paint)
+        self.call_after_refresh(self.paint)
+        if self.plan.start or self.plan.attach:
+            self._follow(self.life.first)
+
+    # Painting
+
+    def paint(self) -> None:
+        """Show what is known now; panels repaint only the lines that changed."""
+        frame = self._frame()
+        screen = self.main
+        for notice in screen.query(NoticePanel):  # none left while the app closes
+            screen.set_class(bool(notice.lines), "-notice")
+        for panel in screen.query(Panel):
+            panel.take(frame)
+
+    def _frame(self) -> Frame:
+        now = self.clock()
+        text, until = self._hint
+        hint = text if now < until else ""
+        if self._held is not None:
+            held = self._held
+            return Frame(snapshot=held.snapshot, now=held.now, log=held.log, paused=True, hint=hint, folder=held.folder)
+        return Frame(
+            snapshot=self.life.snapshot(), now=now, log=self.life.store.log(), hint=hint, folder=self.life.folder
+        )
+
+    def hint(self, text: str) -> None:
+        """Say something in the place of the footer for a few seconds."""
+        self._hint = (text, self.clock() + HINT_S)
+        self.paint()
+
+    # Keys
+
+    def action_press(self, action: str) -> None:
+        """A key of the table: do it, or say why not."""
+        key = BY_ACTION[action]
+        why = reason(key, self.life.snapshot())
+        if why is not None:
+            self.hint(f"{key.name} {key.label}: {why}")
+            return
+        self._hint = ("", 0.0)
+        does: dict[str, Callable[[], object]] = {
+            "start": self._start,
+            "stop": self._ask_stop,
+            "restart": self._ask_restart,
+            "leave": self._leave,
+            "pause": self._pause,
+            "decisions": lambda: self._turn_to("decisions"),
+            "log": lambda: self._turn_to("log"),
+            "zoom": self._zoom,
+            "theme": self._change_theme,
+            "back": self._back,
+            "help": lambda: self.push_screen(Help()),
+            "hint": lambda: self.hint("ctrl+c quits nothing: q leaves (the run goes on), x stops the run"),
+        }
+        does[action]()
+        self.paint()
+
+    def _start(self) -> None:
+        self._held = None
+        self._follow(self.life.first if self.life.fresh else self.life.again)
+
+    @work(exit_on_error=False, group="ask", exclusive=True)
+    async def _ask_stop(self) -> None:
+        detail = "A checkpoint is written, then the ranks end on every host. motley run --resume goes on from it."
+        if await self.push_screen_wait(Confirm("Stop the run?", detail, yes="Stop")):
+            self._held = None
+            await self.life.stop("x in the console")
+
+    @work(exit_on_error=False, group="ask", exclusive=True)
+    async def _ask_restart(self) -> None:
+        live = self.life.snapshot().live
+        detail = "The run is stopped on every host, then a new one starts from step 1." if live else "From step 1."
+        if await self.push_screen_wait(Confirm("Start a new run?", detail, yes="Restart")):
+            self._held = None
+            if live:
+                await self.life.stop("r in the console")
+            self._follow(self.life.again)
+
+    @work(exit_on_error=False, group="ask", exclusive=True)
+    async def _leave(self) -> None:
+        question = self.life.before_leaving()
+        if question is None or await self.push_screen_wait(Confirm(*question, yes="Leave")):
+            self.exit(await self.life.leave())
+
+    def _pause(self) -> None:
+        if self._held is None:
+            frame = self._frame()
+            self._held = Frame(snapshot=frame.snapshot, now=frame.now, log=list(frame.log), folder=frame.folder)
+        else:
+            self._held = None
+
+    def _turn_to(self, name: str) -> None:
+        """Show the decisions or the log, where there is room for one of them, and focus it."""
+        self._unzoom()
+        self.main.set_class(name == "log", "-shows-log")
+        self.main.set_class(name == "decisions", "-shows-decisions")
+        self.main.query_one(f"#{name}").focus()
+
+    def _zoom(self) -> None:
+        if self._unzoom():
+            return
+        panel = self.main.focused or self.main.query_one("#log")
+        area = panel.parent
+        self.main.add_class("-zoom")
+        for widget in (panel, area):
+            if widget is not None and widget is not self.main:
+                widget.add_class("-zoomed")
+
+    def _unzoom(self) -> bool:
+        self.main.query(".-zoomed").remove_class("-zoomed")
+        was = self.main.has_class("-zoom")
+        self.main.remove_class("-zoom")
+        return was
+
+    def _back(self) -> None:
+        if not self._unzoom() and self._held is not None:
+            self._held = None
+
+    def _change_theme(self) -> None:
+        self.theme = themes.LIGHT.name if self.theme == themes.DARK.name else themes.DARK.name
+
+    # Work that takes time
+
+    @work(exit_on_error=False, group="run", exclusive=True)
+    async def _follow(self, doing: Callable[[], Awaitable[None]]) -> None:
+        await doing()
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """Errors that nobody expected are shown, not swallowed and not fatal."""
+        error = event.worker.error
+        if event.state is WorkerState.ERROR and error is not None:
+            text = crash.sentence(error)
+            self.life.store.note(text, self.clock(), "error")
+            if event.worker.group == "run":
+                remedy = "This is a fault of Motley: please report it with that file."
+                self.life.store.fail([Problem(host="", cause=text, remedy=remedy)], self.clock())
+            self.hint(text)

@@ -1,0 +1,89 @@
+"""What the store reads out of an event's data: decisions, what is waited for, what went wrong. Pure functions.
+
+Data of an event comes from a host: a figure that is missing or of another type becomes None, never an exception.
+
+    >>> decision_of(Event(..., kind="decision", data={"step": 20, "before": [64, 64], "after": [96, 32]}), ("a", "b"))
+    Decision(step=20, names=('a', 'b'), before=(64, 64), after=(96, 32), ...)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from console.snapshot import Decision, Problem, Waiting
+from trainer.wire import Event
+
+
+def decision_of(event: Event, names: tuple[str, ...], *, known: Decision | None = None) -> Decision:
+    """The decision an event tells of; a `realised` one adds its figure to the one already known."""
+    data = event.data
+    if known is not None:
+        return Decision(
+            step=known.step,
+            names=known.names,
+            before=known.before,
+            after=known.after,
+            current_ms=known.current_ms,
+            predicted_ms=known.predicted_ms,
+            realised_ms=number(data.get("realised_ms")),
+            why=known.why,
+        )
+    return Decision(
+        step=int(number(data.get("step")) or 0),
+        names=names,
+        before=_counts(data.get("before")),
+        after=_counts(data.get("after")),
+        current_ms=number(data.get("current_ms")),
+        predicted_ms=number(data.get("predicted_ms")),
+        realised_ms=None,
+        why=str(data.get("why") or event.text),
+    )
+
+
+def waiting_of(event: Event, at: float) -> Waiting | None:
+    missing = _missing(event)
+    return Waiting(missing=missing, since=at - (number(event.data.get("waited_s")) or 0.0)) if missing else None
+
+
+def problem_of(event: Event, run: str) -> Problem | None:
+    """What of an event belongs on the screen as a failure: its root, in one line."""
+    if event.kind == "rank_failed":
+        trace = [line for line in str(event.data.get("traceback") or "").splitlines() if line.strip()]
+        member = event.data.get("member")
+        cause = f"rank {member} failed: {trace[-1].strip()}" if trace else event.text
+        remedy = f"l shows the log; or: motley logs {run} --rank {member}"
+        silent = int(number(member) or 0) if not trace and number(member) is not None else None
+        return Problem(host=event.host, cause=cause, remedy=remedy, unexplained=silent)
+    if event.kind == "gave_up":
+        who = ", ".join(f"{host} ({phase})" for host, phase in _missing(event))
+        cause = f"gave up waiting for {who}" if who else event.text
+        return Problem(host=event.host, cause=cause, remedy="Their log says more; join_timeout_s in [run] waits longer")
+    if event.level == "error" and event.kind != "ended":
+        return Problem(host=event.host, cause=event.text, remedy="")
+    return None
+
+
+def explained(problem: Problem, last_words: Mapping[int, str]) -> Problem:
+    """A rank that failed without a word in its record, with the exception it printed."""
+    said = last_words.get(problem.unexplained) if problem.unexplained is not None else None
+    return replace(problem, cause=f"{problem.cause}, after {said}", unexplained=None) if said else problem
+
+
+def _missing(event: Event) -> tuple[tuple[str, str], ...]:
+    entries = event.data.get("missing")
+    if not isinstance(entries, (list, tuple)):
+        return ()
+    return tuple((str(e.get("host", "?")), str(e.get("phase", ""))) for e in entries if isinstance(e, dict))
+
+
+def number(value: Any) -> float | None:
+    """A figure of a record, or None for what is none."""
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _counts(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, (list, tuple)):
+        return ()
+    return tuple(int(v) for v in value if isinstance(v, (int, float)))

@@ -1,0 +1,157 @@
+"""The keys of the console, once: this table feeds dispatch, the footer, the help screen and docs/keys.md.
+
+`enabled(key, snapshot)` is None when a key works, else the reason that the footer shows when it is pressed.
+`python -m console.keys` prints the table of docs/keys.md.
+
+    >>> reason(BY_ACTION["stop"], Snapshot())
+    'nothing runs'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from console.line import Line, Role, width_of
+from console.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    key: str  # Textual's name
+    action: str
+    label: str  # in the footer
+    help: str
+    shown: str = ""  # how the key is written, where its name differs
+    enabled: Callable[[Snapshot], str | None] = lambda _: None
+    footer: int = 9  # 0 stays longest in a narrow footer; 9: not there
+
+    @property
+    def name(self) -> str:
+        return self.shown or self.key
+
+
+def _start(snapshot: Snapshot) -> str | None:
+    return "the run is on already" if snapshot.live else None
+
+
+def _stop(snapshot: Snapshot) -> str | None:
+    if snapshot.phase == "stopping":
+        return "it is being stopped already"
+    return None if snapshot.live else "nothing runs"
+
+
+def _restart(snapshot: Snapshot) -> str | None:
+    if snapshot.phase == "idle":
+        return "nothing to restart yet: s starts"
+    return "it is being stopped: then s starts a new one" if snapshot.phase == "stopping" else None
+
+
+KEYS = (
+    Key(
+        key="s",
+        action="start",
+        label="start",
+        help="Start a run of this cluster.toml, read anew.",
+        enabled=_start,
+        footer=3,
+    ),
+    Key(
+        key="x",
+        action="stop",
+        label="stop",
+        help="Stop the run on every host: a checkpoint first, then no process is left. Asks before.",
+        enabled=_stop,
+        footer=1,
+    ),
+    Key(
+        key="r",
+        action="restart",
+        label="restart",
+        help="Stop the run and start a new one from the beginning. Asks before.",
+        enabled=_restart,
+        footer=4,
+    ),
+    Key(
+        key="q",
+        action="leave",
+        label="leave",
+        help="Leave the console. The run goes on; `motley attach` comes back to it.",
+        footer=0,
+    ),
+    Key(
+        key="space",
+        action="pause",
+        label="pause",
+        help="Hold the screen still to read it. The run and the records go on.",
+        footer=5,
+    ),
+    Key(
+        key="d",
+        action="decisions",
+        label="decisions",
+        help="Show the decisions: what moved, why, what came of it.",
+        footer=6,
+    ),
+    Key(key="l", action="log", label="log", help="Show the log: what the ranks print and what happened.", footer=6),
+    Key(key="z", action="zoom", label="zoom", help="Give the focused panel the whole screen, and back.", footer=7),
+    Key(key="tab", action="focus", label="next panel", help="Move the focus to the next panel."),
+    Key(
+        key="up,down,pageup,pagedown,home,end",
+        action="scroll",
+        label="scroll",
+        shown="↑ ↓ PgUp PgDn Home End",
+        help="Scroll the focused panel; End follows the log again. ← → for long lines.",
+    ),
+    Key(key="t", action="theme", label="theme", help="Change between dark and light."),
+    Key(
+        key="escape",
+        action="back",
+        label="back",
+        shown="esc",
+        help="One layer out: close a question, the help, a zoom.",
+    ),
+    Key(key="question_mark", action="help", label="help", shown="?", help="Show this help.", footer=2),
+    Key(
+        key="ctrl+c",
+        action="hint",
+        label="hint",
+        shown="ctrl+c",
+        help="Quits nothing: reminds of q (leave) and x (stop). To copy, select text with the mouse first.",
+    ),
+)
+BY_ACTION = {key.action: key for key in KEYS}
+
+
+def reason(key: Key, snapshot: Snapshot) -> str | None:
+    """Why the key does nothing now; None when it works."""
+    return key.enabled(snapshot)
+
+
+def footer_line(snapshot: Snapshot, *, width: int, hint: str = "") -> Line:
+    """The keys that fit, those without effect dimmed; or a hint in their place for a while."""
+    if hint:
+        return ((f" {hint}", "warn"),)
+    keys = sorted((key for key in KEYS if key.footer < 9), key=lambda key: key.footer)
+    while keys:
+        shown = [key for key in KEYS if key in keys]
+        line: list[tuple[str, Role]] = [(" ", "text")]
+        for key in shown:
+            off = reason(key, snapshot) is not None
+            line += [(key.name, "muted" if off else "accent"), (f" {key.label}  ", "muted" if off else "text")]
+        last, role = line[-1]
+        line[-1] = (last.rstrip(), role)
+        if width_of(tuple(line)) <= width:
+            return tuple(line)
+        keys.pop()
+    return ()
+
+
+def markdown() -> str:
+    """The table of docs/keys.md."""
+    rows = [f"| `{key.name}` | {key.help} |" for key in KEYS]
+    return "\n".join(["| key | does |", "|---|---|", *rows])
+
+
+if __name__ == "__main__":
+    print(markdown())

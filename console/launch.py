@@ -1,0 +1,95 @@
+"""From the command line's words to a `Plan` with real sessions, and the choice between the screen and plain lines.
+
+    code = follow(run_plan(config, overrides=("run.epochs=3",)), plain=False)
+
+What a session needs (asyncssh) and what the screen needs (Textual) is imported when cluster.toml has proved right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from console.session import Emit, Opened, Outcome, Plan
+from remote.cluster import Cluster, check_run_name, load, new_run_name
+
+
+def run_plan(
+    config: Path,
+    *,
+    overrides: Sequence[str] = (),
+    only: Sequence[str] = (),
+    name: str | None = None,
+    resume: str | None = None,
+    start: bool = True,
+) -> Plan:
+    """A new run of `config`. Raises `ConfigError` and `UsageError` at once, before a screen is drawn."""
+    cluster = load(config, overrides, only)
+    if name is not None:
+        check_run_name(name)
+
+    async def first(emit: Emit) -> Opened:
+        return _opened(cluster, name or new_run_name(cluster, _now()), emit)
+
+    async def anew(emit: Emit) -> Opened:
+        fresh = load(config, overrides, only)
+        return _opened(fresh, new_run_name(fresh, _now()), emit)
+
+    return Plan(cluster=cluster.name, open=first, renew=anew, resume=resume, start=start)
+
+
+def attach_plan(config: Path, run: str | None) -> Plan:
+    """Back to a run that the hosts know: `run`, or the newest one."""
+    cluster = load(config)
+
+    async def found(emit: Emit) -> Opened:
+        from remote import runs
+
+        return _opened(cluster, run or await runs.newest(cluster), emit)
+
+    return Plan(cluster=cluster.name, open=found, renew=run_plan(config).renew, attach=True)
+
+
+def follow(plan: Plan, *, plain: bool, detach: bool = False) -> int:
+    """Watch the plan's run to its end or the user's leaving; prints the outcome and returns the exit code."""
+    if plain or detach or not on_terminal():
+        from console.plain import run_plain
+
+        outcome = asyncio.run(run_plain(plan, detach=detach))
+    else:
+        from console.app import MotleyApp
+
+        text = "the console ended unexpectedly; the run goes on: motley attach comes back to it"
+        outcome = MotleyApp(plan).run() or Outcome(code=1, text=text)
+    if outcome.text:
+        print(outcome.text, file=sys.stderr)
+    if outcome.data is not None:
+        print_data(outcome.data)
+    return outcome.code
+
+
+def on_terminal() -> bool:
+    """Textual reads stdin and draws on stderr; with stdout elsewhere the caller wants data, not a screen."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
+
+
+def print_data(data: dict[str, Any]) -> None:
+    """One object on stdout, and nothing else."""
+    print(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def _opened(cluster: Cluster, run: str, emit: Emit) -> Opened:
+    from remote.run import Session
+
+    speeds = {host.name: host.speed for host in cluster.hosts if host.speed is not None}
+    epochs = cluster.run.epochs if cluster.run.steps is None else None
+    return Opened(session=Session(cluster, run, emit=emit), speeds=speeds, epochs=epochs)
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)

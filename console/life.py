@@ -1,0 +1,144 @@
+"""The life of a run as the app sees it: one session at a time, its store, and how it ends. No UI.
+
+    life = Life(plan, time.time)
+    await life.first()     # launch or attach, then until the run ends
+    await life.stop("x in the console")
+    outcome = await life.leave()
+
+Errors that a user can meet become problems in the store; others are raised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from console.session import Emit, Opened, Outcome, Plan, SessionLike, ended, left
+from console.snapshot import Problem, Snapshot
+from console.store import Store
+from remote.errors import CheckFailed, ConfigError, HostError, MotleyError
+from remote.feed import Ended
+
+CLOSE_S = 5.0  # that leaving may take
+
+
+def problems_of(error: MotleyError) -> list[Problem]:
+    """An error as the screen shows it: by host, with its cause and remedy."""
+    if isinstance(error, CheckFailed):
+        return [Problem(host=f.host, cause=f.cause, remedy=f.remedy, level=f.level) for f in error.findings]
+    if isinstance(error, HostError):
+        return [Problem(host=error.host, cause=error.cause, remedy=error.remedy)]
+    if isinstance(error, ConfigError):
+        remedy = "Mend it, then s starts."
+        return [Problem(host=error.path, cause=p, remedy=remedy) for p in error.problems]
+    return [Problem(host="", cause=str(error), remedy="")]
+
+
+class Life:
+    def __init__(self, plan: Plan, clock: Callable[[], float]) -> None:
+        self.store = Store()
+        self.fresh = True  # nothing was started yet
+        self._plan = plan
+        self._clock = clock
+        self._session: SessionLike | None = None
+        self._on_hosts = False  # ranks were started, or found
+        self._starting: asyncio.Task[None] | None = None
+        self._outcome = Outcome(code=0)
+
+    @property
+    def folder(self) -> str:
+        return str(self._session.folder) if self._session is not None else ""
+
+    def snapshot(self) -> Snapshot:
+        return self.store.snapshot()
+
+    async def first(self) -> None:
+        """What the command line asked for, until the run ends."""
+        await self._live(self._plan.open, attach=self._plan.attach, resume=self._plan.resume)
+
+    async def again(self) -> None:
+        """A new run from the beginning, until it ends."""
+        await self._live(self._plan.renew, attach=False, resume=None)
+
+    async def stop(self, reason: str) -> None:
+        """Stop the run, or what has begun of its start. An error is shown and the run goes on."""
+        if self._starting is not None and not self._on_hosts:
+            self._starting.cancel()
+        session = self._session
+        if session is None:
+            self._end("", Ended(state="stopped"))
+            return
+        self.store.stopping()
+        try:
+            self._end(session.run, await session.stop(reason))
+        except MotleyError as error:
+            self.store.unstopped(problems_of(error), self._clock())
+
+    def before_leaving(self) -> tuple[str, str] | None:
+        """The question to ask before leaving, where leaving does more than closing the console."""
+        phase = self.snapshot().phase
+        if phase == "stopping":
+            return "Leave while the run is being stopped?", "Hosts that were not told yet may run on."
+        if phase == "starting" and not self._on_hosts and not self._plan.attach:
+            return "Leave before the run has started?", "What has begun is stopped; no rank is left on a host."
+        return None
+
+    async def leave(self) -> Outcome:
+        """Close the session; the run goes on, unless it was not on the hosts yet."""
+        snapshot, session = self.snapshot(), self._session
+        outcome = self._outcome
+        if snapshot.live and session is not None:
+            if snapshot.phase == "stopping":
+                text = f"{session.run} was being stopped; motley status tells what is left"
+                outcome = Outcome(code=1, data={"run": session.run, "state": "stopping"}, text=text)
+            elif self._on_hosts or self._plan.attach:
+                outcome = left(session.run)
+            else:
+                await self.stop("left before it started")
+                outcome = self._outcome
+        await self._close()
+        return outcome
+
+    async def _live(self, opener: Callable[[Emit], Awaitable[Opened]], *, attach: bool, resume: str | None) -> None:
+        await self._close()
+        store = self.store = Store()
+        store.begin(self._clock())
+        self.fresh = False
+        self._on_hosts = False
+        self._outcome = Outcome(code=0)
+        try:
+            opened = await opener(lambda record: store.apply(record, self._clock()))
+            store.learn(speeds=opened.speeds, epochs=opened.epochs)
+            session = self._session = opened.session
+            if attach:
+                await session.attach()
+            else:
+                self._starting = asyncio.ensure_future(session.launch(resume=resume))
+                try:
+                    await self._starting
+                finally:
+                    self._starting = None
+            self._on_hosts = True
+            self._end(session.run, await session.wait())
+        except MotleyError as error:
+            if store.snapshot().phase == "ended":  # it was stopped meanwhile; what broke after that is no news
+                return
+            store.fail(problems_of(error), self._clock())
+            self._outcome = Outcome(code=error.exit_code, text=str(error))
+        except asyncio.CancelledError:
+            # Either the start was given up, which `stop` tells of, or the console closes.
+            if self._on_hosts or self._session is None:
+                raise
+
+    def _end(self, run: str, record: Ended) -> None:
+        if self.store.snapshot().phase != "ended":
+            self.store.apply(record, self._clock())
+        self._outcome = ended(run, record)
+
+    async def _close(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            try:
+                await asyncio.wait_for(session.close(), CLOSE_S)
+            except asyncio.TimeoutError:
+                self.store.note(f"the connections of {session.run} did not close in {CLOSE_S:.0f} s", self._clock())

@@ -1,0 +1,106 @@
+"""What the screen says when something went wrong or the run is over: the root first, with the next step. Pure.
+
+    notice_lines(snapshot, width=80, folder="experiments/home-1")
+
+Empty while there is nothing to say; then its panel takes no room.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from console import figures
+from console.events import number
+from console.line import Line, Role, join, width_of, wrap
+from console.snapshot import Problem, Snapshot
+from console.view import gain_of
+
+RANK = re.compile(r"^rank \d+( failed)?: ")
+SHOWN = 6  # problems; the log has them all
+
+
+def notice_title(snapshot: Snapshot) -> str:
+    if snapshot.phase == "ended" and snapshot.state in ("finished", "stopped"):
+        return "summary"
+    return "what went wrong" if snapshot.problems or snapshot.state in ("failed", "lost") else "summary"
+
+
+def notice_lines(snapshot: Snapshot, *, width: int, folder: str = "") -> list[Line]:
+    lines: list[Line] = []
+    problems = in_order(snapshot.problems)
+    for problem in problems[:SHOWN]:
+        lines += _problem(problem, width)
+    if len(problems) > SHOWN:
+        lines.append(((f"and {len(problems) - SHOWN} more: see the log", "muted"),))
+    if snapshot.phase == "ended" and (snapshot.step or not problems):
+        lines += _summary(snapshot, width, folder)
+    return lines
+
+
+def in_order(problems: tuple[Problem, ...]) -> list[Problem]:
+    """Each cause once, in the order it happened (the first is the root); ranks that ended without a word come last."""
+    kept: dict[str, Problem] = {}
+    hosts: dict[str, list[str]] = {}
+    for problem in problems:
+        cause = RANK.sub("", problem.cause)
+        kept.setdefault(cause, problem)
+        if problem.host not in hosts.setdefault(cause, []):
+            hosts[cause].append(problem.host)
+    merged = [
+        replace(problem, host=", ".join(hosts[cause]), cause=cause) if len(hosts[cause]) > 1 else problem
+        for cause, problem in kept.items()
+    ]
+    return sorted(merged, key=lambda problem: problem.unexplained is not None)
+
+
+def _problem(problem: Problem, width: int) -> list[Line]:
+    role: Role = "bad" if problem.level == "error" else "warn"
+    sign = "✖ " if problem.level == "error" else "! "
+    head = f"{sign}{problem.host}: " if problem.host else sign
+    parts = wrap(head + problem.cause, width - 2)
+    lines: list[Line] = []
+    for n, part in enumerate(parts):
+        if n == 0 and part.startswith(head.rstrip()):
+            lines.append(((head, role), (part[len(head) :], "strong")))
+        else:
+            lines.append((("  " + part, "strong"),))
+    lines += [(("  → " if n == 0 else "    ", "accent"), (part, "text")) for n, part in _remedy(problem, width)]
+    return lines
+
+
+def _remedy(problem: Problem, width: int) -> list[tuple[int, str]]:
+    return list(enumerate(wrap(problem.remedy, width - 4))) if problem.remedy else []
+
+
+def _summary(snapshot: Snapshot, width: int, folder: str) -> list[Line]:
+    summary = snapshot.summary
+    evaluation = summary.get("eval")
+    accuracy = evaluation.get("accuracy") if isinstance(evaluation, dict) else None
+    facts: list[tuple[str, str]] = [
+        ("accuracy", figures.percent(number(accuracy) if accuracy is not None else snapshot.accuracy)),
+        ("steps", figures.count(int(number(summary.get("steps")) or snapshot.step))),
+        ("samples/s", figures.rate(number(summary.get("samples_per_s")) or snapshot.samples_per_s)),
+        ("time", figures.duration(number(summary.get("seconds")))),
+        ("final loss", figures.loss(number(summary.get("final_loss")) or snapshot.loss)),
+        ("rebalances", figures.count(int(number(summary.get("rebalances")) or len(snapshot.decisions)))),
+    ]
+    gain = gain_of(snapshot)
+    if gain is not None:
+        facts.append(("by balancing", f"{figures.TIMES}{gain:.2f}"))
+    lines: list[Line] = []
+    row: list[Line] = []
+    for title, value in facts:
+        group: Line = ((f"{title} ", "muted"), (value, "strong"))
+        if row and width_of(join([*row, group], "   ")) > width:
+            lines.append(join(row, "   "))
+            row = []
+        row.append(group)
+    lines.append(join(row, "   "))
+    hosts = [h for h in summary.get("hosts") or () if isinstance(h, dict)]
+    if hosts:
+        shares = [f"{h.get('name', '?')} {figures.percent(number(h.get('share')), 0)}" for h in hosts]
+        lines += [(("shares ", "muted"), (part, "text")) for part in wrap(", ".join(shares), width - 7)[:1]]
+    if folder:
+        lines += [(("saved in ", "muted"), (part, "text")) for part in wrap(folder, width - 9)[:1]]
+    return lines

@@ -1,0 +1,213 @@
+"""The console without a screen: records become lines of narration, at a pace that can be read.
+
+`cli` uses it for `--plain` and where there is no terminal; it writes to stderr, so that stdout holds data alone:
+
+    outcome = await run_plain(plan)
+
+Ctrl-C stops the run; a second one leaves at once and says that the run may go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rich.cells import cell_len
+
+from console import figures
+from console.line import fit
+from console.notice import in_order
+from console.session import Outcome, Plan, SessionLike, ended, left
+from console.store import Store
+from console.view import decision_text
+from remote.feed import Ended, FeedRecord, Layout, LogLine
+from trainer.wire import Event, Sample
+
+EVERY_S = 5.0  # between two lines of throughput within an epoch
+LEAST_S = 1.0  # between two of short epochs
+ROOTS = 4  # problems told again at the end
+LINES_PER_S = 20  # of the ranks' own output
+
+
+class Printer:
+    """Takes a session's records: `printer(record)` writes what is worth a line, aligned and with its time."""
+
+    def __init__(self, *, write: Callable[[str], None] | None = None, clock: Callable[[], float] = time.time) -> None:
+        self.store = Store()
+        self._write = write or _to_stderr
+        self._clock = clock
+        self._seen = 0  # lines of the store's log
+        self._last = 0.0
+        self._epoch: int | None = None
+        self._second = 0
+        self._spoken = 0
+        self._hushed = 0
+        self._run = ""
+        self._label_width = 12
+
+    def __call__(self, record: FeedRecord) -> None:
+        now = self._clock()
+        self.store.apply(record, now)
+        if isinstance(record, Sample):
+            self._throughput(record, now)
+            return
+        if isinstance(record, LogLine) and not self._may_speak(now):
+            self._seen += 1
+            return
+        if isinstance(record, Layout) and record.run != self._run:
+            self._introduce(record, now)
+        if isinstance(record, Event) and record.kind in ("decision", "realised"):
+            self._decision(record, now)
+            return
+        self._new_log_lines()
+        if isinstance(record, Ended):
+            for problem in in_order(self.store.snapshot().problems)[:ROOTS]:
+                where = f"{problem.host}: " if problem.host else ""
+                self.say(f"{where}{problem.cause}. {problem.remedy}", now=now)
+            self.say(f"the run {record.state}", now=now)
+
+    def say(self, what: str, *, label: str = "motley", now: float | None = None) -> None:
+        at = time.strftime("%H:%M:%S", time.localtime(self._clock() if now is None else now))
+        self._label_width = min(20, max(self._label_width, cell_len(label)))
+        self._write(f"{at}  {fit(label, self._label_width)}  {what}")
+
+    def _new_log_lines(self) -> None:
+        log = self.store.log()
+        total = self.store.log_total
+        for entry in list(log)[max(0, len(log) - (total - self._seen)) :] if total > self._seen else ():
+            sign = "" if entry.level == "info" else f"{entry.level}: "
+            self.say(sign + entry.text, label=entry.label, now=entry.time)
+        self._seen = total
+
+    def _introduce(self, layout: Layout, now: float) -> None:
+        self._run = layout.run
+        hosts = list(dict.fromkeys(rank.host for rank in layout.ranks))
+        names = ", ".join(f"{host} (emulated)" if host in layout.emulated else host for host in hosts)
+        verb = "found" if layout.attached else "run"
+        what = f"{verb} {layout.run}: {layout.task}, {layout.policy} split, batch {layout.global_batch:,} on {names}"
+        self.say(what, now=now)
+
+    def _decision(self, event: Event, now: float) -> None:
+        shown = self.store.snapshot()
+        decision = next((d for d in reversed(shown.decisions) if d.step == event.data.get("step")), None)
+        self._seen = self.store.log_total
+        if decision is None:
+            return
+        if event.kind == "decision":
+            self.say(f"new split from step {decision.step}: {decision_text(decision)}", now=now)
+        else:
+            predicted, real = (figures.milliseconds(ms) for ms in (decision.predicted_ms, decision.realised_ms))
+            self.say(f"split of step {decision.step}: predicted {predicted} ms a step, realised {real} ms", now=now)
+
+    def _throughput(self, sample: Sample, now: float) -> None:
+        pause = LEAST_S if sample.epoch != self._epoch else EVERY_S
+        if now < self._last + pause:
+            return
+        shown = self.store.snapshot()
+        if shown.samples_per_s is None:
+            return
+        self._last = now
+        self._epoch = sample.epoch
+        total = f"/{shown.steps_total:,}" if shown.steps_total else ""
+        epochs = f"/{shown.epochs}" if shown.epochs else ""
+        facts = [
+            f"step {shown.step:,}{total}",
+            f"epoch {sample.epoch + 1}{epochs}",
+            f"loss {figures.loss(shown.loss)}",
+            f"{figures.rate(shown.samples_per_s)} samples/s",
+        ]
+        if shown.eta_s is not None:
+            facts.append(f"ETA {figures.duration(shown.eta_s)}")
+        self.say("  ".join(facts), now=now)
+
+    def _may_speak(self, now: float) -> bool:
+        """Whether a rank's line is printed: a rank that floods its output must not flood the narration."""
+        if int(now) != self._second:
+            if self._hushed:
+                self.say(f"{self._hushed} more lines of the ranks are in the logs", now=now)
+            self._second, self._spoken, self._hushed = int(now), 0, 0
+        self._spoken += 1
+        if self._spoken > LINES_PER_S:
+            self._hushed += 1
+            return False
+        return True
+
+
+class PlainRun:
+    """One run followed in lines; `interrupt` is what Ctrl-C does."""
+
+    def __init__(self, plan: Plan, printer: Printer, *, detach: bool = False) -> None:
+        self._plan = plan
+        self._printer = printer
+        self._detach = detach
+        self._session: SessionLike | None = None
+        self._first = asyncio.Event()
+        self._second = asyncio.Event()
+
+    def interrupt(self) -> None:
+        (self._second if self._first.is_set() else self._first).set()
+
+    async def follow(self) -> Outcome:
+        """Launch or attach, then until the end, the leaving, or Ctrl-C. Raises `MotleyError`."""
+        running = asyncio.ensure_future(self._live())
+        try:
+            if await _before(running, self._first):
+                return running.result()
+            running.cancel()
+            await asyncio.wait([running])
+            return await self._stop()
+        finally:
+            running.cancel()
+            if self._session is not None and not self._second.is_set():
+                await self._session.close()
+
+    async def _live(self) -> Outcome:
+        opened = await self._plan.open(self._printer)
+        session = self._session = opened.session
+        self._printer.store.learn(speeds=opened.speeds, epochs=opened.epochs)
+        if self._plan.attach:
+            await session.attach()
+        else:
+            await session.launch(resume=self._plan.resume)
+        return left(session.run) if self._detach else ended(session.run, await session.wait())
+
+    async def _stop(self) -> Outcome:
+        session = self._session
+        if session is None:
+            return Outcome(code=4, text="nothing was started")
+        self._printer.say("stopping the run on every host; Ctrl-C again leaves at once")
+        stopping = asyncio.ensure_future(session.stop("Ctrl-C"))
+        if await _before(stopping, self._second):
+            return ended(session.run, stopping.result())
+        stopping.cancel()
+        text = f"left before every host had answered: {session.run} may go on. motley stop {session.run} tries again"
+        return Outcome(code=1, data={"run": session.run, "state": "stopping"}, text=text)
+
+
+async def run_plain(plan: Plan, *, detach: bool = False, printer: Printer | None = None) -> Outcome:
+    """Follow the plan's run in lines on stderr, with Ctrl-C as described above."""
+    run = PlainRun(plan, printer or Printer(), detach=detach)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, run.interrupt)
+    try:
+        return await run.follow()
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+
+
+async def _before(task: asyncio.Future[Any], event: asyncio.Event) -> bool:
+    """Wait for the task or the event; true when the task is done."""
+    waiting = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+    return task.done()
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

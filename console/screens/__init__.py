@@ -1,0 +1,1 @@
+"""The layers over the main screen: a question, the help."""

@@ -1,0 +1,71 @@
+"""The help over the main screen: every key of the table and how to read the figures. Any of ?, esc, q closes it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+
+from console.keys import KEYS
+from console.line import Line, Span, fit, wrap
+from console.widgets.lines import Lines
+
+READING: tuple[tuple[str, str], ...] = (
+    ("share", "samples of each step that the rank takes, and their part of the global batch"),
+    ("samples/s", "what the rank adds to the cluster: the column sums up to the run's figure"),
+    ("step ms", "from one step's end to the next: the same for all, they wait for each other"),
+    ("wait", "part of the step that the rank waited for the others; high means it could do more"),
+    ("age", "time since its last sample; `!` when that is too long"),
+    ("emulated", "a demo host whose slowness is put on; what is measured there is truly slower"),
+    ("●", "training"),
+    ("◐", "on its way"),
+    ("!", "silent for too long"),
+    ("⇣", "no connection to look through; the run itself goes on"),
+    ("○", "not in the group"),
+    ("✖", "failed"),
+    ("▲", "under the chart: a step from which a new split held"),
+)
+
+
+def help_lines(width: int) -> list[Line]:
+    lines: list[Line] = []
+    for title, pairs in (("Keys", [(key.name, key.help) for key in KEYS]), ("Reading the screen", READING)):
+        if lines:
+            lines.append(())
+        lines.append(((title, "strong"),))
+        left = max(len(name) for name, _ in pairs) + 2
+        left = min(left, 16)
+        for name, meaning in pairs:
+            names = wrap(name, left - 2)
+            parts = wrap(meaning, max(16, width - left - 1))
+            for n in range(max(len(names), len(parts))):
+                head: Span = (fit(names[n] if n < len(names) else "", left), "accent")
+                lines.append((head, (parts[n] if n < len(parts) else "", "text")))
+    return lines
+
+
+class HelpLines(Lines, can_focus=True):
+    """Its lines depend on the width alone."""
+
+    def on_resize(self) -> None:
+        self.show(help_lines(self.size.width))
+
+
+class Help(ModalScreen[None]):
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("question_mark,escape,q", "close", "Close")]
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="box"):
+            yield HelpLines(id="keys")
+
+    def on_mount(self) -> None:
+        box = self.query_one("#box", Vertical)
+        box.border_title = "help"
+        box.border_subtitle = "esc closes"
+        self.query_one(HelpLines).focus()
+
+    def action_close(self) -> None:
+        self.dismiss(None)

@@ -1,0 +1,90 @@
+"""The seam between the console and `remote`: what they ask of a run, and how one ends for them.
+
+`cli` makes a `Plan` from the command line with real sessions; tests make one with a scripted session that plays
+recorded records. The app knows nothing else of the outside.
+
+    plan = Plan(cluster="home", open=lambda emit: Session(cluster, run, emit=emit), ...)
+    outcome = await run_plain(plan, ...)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from remote.feed import Ended, FeedRecord
+
+Emit = Callable[[FeedRecord], None]
+
+EXIT_CODES = {"finished": 0, "running": 0, "failed": 1, "lost": 1, "stopped": 4}
+
+
+class SessionLike(Protocol):
+    """One run as this console sees it; `remote.run.Session` is the real one."""
+
+    @property
+    def run(self) -> str: ...
+
+    @property
+    def folder(self) -> Path: ...
+
+    async def launch(self, *, resume: str | None = None) -> None: ...
+
+    async def attach(self) -> None: ...
+
+    async def wait(self) -> Ended: ...
+
+    async def stop(self, reason: str) -> Ended: ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A session that was opened, and what its records alone do not say."""
+
+    session: SessionLike
+    speeds: Mapping[str, float] = field(default_factory=dict)  # of emulated hosts
+    epochs: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What the command line asked for.
+
+    `open` makes the session of the first start or attach, `renew` one for a new run (from cluster.toml as it is then).
+    Both may raise `remote.errors.MotleyError`.
+    """
+
+    cluster: str
+    open: Callable[[Emit], Awaitable[Opened]]
+    renew: Callable[[Emit], Awaitable[Opened]]
+    attach: bool = False
+    resume: str | None = None
+    start: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How watching ended: what goes to stdout, what to narrate, and the exit code."""
+
+    code: int
+    data: dict[str, Any] | None = None
+    text: str = ""
+
+
+def left(run: str) -> Outcome:
+    """The user went, the run did not."""
+    return Outcome(code=0, data={"run": run, "state": "running"}, text=f"{run} goes on. Come back: motley attach {run}")
+
+
+def ended(run: str, record: Ended) -> Outcome:
+    """The run is over; a host that did not answer a stop makes it a failure."""
+    data = record.summary or {"run": run, "state": record.state}
+    if record.unanswered:
+        who = ", ".join(record.unanswered)
+        text = f"{run}: no answer from {who}; ranks may run on there. When back: motley stop {run}"
+        return Outcome(code=1, data={**data, "unanswered": list(record.unanswered)}, text=text)
+    return Outcome(code=EXIT_CODES.get(record.state, 1), data=data, text=f"{run} {record.state}")

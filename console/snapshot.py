@@ -1,0 +1,143 @@
+"""What the console knows of a run at one moment, frozen: made by `store.Store`, read by the pure functions of the view.
+
+snapshot = store.snapshot()
+lines = rows.rank_lines(snapshot, width=80, now=time.time())
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from trainer.wire import Level
+
+RunPhase = Literal["idle", "starting", "running", "stopping", "ended"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankView:
+    """One rank as it was last heard of. Times are on the master's clock."""
+
+    member: int
+    host: str
+    device: str
+    active: bool = True  # in the newest group
+    phase: str = ""  # the newest `wire.Phase`, or "failed"
+    step: int | None = None
+    batch: int | None = None
+    share: float | None = None  # of the global batch, 0 to 1
+    samples_per_s: float | None = None  # its part of the cluster's, over the last steps
+    compute_ms: float | None = None
+    wait_ms: float | None = None
+    step_ms: float | None = None
+    mem_mib: float | None = None
+    gpu_util: float | None = None
+    seen: float | None = None  # when its last sample was measured
+    trend: tuple[float, ...] = ()  # samples/s, oldest first
+
+    @property
+    def wait(self) -> float | None:
+        """The part of the step it waited for the others, 0 to 1."""
+        if self.wait_ms is None or not self.step_ms:
+            return None
+        return min(1.0, self.wait_ms / self.step_ms)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostView:
+    """One host: its newest stage and the state of the connection to it."""
+
+    name: str
+    emulated: bool = False
+    speed: float | None = None
+    stage: str = ""
+    text: str = ""
+    fraction: float | None = None
+    failed: bool = False
+    link_up: bool = True
+    link_text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """One change of the split; `names` are the ranks in order, as the group had them."""
+
+    step: int
+    names: tuple[str, ...]
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    current_ms: float | None
+    predicted_ms: float | None
+    realised_ms: float | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Ranks that others wait for: (host, phase), and since when on the master's clock."""
+
+    missing: tuple[tuple[str, str], ...]
+    since: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """What went wrong, where, and what to do next."""
+
+    host: str
+    cause: str
+    remedy: str
+    level: Literal["error", "warning"] = "error"
+    unexplained: int | None = None  # the rank that failed without an exception of its own in the record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogEntry:
+    time: float
+    label: str  # "desktop 0" of a rank, "laptop" of a host
+    text: str
+    level: Level = "info"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    phase: RunPhase = "idle"
+    state: str = ""  # the end state, once ended
+    run: str = ""
+    task: str = ""
+    policy: str = ""
+    global_batch: int | None = None
+    leader: str = ""
+    attached: bool = False
+    step: int = 0
+    steps_total: int | None = None
+    epoch: int | None = None
+    epochs: int | None = None
+    loss: float | None = None
+    accuracy: float | None = None
+    best_accuracy: float | None = None
+    samples_per_s: float | None = None
+    step_ms: float | None = None
+    first_samples_per_s: float | None = None  # before the first change of the split
+    started: float | None = None
+    ended: float | None = None
+    ranks: tuple[RankView, ...] = ()
+    hosts: tuple[HostView, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    waiting: Waiting | None = None
+    problems: tuple[Problem, ...] = ()
+    throughput: tuple[tuple[float, float], ...] = ()  # (step, samples/s)
+    losses: tuple[tuple[float, float], ...] = ()  # (step, loss)
+    log_total: int = 0  # lines ever; the store holds the newest of them
+    summary: dict[str, Any] = field(default_factory=dict)
+    unanswered: tuple[str, ...] = ()
+
+    @property
+    def eta_s(self) -> float | None:
+        if self.phase != "running" or not self.steps_total or not self.step_ms:
+            return None
+        return max(0, self.steps_total - self.step) * self.step_ms / 1000
+
+    @property
+    def live(self) -> bool:
+        return self.phase in ("starting", "running", "stopping")

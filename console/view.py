@@ -1,0 +1,208 @@
+"""The line of run state, the decisions and the log: a snapshot becomes lines. Pure functions.
+
+for line in run_lines(snapshot, width=80, now=time.time()): print(text(line))
+"""
+
+from __future__ import annotations
+
+import time
+
+from console import figures
+from console.line import Line, Role, Span, clip, fit, join, spread, text, width_of, wrap
+from console.snapshot import Decision, LogEntry, Snapshot
+
+STATES: dict[str, tuple[str, Role]] = {
+    "idle": ("○ ready", "muted"),
+    "starting": ("◐ starting", "accent"),
+    "running": ("● running", "good"),
+    "stopping": ("◐ stopping", "warn"),
+    "finished": ("✔ finished", "good"),
+    "stopped": ("■ stopped", "warn"),
+    "failed": ("✖ failed", "bad"),
+    "lost": ("✖ lost", "bad"),
+}
+
+
+def state_span(snapshot: Snapshot) -> Span:
+    name = snapshot.state if snapshot.phase == "ended" else snapshot.phase
+    return STATES.get(name, (f"? {name}", "warn"))
+
+
+def elapsed_s(snapshot: Snapshot, now: float) -> float | None:
+    seconds = snapshot.summary.get("seconds")
+    if isinstance(seconds, (int, float)):
+        return float(seconds)
+    if snapshot.started is None:
+        return None
+    return (snapshot.ended or now) - snapshot.started
+
+
+def run_lines(snapshot: Snapshot, *, width: int, now: float, paused: bool = False) -> list[Line]:
+    """Three lines: what runs and its state, how far it is, its figures or what it waits for."""
+    return [_title(snapshot, width, now, paused), _progress(snapshot, width), _figures(snapshot, width, now)]
+
+
+def _title(snapshot: Snapshot, width: int, now: float, paused: bool) -> Line:
+    about: list[Line] = []
+    if snapshot.run:
+        about.append(((snapshot.run, "strong"),))
+    if snapshot.task:
+        about.append(((snapshot.task, "text"),))
+    if snapshot.policy:
+        about.append(((f"{snapshot.policy} split", "muted"),))
+    if snapshot.global_batch:
+        about.append(((f"batch {snapshot.global_batch:,}", "muted"),))
+    if snapshot.ranks:
+        hosts = len({rank.host for rank in snapshot.ranks})
+        counts = f"{_plural(len(snapshot.ranks), 'rank')} on {_plural(hosts, 'host')}"
+        about.append(((counts, "muted"),))
+    seconds = elapsed_s(snapshot, now)
+    right: list[Span] = [("‖ paused ", "inverse")] if paused else []
+    right.append((f" {figures.duration(seconds)}" if seconds is not None else "", "text"))
+    state = state_span(snapshot)
+    while True:
+        line = join([(state,), *about], "  ")
+        if width_of(line) + width_of(tuple(right)) + 2 <= width or len(about) <= 1:
+            return spread(line, tuple(right), width)
+        about.pop()
+
+
+def _progress(snapshot: Snapshot, width: int) -> Line:
+    total = snapshot.steps_total
+    fraction = snapshot.step / total if total else 0.0
+    facts: list[str] = []
+    if snapshot.step or total:
+        facts.append(f"step {snapshot.step:,}" + (f"/{total:,}" if total else ""))
+    if total:
+        facts.append(f"{fraction * 100:.0f} %")
+    if snapshot.epoch is not None:
+        facts.append(f"epoch {snapshot.epoch + 1}" + (f"/{snapshot.epochs}" if snapshot.epochs else ""))
+    if snapshot.eta_s is not None:
+        facts.append(f"ETA {figures.duration(snapshot.eta_s)}")
+    label = "  ".join(facts)
+    done, left = figures.progress(fraction, max(8, width - len(label) - (2 if label else 0)))
+    return clip(((done, "accent"), (left, "muted"), (f"  {label}" if label else "", "text")), width)
+
+
+def _figures(snapshot: Snapshot, width: int, now: float) -> Line:
+    if snapshot.waiting and snapshot.live:
+        return clip(waiting_line(snapshot, now), width)
+    if snapshot.phase == "idle":
+        return (("Nothing runs. ", "muted"), ("s", "strong"), (" starts the run of this cluster.", "muted"))
+    if snapshot.phase == "starting":
+        return clip(((_starting(snapshot), "muted"),), width)
+    if not snapshot.step:
+        return (("No step was made.", "muted"),)
+    gain = gain_of(snapshot)
+    groups: list[Line] = [
+        (("loss ", "muted"), (figures.loss(snapshot.loss), "strong")),
+        (("accuracy ", "muted"), (figures.percent(snapshot.accuracy), "strong")),
+        ((figures.rate(snapshot.samples_per_s), "strong"), (" samples/s", "muted")),
+    ]
+    if gain is not None:
+        groups.append(((f"{figures.TIMES}{gain:.2f}", "good" if gain >= 1 else "warn"), (" by balancing", "muted")))
+    groups.append((("step ", "muted"), (figures.milliseconds(snapshot.step_ms), "text"), (" ms", "muted")))
+    if snapshot.best_accuracy is not None and snapshot.best_accuracy != snapshot.accuracy:
+        groups.append((("best accuracy ", "muted"), (figures.percent(snapshot.best_accuracy), "text")))
+    if snapshot.step_ms:
+        waits = [rank.wait for rank in snapshot.ranks if rank.wait is not None]
+        if waits:
+            groups.append((("waiting ", "muted"), (figures.percent(sum(waits) / len(waits), 0), "text")))
+    while width_of(join(groups, "   ")) > width and len(groups) > 1:
+        groups.pop()
+    return join(groups, "   ")
+
+
+def gain_of(snapshot: Snapshot) -> float | None:
+    """Throughput now against before the first change of the split, once there was one."""
+    if not snapshot.decisions or not snapshot.first_samples_per_s or not snapshot.samples_per_s:
+        return None
+    if snapshot.step <= snapshot.decisions[0].step + 1:
+        return None
+    return snapshot.samples_per_s / snapshot.first_samples_per_s
+
+
+def waiting_line(snapshot: Snapshot, now: float) -> Line:
+    waiting = snapshot.waiting
+    if waiting is None:
+        return ()
+    who = ", ".join(f"{host} ({phase})" if phase else host for host, phase in waiting.missing)
+    return ((f"waiting for {who}", "warn"), (f", {max(0, now - waiting.since):.0f} s", "text"))
+
+
+def _starting(snapshot: Snapshot) -> str:
+    stages: dict[str, list[str]] = {}
+    for host in snapshot.hosts:
+        if host.stage:
+            stages.setdefault(host.stage, []).append(host.name)
+    if not stages:
+        return "looking for the run on the hosts" if snapshot.attached else "connecting to the hosts"
+    return ",  ".join(f"{stage}: {', '.join(names)}" for stage, names in stages.items())
+
+
+def decision_lines(snapshot: Snapshot, *, width: int) -> list[Line]:
+    """The newest first: from which step, what moved, predicted and realised step time, and why."""
+    if not snapshot.decisions:
+        quiet = {
+            "static": "The split is fixed (policy static).",
+            "proportional": "The split follows the profile of each host.",
+        }.get(snapshot.policy, "No change of the split yet: the first measurements decide.")
+        return [((line, "muted"),) for line in wrap(quiet, width)]
+    lines: list[Line] = []
+    indent = max(len(f"{decision.step:,}") for decision in snapshot.decisions) + 2
+    for decision in reversed(snapshot.decisions):
+        head: Line = ((fit(f"{decision.step:,}", indent - 2, right=True) + "  ", "strong"),)
+        moved, times = _moves(decision), _times(decision)
+        if width_of(head) + width_of(moved) + width_of(times) + 2 <= width:
+            lines.append(spread((*head, *moved), times, width))
+        else:
+            lines.append(clip((*head, *times), width))
+            lines.append(clip(((" " * indent, "text"), *moved), width))
+        lines.extend(((" " * indent + part, "muted"),) for part in wrap(decision.why, max(10, width - indent)))
+    return lines
+
+
+def decision_text(decision: Decision) -> str:
+    """The decision in one line without colours, for the plain lines."""
+    times = text(_times(decision))
+    parts = [text(_moves(decision)).replace("  ", ", "), *([times] if times else []), decision.why]
+    return "; ".join(parts)
+
+
+def _moves(decision: Decision) -> Line:
+    changes = [
+        (name, before, after)
+        for name, before, after in zip(decision.names, decision.before, decision.after, strict=False)
+        if before != after
+    ]
+    changes.sort(key=lambda change: -abs(change[2] - change[1]))
+    groups: list[Line] = [
+        ((f"{name} ", "text"), (f"{before}→{after}", "good" if after > before else "warn"))
+        for name, before, after in changes
+    ]
+    return join(groups, "  ") if groups else (("nothing moved", "muted"),)
+
+
+def _times(decision: Decision) -> Line:
+    """`214 → 141 ms predicted, 146 realised`."""
+    spans: list[Span] = []
+    if decision.predicted_ms is not None:
+        was = f"{figures.milliseconds(decision.current_ms)} → " if decision.current_ms is not None else ""
+        spans.append((f"{was}{figures.milliseconds(decision.predicted_ms)} ms", "text"))
+    if decision.realised_ms is not None:
+        spans.append((f", real {figures.milliseconds(decision.realised_ms)}", "good"))
+    elif spans:
+        spans.append((" predicted", "muted"))
+    return tuple(spans)
+
+
+def log_line(entry: LogEntry, *, label_width: int) -> Line:
+    """`12:01:33  desktop    text`; a warning and an error have a sign as well as a colour."""
+    clock = time.strftime("%H:%M:%S", time.localtime(entry.time))
+    sign, role = {"warning": ("! ", "warn"), "error": ("✖ ", "bad")}.get(entry.level, ("", "text"))
+    label = (fit(entry.label, label_width) + "  ", "accent")
+    return ((f"{clock} ", "muted"), label, (sign + entry.text.expandtabs(4), role))  # type: ignore[return-value]
+
+
+def _plural(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

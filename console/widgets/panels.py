@@ -1,0 +1,187 @@
+"""The panels of the main screen. Each knows which pure function makes its lines, and nothing else.
+
+panel.paint(Frame(snapshot=store.snapshot(), now=time.time(), log=store.log()))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from textual.geometry import Size
+
+from console import figures
+from console.keys import footer_line
+from console.line import Line, clip, width_of
+from console.notice import notice_lines, notice_title
+from console.plot import plot
+from console.rows import table
+from console.snapshot import LogEntry, Snapshot
+from console.view import decision_lines, gain_of, log_line, run_lines
+from console.widgets.lines import Lines
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """All that one paint needs."""
+
+    snapshot: Snapshot
+    now: float
+    log: Sequence[LogEntry] = ()
+    paused: bool = False
+    hint: str = ""
+    folder: str = ""
+
+
+class Panel(Lines):
+    """What the app paints: `take` a frame; a panel that gets another size paints the newest one again."""
+
+    _frame: Frame | None = None
+
+    def take(self, frame: Frame) -> None:
+        self._frame = frame
+        self.paint(frame)
+
+    def paint(self, frame: Frame) -> None:
+        raise NotImplementedError
+
+    def on_resize(self) -> None:
+        if self._frame is not None:
+            self.paint(self._frame)
+
+
+class RunPanel(Panel):
+    """State, progress and figures of the run: three lines."""
+
+    def paint(self, frame: Frame) -> None:
+        self.show(run_lines(frame.snapshot, width=self.size.width, now=frame.now, paused=frame.paused))
+
+
+class TableHead(Lines):
+    """The titles of the table's columns, which stay while the rows scroll."""
+
+
+class RankPanel(Panel, can_focus=True):
+    """One row a rank."""
+
+    def paint(self, frame: Frame) -> None:
+        lines = table(frame.snapshot, width=self.size.width, now=frame.now)
+        for head in self.screen.query(TableHead):
+            head.show(lines[:1])
+        self.show(lines[1:])
+
+
+class ChartPanel(Panel, can_focus=True):
+    """Throughput over the run, the decisions marked on its axis."""
+
+    def paint(self, frame: Frame) -> None:
+        snapshot = frame.snapshot
+        rate = figures.rate(snapshot.samples_per_s)
+        self.border_title = f"throughput  {rate} samples/s" if snapshot.samples_per_s else "throughput"
+        marks = [decision.step for decision in snapshot.decisions]
+        lines = plot(snapshot.throughput, width=self.size.width, height=self.size.height, marks=marks)
+        self.show(lines or _quiet(snapshot, self.size))
+        self.border_subtitle = "▲ rebalanced" if marks and lines else ""
+
+
+class LossPanel(Panel, can_focus=True):
+    """The loss of the global batches over the run."""
+
+    def paint(self, frame: Frame) -> None:
+        snapshot = frame.snapshot
+        self.border_title = f"loss  {figures.loss(snapshot.loss)}" if snapshot.loss is not None else "loss"
+        size = self.size
+        lines = plot(snapshot.losses, width=size.width, height=size.height, role="second", label=_loss_label)
+        self.show(lines or _quiet(snapshot, size))
+
+
+class NoticePanel(Panel, can_focus=True):
+    """What went wrong, or the summary; takes no room while there is neither."""
+
+    def paint(self, frame: Frame) -> None:
+        width = self.size.width or self.screen.size.width - 2  # before its first layout it has no size
+        lines = notice_lines(frame.snapshot, width=max(20, width), folder=frame.folder)
+        self.border_title = notice_title(frame.snapshot)
+        self.set_class(self.border_title != "summary", "-bad")
+        self.set_class(not lines, "-empty")
+        self.show(lines)
+
+
+class DecisionPanel(Panel, can_focus=True):
+    """The changes of the split, newest first."""
+
+    def paint(self, frame: Frame) -> None:
+        n = len(frame.snapshot.decisions)
+        gain = gain_of(frame.snapshot)
+        title = f"decisions  {n}" if n else "decisions"
+        self.border_title = f"{title}  {figures.TIMES}{gain:.2f} samples/s" if gain is not None else title
+        self.show(decision_lines(frame.snapshot, width=self.size.width))
+
+
+class LogPanel(Panel, can_focus=True):
+    """The newest lines of ranks and hosts. Follows the end, unless it was scrolled up; lines are styled when shown."""
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id, classes=classes)
+        self._entries: list[LogEntry] = []
+        self._first = 0  # how many older lines there were
+        self._following = True
+        self._label_width = 8
+
+    def paint(self, frame: Frame) -> None:
+        self.border_title = "log" if self._following else "log  scrolled up, End follows again"
+        first = frame.snapshot.log_total - len(frame.log)
+        if first == self._first and len(frame.log) == len(self._entries):
+            self._to_end()
+            return
+        dropped, self._first = first - self._first, first
+        self._entries = list(frame.log)
+        self._label_width = min(16, max(8, *(cell_len(entry.label) for entry in self._entries), 0))
+        widest = max((cell_len(entry.text) for entry in self._entries), default=0) + self._label_width + 14
+        self.virtual_size = Size(max(self.size.width, widest), len(self._entries))
+        if not self._following and dropped > 0:
+            self.scroll_to(y=max(0, self.scroll_y - dropped), animate=False)
+        self._to_end()
+        self.refresh()
+
+    def _to_end(self) -> None:
+        if self._following and not self.is_vertical_scroll_end:
+            self.scroll_end(animate=False, x_axis=False)
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Scrolling up leaves the end, reaching it follows again; a resize does neither."""
+        super().watch_scroll_y(old_value, new_value)
+        if new_value >= self.max_scroll_y:
+            self._following = True
+        elif new_value < old_value:
+            self._following = False
+
+    def line_at(self, y: int) -> Line:
+        if y >= len(self._entries):
+            return ()
+        return log_line(self._entries[y], label_width=self._label_width)
+
+    @property
+    def lines(self) -> Sequence[Line]:
+        return [self.line_at(y) for y in range(len(self._entries))]
+
+
+class FooterPanel(Panel):
+    """The keys, or a hint."""
+
+    def paint(self, frame: Frame) -> None:
+        self.show([clip(footer_line(frame.snapshot, width=self.size.width, hint=frame.hint), self.size.width)])
+
+
+def _quiet(snapshot: Snapshot, size: Size) -> list[Line]:
+    if size.height < 2:
+        return []
+    said = "no step was made" if snapshot.phase == "ended" else "no step yet"
+    line: Line = ((said, "muted"),)
+    pad = max(0, (size.width - width_of(line)) // 2)
+    return [*([()] * ((size.height - 1) // 2)), ((" " * pad, "muted"), *line)]
+
+
+def _loss_label(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:.0e}"

@@ -1,0 +1,222 @@
+"""cluster.toml -> `Cluster`: the hosts and options of a run, checked as a whole.
+
+The console loads it before anything else; every problem in the file is in the one `ConfigError` raised.
+
+    >>> cluster = load(Path("cluster.toml"), overrides=["run.global_batch=512"], only=["desktop", "laptop"])
+    >>> [host.name for host in cluster.hosts], cluster.run.global_batch
+    (['desktop', 'laptop'], 512)
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, NoReturn
+
+from remote import rules
+from remote.cluster_hosts import Host, read_hosts, read_section
+from remote.errors import ConfigError, UsageError
+from remote.overrides import apply_overrides
+from remote.problems import Problems, host_names
+from remote.sanitize import clean
+from remote.schema import nearest, unknown
+from remote.sections import EMPTY_SECTIONS, SECTIONS, ClusterKeys, Connect
+from remote.toml_lines import key_lines
+from trainer.spec import BalanceOptions, DataOptions, ElasticOptions, RunOptions, check_task
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["Cluster", "Host", "check_run_name", "load", "new_run_name"]
+
+MAX_BYTES = 1 << 20  # of a cluster.toml; anything larger is another file given by mistake
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """Who trains what: a checked cluster.toml with the command line's changes in it."""
+
+    name: str
+    leader: str  # name of a host
+    port: int
+    connect: Connect
+    hosts: tuple[Host, ...]
+    run: RunOptions
+    balance: BalanceOptions
+    elastic: ElasticOptions
+    data: DataOptions
+    path: Path
+    text: str  # the file, with what the command line changed as comments at its end
+
+
+def load(path: Path, overrides: Sequence[str] = (), only: Sequence[str] = ()) -> Cluster:
+    """Reads and checks `path`. `overrides` are `--set` texts (`run.epochs=3`), `only` the names of hosts to keep.
+
+    Raises `ConfigError` with all problems at once.
+    """
+    text = _read(path)
+    table = _parse(path, text)
+    problems = Problems(key_lines(text), path.name)
+    apply_overrides(table, overrides, problems)
+    for section, value in table.items():
+        if section not in (*SECTIONS, *EMPTY_SECTIONS):
+            problems.add((section,), unknown(section, list(SECTIONS)))
+        elif section in EMPTY_SECTIONS:
+            _refuse_keys(section, value, problems)
+
+    keys = read_section(ClusterKeys, table.get("cluster", {}), ("cluster",), problems)
+    options = {
+        name: read_section(SECTIONS[name], table.get(name, {}), (name,), problems)
+        for name in ("run", "balance", "elastic", "data")
+    }
+    connect: Connect = keys.get("connect", "ssh")
+    hosts = read_hosts(table, connect, path.parent, problems)
+    kept = _keep(hosts, only, problems)
+    leader, names = keys.get("leader"), [str(name) for name in host_names(table) if name]
+    if leader is not None and names and leader not in names:
+        problems.add(("cluster", "leader"), f"there is no host {leader}; {nearest(leader, names)}")
+
+    cluster = Cluster(
+        name=keys.get("name", rules.valid_name(path.absolute().parent.name)),
+        leader=_leader(leader, kept),
+        port=keys.get("port", ClusterKeys().port),
+        connect=connect,
+        hosts=kept,
+        run=RunOptions(**options["run"]),
+        balance=BalanceOptions(**options["balance"]),
+        elastic=ElasticOptions(**options["elastic"]),
+        data=DataOptions(**options["data"]),
+        path=path,
+        text=text + _changes(overrides, only),
+    )
+    _check_run(cluster, table, problems)
+    _check_shares(cluster, problems)
+    if kept and cluster.elastic.min_hosts > len(kept):
+        problems.add(
+            ("elastic", "min_hosts"), f"is {cluster.elastic.min_hosts}, which is more than the run's {len(kept)}"
+        )
+    if problems:
+        raise ConfigError(str(path), problems.lines(table))
+    return cluster
+
+
+def new_run_name(cluster: Cluster, now: datetime) -> str:
+    """`<cluster>-<UTC time>`: motley-20261121-034500. A long cluster name is cut, so that the whole is a valid name."""
+    stamp = now.astimezone(timezone.utc).strftime("-%Y%m%d-%H%M%S")
+    return cluster.name[: rules.NAME_CHARS - len(stamp)] + stamp
+
+
+def check_run_name(name: str) -> None:
+    """Raises `UsageError` when a run can't have this name: it is a folder's on every host."""
+    problem = rules.name_problem(name)
+    if problem:
+        raise UsageError(clean(f'the name of a run, "{name}", {problem}'))
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        _refuse(path, "there is no such file; name one with -c FILE, or write one: docs/cluster-toml.md shows how")
+    except IsADirectoryError:
+        _refuse(path, f"is a folder; name the file in it, such as {path.name}/cluster.toml")
+    except OSError as error:
+        _refuse(path, f"can't be read: {error.strerror}")
+    if len(content) > MAX_BYTES:
+        _refuse(path, "is larger than 1 MiB; is it a cluster.toml?")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        _refuse(path, f"byte {content[error.start]:#04x} is not UTF-8; save the file as UTF-8 text", line)
+
+
+def _parse(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        message, line, column = _syntax_error(str(error), text)
+        source = text.splitlines()[line - 1 : line] or [""]
+        hint = "; text is written in quotes" if message == "Invalid value" else ""
+        _refuse(path, f"column {column}: {message}{hint}: {source[0].strip()}", line)
+    except RecursionError:
+        _refuse(path, "is nested too deeply to be read")
+    except ValueError as error:  # a number with thousands of digits
+        _refuse(path, f"can't be read: {error}")
+
+
+def _syntax_error(message: str, text: str) -> tuple[str, int, int]:
+    """The parser's message without its place, and the place: line and column, both from 1."""
+    place = re.search(r" \(at line (\d+), column (\d+)\)$", message)
+    if place:
+        return message[: place.start()], int(place.group(1)), int(place.group(2))
+    lines = text.split("\n")
+    return message.removesuffix(" (at end of document)"), len(lines), len(lines[-1]) + 1
+
+
+def _refuse(path: Path, text: str, line: int | None = None) -> NoReturn:
+    where = path.name if line is None else f"{path.name}:{line}"
+    raise ConfigError(str(path), [clean(f"{where}: {text}")]) from None
+
+
+def _refuse_keys(section: str, value: Any, problems: Problems) -> None:
+    for key in value if isinstance(value, dict) else ():
+        problems.add((section, key), unknown(key, [], ()))
+    if not isinstance(value, dict):
+        problems.add((section,), f"must be a table; begin it with [{section}]")
+
+
+def _keep(hosts: tuple[Host, ...], only: Sequence[str], problems: Problems) -> tuple[Host, ...]:
+    names = [host.name for host in hosts]
+    for name in only:
+        if hosts and name not in names:
+            problems.add_option(f"--only {name}", f"there is no such host; {nearest(name, names)}")
+    return tuple(host for host in hosts if host.name in only) if only else hosts
+
+
+def _leader(wanted: str | None, hosts: Sequence[Host]) -> str:
+    """The first host stands in for a leader that `only` leaves out. No hosts: a problem, said elsewhere."""
+    names = [host.name for host in hosts]
+    return wanted if wanted in names else names[0] if names else ""
+
+
+def _check_run(cluster: Cluster, table: dict[str, Any], problems: Problems) -> None:
+    section = table.get("run")
+    if isinstance(section, dict) and "epochs" in section and "steps" in section:
+        problems.add(("run", "steps"), "epochs is given too; keep one of them")
+    try:
+        check_task(cluster.run.task)
+    except ValueError as error:
+        problems.add(("run", "task"), str(error))
+
+
+def _check_shares(cluster: Cluster, problems: Problems) -> None:
+    """Shares must make up the global batch, under a policy that heeds them. The default, none at all, is in order."""
+    shares, batch = cluster.balance.shares, cluster.run.global_batch
+    if not shares or problems.touches(("balance", "shares")):
+        return
+    path = ("balance", "shares")
+    if cluster.balance.policy != "static" and not problems.touches(("balance", "policy")):
+        problems.add(path, f'are for policy = "static"; {cluster.balance.policy} finds its own')
+    if min(shares) < 0:
+        problems.add((*path, shares.index(min(shares))), f"must be at least 0, is {min(shares)}")
+    elif sum(shares) != batch and not problems.touches(("run", "global_batch")):
+        problems.add(path, f"add up to {sum(shares)}; they must make up run.global_batch, {batch}")
+    devices = [host.devices for host in cluster.hosts]
+    ranks = sum(map(len, devices))
+    if "auto" not in devices and ranks != len(shares) and not problems.touches(("hosts",), ("defaults",)):
+        problems.add(path, f"are {len(shares)}, but the hosts have {ranks} devices; give one for each")
+
+
+def _changes(overrides: Sequence[str], only: Sequence[str]) -> str:
+    given = [f"--set {text}" for text in overrides] + [f"--only {name}" for name in only]
+    if not given:
+        return ""
+    return "\n".join(["", "", "# Changed on the command line:", *(f"# {clean(text)}" for text in given), ""])

@@ -1,0 +1,135 @@
+"""`[defaults]` and `[[hosts]]` of cluster.toml -> the hosts, each complete.
+
+`remote.cluster` calls it; a key of a host goes before the same key of `[defaults]`, their `env` tables are joined.
+
+    >>> table = {"hosts": [{"name": "box1", "user": "alex"}]}
+    >>> read_hosts(table, "ssh", Path(), Problems({}, "cluster.toml"))[0].address
+    'box1'
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from remote.problems import Problems
+from remote.rules import device_name
+from remote.schema import heading, validate
+from remote.sections import NOT_IN_DEFAULTS, Connect, HostKeys
+from remote.toml_lines import KeyPath
+
+DEMO_ADDRESS = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """One machine, as the rest of `remote` needs it. `docs/cluster-toml.md` explains every key."""
+
+    name: str
+    address: str
+    user: str | None = None  # None here and below: ~/.ssh/config decides
+    port: int | None = None
+    identity: str | None = None  # absolute
+    jump: str | None = None
+    python: str | None = "python3"  # None: the console's own interpreter, on demo hosts only
+    devices: Literal["auto"] | tuple[str, ...] = "auto"  # "cpu", "cuda:0"
+    max_batch: int | None = None
+    env: dict[str, str] = field(default_factory=dict)
+    pass_env: tuple[str, ...] = ()
+    connect: Connect = "ssh"
+    speed: float | None = None  # demo hosts only: above 0, at most 1
+
+
+def read_hosts(table: dict[str, Any], connect: Connect, folder: Path, problems: Problems) -> tuple[Host, ...]:
+    """The hosts in the order of the file; `folder` is where relative key files are looked for.
+
+    What is wrong goes to `problems`, and the key concerned is left out, so that the rest can be checked too.
+    """
+    defaults = read_section(HostKeys, table.get("defaults", {}), ("defaults",), problems, NOT_IN_DEFAULTS)
+    rows = table.get("hosts", [])
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        problems.add(("hosts",), 'begin each host with [[hosts]], in double brackets, and name it below: name = "box1"')
+        return ()
+    if not rows:
+        problems.add(("hosts",), 'there are none; add [[hosts]] and below it name = "box1" and its address')
+        return ()
+    keys = [read_section(HostKeys, row, ("hosts", index), problems) for index, row in enumerate(rows)]
+    for index, row in enumerate(rows):
+        if "name" not in row:
+            problems.add(("hosts", index), 'has no name; add one, such as name = "box1"')
+    hosts = [_host(index, own, defaults, connect, folder) for index, own in enumerate(keys)]
+    _check_names(hosts, problems)
+    _check_machines(hosts, problems)
+    _check_speeds(hosts, keys, defaults, problems)
+    return tuple(hosts)
+
+
+def read_section(
+    keys: type, section: Any, path: KeyPath, problems: Problems, omit: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The valid keys of one section of the file; the others go to `problems`."""
+    if not isinstance(section, dict):
+        problems.add(path, f"must be a table; begin it with {heading(str(path[0]))}")
+        return {}
+    values, found = validate(keys, section, omit)
+    for problem in found:
+        problems.add((*path, *problem.path), problem.text)
+    return values
+
+
+def _host(index: int, own: dict[str, Any], defaults: dict[str, Any], connect: Connect, folder: Path) -> Host:
+    keys = {**defaults, **own}
+    name = keys.get("name", f"#{index + 1}")  # no valid name: only ever seen by the checks that follow
+    is_demo = keys.get("connect", connect) == "demo"
+    identity, devices = keys.get("identity"), keys.get("devices", "auto")
+    return Host(
+        name=name,
+        address=DEMO_ADDRESS if is_demo else keys.get("address", name),
+        user=keys.get("user"),
+        port=keys.get("port"),
+        identity=None if identity is None else os.path.join(folder.absolute(), os.path.expanduser(identity)),
+        jump=keys.get("jump"),
+        python=keys.get("python", None if is_demo else "python3"),
+        devices="auto" if devices == "auto" else tuple(map(device_name, devices)),
+        max_batch=keys.get("max_batch"),
+        env={**defaults.get("env", {}), **own.get("env", {})},
+        pass_env=keys.get("pass_env", ()),
+        connect="demo" if is_demo else "ssh",
+        speed=keys.get("speed", 1.0) if is_demo else None,
+    )
+
+
+def _check_names(hosts: Sequence[Host], problems: Problems) -> None:
+    first: dict[str, int] = {}
+    for index, host in enumerate(hosts):
+        if first.setdefault(host.name, index) != index:
+            line = problems.line(("hosts", first[host.name], "name"))
+            problems.add(("hosts", index, "name"), f'"{host.name}" is the host on line {line} already; give it another')
+
+
+def _check_machines(hosts: Sequence[Host], problems: Problems) -> None:
+    """No machine twice: the ranks of the two would fight over the same cores."""
+    first: dict[tuple[object, ...], Host] = {}
+    for index, host in enumerate(hosts):
+        path: KeyPath = ("hosts", index)
+        if host.connect == "ssh" and not problems.touches(path):
+            other = first.setdefault((host.address.lower(), host.port, host.user, host.jump), host)
+            if other is not host:
+                problems.add(
+                    path, f"is the same machine as {other.name} ({host.address}); list its devices on one host"
+                )
+
+
+def _check_speeds(
+    hosts: Sequence[Host], keys: Sequence[dict[str, Any]], defaults: dict[str, Any], problems: Problems
+) -> None:
+    """A speed is emulated, which only demo hosts do."""
+    advice = 'is for demo hosts only; take it out, or set connect = "demo"'
+    for index, host in enumerate(hosts):
+        if "speed" in keys[index] and host.connect != "demo":
+            problems.add(("hosts", index, "speed"), advice)
+    if "speed" in defaults and all(host.connect != "demo" for host in hosts):
+        problems.add(("defaults", "speed"), advice)

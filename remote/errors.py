@@ -1,0 +1,104 @@
+"""The errors of `remote`: each names the host, the cause and what to do next.
+
+    MotleyError                     message; exit_code of the command it ends
+    ├── ConfigError                 cluster.toml: every problem found, each with its key (2)
+    ├── UsageError                  a name that exists, a run that is not there (2)
+    ├── HostError                   one host: host, cause, remedy (3)
+    │   ├── Unreachable             no route, refused, timed out, name not found
+    │   ├── HostKeyUnknown          no entry in known_hosts
+    │   ├── HostKeyChanged          another key than the one in known_hosts
+    │   ├── AuthenticationFailed    the host refused every key
+    │   └── CommandFailed           a command there ended with an error, or said what we can't read
+    ├── CheckFailed                 the preflight: all findings (3)
+    └── RunFailed                   the run could not be started, or ended badly (1)
+
+asyncssh's and the system's own errors are turned into these in `remote.connection` and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+
+class MotleyError(Exception):
+    """Base of all errors that a user can meet; `str(error)` is what they read."""
+
+    exit_code = 1
+
+
+class ConfigError(MotleyError):
+    """cluster.toml can't be used. `problems` holds one line each: where, what, how to mend."""
+
+    exit_code = 2
+
+    def __init__(self, path: str, problems: Sequence[str]) -> None:
+        self.path = path
+        self.problems = tuple(problems)
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        super().__init__("\n".join([f"{path}: {count}", *(f"  {p}" for p in self.problems)]))
+
+
+class UsageError(MotleyError):
+    exit_code = 2
+
+
+class HostError(MotleyError):
+    """One host, the cause, and the remedy: a command to paste where there is one."""
+
+    exit_code = 3
+    check = "connect"
+
+    def __init__(self, host: str, cause: str, remedy: str) -> None:
+        self.host = host
+        self.cause = cause
+        self.remedy = remedy
+        super().__init__(f"{host}: {cause}. {remedy}")
+
+
+class Unreachable(HostError):
+    check = "reachable"
+
+
+class HostKeyUnknown(HostError):
+    check = "host_key"
+
+
+class HostKeyChanged(HostError):
+    check = "host_key"
+
+
+class AuthenticationFailed(HostError):
+    check = "authentication"
+
+
+class CommandFailed(HostError):
+    check = "command"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One result of the preflight that is not in order."""
+
+    host: str
+    check: str
+    level: Literal["error", "warning"]
+    cause: str
+    remedy: str
+
+    def as_dict(self) -> dict[str, str]:
+        return asdict(self)
+
+
+class CheckFailed(MotleyError):
+    exit_code = 3
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        self.findings = tuple(findings)
+        errors = [f for f in self.findings if f.level == "error"]
+        super().__init__("\n".join(f"{f.host}: {f.cause}\n  {f.remedy}" for f in errors))
+
+
+class RunFailed(MotleyError):
+    exit_code = 1

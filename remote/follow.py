@@ -1,0 +1,98 @@
+"""Follow one host of a run: its files from byte offsets, through every loss of the connection, to its end.
+
+One `trainer attach` on one SSH channel carries all files. When the connection breaks, the next one asks for what lies
+beyond the offsets that were kept, so nothing is lost and nothing comes twice.
+
+    state = await Follower("box1", ...).run()      # "finished"
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from remote.connection import backoff
+from remote.errors import CommandFailed, HostError
+from remote.experiment import Experiment
+from remote.feed import FeedRecord, Link
+from remote.verbs import Verbs
+from trainer.wire import END_STATES, Beat, Chunk, Event, WireError, decode
+
+STALE_S = 6.0  # without a beat the connection is taken for dead; a beat comes every second
+
+
+class Follower:
+    """Hands records on, in order. `state` is the host's newest `state.json`."""
+
+    def __init__(
+        self, host: str, run: str, *, verbs: Verbs, experiment: Experiment, emit: Callable[[FeedRecord], None]
+    ) -> None:
+        self.host = host
+        self.state: dict[str, Any] = {}
+        self.up = False
+        self.live = asyncio.Event()  # set by the first beat: what the host had before has been read
+        self._run = run
+        self._verbs = verbs
+        self._experiment = experiment
+        self._emit = emit
+
+    async def run(self) -> str:
+        """The end state of the run on this host. Goes on trying as long as the host can't be reached."""
+        delays = backoff()
+        while True:
+            try:
+                await self._attach()
+                if self.state.get("state") in END_STATES:
+                    return str(self.state["state"])
+                delays = backoff()
+            except HostError as error:
+                self._link(False, error.cause)
+                if isinstance(error, CommandFailed) and not self.state:
+                    self._say(error.cause)
+            await asyncio.sleep(next(delays))
+
+    async def _attach(self) -> None:
+        """One connection's worth of following; returns when the other side has ended it."""
+        connection = await self._verbs.connection(self.host)
+        argv = self._verbs.argv(self.host, "attach", "--run", self._run, "--host", self.host)
+        async with connection.stream(argv, cwd=self._verbs.tree.folder) as process:
+            offsets = json.dumps({"offsets": self._experiment.offsets(self.host)})
+            await process.write(offsets.encode() + b"\n")
+            lines = process.lines()
+            while True:
+                try:
+                    line = await asyncio.wait_for(lines.__anext__(), STALE_S)
+                except StopAsyncIteration:
+                    break
+                except asyncio.TimeoutError:
+                    self._link(False, f"no sign of life for {STALE_S:.0f} s")
+                    return
+                self._take(line)
+            if code := await process.wait():
+                said = process.stderr_tail.splitlines()[-1:] or [f"exit code {code}"]
+                raise CommandFailed(self.host, f"following the run failed: {said[0]}", "The run itself may go on.")
+
+    def _take(self, line: bytes) -> None:
+        try:
+            record = decode(line)
+        except WireError as error:
+            self._say(f"unreadable line from attach: {error}")
+            return
+        if isinstance(record, Beat):
+            self.state = record.state
+            self.live.set()
+            self._link(True, "connected", offset_s=record.time - time.time())
+        elif isinstance(record, Chunk):
+            for kept in self._experiment.take(self.host, record):
+                self._emit(kept)
+
+    def _link(self, up: bool, text: str, *, offset_s: float = 0.0) -> None:
+        if up or self.up or not self.state:
+            self._emit(Link(host=self.host, up=up, text=text, clock_offset_s=offset_s))
+        self.up = up
+
+    def _say(self, text: str) -> None:
+        self._emit(Event(time=time.time(), host=self.host, source="console", kind="note", text=text, level="warning"))

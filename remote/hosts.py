@@ -1,0 +1,96 @@
+"""The connections to all hosts of a cluster: opened at once, kept, opened again when one was lost.
+
+`remote.run`, `remote.check` and the verbs of the command line hold one `Hosts`. Demo hosts are served first.
+
+    >>> async with Hosts(cluster) as hosts:
+    ...     found = await hosts.connect(emit)
+    ...     connection = await hosts.get("box1")
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from types import TracebackType
+from typing import Union
+
+from remote.cluster import Cluster, Host
+from remote.connection import Connection
+from remote.demo import DemoHosts
+from remote.dial import Dialer
+from remote.errors import HostError, UsageError
+from remote.feed import Progress
+
+Outcome = Union[Connection, HostError]
+Emit = Callable[[Progress], None]
+
+
+def python_of(host: Host) -> str:
+    """The Python that runs the trainer there: the console's own for a demo host."""
+    return host.python or (sys.executable if host.connect == "demo" else "python3")
+
+
+class Hosts:
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self._hosts = {host.name: host for host in cluster.hosts}
+        self._demo = DemoHosts(cluster)
+        self._dialer: Dialer | None = None
+        self._open: dict[str, Connection] = {}
+        self._locks = {name: asyncio.Lock() for name in self._hosts}
+        self._starting = asyncio.Lock()
+
+    async def __aenter__(self) -> Hosts:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def connect(self, emit: Emit) -> dict[str, Outcome]:
+        """Every host at once: its connection, or why there is none. Bounded by `dial.DEADLINE_S`."""
+        await self._start()
+        outcomes = await asyncio.gather(*(self.attempt(name, emit) for name in self._hosts))
+        return dict(zip(self._hosts, outcomes, strict=True))
+
+    async def attempt(self, name: str, emit: Emit) -> Outcome:
+        """One host's connection, or why there is none."""
+        host = self._hosts[name]
+        emit(Progress(host=name, stage="connect", text=f"connecting to {host.address}"))
+        try:
+            connection = await self.get(name)
+        except HostError as error:
+            emit(Progress(host=name, stage="connect", text=error.cause, done=True, failed=True))
+            return error
+        emit(Progress(host=name, stage="connect", text="connected", fraction=1.0, done=True))
+        return connection
+
+    async def get(self, name: str) -> Connection:
+        """The open connection to a host, opened anew when it was lost. Raises a HostError when that fails."""
+        if name not in self._hosts:
+            raise UsageError(f"there is no host {name}; the hosts are {', '.join(self._hosts)}")
+        dialer = await self._start()
+        async with self._locks[name]:
+            held = self._open.get(name)
+            if held is not None and held.is_open:
+                return held
+            connection = self._open[name] = await Connection.open(self._hosts[name], dialer)
+            return connection
+
+    async def close(self) -> None:
+        """Closes everything; the runs on the hosts go on. It may be used again afterwards."""
+        await asyncio.gather(*(connection.close() for connection in self._open.values()))
+        self._open.clear()
+        if self._dialer is not None:
+            await self._dialer.close()
+            self._dialer = None
+            await self._demo.stop()
+
+    async def _start(self) -> Dialer:
+        async with self._starting:
+            if self._dialer is None:
+                await self._demo.start()
+                self._dialer = Dialer(self._demo.endpoints)
+            return self._dialer

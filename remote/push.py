@@ -1,0 +1,142 @@
+"""Brings `trainer` and `profiles` to a host, into a folder named by the hash of what is in it.
+
+`remote.run` pushes to every host before it starts a run. The folder never changes, so one that is there is right,
+and nothing is sent. Otherwise one compressed stream goes over, is unpacked beside its place, checked and renamed.
+
+    >>> tree = Tree.installed()
+    >>> await push(connection, "python3", tree)
+    PushResult(sent=True, bytes=96411)
+    >>> tree.folder
+    '.motley/code/8f5a…'
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import importlib.util
+import io
+import tarfile
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from remote.bootstrap_call import call
+from remote.connection import Connection
+from remote.errors import CommandFailed, MotleyError
+from remote.feed import Progress
+
+PACKAGES = ("trainer", "profiles")
+HASH_DIGITS = 24
+PUSH_S = 120.0  # on a slow line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    path: str  # relative, with its package: "trainer/loop.py"
+    executable: bool
+    content: bytes
+
+    @property
+    def mode(self) -> int:
+        return 0o755 if self.executable else 0o644
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tree:
+    """The files as they were when it was made, in the order of their paths."""
+
+    hash: str
+    files: tuple[File, ...]
+
+    @classmethod
+    def of(cls, root: Path, packages: Sequence[str] = PACKAGES) -> Tree:
+        """The packages under `root`. Hidden files, `__pycache__` and links to folders stay behind."""
+        return cls._from({name: root / name for name in packages})
+
+    @classmethod
+    def installed(cls) -> Tree:
+        """The packages this process would import, from a checkout or from a wheel."""
+        folders: dict[str, Path] = {}
+        for name in PACKAGES:
+            spec = importlib.util.find_spec(name)
+            if spec is None or not spec.submodule_search_locations:
+                raise MotleyError(f"the package {name} is not installed; install motley-cluster again")
+            folders[name] = Path(next(iter(spec.submodule_search_locations)))
+        return cls._from(folders)
+
+    @classmethod
+    def _from(cls, folders: dict[str, Path]) -> Tree:
+        files = [file for name, folder in folders.items() for file in _files(folder, name)]
+        files.sort(key=lambda file: file.path)
+        listed = hashlib.sha256()
+        for file in files:
+            listed.update(f"{file.path} {file.mode:o} {hashlib.sha256(file.content).hexdigest()}\n".encode())
+        return cls(hash=listed.hexdigest()[:HASH_DIGITS], files=tuple(files))
+
+    @property
+    def folder(self) -> str:
+        """Where it lies on every host, relative to the home folder."""
+        return f".motley/code/{self.hash}"
+
+    def pack(self) -> bytes:
+        """A gzipped tar."""
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            for file in self.files:
+                info = tarfile.TarInfo(file.path)
+                info.size = len(file.content)
+                info.mode = file.mode
+                tar.addfile(info, io.BytesIO(file.content))
+        return gzip.compress(buffer.getvalue(), 6, mtime=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushResult:
+    sent: bool
+    bytes: int
+
+
+async def push(
+    connection: Connection,
+    python: str,
+    tree: Tree,
+    emit: Callable[[Progress], None] = lambda _: None,
+    *,
+    there: Collection[str] | None = None,
+) -> PushResult:
+    """`there`: the hashes the host is known to have (`Probe.code`); without it the host is asked.
+
+    Raises CommandFailed when the host can't store the tree, Unreachable when the connection breaks.
+    """
+    host = connection.host.name
+    if there is None:
+        there = () if (await connection.run(["test", "-d", "."], timeout_s=10, cwd=tree.folder)).code else (tree.hash,)
+    if tree.hash in there:
+        emit(Progress(host=host, stage="push", text="the trainer is there already", fraction=1.0, done=True))
+        return PushResult(sent=False, bytes=0)
+    packed = tree.pack()
+    emit(Progress(host=host, stage="push", text=f"sending the trainer, {len(packed) / 1024:.0f} KiB"))
+    try:
+        answer = await call(connection, python, ["unpack", tree.hash], payload=packed, timeout_s=PUSH_S)
+        if answer.get("ok") is not True:
+            cause = f"the trainer could not be stored in ~/{tree.folder}: {answer.get('error')}"
+            raise CommandFailed(host, cause, "Make room there and make ~/.motley writable: df -h ~; ls -ld ~/.motley")
+    except MotleyError as error:
+        emit(Progress(host=host, stage="push", text=str(error), done=True, failed=True))
+        raise
+    emit(Progress(host=host, stage="push", text="the trainer is there", fraction=1.0, done=True))
+    return PushResult(sent=bool(answer.get("sent")), bytes=len(packed))
+
+
+def _files(folder: Path, prefix: str) -> list[File]:
+    found = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.name == "__pycache__":
+            continue
+        name = f"{prefix}/{path.name}"
+        if path.is_dir() and not path.is_symlink():
+            found += _files(path, name)
+        elif path.is_file():
+            found.append(File(path=name, executable=bool(path.stat().st_mode & 0o100), content=path.read_bytes()))
+    return found

@@ -1,0 +1,136 @@
+"""What names, addresses and devices may look like: each rule takes a value and says what is wrong with it, or None.
+
+`remote.sections` hangs them on the keys of cluster.toml; `remote.cluster` asks them for the names of runs.
+
+    >>> name_problem("-box")
+    'must begin with a letter, a digit or _'
+    >>> address_problem("alex@box1")
+    'has a user in it; write address = "box1" and user = "alex"'
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+NAME_CHARS = 63
+_DEVICE = re.compile(r"cpu|cuda:(0|[1-9][0-9]{0,2})")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def name_problem(name: str) -> str | None:
+    """Names of clusters, hosts and runs are folder names on every machine, so they are kept plain."""
+    if not name:
+        return "is empty"
+    if len(name) > NAME_CHARS:
+        return f"has {len(name)} characters; {NAME_CHARS} is the most"
+    odd = re.search(r"[^A-Za-z0-9._-]", name)
+    if odd:
+        return f"holds {_char(odd.group())}; use letters, digits and . _ -"
+    if name[0] in "-.":
+        return "must begin with a letter, a digit or _"
+    return None
+
+
+def valid_name(text: str) -> str:
+    """The nearest valid name, for the folder a cluster.toml lies in: `My models!` -> `My-models`."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).lstrip("-.")[:NAME_CHARS].rstrip("-.") or "cluster"
+
+
+def address_problem(address: str) -> str | None:
+    """A host name, a name from ~/.ssh/config, or a numeric address, and nothing around it."""
+    if not address:
+        return "is empty; leave the key out to use the host's name"
+    if "://" in address:
+        return 'is a URL; write only the host\'s name or number, such as "192.168.1.20"'
+    if "@" in address:
+        user, _, rest = address.rpartition("@")
+        return f"has a user in it; write address = {json.dumps(rest)} and user = {json.dumps(user)}"
+    if address.startswith("["):
+        return "is written without brackets"
+    if re.fullmatch(r"[^:]+:[0-9]+", address):
+        host, _, port = address.partition(":")
+        return f"has a port in it; write address = {json.dumps(host)} and port = {port}"
+    if address.startswith("-"):
+        return "must not begin with -"
+    odd = next((c for c in address if not (c.isalnum() or c in "._:%-")), None)
+    if odd is not None:
+        return f"holds {_char(odd)}, which no address has"
+    if len(address) > 253:
+        return f"has {len(address)} characters; 253 is the most"
+    return None
+
+
+def jump_problem(jump: str) -> str | None:
+    """One or more hops as in ssh's ProxyJump: `[user@]address[:port]`, commas between them."""
+    for hop in jump.split(","):
+        user, at, rest = hop.rpartition("@")
+        bracketed = re.fullmatch(r"\[([^\[\]]*)\](?::[0-9]+)?", rest)
+        address = bracketed.group(1) if bracketed else re.sub(r"^([^:]+):[0-9]+$", r"\1", rest)
+        problem = address_problem(address) or (user_problem(user) if at else None)
+        if problem:
+            return f"must read [user@]address[:port], with commas between hops; {json.dumps(hop)} {problem}"
+    return None
+
+
+def user_problem(user: str) -> str | None:
+    if not user:
+        return "is empty; leave the key out to use the user of ~/.ssh/config"
+    if user.startswith("-"):
+        return "must not begin with -"
+    odd = next((c for c in user if c.isspace() or not c.isprintable() or c in "@:/"), None)
+    return None if odd is None else f"holds {_char(odd)}, which no user name has"
+
+
+def path_problem(path: str) -> str | None:
+    """A path or command, here or on a host, that is handed on as one word."""
+    if not path.strip():
+        return "is empty; leave the key out instead"
+    if path.startswith("-"):
+        return "must not begin with -"
+    odd = next((c for c in path if not c.isprintable()), None)
+    return None if odd is None else f"holds {_char(odd)}"
+
+
+def devices_problem(devices: str | Sequence[str | int]) -> str | None:
+    if devices == "auto":
+        return None
+    if not devices:
+        return 'is empty; "auto" takes what is there'
+    seen = set()
+    for device in map(device_name, devices):
+        if not _DEVICE.fullmatch(device):
+            return f'has {json.dumps(device)}; a device is "cpu", "cuda:0" or the number of a GPU'
+        if device in seen and device != "cpu":
+            return f"has {device} twice; one rank uses a GPU at a time"
+        seen.add(device)
+    return None
+
+
+def device_name(device: str | int) -> str:
+    """The number of a GPU is short for its full name: 1 -> `cuda:1`."""
+    return f"cuda:{device}" if isinstance(device, int) else device
+
+
+def env_problem(env: dict[str, Any]) -> str | None:
+    """Names as a shell takes them; values without a NUL, which no environment can hold."""
+    problem = variables_problem(list(env))
+    if problem:
+        return problem
+    name = next((name for name, value in env.items() if "\0" in str(value)), None)
+    return None if name is None else f"has a NUL character in the value of {name}"
+
+
+def variables_problem(names: Sequence[str]) -> str | None:
+    for name in names:
+        if not _VARIABLE.fullmatch(name):
+            return f"has {json.dumps(name)}; a variable's name is letters, digits and _, not beginning with a digit"
+        if name.startswith("MOTLEY_"):
+            return f"has {name}; names that begin with MOTLEY_ are set by Motley itself"
+    return None
+
+
+def _char(char: str) -> str:
+    return "a space" if char == " " else f'"{char}"' if char.isprintable() else f"the character U+{ord(char):04X}"

@@ -1,0 +1,111 @@
+"""The runs that the hosts of a cluster know of: listing them, stopping one, reading its logs.
+
+Everything comes from the hosts' own state, so it works from any machine with the cluster.toml.
+
+    >>> await status(cluster)
+    {'runs': [{'run': 'night', 'state': 'running', 'step': 812, 'hosts': [{'name': 'box1', 'state': 'running', 'left': 3}]}]}
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from remote.cluster import Cluster
+from remote.errors import HostError, UsageError
+from remote.experiment import Experiment
+from remote.feed import Ended, FeedRecord, LogLine
+from remote.hosts import Hosts
+from remote.push import Tree
+from remote.run import Session, experiments_folder
+from remote.verbs import Verbs
+
+
+async def status(cluster: Cluster) -> dict[str, Any]:
+    """The object of `motley status --json`; hosts that do not answer are listed under `unreachable`."""
+    async with Hosts(cluster) as hosts:
+        verbs = Verbs(hosts, Tree.installed())
+        answers = await asyncio.gather(*(_ask(verbs, host.name) for host in cluster.hosts))
+    tables = {host.name: a for host, a in zip(cluster.hosts, answers, strict=True) if not isinstance(a, HostError)}
+    silent = [
+        {"host": error.host, "cause": error.cause, "remedy": error.remedy}
+        for error in answers
+        if isinstance(error, HostError)
+    ]
+    return {"runs": merge(tables), **({"unreachable": silent} if silent else {})}
+
+
+def merge(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """What each host says of its runs -> one entry a run, the newest first. The leader's word on state and step counts;
+    while it does not answer, the state is what the others say."""
+    runs: dict[str, dict[str, Any]] = {}
+    for name, rows in tables.items():
+        for row in rows:
+            entry = runs.setdefault(str(row["run"]), {"state": row["state"], "step": None, "hosts": [], "started": 0.0})
+            entry["hosts"].append({"name": name, "state": row["state"], "left": row["left"]})
+            entry["started"] = max(entry["started"], float(row["started"]))
+            if row["leader"] == name:
+                entry.update(state=row["state"], step=row["step"])
+            if row.get("cause"):
+                entry["cause"] = row["cause"]
+    newest = sorted(runs.items(), key=lambda item: -item[1]["started"])
+    return [{"run": run, **{k: v for k, v in entry.items() if k != "started"}} for run, entry in newest]
+
+
+async def newest(cluster: Cluster) -> str:
+    """The run to attach to when none is named: the newest that is on, else the newest. Raises UsageError."""
+    found = await status(cluster)
+    on = [run for run in found["runs"] if run["state"] in ("starting", "running")]
+    for run in (*on, *found["runs"]):
+        return str(run["run"])
+    silent = [row["host"] for row in found.get("unreachable", [])]
+    raise UsageError("the hosts know of no run" + (f"; no answer from {', '.join(silent)}" if silent else ""))
+
+
+async def stop(cluster: Cluster, run: str, reason: str) -> Ended:
+    """Stop a run from anywhere. Raises UsageError when no host knows it."""
+    records: list[FeedRecord] = []
+    session = Session(cluster, run, emit=records.append)
+    try:
+        await session.attach()
+        return await session.stop(reason)
+    finally:
+        await session.close()
+
+
+async def logs(cluster: Cluster, run: str, member: int | None, follow: bool) -> AsyncIterator[LogLine]:
+    """What the ranks printed: from the experiment folder and the hosts; with `follow` until the run's end."""
+    queue: asyncio.Queue[LogLine | None] = asyncio.Queue()
+
+    def emit(record: FeedRecord) -> None:
+        if isinstance(record, LogLine) and member in (None, record.member):
+            queue.put_nowait(record)
+
+    folder = experiments_folder(cluster) / run
+    if not follow and (folder / "summary.json").exists():
+        for line in read_logs(Experiment(folder, writable=False), member):
+            yield line
+        return
+    session = Session(cluster, run, emit=emit)
+    try:
+        await session.attach()
+        done = asyncio.ensure_future(session.caught_up() if not follow else session.wait())
+        done.add_done_callback(lambda _: queue.put_nowait(None))
+        while (found := await queue.get()) is not None:
+            yield found
+        await done
+    finally:
+        await session.close()
+
+
+def read_logs(experiment: Experiment, member: int | None) -> list[LogLine]:
+    """The log lines of a run that is over and read to its end."""
+    return [r for r in experiment.replay() if isinstance(r, LogLine) and member in (None, r.member)]
+
+
+async def _ask(verbs: Verbs, name: str) -> list[dict[str, Any]] | HostError:
+    try:
+        return await verbs.status(name)
+    except HostError as error:
+        return error

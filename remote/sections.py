@@ -1,0 +1,86 @@
+"""The sections of cluster.toml as they are written: every key with its type, default, bounds and meaning.
+
+The sections that reach the hosts are defined in `trainer.spec`; the ones only the master reads are here.
+`remote.schema` validates against these classes and makes the reference page from them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from remote import rules
+from trainer.spec import BalanceOptions, DataOptions, ElasticOptions, RunOptions, option
+
+Connect = Literal["ssh", "demo"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterKeys:
+    """`[cluster]`: what holds for all hosts together."""
+
+    name: str | None = option(
+        None,
+        "begins the names of its runs; by default the name of the folder that cluster.toml lies in",
+        check=rules.name_problem,
+    )
+    leader: str | None = option(
+        None, "name of the host where the ranks meet and checkpoints are written; by default the first"
+    )
+    port: int = option(29500, "where the ranks meet, on the leader", ge=1024, le=65535)
+    connect: Connect = option("ssh", "how hosts are reached; demo: the console serves them itself, for trying Motley")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostKeys:
+    """`[[hosts]]`: one machine."""
+
+    name: str | None = option(None, "what Motley calls it; required", check=rules.name_problem)
+    address: str | None = option(
+        None,
+        "host name, name from ~/.ssh/config, or numeric address; by default the name",
+        check=rules.address_problem,
+    )
+    user: str | None = option(None, "user there; by default what ~/.ssh/config says", check=rules.user_problem)
+    port: int | None = option(None, "of its SSH server; by default what ~/.ssh/config says, else 22", ge=1, le=65535)
+    identity: str | None = option(
+        None, "private key file, from the folder of cluster.toml; by default ssh's own", check=rules.path_problem
+    )
+    jump: str | None = option(
+        None, "hosts to go through, as in ssh -J: [user@]address[:port]", check=rules.jump_problem
+    )
+    python: str | None = option(
+        None,
+        "Python 3.10 or newer with torch, there; by default python3, on demo hosts the console's own",
+        check=rules.path_problem,
+    )
+    devices: Literal["auto"] | tuple[str | int, ...] = option(
+        "auto",
+        "a rank is started for each; auto: every CUDA GPU, else the CPU",
+        check=rules.devices_problem,
+        words='"auto" or a list such as ["cuda:0", "cpu"]',
+    )
+    max_batch: int | None = option(None, "most samples of a step that one of its ranks may be given", ge=1)
+    env: dict[str, str] = option({}, "environment variables of its ranks", check=rules.env_problem)
+    pass_env: tuple[str, ...] = option(
+        (),
+        "variables of the console's environment to pass on to its ranks, never logged",
+        check=rules.variables_problem,
+    )
+    connect: Connect | None = option(None, "for this host; by default that of [cluster]")
+    speed: float | None = option(
+        None, "demo hosts only: the fraction of full speed that is emulated; by default 1", gt=0, le=1
+    )
+
+
+SECTIONS: dict[str, type] = {
+    "cluster": ClusterKeys,
+    "defaults": HostKeys,
+    "hosts": HostKeys,
+    "run": RunOptions,
+    "balance": BalanceOptions,
+    "elastic": ElasticOptions,
+    "data": DataOptions,
+}
+EMPTY_SECTIONS = ("environment",)  # may be written, has no keys
+NOT_IN_DEFAULTS = ("name", "address")  # no two hosts share these

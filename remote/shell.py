@@ -1,0 +1,62 @@
+"""The one command line that a host is given, quoted for whatever login shell the user has there.
+
+sshd hands the line to the login shell (sh, bash, zsh, fish, csh), which only has to start `sh`; the rest is POSIX.
+Start-up files may print a greeting first, so the command's own output begins after the line `MARK`.
+
+    >>> login_line(["python3", "-m", "trainer"], cwd=".motley/code/1f")
+    'exec sh -c \\'echo motley-begin; cd "$HOME"/.motley/code/1f && exec python3 -m trainer\\''
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+MARK = "motley-begin"
+_OUTSIDE = {"'": '"\'"', "\\": "\\\\", "!": "\\!"}  # what fish or csh read differently inside single quotes
+
+
+def login_line(argv: Sequence[str], cwd: str | None = None) -> str:
+    """A line that runs `argv` in `cwd` (relative to the home folder, the default, unless absolute).
+
+    A first word or folder that starts with `~/` is in the home folder too. Raises ValueError on a line break,
+    which csh can't carry.
+    """
+    folder = f"cd {_path(cwd, relative_to_home=True)} && " if cwd is not None else ""
+    words = [_path(argv[0]), *map(shlex.quote, argv[1:])]
+    return f"exec sh -c {_login_word(f'echo {MARK}; {folder}exec ' + ' '.join(words))}"
+
+
+def pasteable(argv: Sequence[str]) -> str:
+    """A command for the user to paste: quoted where it must be, `~/` left for their shell."""
+    return " ".join("~/" + shlex.quote(w[2:]) if w.startswith("~/") and len(w) > 2 else shlex.quote(w) for w in argv)
+
+
+def ssh_words(address: str, *, user: str | None, port: int | None, identity: str | None, jump: str | None) -> list[str]:
+    """The arguments that make OpenSSH's `ssh` go where cluster.toml says."""
+    words: list[str] = []
+    for flag, value in (("-J", jump), ("-i", identity), ("-p", port), ("-l", user)):
+        words += [flag, str(value)] if value is not None else []
+    return [*words, address]
+
+
+def _path(path: str, relative_to_home: bool = False) -> str:
+    if path.startswith("~/"):
+        return f'"$HOME"/{shlex.quote(path[2:])}'
+    if relative_to_home and not path.startswith("/"):
+        return f'"$HOME"/{shlex.quote(path)}'
+    return shlex.quote(path)
+
+
+def _login_word(text: str) -> str:
+    if "\n" in text or "\r" in text or "\0" in text:
+        raise ValueError("a command can't hold a line break")
+    parts: list[str] = []
+    plain = ""
+    for char in text:
+        if char in _OUTSIDE:
+            parts += [f"'{plain}'"] * bool(plain) + [_OUTSIDE[char]]
+            plain = ""
+        else:
+            plain += char
+    return "".join(parts + [f"'{plain}'"] * bool(plain))

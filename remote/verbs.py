@@ -1,0 +1,108 @@
+"""The trainer's verbs on a host, as calls: what `python -m trainer …` answers there, checked.
+
+>>> await Verbs(hosts, tree).stop("box1", "night", reason="x pressed", timeout_s=30)
+StopAnswer(left=0, state='stopped')
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from remote.connection import Connection, Result
+from remote.errors import CommandFailed
+from remote.hosts import Hosts, python_of
+from remote.push import Tree, push
+from remote.sanitize import clean, clean_table
+from trainer.spec import Spec
+
+SUPERVISE_S = 30.0
+ASK_S = 15.0
+FETCH_S = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopAnswer:
+    left: int
+    state: str
+
+
+class Verbs:
+    """The trainer on the hosts of a cluster, pushed there when it is not there yet."""
+
+    def __init__(self, hosts: Hosts, tree: Tree) -> None:
+        self.hosts = hosts
+        self.tree = tree
+        self._by_name = {host.name: host for host in hosts.cluster.hosts}
+        self._pushed: set[str] = set()
+
+    def argv(self, host: str, *words: str) -> list[str]:
+        return [python_of(self._by_name[host]), "-m", "trainer", *words]
+
+    async def connection(self, host: str) -> Connection:
+        """The connection to a host that has our tree. Raises a HostError."""
+        connection = await self.hosts.get(host)
+        if host not in self._pushed:
+            await push(connection, python_of(self._by_name[host]), self.tree)
+            self._pushed.add(host)
+        return connection
+
+    async def supervise(self, spec: Spec, python: str, folder: str) -> int:
+        """Start the supervisor of a host; returns its pid. `folder` is the run's there, absolute.
+
+        Raises CommandFailed with what the host said.
+        """
+        connection = await self.connection(spec.host)
+        tags = {"MOTLEY_RUN": spec.run, "MOTLEY_HOST": spec.host, "MOTLEY_DIR": folder}
+        argv = ["env", *(f"{k}={v}" for k, v in tags.items()), python, "-m", "trainer", "supervise"]
+        stdin = spec.to_json().encode()
+        result = await connection.run(argv, stdin=stdin, timeout_s=SUPERVISE_S, cwd=self.tree.folder)
+        answer = _object(spec.host, result, "start the run")
+        if answer.get("ok") is not True:
+            raise CommandFailed(spec.host, clean(str(answer.get("error"))), "Nothing was started on this host.")
+        return int(answer["pid"])
+
+    async def status(self, host: str) -> list[dict[str, Any]]:
+        """The runs a host knows of: see `trainer.status.status`."""
+        answer = await self._ask(host, "status", "--host", host)
+        runs = answer.get("runs")
+        return [clean_table(run) for run in runs if isinstance(run, dict)] if isinstance(runs, list) else []
+
+    async def stop(self, host: str, run: str, *, reason: str, timeout_s: float) -> StopAnswer:
+        words = ("stop", "--run", run, "--host", host, "--reason", reason)
+        answer = await self._ask(host, *words, timeout_s=timeout_s)
+        return StopAnswer(left=int(answer.get("left", -1)), state=clean(str(answer.get("state"))))
+
+    async def fetch(self, host: str, run: str, file: str) -> bytes | None:
+        """The content of a file of the run's folder, None when there is none."""
+        connection = await self.connection(host)
+        argv = self.argv(host, "fetch", "--run", run, "--host", host, file)
+        result = await connection.run(argv, timeout_s=FETCH_S, cwd=self.tree.folder)
+        return result.stdout if result.code == 0 else None
+
+    async def store(self, host: str, run: str, file: str, content: bytes) -> None:
+        """Put a checkpoint into the run's folder on a host."""
+        connection = await self.connection(host)
+        argv = self.argv(host, "store", "--run", run, "--host", host, file)
+        result = await connection.run(argv, stdin=content, timeout_s=FETCH_S, cwd=self.tree.folder)
+        if result.code != 0:
+            raise CommandFailed(host, f"the checkpoint could not be stored: {result.stderr}", "Make room there.")
+
+    async def _ask(self, host: str, *words: str, timeout_s: float = ASK_S) -> dict[str, Any]:
+        connection = await self.connection(host)
+        result = await connection.run(self.argv(host, *words), timeout_s=timeout_s, cwd=self.tree.folder)
+        return _object(host, result, words[0])
+
+
+def _object(host: str, result: Result, what: str) -> dict[str, Any]:
+    """The JSON object in the last line of the output. Raises CommandFailed with the last words of stderr."""
+    lines = result.stdout.decode(errors="replace").strip().splitlines()
+    try:
+        answer = json.loads(lines[-1]) if lines else None
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        said = result.stderr.strip().splitlines()[-1:] or ["nothing"]
+        raise CommandFailed(host, f"could not {what}: exit code {result.code}, it said: {said[0]}", "Report this.")
+    return answer

@@ -1,0 +1,33 @@
+"""What every test gets: a home of its own, the same hypothesis examples each time, a reason when a GPU is missing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+# Before torch is imported: tests that fork ranks would otherwise fight over the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+hypothesis.settings.register_profile("motley", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("motley")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home folder, so that no test reads or writes the one of whoever runs it."""
+    folder = tmp_path_factory.mktemp("home", numbered=True)
+    monkeypatch.setenv("HOME", str(folder))
+    for name in [name for name in os.environ if name.startswith("MOTLEY_")]:
+        monkeypatch.delenv(name)
+    return folder
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("no NVIDIA GPU that torch can use on this machine")

@@ -1,0 +1,161 @@
+"""The `motley` command as a user meets it: a process of its own, its two streams and its exit code."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from typer.core import TyperGroup
+
+from console.cli import app
+from console.tables import findings_text, status_text
+from remote.errors import Finding
+
+ROOT = Path(__file__).parents[2]
+
+
+def motley(
+    *args: str, cwd: Path, code: str = "from console.cli import main; main()"
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *args],
+        cwd=cwd,
+        env={"PYTHONPATH": str(ROOT), "HOME": str(cwd), "PATH": "/usr/bin:/bin", "COLUMNS": "100"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_help_names_every_verb_and_imports_nothing_heavy(tmp_path: Path) -> None:
+    code = (
+        "import sys, atexit\n"
+        "heavy = {'torch', 'asyncssh', 'textual', 'pydantic', 'numpy'}\n"
+        "atexit.register(lambda: print(sorted(heavy & set(sys.modules)), file=sys.stderr))\n"
+        "from console.cli import main; main()"
+    )
+    done = motley("--help", cwd=tmp_path, code=code)
+    assert done.returncode == 0
+    assert all(verb in done.stdout for verb in ("run", "attach", "status", "stop", "logs", "check"))
+    assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize("verb", [[], ["run"], ["attach"], ["status"], ["stop", "r"], ["logs", "r"], ["check"]])
+def test_a_missing_cluster_toml_ends_every_verb_with_code_2(tmp_path: Path, verb: list[str]) -> None:
+    done = motley(*verb, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert "cluster.toml" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bare_motley_takes_the_options_of_run(tmp_path: Path) -> None:
+    (tmp_path / "home.toml").write_text('[run]\nepochs = "many"\n[[hosts]]\nnme = "box1"\n')
+    bare = motley("-c", "home.toml", "--plain", cwd=tmp_path)
+    verb = motley("run", "-c", "home.toml", "--plain", cwd=tmp_path)
+    assert bare.returncode == verb.returncode == 2
+    assert bare.stderr == verb.stderr
+    assert "epochs" in bare.stderr
+    assert "nme" in bare.stderr
+    assert bare.stdout == ""
+
+
+def test_overrides_of_the_command_line_are_checked_too(tmp_path: Path) -> None:
+    (tmp_path / "cluster.toml").write_text((ROOT / "cluster.toml").read_text())
+    done = motley("--set", "run.epochz=3", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "epochz" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--no-such-option"],
+        ["nonsense"],
+        ["logs"],
+        ["logs", "r", "--rank", "-1"],
+        ["run", "--no-start", "--plain"],
+        ["run", "--no-start"],
+    ],
+)
+def test_bad_usage_ends_with_code_2(tmp_path: Path, args: list[str]) -> None:
+    (tmp_path / "cluster.toml").write_text((ROOT / "cluster.toml").read_text())
+    done = motley(*args, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unexpected_error_is_one_line_and_a_file(tmp_path: Path) -> None:
+    code = (
+        "import console.launch\n"
+        "def broken(*a, **k): raise ZeroDivisionError('oops')\n"
+        "console.launch.run_plan = broken\n"
+        "from console.cli import main; main()"
+    )
+    done = motley("--plain", cwd=tmp_path, code=code)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    log = tmp_path / ".motley" / "console.log"
+    assert str(log) in done.stderr
+    assert "ZeroDivisionError: oops" in log.read_text()
+    assert log.stat().st_mode & 0o777 == 0o600
+
+
+def test_plain_puts_the_summary_alone_on_stdout(tmp_path: Path) -> None:
+    code = (
+        "import console.launch\n"
+        "from tests.console import scripted\n"
+        "console.launch.run_plan = lambda *a, **k: scripted.plan(steps=30)[0]\n"
+        "from console.cli import main; main()"
+    )
+    done = motley(cwd=tmp_path, code=code)  # no terminal here: plain by itself
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["state"] == "finished"
+    assert "new split from step 11" in done.stderr
+
+
+def test_version(tmp_path: Path) -> None:
+    done = motley("--version", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.startswith("motley ")
+
+
+def test_status_for_people() -> None:
+    hosts = [{"name": "desktop", "state": "running", "left": 2}, {"name": "box1", "state": "finished", "left": 0}]
+    data: dict[str, Any] = {"runs": [{"run": "home-1", "state": "running", "step": 12, "hosts": hosts}]}
+    assert status_text(data) == "home-1  running   step 12  desktop running (2 processes), box1 finished"
+    assert status_text({"runs": []}) == "no runs on the hosts"
+
+
+def test_findings_for_people_put_errors_first() -> None:
+    warning = Finding("box1", "memory", "warning", "1.2 GiB free", "Close what else runs there")
+    error = Finding("box2", "torch", "error", "no torch", "Install it")
+    assert findings_text((warning, error), hosts=2).splitlines() == [
+        "✖ box2: no torch",
+        "    Install it",
+        "! box1: 1.2 GiB free",
+        "    Close what else runs there",
+    ]
+    assert findings_text((warning,), hosts=2).endswith("✔ 2 hosts ready")
+
+
+def test_docs_name_every_verb_and_option() -> None:
+    docs = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    for verb, command in group.commands.items():
+        section = re.search(rf"^## motley {verb}\n(.*?)(?=^## |\Z)", docs, re.MULTILINE | re.DOTALL)
+        assert section, f"docs/commands.md has no section 'motley {verb}'"
+        for parameter in command.params:
+            if parameter.param_type_name == "option" and "--help" not in parameter.opts:
+                for name in parameter.opts:
+                    assert f"`{name}" in section.group(1), f"motley {verb} {name} is not in docs/commands.md"

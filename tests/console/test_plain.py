@@ -1,0 +1,164 @@
+"""The run in plain lines: what is said, how often, and what Ctrl-C does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from console.plain import LINES_PER_S, PlainRun, Printer, run_plain
+from console.session import Outcome, ended
+from remote.errors import CheckFailed
+from remote.feed import Ended, LogLine
+from tests.console import scripted
+from tests.console.scripted import START, event, layout, sample
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def printer() -> tuple[Printer, list[str], Clock]:
+    lines: list[str] = []
+    clock = Clock()
+    return Printer(write=lines.append, clock=clock), lines, clock
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop run until it gets there; the bound is in turns, not seconds."""
+    for _ in range(10_000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("never got there")
+
+
+def said(lines: list[str], word: str) -> list[str]:
+    return [line for line in lines if word in line]
+
+
+async def follow(**options: Any) -> tuple[Outcome, list[str], list[scripted.Scripted]]:
+    plan, sessions = scripted.plan(**options)
+    shown, lines, _ = printer()
+    return await run_plain(plan, printer=shown), lines, sessions
+
+
+async def test_a_run_is_told_from_start_to_end() -> None:
+    outcome, lines, sessions = await follow(steps=60)
+    assert (outcome.code, outcome.data) == (0, scripted.summary("home-1", steps=60))
+    assert "laptop (emulated)" in said(lines, "run home-1: simple_cnn/digits")[0]
+    assert len(said(lines, "push: trainer")) == 4
+    assert len(said(lines, "waiting for laptop (importing torch)")) == 1
+    assert len(said(lines, "new split from step")) == 2
+    assert "desktop 64→112" in said(lines, "new split from step 11:")[0]
+    assert said(lines, "split of step 11: predicted 102 ms a step, realised 106 ms")
+    assert said(lines, "epoch 2: accuracy")
+    assert "the run finished" in lines[-1]
+    assert sessions[0].calls == ["launch", "close"]
+
+
+def test_throughput_is_told_every_five_seconds_and_once_a_second_in_short_epochs() -> None:
+    shown, lines, clock = printer()
+    shown(layout())
+    for step in range(1, 101):
+        clock.now += 0.1
+        for member in range(4):
+            shown(sample(step, member, epoch=0))
+    assert 2 <= len(said(lines, "samples/s")) <= 3
+    lines.clear()
+    for step in range(101, 201):
+        clock.now += 0.1
+        for member in range(4):
+            shown(sample(step, member, epoch=step))
+    assert 9 <= len(said(lines, "samples/s")) <= 11
+    assert "epoch 1" in said(lines, "samples/s")[0]
+
+
+def test_a_rank_that_floods_its_output_does_not_flood_the_narration() -> None:
+    shown, lines, clock = printer()
+    for n in range(1000):
+        shown(LogLine(host="box1", member=2, text=f"line {n}"))
+    assert len(lines) == LINES_PER_S
+    clock.now += 1
+    shown(LogLine(host="box1", member=2, text="later"))
+    assert "980 more lines" in lines[-2]
+    assert "later" in lines[-1]
+
+
+def test_warnings_and_errors_are_named_as_such() -> None:
+    shown, lines, _ = printer()
+    shown(event("note", "the disk is nearly full", host="box1", level="warning"))
+    assert lines[0].endswith("box1          warning: the disk is nearly full")
+
+
+async def test_ctrl_c_stops_the_run_with_code_4() -> None:
+    plan, sessions = scripted.plan(hold=True, steps=30)
+    shown, lines, _ = printer()
+    following = asyncio.ensure_future(run_plain(plan, printer=shown))
+    await until(lambda: bool(sessions) and sessions[0].played.is_set())
+    os.kill(os.getpid(), signal.SIGINT)
+    outcome = await asyncio.wait_for(following, 5)
+    assert sessions[0].calls == ["launch", "stop Ctrl-C", "close"]
+    assert (outcome.code, outcome.data) == (4, scripted.summary("home-1", "stopped", steps=30))
+    assert said(lines, "Ctrl-C again leaves at once")
+
+
+async def test_a_second_ctrl_c_leaves_at_once_and_says_that_the_run_may_go_on() -> None:
+    plan, sessions = scripted.plan(hold=True, steps=30)
+    shown, _, _ = printer()
+    run = PlainRun(plan, shown)
+    following = asyncio.ensure_future(run.follow())
+    await until(lambda: bool(sessions) and sessions[0].played.is_set())
+    never: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+
+    async def silent(reason: str) -> Ended:
+        sessions[0].calls.append(reason)
+        return await never
+
+    sessions[0].stop = silent  # type: ignore[method-assign]
+    run.interrupt()
+    await until(lambda: "Ctrl-C" in sessions[0].calls)
+    run.interrupt()
+    outcome = await asyncio.wait_for(following, 5)
+    assert outcome.code == 1
+    assert "home-1 may go on" in outcome.text
+    assert outcome.data == {"run": "home-1", "state": "stopping"}
+
+
+async def test_detach_starts_the_run_and_leaves_it() -> None:
+    plan, sessions = scripted.plan(hold=True)
+    shown, _, _ = printer()
+    outcome = await run_plain(plan, printer=shown, detach=True)
+    assert sessions[0].calls == ["launch", "close"]
+    assert (outcome.code, outcome.data) == (0, {"run": "home-1", "state": "running"})
+    assert "motley attach home-1" in outcome.text
+
+
+async def test_a_failed_check_closes_the_session_and_reaches_the_command_line() -> None:
+    plan, sessions = scripted.plan(fail=CheckFailed(scripted.FINDINGS))
+    shown, _, _ = printer()
+    with pytest.raises(CheckFailed):
+        await run_plain(plan, printer=shown)
+    assert sessions[0].calls == ["launch", "close"]
+
+
+@pytest.mark.parametrize(
+    ("record", "code"),
+    [
+        (Ended(state="finished"), 0),
+        (Ended(state="failed"), 1),
+        (Ended(state="lost"), 1),
+        (Ended(state="stopped"), 4),
+        (Ended(state="stopped", unanswered=("box1",)), 1),
+    ],
+)
+def test_exit_codes_follow_the_end_of_the_run(record: Ended, code: int) -> None:
+    assert ended("home-1", record).code == code

@@ -1,0 +1,212 @@
+"""What the store makes of a run's records: figures, the state of the run, and records that are odd."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from console.curve import Curve
+from console.snapshot import Snapshot
+from console.store import LOG_LIMIT, Store
+from remote.feed import Ended, Link, LogLine, Progress
+from tests.console import scripted
+from tests.console.scripted import BATCH, START, event, layout, sample
+
+
+def played(steps: int = scripted.STEPS) -> Store:
+    store = Store()
+    for _, record in [*scripted.startup("home-1"), *scripted.training(steps)]:
+        store.apply(record, START)
+    return store
+
+
+def test_a_whole_run_goes_from_starting_to_running_to_ended() -> None:
+    store = Store()
+    assert store.snapshot().phase == "idle"
+    phases = []
+    for _, record in [*scripted.startup("home-1"), *scripted.training(30)]:
+        store.apply(record, START)
+        phases.append(store.snapshot().phase)
+    store.apply(Ended(state="finished", summary=scripted.summary("home-1")), START + 9)
+    phases.append(store.snapshot().phase)
+    assert list(dict.fromkeys(phases)) == ["starting", "running", "ended"]
+    assert store.snapshot().state == "finished"
+
+
+def test_cluster_throughput_is_the_samples_of_a_step_over_its_slowest_rank() -> None:
+    store = Store()
+    store.apply(layout(), START)
+    for member, step_ms in enumerate((100.0, 100.0, 128.0, 110.0)):
+        store.apply(sample(1, member, step_ms=step_ms), START)
+    shown = store.snapshot()
+    assert shown.samples_per_s == pytest.approx(BATCH / 0.128)
+    assert [step for step, _ in shown.throughput] == [1]
+
+
+def test_loss_of_a_step_is_weighted_by_the_samples_of_each_rank() -> None:
+    store = Store()
+    store.apply(layout(), START)
+    for member, (batch, loss) in enumerate(((128, 1.0), (64, 2.0), (64, 4.0), (0, None))):
+        store.apply(sample(1, member, batch=batch, loss=loss), START)
+    assert store.snapshot().loss == pytest.approx((128 * 1 + 64 * 2 + 64 * 4) / 256)
+
+
+def test_a_step_is_counted_only_when_all_ranks_have_spoken() -> None:
+    store = Store()
+    store.apply(layout(), START)
+    for member in range(3):
+        store.apply(sample(1, member), START)
+    assert store.snapshot().throughput == ()
+    store.apply(sample(1, 3), START)
+    assert len(store.snapshot().throughput) == 1
+
+
+def test_a_host_whose_lines_do_not_come_does_not_stop_the_chart_nor_lower_it() -> None:
+    store = Store()
+    store.apply(layout(), START)
+    for step in range(31, 400):
+        for member in range(3):
+            store.apply(sample(step, member, step_ms=100.0), START)
+    points = store.snapshot().throughput
+    assert len(points) > 50
+    assert all(rate == pytest.approx(BATCH / 0.1) for _, rate in points)
+
+
+def test_a_later_generation_that_repeats_steps_takes_their_place() -> None:
+    store = Store()
+    store.apply(layout(), START)
+    for step in range(1, 21):
+        for member in range(4):
+            store.apply(sample(step, member), START)
+    for member in range(4):
+        store.apply(sample(11, member, generation=1), START)
+    shown = store.snapshot()
+    assert shown.step == 11
+    assert [step for step, _ in shown.throughput] == list(range(1, 12))
+
+
+def test_decisions_carry_names_and_the_realised_time_comes_later() -> None:
+    first, second = played().snapshot().decisions
+    assert first.names == scripted.HOSTS
+    assert (first.before, first.after) == ((64, 64, 64, 64), (112, 64, 40, 40))
+    assert second.step == 31
+    assert second.realised_ms is not None
+
+
+def test_ages_are_on_the_masters_clock() -> None:
+    store = Store()
+    store.apply(layout(), START)
+    store.apply(sample(1, 1, time=START + 3600), START)
+    store.apply(Link(host="laptop", up=True, text="connected", clock_offset_s=3599.0), START)
+    assert store.snapshot().ranks[1].seen == START + 1
+
+
+def test_waiting_ends_when_the_group_is_there() -> None:
+    store = Store()
+    store.apply(layout(), START)
+    missing = [{"member": 1, "host": "laptop", "phase": "importing torch"}]
+    store.apply(event("waiting", "waiting", missing=missing, waited_s=12.0), START)
+    waiting = store.snapshot().waiting
+    assert waiting is not None
+    assert (waiting.missing, waiting.since) == ((("laptop", "importing torch"),), START - 12)
+    store.apply(event("group", "4 ranks", members=[], shares=[]), START)
+    assert store.snapshot().waiting is None
+
+
+def test_a_failed_rank_is_a_problem_with_the_last_line_of_its_traceback() -> None:
+    store = Store()
+    store.apply(layout(), START)
+    trace = 'Traceback (most recent call last):\n  File "loop.py", line 3\nValueError: no such layer'
+    store.apply(event("rank_failed", "rank 2 ended", host="box1", level="error", member=2, traceback=trace), START)
+    problem = store.snapshot().problems[0]
+    assert (problem.host, problem.cause) == ("box1", "rank 2 failed: ValueError: no such layer")
+    assert "motley logs home-1 --rank 2" in problem.remedy
+    assert store.snapshot().ranks[2].phase == "failed"
+
+
+def test_a_rank_that_fails_without_a_record_is_explained_by_what_it_printed() -> None:
+    store = Store()
+    store.apply(layout(), START)
+    store.apply(event("rank_failed", "rank 2: exit code 1", host="box1", level="error", member=2), START)
+    for line in ("Traceback (most recent call last):", "    raise x", "torch.OutOfMemoryError: 2 GiB"):
+        store.apply(LogLine(host="box1", member=2, text=line), START)
+    assert store.snapshot().problems[0].cause == "rank 2: exit code 1, after torch.OutOfMemoryError: 2 GiB"
+
+
+@pytest.mark.parametrize(
+    "kind", ["phase", "waiting", "group", "decision", "realised", "report", "evaluated", "rank_failed"]
+)
+def test_events_with_missing_or_odd_data_are_taken_without_an_error(kind: str) -> None:
+    store = played(12)
+    odd: dict[str, Any] = {
+        "member": "x",
+        "missing": 3,
+        "members": [1],
+        "step": None,
+        "before": "no",
+        "accuracy": "high",
+    }
+    store.apply(event(kind, "nothing"), START)
+    store.apply(event(kind, "odd", **odd), START)
+    assert isinstance(store.snapshot(), Snapshot)
+
+
+def test_hosts_that_did_not_answer_a_stop_are_named_with_what_to_do() -> None:
+    store = played(2)
+    store.apply(Ended(state="stopped", unanswered=("laptop",)), START)
+    problem = store.snapshot().problems[-1]
+    assert problem.host == "laptop"
+    assert "motley stop home-1" in problem.remedy
+
+
+def test_the_log_is_bounded_and_counts_all() -> None:
+    store = Store()
+    for n in range(LOG_LIMIT + 10):
+        store.apply(LogLine(host="box1", member=2, text=str(n)), START)
+    assert (len(store.log()), store.log()[-1].text) == (LOG_LIMIT, str(LOG_LIMIT + 9))
+    assert store.snapshot().log_total == LOG_LIMIT + 10
+
+
+def test_progress_that_repeats_itself_is_logged_once() -> None:
+    store = Store()
+    for fraction in (0.1, 0.5, 0.9):
+        store.apply(Progress(host="box1", stage="push", text="41 files", fraction=fraction), START)
+    store.apply(Progress(host="box1", stage="push", text="41 files", done=True), START)
+    assert [entry.text for entry in store.log()] == ["push: 41 files"]
+
+
+def test_a_failed_stop_leaves_the_run_running() -> None:
+    store = played(3)
+    store.stopping()
+    store.unstopped([], START)
+    assert store.snapshot().phase == "running"
+
+
+def test_the_start_of_a_run_that_was_found_is_its_first_event() -> None:
+    store = Store()
+    store.begin(START + 500)
+    store.apply(layout(attached=True), START + 500)
+    store.apply(event("started", "1 rank started", time=START + 20), START + 501)
+    assert store.snapshot().started == START + 20
+
+
+def test_sixteen_thousand_records_take_well_under_a_second() -> None:
+    records = [sample(step, member) for step in range(1, 4001) for member in range(4)]
+    store = Store()
+    store.apply(layout(), START)
+    begin = time.process_time()
+    for record in records:
+        store.apply(record, START)
+    assert time.process_time() - begin < 0.7
+
+
+def test_a_curve_keeps_its_means_while_it_halves_its_points() -> None:
+    curve = Curve(limit=8)
+    for step in range(1, 101):
+        curve.add(step, total=float(step), weight=1.0)
+    points = curve.points()
+    assert len(points) <= 8
+    assert points[0][0] < points[-1][0]
+    assert points[-1][1] == pytest.approx(points[-1][0], rel=0.01)

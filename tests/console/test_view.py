@@ -1,0 +1,252 @@
+"""What is shown: the lines of every panel at four widths, as text, without an app."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from console import figures
+from console.line import clip, fit, text, width_of, wrap
+from console.notice import notice_lines, notice_title
+from console.plot import ceiling, plot
+from console.rows import table
+from console.snapshot import HostView, Problem, Snapshot, Waiting
+from console.store import Store
+from console.view import decision_lines, gain_of, log_line, run_lines
+from remote.feed import Ended, Link, Progress
+from tests.console import scripted
+from tests.console.scripted import START, event, layout, sample
+
+WIDTHS = (50, 80, 120, 200)
+
+
+def store_after(steps: int) -> Store:
+    store = Store()
+    store.learn(speeds=scripted.SPEEDS, epochs=10)
+    for _, record in [*scripted.startup("home-1"), *scripted.training(steps)]:
+        store.apply(record, START)
+    return store
+
+
+@pytest.fixture(scope="module")
+def running() -> Snapshot:
+    return store_after(120).snapshot()
+
+
+def shown(snapshot: Snapshot, width: int, now: float = START) -> list[str]:
+    return [text(line) for line in table(snapshot, width=width, now=now)]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nothing_is_wider_than_the_terminal(running: Snapshot, width: int) -> None:
+    failed = replace(running, problems=(Problem(host="box1", cause="word " * 60, remedy="do " * 90),))
+    lines = [
+        *run_lines(running, width=width, now=START, paused=True),
+        *table(running, width=width, now=START),
+        *decision_lines(running, width=width),
+        *notice_lines(failed, width=width),
+        *plot(running.throughput, width=width, height=8, marks=(11, 31)),
+    ]
+    assert max(width_of(line) for line in lines) <= width
+
+
+@pytest.mark.parametrize(
+    ("width", "titles"),
+    [
+        (50, ["host", "share", "samples/s", "wait", "age"]),
+        (80, ["host", "device", "share", "samples/s", "wait", "memory", "age"]),
+        (120, ["host", "device", "share", "samples/s", "step", "ms", "compute", "wait", "memory", "age"]),
+    ],
+)
+def test_narrow_tables_drop_the_least_important_columns(running: Snapshot, width: int, titles: list[str]) -> None:
+    header = shown(running, width)[0].split("recent")[0].split()
+    assert [title for title in header if title in titles] == titles
+
+
+def test_a_row_shows_share_throughput_wait_and_memory(running: Snapshot) -> None:
+    row = shown(running, 120, START + 2)[1]
+    assert row.split()[:4] == ["●", "desktop", "cpu", "128"]
+    assert "50%" in row
+    assert "300 MiB" in row
+    assert "2 s" in row
+
+
+def test_the_throughputs_of_the_ranks_sum_up_to_the_clusters(running: Snapshot) -> None:
+    total = sum(rank.samples_per_s or 0 for rank in running.ranks)
+    assert total == pytest.approx(running.samples_per_s, rel=0.01)
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_emulated_hosts_are_labelled(running: Snapshot, width: int) -> None:
+    rows = shown(running, width)[1:]
+    assert "emulated" not in rows[0]
+    assert all(f"emulated {figures.TIMES}{speed}" in row for row, speed in zip(rows[1:], ("0.5", "0.25"), strict=False))
+
+
+def test_a_gpu_column_appears_where_a_rank_has_one() -> None:
+    store = store_after(40)
+    store.apply(sample(41, 0, gpu_util=97.0), START)
+    assert "97%" in shown(store.snapshot(), 120)[1]
+    assert "GPU" not in shown(store_after(40).snapshot(), 200)[0]
+
+
+def test_ranks_that_fall_silent_are_marked_by_more_than_colour(running: Snapshot) -> None:
+    assert shown(running, 80, START + 2)[1].startswith("●")
+    assert shown(running, 80, START + 30)[1].startswith("!")
+
+
+def test_a_lost_connection_is_said_in_the_row_and_is_not_the_runs_end() -> None:
+    store = store_after(30)
+    store.apply(Link(host="laptop", up=False, text="no answer for 6 s, trying again"), START)
+    row = shown(store.snapshot(), 80)[2]
+    assert row.startswith("⇣ laptop")
+    assert "link down  no answer for 6 s" in row
+
+
+def test_hosts_show_their_stage_before_their_ranks_are_known() -> None:
+    store = Store()
+    store.apply(Progress(host="box1", stage="push", text="trainer", fraction=0.5), START)
+    row = shown(store.snapshot(), 80)[1]
+    assert "box1" in row
+    assert "push" in row
+    assert "50%" in row
+
+
+def test_several_ranks_of_a_host_are_told_apart() -> None:
+    store = Store()
+    one = layout()
+    store.apply(replace(one, ranks=tuple(replace(rank, host="desktop") for rank in one.ranks)), START)
+    assert [row.split()[2] for row in shown(store.snapshot(), 80)[1:]] == ["#0", "#1", "#2", "#3"]
+
+
+def test_the_run_lines_say_state_step_epoch_loss_accuracy_throughput_and_eta(running: Snapshot) -> None:
+    lines = [text(line) for line in run_lines(running, width=80, now=START + 62)]
+    assert lines[0].startswith("● running  home-1  simple_cnn/digits")
+    assert lines[0].endswith("1:02")
+    assert "step 120/240  50 %  epoch 5/10  ETA 0:10" in lines[1]
+    for word in ("loss 0.1", "accuracy 95.5 %", "2,945 samples/s", "by balancing"):
+        assert word in lines[2]
+
+
+def test_waiting_is_said_with_host_phase_and_time(running: Snapshot) -> None:
+    waiting = replace(running, waiting=Waiting(missing=(("laptop", "importing torch"),), since=START - 12))
+    assert text(run_lines(waiting, width=80, now=START)[2]) == "waiting for laptop (importing torch), 12 s"
+
+
+def test_gain_compares_with_the_throughput_before_the_first_change(running: Snapshot) -> None:
+    gain = gain_of(running)
+    assert gain is not None
+    assert gain == pytest.approx(159.6 / 82.8, rel=0.03)
+    assert gain_of(store_after(8).snapshot()) is None
+
+
+def test_decisions_show_what_moved_why_predicted_and_realised(running: Snapshot) -> None:
+    lines = [text(line) for line in decision_lines(running, width=80)]
+    assert lines[0].startswith("31  desktop 112→128  box1 40→32  box2 40→32")
+    assert lines[0].endswith("102 → 83 ms, real 86")
+    assert "need 2.4 ms a sample" in lines[1]
+    assert any(line.startswith("11  ") for line in lines)
+
+
+def test_a_run_without_decisions_says_why_there_are_none() -> None:
+    static = replace(store_after(5).snapshot(), policy="static")
+    assert "fixed" in text(decision_lines(static, width=80)[0])
+
+
+def test_the_root_of_a_failure_comes_first_with_its_remedy() -> None:
+    store = store_after(20)
+    store.apply(event("rank_failed", "", host="box1", level="error", member=2, traceback="OSError: disk full"), START)
+    store.apply(event("rank_failed", "", host="desktop", level="error", member=0, traceback="connection reset"), START)
+    store.apply(Ended(state="failed"), START)
+    lines = [text(line) for line in notice_lines(store.snapshot(), width=80)]
+    assert lines[0] == "✖ box1: rank 2 failed: OSError: disk full"
+    assert lines[1].startswith("  → ")
+    assert notice_title(store.snapshot()) == "what went wrong"
+
+
+def test_the_same_cause_on_several_hosts_is_said_once() -> None:
+    store = store_after(20)
+    for member, host in enumerate(scripted.HOSTS):
+        store.apply(event("rank_failed", "", host=host, level="error", member=member, traceback="OSError: no"), START)
+    store.apply(Ended(state="failed"), START)
+    lines = [text(line) for line in notice_lines(store.snapshot(), width=80)]
+    assert lines[0] == "✖ desktop, laptop, box1, box2: OSError: no"
+    assert sum("OSError" in line for line in lines) == 1
+
+
+def test_the_summary_says_accuracy_steps_throughput_time_and_where_it_is() -> None:
+    store = store_after(240)
+    store.apply(Ended(state="finished", summary=scripted.summary("home-1")), START)
+    whole = "\n".join(text(line) for line in notice_lines(store.snapshot(), width=80, folder="experiments/home-1"))
+    for part in ("accuracy 98.3 %", "steps 240", "samples/s 2,304", "time 0:42", "rebalances 2", "desktop 50 %"):
+        assert part in whole
+    assert "saved in experiments/home-1" in whole
+
+
+def test_the_chart_rises_where_the_figure_does_and_marks_the_decisions() -> None:
+    points = [(float(x), 100.0 if x < 50 else 1000.0) for x in range(1, 101)]
+    lines = [text(line) for line in plot(points, width=60, height=8, marks=(50,))]
+    assert len(lines) == 8
+    assert lines[0].startswith("1,000 ┤")
+    top, low = lines[0].split("┤")[1], lines[-2].split("┤")[1]
+    assert top[:20].strip() == ""
+    assert top[-20:].strip() != ""
+    assert low[:20].strip() != ""
+    axis = lines[-1]
+    assert axis.strip().startswith("└1 ")
+    assert axis.endswith(" 100")
+    assert abs(axis.index("▲") - (len(axis) - 26)) <= 2
+
+
+def test_a_chart_without_room_or_points_draws_nothing() -> None:
+    assert plot([], width=60, height=8) == []
+    assert plot([(1, 1.0)], width=10, height=8) == []
+    assert plot([(1, 1.0)], width=60, height=2) == []
+
+
+@pytest.mark.parametrize(("value", "top"), [(0, 1), (0.7, 0.8), (1.0, 1), (2.3, 2.5), (1312, 1500), (9001, 10000)])
+def test_axes_end_at_round_numbers(value: float, top: float) -> None:
+    assert ceiling(value) == pytest.approx(top)
+
+
+@pytest.mark.parametrize(
+    ("got", "expected"),
+    [
+        (figures.rate(1312.4), "1,312"),
+        (figures.rate(12.34), "12.3"),
+        (figures.milliseconds(8.44), "8.4"),
+        (figures.memory(312.0), "312 MiB"),
+        (figures.memory(1536.0), "1.5 GiB"),
+        (figures.duration(3723), "1:02:03"),
+        (figures.duration(200_000), "2 d 7 h"),
+        (figures.age(61), "1 m"),
+        (figures.loss(0.00001), "1.00e-05"),
+        (figures.sparkline([1, 5, 9], 3), "▁▅█"),
+        (figures.sparkline([100, 101, 99, 100], 4), "▄▅▄▄"),
+        (figures.block_bar(0.5, 4), "██  "),
+        ("".join(figures.progress(0.5, 8)), "━━━━────"),
+    ],
+)
+def test_figures(got: str, expected: str) -> None:
+    assert got == expected
+
+
+def test_wide_characters_keep_the_columns() -> None:
+    assert fit("日本語", 5) == "日本…"
+    assert width_of(clip((("日本語テキスト", "text"),), 7)) <= 7
+    assert wrap("a very long sentence", 8) == ["a very", "long", "sentence"]
+
+
+def test_a_log_line_marks_warnings_by_a_sign() -> None:
+    store = Store()
+    store.note("disk nearly full", START, "warning")
+    line = text(log_line(store.log()[0], label_width=8))
+    assert line.endswith("console   ! disk nearly full")
+
+
+def test_a_failed_host_says_so_in_its_row() -> None:
+    failed = HostView(name="box2", stage="check", text="no torch", failed=True)
+    row = shown(Snapshot(phase="ended", hosts=(failed,)), 80)[1]
+    assert row.startswith("✖ box2")
+    assert "check: no torch" in row

@@ -1,0 +1,44 @@
+"""The lab for tests: `lab` brings four real hosts up once a session; whatever a test broke is mended after it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.lab import Lab, why_not
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.lab)
+
+
+@pytest.fixture(scope="session")
+def can_have_a_lab() -> None:
+    """On a user's machine a lab that can't be is a skip with its reason; in CI it is a failure."""
+    reason = why_not()
+    if reason and os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    elif reason:
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def lab(can_have_a_lab: None) -> Iterator[Lab]:  # noqa: ARG001
+    """Four hosts: box1 has 0.8 cores, box2 0.4, box3 and box4 0.2 each."""
+    with Lab() as lab:
+        yield lab
+
+
+@pytest.fixture(autouse=True)
+def _mended(request: pytest.FixtureRequest) -> Iterator[None]:
+    lab = request.getfixturevalue("lab") if "lab" in request.fixturenames else None
+    yield
+    if lab is not None:
+        lab.heal()

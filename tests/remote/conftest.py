@@ -1,0 +1,92 @@
+"""What the tests of `remote` share: a real sshd, known to the user, and hosts written as cluster.toml has them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from remote.cluster import Cluster, Host, load
+from remote.dial import Dialer
+from tests.remote.sshd import Sshd, why_not
+
+MakeCluster = Callable[[str], Cluster]
+
+
+@pytest.fixture(scope="session")
+def _can_have_sshd() -> None:
+    reason = why_not()
+    if reason and os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    elif reason:
+        pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def _no_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+
+
+@pytest.fixture
+def make_sshd(_can_have_sshd: None, tmp_path: Path) -> Iterator[Callable[..., Sshd]]:
+    """Starts one more sshd with the given lines of sshd_config."""
+    running: list[Sshd] = []
+
+    def make(*options: str) -> Sshd:
+        sshd = Sshd(tmp_path / f"sshd{len(running)}", *options)
+        running.append(sshd.__enter__())
+        return sshd
+
+    yield make
+    for sshd in running:
+        sshd.__exit__(None, None, None)
+
+
+@pytest.fixture
+def sshd(make_sshd: Callable[..., Sshd], home: Path) -> Sshd:
+    """One whose host key is in ~/.ssh/known_hosts."""
+    made = make_sshd()
+    know(home, made)
+    return made
+
+
+@pytest.fixture
+async def dialer() -> AsyncIterator[Dialer]:
+    made = Dialer()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def make_cluster(tmp_path: Path) -> MakeCluster:
+    """A cluster.toml with the given text, loaded."""
+
+    def make(text: str) -> Cluster:
+        path = tmp_path / "cluster.toml"
+        path.write_text(text)
+        return load(path)
+
+    return make
+
+
+def know(home: Path, *servers: Sshd) -> Path:
+    """Adds their host keys to the user's known_hosts."""
+    folder = home / ".ssh"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    path = folder / "known_hosts"
+    with path.open("a") as file:
+        file.writelines(server.known_line for server in servers)
+    return path
+
+
+def host_of(sshd: Sshd, name: str = "box", **changes: object) -> Host:
+    values: dict[str, object] = {
+        "name": name,
+        "address": "127.0.0.1",
+        "port": sshd.port,
+        "user": sshd.user,
+        "identity": str(sshd.user_key),
+    }
+    return Host(**{**values, **changes})  # type: ignore[arg-type]

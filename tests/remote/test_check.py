@@ -1,0 +1,217 @@
+"""The preflight: what is wrong is named, with host, cause and remedy, within ten seconds, and nothing is started."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from remote.check import check
+from remote.cluster import Cluster
+from remote.errors import Finding
+from remote.feed import Progress
+from remote.hosts import Hosts
+from remote.judge import judge
+from remote.probe import Gpu, Probe, parse
+from tests.remote.conftest import MakeCluster, know
+from tests.remote.sshd import Sshd, make_key
+
+GOOD = Probe(
+    python="3.11.2",
+    executable="/usr/bin/python3",
+    hostname="box",
+    system="Linux",
+    machine="x86_64",
+    home="/home/ada",
+    boot_id="one",
+    clock=1.0,
+    torch="2.13.0+cpu",
+    torch_cuda="",
+    gpus=(),
+    cores=4,
+    memory_mib=8000,
+    disk_free_mib=50_000,
+    unwritable="",
+    server_address="192.168.0.7",
+    address="192.168.0.7",
+    interface="eth0",
+    code=(),
+)
+CARD = Gpu(index=0, name="RTX 3070", total_mib=8192, free_mib=8000, driver="550.1")
+CUDA = dataclasses.replace(GOOD, torch="2.13.0+cu130", torch_cuda="13.0", gpus=(CARD,))
+
+
+@pytest.fixture
+def cluster(make_cluster: MakeCluster) -> Cluster:
+    return make_cluster(
+        '[cluster]\nname = "lab"\nleader = "box1"\n'
+        '[[hosts]]\nname = "box1"\naddress = "192.168.0.7"\nuser = "ada"\nport = 2222\n'
+        '[[hosts]]\nname = "box2"\naddress = "192.168.0.8"\ndevices = ["cuda:0", "cuda:1"]\n'
+        '[[hosts]]\nname = "box3"\naddress = "192.168.0.9"\npython = "~/venv/bin/python"\n'
+    )
+
+
+def judged(cluster: Cluster, **changed: Probe) -> list[tuple[str, str, str]]:
+    probes = {"box1": GOOD, "box2": dataclasses.replace(CUDA, gpus=(CARD, CARD)), "box3": GOOD, **changed}
+    findings = judge(cluster, probes, {})
+    assert all(finding.cause and finding.remedy for finding in findings)
+    return [(finding.host, finding.check, finding.level) for finding in findings]
+
+
+def test_a_good_cluster_has_no_findings(cluster: Cluster) -> None:
+    assert judged(cluster) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "check_", "level"),
+    [
+        ({"python": "3.9.2"}, "python", "error"),
+        ({"torch": ""}, "torch", "error"),
+        ({"torch": "2.5.1"}, "torch", "error"),
+        ({"torch": "2.12.0"}, "torch", "warning"),
+        ({"disk_free_mib": 900}, "disk", "warning"),
+        ({"disk_free_mib": 20}, "disk", "error"),
+        ({"unwritable": "Read-only file system"}, "write", "error"),
+        ({"system": "Darwin"}, "system", "error"),
+        ({"gpus": (CARD,)}, "devices", "warning"),
+    ],
+)
+def test_each_fault_of_one_host(cluster: Cluster, change: dict[str, object], check_: str, level: str) -> None:
+    assert judged(cluster, box3=dataclasses.replace(GOOD, **change)) == [("box3", check_, level)]  # type: ignore[arg-type]
+
+
+def test_a_patch_release_of_torch_is_no_difference(cluster: Cluster) -> None:
+    assert judged(cluster, box3=dataclasses.replace(GOOD, torch="2.13.1")) == []
+
+
+def test_devices_that_are_asked_for_and_not_there(cluster: Cluster) -> None:
+    assert judged(cluster, box2=CUDA) == [("box2", "devices", "error")]
+    assert judged(cluster, box2=GOOD) == [("box2", "devices", "error")] * 2
+    plain = dataclasses.replace(CUDA, gpus=(CARD, CARD), torch="2.13.0+cpu", torch_cuda="")
+    assert judged(cluster, box2=plain) == [("box2", "devices", "error")]
+
+
+def test_a_leader_on_loopback_leads_nobody_elsewhere(cluster: Cluster) -> None:
+    local = dataclasses.replace(GOOD, server_address="127.0.0.1")
+    assert judged(cluster, box1=local) == []  # all on one machine
+    elsewhere = dataclasses.replace(GOOD, boot_id="two")
+    assert judged(cluster, box1=local, box3=elsewhere) == [("box1", "leader", "error")]
+
+
+def test_remedies_are_commands_for_that_host(cluster: Cluster) -> None:
+    lacking = dataclasses.replace(GOOD, torch="")
+    findings = judge(cluster, {"box1": lacking, "box2": CUDA, "box3": lacking}, {})
+    remedies = {finding.host: finding.remedy for finding in findings if finding.check == "torch"}
+    assert "ssh -p 2222 -l ada 192.168.0.7 'python3 -m pip install \"torch==2.13.*\"'" in remedies["box1"]
+    assert "ssh 192.168.0.9 '~/venv/bin/python -m pip install" in remedies["box3"]
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"torch": None}, "torch of type NoneType"),
+        ({"cores": True}, "cores of type bool"),
+        ({"gpus": [{"index": 0}]}, "no gpus.name"),
+        ({"gpus": "none"}, "gpus that are no list of tables"),
+        ({"code": [1]}, "code that is no list of names"),
+    ],
+)
+def test_an_answer_that_is_none(change: dict[str, object], complaint: str) -> None:
+    answer = dataclasses.asdict(CUDA)
+    answer.update(gpus=[dict(gpu) for gpu in answer["gpus"]], code=list(answer["code"]))
+    assert parse(answer) == CUDA
+    with pytest.raises(ValueError, match=complaint):
+        parse({**answer, **change})
+
+
+async def test_every_fault_at_once_over_real_ssh(
+    make_sshd: Callable[..., Sshd], make_cluster: MakeCluster, home: Path, tmp_path: Path
+) -> None:
+    """The faults a first cluster has, one a host, all found in one go."""
+    good, unknown, changed = make_sshd(), make_sshd(), make_sshd()
+    know(home, good)
+    with (home / ".ssh" / "known_hosts").open("a") as file:
+        file.write(f"[127.0.0.1]:{changed.port} {make_key(tmp_path / 'other').with_suffix('.pub').read_text()}")
+    bare = tmp_path / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)
+    old = tmp_path / "old"
+    old.write_text('#!/bin/sh\necho \'motley:{"python": "2.7.18"}\'\n')
+    broken = tmp_path / "broken"
+    broken.write_text("#!/bin/sh\necho 'cannot load libpython' >&2; exit 1\n")
+    for script in (old, broken):
+        script.chmod(0o755)
+    with socket.create_server(("127.0.0.1", 0)) as silent, socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        hosts = {
+            "good": (good, sys.executable, {}),
+            "bare": (good, str(bare / "bin/python"), {"address": "localhost"}),
+            "no-python": (good, "/opt/none/python", {"address": "127.0.0.2"}),
+            "old": (good, str(old), {"address": "127.0.0.3"}),
+            "broken": (good, str(broken), {"address": "127.0.0.4"}),
+            "stranger": (unknown, sys.executable, {}),
+            "changed": (changed, sys.executable, {}),
+            "user": (good, sys.executable, {"user": "nobody-here"}),
+            "closed": (good, sys.executable, {"port": free.getsockname()[1]}),
+            "silent": (good, sys.executable, {"port": silent.getsockname()[1]}),
+        }
+        (home / ".ssh" / "config").write_text(
+            f"Host localhost 127.0.0.*\n  HostName 127.0.0.1\n  IdentityFile {good.user_key}\n"
+        )
+        text = '[cluster]\nname = "lab"\nleader = "good"\n'
+        for name, (server, python, changes) in hosts.items():
+            keys: dict[str, object] = {"name": name, "address": "127.0.0.1", "port": server.port, "python": python}
+            text += "[[hosts]]\n" + "".join(f"{k} = {_toml(v)}\n" for k, v in {**keys, **changes}.items())
+        cluster = make_cluster(text)
+        records: list[Progress] = []
+        async with Hosts(cluster) as pool:
+            started = time.monotonic()
+            result = await check(pool, records.append)
+            took_s = time.monotonic() - started
+    found: dict[str, list[Finding]] = {name: [] for name in hosts}
+    for finding in result.findings:
+        found[finding.host].append(finding)
+    assert {name: [f.check for f in findings] for name, findings in found.items()} == {
+        "good": [],
+        "bare": ["torch"],
+        "no-python": ["python"],
+        "old": ["python"],
+        "broken": ["python"],
+        "stranger": ["host_key"],
+        "changed": ["host_key"],
+        "user": ["authentication"],
+        "closed": ["reachable"],
+        "silent": ["reachable"],
+    }
+    causes = {name: findings[0].cause for name, findings in found.items() if findings}
+    assert causes["no-python"] == "the Python '/opt/none/python' is not there"
+    assert "Python 2.7.18" in causes["old"]
+    assert "cannot load libpython" in causes["broken"]
+    assert unknown.fingerprint in causes["stranger"]
+    assert changed.fingerprint in causes["changed"]
+    assert "nobody-here" in causes["user"]
+    assert not result.ok
+    assert took_s < 10
+    assert result.leader_address == "127.0.0.1"
+    assert (result.probes["good"].address, result.probes["good"].interface) == ("127.0.0.1", "lo")
+    assert {record.host for record in records if record.done and record.failed} == set(hosts) - {"good", "bare"}
+
+
+async def test_all_in_order_on_demo_hosts(make_cluster: MakeCluster) -> None:
+    hosts = "".join(f'[[hosts]]\nname = "box{n}"\n' for n in range(3))
+    cluster = make_cluster('[cluster]\nname = "demo"\nconnect = "demo"\n' + hosts)
+    async with Hosts(cluster) as pool:
+        result = await check(pool, lambda _: None)
+    assert result.ok
+    assert result.findings == ()
+    assert [probe.executable for probe in result.probes.values()] == [sys.executable] * 3
+    assert all(probe.torch and probe.cores >= 1 and probe.boot_id for probe in result.probes.values())
+
+
+def _toml(value: object) -> str:
+    return str(value) if isinstance(value, int) else f'"{value}"'

@@ -1,0 +1,1 @@
+"""Everything that runs on a host. Pushed whole, together with `profiles`; see `trainer.__main__` for its verbs."""

@@ -1,0 +1,66 @@
+"""`python -m trainer VERB`: what the master asks of a host, and what a supervisor starts there.
+
+| verb | started by | does |
+|---|---|---|
+| supervise | master | reads a spec, leaves a supervisor behind |
+| coordinate, rank | supervisor | one run's coordinator, one rank |
+| attach | master | streams a run's files from offsets |
+| status, stop, fetch, store | master | answers and ends |
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from trainer.folders import run_folder
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m trainer")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("supervise")
+    one = argparse.ArgumentParser(add_help=False)
+    one.add_argument("--run", required=True)
+    one.add_argument("--host", required=True)
+    verbs.add_parser("coordinate", parents=[one]).add_argument("--listen-fd", type=int, required=True)
+    verbs.add_parser("rank", parents=[one]).add_argument("--member", type=int, required=True)
+    verbs.add_parser("attach", parents=[one])
+    verbs.add_parser("status").add_argument("--host")
+    verbs.add_parser("stop", parents=[one]).add_argument("--reason", default="")
+    verbs.add_parser("fetch", parents=[one]).add_argument("file")
+    verbs.add_parser("store", parents=[one]).add_argument("file")
+    given = parser.parse_args(arguments)
+    match given.verb:
+        case "supervise":
+            from trainer.detach import supervise
+
+            return supervise(sys.stdin.buffer, sys.stdout)
+        case "coordinate":
+            from trainer.coordinator import serve
+
+            return serve(given.run, given.host, given.listen_fd)
+        case "rank":
+            from trainer import rank
+
+            return rank.main(given.run, given.host, given.member)
+        case "attach":
+            from trainer.attach import attach
+
+            return attach(run_folder(given.run, given.host), sys.stdin.buffer, sys.stdout.buffer)
+    from trainer import status
+
+    match given.verb:
+        case "status":
+            status.print_json({"runs": status.status(given.host)})
+        case "stop":
+            status.print_json(status.stop(given.run, given.host, given.reason))
+        case "fetch":
+            return status.fetch(given.run, given.host, given.file, sys.stdout.buffer)
+        case "store":
+            return status.store(given.run, given.host, given.file, sys.stdin.buffer)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""Follow a run's files on a host: one process, one SSH channel, all files multiplexed from byte offsets.
+
+`python -m trainer attach` reads one line `{"offsets": {file: byte}}`, then writes `wire.Chunk` lines as the files
+grow and a `wire.Beat` about once a second. It ends when its standard input closes, or when the run has ended here and
+everything has been sent. It writes nothing on the host, so any number of viewers may follow one run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from trainer import processes
+from trainer.folders import read_json
+from trainer.wire import END_STATES, Beat, Chunk, encode
+
+POLL_S = 0.1
+BEAT_S = 1.0
+CHUNK_BYTES = 256 * 1024
+
+
+def attach(folder: Path, stdin: BinaryIO, stdout: BinaryIO) -> int:
+    """Serve one viewer. Returns 0 at the end of the run or of the viewer, 1 when there is no such run here."""
+    offsets = dict(json.loads(stdin.readline())["offsets"])
+    if not folder.is_dir():
+        print(f"no run in {folder}", file=sys.stderr)
+        return 1
+    beat_due = 0.0
+    try:
+        while True:
+            state = state_of(folder)  # before the files: what is written before the end state is sent before it
+            ended = state.get("state") in END_STATES
+            for chunk in new_chunks(folder, offsets, whole=ended):
+                offsets[chunk.file] = chunk.end
+                stdout.write(encode(chunk))
+            now = time.monotonic()
+            if ended or now >= beat_due:
+                beat_due = now + BEAT_S
+                stdout.write(encode(Beat(time=time.time(), state=state, alive=len(processes.tagged(folder)))))
+            stdout.flush()
+            if ended:
+                return 0
+            readable, _, _ = select.select([stdin], [], [], POLL_S)
+            if readable and not os.read(stdin.fileno(), 4096):
+                return 0
+    except BrokenPipeError:
+        return 0
+
+
+def state_of(folder: Path) -> dict[str, Any]:
+    """The supervisor's `state.json`; `state` is "lost" when the supervisor is gone without having ended the run."""
+    state = read_json(folder / "state.json")
+    if not state or state.get("state") in END_STATES:
+        return state
+    if processes.same_process(int(state["pid"]), int(state["start"]), str(state["boot_id"])):
+        return state
+    rebooted = state["boot_id"] != processes.boot_id()
+    return {**state, "state": "lost", "cause": "the host was rebooted" if rebooted else "the supervisor was ended"}
+
+
+def followed(folder: Path) -> list[str]:
+    """Names of the files a viewer gets, in a fixed order: events first."""
+    names = sorted(
+        entry.name
+        for entry in os.scandir(folder)
+        if entry.name.startswith("rank_") and entry.name.endswith((".jsonl", ".out")) or entry.name == "coordinator.out"
+    )
+    return ["events.jsonl", *names]
+
+
+def new_chunks(folder: Path, offsets: Mapping[str, int], *, whole: bool) -> Iterator[Chunk]:
+    """What has been appended since the offsets, in whole lines; with `whole` the last line may lack its end."""
+    for name in followed(folder):
+        start = offsets.get(name, 0)
+        try:
+            descriptor = os.open(folder / name, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        try:
+            while data := os.pread(descriptor, CHUNK_BYTES, start):
+                end = data.rfind(b"\n") + 1
+                if not end and (len(data) == CHUNK_BYTES or whole):
+                    end = len(data)
+                if not end:
+                    break
+                yield Chunk(file=name, start=start, end=start + end, text=data[:end].decode(errors="replace"))
+                start += end
+        finally:
+            os.close(descriptor)

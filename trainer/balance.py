@@ -1,0 +1,124 @@
+"""The policies: how the global batch is shared out over the ranks, and why. Rank 0 asks; `profiles` does the sums.
+
+* `static` keeps the shares of cluster.toml (equal ones by default).
+* `proportional` gives each rank samples in proportion to its measured speed in the last window.
+* `dynamic` fits every rank's cost line and takes the best split of them, when that gains more than noise explains.
+
+>>> balancer.decide(step=5, rows=rows, shares=(64, 64))
+(96, 32)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+
+from profiles.cost import CostModel
+from profiles.decide import Proposal, propose
+from profiles.split import equal_split, proportional_split
+from trainer.exchange import Row
+from trainer.journal import Journal
+from trainer.spec import BalanceOptions, Member, Spec
+
+
+def first_shares(spec: Spec) -> tuple[int, ...]:
+    """Shares of the first step, in rank order. Raises ValueError (`SplitError`) when caps leave no room."""
+    total = spec.options.global_batch
+    given = spec.balance.shares
+    if not given:
+        return equal_split(total, len(spec.members), caps=[m.max_batch for m in spec.members])
+    if len(given) != len(spec.members):
+        raise ValueError(f"balance.shares has {len(given)} entries, the run has {len(spec.members)} ranks")
+    return given
+
+
+class Balancer:
+    """Keeps what rank 0 knows of every rank's speed, decides, and journals each decision with what came of it."""
+
+    def __init__(self, options: BalanceOptions, members: Sequence[Member], total: int, journal: Journal) -> None:
+        self.window = options.window
+        self.dynamic = options.policy != "static" and len(members) > 1
+        self.changes = 0
+        self._options = options
+        self._total = total
+        self._journal = journal
+        self._caps = [m.max_batch for m in members]
+        self._names = _names(members)
+        self._models = [CostModel() for _ in members]
+        self._open: tuple[int, float] | None = None  # step and prediction of the decision not yet checked
+        self._warm = False
+
+    def decide(
+        self, step: int, rows: Sequence[Sequence[Row]], shares: tuple[int, ...], *, last: bool = False
+    ) -> tuple[int, ...]:
+        """The shares from the next step on. `rows`: each rank's steps since the last call, by rank."""
+        window = [_full_steps(ranks, share) for ranks, share in zip(rows, shares)]
+        if not self._warm:  # the first step also builds buckets, caches and kernels
+            window = [ranks[1:] for ranks in window]
+            self._warm = True
+        self._realise(window)
+        if not self.dynamic or last or not all(window):
+            return shares
+        for model, ranks in zip(self._models, window):
+            model.observe(ranks[0].batch, [r.compute_ms for r in ranks])
+        proposal = self._propose(window, shares)
+        if not proposal.moves:
+            return shares
+        self.changes += 1
+        predicted_ms = proposal.predicted_ms
+        self._journal.write(
+            "decision",
+            f"{_moves(self._names, shares, proposal.shares)}: {proposal.why}",
+            step=step + 1, before=shares, after=proposal.shares, why=proposal.why,
+            current_ms=proposal.current_ms, predicted_ms=predicted_ms, noise_ms=proposal.noise_ms,
+        )  # fmt: skip
+        self._open = (step + 1, predicted_ms) if predicted_ms is not None else None
+        return proposal.shares
+
+    def _propose(self, window: list[list[Row]], shares: tuple[int, ...]) -> Proposal:
+        if self._options.policy == "dynamic":
+            return propose(
+                self._models, shares, self._total,
+                caps=self._caps, min_gain=self._options.min_gain, names=self._names,
+            )  # fmt: skip
+        per_sample = [median(r.compute_ms for r in ranks) / max(1, ranks[0].batch) for ranks in window]
+        split = proportional_split([1 / max(ms, 1e-6) for ms in per_sample], self._total, caps=self._caps)
+        now = max(ms * b for ms, b in zip(per_sample, shares))
+        then = max(ms * b for ms, b in zip(per_sample, split))
+        slowest = max(range(len(shares)), key=lambda i: per_sample[i])
+        return Proposal(
+            moves=now - then > self._options.min_gain * now,
+            shares=split,
+            current_ms=now,
+            predicted_ms=then,
+            noise_ms=None,
+            why=f"{self._names[slowest]} takes {per_sample[slowest]:.3g} ms a sample, the most",
+        )
+
+    def _realise(self, window: list[list[Row]]) -> None:
+        """What the last decision brought: the slowest rank's computation, as it was predicted."""
+        if self._open is None or not all(window):
+            return
+        step, predicted_ms = self._open
+        self._open = None
+        realised_ms = max(median(r.compute_ms for r in ranks) for ranks in window)
+        self._journal.write(
+            "realised",
+            f"since step {step} the slowest rank computes {realised_ms:.0f} ms, {predicted_ms:.0f} ms were predicted",
+            step=step, predicted_ms=predicted_ms, realised_ms=realised_ms,
+        )  # fmt: skip
+
+
+def _full_steps(rows: Sequence[Row], share: int) -> list[Row]:
+    """Without the smaller steps at the end of an epoch, unless there are no others."""
+    return [r for r in rows if r.batch == share] or list(rows)
+
+
+def _names(members: Sequence[Member]) -> list[str]:
+    hosts = [m.host for m in members]
+    return [m.host if hosts.count(m.host) == 1 else f"{m.host}:{m.local_rank}" for m in members]
+
+
+def _moves(names: Sequence[str], before: Sequence[int], after: Sequence[int]) -> str:
+    changed = [f"{n} {b}→{a}" for n, b, a in zip(names, before, after) if a != b]
+    return ", ".join(changed[:8]) + (f" and {len(changed) - 8} more" if len(changed) > 8 else "")

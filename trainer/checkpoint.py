@@ -1,0 +1,207 @@
+"""Checkpoints: written whole or not at all, proved unchanged when they are read.
+
+The loop saves and loads them on rank 0. A file is what `torch.save` writes, with one line at its end (as the comment of
+the zip archive, so that a plain `torch.load` reads it too): the step, and the SHA-256 of everything before it.
+
+    >>> save(folder / "epoch_3.pt", state).sha256  # of the whole file, as sha256sum prints it
+    '5f2b…'
+    >>> load(folder / "epoch_3.pt")["step"]
+    18
+
+The state is a dict of tensors and plain values. Needed: model, optimizer, step (the next one of the whole run), epoch,
+seed, global_batch, task. Usual: accuracy, loss, rng, generation, shares. `save` adds format.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import pickle
+import re
+import shutil
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from trainer.errors import CheckpointDamaged, CheckpointError, CheckpointMissing
+
+FORMAT = 1
+REQUIRED = ("model", "optimizer", "step", "epoch", "seed", "global_batch", "task")
+
+_TRAILER = re.compile(rb"motley checkpoint step=(\d{12}) sha256=([0-9a-f]{64})\n")
+_TRAILER_SIZE = 108
+_EPOCH = re.compile(r"epoch_(\d+)\.pt")
+_CHUNK = 1 << 20
+_OTHER = "Name another checkpoint"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """A checkpoint that is safe on the disk. `sha256` is that of the whole file."""
+
+    path: Path
+    bytes: int
+    sha256: str
+
+
+def save(path: Path, state: Mapping[str, Any]) -> Saved:
+    """Writes a checkpoint beside its place, syncs it and renames it there: a crash leaves the old file or the new one.
+
+    Raises CheckpointError when it can't be written, with the space that is left.
+    """
+    lacking = [key for key in REQUIRED if key not in state]
+    if lacking:
+        raise ValueError(f"a checkpoint needs {', '.join(lacking)}")
+    part = path.parent / f".{path.name}.{os.getpid()}.part"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("w+b") as file:
+            torch.save({**state, "format": FORMAT}, file)
+            digest = _seal(file, int(state["step"]))
+            file.flush()
+            os.fsync(file.fileno())
+            size = file.tell()
+        os.replace(part, path)
+        _sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:
+        cause = _system_error(error)
+        if cause is None:  # a RuntimeError of torch that no write caused
+            raise
+        raise CheckpointError(f"{path}: can't be written ({cause.strerror or cause})", _remedy(cause, path)) from error
+    finally:
+        with suppress(OSError):  # such as no such folder: the error above has said so
+            part.unlink(missing_ok=True)
+    return Saved(path=path, bytes=size, sha256=digest)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The state in a checkpoint, on the CPU, read without running code from it.
+
+    Raises CheckpointMissing, CheckpointDamaged, or CheckpointError for one of another format.
+    """
+    try:
+        with path.open("rb") as file:
+            _verify(file, path)
+            file.seek(0)
+            state = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        remedy = "Check the path, and that the file is on this host"
+        raise CheckpointMissing(f"{path}: no such checkpoint", remedy) from error
+    except OSError as error:
+        cause = f"{path}: can't be read ({error.strerror or error})"
+        raise CheckpointError(cause, "Check the file and its rights") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise CheckpointDamaged(f"{path}: not only tensors and plain values ({_first_line(error)})", _OTHER) from error
+    found = state.get("format") if isinstance(state, dict) else None
+    if found != FORMAT:
+        raise CheckpointError(f"{path}: expected a checkpoint of format {FORMAT}, found {found!r}", _OTHER)
+    lacking = [key for key in REQUIRED if key not in state]
+    if lacking:
+        raise CheckpointDamaged(f"{path}: lacks {', '.join(lacking)}", _OTHER)
+    return dict(state)
+
+
+def _warn(error: CheckpointError) -> None:
+    warnings.warn(str(error), stacklevel=3)
+
+
+def newest(folder: Path, skipped: Callable[[CheckpointError], None] = _warn) -> list[Path]:
+    """The checkpoints of a folder that are whole, the one of the latest step first.
+
+    `skipped` hears of each one left out, and why; by default that is a warning on standard error.
+    """
+    found: list[tuple[int, float, Path]] = []
+    for path in folder.glob("*.pt"):
+        try:
+            with path.open("rb") as file:
+                found.append((_verify(file, path), path.stat().st_mtime, path))
+        except OSError as error:
+            skipped(CheckpointError(f"{path}: can't be read ({error.strerror or error})", "Skipped"))
+        except CheckpointDamaged as error:
+            skipped(error)
+    return [path for _step, _time, path in sorted(found, reverse=True)]
+
+
+def prune(folder: Path, keep: int) -> list[Path]:
+    """Removes all but the `keep` latest `epoch_N.pt`, and what a crash left half written; says which files.
+
+    Raises CheckpointError when the system does not let it.
+    """
+    try:
+        epochs = [(int(match[1]), path) for path in folder.iterdir() if (match := _EPOCH.fullmatch(path.name))]
+        old = [path for _epoch, path in sorted(epochs)[: max(0, len(epochs) - keep)]]
+        removed = old + list(folder.glob(".*.pt.*.part"))
+        for path in removed:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        cause = f"{folder}: old checkpoints can't be removed ({error.strerror or error})"
+        raise CheckpointError(cause, "Check the folder and its rights") from error
+    return removed
+
+
+def _seal(file: IO[bytes], step: int) -> str:
+    """Appends the trailer as the comment of the zip archive; the SHA-256 of the whole file."""
+    file.seek(-2, os.SEEK_END)
+    file.write(_TRAILER_SIZE.to_bytes(2, "little"))  # the length of the comment, 0 until now
+    digest = hashlib.sha256()
+    file.seek(0)
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
+    start = b"motley checkpoint step=%012d sha256=" % step
+    digest.update(start)
+    end = digest.hexdigest().encode() + b"\n"
+    file.write(start + end)
+    digest.update(end)
+    return digest.hexdigest()
+
+
+def _verify(file: IO[bytes], path: Path) -> int:
+    """The step that the trailer names. Raises CheckpointDamaged unless the file is as it was written."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _TRAILER_SIZE))
+    match = _TRAILER.fullmatch(file.read())
+    if match is None:
+        raise CheckpointDamaged(f"{path}: cut short, or not a checkpoint of Motley ({size} bytes)", _OTHER)
+    digest = hashlib.sha256()
+    file.seek(0)
+    left = size - len(match[2]) - 1
+    while chunk := file.read(min(_CHUNK, left)):
+        digest.update(chunk)
+        left -= len(chunk)
+    if digest.hexdigest().encode() != match[2]:
+        raise CheckpointDamaged(f"{path}: changed since it was written (its SHA-256 differs)", _OTHER)
+    return int(match[1])
+
+
+def _sync_folder(folder: Path) -> None:
+    """So that the rename outlives a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _first_line(error: Exception) -> str:
+    """torch goes on with advice to load the file unsafely."""
+    return (str(error).splitlines() or ["it ends too soon"])[0]
+
+
+def _system_error(error: BaseException | None) -> OSError | None:
+    """The system's error behind one that torch raised while it wrote."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _remedy(error: OSError, path: Path) -> str:
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"Check that {path.parent} is a folder this user can write to"
+    free = shutil.disk_usage(path.parent).free
+    return f"{free / 2**20:.1f} MiB are free in {path.parent}: make room there, or lower [run] keep_checkpoints"

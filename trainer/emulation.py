@@ -1,0 +1,44 @@
+"""A slower host, emulated: its ranks run `speed` of the time and are stopped for the rest.
+
+The supervisor of a demo host uses it. A rank is stopped and continued by signals, so the times it measures are truly
+longer and balancing has something real to see; a sleep after each step would show it nothing. It begins with a
+rank's first completed step: importing torch is left at full speed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from signal import SIGCONT, SIGSTOP
+
+PERIOD_S = 0.005
+
+
+class DutyCycle:
+    """Stops and continues processes. `pids()` gives those to slow down now; `send` signals them."""
+
+    def __init__(self, speed: float, pids: Callable[[], list[int]], send: Callable[..., None]) -> None:
+        if not 0 < speed <= 1:
+            raise ValueError(f"speed {speed} is not in (0, 1]")
+        self._speed = speed
+        self._pids = pids
+        self._send = send
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="duty cycle", daemon=True)
+
+    def start(self) -> None:
+        if self._speed < 1:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the emulation; every process runs again."""
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over.wait(PERIOD_S * self._speed):
+            pids = self._pids()
+            self._send(pids, SIGSTOP)
+            self._over.wait(PERIOD_S * (1 - self._speed))
+            self._send(pids, SIGCONT)

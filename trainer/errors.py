@@ -1,0 +1,43 @@
+"""The errors of `trainer` that stop a rank: each says the cause and what to do next; the rank's caller adds who it is.
+
+TrainerError                message: the cause, then the remedy
+├── TaskError               run.task names no model or data set that exists
+├── DataError               a data set is missing, damaged, in another format, or can't be downloaded
+└── CheckpointError         a checkpoint can't be written or used
+    ├── CheckpointMissing   no such file
+    └── CheckpointDamaged   cut short, changed since it was written, or not a checkpoint
+
+>>> str(DataError("x.gz: 3 bytes long, expected 5", "Copy it anew"))
+'x.gz: 3 bytes long, expected 5. Copy it anew'
+"""
+
+from __future__ import annotations
+
+
+class TrainerError(Exception):
+    """Base of all of them. `cause` says what is wrong and where, `remedy` what mends it."""
+
+    def __init__(self, cause: str, remedy: str = "") -> None:
+        self.cause = cause
+        self.remedy = remedy
+        super().__init__(f"{cause}. {remedy}" if remedy else cause)
+
+
+class TaskError(TrainerError):
+    pass
+
+
+class DataError(TrainerError):
+    pass
+
+
+class CheckpointError(TrainerError):
+    pass
+
+
+class CheckpointMissing(CheckpointError):
+    pass
+
+
+class CheckpointDamaged(CheckpointError):
+    pass

@@ -1,0 +1,51 @@
+"""What ranks tell each other every window of steps: a few numbers a step, and rank 0's answer.
+
+Each rank notes one row a step; `gather` gives all rows to all ranks; `agree` gives all ranks rank 0's new shares.
+Both are small collectives right after a step, when the ranks are together anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One step on one rank."""
+
+    batch: int
+    loss_sum: float
+    compute_ms: float
+    step_ms: float
+
+
+class Window:
+    """The rows of this rank since the last exchange."""
+
+    def __init__(self) -> None:
+        self._rows: list[Row] = []
+
+    def note(self, row: Row) -> None:
+        self._rows.append(row)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def gather(self) -> list[list[Row]]:
+        """Everybody's rows, by rank then step; this rank's are forgotten. Every rank must have noted as many."""
+        mine = torch.tensor([[r.batch, r.loss_sum, r.compute_ms, r.step_ms] for r in self._rows], dtype=torch.float64)
+        everybody = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
+        dist.all_gather(everybody, mine)
+        self._rows.clear()
+        return [[Row(int(row[0]), *row[1:]) for row in rank.tolist()] for rank in everybody]
+
+
+def agree(shares: Sequence[int]) -> tuple[int, ...]:
+    """Rank 0's shares, on every rank; what the others pass only gives the length."""
+    tensor = torch.tensor(shares, dtype=torch.int64)
+    dist.broadcast(tensor, 0)
+    return tuple(tensor.tolist())

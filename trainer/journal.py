@@ -1,0 +1,35 @@
+"""`events.jsonl` of a run's folder: supervisor, coordinator and ranks append to it, one write a line.
+
+>>> journal = Journal(folder, host="box1", source="rank 0")
+>>> journal.write("note", "loading data")
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from trainer.wire import Event, Level, encode
+
+
+class Journal:
+    """Appends events. A line is one O_APPEND write, so several processes may write to one file."""
+
+    def __init__(self, folder: Path, *, host: str, source: str, clock: Callable[[], float] = time.time) -> None:
+        self._descriptor = os.open(folder / "events.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._host = host
+        self._source = source
+        self._clock = clock
+
+    def write(self, kind: str, text: str, level: Level = "info", **data: Any) -> None:
+        """Append one event. A full disk loses the event, not the run: the error goes to standard error."""
+        event = Event(
+            time=self._clock(), host=self._host, source=self._source, kind=kind, text=text, level=level, data=data
+        )
+        try:
+            os.write(self._descriptor, encode(event))
+        except OSError as error:
+            os.write(2, f"event not written ({error}): {text}\n".encode())

@@ -1,0 +1,67 @@
+"""`rank_N.jsonl`: one line a step, one write a line, sequence numbers that go on over restarts of the process.
+
+>>> metrics = MetricsFile(folder, member=2)
+>>> metrics.write(sample)
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from profiles.gpu import GpuMeter
+from trainer.folders import open_next
+from trainer.wire import Sample, WireError, decode, encode
+
+
+class MetricsFile:
+    def __init__(self, folder: Path, *, member: int) -> None:
+        self.next_seq = _lines_written(folder, member)
+        self._descriptor, self._path = open_next(folder, f"rank_{member}", ".jsonl")
+
+    def write(self, sample: Sample) -> None:
+        """Append one line. Raises OSError (a full disk) with the file named."""
+        try:
+            os.write(self._descriptor, encode(sample))
+        except OSError as error:
+            raise OSError(error.errno, f"metrics not written: {error.strerror}", str(self._path)) from error
+        self.next_seq += 1
+
+
+def _lines_written(folder: Path, member: int) -> int:
+    """The sequence number after the last one that earlier processes of this member wrote."""
+    newest = 0
+    for path in (folder / f"rank_{member}.jsonl", *folder.glob(f"rank_{member}.[0-9]*.jsonl")):
+        for line in reversed(path.read_bytes().splitlines() if path.exists() else []):
+            try:
+                record = decode(line)
+            except WireError:  # the line a killed process left half-written
+                continue
+            if isinstance(record, Sample):
+                newest = max(newest, record.seq + 1)
+            break
+    return newest
+
+
+class DeviceMeter:
+    """A rank's device: memory in MiB (the peak allocated on CUDA, the resident set on a CPU) and GPU utilisation."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._page_mib = os.sysconf("SC_PAGE_SIZE") / 2**20
+        self._statm = None if device.type == "cuda" else os.open("/proc/self/statm", os.O_RDONLY)
+        self._gpu = None
+        if device.type == "cuda":
+            # torch and the driver may count GPUs differently; the UUID is the same for both.
+            self._gpu = GpuMeter(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
+
+    def mib(self) -> float:
+        if self._statm is None:
+            return float(torch.cuda.max_memory_allocated(self._device)) / 2**20
+        return int(os.pread(self._statm, 128, 0).split()[1]) * self._page_mib
+
+    def gpu_util(self) -> float | None:
+        """0 to 100; None on a CPU, or when the driver does not say."""
+        return None if self._gpu is None else self._gpu.utilisation()

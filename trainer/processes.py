@@ -1,0 +1,119 @@
+"""Which processes belong to a run, and ending them: by tags in their environment and start times, never by name.
+
+Every process of a run on a host carries `MOTLEY_RUN`, `MOTLEY_HOST` and `MOTLEY_DIR` (the run's folder there, so that
+two homes on one machine never touch each other's) in the environment it was started with. Children inherit them,
+sessions and process groups do not matter.
+
+    >>> tagged(folder)        # pids, without the caller's
+    [4711, 4712]
+    >>> end(folder, grace_s=5)
+    0
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def tags(run: str, host: str, folder: Path) -> dict[str, str]:
+    return {"MOTLEY_RUN": run, "MOTLEY_HOST": host, "MOTLEY_DIR": str(folder)}
+
+
+def boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def start_ticks(pid: int) -> int | None:
+    """When the process started, in clock ticks since boot; None when it is gone (a zombie counts as gone)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def same_process(pid: int, start: int, boot: str) -> bool:
+    """Whether `pid` is still the process that was recorded with this start time in this boot."""
+    return boot == boot_id() and start_ticks(pid) == start
+
+
+def tagged(folder: Path, *, besides: Collection[int] = ()) -> list[int]:
+    """Pids of the living processes tagged with the run folder, except the caller and `besides`."""
+    tag = b"MOTLEY_DIR=" + os.fsencode(str(folder))
+    mine = {os.getpid(), *besides}
+    found = []
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit() or int(entry.name) in mine:
+            continue
+        try:
+            environ = Path(f"/proc/{entry.name}/environ").read_bytes()
+        except OSError:  # gone meanwhile, or another user's
+            continue
+        if tag in environ.split(b"\0") and start_ticks(int(entry.name)) is not None:
+            found.append(int(entry.name))
+    return found
+
+
+def send(pids: Collection[int], number: signal.Signals) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
+
+
+def end(
+    folder: Path,
+    *,
+    grace_s: float,
+    besides: Collection[int] = (),
+    asked: bool = False,
+    wait: Callable[[float], None] = time.sleep,
+    bound_s: float = 10.0,
+) -> int:
+    """End every process tagged with the folder: TERM (unless `asked` already), grace, KILL until none is left.
+
+    `wait(seconds)` is called between looks, so that a parent can reap its children meanwhile. Returns how many are
+    left after `bound_s` of killing (a process in uninterruptible sleep can't be ended): 0 in all other cases.
+    """
+    if not asked:
+        send(tagged(folder, besides=besides), signal.SIGTERM)
+    send(tagged(folder, besides=besides), signal.SIGCONT)  # a stopped process does not see TERM
+    deadline = time.monotonic() + grace_s
+    while (left := tagged(folder, besides=besides)) and time.monotonic() < deadline:
+        wait(0.02)
+    deadline = time.monotonic() + bound_s
+    while left and time.monotonic() < deadline:
+        send(left, signal.SIGKILL)
+        wait(0.02)
+        left = tagged(folder, besides=besides)
+    return len(left)
+
+
+def become_subreaper() -> None:
+    """Orphans of our children become ours, so that their end is seen here."""
+    if _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def die_with(parent: int) -> Callable[[], None]:
+    """For a child between fork and exec: be killed when `parent` ends, also when it has ended already.
+
+    The signal follows the thread that forked: fork from the main thread.
+    """
+
+    def set_signal() -> None:
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return set_signal

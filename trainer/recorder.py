@@ -1,0 +1,103 @@
+"""What rank 0 says to the world: figures to the coordinator, events to the journal, checkpoints to the disk."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainer import checkpoint
+from trainer.errors import CheckpointError
+from trainer.exchange import Row
+from trainer.journal import Journal
+from trainer.membership import JoinError, Membership
+
+if TYPE_CHECKING:
+    from trainer.loop import Job
+
+
+class Recorder:
+    """Used by rank 0 alone. Losing the coordinator or the disk is said once and does not stop the training."""
+
+    def __init__(self, folder: Path, journal: Journal, line: Membership, *, joined: float) -> None:
+        self._folder = folder
+        self._journal = journal
+        self._line = line
+        self._joined = joined  # monotonic, when the group was formed
+        self._first_step_s: float | None = None
+        self._coordinator_lost = False
+
+    def began(self, job: Job) -> None:
+        """What is about to be trained."""
+        self._journal.write(
+            "report",
+            f"{job.task.name}: {job.task.train_size} samples, {job.batches.steps_per_epoch} steps an epoch, "
+            f"{job.steps_total} steps in all",
+            step=job.step, steps_total=job.steps_total, steps_per_epoch=job.batches.steps_per_epoch, shares=job.shares,
+        )  # fmt: skip
+
+    def report(self, job: Job, rows: list[list[Row]]) -> None:
+        """One window of steps, rows by rank."""
+        steps, batches = [], []
+        by_step = list(zip(*rows))
+        for number, ranks in enumerate(by_step, job.step - len(by_step) + 1):
+            samples = sum(r.batch for r in ranks)
+            slowest_ms = max(r.step_ms for r in ranks)
+            steps.append([number, samples, slowest_ms, sum(r.loss_sum for r in ranks) / samples])
+            batches.append([r.batch for r in ranks])
+        figures: dict[str, Any] = {"steps": steps, "batches": batches, "rebalances": job.balancer.changes}
+        if self._first_step_s is None:
+            # The first window was reported when it ended: take the steps after the first off again.
+            after_s = sum(s[2] for s in steps[1:]) / 1000
+            figures["first_step_s"] = self._first_step_s = max(0.0, time.monotonic() - self._joined - after_s)
+        self._tell(**figures)
+
+    def evaluated(self, job: Job, epoch: int, accuracy: float, loss: float, seconds: float) -> None:
+        self._tell(steps=[], batches=[], epoch=epoch, eval={"accuracy": accuracy, "loss": loss})
+        self._journal.write(
+            "evaluated",
+            f"epoch {epoch}: accuracy {accuracy:.2%}, loss {loss:.4f}",
+            step=job.step, epoch=epoch, accuracy=accuracy, loss=loss, seconds=seconds,
+        )  # fmt: skip
+
+    def checkpoint(self, job: Job, name: str) -> None:
+        """Write `checkpoints/<name>.pt` and drop old epochs; a full disk is said, training goes on."""
+        began = time.monotonic()
+        folder = self._folder / "checkpoints"
+        try:
+            saved = checkpoint.save(folder / f"{name}.pt", checkpoint_state(job))
+            checkpoint.prune(folder, job.options.keep_checkpoints)
+        except CheckpointError as error:
+            self._journal.write("note", str(error), "warning")
+            return
+        seconds = time.monotonic() - began
+        self._journal.write(
+            "checkpoint",
+            f"checkpoint {name}.pt at step {job.step}",
+            step=job.step, path=f"checkpoints/{name}.pt", bytes=saved.bytes, sha256=saved.sha256, seconds=seconds,
+        )  # fmt: skip
+
+    def _tell(self, **figures: Any) -> None:
+        if self._coordinator_lost:
+            return
+        try:
+            self._line.report(**figures)
+        except JoinError as error:
+            self._coordinator_lost = True
+            self._journal.write("note", f"{error}; training goes on", "warning")
+
+
+def checkpoint_state(job: Job) -> dict[str, Any]:
+    """What is needed to go on from here on any hosts with any split."""
+    return {
+        "task": job.task.name,
+        "step": job.step,
+        "epoch": job.step // job.batches.steps_per_epoch,
+        "global_batch": job.options.global_batch,
+        "seed": job.options.seed,
+        "norm": job.options.norm,
+        "generation": job.generation,
+        "shares": list(job.shares),
+        "model": job.model.module.state_dict(),
+        "optimizer": job.optimizer.state_dict(),
+    }

@@ -1,0 +1,155 @@
+"""What a run is asked to do: the options of cluster.toml that reach the hosts, and the spec each host is given.
+
+The master validates cluster.toml against the option classes here (one definition of every key: its type, default,
+bounds and meaning), then sends each host a `Spec` on the supervisor's standard input. Standard library only.
+
+    >>> Spec.from_json(spec.to_json()) == spec
+    True
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+PROTOCOL = 1
+
+MODELS = ("simple_cnn", "resnet18", "resnet50")
+DATASETS = ("digits", "fashion_mnist", "cifar10", "cifar100", "synthetic_image")
+
+
+def check_task(task: str) -> None:
+    """Whether `run.task` names a model and a data set that exist; any model goes with any data.
+
+    Raises ValueError that says what exists and which name is nearest. Needs no torch, so the master can ask too.
+
+        >>> check_task("simple_cnn/digits")
+    """
+    model, slash, data = task.partition("/")
+    if not slash:
+        raise ValueError(f"task {task!r} is not of the form model/dataset, for example {MODELS[0]}/{DATASETS[0]}")
+    for what, name, names in (("model", model, MODELS), ("data set", data, DATASETS)):
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"task {task!r}: no {what} {name!r} (there are {', '.join(names)}){hint}")
+
+
+def option(default: Any, doc: str, **bounds: Any) -> Any:
+    """A field of an options class: its default, one line of doc, and bounds (`ge`, `gt`, `le`, `lt`) for validation."""
+    if isinstance(default, (list, dict, tuple)):
+        return field(default_factory=lambda: type(default)(default), metadata={"doc": doc, **bounds})
+    return field(default=default, metadata={"doc": doc, **bounds})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """`[run]`: what is trained and for how long."""
+
+    task: str = option("simple_cnn/digits", "model/dataset")
+    global_batch: int = option(256, "samples of one optimizer step, over all ranks", ge=1)
+    epochs: int = option(10, "passes over the training data; not with steps", ge=1)
+    steps: int | None = option(None, "optimizer steps in all; takes the place of epochs", ge=1)
+    learning_rate: float = option(0.05, "of the optimizer, at its start", gt=0)
+    schedule: Literal["constant", "cosine"] = option("cosine", "of the learning rate, over the whole run")
+    optimizer: Literal["sgd", "adamw"] = option("sgd", "")
+    momentum: float = option(0.9, "of sgd", ge=0, lt=1)
+    weight_decay: float = option(0.0, "", ge=0)
+    clip_norm: float | None = option(None, "largest norm of the global gradient", gt=0)
+    norm: Literal["batch", "group"] = option("batch", "group makes every split exactly equal in what it learns")
+    seed: int = option(0, "of the order of samples, the first weights and augmentation", ge=0)
+    num_samples: int = option(4096, "size of synthetic data", ge=1)
+    backend: Literal["auto", "gloo", "nccl"] = option("auto", "auto: nccl when every rank is on CUDA, else gloo")
+    threads: int | None = option(None, "CPU threads a rank; by default the host's cores over its ranks", ge=1)
+    join_timeout_s: float = option(60.0, "how long ranks wait for each other at the start", gt=0)
+    step_timeout_s: float = option(300.0, "how long a collective may take before the run fails", gt=0)
+    stop_grace_s: float = option(10.0, "from asking ranks to leave to ending them", ge=0)
+    eval_every: int = option(1, "epochs between evaluations; 0: only at the end", ge=0)
+    checkpoint_every: int = option(1, "epochs between checkpoints; 0: only at the end", ge=0)
+    keep_checkpoints: int = option(3, "how many epoch checkpoints are kept", ge=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalanceOptions:
+    """`[balance]`: how the global batch is shared out."""
+
+    policy: Literal["dynamic", "proportional", "static"] = option("dynamic", "")
+    shares: tuple[int, ...] = option((), "samples per rank in rank order, with static; empty: equal")
+    window: int = option(5, "steps between decisions", ge=1)
+    min_gain: float = option(0.03, "smallest predicted gain worth a change, as a fraction of the step time", ge=0, lt=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ElasticOptions:
+    """`[elastic]`: what happens when hosts come and go."""
+
+    min_hosts: int = option(1, "fewer than this and the run waits", ge=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataOptions:
+    """`[data]`: where the training data comes from."""
+
+    path: str | None = option(None, "folder on the hosts that holds the data set's official files")
+    download: bool = option(True, "fetch the official archive, checksum verified, when it is not there")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One rank of the first generation: its number is its rank there and its name for the whole run."""
+
+    member: int
+    host: str
+    local_rank: int
+    device: str  # "cpu", "cuda:0"
+    max_batch: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """Everything one host needs to know of a run. Kept as `spec.json` (mode 600) in the run's folder there."""
+
+    run: str
+    host: str
+    token: str  # 64 hex digits; proves to the coordinator that a rank belongs to the run
+    leader: str  # name of the host that runs the coordinator
+    leader_address: str  # numeric
+    port: int  # of the coordinator
+    members: tuple[Member, ...]
+    options: RunOptions
+    balance: BalanceOptions
+    elastic: ElasticOptions
+    data: DataOptions
+    env: dict[str, str]
+    speed: float | None = None  # below 1 the supervisor emulates a slower host
+    resume: str | None = None  # checkpoint to go on from, a path on the leader
+    before_s: float = 0.0  # from the command to this spec, on the master's clock
+    phases: dict[str, float] = field(default_factory=dict)  # connect_s, push_s, as the master measured them
+    emulated: bool = False
+
+    @property
+    def local_members(self) -> tuple[Member, ...]:
+        return tuple(m for m in self.members if m.host == self.host)
+
+    @property
+    def is_leader(self) -> bool:
+        return self.host == self.leader
+
+    def to_json(self) -> str:
+        return json.dumps({"protocol": PROTOCOL, **dataclasses.asdict(self)})
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Spec:
+        """Raises ValueError when the text is not a spec of this protocol."""
+        table = json.loads(text)
+        if not isinstance(table, dict) or table.pop("protocol", None) != PROTOCOL:
+            raise ValueError(f"not a spec of protocol {PROTOCOL}")
+        table["members"] = tuple(Member(**m) for m in table["members"])
+        table["options"] = RunOptions(**table["options"])
+        table["balance"] = BalanceOptions(**{**table["balance"], "shares": tuple(table["balance"]["shares"])})
+        table["elastic"] = ElasticOptions(**table["elastic"])
+        table["data"] = DataOptions(**table["data"])
+        return cls(**table)

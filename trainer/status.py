@@ -1,0 +1,120 @@
+"""What runs a host knows of, and stopping one: the verbs `status`, `stop` and `fetch`. Standard library only."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from trainer import processes
+from trainer.attach import state_of
+from trainer.folders import read_json, run_folder, runs_folder, write_json
+from trainer.journal import Journal
+from trainer.wire import END_STATES
+
+KILL_BOUND_S = 15.0
+
+
+def status(host: str | None = None) -> list[dict[str, Any]]:
+    """One table a run folder, newest first; `host` leaves out those of other hosts that share this home."""
+    runs = []
+    for folder in runs_folder().glob("*/*"):
+        if host is not None and folder.name != host:
+            continue
+        state = state_of(folder)
+        if not state:
+            continue
+        summary = read_json(folder / "summary.json")
+        checkpoints = folder / "checkpoints"
+        runs.append(
+            {
+                "run": state["run"],
+                "host": state["host"],
+                "leader": state["leader"],
+                "state": state["state"],
+                "cause": state.get("cause") or summary.get("cause"),
+                "step": summary.get("steps"),
+                "left": len(processes.tagged(folder)),
+                "layout": layout(read_json(folder / "spec.json")),
+                "started": (folder / "spec.json").stat().st_mtime,
+                "checkpoints": sorted(p.name for p in checkpoints.glob("*.pt")) if checkpoints.is_dir() else [],
+            }
+        )
+    return sorted(runs, key=lambda r: -r["started"])
+
+
+def layout(spec: dict[str, Any]) -> dict[str, Any]:
+    """Who takes part in a run, out of its spec: without the token and the environment."""
+    options = spec.get("options", {})
+    return {
+        "task": options.get("task"),
+        "global_batch": options.get("global_batch"),
+        "steps": options.get("steps"),
+        "policy": spec.get("balance", {}).get("policy"),
+        "members": [{k: m[k] for k in ("member", "host", "device")} for m in spec.get("members", [])],
+        "emulated": spec.get("emulated"),
+    }
+
+
+def stop(run: str, host: str, reason: str) -> dict[str, Any]:
+    """End everything of the run on this host and return `{"left": processes still alive, "state": …}`.
+
+    A living supervisor is asked and waited for; where there is none, its leftovers are swept away here.
+    """
+    folder = run_folder(run, host)
+    if not folder.is_dir():
+        return {"left": 0, "state": "unknown"}
+    state = state_of(folder)
+    if state and state.get("state") not in END_STATES:
+        spec = read_json(folder / "spec.json")
+        grace_s = float(spec.get("options", {}).get("stop_grace_s", 10.0))
+        write_json(folder / "stop.json", {"reason": reason, "time": time.time()})
+        pid, start, boot = int(state["pid"]), int(state["start"]), str(state["boot_id"])
+        if processes.same_process(pid, start, boot):
+            os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + grace_s + KILL_BOUND_S
+        while processes.same_process(pid, start, boot) and time.monotonic() < deadline:
+            time.sleep(0.02)
+    left = processes.end(folder, grace_s=0.0)
+    state = read_json(folder / "state.json")
+    if state and state.get("state") not in END_STATES:
+        # The supervisor was gone already, or did not get to say so.
+        write_json(folder / "state.json", {**state, "state": "stopped", "left": left, "time": time.time()})
+        journal = Journal(folder, host=host, source="stop")
+        journal.write("ended", f"stopped, {left} processes left", state="stopped", left=left)
+        state["state"] = "stopped"
+    return {"left": left, "state": state.get("state", "unknown")}
+
+
+def fetch(run: str, host: str, name: str, stdout: BinaryIO) -> int:
+    """Write one file of the run's folder to `stdout`. Returns 1 when it is not there or lies outside the folder."""
+    folder = run_folder(run, host).resolve()
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder) or not path.is_file():
+        print(f"no file {name} in {folder}", file=sys.stderr)
+        return 1
+    with path.open("rb") as file:
+        shutil.copyfileobj(file, stdout)
+    return 0
+
+
+def store(run: str, host: str, name: str, stdin: BinaryIO) -> int:
+    """Write `stdin` to `checkpoints/<name>` of a run's folder, whole or not at all: a checkpoint to go on from."""
+    folder = run_folder(run, host) / "checkpoints"
+    folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+    part = folder / f".{Path(name).name}.{os.getpid()}.part"
+    with part.open("wb") as file:
+        shutil.copyfileobj(stdin, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, folder / Path(name).name)
+    return 0
+
+
+def print_json(table: object) -> None:
+    print(json.dumps(table), flush=True)

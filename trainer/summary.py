@@ -1,0 +1,119 @@
+"""What a run came to: the ledger the coordinator keeps, and `summary.json` made from it.
+
+Rank 0 sends a report every window of steps; the ledger remembers what the summary needs and nothing else. Pure.
+
+>>> ledger.take_report({"steps": [[1, 256, 812.0, 2.3]], "batches": [[64, 64, 64, 64]], "epoch": 0})
+>>> ledger.summary("finished", {"box1": "finished"}, now=time.time())["steps"]
+1
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from trainer.spec import Spec
+from trainer.wire import RunState
+
+
+@dataclass(slots=True, kw_only=True)
+class Ledger:
+    """Figures of one run. Times in seconds unless the name says otherwise."""
+
+    run: str
+    before_s: float  # from the command to the spec's arrival, as the master measured it
+    received: float  # when the spec arrived, on the leader's clock
+    member_hosts: tuple[str, ...]  # host of each member, by its number
+    phases: dict[str, float] = field(default_factory=dict)
+    steps: int = 0
+    epochs: int = 0
+    samples: int = 0
+    final_loss: float | None = None
+    eval: dict[str, float] | None = None
+    rebalances: int = 0
+    cause: str | None = None  # of a failed run
+    regroups: list[dict[str, Any]] = field(default_factory=list)
+    step_samples: array[int] = field(default_factory=lambda: array("q"))
+    step_ms: array[float] = field(default_factory=lambda: array("d"))
+    batches: list[tuple[int, ...]] = field(default_factory=list)  # per step; equal tuples are shared
+
+    @classmethod
+    def of(cls, spec: Spec, *, received: float) -> Ledger:
+        hosts = tuple(m.host for m in sorted(spec.members, key=lambda m: m.member))
+        return cls(
+            run=spec.run, before_s=spec.before_s, received=received, member_hosts=hosts, phases=dict(spec.phases)
+        )
+
+    def take_report(self, report: dict[str, Any]) -> None:
+        """Rank 0's word on the steps since its last: `steps` [[step, samples, step_ms, loss]], `batches` [[samples a
+        member]], and, when they happened, `epoch`, `eval`, `rebalances`, `first_step_s`. Raises KeyError, TypeError
+        or ValueError when it is malformed."""
+        for (step, samples, step_ms, loss), batches in zip(report["steps"], report["batches"]):
+            self.steps = int(step)
+            self.samples += int(samples)
+            self.final_loss = loss
+            self.step_samples.append(int(samples))
+            self.step_ms.append(float(step_ms))
+            shared = tuple(int(b) for b in batches)
+            self.batches.append(self.batches[-1] if self.batches and self.batches[-1] == shared else shared)
+        self.epochs = int(report.get("epoch", self.epochs))
+        self.eval = report.get("eval", self.eval)
+        self.rebalances = int(report.get("rebalances", self.rebalances))
+        if "first_step_s" in report:
+            self.phases["first_step_s"] = float(report["first_step_s"])
+
+    def samples_per_s(self) -> float:
+        """Median over the last half of the steps of global samples by wall time between step ends."""
+        half = len(self.step_ms) // 2
+        rates = [n / ms * 1000 for n, ms in zip(self.step_samples[half:], self.step_ms[half:]) if ms > 0]
+        return median(rates) if rates else 0.0
+
+    def host_rates(self) -> dict[str, tuple[float, float]]:
+        """(share 0 to 1, samples/s) of each host: the last full split, and its part of the median rate over the last
+        half of the steps."""
+        half = len(self.step_ms) // 2
+        rates = dict.fromkeys(self.member_hosts, 0.0)
+        members = [
+            [b[m] / ms * 1000 for b, ms in zip(self.batches[half:], self.step_ms[half:]) if ms > 0]
+            for m in range(len(self.member_hosts))
+        ]
+        for host, values in zip(self.member_hosts, members):
+            rates[host] += median(values) if values else 0.0
+        last = max(self.batches[-10:], key=sum, default=(0,) * len(self.member_hosts))
+        shares = dict.fromkeys(self.member_hosts, 0.0)
+        for host, batch in zip(self.member_hosts, last):
+            shares[host] += batch / max(1, sum(last))
+        return {host: (shares[host], rates[host]) for host in rates}
+
+    def summary(self, state: RunState, host_states: dict[str, str], *, now: float) -> dict[str, Any]:
+        """The object of `summary.json`; `now` is the leader's clock."""
+        rates = self.host_rates()
+        table: dict[str, Any] = {
+            "run": self.run,
+            "state": state,
+            "steps": self.steps,
+            "epochs": self.epochs,
+            "samples": self.samples,
+            "seconds": round(self.before_s + now - self.received, 3),
+            "samples_per_s": round(self.samples_per_s(), 2),
+            "final_loss": self.final_loss,
+            "eval": self.eval,
+            "hosts": [
+                {
+                    "name": host,
+                    "ranks": self.member_hosts.count(host),
+                    "share": round(rates[host][0], 4),
+                    "samples_per_s": round(rates[host][1], 2),
+                    "state": host_states.get(host, "lost"),
+                }
+                for host in dict.fromkeys(self.member_hosts)
+            ],
+            "rebalances": self.rebalances,
+            "regroups": self.regroups,
+            "phases": {name: round(seconds, 3) for name, seconds in self.phases.items()},
+        }
+        if self.cause is not None:
+            table["cause"] = self.cause
+        return table

@@ -1,0 +1,156 @@
+"""The records that cross machines: versioned JSON lines, standard library only.
+
+A host writes them to its own append-only files, `attach` carries them over SSH, the console reads them.
+Each record is one line of JSON with its version `v` and its `type`:
+
+    >>> decode(encode(Event(time=1.0, host="box1", source="supervisor", kind="started", text="2 ranks started")))
+    Event(time=1.0, host='box1', source='supervisor', kind='started', text='2 ranks started', level='info', data={})
+
+A reader ignores keys it does not know, so a newer host may say more. A line that is not a record raises
+`WireError`, which the boundary turns into an event: a bad line never stops a console.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal, Union
+
+VERSION = 1
+
+Level = Literal["info", "warning", "error"]
+Phase = Literal["spawned", "connecting", "importing torch", "loading data", "joining", "training", "ended"]
+RunState = Literal["starting", "running", "finished", "stopped", "failed", "lost"]
+END_STATES: tuple[RunState, ...] = ("finished", "stopped", "failed", "lost")
+
+
+class WireError(ValueError):
+    """A line that is not a record of this version: the message says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One optimizer step as one rank saw it: a line of `rank_N.jsonl`."""
+
+    seq: int  # counts the lines of this member, over all its processes, from 0
+    step: int  # optimizer steps completed, counted from 1
+    epoch: int  # from 0
+    time: float  # seconds since 1970 on the host's clock, at the end of the step
+    host: str
+    member: int  # fixed for the run; names the files
+    rank: int  # in this generation
+    generation: int
+    batch: int  # samples this rank had of the step
+    loss: float | None  # mean over those samples; None when it had none
+    compute_ms: float  # start of the step to the last local gradient
+    wait_ms: float  # last local gradient to the end of the all-reduce
+    data_ms: float  # fetching the samples, part of no other figure
+    step_ms: float  # step end to step end, evaluation and checkpoints left out
+    samples_per_s: float  # batch over compute time: what this rank could do alone
+    mem_mib: float | None = None  # peak of the device, or resident memory on a CPU
+    gpu_util: float | None = None  # 0 to 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened once: a line of `events.jsonl`.
+
+    `kind` is what programs match on, `text` what a person reads, `data` the figures behind it. Kinds and their data:
+
+    | kind | data |
+    |---|---|
+    | started | ranks, pid |
+    | phase | member, phase: one of `Phase` |
+    | waiting | missing: [{member, host, phase}], waited_s |
+    | gave_up | missing, waited_s |
+    | group | generation, world_size, backend, members: [{member, host, rank, device}], shares: [samples] |
+    | decision | step (from which it holds), before: [samples], after: [samples], predicted_ms, current_ms, why |
+    | realised | step (of the decision), predicted_ms, realised_ms |
+    | report | step, epoch, steps_total, loss, samples_per_s, eta_s, shares |
+    | evaluated | step, epoch, accuracy, loss, seconds |
+    | checkpoint | step, path (relative to the run's folder), bytes, sha256, seconds |
+    | rank_failed | member, code, traceback |
+    | note | anything else worth a line in the log |
+    | stopping | reason |
+    | ended | state, left: processes still alive |
+    """
+
+    time: float
+    host: str
+    source: str  # "supervisor", "coordinator", "rank 3", "console"
+    kind: str
+    text: str
+    level: Level = "info"
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """Whole lines of one file of the run's folder: attach -> console. `end` is the byte offset after them."""
+
+    file: str  # relative to the run's folder on the host: "rank_0.jsonl", "rank_0.1.out", "events.jsonl"
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """Sign of life of `attach`, about once a second, with the supervisor's `state.json` as it is on disk."""
+
+    time: float
+    state: dict[str, Any]  # HostState as a table; empty when there is none
+    alive: int  # processes that carry the run's and the host's tags
+
+
+Record = Union[Sample, Event, Chunk, Beat]
+_TYPES: dict[str, type[Any]] = {c.__name__.lower(): c for c in (Sample, Event, Chunk, Beat)}
+_NAMES: dict[type[Any], str] = {c: n for n, c in _TYPES.items()}
+_FIELDS: dict[type[Any], tuple[dataclasses.Field[Any], ...]] = {c: dataclasses.fields(c) for c in _NAMES}
+_CHECKS: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "float | None": (int, float, type(None)),
+    "str": (str,),
+    "Level": (str,),
+    "dict[str, Any]": (dict,),
+}
+
+
+def encode(record: Record) -> bytes:
+    """One line, newline included, in UTF-8 without control characters. Not-a-number becomes null."""
+    table = {"v": VERSION, "type": _NAMES[type(record)]}
+    for f in _FIELDS[type(record)]:
+        value = getattr(record, f.name)
+        if isinstance(value, float) and not math.isfinite(value):
+            value = None
+        table[f.name] = value
+    return json.dumps(table, separators=(",", ":"), default=str).encode() + b"\n"
+
+
+def decode(line: str | bytes) -> Record:
+    """The record in one line. Raises `WireError` that says what is wrong."""
+    try:
+        table = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"not JSON: {error}") from error
+    if not isinstance(table, dict):
+        raise WireError(f"not a table but {type(table).__name__}")
+    if table.get("v") != VERSION:
+        raise WireError(f"version {table.get('v')!r}, this side speaks {VERSION}")
+    kind = _TYPES.get(str(table.get("type")))
+    if kind is None:
+        raise WireError(f"unknown type {table.get('type')!r}")
+    values = {}
+    for f in _FIELDS[kind]:
+        if f.name in table:
+            value = table[f.name]
+            if not isinstance(value, _CHECKS[str(f.type)]) or (isinstance(value, bool)):
+                raise WireError(f"{kind.__name__}.{f.name} is {type(value).__name__}, expected {f.type}")
+            values[f.name] = value
+        elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
+            raise WireError(f"{kind.__name__} without {f.name}")
+    record: Record = kind(**values)
+    return record
