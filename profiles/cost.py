@@ -204,7 +204,7 @@ class CostModel:
         """Plain numbers, for JSON."""
         return {
             "points": [asdict(p) for p in self._points],
-            "doubtful": [],
+            "doubtful": [asdict(p) for p in self._doubtful],
             "within": [self._within, self._within_weight],
             "between": [self._between, self._between_weight],
             "shape": asdict(self._shape),

@@ -18,16 +18,14 @@ from remote.errors import CommandFailed
 from remote.sanitize import clean_lines
 from remote.shell import pasteable
 
-OLDEST = (3, 10)
 _PREFIX = b"motley:"
 _PROGRAM = Path(__file__).with_name("bootstrap.py").read_bytes() + (
     b"\nsys.path[:] = [place for place in sys.path if place]"  # the home folder holds no modules
     b"\nmain(sys.argv[1:], sys.stdin.buffer)\n"
 )
-_TOO_OLD = "sys.stdout.write('motley:{%spython%s: %s%s.%s.0%s}' % (chr(34),chr(34),chr(34),v[0],v[1],chr(34)))"
-_LAUNCHER = (
-    f"import sys; v = sys.version_info; exec(sys.stdin.buffer.read({len(_PROGRAM)}) if v >= (3, 8) else {_TOO_OLD!r})"
-)
+_TOO_OLD = "sys.stdout.write('motley:{%spython%s: %s%s.%s.%s%s}' % (q, q, q, v[0], v[1], v[2], q))"
+_READ = f"sys.stdin.buffer.read({len(_PROGRAM)})"
+_LAUNCHER = f"import sys; v = sys.version_info; q = chr(34); exec({_READ} if v >= (3, 8) else {_TOO_OLD!r})"
 
 
 async def call(

@@ -61,9 +61,9 @@ def explain(error: Exception, route: Route, watch: Watch, known: KnownHosts, lim
     if isinstance(error, (asyncio.TimeoutError, TimeoutError)):
         if watch.answered:
             cause = f"{at} took the connection and then said nothing for {limit_s:g} s"
-            return Unreachable(route.host, cause, f"Look whether that is sshd, and not frozen: {route.command('-v')}")
+            return Unreachable(route.host, cause, f"Look whether that is sshd, and not frozen: {route.verbose}")
         cause = f"no answer from {at} within {limit_s:g} s"
-        return Unreachable(route.host, cause, f"{_UP}, and no firewall drops the connection: {route.command('-v')}")
+        return Unreachable(route.host, cause, f"{_UP}, and no firewall drops the connection: {route.verbose}")
     if isinstance(error, socket.gaierror):
         cause = f"the name {route.hostname} can't be resolved: {error.strerror}"
         return Unreachable(route.host, cause, "Correct address in cluster.toml, or give its numeric address.")
@@ -72,7 +72,7 @@ def explain(error: Exception, route: Route, watch: Watch, known: KnownHosts, lim
         return Unreachable(route.host, f"nothing listens on {at}", remedy)
     if isinstance(error, LOST):
         cause = f"{at} hung up before the login: {clean(str(error)) or 'connection reset'}"
-        return Unreachable(route.host, cause, f"sshd's log on that machine says why; or look at {route.command('-v')}")
+        return Unreachable(route.host, cause, f"sshd's log on that machine says why; or look at {route.verbose}")
     if isinstance(error, asyncssh.KeyImportError):
         cause = f"a key in {', '.join(map(str, route.key_files))} can't be read: {clean(str(error))}"
         return AuthenticationFailed(route.host, cause, "Name another key as identity in cluster.toml.")
@@ -82,7 +82,7 @@ def explain(error: Exception, route: Route, watch: Watch, known: KnownHosts, lim
     if isinstance(error, OSError):
         return Unreachable(route.host, f"can't reach {at}: {error.strerror or clean(str(error))}", f"{_UP}.")
     cause = f"SSH to {at} failed: {clean(str(error)) or type(error).__name__}"
-    return Unreachable(route.host, cause, f"Look at what ssh says: {route.command('-v')}")
+    return Unreachable(route.host, cause, f"Look at what ssh says: {route.verbose}")
 
 
 def _no_common_host_key(error: Exception) -> bool:

@@ -63,6 +63,11 @@ class Route:
         return pasteable(["ssh", *self.ssh_words, *words])
 
     @property
+    def verbose(self) -> str:
+        """The command that shows what ssh sees on the way."""
+        return pasteable(["ssh", "-v", *self.ssh_words])
+
+    @property
     def key_files(self) -> tuple[Path, ...]:
         """The key files that are there to be tried."""
         if self.identities:

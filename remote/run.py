@@ -226,7 +226,8 @@ class Session:
 
     async def _watch(self) -> None:
         """Wait for every host's end, fetch what the leader kept, and say how it ended."""
-        assert self._experiment is not None and self._harvest is not None and self._ended is not None
+        assert self._experiment is not None and self._harvest is not None
+        assert self._ended is not None
         following = {name: asyncio.create_task(f.run(), name=name) for name, f in self._followers.items()}
         try:
             leader = following[self._leader]

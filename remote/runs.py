@@ -3,7 +3,8 @@
 Everything comes from the hosts' own state, so it works from any machine with the cluster.toml.
 
     >>> await status(cluster)
-    {'runs': [{'run': 'night', 'state': 'running', 'step': 812, 'hosts': [{'name': 'box1', 'state': 'running', 'left': 3}]}]}
+    {'runs': [{'run': 'night', 'state': 'running', 'step': 812,
+               'hosts': [{'name': 'box1', 'state': 'running', 'left': 3}]}]}
 """
 
 from __future__ import annotations

@@ -66,12 +66,9 @@ def state_of(folder: Path) -> dict[str, Any]:
 
 def followed(folder: Path) -> list[str]:
     """Names of the files a viewer gets, in a fixed order: events first."""
-    names = sorted(
-        entry.name
-        for entry in os.scandir(folder)
-        if entry.name.startswith("rank_") and entry.name.endswith((".jsonl", ".out")) or entry.name == "coordinator.out"
-    )
-    return ["events.jsonl", *names]
+    present = sorted(entry.name for entry in os.scandir(folder))
+    ranks = [name for name in present if name.startswith("rank_") and name.endswith((".jsonl", ".out"))]
+    return ["events.jsonl", "coordinator.out", *ranks]
 
 
 def new_chunks(folder: Path, offsets: Mapping[str, int], *, whole: bool) -> Iterator[Chunk]:

@@ -104,7 +104,7 @@ def _stay(supervisor: Supervisor, folder: Path, lock: int, writer: int) -> None:
     try:
         supervisor.run(ready)
         code = 0
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - nobody above: it goes to supervisor.log, and to the starter
         traceback.print_exc()
         if isinstance(error, OSError):
             os.write(writer, json.dumps({"ok": False, "error": str(error)}).encode() + b"\n")

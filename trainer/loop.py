@@ -69,7 +69,10 @@ class Job:
 
 
 def train(job: Job) -> RunState:
-    """Train until the last step is done or rank 0 is asked to stop. Raises what a collective raises when a peer goes."""
+    """Train until the last step is done or rank 0 is asked to stop.
+
+    Raises what a collective raises when a peer goes.
+    """
     job.step_end = time.perf_counter()
     while job.step < job.steps_total:
         if job.stop.asked and job.rank == 0:

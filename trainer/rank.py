@@ -60,14 +60,16 @@ class Rank:
             print(error, file=sys.stderr)
             self.journal.write("note", str(error), "error")
             return self._ended(Exit.GAVE_UP, "failed")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - told apart, printed and turned into an exit code
             return self._failed(error)
 
     def _train(self, spawn_s: float) -> Exit:
         assert self.line is not None
         self._phase("importing torch")
         began = time.monotonic()
-        from trainer import setup  # imports torch
+        import torch._dynamo  # half of the time: optimizers and DDP import it at their first use
+
+        from trainer import setup
         from trainer.loop import StopFlag, train
 
         import_s = time.monotonic() - began

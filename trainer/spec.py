@@ -55,9 +55,9 @@ class RunOptions:
     steps: int | None = option(None, "optimizer steps in all; takes the place of epochs", ge=1)
     learning_rate: float = option(0.05, "of the optimizer, at its start", gt=0)
     schedule: Literal["constant", "cosine"] = option("cosine", "of the learning rate, over the whole run")
-    optimizer: Literal["sgd", "adamw"] = option("sgd", "")
+    optimizer: Literal["sgd", "adamw"] = option("sgd", "sgd with momentum, or adamw")
     momentum: float = option(0.9, "of sgd", ge=0, lt=1)
-    weight_decay: float = option(0.0, "", ge=0)
+    weight_decay: float = option(0.0, "of every parameter", ge=0)
     clip_norm: float | None = option(None, "largest norm of the global gradient", gt=0)
     norm: Literal["batch", "group"] = option("batch", "group makes every split exactly equal in what it learns")
     seed: int = option(0, "of the order of samples, the first weights and augmentation", ge=0)
@@ -76,7 +76,9 @@ class RunOptions:
 class BalanceOptions:
     """`[balance]`: how the global batch is shared out."""
 
-    policy: Literal["dynamic", "proportional", "static"] = option("dynamic", "")
+    policy: Literal["dynamic", "proportional", "static"] = option(
+        "dynamic", "dynamic: by each rank's fitted cost; proportional: by its last speed; static: fixed shares"
+    )
     shares: tuple[int, ...] = option((), "samples per rank in rank order, with static; empty: equal")
     window: int = option(5, "steps between decisions", ge=1)
     min_gain: float = option(0.03, "smallest predicted gain worth a change, as a fraction of the step time", ge=0, lt=1)

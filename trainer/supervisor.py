@@ -128,6 +128,7 @@ class Supervisor:
         env = {**os.environ, **spec.env, **processes.tags(spec.run, spec.host, self.folder)}
         env["MOTLEY_SPAWNED"] = repr(self._received)
         env["PYTHONUNBUFFERED"] = "1"
+        env.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # gloo warns where a host's name can't be looked up
         if member is not None:
             local = len(spec.local_members)
             threads = 1 if spec.emulated else max(1, int(usable_cores()) // local)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -203,7 +204,35 @@ async def test_the_users_ssh_config_is_honoured(make_sshd: Callable[..., Sshd], 
     await connection.close()
 
 
-async def test_hosts_trusts_keys_of_motleys_own_file(
+async def test_a_key_with_a_passphrase_comes_from_the_agent(
+    sshd: Sshd, dialer: Dialer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    socket = tmp_path / "agent"
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert agent.stdout is not None
+        assert agent.stdout.readline()  # it listens by now
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+        subprocess.run(["ssh-add", "-q", str(sshd.user_key)], check=True, capture_output=True)
+        change = ["ssh-keygen", "-q", "-p", "-N", "secret", "-f", str(sshd.user_key)]
+        subprocess.run(change, check=True, capture_output=True)
+        for identity in (None, str(sshd.user_key)):
+            connection = await Connection.open(host_of(sshd, identity=identity), dialer)
+            assert (await connection.run(["echo", "hi"], timeout_s=5)).stdout == b"hi\n"
+            await connection.close()
+    finally:
+        agent.terminate()
+        agent.communicate(timeout=5)
+
+
+async def test_an_agent_that_is_gone_does_no_harm(
+    sshd: Sshd, dialer: Dialer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "gone"))
+    await (await Connection.open(host_of(sshd), dialer)).close()
+
+
+async def test_motleys_own_known_hosts_counts_and_bad_lines_do_not(
     make_sshd: Callable[..., Sshd], home: Path, dialer: Dialer
 ) -> None:
     server = make_sshd()
