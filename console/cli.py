@@ -42,6 +42,13 @@ app = typer.Typer(
 
 Config = Annotated[Path, typer.Option("-c", "--config", metavar="FILE", help="The cluster.toml to use.")]
 DEFAULT_CONFIG = Path("cluster.toml")
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change a key of cluster.toml: run.epochs=3, hosts.box1.speed=0.5."
+    ),
+]
+Only = Annotated[list[str] | None, typer.Option("--only", metavar="HOST", help="Take only this host; may be repeated.")]
 Plain = Annotated[bool, typer.Option("--plain", help="Plain lines on stderr, the summary as JSON on stdout.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
@@ -105,12 +112,7 @@ def run(
     name: Annotated[
         str | None, typer.Option("--name", help="Name of the run; by default <cluster>-<UTC time>.")
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Change a key of cluster.toml: run.epochs=3, hosts.box1.speed=0.5."
-        ),
-    ] = None,
+    overrides: Overrides = None,
     plain: Plain = False,
     detach: Annotated[
         bool, typer.Option("--detach", help="Start the run and leave; motley attach comes back.")
@@ -118,9 +120,7 @@ def run(
     resume: Annotated[
         str | None, typer.Option("--resume", metavar="RUN", help="Go on from the newest checkpoint of that run.")
     ] = None,
-    only: Annotated[
-        list[str] | None, typer.Option("--only", metavar="HOST", help="Take only this host; may be repeated.")
-    ] = None,
+    only: Only = None,
     no_start: Annotated[bool, typer.Option("--no-start", help="Open the console; s starts the run.")] = False,
 ) -> int:
     """Start a run and watch it: the console on a terminal, plain lines elsewhere."""
@@ -212,14 +212,14 @@ def logs(
 
 @app.command("check")
 @verb
-def check(config: Config = DEFAULT_CONFIG, json: Json = False) -> int:
+def check(config: Config = DEFAULT_CONFIG, json: Json = False, overrides: Overrides = None, only: Only = None) -> int:
     """Look at every host without starting anything; each finding names its cause and remedy."""
     from console.launch import print_data
     from console.plain import Printer
     from console.tables import findings_text
     from remote.cluster import load
 
-    cluster = load(config)
+    cluster = load(config, overrides or (), only or ())
     from remote.check import preflight
 
     findings = asyncio.run(preflight(cluster, Printer()))
