@@ -25,6 +25,7 @@ from remote.feed import LogLine
 from remote.sanitize import clean, clean_table
 from trainer.wire import Chunk, Event, Sample, WireError, decode, encode
 
+LAST_LINES = 200  # of a rank's metrics, in which the last step of the run is looked for
 _METRICS = re.compile(r"rank_(\d+)(?:\.\d+)?\.jsonl")
 _OUTPUT = re.compile(r"rank_(\d+)(?:\.\d+)?\.out")
 
@@ -112,6 +113,18 @@ class Experiment:
                     yield record
                 elif member:
                     yield LogLine(host="", member=int(member[1]), text=line.decode())
+
+    def global_loss(self, step: int, members: int) -> float | None:
+        """Mean loss of one step over all ranks, from their metrics; None when a rank's line is not here."""
+        found: dict[int, tuple[int, float]] = {}
+        for path in (self.folder / "logs").glob("rank_*_metrics.jsonl"):
+            for line in reversed(path.read_bytes().splitlines()[-LAST_LINES:]):
+                record = decode(line)
+                if isinstance(record, Sample) and record.step == step:
+                    found[record.member] = (record.batch, (record.loss or 0.0) * record.batch)
+                    break
+        total = sum(batch for batch, _ in found.values())
+        return sum(loss for _, loss in found.values()) / total if len(found) == members and total else None
 
     def commit(self) -> None:
         """Make what was taken so far permanent."""

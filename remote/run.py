@@ -57,6 +57,7 @@ class Session:
         self._harvest: Harvest | None = None
         self._followers: dict[str, Follower] = {}
         self._leader = cluster.leader
+        self._world_size = 0
         self._tasks: list[asyncio.Task[Any]] = []
         self._ended: asyncio.Future[Ended] | None = None
         self._stopping = False
@@ -80,6 +81,7 @@ class Session:
         pushed = time.monotonic()
         checkpoint = await self._checkpoint_of(resume, checked) if resume else None
         self._experiment = Experiment.create(self.folder, self._cluster.text)
+        self._world_size = len(members)
         self._emit(placement.layout(self._cluster, self.run, members))
         for finding in checked.findings:
             self._note(f"{finding.host}: {finding.cause}. {finding.remedy}", "warning")
@@ -120,6 +122,7 @@ class Session:
         if self._experiment.writable and not (self.folder / "cluster.toml").exists():
             (self.folder / "cluster.toml").write_text(self._cluster.text, encoding="utf-8")
         layout = placement.layout_of(table)
+        self._world_size = len(layout.ranks)
         self._emit(layout)
         for record in self._experiment.replay():
             self._emit(record)
@@ -226,7 +229,8 @@ class Session:
 
     async def _watch(self) -> None:
         """Wait for every host's end, fetch what the leader kept, and say how it ended."""
-        assert self._experiment is not None and self._harvest is not None
+        assert self._experiment is not None
+        assert self._harvest is not None
         assert self._ended is not None
         following = {name: asyncio.create_task(f.run(), name=name) for name, f in self._followers.items()}
         try:
@@ -239,6 +243,9 @@ class Session:
             states = {name: task.result() for name, task in following.items() if task.done()}
             summary = await self._harvest.summary() if self._leader in states else None
             result = final_summary(self.run, summary, states, list(self._followers), self._stopping)
+            self._experiment.commit()
+            loss = self._experiment.global_loss(int(result["steps"]), self._world_size)
+            result["final_loss"] = result["final_loss"] if loss is None else loss
             await self._harvest.finish()
             self._experiment.write_whole("summary.json", pretty(result))
             self._experiment.commit()

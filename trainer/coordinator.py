@@ -71,6 +71,7 @@ class Coordinator:
         self._gave_up = False
         self._stopping = False
         self._over = asyncio.Event()
+        self._serving: set[asyncio.Task[None]] = set()
         self.ledger = Ledger.of(spec, received=time.time())
 
     async def run(self, listener: socket.socket) -> None:
@@ -87,10 +88,16 @@ class Coordinator:
             for seat in self._seats.values():
                 if seat.writer is not None:
                     seat.writer.close()
+            if self._serving:
+                await asyncio.wait(self._serving, timeout=1.0)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection: greet, then take messages until it closes."""
         seat: Seat | None = None
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
         try:
             seat = await asyncio.wait_for(self._greet(reader, writer), timeout=10.0)
             if seat is None:

@@ -8,6 +8,7 @@ rank's first completed step: importing torch is left at full speed.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from signal import SIGCONT, SIGSTOP
 
@@ -37,8 +38,11 @@ class DutyCycle:
             self._thread.join()
 
     def _run(self) -> None:
+        continued = time.monotonic()
         while not self._over.wait(PERIOD_S * self._speed):
             pids = self._pids()
             self._send(pids, SIGSTOP)
-            self._over.wait(PERIOD_S * (1 - self._speed))
+            ran_s = time.monotonic() - continued  # longer than planned on a busy machine: the rest is, too
+            self._over.wait(ran_s * (1 / self._speed - 1))
             self._send(pids, SIGCONT)
+            continued = time.monotonic()

@@ -29,6 +29,11 @@ class Window:
     def __init__(self) -> None:
         self._rows: list[Row] = []
 
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """This rank's own, not exchanged yet."""
+        return tuple(self._rows)
+
     def note(self, row: Row) -> None:
         self._rows.append(row)
 

@@ -77,6 +77,7 @@ def train(job: Job) -> RunState:
     while job.step < job.steps_total:
         if job.stop.asked and job.rank == 0:
             job.recorder.checkpoint(job, "stop")
+            job.recorder.report_alone(job, job.window.rows)
             return "stopped"
         place = job.batches.place(job.step)
         train_step(job, place)

@@ -67,7 +67,6 @@ class Rank:
         assert self.line is not None
         self._phase("importing torch")
         began = time.monotonic()
-        import torch._dynamo  # half of the time: optimizers and DDP import it at their first use
 
         from trainer import setup
         from trainer.loop import StopFlag, train

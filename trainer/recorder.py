@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from profiles.split import scaled
 from trainer import checkpoint
 from trainer.errors import CheckpointError
 from trainer.exchange import Row
@@ -51,6 +53,13 @@ class Recorder:
             after_s = sum(s[2] for s in steps[1:]) / 1000
             figures["first_step_s"] = self._first_step_s = max(0.0, time.monotonic() - self._joined - after_s)
         self._tell(**figures)
+
+    def report_alone(self, job: Job, rows: Sequence[Row]) -> None:
+        """The steps since the last exchange, when the others are not asked any more: without their losses."""
+        first = job.step - len(rows)
+        sizes = [job.batches.place(first + i).size for i in range(len(rows))]
+        steps = [[first + i + 1, size, row.step_ms, None] for i, (size, row) in enumerate(zip(sizes, rows))]
+        self._tell(steps=steps, batches=[scaled(job.shares, size) for size in sizes])
 
     def evaluated(self, job: Job, epoch: int, accuracy: float, loss: float, seconds: float) -> None:
         self._tell(steps=[], batches=[], epoch=epoch, eval={"accuracy": accuracy, "loss": loss})

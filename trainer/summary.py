@@ -47,13 +47,14 @@ class Ledger:
         )
 
     def take_report(self, report: dict[str, Any]) -> None:
-        """Rank 0's word on the steps since its last: `steps` [[step, samples, step_ms, loss]], `batches` [[samples a
+        """Rank 0's word on the steps since its last: `steps` [[step, samples, step_ms, loss]]
+        (loss None: not known for the whole batch), `batches` [[samples a
         member]], and, when they happened, `epoch`, `eval`, `rebalances`, `first_step_s`. Raises KeyError, TypeError
         or ValueError when it is malformed."""
         for (step, samples, step_ms, loss), batches in zip(report["steps"], report["batches"]):
             self.steps = int(step)
             self.samples += int(samples)
-            self.final_loss = loss
+            self.final_loss = self.final_loss if loss is None else loss
             self.step_samples.append(int(samples))
             self.step_ms.append(float(step_ms))
             shared = tuple(int(b) for b in batches)

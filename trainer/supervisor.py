@@ -80,7 +80,12 @@ class Supervisor:
         for member in self.spec.local_members:
             self._ranks.append(self._start(f"rank_{member.member}", "rank", member))
         self._set_state("running")
-        self._journal.write("started", f"{len(self._ranks)} ranks started", ranks=len(self._ranks), pid=os.getpid())
+        self._journal.write(
+            "started",
+            f"{len(self._ranks)} rank{'s' * (len(self._ranks) != 1)} started",
+            ranks=len(self._ranks),
+            pid=os.getpid(),
+        )
         ready()
         self._duty.start()
         failed_at: float | None = None
@@ -144,7 +149,9 @@ class Supervisor:
         stopping = self._stop_asked
         if stopping:
             request = read_json(self.folder / "stop.json")
-            self._journal.write("stopping", str(request.get("reason") or "stop asked"), reason=request.get("reason"))
+            self._journal.write(
+                "stopping", f"stopping: {request.get('reason') or 'asked to'}", reason=request.get("reason")
+            )
         alive = [c for c in self._ranks if c.code is None]
         processes.send([c.process.pid for c in alive], signal.SIGTERM)
         keep = [self._coordinator.process.pid] if self._coordinator and self._coordinator.code is None else []
