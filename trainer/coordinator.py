@@ -104,6 +104,8 @@ class Coordinator:
                 return
             while line := await reader.readline():
                 self._take(seat, json.loads(line))
+        except ConnectionError:  # the rank went: what that means is told below
+            pass
         except (OSError, ValueError, KeyError, TypeError, asyncio.TimeoutError, asyncio.IncompleteReadError) as error:
             name = "a caller" if seat is None else f"rank {seat.member.member}"
             self._journal.write("note", f"{name}: connection to the coordinator: {error!r}", "warning")
