@@ -18,7 +18,7 @@ class Terminal:
     def __init__(self, lab: Lab, argv: Sequence[str], *, cwd: Path, width: int = 80, height: int = 24) -> None:
         self._lab = lab
         self._socket = str(cwd / "tmux.socket")
-        command = f"{shlex.join(argv)}; echo \"exit code $?\"; exec cat"
+        command = f'{shlex.join(argv)}; echo "exit code $?"; exec cat'
         self._start = ["new-session", "-d", "-x", str(width), "-y", str(height), command]
         self._cwd = cwd
 
