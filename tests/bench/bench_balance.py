@@ -1,0 +1,147 @@
+"""Balancing on four real hosts of 0.8, 0.4, 0.2 and 0.2 cores: `python tests/bench/bench_balance.py`, as root.
+
+Prints a table and writes it to tests/bench/RESULTS.md. Every figure that counts is a ratio of runs that took turns.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from statistics import mean, median, stdev
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from profiles.hardware import probe
+from tests.bench.lab_runs import Bench, MotleyRun
+from tests.lab.lab import Lab
+
+TASK, BATCH = "simple_cnn/fashion_mnist", 256
+STEPS, TURNS = 60, 3
+RESULTS = Path(__file__).with_name("RESULTS.md")
+SLOW_AT, SLOWER = 60, 2.5
+
+
+def neighbours(split: Sequence[int]) -> list[list[int]]:
+    """Splits around one: what a search by hand would try next."""
+    found = {tuple(split)}
+    for giver in range(len(split)):
+        for taker in range(len(split)):
+            for moved in (4, 8):
+                if giver != taker and split[giver] > moved:
+                    moved_split = list(split)
+                    moved_split[giver] -= moved
+                    moved_split[taker] += moved
+                    found.add(tuple(moved_split))
+    return [list(s) for s in sorted(found)]
+
+
+def best_fixed(bench: Bench, start: Sequence[int]) -> list[int]:
+    """The fastest fixed split, by the minimal script: all neighbours take turns, then the best ones again."""
+    wide = bench.minimal([*neighbours(start)], rounds=2, block=4)
+    short = sorted(wide, key=lambda s: -wide[s])[:4]
+    again = sorted({*short, tuple(start)})
+    narrow = bench.minimal([list(split) for split in again], rounds=8, block=5)
+    return list(max(narrow.items(), key=lambda item: item[1])[0])
+
+
+def turns(left: Callable[[], float], right: Callable[[], float]) -> tuple[float, float, float]:
+    """Mean ratio left/right over interleaved runs, with the half-width of its 95 % interval (t, n - 1)."""
+    ratios = [left() / right() for _ in range(TURNS)]
+    t = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}[len(ratios)]
+    return mean(ratios), t * stdev(ratios) / len(ratios) ** 0.5, min(ratios)
+
+
+def adaptation_steps(run: MotleyRun, slowed: int) -> int | None:
+    """Steps after the slowdown until the split is within 5 % of the new best's speed: five steps in a row."""
+    settled = median(run.step_ms[-40:])
+    for step in range(slowed, len(run.step_ms) - 5):
+        if median(run.step_ms[step : step + 5]) <= settled / 0.95:
+            return step - slowed
+    return None
+
+
+def main() -> None:
+    rows: list[tuple[str, str]] = []
+    with Lab() as lab:
+        bench = Bench(lab, task=TASK, global_batch=BATCH)
+        first = bench.motley(steps=STEPS, policy="dynamic")
+        split = best_fixed(bench, first.batches[-1])
+        rows.append(("best fixed split, by search", "/".join(map(str, split))))
+
+        def dynamic() -> float:
+            return bench.motley(steps=STEPS, policy="dynamic").samples_per_s
+
+        def fixed() -> float:
+            return bench.motley(steps=STEPS, policy="static", shares=split).samples_per_s
+
+        def equal() -> float:
+            return bench.motley(steps=STEPS // 2, policy="static").samples_per_s
+
+        def script() -> float:
+            return bench.minimal([split], rounds=STEPS // 10, block=10)[tuple(split)]
+
+        def equal_script() -> float:
+            return bench.minimal([[BATCH // 4] * 4], rounds=STEPS // 20, block=10)[(BATCH // 4,) * 4]
+
+        for name, left, right in (
+            ("dynamic / best fixed split", dynamic, fixed),
+            ("dynamic / equal split", dynamic, equal),
+            ("dynamic / minimal DDP script under torchrun, equal split", dynamic, equal_script),
+            ("our loop / minimal DDP script, the same fixed split", fixed, script),
+        ):
+            ratio, half, least = turns(left, right)
+            rows.append((name, f"{ratio:.3f} ± {half:.3f} (least {least:.3f}, {TURNS} turns)"))
+            print(*rows[-1], flush=True)
+
+        alone = {
+            name: bench.motley(steps=24, hosts=[name], batch=max(16, share)).samples_per_s
+            for name, share in zip(lab.hosts, split)
+        }
+        together = dynamic()
+        rows.append(("dynamic / sum of the hosts alone", f"{together / sum(alone.values()):.3f}"))
+        rows.append(("dynamic / fastest host alone", f"{together / max(alone.values()):.3f}"))
+
+        process = bench.start(steps=SLOW_AT + 90, policy="dynamic")
+        while process.steps() < SLOW_AT:
+            time.sleep(0.02)
+        slowed = process.steps()
+        lab["box1"].set_quota(0.8 / SLOWER)
+        run = process.wait()
+        lab.heal()
+        decisions = [e for e in run.events if e["kind"] == "decision" and e["data"]["step"] > slowed]
+        after = (run.samples_per_s, adaptation_steps(run, slowed))
+        rows.append((f"box1 becomes {SLOWER} times slower: steps until 95 % of the new best", str(after[1])))
+        rows.append(("its first decision after that", decisions[0]["text"] if decisions else "none"))
+        realised = [e["data"] for e in run.events if e["kind"] == "realised"]
+        errors = [abs(r["realised_ms"] / r["predicted_ms"] - 1) for r in realised]
+        rows.append(("prediction error of decisions, median", f"{median(errors):.1%} of {len(errors)}"))
+    write(rows)
+
+
+def write(rows: Sequence[tuple[str, str]]) -> None:
+    hardware = probe()
+    lines = [
+        "# Benchmark results",
+        "",
+        "Made by `make bench` on the lab (docs/lab.md): four hosts of 0.8, 0.4, 0.2 and 0.2 cores in namespaces,",
+        f"`{TASK}`, global batch {BATCH}. Ratios of runs that took turns; ± is a 95 % interval.",
+        "",
+        f"Machine: {hardware.cpu_model}, {os.cpu_count()} cores, Linux {platform.release()}, "
+        f"Python {platform.python_version()}, {datetime.now(timezone.utc):%Y-%m-%d}.",
+        "",
+        "| what | measured |",
+        "|---|---|",
+        *(f"| {name} | {value} |" for name, value in rows),
+        "",
+    ]
+    RESULTS.write_text("\n".join(lines), encoding="utf-8")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

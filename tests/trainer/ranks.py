@@ -1,0 +1,151 @@
+"""Real ranks for tests: processes with a gloo group on loopback, and a job of the training loop in each.
+
+>>> run_ranks(2, work, {"shares": (96, 32)})     # work(rank, world_size, {...}) in every rank; their results
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import socket
+import tempfile
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from trainer import group, tasks
+from trainer.balance import Balancer
+from trainer.batches import Batches
+from trainer.gradient import stopwatch, wrap
+from trainer.journal import Journal
+from trainer.loop import Job, StopFlag
+from trainer.membership import Group
+from trainer.metrics import DeviceMeter, MetricsFile
+from trainer.setup import make_optimizer
+from trainer.spec import BalanceOptions, DataOptions, Member, RunOptions
+from trainer.transfer import share_state
+
+BOUND_S = 120.0
+
+
+class Work(Protocol):
+    def __call__(self, rank: int, world_size: int, given: dict[str, Any]) -> Any: ...
+
+
+def run_ranks(world_size: int, work: Work, given: dict[str, Any]) -> list[Any]:
+    """Call `work` in so many new processes that form one group; their results in the order of the ranks."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        context = multiprocessing.get_context("spawn")
+        ends = [context.Pipe() for _ in range(world_size)]
+        processes = []
+        for rank, (_, theirs) in enumerate(ends):
+            store = listener if rank == 0 else None
+            arguments = (rank, world_size, store, listener.getsockname(), theirs, work, given)
+            processes.append(context.Process(target=_rank, args=arguments, daemon=True))
+        for process in processes:
+            process.start()
+        try:
+            return [_result(ours, rank) for rank, (ours, _) in enumerate(ends)]
+        finally:
+            for process in processes:
+                process.join(10)
+                process.kill()
+
+
+def _result(ours: Connection, rank: int) -> Any:
+    assert ours.poll(BOUND_S), f"rank {rank} did not answer in {BOUND_S:.0f} s"
+    good, value = ours.recv()
+    assert good, f"rank {rank}:\n{value}"
+    return value
+
+
+def _rank(
+    rank: int,
+    world_size: int,
+    store: socket.socket | None,
+    address: tuple[str, int],
+    answer: Connection,
+    work: Work,
+    given: dict[str, Any],
+) -> None:
+    try:
+        torch.set_num_threads(1)
+        group.use_interface("127.0.0.1")
+        generation = Group(generation=0, rank=rank, world_size=world_size, store=address)
+        group.join(generation, store, backend="gloo", timeout_s=60)
+        answer.send((True, work(rank, world_size, given)))
+        dist.barrier()
+    except BaseException:
+        answer.send((False, traceback.format_exc()))
+        raise
+    finally:
+        dist.destroy_process_group()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Doubled:
+    """A task in float64, so that rounding does not hide or excuse a difference."""
+
+    task: tasks.Task
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.task, name)
+
+    def train_batch(self, ids: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+        images, labels = self.task.train_batch(ids, epoch)
+        return images.double(), labels
+
+
+class SilentRecorder:
+    """Takes the place of rank 0's recorder where there is no coordinator: what it is told is kept."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Any, ...]] = []
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *arguments, **_: self.told.append((name, *arguments[1:]))
+
+
+def make_job(rank: int, world_size: int, options: RunOptions, shares: tuple[int, ...], *, double: bool) -> Job:
+    """A job as `trainer.setup` makes it, without a coordinator, in a folder of its own."""
+    folder = Path(tempfile.mkdtemp())
+    task: Any = tasks.load(options, DataOptions(), lambda *_: None)
+    model = task.model()
+    if double:
+        task, model = Doubled(task=task), model.double()
+    optimizer = make_optimizer(options, model)
+    share_state(model, optimizer, 0)
+    device = torch.device("cpu")
+    watch = stopwatch(device)
+    journal = Journal(folder, host=f"host{rank}", source=f"rank {rank}")
+    batches = Batches(count=task.train_size, global_batch=options.global_batch, seed=options.seed)
+    members = [Member(member=i, host=f"host{i}", local_rank=0, device="cpu") for i in range(world_size)]
+    recorder: Any = SilentRecorder()
+    return Job(
+        options=options,
+        host=f"host{rank}",
+        member=rank,
+        rank=rank,
+        world_size=world_size,
+        device=device,
+        task=task,
+        model=wrap(model, device, watch),
+        optimizer=optimizer,
+        watch=watch,
+        batches=batches,
+        steps_total=options.steps or options.epochs * batches.steps_per_epoch,
+        shares=shares,
+        balancer=Balancer(BalanceOptions(policy="static"), members, options.global_batch, journal),
+        metrics=MetricsFile(folder, member=rank),
+        meter=DeviceMeter(device),
+        recorder=recorder,
+        stop=StopFlag(),
+    )
