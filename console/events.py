@@ -49,6 +49,8 @@ def waiting_of(event: Event, at: float) -> Waiting | None:
 
 def problem_of(event: Event, run: str) -> Problem | None:
     """What of an event belongs on the screen as a failure: its root, in one line."""
+    if event.kind == "rank_failed" and event.data.get("root_cause") is False:
+        return None  # it only lost the one that failed
     if event.kind == "rank_failed":
         trace = [line for line in str(event.data.get("traceback") or "").splitlines() if line.strip()]
         member = event.data.get("member")

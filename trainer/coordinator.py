@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.folders import run_folder, write_json
-from trainer.handshake import proof
+from trainer.handshake import keep_alive, proof
 from trainer.journal import Journal
 from trainer.spec import Member, Spec
 from trainer.summary import Ledger
@@ -37,7 +37,7 @@ from trainer.wire import RunState
 
 SAY_WAITING_S = 5.0
 SUMMARY_S = 1.0
-LOST_S = 3.0  # after a rank was lost, the others have this long to say goodbye
+LOST_S = 5.0  # after a rank was lost, the others have this long to say goodbye
 MESSAGE_LIMIT = 4 * 1024 * 1024
 
 
@@ -87,6 +87,7 @@ class Coordinator:
             self._write_summary(self._end_state())
             for seat in self._seats.values():
                 if seat.writer is not None:
+                    self._send(seat.writer, op="over", text=self.ledger.cause or "the run is over")
                     seat.writer.close()
             if self._serving:
                 await asyncio.wait(self._serving, timeout=1.0)
@@ -104,8 +105,11 @@ class Coordinator:
                 return
             while line := await reader.readline():
                 self._take(seat, json.loads(line))
-        except ConnectionError:  # the rank went: what that means is told below
+        except ConnectionError:  # the rank's process has ended: its supervisor says how
             pass
+        except TimeoutError:  # the kernel had no answer from its host
+            if seat is not None and seat.ended is None:
+                seat.ended = "lost"
         except (OSError, ValueError, KeyError, TypeError, asyncio.TimeoutError, asyncio.IncompleteReadError) as error:
             name = "a caller" if seat is None else f"rank {seat.member.member}"
             self._journal.write("note", f"{name}: connection to the coordinator: {error!r}", "warning")
@@ -116,6 +120,7 @@ class Coordinator:
             writer.close()
 
     async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Seat | None:
+        keep_alive(writer.get_extra_info("socket"))
         ours = secrets.token_hex(16)
         self._send(writer, nonce=ours)
         hello = json.loads(await reader.readline())
@@ -182,9 +187,14 @@ class Coordinator:
             seat.phase = "ended"
         if all(s.ended is not None and s.writer is None for s in self._seats.values()):
             self._over.set()
-        elif seat.ended == "failed" and not self._formed:
+        elif seat.ended in ("failed", "lost") and not self._formed:
             self._give_up(f"rank {seat.member.member} on {seat.member.host} ended before the group was formed")
-        elif seat.ended == "failed":
+        elif seat.ended in ("failed", "lost"):
+            name = f"rank {seat.member.member} on {seat.member.host}"
+            self.ledger.cause = self.ledger.cause or f"{name} was lost at step {self.ledger.steps}"
+            if seat.ended == "lost":
+                text = f"{name}: no answer from that host; the run can't go on without it"
+                self._journal.write("note", text, "error")
             asyncio.get_running_loop().call_later(LOST_S, self._over.set)
 
     async def _watch(self) -> None:
@@ -214,7 +224,7 @@ class Coordinator:
             return
         self._gave_up = True
         missing = [s for s in self._seats.values() if not s.ready and s.ended is None]
-        behind = [s for s in self._seats.values() if s.ended == "failed"] or missing
+        behind = [s for s in self._seats.values() if s.ended in ("failed", "lost")] or missing
         text = f"gave up waiting for {_name(behind)}: {why}"
         self._journal.write("gave_up", text, "error", missing=_missing(behind), waited_s=self._clock() - self._began)
         self.ledger.cause = text
@@ -239,8 +249,9 @@ class Coordinator:
     def _write_summary(self, state: RunState) -> None:
         hosts: dict[str, str] = {}
         for seat in self._seats.values():
-            end = "running" if state == "running" else seat.ended or "lost"
-            hosts[seat.member.host] = "failed" if "failed" in (hosts.get(seat.member.host), end) else end
+            end = "running" if state == "running" else seat.ended or "failed"  # failed: had to be told to end
+            worst = "failed" if "failed" in (hosts.get(seat.member.host), end) else end
+            hosts[seat.member.host] = worst
         try:
             write_json(self._folder / "summary.json", self.ledger.summary(state, hosts, now=time.time()))
         except OSError as error:

@@ -1,10 +1,24 @@
-"""How a rank and its coordinator prove to each other that they hold the run's token. See `trainer.coordinator`."""
+"""The line between a rank and its coordinator: proving that both hold the run's token, and noticing a dead peer.
+
+See `trainer.coordinator` for the order of the words.
+"""
 
 from __future__ import annotations
 
 import hmac
+import socket
+
+SILENT_S = 12.0  # a peer that answers no keepalive for so long is gone
 
 
 def proof(token: str, *words: object) -> str:
     """HMAC-SHA256 of the words under the run's token (hex digits), in hex."""
     return hmac.new(bytes.fromhex(token), " ".join(map(str, words)).encode(), "sha256").hexdigest()
+
+
+def keep_alive(connection: socket.socket) -> None:
+    """Have the kernel probe a silent peer, so that a power cut or a pulled cable ends the connection."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in ((socket.TCP_KEEPIDLE, 6), (socket.TCP_KEEPINTVL, 2), (socket.TCP_KEEPCNT, 3)):
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(SILENT_S * 1000))

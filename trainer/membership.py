@@ -14,11 +14,13 @@ import hmac
 import json
 import secrets
 import socket
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.handshake import proof
+from trainer.handshake import keep_alive, proof
 from trainer.spec import Spec
 
 
@@ -59,6 +61,7 @@ class Membership:
                         f"firewall between this host and {spec.leader}?"
                     ) from error
                 time.sleep(0.1)
+        keep_alive(connection)
         line = cls(connection)
         connection.settimeout(deadline_s)
         theirs = str(line._receive()["nonce"])
@@ -92,6 +95,26 @@ class Membership:
 
     def joined(self) -> None:
         self._send(op="joined")
+
+    def watch(self, over: Callable[[str], None]) -> None:
+        """From now on, call `over` with the reason when the coordinator ends the run, or its host does not answer.
+
+        It is called on a thread of its own: the main thread may be stuck in a collective that never ends. A coordinator
+        that has only gone (its process died, its host answers) ends nothing.
+        """
+
+        def listen() -> None:
+            try:
+                while line := self._file.readline():
+                    message = json.loads(line)
+                    if message.get("op") == "over":
+                        over(str(message["text"]))
+            except TimeoutError:
+                over("the leader's host does not answer")
+            except (OSError, ValueError):  # gone: training does not need it
+                return
+
+        threading.Thread(target=listen, name="membership", daemon=True).start()
 
     def report(self, **figures: Any) -> None:
         """Rank 0's figures for the summary: see `trainer.summary.Ledger.take_report`."""

@@ -76,18 +76,17 @@ def end(
     *,
     grace_s: float,
     besides: Collection[int] = (),
-    asked: bool = False,
     wait: Callable[[float], None] = time.sleep,
     bound_s: float = 10.0,
 ) -> int:
-    """End every process tagged with the folder: TERM (unless `asked` already), grace, KILL until none is left.
+    """End every process tagged with the folder: TERM, grace, KILL until none is left.
 
     `wait(seconds)` is called between looks, so that a parent can reap its children meanwhile. Returns how many are
     left after `bound_s` of killing (a process in uninterruptible sleep can't be ended): 0 in all other cases.
     """
-    if not asked:
-        send(tagged(folder, besides=besides), signal.SIGTERM)
-    send(tagged(folder, besides=besides), signal.SIGCONT)  # a stopped process does not see TERM
+    found = tagged(folder, besides=besides)
+    send(found, signal.SIGTERM)
+    send(found, signal.SIGCONT)  # a stopped process does not see TERM
     deadline = time.monotonic() + grace_s
     while (left := tagged(folder, besides=besides)) and time.monotonic() < deadline:
         wait(0.02)

@@ -24,6 +24,7 @@ from trainer.wire import Phase
 if TYPE_CHECKING:
     from trainer.loop import StopFlag
 
+OVER_S = 1.0  # from the word that the run is over to leaving, if the main thread does not leave by itself
 STOP_FOLLOWS_S = 3.0  # a peer that left because of a stop leaves before our own TERM comes, by so much at most
 
 
@@ -42,6 +43,7 @@ class Rank:
         self.line: Membership | None = None
         self.flag: StopFlag | None = None
         self._asked = False
+        self._gone = False
 
     def main(self) -> Exit:
         """Run to the end; the traceback of a failure goes to standard error, where the supervisor finds it."""
@@ -79,6 +81,7 @@ class Rank:
         self.flag = StopFlag(asked=self._asked)
         job = setup.join(prepared, group, self.line, self.flag)
         self.line.joined()
+        self.line.watch(self._over)
         self._phase("training", tell=False)
         print(f"rank {group.rank} of {group.world_size} on {self.spec.host}: {prepared.describe()}", flush=True)
         state = train(job)
@@ -104,6 +107,7 @@ class Rank:
         return self._ended(Exit.PEER_LOST if peer_lost else Exit.FAILED, "failed")
 
     def _ended(self, code: Exit, state: str) -> Exit:
+        self._gone = True
         if self.line is not None:
             try:
                 self.line.ended(state)
@@ -111,6 +115,14 @@ class Rank:
                 print(error, file=sys.stderr)
         sys.stderr.flush()
         return code
+
+    def _over(self, reason: str) -> None:
+        """The run was ended elsewhere. The main thread may hang in a collective: leave it a moment, then go."""
+        time.sleep(OVER_S)
+        if not self._gone:
+            self.journal.write("note", f"rank {self.member.member} leaves: {reason}", "warning")
+            print(f"leaving: {reason}", file=sys.stderr, flush=True)
+            os._exit(Exit.STOPPED if self._asked else Exit.PEER_LOST)
 
     def _phase(self, phase: Phase, *, tell: bool = True) -> None:
         self.journal.write("phase", f"rank {self.member.member}: {phase}", member=self.member.member, phase=phase)

@@ -115,6 +115,6 @@ class Ledger:
             "regroups": self.regroups,
             "phases": {name: round(seconds, 3) for name, seconds in self.phases.items()},
         }
-        if self.cause is not None:
+        if self.cause is not None and state == "failed":
             table["cause"] = self.cause
         return table

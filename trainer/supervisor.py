@@ -34,6 +34,7 @@ from trainer.wire import RunState
 TICK_S = 0.1
 BEAT_S = 1.0
 PEERS_S = 5.0  # after a rank failed, its neighbours on this host have this long to end by themselves
+CHILDREN_S = 0.5  # what ranks have left behind has this long to end by itself
 COORDINATOR_S = 5.0  # after the last rank here, the coordinator has this long to write the summary
 
 
@@ -91,7 +92,7 @@ class Supervisor:
         failed_at: float | None = None
         while not self._stop_asked and any(c.code is None for c in self._ranks):
             self._wait(TICK_S)
-            if failed_at is None and any(c.code not in (None, 0) for c in self._ranks):
+            if failed_at is None and self._failing():
                 failed_at = time.monotonic()
             if failed_at is not None and time.monotonic() - failed_at > PEERS_S:
                 break
@@ -152,27 +153,30 @@ class Supervisor:
             self._journal.write(
                 "stopping", f"stopping: {request.get('reason') or 'asked to'}", reason=request.get("reason")
             )
-        alive = [c for c in self._ranks if c.code is None]
-        processes.send([c.process.pid for c in alive], signal.SIGTERM)
-        keep = [self._coordinator.process.pid] if self._coordinator and self._coordinator.code is None else []
-        processes.end(
-            self.folder,
-            grace_s=self.spec.options.stop_grace_s if alive else 0.0,
-            besides=keep,
-            asked=True,
-            wait=self._wait,
-        )
-        if keep:
+        processes.send([c.process.pid for c in self._ranks if c.code is None], signal.SIGTERM)
+        self._wait_while(lambda: any(c.code is None for c in self._ranks), self.spec.options.stop_grace_s)
+        coordinator = self._coordinator
+        keep = [coordinator.process.pid] if coordinator and coordinator.code is None else []
+        processes.end(self.folder, grace_s=CHILDREN_S, besides=keep, wait=self._wait)
+        if coordinator and keep:
             if stopping:
                 processes.send(keep, signal.SIGTERM)
-            deadline = time.monotonic() + COORDINATOR_S
-            while self._coordinator and self._coordinator.code is None and time.monotonic() < deadline:
-                self._wait(TICK_S)
+            self._wait_while(lambda: coordinator.code is None, COORDINATOR_S)
         self._left = processes.end(self.folder, grace_s=0.0, wait=self._wait)
         self._wait(0.0)
         if stopping:
             return "stopped"
         return "finished" if all(c.code == 0 for c in self._ranks) else "failed"
+
+    def _failing(self) -> bool:
+        """A rank has failed, or the coordinator has ended the run because it lost one."""
+        given_up = self._coordinator is not None and self._coordinator.code == 0
+        return given_up or any(c.code not in (None, 0) for c in self._ranks)
+
+    def _wait_while(self, condition: Callable[[], bool], bound_s: float) -> None:
+        deadline = time.monotonic() + bound_s
+        while condition() and time.monotonic() < deadline:
+            self._wait(TICK_S)
 
     def _wait(self, seconds: float) -> None:
         """Wait for something to happen, at most so long; keep output, reap children, show a sign of life."""
@@ -208,7 +212,8 @@ class Supervisor:
         if code == 0 or self._stop_asked:
             return
         self._drain(child.output)
-        how = f"ended by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        killed = code is not None and code < 0
+        how = f"ended by signal {-(code or 0)}" if killed else f"exit code {code}"
         if child.member is None:
             self._journal.write("note", f"the coordinator {how}: {child.output.tail()}", "error")
             return
@@ -217,7 +222,7 @@ class Supervisor:
             "rank_failed",
             f"rank {child.member.member}: {how}" if cause else f"rank {child.member.member} ended after the others",
             "error" if cause else "warning",
-            member=child.member.member, code=code, root_cause=cause, traceback=child.output.tail(),
+            member=child.member.member, code=code, root_cause=cause, traceback="" if killed else child.output.tail(),
         )  # fmt: skip
 
     def _set_state(self, state: RunState) -> None:
@@ -238,6 +243,7 @@ class Supervisor:
             "pid": os.getpid(),
             "start": processes.start_ticks(os.getpid()),
             "boot_id": processes.boot_id(),
+            "tags": processes.tags(self.spec.run, self.spec.host, self.folder),
             "time": time.time(),
             "left": self._left,
             "ranks": [
