@@ -10,6 +10,7 @@ Standard library only: the rank says hello before it imports torch, so that the 
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import json
 import secrets
@@ -62,15 +63,23 @@ class Membership:
                     ) from error
                 time.sleep(0.1)
         keep_alive(connection)
-        line = cls(connection)
         connection.settimeout(deadline_s)
-        theirs = str(line._receive()["nonce"])
-        ours = secrets.token_hex(16)
-        line._send(member=member, nonce=ours, proof=proof(spec.token, "rank", member, theirs, ours))
-        answer = str(line._receive().get("proof"))
-        if not hmac.compare_digest(answer, proof(spec.token, "coordinator", theirs, ours)):
-            raise JoinError(f"{address[0]}:{address[1]} is not this run's coordinator")
+        line = cls(connection)
+        try:
+            line._greet(spec, member)
+        except BaseException:
+            line.close()
+            raise
         return line
+
+    def _greet(self, spec: Spec, member: int) -> None:
+        """Prove that we hold the run's token, and have the other side prove it."""
+        theirs = str(self._receive().get("nonce"))
+        ours = secrets.token_hex(16)
+        self._send(member=member, nonce=ours, proof=proof(spec.token, "rank", member, theirs, ours))
+        answer = str(self._receive().get("proof"))
+        if not hmac.compare_digest(answer, proof(spec.token, "coordinator", theirs, ours)):
+            raise JoinError(f"{spec.leader_address}:{spec.port} is not this run's coordinator")
 
     def phase(self, name: str) -> None:
         self._send(op="phase", phase=name)
@@ -123,6 +132,13 @@ class Membership:
     def ended(self, state: str) -> None:
         """The last word."""
         self._send(op="ended", state=state)
+        self.close()
+
+    def close(self) -> None:
+        """Hang up without a word."""
+        with contextlib.suppress(OSError):  # the other side was first
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._file.close()
         self._socket.close()
 
     def _send(self, **message: Any) -> None:

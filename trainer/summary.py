@@ -82,7 +82,7 @@ class Ledger:
         ]
         for host, values in zip(self.member_hosts, members):
             rates[host] += median(values) if values else 0.0
-        last = max(self.batches[-10:], key=sum, default=(0,) * len(self.member_hosts))
+        last = max(reversed(self.batches[-10:]), key=sum, default=(0,) * len(self.member_hosts))
         shares = dict.fromkeys(self.member_hosts, 0.0)
         for host, batch in zip(self.member_hosts, last):
             shares[host] += batch / max(1, sum(last))

@@ -1,0 +1,183 @@
+"""The coordinator and the ranks' side of it, over real sockets: who gets in, who is waited for, how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainer.coordinator import Coordinator
+from trainer.detach import listen
+from trainer.membership import Group, JoinError, Membership
+from trainer.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Spec
+
+TOKEN = "5a" * 32
+BOUND_S = 20.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def spec(members: int, **options: Any) -> Spec:
+    return Spec(
+        run="night", host="box0", token=TOKEN, leader="box0", leader_address="127.0.0.1", port=free_port(),
+        members=tuple(Member(member=i, host=f"box{i}", local_rank=0, device="cpu") for i in range(members)),
+        options=RunOptions(**options), balance=BalanceOptions(), elastic=ElasticOptions(), data=DataOptions(), env={},
+    )  # fmt: skip
+
+
+@contextlib.asynccontextmanager
+async def coordinating(given: Spec, folder: Path) -> AsyncIterator[asyncio.Task[None]]:
+    with listen(given) as listener:
+        listener.setblocking(False)
+        task = asyncio.create_task(Coordinator(given, folder).run(listener))
+        try:
+            yield task
+            await asyncio.wait_for(task, BOUND_S)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def dial(given: Spec, member: int) -> Membership:
+    return Membership.dial(given, member=member, deadline_s=5.0)
+
+
+def events(folder: Path, kind: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == kind]
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    table: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    return table
+
+
+def whole_life(given: Spec, member: int, end: str = "finished") -> Group:
+    line = dial(given, member)
+    line.phase("importing torch")
+    group = line.ready(times={"import_s": 1.0 + member}, store=("127.0.0.1", 4711) if member == 0 else None)
+    line.joined()
+    if member == 0:
+        line.report(steps=[[1, 96, 50.0, 0.7]], batches=[[32, 32, 32]], epoch=1)
+    line.ended(end)
+    return group
+
+
+async def test_all_members_get_one_group_and_the_end_is_summed_up(tmp_path: Path) -> None:
+    given = spec(3)
+    async with coordinating(given, tmp_path):
+        groups = await asyncio.gather(*(asyncio.to_thread(whole_life, given, m) for m in range(3)))
+    assert [(g.rank, g.world_size, g.store) for g in groups] == [(m, 3, ("127.0.0.1", 4711)) for m in range(3)]
+    table = summary(tmp_path)
+    assert (table["state"], table["steps"], table["final_loss"]) == ("finished", 1, 0.7)
+    assert table["phases"]["import_s"] == 3.0
+    assert {host["state"] for host in table["hosts"]} == {"finished"}
+
+
+async def test_a_caller_without_the_token_gets_nothing_and_does_no_harm(tmp_path: Path) -> None:
+    given = spec(1)
+    stranger = dataclasses.replace(given, token="00" * 32)
+    async with coordinating(given, tmp_path):
+        with pytest.raises(JoinError):
+            await asyncio.to_thread(dial, stranger, 0)
+        await asyncio.to_thread(whole_life, given, 0)
+    assert summary(tmp_path)["state"] == "finished"
+    assert any("without the run's token" in event["text"] for event in events(tmp_path, "note"))
+
+
+async def test_a_coordinator_of_another_run_is_refused() -> None:
+    """It lets a rank in only to be found out: it can't prove that it holds the token."""
+    given = spec(1)
+    false = socket.create_server(("127.0.0.1", given.port))
+
+    def pretend() -> None:
+        connection, _ = false.accept()
+        with connection, connection.makefile("rwb") as file:
+            file.write(b'{"nonce": "00"}\n')
+            file.flush()
+            file.readline()
+            file.write(b'{"proof": "made up"}\n')
+            file.flush()
+            file.readline()
+
+    with false:
+        served = asyncio.create_task(asyncio.to_thread(pretend))
+        with pytest.raises(JoinError, match="not this run's coordinator"):
+            await asyncio.to_thread(dial, given, 0)
+        await served
+
+
+async def test_giving_up_names_the_missing_and_their_phase(tmp_path: Path) -> None:
+    given = spec(2, join_timeout_s=0.5)
+    async with coordinating(given, tmp_path):
+        line = await asyncio.to_thread(dial, given, 0)
+        with pytest.raises(JoinError, match=r"rank 1 on box1 \(connecting\)"):
+            await asyncio.to_thread(lambda: line.ready(times={}, store=("127.0.0.1", 1)))
+        line.ended("failed")
+    (event,) = events(tmp_path, "gave_up")
+    assert event["data"]["missing"] == [{"member": 1, "host": "box1", "phase": "connecting"}]
+    assert summary(tmp_path)["state"] == "failed"
+    assert "rank 1 on box1" in summary(tmp_path)["cause"]
+
+
+async def test_a_rank_that_dies_while_others_wait_is_named_at_once(tmp_path: Path) -> None:
+    given = spec(2, join_timeout_s=60.0)
+    async with coordinating(given, tmp_path):
+        waiting = await asyncio.to_thread(dial, given, 0)
+        dying = await asyncio.to_thread(dial, given, 1)
+        dying.phase("importing torch")
+        ready = asyncio.create_task(asyncio.to_thread(lambda: waiting.ready(times={}, store=("127.0.0.1", 1))))
+        dying.close()
+        with pytest.raises(JoinError, match="rank 1 on box1"):
+            await asyncio.wait_for(ready, 5.0)
+        waiting.ended("failed")
+    assert summary(tmp_path)["state"] == "failed"
+
+
+async def test_a_lost_rank_ends_the_run_for_the_others_too(tmp_path: Path) -> None:
+    """Their main threads may hang in a collective: the word reaches them by the watching thread."""
+    given = spec(2)
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    def hear(text: str) -> None:
+        loop.call_soon_threadsafe(heard.put_nowait, text)
+
+    async with coordinating(given, tmp_path):
+        lines = [await asyncio.to_thread(dial, given, m) for m in range(2)]
+        stores = [("127.0.0.1", 1), None]
+        ready = [
+            asyncio.to_thread(line.ready, times={}, store=store) for line, store in zip(lines, stores, strict=True)
+        ]
+        await asyncio.gather(*ready)
+        lines[0].watch(hear)
+        lines[1].close()
+        assert "rank 1 on box1 was lost" in await asyncio.wait_for(heard.get(), BOUND_S)
+        lines[0].close()
+    table = summary(tmp_path)
+    assert table["state"] == "failed"
+    assert "rank 1 on box1" in table["cause"]
+
+
+async def test_stopped_ranks_make_a_stopped_run(tmp_path: Path) -> None:
+    given = spec(2)
+    async with coordinating(given, tmp_path):
+        await asyncio.gather(*(asyncio.to_thread(whole_life, given, m, "stopped") for m in range(2)))
+    assert summary(tmp_path)["state"] == "stopped"
+
+
+def test_a_port_in_use_is_said_with_its_remedy() -> None:
+    given = spec(1)
+    with listen(given), pytest.raises(OSError, match=r"is another run at work there\?.*cluster.port"):
+        listen(given)

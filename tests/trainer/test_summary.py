@@ -1,0 +1,68 @@
+"""summary.json from the ledger: the figures that a user compares runs by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from trainer.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Spec
+from trainer.summary import Ledger
+
+HOSTS = ("box1", "box1", "box2")
+
+
+def spec() -> Spec:
+    return Spec(
+        run="night", host="box1", token="00" * 32, leader="box1", leader_address="127.0.0.1", port=29500,
+        members=tuple(Member(member=i, host=h, local_rank=i % 2, device="cpu") for i, h in enumerate(HOSTS)),
+        options=RunOptions(), balance=BalanceOptions(), elastic=ElasticOptions(), data=DataOptions(),
+        env={}, before_s=2.0, phases={"connect_s": 0.5},
+    )  # fmt: skip
+
+
+def report(steps: range, ms: float, batches: list[int], **more: Any) -> dict[str, Any]:
+    rows = [[step, sum(batches), ms, 1.0 / step] for step in steps]
+    return {"steps": rows, "batches": [batches] * len(rows), **more}
+
+
+def test_throughput_is_the_median_of_the_last_half_and_hosts_add_up_to_it() -> None:
+    ledger = Ledger.of(spec(), received=100.0)
+    ledger.take_report(report(range(1, 6), 500.0, [64, 64, 64]))
+    ledger.take_report(report(range(6, 11), 100.0, [96, 64, 32], rebalances=1, epoch=2))
+    ledger.take_report({"steps": [], "batches": [], "eval": {"accuracy": 0.9, "loss": 0.3}})
+    table = ledger.summary("finished", {"box1": "finished", "box2": "finished"}, now=110.0)
+    assert table["samples_per_s"] == pytest.approx(1920.0)
+    assert [(h["name"], h["ranks"], h["share"], h["samples_per_s"]) for h in table["hosts"]] == [
+        ("box1", 2, pytest.approx(160 / 192, abs=1e-4), pytest.approx(1600.0)),
+        ("box2", 1, pytest.approx(32 / 192, abs=1e-4), pytest.approx(320.0)),
+    ]
+    assert (table["steps"], table["epochs"], table["samples"], table["rebalances"]) == (10, 2, 1920, 1)
+    assert table["seconds"] == pytest.approx(12.0)
+    assert table["final_loss"] == pytest.approx(0.1)
+    assert table["eval"] == {"accuracy": 0.9, "loss": 0.3}
+    assert table["phases"] == {"connect_s": 0.5}
+    assert "cause" not in table
+
+
+def test_steps_without_a_global_loss_keep_the_last_known_one() -> None:
+    ledger = Ledger.of(spec(), received=0.0)
+    ledger.take_report(report(range(1, 3), 100.0, [64, 64, 64]))
+    ledger.take_report({"steps": [[3, 192, 100.0, None]], "batches": [[64, 64, 64]]})
+    table = ledger.summary("stopped", {}, now=1.0)
+    assert (table["steps"], table["final_loss"]) == (3, pytest.approx(0.5))
+    assert {host["state"] for host in table["hosts"]} == {"lost"}
+
+
+def test_a_run_that_made_no_step_has_a_whole_summary_with_its_cause() -> None:
+    ledger = Ledger.of(spec(), received=0.0)
+    ledger.cause = "gave up waiting for rank 2 on box2 (importing torch)"
+    table = ledger.summary("failed", {"box1": "failed", "box2": "failed"}, now=1.0)
+    assert (table["steps"], table["samples_per_s"], table["final_loss"], table["eval"]) == (0, 0.0, None, None)
+    assert table["cause"].startswith("gave up")
+
+
+@pytest.mark.parametrize("bad", [{}, {"steps": [[1]], "batches": [[1]]}, {"steps": [["x", 1, 1, 1]], "batches": [[1]]}])
+def test_a_malformed_report_is_refused(bad: dict[str, Any]) -> None:
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        Ledger.of(spec(), received=0.0).take_report(bad)
