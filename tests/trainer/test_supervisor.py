@@ -1,0 +1,163 @@
+"""The supervisor on one host, by its verbs: it outlives its starter, owns its ranks, and leaves nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.remote.stage import stand_in_tree
+from trainer import processes
+from trainer.folders import run_folder
+from trainer.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Spec
+
+BOUND_S = 30.0
+
+
+def eventually(true: Callable[[], bool], what: str) -> None:
+    """Wait for what another process does: there is no event for it here."""
+    deadline = time.monotonic() + BOUND_S
+    while not true():
+        assert time.monotonic() < deadline, f"not within {BOUND_S:.0f} s: {what}"
+        os.sched_yield()
+
+
+class Machine:
+    """A home folder with the pushed tree, and the trainer's verbs as the master calls them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home = folder / "home"
+        self.home.mkdir()
+        self.code = folder / "code"
+        stand_in_tree(self.code)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+
+    def folder(self, run: str = "night") -> Path:
+        return run_folder(run, "box1", home=self.home)
+
+    def spec(self, ranks: int, **env: str) -> Spec:
+        return Spec(
+            run="night", host="box1", token="ab" * 32, leader="box1", leader_address="127.0.0.1", port=self.port,
+            members=tuple(Member(member=i, host="box1", local_rank=i, device="cpu") for i in range(ranks)),
+            options=RunOptions(stop_grace_s=0.3), balance=BalanceOptions(), elastic=ElasticOptions(),
+            data=DataOptions(), env=env,
+        )  # fmt: skip
+
+    def verb(self, *words: str, stdin: str = "") -> dict[str, Any]:
+        tags = processes.tags("night", "box1", self.folder()) if words == ("supervise",) else {}
+        done = subprocess.run(
+            [sys.executable, "-m", "trainer", *words],
+            input=stdin, capture_output=True, text=True, cwd=self.code, timeout=60, check=False,
+            env={"HOME": str(self.home), "PATH": os.environ["PATH"], **tags},
+        )  # fmt: skip
+        answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return answer
+
+    def supervise(self, spec: Spec) -> dict[str, Any]:
+        return self.verb("supervise", stdin=spec.to_json())
+
+    def stop(self) -> dict[str, Any]:
+        return self.verb("stop", "--run", "night", "--host", "box1")
+
+    def state(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder() / "state.json").read_text())
+        return found
+
+    def training(self, ranks: int) -> bool:
+        files = [self.folder() / f"rank_{member}.jsonl" for member in range(ranks)]
+        return all(path.exists() and path.stat().st_size for path in files)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    machine = Machine(tmp_path)
+    yield machine
+    processes.end(machine.folder(), grace_s=0.0)
+
+
+def test_the_run_goes_on_after_its_starter_and_stop_leaves_nothing(machine: Machine) -> None:
+    answer = machine.supervise(machine.spec(2))
+    assert answer["ok"] is True
+    eventually(lambda: machine.training(2), "both ranks train")
+    state = machine.state()
+    assert (state["state"], state["pid"]) == ("running", answer["pid"])
+    assert processes.same_process(state["pid"], state["start"], state["boot_id"])
+    assert len(processes.tagged(machine.folder())) == 4  # supervisor, coordinator, two ranks
+    assert (machine.folder() / "spec.json").stat().st_mode & 0o777 == 0o600
+    assert machine.stop() == {"left": 0, "state": "stopped"}
+    assert processes.tagged(machine.folder()) == []
+    summary = json.loads((machine.folder() / "summary.json").read_text())
+    assert summary["state"] == "stopped"
+
+
+def test_ranks_that_ignore_term_and_children_in_sessions_of_their_own_end_too(machine: Machine) -> None:
+    machine.supervise(machine.spec(2, STAND_IN_STUBBORN="1"))
+    eventually(lambda: machine.training(2), "both ranks train")
+    assert len(processes.tagged(machine.folder())) == 6
+    assert machine.stop()["left"] == 0
+    assert processes.tagged(machine.folder()) == []
+
+
+def test_a_second_supervisor_of_the_same_run_refuses(machine: Machine) -> None:
+    machine.supervise(machine.spec(1))
+    answer = machine.supervise(machine.spec(1))
+    assert answer["ok"] is False
+    assert "at work on this host already" in answer["error"]
+    assert machine.stop()["left"] == 0
+    answer = machine.supervise(machine.spec(1))
+    assert answer["ok"] is False
+    assert "choose another name" in answer["error"]
+
+
+def test_a_port_in_use_is_refused_before_anything_runs(machine: Machine) -> None:
+    with socket.create_server(("127.0.0.1", machine.port)):
+        answer = machine.supervise(machine.spec(1))
+    assert answer["ok"] is False
+    assert "is another run at work there?" in answer["error"]
+    assert processes.tagged(machine.folder()) == []
+
+
+def test_a_killed_supervisor_takes_its_ranks_and_stop_sweeps_their_children(machine: Machine) -> None:
+    pid = machine.supervise(machine.spec(2, STAND_IN_STUBBORN="1"))["pid"]
+    eventually(lambda: machine.training(2), "both ranks train")
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: len(processes.tagged(machine.folder())) == 2, "only the ranks' children are left")
+    (found,) = machine.verb("status")["runs"]
+    assert (found["state"], found["cause"], found["left"]) == ("lost", "the supervisor was ended", 2)
+    assert machine.stop() == {"left": 0, "state": "stopped"}
+    assert processes.tagged(machine.folder()) == []
+
+
+def test_a_killed_rank_ends_the_run_as_failed_and_is_named(machine: Machine) -> None:
+    machine.supervise(machine.spec(2))
+    eventually(lambda: machine.training(2), "both ranks train")
+    os.kill(machine.state()["ranks"][1]["pid"], signal.SIGKILL)
+    eventually(lambda: machine.state()["state"] == "failed", "the end state")
+    events = [json.loads(line) for line in (machine.folder() / "events.jsonl").read_text().splitlines()]
+    roots = [e for e in events if e["kind"] == "rank_failed" and e["data"]["root_cause"]]
+    assert (roots[0]["data"]["member"], roots[0]["text"]) == (1, "rank 1: ended by signal 9")
+    assert processes.tagged(machine.folder()) == []
+
+
+def test_processes_of_another_home_are_not_touched(machine: Machine, tmp_path: Path) -> None:
+    """Same run and host name, another folder: two users of one machine."""
+    (tmp_path / "other").mkdir()
+    other = Machine(tmp_path / "other")
+    machine.supervise(machine.spec(1))
+    other.supervise(other.spec(1))
+    eventually(lambda: machine.training(1) and other.training(1), "both runs train")
+    assert machine.stop()["left"] == 0
+    assert other.state()["state"] == "running"
+    assert len(processes.tagged(other.folder())) == 3
+    assert other.stop()["left"] == 0
