@@ -9,6 +9,7 @@
     │   ├── HostKeyChanged          another key than the one in known_hosts
     │   ├── AuthenticationFailed    the host refused every key
     │   └── CommandFailed           a command there ended with an error, or said what we can't read
+    │       └── StartRefused        the host says that it started nothing
     ├── CheckFailed                 the preflight: all findings (3)
     └── RunFailed                   the run could not be started, or ended badly (1)
 
@@ -75,6 +76,10 @@ class AuthenticationFailed(HostError):
 
 class CommandFailed(HostError):
     check = "command"
+
+
+class StartRefused(CommandFailed):
+    pass
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,22 +12,26 @@ the console ended, following goes on where the local copy ends. One console writ
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import fcntl
 import json
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from remote.errors import UsageError
+from remote.errors import RunFailed, UsageError
 from remote.feed import LogLine
 from remote.sanitize import clean, clean_table
 from trainer.wire import Chunk, Event, Sample, WireError, decode, encode
 
-LAST_LINES = 200  # of a rank's metrics, in which the last step of the run is looked for
-_METRICS = re.compile(r"rank_(\d+)(?:\.\d+)?\.jsonl")
-_OUTPUT = re.compile(r"rank_(\d+)(?:\.\d+)?\.out")
+LAST_BYTES = 128 * 1024  # of a rank's metrics, in which the last step of the run is looked for
+_METRICS = re.compile(r"rank_([0-9]{1,6})(?:\.[0-9]{1,6})?\.jsonl")
+_OUTPUT = re.compile(r"rank_([0-9]{1,6})(?:\.[0-9]{1,6})?\.out")
+_OURS = re.compile(r"rank_([0-9]{1,6})(?:_metrics\.jsonl|\.log)|coordinator\.log")  # in logs/
 
 
 def local_name(file: str) -> str | None:
@@ -56,27 +60,41 @@ class Experiment:
 
     @classmethod
     def create(cls, folder: Path, cluster_text: str) -> Experiment:
-        """A new experiment. Raises UsageError when there is one of that name already."""
+        """A new experiment. Raises UsageError when there is one of that name already, or none can be made here."""
         try:
             folder.mkdir(parents=True, mode=0o700)
+            (folder / "cluster.toml").write_text(cluster_text, encoding="utf-8")
         except FileExistsError:
             raise UsageError(f"{folder} is there already: choose another name with --name") from None
-        (folder / "cluster.toml").write_text(cluster_text, encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"{folder} can't be made: {error.strerror}") from error
         return cls.open(folder)
 
     @classmethod
     def open(cls, folder: Path) -> Experiment:
-        """An experiment to go on with; made when it is missing. Read only when another console writes it."""
-        for name in ("logs", "checkpoints"):
-            (folder / name).mkdir(parents=True, mode=0o700, exist_ok=True)
-        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        """An experiment to go on with; made when it is missing. Read only when another console writes it.
+
+        Raises UsageError when it is damaged, or can't be written.
+        """
+        try:
+            for name in ("logs", "checkpoints", "traces"):
+                (folder / name).mkdir(parents=True, mode=0o700, exist_ok=True)
+            lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise UsageError(f"{folder} can't be written: {error.strerror}") from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(lock)
             return cls(folder, writable=False)
         experiment = cls(folder, writable=True, lock=lock)
-        experiment._recover()
+        try:
+            experiment._recover()
+        except (UsageError, OSError) as error:
+            experiment._release()
+            if isinstance(error, OSError):
+                raise UsageError(f"{error.filename} can't be written: {error.strerror}") from error
+            raise
         return experiment
 
     def offsets(self, host: str) -> dict[str, int]:
@@ -84,13 +102,18 @@ class Experiment:
         return dict(self._offsets.get(host, {}))
 
     def take(self, host: str, chunk: Chunk) -> list[Sample | Event | LogLine]:
-        """Keep a chunk, and return the records in it, their text made safe. A chunk seen before gives nothing."""
+        """Keep a chunk, and return the records in it, their text made safe. A chunk seen before gives nothing.
+
+        Raises RunFailed when it can't be written here.
+        """
         known = self._offsets.setdefault(host, {})
         local = local_name(chunk.file)
         if local is None or chunk.start != known.get(chunk.file, 0):
             return []
         records = list(_records(host, chunk))
-        self._append(local, b"".join(_line(record) for record in records))
+        events = [record for record in records if isinstance(record, Event)]
+        self._append(local, b"".join(_line(record) for record in records if not isinstance(record, Event)))
+        self._append("events.jsonl", b"".join(encode(event) for event in events))
         known[chunk.file] = chunk.end
         self._dirty = True
         return records
@@ -101,106 +124,164 @@ class Experiment:
         self._dirty = True
 
     def replay(self) -> Iterator[Sample | Event | LogLine]:
-        """What has been kept so far, file by file."""
-        for path in [self.folder / "events.jsonl", *sorted((self.folder / "logs").glob("*"))]:
-            if not path.exists():
-                continue
-            member = re.match(r"rank_(\d+)\.log", path.name)
-            for line in path.read_bytes().splitlines():
+        """What has been kept so far, file by file. A line that was damaged here is told of in an event."""
+        for path in [self.folder / "events.jsonl", *self._logs()]:
+            member = _OURS.fullmatch(path.name)
+            for line in path.read_bytes().split(b"\n")[:-1] if path.exists() else []:
                 if path.suffix == ".jsonl":
-                    record = decode(line)
-                    assert isinstance(record, (Sample, Event))
-                    yield record
-                elif member:
-                    yield LogLine(host="", member=int(member[1]), text=line.decode())
+                    yield _record("", path.name, line)
+                else:
+                    number = int(member[1]) if member and member[1] else -1
+                    yield LogLine(host="", member=number, text=line.decode(errors="replace"))
 
     def global_loss(self, step: int, members: int) -> float | None:
         """Mean loss of one step over all ranks, from their metrics; None when a rank's line is not here."""
         found: dict[int, tuple[int, float]] = {}
-        for path in (self.folder / "logs").glob("rank_*_metrics.jsonl"):
-            for line in reversed(path.read_bytes().splitlines()[-LAST_LINES:]):
-                record = decode(line)
-                if isinstance(record, Sample) and record.step == step:
-                    found[record.member] = (record.batch, (record.loss or 0.0) * record.batch)
-                    break
+        for path in self._logs():
+            if path.suffix != ".jsonl":
+                continue
+            with path.open("rb") as file:
+                file.seek(max(0, path.stat().st_size - LAST_BYTES))
+                lines = file.read().split(b"\n")
+            for line in reversed(lines):
+                with contextlib.suppress(WireError):  # half a line: the first of the part, the last while it grows
+                    record = decode(line)
+                    if isinstance(record, Sample) and record.step == step:
+                        found[record.member] = (record.batch, (record.loss or 0.0) * record.batch)
+                        break
         total = sum(batch for batch, _ in found.values())
         return sum(loss for _, loss in found.values()) / total if len(found) == members and total else None
 
     def commit(self) -> None:
-        """Make what was taken so far permanent."""
+        """Make what was taken so far permanent. Raises RunFailed when it can't be written here."""
         if not self._dirty or not self.writable:
             return
-        sizes = {}
-        for name, file in self._files.items():
-            file.flush()
-            sizes[name] = file.tell()
-        part = self.folder / ".offsets.json.part"
-        part.write_text(json.dumps({"sizes": sizes, "offsets": self._offsets}), encoding="utf-8")
-        os.replace(part, self.folder / "offsets.json")
+        with self._writing():
+            sizes = {}
+            for name, file in self._files.items():
+                file.flush()
+                sizes[name] = file.tell()
+            self._put("offsets.json", json.dumps({"sizes": sizes, "offsets": self._offsets}).encode())
         self._dirty = False
 
     def write_whole(self, name: str, content: bytes) -> None:
         """Put a whole file (summary.json, a checkpoint) in place: the old one is seen, or the new."""
-        if not self.writable:
+        if self.writable:
+            with self._writing():
+                self._put(name, content)
+
+    def close(self) -> None:
+        """Commit and let go. Raises RunFailed when the last lines can't be written: they are read again next time."""
+        try:
+            self.commit()
+        finally:
+            self._release()
+
+    def _append(self, name: str, content: bytes) -> None:
+        if not self.writable or not content:
             return
+        with self._writing():
+            if name not in self._files:
+                self._files[name] = (self.folder / name).open("ab")
+            self._files[name].write(content)
+
+    def _put(self, name: str, content: bytes) -> None:
         path = self.folder / name
         part = path.with_name(f".{path.name}.part")
         part.write_bytes(content)
         os.replace(part, path)
 
-    def close(self) -> None:
-        self.commit()
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            remedy = f"The run itself goes on; when this is mended, `motley attach {self.folder.name}` reads on."
+            raise RunFailed(f"{self.folder} can't be written: {error.strerror}. {remedy}") from error
+
+    def _release(self) -> None:
+        """Close the files and the lock; what can't be flushed is lost here, not on the hosts."""
+        self.writable = False
         for file in self._files.values():
-            file.close()
+            with contextlib.suppress(OSError):
+                file.close()
         self._files.clear()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
-    def _append(self, name: str, content: bytes) -> None:
-        if not self.writable:
-            return
-        if name not in self._files:
-            self._files[name] = (self.folder / name).open("ab")
-        self._files[name].write(content)
+    def _logs(self) -> list[Path]:
+        return sorted(path for path in (self.folder / "logs").glob("*") if _OURS.fullmatch(path.name))
 
     def _recover(self) -> None:
-        """Cut the local files to the lengths of the last commit: what is beyond will be read again."""
-        try:
-            table = json.loads((self.folder / "offsets.json").read_bytes())
-            sizes, self._offsets = dict(table["sizes"]), dict(table["offsets"])
-        except FileNotFoundError:
-            sizes = {}
-        except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"{self.folder}/offsets.json is damaged ({error}): move the folder away") from error
-        for path in [self.folder / "events.jsonl", *(self.folder / "logs").glob("*")]:
-            name = str(path.relative_to(self.folder))
-            if path.exists():
-                os.truncate(path, sizes.get(name, 0))
-                self._files[name] = path.open("ab")
+        """Cut the local files to the lengths of the last commit: what is beyond will be read again.
+
+        One that is shorter, or gone, was damaged since: what belongs into it is read again from its beginning.
+        """
+        sizes, self._offsets = _committed(self.folder / "offsets.json")
+        kept = [local for known in self._offsets.values() for file in known if (local := local_name(file))]
+        there = [f"logs/{path.name}" for path in self._logs()]
+        for name in sorted({"events.jsonl", *kept, *there}):
+            file = self._files[name] = (self.folder / name).open("ab")
+            if file.tell() < sizes.get(name, 0):
+                sizes[name] = 0
+                self._offsets = {
+                    host: {f: offset for f, offset in known.items() if local_name(f) != name}
+                    for host, known in self._offsets.items()
+                }
+            file.truncate(sizes.get(name, 0))
+            file.seek(0, os.SEEK_END)
+
+
+def _committed(path: Path) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
+    """The lengths of the local files and the offsets of the hosts' files of the last commit."""
+
+    def count(value: object) -> int:
+        if type(value) is not int or value < 0:
+            raise ValueError(f"{value!r} is no length")
+        return value
+
+    try:
+        table = json.loads(path.read_bytes())
+        sizes = {name: count(size) for name, size in table["sizes"].items()}
+        return sizes, {
+            host: {file: count(offset) for file, offset in known.items()} for host, known in table["offsets"].items()
+        }
+    except FileNotFoundError:
+        return {}, {}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        remedy = f"Move {path.parent} away; `motley attach {path.parent.name}` then reads the run from its hosts again."
+        raise UsageError(f"{path} is damaged ({clean(str(error))}). {remedy}") from error
 
 
 def _records(host: str, chunk: Chunk) -> Iterator[Sample | Event | LogLine]:
     output = _OUTPUT.fullmatch(chunk.file)
-    for line in chunk.text.splitlines():
+    for line in chunk.text.removesuffix("\n").split("\n"):
         if output or chunk.file == "coordinator.out":
             yield LogLine(host=host, member=int(output[1]) if output else -1, text=clean(line))
-            continue
-        try:
-            record = decode(line)
-        except WireError as error:
-            text = f"a line of {chunk.file} can't be read: {clean(str(error))}"
-            yield Event(time=0.0, host=host, source="console", kind="note", text=text, level="warning")
-            continue
-        if isinstance(record, (Sample, Event)):
-            yield _safe(record)
+        else:
+            yield _record(host, chunk.file, line)
+
+
+def _record(host: str, file: str, line: str | bytes) -> Sample | Event:
+    """The record in one line, made safe; an event that says so when the line is none that belongs into the file."""
+    belongs: type[Sample | Event] = Event if file == "events.jsonl" else Sample
+    try:
+        record = decode(line)
+        if isinstance(record, belongs):
+            return _safe(record)
+        problem = f"{type(record).__name__} where {belongs.__name__} belongs"
+    except WireError as error:
+        problem = clean(str(error))
+    text = f"a line of {file} can't be read: {problem}"
+    return Event(time=time.time(), host=host, source="console", kind="note", text=text, level="warning")
 
 
 def _safe(record: Sample | Event) -> Sample | Event:
     if isinstance(record, Sample):
-        return record
-    return Event(
-        time=record.time,
+        return dataclasses.replace(record, host=clean(record.host))
+    return dataclasses.replace(
+        record,
         host=clean(record.host),
         source=clean(record.source),
         kind=clean(record.kind),

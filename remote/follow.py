@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from remote.connection import backoff
+from remote.ending import end
 from remote.errors import CommandFailed, HostError
 from remote.experiment import Experiment
 from remote.feed import FeedRecord, Link
@@ -49,6 +50,8 @@ class Follower:
                     return str(self.state["state"])
                 delays = backoff()
             except HostError as error:
+                if self.up:  # it was there until now: no reason to wait longer than the first time
+                    delays = backoff()
                 self._link(False, error.cause)
                 if isinstance(error, CommandFailed) and not self.state:
                     self._say(error.cause)
@@ -63,13 +66,18 @@ class Follower:
             await process.write(offsets.encode() + b"\n")
             lines = process.lines()
             while True:
+                # Not wait_for, which below Python 3.12 can swallow the cancellation when a line comes with it.
+                coming = asyncio.ensure_future(lines.__anext__())
                 try:
-                    line = await asyncio.wait_for(lines.__anext__(), STALE_S)
+                    if not (await asyncio.wait({coming}, timeout=STALE_S))[0]:
+                        self._link(False, f"no sign of life for {STALE_S:.0f} s")
+                        return
+                finally:
+                    await end([coming])
+                try:
+                    line = coming.result()
                 except StopAsyncIteration:
                     break
-                except asyncio.TimeoutError:
-                    self._link(False, f"no sign of life for {STALE_S:.0f} s")
-                    return
                 self._take(line)
             if code := await process.wait():
                 said = process.stderr_tail.splitlines()[-1:] or [f"exit code {code}"]

@@ -1,4 +1,4 @@
-"""What is brought home from the leader: checkpoints as they appear, the summary at the end, the newest for a resume.
+"""What is brought home: checkpoints and traces as they appear, the summary at the end, the newest for a resume.
 
 >>> harvest.checkpoint(event)        # fetched in the background, verified, put in place
 >>> await harvest.summary()
@@ -11,41 +11,67 @@ import asyncio
 import hashlib
 import json
 import re
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from remote.errors import HostError, UsageError
+from remote.connection import backoff
+from remote.ending import end
+from remote.errors import HostError, MotleyError, Unreachable, UsageError
 from remote.experiment import Experiment
 from remote.sanitize import clean_table
 from remote.verbs import Verbs
-from trainer.wire import Event
+from trainer.wire import END_STATES, Event
 
-_CHECKPOINT = re.compile(r"checkpoints/[A-Za-z0-9_]+\.pt")
+_CHECKPOINT = re.compile(r"checkpoints/[A-Za-z0-9_]{1,100}\.pt")
+_EPOCH = re.compile(r"checkpoints/epoch_[0-9]+\.pt")
+_TRACE = re.compile(r"trace_rank_[0-9]{1,6}\.json\.gz")
 FINISH_S = 120.0
+PATIENCE_S = 20.0  # with a host that can't be reached, for one file
 
 
 class Harvest:
-    """Fetches one file at a time, so that following is not starved. Newer epochs replace those still waiting."""
+    """Fetches one file at a time, so that following is not starved. A newer epoch replaces one still waiting."""
 
-    def __init__(self, verbs: Verbs, run: str, leader: str, experiment: Experiment) -> None:
+    def __init__(
+        self, verbs: Verbs, run: str, leader: str, experiment: Experiment, *, say: Callable[[str], None]
+    ) -> None:
         self._verbs = verbs
         self._run = run
         self._leader = leader
         self._experiment = experiment
-        self._queue: asyncio.Queue[Event] = asyncio.Queue()
+        self._say = say
+        self._waiting: dict[str, tuple[str, object]] = {}  # path -> host, sha256
+        self._more = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._task = asyncio.ensure_future(self._work())
 
     def checkpoint(self, event: Event) -> None:
         """A checkpoint was written on the leader. Its name comes from a host: only our own form is taken."""
-        if self._experiment.writable and _CHECKPOINT.fullmatch(str(event.data.get("path"))):
-            self._queue.put_nowait(event)
+        path = str(event.data.get("path"))
+        if not self._experiment.writable or not _CHECKPOINT.fullmatch(path):
+            return
+        if _EPOCH.fullmatch(path):
+            self._waiting = {p: where for p, where in self._waiting.items() if not _EPOCH.fullmatch(p)}
+        self._announce(path, self._leader, event.data.get("sha256"))
+
+    def trace(self, event: Event) -> None:
+        """A rank has written its profiler trace, on its own host: it goes to `traces/`."""
+        path = str(event.data.get("path"))
+        hosts = [host.name for host in self._verbs.hosts.cluster.hosts]
+        if self._experiment.writable and _TRACE.fullmatch(path) and event.host in hosts:
+            self._announce(path, event.host, event.data.get("sha256"))
+
+    def _announce(self, path: str, host: str, sha256: object) -> None:
+        self._waiting[path] = (host, sha256)
+        self._idle.clear()
+        self._more.set()
 
     async def summary(self) -> dict[str, Any] | None:
         """The leader's `summary.json`; None when it has none or does not answer."""
         try:
-            content = await self._verbs.fetch(self._leader, self._run, "summary.json")
+            content = await self._fetch(self._leader, "summary.json")
         except HostError as error:
             self._say(f"summary.json could not be fetched: {error}")
             return None
@@ -59,37 +85,49 @@ class Harvest:
     async def finish(self) -> None:
         """Wait until everything announced so far is here, or the bound has passed."""
         try:
-            await asyncio.wait_for(self._queue.join(), FINISH_S)
+            await asyncio.wait_for(self._idle.wait(), FINISH_S)
         except asyncio.TimeoutError:
-            self._say(f"checkpoints are still on {self._leader}: fetching them took longer than {FINISH_S:.0f} s")
+            self._say(f"files are still on their hosts: fetching them took longer than {FINISH_S:.0f} s")
 
     async def close(self) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await end([self._task])
 
     async def _work(self) -> None:
         while True:
-            event = await self._queue.get()
-            try:
-                await self._fetch(str(event.data["path"]), event.data.get("sha256"))
-            except HostError as error:
-                self._say(f"{event.data['path']} could not be fetched: {error}")
-            finally:
-                self._queue.task_done()
+            await self._more.wait()
+            self._more.clear()
+            while self._waiting:
+                path = next(iter(self._waiting))
+                try:
+                    await self._bring(path, *self._waiting.pop(path))
+                except MotleyError as error:
+                    self._say(f"{path} could not be fetched: {error}")
+            self._idle.set()
 
-    async def _fetch(self, path: str, sha256: object) -> None:
-        local = self._experiment.folder / path
+    async def _bring(self, path: str, host: str, sha256: object) -> None:
+        name = f"traces/{path}" if _TRACE.fullmatch(path) else path
+        local = self._experiment.folder / name
         if local.exists() and hashlib.sha256(local.read_bytes()).hexdigest() == sha256:
             return
-        content = await self._verbs.fetch(self._leader, self._run, path)
+        content = await self._fetch(host, path)
         if content is None:  # an older epoch, pruned on the host meanwhile
             return
-        if hashlib.sha256(content).hexdigest() == sha256:
-            self._experiment.write_whole(path, content)
+        if hashlib.sha256(content).hexdigest() != sha256:
+            self._say(f"{path} of {host} is not what was announced (its SHA-256 differs): it was left there")
+            return
+        self._experiment.write_whole(name, content)
 
-    def _say(self, text: str) -> None:
-        event = Event(time=time.time(), host="console", source="console", kind="note", text=text, level="warning")
-        self._experiment.note(event)
+    async def _fetch(self, host: str, path: str) -> bytes | None:
+        """A file of the run's folder on a host, through losses of the connection; None when there is none."""
+        deadline = asyncio.get_running_loop().time() + PATIENCE_S
+        delays = backoff()
+        while True:
+            try:
+                return await self._verbs.fetch(host, self._run, path)
+            except Unreachable:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+            await asyncio.sleep(next(delays))
 
 
 def final_summary(
@@ -100,18 +138,25 @@ def final_summary(
     A leader that was ended in mid-run leaves a summary that says "running": the run is then stopped, failed or lost,
     by what the hosts say.
     """
-    if summary is not None and summary.get("state") in ("finished", "stopped", "failed"):
-        return dict(summary)
-    ends = [states.get(host, "lost") for host in hosts]
-    state = "stopped" if stopping or "stopped" in ends else "failed" if "failed" in ends else "lost"
     empty: dict[str, Any] = {
-        "run": run, "state": state, "steps": 0, "epochs": 0, "samples": 0, "seconds": 0.0, "samples_per_s": 0.0,
-        "final_loss": None, "eval": None, "rebalances": 0, "regroups": [], "phases": {},
-        "hosts": [{"name": h, "ranks": 0, "share": 0.0, "samples_per_s": 0.0} for h in hosts],
+        "run": run, "state": "lost", "steps": 0, "epochs": 0, "samples": 0, "seconds": 0.0, "samples_per_s": 0.0,
+        "final_loss": None, "eval": None, "hosts": [{"name": h, "ranks": 0, "share": 0.0, "samples_per_s": 0.0}
+        for h in hosts], "rebalances": 0, "regroups": [], "phases": {},
     }  # fmt: skip
-    table = {**empty, **(summary or {}), "state": state}
+    table = {**empty, **(summary or {})}
+    if summary is not None and summary.get("state") in ("finished", "stopped", "failed"):
+        return table
+    table["state"] = _state([states.get(host, "lost") for host in hosts], stopping)
     table["hosts"] = [{**host, "state": states.get(str(host["name"]), "lost")} for host in table["hosts"]]
     return table
+
+
+def _state(ends: Sequence[str], stopping: bool) -> str:
+    if all(end == "finished" for end in ends):
+        return "finished"
+    if stopping:
+        return "stopped"
+    return next((state for state in END_STATES[1:] if state in ends), "lost")
 
 
 def pretty(table: Mapping[str, Any]) -> bytes:

@@ -21,15 +21,18 @@ from typing import Any
 from remote import placement
 from remote.check import CheckResult, check
 from remote.cluster import Cluster, check_run_name
-from remote.errors import CheckFailed, Finding, HostError, RunFailed, UsageError
+from remote.ending import end
+from remote.errors import CheckFailed, HostError, RunFailed, StartRefused, UsageError
+from remote.everywhere import having, push_all, start_all, stop_all
 from remote.experiment import Experiment
 from remote.feed import Ended, FeedRecord, Progress
+from remote.find import find
 from remote.follow import Follower
 from remote.harvest import Harvest, bring_checkpoint, final_summary, pretty
 from remote.hosts import Hosts
-from remote.push import Tree, push
+from remote.push import Tree
 from remote.verbs import Verbs
-from trainer.spec import Member, Spec
+from trainer.spec import Member
 from trainer.wire import Event
 
 COMMIT_S = 0.5
@@ -43,24 +46,28 @@ def experiments_folder(cluster: Cluster) -> Path:
 
 
 class Session:
-    """One run of one cluster, from one console."""
+    """One run of one cluster, from one console. `tree` is what the hosts are given; by default this installation's."""
 
-    def __init__(self, cluster: Cluster, run: str, *, emit: Callable[[FeedRecord], None]) -> None:
+    def __init__(
+        self, cluster: Cluster, run: str, *, emit: Callable[[FeedRecord], None], tree: Tree | None = None
+    ) -> None:
         check_run_name(run)
         self.run = run
         self.folder = experiments_folder(cluster) / run
         self._cluster = cluster
         self._emit_to = emit
         self._hosts = Hosts(cluster)
-        self._verbs = Verbs(self._hosts, Tree.installed())
+        self._verbs = Verbs(self._hosts, tree or Tree.installed())
         self._experiment: Experiment | None = None
         self._harvest: Harvest | None = None
         self._followers: dict[str, Follower] = {}
+        self._following: dict[str, asyncio.Task[str]] = {}
         self._leader = cluster.leader
         self._world_size = 0
         self._tasks: list[asyncio.Task[Any]] = []
         self._ended: asyncio.Future[Ended] | None = None
         self._stopping = False
+        self._answered = asyncio.Event()  # every host that was asked to stop has answered, or its time is over
         self._unanswered: tuple[str, ...] = ()
         self._connected_at = 0.0
 
@@ -76,11 +83,13 @@ class Session:
         checked = await check(self._hosts, self._emit)
         members = self._judge(checked)
         connected = time.monotonic()
-        pushing = [self._push(host.name, checked) for host in self._cluster.hosts]
-        await asyncio.gather(*pushing)
+        if taken := await having(self._verbs, self.run, checked.probes):
+            raise UsageError(f"{', '.join(taken)} had a run named {self.run} already: choose another name with --name")
+        if unable := await push_all(self._verbs, checked.probes, self._emit):
+            raise CheckFailed([*checked.findings, *unable])
         pushed = time.monotonic()
         checkpoint = await self._checkpoint_of(resume, checked) if resume else None
-        self._experiment = Experiment.create(self.folder, self._cluster.text)
+        self._keep(Experiment.create(self.folder, self._cluster.text))
         self._world_size = len(members)
         self._emit(placement.layout(self._cluster, self.run, members))
         for finding in checked.findings:
@@ -94,43 +103,36 @@ class Session:
             )
             for host in self._cluster.hosts
         ]  # fmt: skip
+        starting = asyncio.ensure_future(start_all(self._verbs, specs, checked.probes, self._emit))
         try:
-            outcomes = await asyncio.gather(*(self._start(s, checked) for s in specs), return_exceptions=True)
+            failed = await asyncio.shield(starting)
         except asyncio.CancelledError:
-            await asyncio.shield(self._abandon("the start was broken off"))
+            await asyncio.shield(self._abandon(starting, "the start was broken off"))
             raise
-        failed = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         if failed:
-            await self._abandon("another host could not start")
-            raise RunFailed("\n".join(str(error) for error in failed)) from failed[0]
+            unanswered = await asyncio.shield(self._abandon(starting, f"{', '.join(failed)} could not start"))
+            left = [f"{name}: no answer to the stop, ranks may run on there." for name in unanswered]
+            raise RunFailed("\n".join([*map(str, failed.values()), *left]))
         self._follow([host.name for host in self._cluster.hosts])
 
     async def attach(self) -> None:
         """Find the run on the hosts and follow it from where the experiment folder ends, or from its beginning.
 
-        Raises UsageError when no host that answers knows the run.
+        Raises UsageError when no host that answers knows the run, or the folder here can't be used.
         """
         outcomes = await self._hosts.connect(self._emit)
-        found = await asyncio.gather(*(self._known(n) for n, o in outcomes.items() if not isinstance(o, HostError)))
-        table = next((run for run in found if run is not None), None)
-        if table is None:
-            silent = [n for n, o in outcomes.items() if isinstance(o, HostError)]
-            extra = f"; no answer from {', '.join(silent)}" if silent else ""
-            raise UsageError(f"no host knows a run named {self.run}{extra}: `motley status` lists what there is")
-        self._leader = str(table["leader"])
-        self._experiment = Experiment.open(self.folder)
-        if self._experiment.writable and not (self.folder / "cluster.toml").exists():
-            (self.folder / "cluster.toml").write_text(self._cluster.text, encoding="utf-8")
-        layout = placement.layout_of(table)
+        layout = await find(self._verbs, outcomes, self.run, self._warn)
+        self._leader = layout.leader
         self._world_size = len(layout.ranks)
+        experiment = Experiment.open(self.folder)
+        self._keep(experiment)
         self._emit(layout)
-        for record in self._experiment.replay():
-            self._emit(record)
-        hosts = dict.fromkeys(rank.host for rank in layout.ranks)
-        unknown = [name for name in hosts if name not in outcomes]
-        if unknown:
-            raise UsageError(f"{self.run} also runs on {', '.join(unknown)}, which this cluster.toml does not have")
-        self._follow(hosts)
+        if experiment.writable:  # else everything comes from the hosts, from its beginning
+            if not (self.folder / "cluster.toml").exists():
+                experiment.write_whole("cluster.toml", self._cluster.text.encode())
+            for record in experiment.replay():
+                self._emit(record)
+        self._follow(dict.fromkeys(rank.host for rank in layout.ranks))
 
     async def wait(self) -> Ended:
         """The end of the run, once every host has been read to its end."""
@@ -147,32 +149,42 @@ class Session:
         """End the run on every host; returns once each has said how many processes are left, or did not answer."""
         self._stopping = True
         self._note(f"stopping: {reason}", kind="stopping")
-        self._unanswered = await self._stop_hosts(list(self._followers), reason)
+        try:
+            self._unanswered = await self._stop_hosts(self._followers, reason)
+        finally:
+            self._answered.set()
         for name in self._unanswered:
             self._note(f"{name} did not answer the stop: processes may be left there", "error")
+            self._following[name].cancel()
         return await self.wait()
 
     async def close(self) -> None:
         """Leave. The run goes on."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         if self._harvest is not None:
             await self._harvest.close()
         if self._experiment is not None:
-            self._experiment.close()
+            try:
+                self._experiment.close()
+            except RunFailed as error:
+                self._warn(str(error))
         await self._hosts.close()
 
-    async def _abandon(self, reason: str) -> None:
-        """A start that failed leaves nothing running, and an experiment that says so."""
+    async def _abandon(self, starting: asyncio.Future[dict[str, HostError]], reason: str) -> tuple[str, ...]:
+        """A start that failed leaves nothing running, and an experiment that says so. Returns who did not answer.
+
+        A start under way is awaited first: a stop that overtakes it would find nothing to stop.
+        """
+        failed = await starting
         hosts = [host.name for host in self._cluster.hosts]
-        unanswered = await self._stop_hosts(hosts, reason)
+        unanswered = await self._stop_hosts((n for n in hosts if not isinstance(failed.get(n), StartRefused)), reason)
         assert self._experiment is not None
         self._note(f"not started: {reason}", "error")
         states = dict.fromkeys((name for name in hosts if name not in unanswered), "failed")
-        summary = final_summary(self.run, None, states, hosts, stopping=False)
+        summary = {**final_summary(self.run, None, states, hosts, stopping=False), "cause": reason}
         self._experiment.write_whole("summary.json", pretty(summary))
         self._experiment.close()
+        return unanswered
 
     def _judge(self, checked: CheckResult) -> tuple[Member, ...]:
         findings = list(checked.findings)
@@ -184,102 +196,73 @@ class Session:
             raise CheckFailed(findings)
         return members
 
-    async def _push(self, name: str, checked: CheckResult) -> None:
-        try:
-            connection = await self._hosts.get(name)
-            python = checked.probes[name].executable
-            await push(connection, python, self._verbs.tree, self._emit, there=checked.probes[name].code)
-        except HostError as error:
-            raise CheckFailed([Finding(name, "push", "error", error.cause, error.remedy)]) from error
-
-    async def _start(self, spec: Spec, checked: CheckResult) -> None:
-        probe = checked.probes[spec.host]
-        self._emit(Progress(host=spec.host, stage="start", text="starting ranks"))
-        folder = f"{probe.home}/.motley/runs/{self.run}/{spec.host}"
-        try:
-            await self._verbs.supervise(spec, probe.executable, folder)
-        except HostError as error:
-            self._emit(Progress(host=spec.host, stage="start", text=error.cause, done=True, failed=True))
-            raise
-        self._emit(Progress(host=spec.host, stage="start", text="ranks started", fraction=1.0, done=True))
-
     async def _checkpoint_of(self, old: str, checked: CheckResult) -> str:
         """The folder on the leader with the old run's checkpoints, brought there from here when it has none."""
         await bring_checkpoint(self._verbs, self._leader, old, experiments_folder(self._cluster) / old)
         return f"{checked.probes[self._leader].home}/.motley/runs/{old}/{self._leader}/checkpoints"
 
-    async def _known(self, name: str) -> dict[str, Any] | None:
-        try:
-            runs = await self._verbs.status(name)
-        except HostError as error:
-            self._note(f"{name}: {error.cause}", "warning")
-            return None
-        return next((run for run in runs if run.get("run") == self.run), None)
+    def _keep(self, experiment: Experiment) -> None:
+        self._experiment = experiment
+        self._harvest = Harvest(self._verbs, self.run, self._leader, experiment, say=self._warn)
 
     def _follow(self, names: Iterable[str]) -> None:
         assert self._experiment is not None
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
-        self._harvest = Harvest(self._verbs, self.run, self._leader, self._experiment)
-        self._followers = {
-            name: Follower(name, self.run, verbs=self._verbs, experiment=self._experiment, emit=self._emit)
-            for name in names
-        }
-        self._tasks += [loop.create_task(self._watch()), loop.create_task(self._commit_regularly())]
+        for name in names:
+            follower = Follower(name, self.run, verbs=self._verbs, experiment=self._experiment, emit=self._emit)
+            self._followers[name] = follower
+            self._following[name] = loop.create_task(follower.run(), name=name)
+        self._tasks += self._following.values()
+        self._tasks.append(loop.create_task(self._watch(self._ended)))
 
-    async def _watch(self) -> None:
-        """Wait for every host's end, fetch what the leader kept, and say how it ended."""
+    async def _watch(self, ended: asyncio.Future[Ended]) -> None:
+        """Wait for every host's end, and say how the run ended; or what keeps this console from following it."""
+        try:
+            await self._until_over()
+            result = await self._bring_home()
+            record = Ended(state=str(result["state"]), summary=result, unanswered=self._unanswered)
+            self._emit(record)
+            ended.set_result(record)
+        except Exception as error:  # noqa: BLE001 - whoever waits for the end gets it
+            ended.set_exception(error)
+
+    async def _until_over(self) -> None:
+        """Until the leader has ended, and after it the others; those that did not answer a stop are not waited for."""
+        committing = asyncio.ensure_future(self._commit_regularly())
+        try:
+            while not self._following[self._leader].done():
+                running = [task for task in self._following.values() if not task.done()]
+                done, _ = await asyncio.wait([*running, committing], return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    if not task.cancelled():
+                        task.result()  # raises what it failed with
+            if self._stopping:
+                await self._answered.wait()
+            await asyncio.wait(self._following.values(), timeout=LAST_WORDS_S)
+        finally:
+            await end([committing])
+
+    async def _bring_home(self) -> dict[str, Any]:
+        """Fetch what the leader kept, and write the summary."""
         assert self._experiment is not None
         assert self._harvest is not None
-        assert self._ended is not None
-        following = {name: asyncio.create_task(f.run(), name=name) for name, f in self._followers.items()}
-        try:
-            leader = following[self._leader]
-            while not leader.done() and not self._all_but_unanswered(following):
-                running = [task for task in following.values() if not task.done()]
-                await asyncio.wait(running, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
-            if not self._all_but_unanswered(following):
-                await asyncio.wait(following.values(), timeout=LAST_WORDS_S)
-            states = {name: task.result() for name, task in following.items() if task.done()}
-            summary = await self._harvest.summary() if self._leader in states else None
-            result = final_summary(self.run, summary, states, list(self._followers), self._stopping)
-            self._experiment.commit()
-            loss = self._experiment.global_loss(int(result["steps"]), self._world_size)
-            result["final_loss"] = result["final_loss"] if loss is None else loss
+        over = {name: task for name, task in self._following.items() if task.done() and not task.cancelled()}
+        states = {name: task.result() for name, task in over.items()}
+        summary = await self._harvest.summary() if self._leader in states else None
+        result = final_summary(self.run, summary, states, list(self._followers), self._stopping)
+        self._experiment.commit()
+        loss = self._experiment.global_loss(int(result["steps"]), self._world_size)
+        result["final_loss"] = result["final_loss"] if loss is None else loss
+        if self._leader in states:
             await self._harvest.finish()
-            self._experiment.write_whole("summary.json", pretty(result))
-            self._experiment.commit()
-            ended = Ended(state=str(result["state"]), summary=result, unanswered=self._unanswered)
-            self._emit(ended)
-            self._ended.set_result(ended)
-        except BaseException as error:
-            if not self._ended.done() and not isinstance(error, asyncio.CancelledError):
-                self._ended.set_exception(error)
-            raise
-        finally:
-            for task in following.values():
-                task.cancel()
+        self._experiment.write_whole("summary.json", pretty(result))
+        self._experiment.commit()
+        return result
 
-    def _all_but_unanswered(self, following: dict[str, asyncio.Task[str]]) -> bool:
-        return all(task.done() or name in self._unanswered for name, task in following.items())
-
-    async def _stop_hosts(self, names: list[str], reason: str) -> tuple[str, ...]:
-        """Stop on all hosts at once. Returns those that did not answer, or still have processes."""
-        bound = self._cluster.run.stop_grace_s + STOP_BOUND_S
-
-        async def one(name: str) -> bool:
-            self._emit(Progress(host=name, stage="stop", text="stopping"))
-            try:
-                answer = await self._verbs.stop(name, self.run, reason=reason, timeout_s=bound)
-            except HostError as error:
-                self._emit(Progress(host=name, stage="stop", text=error.cause, done=True, failed=True))
-                return False
-            text = f"stopped, left={answer.left}"
-            self._emit(Progress(host=name, stage="stop", text=text, done=True, failed=answer.left > 0))
-            return answer.left == 0
-
-        answers = await asyncio.gather(*(one(name) for name in names))
-        return tuple(name for name, ok in zip(names, answers, strict=True) if not ok)
+    async def _stop_hosts(self, names: Iterable[str], reason: str) -> tuple[str, ...]:
+        bound_s = self._cluster.run.stop_grace_s + STOP_BOUND_S
+        return await stop_all(self._verbs, self.run, names, self._emit, reason=reason, bound_s=bound_s)
 
     async def _commit_regularly(self) -> None:
         assert self._experiment is not None
@@ -292,6 +275,8 @@ class Session:
             self._connected_at = time.monotonic()
         if isinstance(record, Event) and record.kind == "checkpoint" and self._harvest is not None:
             self._harvest.checkpoint(record)
+        if isinstance(record, Event) and record.kind == "trace" and self._harvest is not None:
+            self._harvest.trace(record)
         self._emit_to(record)
 
     def _note(self, text: str, level: Any = "info", *, kind: str = "note") -> None:
@@ -299,3 +284,6 @@ class Session:
         if self._experiment is not None:
             self._experiment.note(event)
         self._emit_to(event)
+
+    def _warn(self, text: str) -> None:
+        self._note(text, "warning")

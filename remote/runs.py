@@ -10,10 +10,11 @@ Everything comes from the hosts' own state, so it works from any machine with th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from remote.cluster import Cluster
+from remote.ending import end
 from remote.errors import HostError, UsageError
 from remote.experiment import Experiment
 from remote.feed import Ended, FeedRecord, LogLine
@@ -75,7 +76,7 @@ async def stop(cluster: Cluster, run: str, reason: str) -> Ended:
         await session.close()
 
 
-async def logs(cluster: Cluster, run: str, member: int | None, follow: bool) -> AsyncIterator[LogLine]:
+async def logs(cluster: Cluster, run: str, member: int | None, follow: bool) -> AsyncGenerator[LogLine, None]:
     """What the ranks printed: from the experiment folder and the hosts; with `follow` until the run's end."""
     queue: asyncio.Queue[LogLine | None] = asyncio.Queue()
 
@@ -89,14 +90,16 @@ async def logs(cluster: Cluster, run: str, member: int | None, follow: bool) -> 
             yield line
         return
     session = Session(cluster, run, emit=emit)
+    tasks: list[asyncio.Task[object]] = []
     try:
         await session.attach()
-        done = asyncio.ensure_future(session.caught_up() if not follow else session.wait())
-        done.add_done_callback(lambda _: queue.put_nowait(None))
+        tasks.append(asyncio.create_task(session.wait() if follow else session.caught_up()))
+        tasks[0].add_done_callback(lambda _: queue.put_nowait(None))
         while (found := await queue.get()) is not None:
             yield found
-        await done
+        await tasks[0]
     finally:
+        await end(tasks)  # the reader may have gone first
         await session.close()
 
 

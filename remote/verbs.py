@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from remote.connection import Connection, Result
-from remote.errors import CommandFailed
+from remote.errors import CommandFailed, StartRefused
 from remote.hosts import Hosts, python_of
 from remote.push import Tree, push
 from remote.sanitize import clean, clean_table
@@ -51,7 +51,7 @@ class Verbs:
     async def supervise(self, spec: Spec, python: str, folder: str) -> int:
         """Start the supervisor of a host; returns its pid. `folder` is the run's there, absolute.
 
-        Raises CommandFailed with what the host said.
+        Raises StartRefused with what the host said when it started nothing, another HostError when that isn't known.
         """
         connection = await self.connection(spec.host)
         tags = {"MOTLEY_RUN": spec.run, "MOTLEY_HOST": spec.host, "MOTLEY_DIR": folder}
@@ -60,8 +60,14 @@ class Verbs:
         result = await connection.run(argv, stdin=stdin, timeout_s=SUPERVISE_S, cwd=self.tree.folder)
         answer = _object(spec.host, result, "start the run")
         if answer.get("ok") is not True:
-            raise CommandFailed(spec.host, clean(str(answer.get("error"))), "Nothing was started on this host.")
+            raise StartRefused(spec.host, clean(str(answer.get("error"))), "Nothing was started on this host.")
         return int(answer["pid"])
+
+    async def has(self, host: str, run: str) -> bool:
+        """Whether a run of this name was ever started on the host. Needs no trainer there."""
+        connection = await self.hosts.get(host)
+        spec = f".motley/runs/{run}/{host}/spec.json"
+        return (await connection.run(["test", "-e", spec], timeout_s=ASK_S)).code == 0
 
     async def status(self, host: str) -> list[dict[str, Any]]:
         """The runs a host knows of: see `trainer.status.status`."""
@@ -75,10 +81,15 @@ class Verbs:
         return StopAnswer(left=int(answer.get("left", -1)), state=clean(str(answer.get("state"))))
 
     async def fetch(self, host: str, run: str, file: str) -> bytes | None:
-        """The content of a file of the run's folder, None when there is none."""
+        """The content of a file of the run's folder, None when there is none.
+
+        Raises Unreachable when the connection breaks, CommandFailed when the file can't be read there.
+        """
         connection = await self.connection(host)
         argv = self.argv(host, "fetch", "--run", run, "--host", host, file)
         result = await connection.run(argv, timeout_s=FETCH_S, cwd=self.tree.folder)
+        if result.code not in (0, 1):
+            raise CommandFailed(host, f"reading {file} ended with exit code {result.code}", "Look at the disk there.")
         return result.stdout if result.code == 0 else None
 
     async def store(self, host: str, run: str, file: str, content: bytes) -> None:

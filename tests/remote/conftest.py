@@ -10,7 +10,9 @@ import pytest
 
 from remote.cluster import Cluster, Host, load
 from remote.dial import Dialer
+from remote.push import Tree
 from tests.remote.sshd import Sshd, why_not
+from tests.remote.stage import Stage, stand_in_tree
 
 MakeCluster = Callable[[str], Cluster]
 
@@ -69,6 +71,18 @@ def make_cluster(tmp_path: Path) -> MakeCluster:
         return load(path)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    return stand_in_tree(tmp_path_factory.mktemp("tree"))
+
+
+@pytest.fixture
+async def stage(tmp_path: Path, home: Path, stand_in: Tree) -> AsyncIterator[Stage]:
+    made = Stage(tmp_path, home, stand_in)
+    yield made
+    await made.clear()
 
 
 def know(home: Path, *servers: Sshd) -> Path:

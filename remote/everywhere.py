@@ -1,0 +1,89 @@
+"""What is done on every host of a run at once: push, start, stop. Each says how it goes, and which hosts failed.
+
+`remote.run.Session` calls these, in this order; `Verbs` holds the hosts and the tree that is pushed.
+
+    >>> await start_all(verbs, specs, probes, emit)
+    {'box2': Unreachable('box2', 'the connection was lost', …)}
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from remote.errors import Finding, HostError, Unreachable
+from remote.feed import Progress
+from remote.probe import Probe
+from remote.push import push
+from remote.verbs import StopAnswer, Verbs
+from trainer.spec import Spec
+
+Emit = Callable[[Progress], None]
+
+
+async def push_all(verbs: Verbs, probes: Mapping[str, Probe], emit: Emit) -> list[Finding]:
+    """Bring the trainer to every host. Returns a finding for each that can't have it."""
+
+    async def one(name: str, probe: Probe) -> Finding | None:
+        try:
+            connection = await verbs.hosts.get(name)
+            await push(connection, probe.executable, verbs.tree, emit, there=probe.code)
+        except HostError as error:
+            return Finding(name, "push", "error", error.cause, error.remedy)
+        return None
+
+    return [finding for finding in await asyncio.gather(*map(one, probes.keys(), probes.values())) if finding]
+
+
+async def having(verbs: Verbs, run: str, names: Iterable[str]) -> list[str]:
+    """The hosts that have a run of this name already. Raises the HostError of one that can't be asked."""
+    asked = list(names)
+    found = await asyncio.gather(*(verbs.has(name, run) for name in asked))
+    return [name for name, has in zip(asked, found, strict=True) if has]
+
+
+async def start_all(
+    verbs: Verbs, specs: Sequence[Spec], probes: Mapping[str, Probe], emit: Emit
+) -> dict[str, HostError]:
+    """Leave a supervisor on every host. Returns the hosts that failed; on some of those it may run all the same."""
+
+    async def one(spec: Spec) -> HostError | None:
+        probe = probes[spec.host]
+        emit(Progress(host=spec.host, stage="start", text="starting ranks"))
+        try:
+            await verbs.supervise(spec, probe.executable, f"{probe.home}/.motley/runs/{spec.run}/{spec.host}")
+        except HostError as error:
+            emit(Progress(host=spec.host, stage="start", text=error.cause, done=True, failed=True))
+            return error
+        emit(Progress(host=spec.host, stage="start", text="ranks started", fraction=1.0, done=True))
+        return None
+
+    outcomes = await asyncio.gather(*map(one, specs))
+    return {spec.host: error for spec, error in zip(specs, outcomes, strict=True) if error is not None}
+
+
+async def stop_all(
+    verbs: Verbs, run: str, names: Iterable[str], emit: Emit, *, reason: str, bound_s: float
+) -> tuple[str, ...]:
+    """End the run on the hosts. Returns those that did not answer within `bound_s`, or still have processes."""
+
+    async def one(name: str) -> bool:
+        emit(Progress(host=name, stage="stop", text="stopping"))
+        try:
+            answer = await ask(name)
+        except HostError as error:
+            emit(Progress(host=name, stage="stop", text=error.cause, done=True, failed=True))
+            return False
+        text = f"stopped, left={answer.left}"
+        emit(Progress(host=name, stage="stop", text=text, done=True, failed=answer.left > 0))
+        return answer.left == 0
+
+    async def ask(name: str) -> StopAnswer:
+        try:
+            return await verbs.stop(name, run, reason=reason, timeout_s=bound_s)
+        except Unreachable:  # that connection, perhaps not the host: stopping twice does no harm
+            return await verbs.stop(name, run, reason=reason, timeout_s=bound_s)
+
+    asked = list(names)
+    answers = await asyncio.gather(*map(one, asked))
+    return tuple(name for name, ok in zip(asked, answers, strict=True) if not ok)

@@ -1,0 +1,54 @@
+"""A run, found on the hosts alone: who takes part and who leads, without any file of this machine but cluster.toml.
+
+`remote.run.Session.attach` calls it once the hosts are connected, or known not to answer.
+
+    >>> (await find(verbs, await hosts.connect(emit), "night", warn)).leader
+    'box1'
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from remote.errors import HostError, UsageError
+from remote.feed import Layout
+from remote.hosts import Outcome
+from remote.placement import layout_of
+from remote.verbs import Verbs
+from trainer.wire import END_STATES
+
+
+async def find(verbs: Verbs, outcomes: Mapping[str, Outcome], run: str, warn: Callable[[str], None]) -> Layout:
+    """Raises UsageError when no host that answers knows the run, or when it can't be followed from here."""
+    answers = await asyncio.gather(
+        *(_ask(verbs, name, run, outcome, warn) for name, outcome in outcomes.items()),
+    )
+    tables = {name: answer for name, answer in zip(outcomes, answers, strict=True) if not isinstance(answer, HostError)}
+    known = {name: table for name, table in tables.items() if table}
+    if not known:
+        silent = [name for name in outcomes if name not in tables]
+        extra = f"; no answer from {', '.join(silent)}" if silent else ""
+        raise UsageError(f"no host knows a run named {run}{extra}: `motley status` lists what there is")
+    layout = layout_of(next(iter(known.values())))
+    if unknown := [name for name in dict.fromkeys(rank.host for rank in layout.ranks) if name not in outcomes]:
+        raise UsageError(f"{run} also runs on {', '.join(unknown)}, which this cluster.toml does not have")
+    over = all(table.get("state") in END_STATES for table in known.values())
+    if over and layout.leader in tables and layout.leader not in known:
+        raise UsageError(f"{run} was never started on {layout.leader}, which leads it: there is nothing to follow")
+    return layout
+
+
+async def _ask(
+    verbs: Verbs, name: str, run: str, outcome: Outcome, warn: Callable[[str], None]
+) -> dict[str, Any] | HostError:
+    """What the host says of the run; empty when it does not know it."""
+    if isinstance(outcome, HostError):
+        return outcome
+    try:
+        runs = await verbs.status(name)
+    except HostError as error:
+        warn(f"{name}: {error.cause}")
+        return error
+    return next((table for table in runs if table.get("run") == run), {})

@@ -1,0 +1,172 @@
+"""A stage for whole runs on demo hosts: real trainer code, but ranks that train nothing and import no torch.
+
+    stage = Stage(tmp_path, home, tree)
+    seen = Seen()
+    session = stage.session("night", seen)
+    await session.launch()
+    await seen.until(lambda record: isinstance(record, Sample) and record.step == 20)
+
+tests/remote/conftest.py gives one as the fixture `stage`; it ends every process that a test leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import profiles
+import trainer
+from remote.cluster import Cluster, load
+from remote.errors import MotleyError
+from remote.feed import FeedRecord
+from remote.push import Tree
+from remote.run import Session
+from trainer.wire import Sample
+
+WITHIN_S = 30.0  # for whatever a test waits for
+FOREVER = 1_000_000  # steps
+HOSTS = {"box0": "", "box1": ""}
+
+
+def stand_in_tree(root: Path) -> Tree:
+    """The trainer as it is, with the stand-in for its ranks."""
+    for package in (trainer, profiles):
+        source = Path(next(iter(package.__path__)))
+        shutil.copytree(source, root / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(Path(__file__).with_name("stand_in_rank.py"), root / "trainer" / "rank.py")
+    return Tree.of(root)
+
+
+class Seen:
+    """What a session told, and waiting for it."""
+
+    def __init__(self) -> None:
+        self.records: list[FeedRecord] = []
+        self._awaited: list[tuple[Callable[[FeedRecord], bool], asyncio.Future[None]]] = []
+
+    def __call__(self, record: FeedRecord) -> None:
+        self.records.append(record)
+        for wanted, future in self._awaited:
+            if not future.done() and wanted(record):
+                future.set_result(None)
+
+    async def until(self, wanted: Callable[[FeedRecord], bool]) -> None:
+        """Until a record to come is wanted."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._awaited.append((wanted, future))
+        await asyncio.wait_for(future, WITHIN_S)
+
+    async def further(self, steps: int = 10) -> None:
+        """Until every rank has been seen to do so many more steps."""
+        due = {member: last + steps for member, last in self.last_steps().items()} or {0: steps, 1: steps}
+        await asyncio.gather(*(self.until(_reaches(member, step)) for member, step in due.items()))
+
+    def last_steps(self) -> dict[int, int]:
+        return {record.member: record.step for record in self.records if isinstance(record, Sample)}
+
+    def sequences(self) -> dict[int, list[int]]:
+        """The numbers of each member's samples, in the order they came in."""
+        found: dict[int, list[int]] = {}
+        for record in self.records:
+            if isinstance(record, Sample):
+                found.setdefault(record.member, []).append(record.seq)
+        return found
+
+
+class Stage:
+    """A cluster of demo hosts in `folder`, which live in `home`."""
+
+    def __init__(self, folder: Path, home: Path, tree: Tree) -> None:
+        self.folder = folder
+        self.home = home
+        self.tree = tree
+        self._sessions: list[Session] = []
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = int(free.getsockname()[1])
+
+    def cluster(self, *, steps: int = FOREVER, hosts: Mapping[str, str] = HOSTS, **env: str) -> Cluster:
+        """`hosts` have further lines each, `env` is for the stand-in."""
+        path = self.folder / "cluster.toml"
+        path.write_text(
+            f'[cluster]\nname = "stage"\nconnect = "demo"\nport = {self.port}\n'
+            f"[run]\nsteps = {steps}\nstop_grace_s = 0.5\n"
+            "[defaults.env]\n" + "".join(f"STAND_IN_{key} = {json.dumps(value)}\n" for key, value in env.items())
+            + "".join(f'[[hosts]]\nname = "{n}"\n{k}\n' for n, k in hosts.items())
+        )  # fmt: skip
+        return load(path)
+
+    def session(self, run: str, seen: Seen, cluster: Cluster | None = None) -> Session:
+        made = Session(cluster or load(self.folder / "cluster.toml"), run, emit=seen, tree=self.tree)
+        self._sessions.append(made)
+        return made
+
+    def experiment(self, run: str) -> Path:
+        return self.folder / "experiments" / run
+
+    def run_folder(self, run: str, host: str) -> Path:
+        """Where the host keeps the run."""
+        (demo,) = (self.home / ".motley" / "demo").iterdir()
+        return demo / host / ".motley" / "runs" / run / host
+
+    def summary(self, run: str) -> Any:
+        return json.loads((self.experiment(run) / "summary.json").read_bytes())
+
+    def metrics(self, run: str) -> dict[int, list[int]]:
+        """The numbers of each member's samples as the experiment keeps them."""
+        paths = (self.experiment(run) / "logs").glob("rank_*_metrics.jsonl")
+        return {
+            int(p.name.split("_")[1]): [json.loads(line)["seq"] for line in p.read_bytes().splitlines()] for p in paths
+        }
+
+    def alive(self) -> list[int]:
+        """Processes of any run on these hosts."""
+        tag = b"MOTLEY_DIR=" + os.fsencode(self.home)
+        found = []
+        for entry in Path("/proc").iterdir():
+            try:
+                environ = (entry / "environ").read_bytes() if entry.name.isdigit() else b""
+                state = (entry / "stat").read_text().rpartition(")")[2].split()[0] if tag in environ else "Z"
+            except OSError:  # gone meanwhile
+                continue
+            if state not in "ZX":
+                found.append(int(entry.name))
+        return found
+
+    async def clear(self) -> None:
+        """End what a test left."""
+        for session in self._sessions:
+            with contextlib.suppress(MotleyError):
+                await session.close()
+        while pids := self.alive():
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def cut(session: Session) -> None:
+    """Break every SSH connection of a session from the hosts' side, as a network that goes away does."""
+    for connection in list(session._hosts._demo._connections):
+        connection.abort()
+
+
+async def take_away(session: Session, name: str) -> None:
+    """From now on the host does not answer this session; what runs there runs on."""
+    demo = session._hosts._demo
+    for listener in demo._listeners:
+        if listener.get_port() == demo.endpoints[name].port:
+            listener.close()
+            await listener.wait_closed()
+    await (await session._hosts.get(name)).close()
+
+
+def _reaches(member: int, step: int) -> Callable[[FeedRecord], bool]:
+    return lambda record: isinstance(record, Sample) and record.member == member and record.step >= step

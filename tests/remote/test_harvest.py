@@ -1,0 +1,147 @@
+"""What is brought home: checkpoints whole and only ours, and a summary for every end."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from remote.experiment import Experiment
+from remote.harvest import Harvest, final_summary
+from remote.hosts import Hosts
+from remote.verbs import Verbs
+from tests.remote.stage import Stage
+from trainer.wire import Event
+
+HOSTS = ("box0", "box1")
+
+
+def announced(path: object, content: bytes = b"") -> Event:
+    data = {"path": path, "sha256": hashlib.sha256(content).hexdigest()}
+    return Event(time=1.0, host="box0", source="rank 0", kind="checkpoint", text="", data=data)
+
+
+class Home:
+    """A leader with checkpoints, and the experiment they are brought to."""
+
+    def __init__(self, verbs: Verbs, folder: Path, experiment: Experiment) -> None:
+        self.said: list[str] = []
+        self.verbs = verbs
+        self.there = folder / "checkpoints"
+        self.here = experiment.folder / "checkpoints"
+        self.harvest = Harvest(verbs, "night", "box0", experiment, say=self.said.append)
+
+    def write(self, name: str, size: int = 1000) -> Event:
+        content = name.encode() * size
+        (self.there / name).write_bytes(content)
+        return announced(f"checkpoints/{name}", content)
+
+    def brought(self) -> list[str]:
+        return sorted(path.name for path in self.here.iterdir())
+
+
+@pytest.fixture
+async def leader(stage: Stage) -> AsyncIterator[Home]:
+    async with Hosts(stage.cluster()) as hosts:
+        await hosts.get("box0")
+        folder = stage.run_folder("night", "box0")
+        (folder / "checkpoints").mkdir(parents=True)
+        experiment = Experiment.create(stage.experiment("night"), "")
+        home = Home(Verbs(hosts, stage.tree), folder, experiment)
+        yield home
+        await home.harvest.close()
+        experiment.close()
+
+
+async def test_the_newest_epoch_replaces_those_that_wait_and_final_does_not(leader: Home) -> None:
+    for name in ("epoch_1.pt", "epoch_2.pt", "final.pt", "epoch_10.pt"):
+        leader.harvest.checkpoint(leader.write(name))
+    await leader.harvest.finish()
+    assert leader.brought() == ["epoch_10.pt", "final.pt"]
+    assert (leader.here / "final.pt").read_bytes() == (leader.there / "final.pt").read_bytes()
+    assert leader.said == []
+
+
+async def test_an_epoch_that_the_host_has_dropped_is_no_error(leader: Home) -> None:
+    leader.harvest.checkpoint(announced("checkpoints/epoch_1.pt"))
+    leader.harvest.checkpoint(leader.write("final.pt"))
+    await leader.harvest.finish()
+    assert leader.brought() == ["final.pt"]
+    assert leader.said == []
+
+
+async def test_another_content_than_announced_is_left_there(leader: Home) -> None:
+    event = leader.write("final.pt")
+    (leader.there / "final.pt").write_bytes(b"damaged")
+    leader.harvest.checkpoint(event)
+    await leader.harvest.finish()
+    assert leader.brought() == []
+    assert len(leader.said) == 1
+    assert "final.pt of box0" in leader.said[0]
+    assert "SHA-256" in leader.said[0]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "checkpoints/../../../../etc/x.pt", "/etc/x.pt", "checkpoints/.pt", "summary.json", "checkpoints/a/b.pt", None,
+        7, "checkpoints/" + "a" * 5000 + ".pt", "checkpoints/x.pt\n",
+    ],
+)  # fmt: skip
+async def test_a_host_does_not_choose_where_files_lie(leader: Home, path: object) -> None:
+    leader.harvest.checkpoint(announced(path))
+    await leader.harvest.finish()
+    assert leader.brought() == []
+    assert leader.said == []
+
+
+async def test_the_connection_may_break_meanwhile(leader: Home) -> None:
+    leader.harvest.checkpoint(leader.write("final.pt", size=3_000_000))
+    connection = await leader.verbs.connection("box0")
+    await connection.close()
+    await leader.harvest.finish()
+    assert (leader.here / "final.pt").read_bytes() == (leader.there / "final.pt").read_bytes()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[]"])
+async def test_a_summary_that_is_none(leader: Home, content: bytes | None) -> None:
+    if content is not None:
+        (leader.there.parent / "summary.json").write_bytes(content)
+    assert await leader.harvest.summary() is None
+    assert len(leader.said) == (content == b"{")
+
+
+@pytest.mark.parametrize(
+    ("summary", "ends", "stopping", "state"),
+    [
+        ("finished", ("finished", "finished"), False, "finished"),
+        ("finished", ("finished", "finished"), True, "finished"),  # the stop came too late
+        ("failed", ("failed", "stopped"), False, "failed"),
+        ("stopped", ("stopped", None), False, "stopped"),
+        ("running", ("stopped", "stopped"), False, "stopped"),  # the coordinator was ended too
+        ("running", ("failed", "lost"), False, "failed"),
+        ("running", ("lost", None), False, "lost"),
+        ("running", ("lost", None), True, "stopped"),
+        (None, ("finished", "finished"), False, "finished"),  # only the summary could not be fetched
+        (None, ("finished", None), False, "lost"),
+        (None, (None, "stopped"), True, "stopped"),
+        (None, (None, None), False, "lost"),
+    ],
+)
+def test_every_end_has_a_whole_summary(
+    summary: str | None, ends: tuple[str | None, str | None], stopping: bool, state: str
+) -> None:
+    told: dict[str, Any] | None = None
+    if summary is not None:
+        told = {"run": "night", "state": summary, "steps": 7, "hosts": [{"name": h, "state": "x"} for h in HOSTS]}
+    states = {host: end for host, end in zip(HOSTS, ends, strict=True) if end is not None}
+    table = final_summary("night", told, states, HOSTS, stopping)
+    assert (table["run"], table["state"], table["steps"]) == ("night", state, 7 if told else 0)
+    assert set(table) >= {
+        "epochs", "samples", "seconds", "samples_per_s", "final_loss", "eval", "rebalances", "regroups", "phases",
+    }  # fmt: skip
+    if summary not in ("finished", "failed", "stopped"):
+        assert [host["state"] for host in table["hosts"]] == [states.get(host, "lost") for host in HOSTS]

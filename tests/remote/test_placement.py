@@ -1,0 +1,135 @@
+"""Which device gets which number, what each host is told, and what can't be shared out."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from remote.cluster import Cluster
+from remote.errors import UsageError
+from remote.placement import layout, layout_of, misfits, place, spec_for
+from remote.probe import Gpu, Probe
+from tests.remote.conftest import MakeCluster
+from trainer.spec import Member, Spec
+from trainer.status import layout as told
+
+PLAIN = Probe(
+    python="3.11.2", executable="/usr/bin/python3", hostname="box", system="Linux", machine="x86_64",
+    home="/home/ada", boot_id="one", clock=1.0, torch="2.13.0", torch_cuda="", gpus=(), cores=4, memory_mib=8000,
+    disk_free_mib=50_000, unwritable="", server_address="192.168.0.7", address="192.168.0.7", interface="eth0", code=(),
+)  # fmt: skip
+CARDS = tuple(Gpu(index=n, name="RTX 3070", total_mib=8192, free_mib=8000, driver="550.1") for n in range(2))
+CUDA = dataclasses.replace(PLAIN, torch_cuda="13.0", gpus=CARDS)
+HOSTS = '[[hosts]]\nname = "box1"\n[[hosts]]\nname = "box2"\n[[hosts]]\nname = "box3"\n'
+
+
+def cluster_of(make_cluster: MakeCluster, more: str = "", hosts: str = HOSTS) -> Cluster:
+    return make_cluster(f'[cluster]\nname = "lab"\nleader = "box2"\n{hosts}{more}')
+
+
+def placed(cluster: Cluster, **probes: Probe) -> list[tuple[int, str, int, str]]:
+    found = place(cluster, {"box1": PLAIN, "box2": PLAIN, "box3": PLAIN, **probes})
+    return [(m.member, m.host, m.local_rank, m.device) for m in found]
+
+
+def spec(cluster: Cluster, members: tuple[Member, ...], host: str = "box1", resume: str | None = None) -> Spec:
+    by_name = {h.name: h for h in cluster.hosts}
+    return spec_for(
+        cluster, "night", by_name[host], members, token="ab" * 32, leader_address="192.168.0.8", before_s=1.5,
+        phases={"push_s": 0.5}, resume=resume,
+    )  # fmt: skip
+
+
+def test_rank_0_is_on_the_leader_the_others_follow_in_order(make_cluster: MakeCluster) -> None:
+    cluster = cluster_of(make_cluster)
+    assert placed(cluster) == [(0, "box2", 0, "cpu"), (1, "box1", 0, "cpu"), (2, "box3", 0, "cpu")]
+
+
+def test_every_card_is_a_rank(make_cluster: MakeCluster) -> None:
+    cluster = cluster_of(make_cluster)
+    assert placed(cluster, box1=CUDA, box3=CUDA) == [
+        (0, "box2", 0, "cpu"),
+        (1, "box1", 0, "cuda:0"),
+        (2, "box1", 1, "cuda:1"),
+        (3, "box3", 0, "cuda:0"),
+        (4, "box3", 1, "cuda:1"),
+    ]
+
+
+def test_cards_that_torch_can_t_use_are_not(make_cluster: MakeCluster) -> None:
+    without = dataclasses.replace(CUDA, torch_cuda="")
+    assert placed(cluster_of(make_cluster), box1=without)[1] == (1, "box1", 0, "cpu")
+
+
+def test_devices_that_are_named_are_taken_as_they_are(make_cluster: MakeCluster) -> None:
+    hosts = HOSTS.replace('"box2"\n', '"box2"\ndevices = ["cuda:1", "cpu"]\n')
+    cluster = cluster_of(make_cluster, hosts=hosts)
+    assert placed(cluster, box2=CUDA)[:2] == [(0, "box2", 0, "cuda:1"), (1, "box2", 1, "cpu")]
+
+
+@pytest.mark.parametrize(
+    ("more", "check", "cause"),
+    [
+        (
+            '[balance]\npolicy = "static"\nshares = [128, 128]\n',
+            "shares",
+            "balance.shares has 2 entries, the hosts have 3 devices",
+        ),
+        (
+            "[defaults]\nmax_batch = 50\n",
+            "max_batch",
+            "max_batch of all ranks together is 150, run.global_batch is 256",
+        ),
+        ('[balance]\npolicy = "static"\nshares = [128, 64, 64]\n', "", ""),
+        ("[defaults]\nmax_batch = 100\n", "", ""),
+    ],
+)
+def test_what_can_t_be_shared_out(make_cluster: MakeCluster, more: str, check: str, cause: str) -> None:
+    cluster = cluster_of(make_cluster, more)
+    found = misfits(cluster, place(cluster, dict.fromkeys(("box1", "box2", "box3"), PLAIN)))
+    assert [(f.check, f.level, f.cause) for f in found] == ([(check, "error", cause)] if check else [])
+
+
+def test_one_rank_without_a_cap_takes_the_rest(make_cluster: MakeCluster) -> None:
+    hosts = HOSTS.replace('"box1"\n', '"box1"\nmax_batch = 1\n').replace('"box2"\n', '"box2"\nmax_batch = 1\n')
+    cluster = cluster_of(make_cluster, hosts=hosts)
+    assert misfits(cluster, place(cluster, dict.fromkeys(("box1", "box2", "box3"), PLAIN))) == []
+
+
+def test_what_a_host_is_told(make_cluster: MakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HUB_TOKEN", "secret")
+    monkeypatch.delenv("NOT_SET", raising=False)
+    hosts = HOSTS.replace(
+        '"box1"\n', '"box1"\nenv = {LEVEL = "debug", HUB_TOKEN = "old"}\npass_env = ["HUB_TOKEN", "NOT_SET"]\n'
+    )
+    cluster = cluster_of(make_cluster, "[run]\nsteps = 7\n", hosts)
+    members = place(cluster, {"box1": CUDA, "box2": PLAIN, "box3": PLAIN})
+    one = spec(cluster, members, resume="/home/ada/old")
+    assert Spec.from_json(one.to_json()) == one
+    assert one.env == {"LEVEL": "debug", "HUB_TOKEN": "secret"}
+    assert [m.device for m in one.local_members] == ["cuda:0", "cuda:1"]
+    assert (one.leader, one.leader_address, one.port, one.is_leader) == ("box2", "192.168.0.8", 29500, False)
+    assert (one.options.steps, one.resume, one.before_s, one.phases) == (7, "/home/ada/old", 1.5, {"push_s": 0.5})
+    assert spec(cluster, members, "box2").is_leader
+    assert spec(cluster, members, "box2").env == {}
+
+
+def test_who_takes_part_is_the_same_launched_or_found(make_cluster: MakeCluster) -> None:
+    """The layout that a console launches with is the one that another gets out of a host's status."""
+    text = "".join(f'[[hosts]]\nname = "box{n}"\nspeed = 0.5\n' for n in (1, 2, 3))
+    cluster = make_cluster(f'[cluster]\nname = "lab"\nconnect = "demo"\n[run]\nsteps = 40\n{text}')
+    members = place(cluster, {"box1": PLAIN, "box2": PLAIN, "box3": PLAIN})
+    launched = layout(cluster, "night", members)
+    table = {"run": "night", "leader": "box1", "layout": told(dataclasses.asdict(spec(cluster, members)))}
+    assert layout_of(table) == dataclasses.replace(launched, attached=True)
+    assert launched.emulated == {"box1", "box2", "box3"}
+
+
+@pytest.mark.parametrize(
+    "table", [{}, {"run": "night"}, {"run": "night", "leader": "box1", "layout": {"members": [{"member": "x"}]}}]
+)
+def test_a_status_in_another_form_is_a_clear_error(table: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"its host tells of it in another form"):
+        layout_of(table)

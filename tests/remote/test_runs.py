@@ -1,0 +1,111 @@
+"""What the hosts know of runs, from any machine with the cluster.toml: listing, stopping, reading logs."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from typing import Any
+
+import pytest
+
+from remote import runs
+from remote.errors import UsageError
+from tests.remote.stage import Seen, Stage
+
+
+def row(run: str, leader: str, state: str, *, step: int | None = None, started: float = 1.0) -> dict[str, Any]:
+    return {"run": run, "leader": leader, "state": state, "step": step, "left": 3, "started": started, "cause": None}
+
+
+def test_the_leader_s_word_on_state_and_step_counts() -> None:
+    tables = {
+        "box1": [row("night", "box2", "running")],
+        "box2": [row("night", "box2", "finished", step=40), row("day", "box2", "running", started=2.0)],
+        "box3": [{**row("night", "box2", "failed"), "cause": "box3 ran out of memory"}],
+    }
+    day, night = runs.merge(tables)  # the newest first
+    assert (day["run"], day["state"], day["step"]) == ("day", "running", None)
+    assert (night["state"], night["step"], night["cause"]) == ("finished", 40, "box3 ran out of memory")
+    assert [(host["name"], host["state"], host["left"]) for host in night["hosts"]] == [
+        ("box1", "running", 3),
+        ("box2", "finished", 3),
+        ("box3", "failed", 3),
+    ]
+    assert set(day) == {"run", "state", "step", "hosts"}
+
+
+def test_without_the_leader_the_others_tell() -> None:
+    (night,) = runs.merge({"box1": [row("night", "box2", "running")]})
+    assert (night["state"], night["step"]) == ("running", None)
+
+
+def test_no_run_at_all() -> None:
+    assert runs.merge({"box1": []}) == runs.merge({}) == []
+
+
+async def test_listing_and_stopping_from_the_hosts_alone(stage: Stage) -> None:
+    cluster = stage.cluster()
+    with pytest.raises(UsageError, match="the hosts know of no run"):
+        await runs.newest(cluster)
+    session = stage.session("night", seen := Seen(), cluster)
+    await session.launch()
+    await seen.further(5)
+    await session.close()
+    shutil.rmtree(stage.folder / "experiments")
+    (night,) = (await runs.status(cluster))["runs"]
+    assert (night["run"], night["state"]) == ("night", "running")
+    assert [(host["name"], host["state"]) for host in night["hosts"]] == [("box0", "running"), ("box1", "running")]
+    assert min(host["left"] for host in night["hosts"]) >= 2
+    assert await runs.newest(cluster) == "night"
+    ended = await runs.stop(cluster, "night", "motley stop")
+    assert (ended.state, ended.unanswered) == ("stopped", ())
+    assert stage.alive() == []
+    assert stage.summary("night")["state"] == "stopped"
+    (night,) = (await runs.status(cluster))["runs"]
+    assert (night["state"], [host["left"] for host in night["hosts"]]) == ("stopped", [0, 0])
+    with pytest.raises(UsageError, match="no host knows a run named day"):
+        await runs.stop(cluster, "day", "motley stop")
+
+
+async def test_hosts_that_do_not_answer_are_named(stage: Stage) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        off = f'connect = "ssh"\naddress = "127.0.0.1"\nport = {free.getsockname()[1]}'
+        cluster = stage.cluster(hosts={"box0": "", "off": off})
+        found = await runs.status(cluster)
+        assert found["runs"] == []
+        assert [silent["host"] for silent in found["unreachable"]] == ["off"]
+        assert found["unreachable"][0]["cause"]
+        assert found["unreachable"][0]["remedy"]
+        with pytest.raises(UsageError, match="the hosts know of no run; no answer from off"):
+            await runs.newest(cluster)
+
+
+async def test_logs_of_a_run_that_is_over(stage: Stage) -> None:
+    """The same lines from the hosts, and from the experiment folder once it has them."""
+    cluster = stage.cluster(steps=10)
+    session = stage.session("night", Seen(), cluster)
+    await session.launch()
+    await session.wait()
+    await session.close()
+    expected = [f"step {n} red" for n in range(1, 11)]
+    here = [line async for line in runs.logs(cluster, "night", 1, follow=False)]
+    assert ([line.text for line in here][1:], {line.member for line in here}) == (expected, {1})
+    shutil.rmtree(stage.folder / "experiments")
+    there = [line async for line in runs.logs(cluster, "night", None, follow=False)]
+    for member in (0, 1):
+        assert [line.text for line in there if line.member == member][1:] == expected
+
+
+async def test_following_logs_until_the_end_or_as_long_as_they_are_read(stage: Stage) -> None:
+    cluster = stage.cluster(steps=150)
+    session = stage.session("night", Seen(), cluster)
+    await session.launch()
+    await session.close()
+    early = runs.logs(cluster, "night", 1, follow=True)
+    first = await early.__anext__()
+    await early.aclose()  # `motley logs -f | head -1`
+    lines = [line.text async for line in runs.logs(cluster, "night", 1, follow=True)]
+    assert first.text == lines[0] == "going on from None"
+    assert lines[1:] == [f"step {n} red" for n in range(1, 151)]
+    assert stage.summary("night")["state"] == "finished"
