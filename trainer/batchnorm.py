@@ -32,6 +32,18 @@ def combine(model: nn.Module, weight: float) -> None:
         start = stop
 
 
+def train(model: nn.Module, *, samples: int) -> None:
+    """Training mode for a batch of so many samples. BatchNorm uses its running statistics for a single one.
+
+    One sample has no statistics of its own; and the one that a rank with share 0 borrows must leave no trace.
+    """
+    model.train()
+    if samples < 2:
+        for module in model.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+
+
 def has_batchnorm(model: nn.Module) -> bool:
     return any(isinstance(m, _BatchNorm) for m in model.modules())
 

@@ -11,6 +11,7 @@ waits: all ranks end their steps together.
 # No `from __future__ import annotations`: DDP looks at the hook's annotations and wants the types themselves.
 
 import time
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -73,18 +74,40 @@ def stopwatch(device: torch.device) -> Stopwatch:
     return CudaStopwatch(device) if device.type == "cuda" else CpuStopwatch()
 
 
-def sum_gradients(watch: Stopwatch, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """How gradients go to the other ranks. The short copies of the buckets are kept, so that no step allocates."""
+
+    watch: Stopwatch
+    dtype: torch.dtype | None
+    short: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)  # by index and length of the bucket
+
+
+def sum_gradients(sending: Sending, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
     """DDP communication hook: the sum over the ranks, not the mean; the last bucket ends the local computation."""
     if bucket.is_last():
-        watch.last_gradient()
-    work = dist.all_reduce(bucket.buffer(), async_op=True)
+        sending.watch.last_gradient()
+    gradient = bucket.buffer()
+    if sending.dtype is None:
+        return _summed(gradient).then(lambda future: future.value()[0])
+    key = (bucket.index(), gradient.numel())
+    if key not in sending.short:
+        sending.short[key] = torch.empty_like(gradient, dtype=sending.dtype)
+    short = sending.short[key].copy_(gradient)
+    return _summed(short).then(lambda future: gradient.copy_(future.value()[0]))
+
+
+def _summed(tensor: torch.Tensor) -> torch.futures.Future[list[torch.Tensor]]:
+    work = dist.all_reduce(tensor, async_op=True)
     assert work is not None
-    summed: torch.futures.Future[torch.Tensor] = work.get_future().then(lambda future: future.value()[0])
-    return summed
+    future: torch.futures.Future[list[torch.Tensor]] = work.get_future()
+    return future
 
 
-def wrap(model: nn.Module, device: torch.device, watch: Stopwatch) -> DistributedDataParallel:
-    """The model under DDP on this rank's device.
+def wrap(
+    model: nn.Module, device: torch.device, watch: Stopwatch, *, dtype: torch.dtype | None = None
+) -> DistributedDataParallel:
+    """The model under DDP on this rank's device; gradients are sent as `dtype`, by default as they are.
 
     Buffers are not broadcast in forward: that would hide waiting for other ranks inside the measured computation.
     """
@@ -93,5 +116,5 @@ def wrap(model: nn.Module, device: torch.device, watch: Stopwatch) -> Distribute
         wrapped = DistributedDataParallel(model, device_ids=ids, forward_sync_buffers=False)
     except TypeError:  # torch before 2.13 knows only the older name
         wrapped = DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
-    wrapped.register_comm_hook(watch, sum_gradients)
+    wrapped.register_comm_hook(Sending(watch, dtype), sum_gradients)
     return wrapped

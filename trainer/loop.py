@@ -3,6 +3,7 @@
 while steps are left:
     take this rank's slice of the step's samples
     forward and backward (the gradients are summed over all ranks as they get ready), clip, update
+        or, with `local_steps`: forward, backward and update apart, and now and then the average of all ranks
     write one line of metrics
     every window: exchange figures, rank 0 decides on the shares, all follow
     at the end of an epoch: evaluate, write a checkpoint
@@ -22,12 +23,16 @@ from torch.nn.parallel import DistributedDataParallel
 from trainer import batchnorm
 from trainer.balance import Balancer
 from trainer.batches import Batches, Place, rank_slice
+from trainer.counting import GlobalCount
 from trainer.exchange import Row, Window, agree
 from trainer.gradient import Stopwatch
+from trainer.local_sgd import LocalSgd
 from trainer.metrics import DeviceMeter, MetricsFile
+from trainer.passes import Passes
 from trainer.recorder import Recorder
 from trainer.spec import RunOptions
-from trainer.tasks import Task
+from trainer.tasks import Task, count
+from trainer.trace import Tracer
 from trainer.wire import RunState, Sample
 
 EVAL_BATCH = 256
@@ -62,10 +67,28 @@ class Job:
     meter: DeviceMeter
     recorder: Recorder
     stop: StopFlag
+    apart: LocalSgd | None = None  # with run.local_steps above 1
+    tracer: Tracer | None = None  # with run.trace_steps
     generation: int = 0
     step: int = 0
     window: Window = field(default_factory=Window)
     step_end: float = 0.0  # perf_counter at the end of the last step, moved on over evaluations and checkpoints
+    passes: Passes = field(init=False)
+    counted: GlobalCount = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.counted = GlobalCount(self.task)
+        self.passes = Passes(
+            self.task,
+            self.model,
+            self.device,
+            accumulate=self.options.accumulate,
+            ran_out=lambda before, after: self.recorder.ran_out_of_memory(self, before, after),
+        )
+
+    def ends_epoch(self, place: Place) -> bool:
+        """Whether the step at `place` is the last of its epoch, or of the run."""
+        return place.index == self.batches.steps_per_epoch - 1 or self.step + 1 == self.steps_total
 
 
 def train(job: Job) -> RunState:
@@ -76,15 +99,17 @@ def train(job: Job) -> RunState:
     job.step_end = time.perf_counter()
     while job.step < job.steps_total:
         if job.stop.asked and job.rank == 0:
-            job.recorder.checkpoint(job, "stop")
-            job.recorder.report_alone(job, job.window.rows)
+            stop(job)
             return "stopped"
         place = job.batches.place(job.step)
+        epoch_ends = job.ends_epoch(place)
         train_step(job, place)
         last = job.step == job.steps_total
-        if last or job.step % job.balancer.window == 0:
+        if last or (len(job.window) >= job.balancer.window and not (job.apart and job.apart.steps)):
             exchange(job)
-        if last or place.index == job.batches.steps_per_epoch - 1:
+        if job.tracer is not None:
+            trace(job, job.tracer, last=last)
+        if epoch_ends:
             end_epoch(job, place.epoch + 1, last=last)
     return "finished"
 
@@ -92,29 +117,73 @@ def train(job: Job) -> RunState:
 def train_step(job: Job, place: Place) -> None:
     """One optimizer step on this rank's slice of the step's samples, and its line of metrics."""
     ids = job.batches.ids(job.step, job.shares, job.rank)
-    count = len(ids)
+    samples = len(ids)
     fetch = time.perf_counter()
-    inputs, targets = job.task.train_batch(ids if count else job.batches.ids(job.step, (1,), 0)[:1], place.epoch)
-    inputs, targets = inputs.to(job.device), targets.to(job.device)
+    # A rank with share 0 takes part with a borrowed sample that weighs nothing.
+    inputs, targets = job.task.train_batch(ids if samples else job.batches.ids(job.step, (1,), 0)[:1], place.epoch)
     data_ms = (time.perf_counter() - fetch) * 1000
 
     for group in job.optimizer.param_groups:
         group["lr"] = learning_rate(job.options, job.step, job.steps_total)
     job.optimizer.zero_grad(set_to_none=True)
     job.watch.start()
-    loss_sum = forward(job, inputs, targets, count)
-    torch.autograd.backward(loss_sum / place.size)
-    job.watch.all_reduced()
-    if job.options.clip_norm is not None:
-        nn.utils.clip_grad_norm_(job.model.parameters(), job.options.clip_norm)
-    job.optimizer.step()
+    if job.apart is None:
+        loss_sum = step_together(job, inputs, targets, samples, place)
+    else:
+        loss_sum = step_apart(job, job.apart, inputs, targets, samples, place)
     job.step += 1
 
     compute_ms, wait_ms = job.watch.read()
-    loss = float(loss_sum.detach())
+    loss = float(loss_sum)
+    record(job, place, samples, loss, compute_ms=compute_ms, wait_ms=wait_ms, data_ms=data_ms)
+
+
+def step_together(job: Job, inputs: Tensor, targets: Tensor, samples: int, place: Place) -> Tensor:
+    """One update with the mean gradient of the whole step, the same on all ranks.
+
+    Returns this rank's part of the loss: the parts of all ranks add up to the global mean times the step's samples.
+    """
+    job.counted.begin(targets if samples else targets[:0])
+    loss_sum = job.passes.run(inputs, targets, scale=1 / place.size if samples else 0.0)
+    job.watch.all_reduced()
+    correction = job.counted.samples_over_count(place.size)
+    if correction != 1:
+        for parameter in job.model.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(correction)
+    update(job)
+    return loss_sum * correction if samples else torch.zeros(())
+
+
+def step_apart(job: Job, apart: LocalSgd, inputs: Tensor, targets: Tensor, samples: int, place: Place) -> Tensor:
+    """One update with the mean gradient of this rank's samples; the average of all ranks when it is due."""
+    loss_sum, weight = torch.zeros(()), max(1, count(job.task, targets))
+    if samples:
+        loss_sum = job.passes.run(inputs, targets, scale=1 / weight, sync=False)
+    job.watch.last_gradient()
+    if samples:
+        update(job)
+    apart.note(samples)
+    if apart.steps == job.options.local_steps or job.ends_epoch(place):
+        apart.average()
+    job.watch.all_reduced()
+    return loss_sum * (samples / weight)
+
+
+def update(job: Job) -> None:
+    """Clip, then step."""
+    if job.options.clip_norm is not None:
+        nn.utils.clip_grad_norm_(job.model.parameters(), job.options.clip_norm)
+    job.optimizer.step()
+
+
+def record(
+    job: Job, place: Place, samples: int, loss: float, *, compute_ms: float, wait_ms: float, data_ms: float
+) -> None:
+    """Note the step that has ended for the others, and write its line."""
     now = time.perf_counter()
     step_ms, job.step_end = (now - job.step_end) * 1000, now
-    job.window.note(Row(batch=count, loss_sum=loss, compute_ms=compute_ms, step_ms=step_ms))
+    job.window.note(Row(batch=samples, loss_sum=loss, compute_ms=compute_ms, step_ms=step_ms))
     job.metrics.write(
         Sample(
             seq=job.metrics.next_seq,
@@ -125,28 +194,17 @@ def train_step(job: Job, place: Place) -> None:
             member=job.member,
             rank=job.rank,
             generation=job.generation,
-            batch=count,
-            loss=loss / count if count else None,
+            batch=samples,
+            loss=loss / samples if samples else None,
             compute_ms=compute_ms,
             wait_ms=wait_ms,
             data_ms=data_ms,
             step_ms=step_ms,
-            samples_per_s=count / compute_ms * 1000 if compute_ms > 0 else 0.0,
+            samples_per_s=samples / compute_ms * 1000 if compute_ms > 0 else 0.0,
             mem_mib=job.meter.mib(),
             gpu_util=job.meter.gpu_util(),
         )
     )
-
-
-def forward(job: Job, inputs: Tensor, targets: Tensor, count: int) -> Tensor:
-    """The summed loss over this rank's samples.
-
-    A rank with share 0 still takes part in the all-reduce: its one borrowed sample weighs nothing. Statistics of a
-    single sample mean nothing to BatchNorm, which then uses its running ones.
-    """
-    job.model.train(count > 1 or job.options.norm == "group")
-    loss: Tensor = job.task.loss_sum(job.model(inputs), targets)
-    return loss if count else loss * 0.0
 
 
 def learning_rate(options: RunOptions, step: int, steps_total: int) -> float:
@@ -165,6 +223,21 @@ def exchange(job: Job) -> None:
         job.recorder.report(job, rows)
     if job.balancer.dynamic:
         job.shares = agree(proposed)
+
+
+def stop(job: Job) -> None:
+    """Rank 0's last words when it is asked to leave: the others are not waited for."""
+    job.recorder.report_alone(job, job.window.rows)
+    if job.apart is not None:  # what this rank learned since the last average is its own alone
+        job.step -= job.apart.rewind()
+    job.recorder.checkpoint(job, "stop")
+
+
+def trace(job: Job, tracer: Tracer, *, last: bool) -> None:
+    """Starting and writing a trace are no part of a step's time."""
+    began = time.perf_counter()
+    tracer.step_ended(job.step, last=last)
+    job.step_end += time.perf_counter() - began
 
 
 def end_epoch(job: Job, epochs_done: int, *, last: bool) -> None:
@@ -192,13 +265,15 @@ def evaluate(job: Job) -> tuple[float, float]:
     """(accuracy 0 to 1, mean loss) over the test data, of which each rank takes a part the size of its share."""
     job.model.eval()
     part = rank_slice(job.shares, job.rank, job.task.test_size)
-    sums = torch.zeros(2, dtype=torch.float64)
-    for start in range(part.start, part.stop, EVAL_BATCH):
-        inputs, targets = job.task.test_batch(start, min(start + EVAL_BATCH, part.stop))
+    sums = torch.zeros(3, dtype=torch.float64)
+    batch = min(EVAL_BATCH, job.passes.limit or EVAL_BATCH)
+    for start in range(part.start, part.stop, batch):
+        inputs, targets = job.task.test_batch(start, min(start + batch, part.stop))
+        sums[2] += count(job.task, targets)
         targets = targets.to(job.device)
         outputs = job.model.module(inputs.to(job.device))
         sums[0] += float(job.task.correct(outputs, targets))
         sums[1] += float(job.task.loss_sum(outputs, targets))
     dist.all_reduce(sums)
-    correct, loss = sums.tolist()
-    return correct / job.task.test_size, loss / job.task.test_size
+    correct, loss, counted = sums.tolist()
+    return correct / counted, loss / counted

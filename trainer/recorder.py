@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 class Recorder:
-    """Used by rank 0 alone. Losing the coordinator or the disk is said once and does not stop the training."""
+    """Used by rank 0 alone, but for `ran_out_of_memory`.
+
+    Losing the coordinator or the disk is said once and does not stop the training.
+    """
 
     def __init__(self, folder: Path, journal: Journal, line: Membership, *, joined: float) -> None:
         self._folder = folder
@@ -42,10 +45,11 @@ class Recorder:
         """One window of steps, rows by rank."""
         steps, batches = [], []
         by_step = list(zip(*rows))
+        apart_ms = sum(row.step_ms for row in rows[0]) / len(by_step)  # an average of all ranks ends the window
         for number, ranks in enumerate(by_step, job.step - len(by_step) + 1):
             samples = sum(r.batch for r in ranks)
-            slowest_ms = max(r.step_ms for r in ranks)
-            steps.append([number, samples, slowest_ms, sum(r.loss_sum for r in ranks) / samples])
+            step_ms = max(r.step_ms for r in ranks) if job.apart is None else apart_ms
+            steps.append([number, samples, step_ms, sum(r.loss_sum for r in ranks) / samples])
             batches.append([r.batch for r in ranks])
         figures: dict[str, Any] = {"steps": steps, "batches": batches, "rebalances": job.balancer.changes}
         if self._first_step_s is None:
@@ -86,6 +90,16 @@ class Recorder:
             step=job.step, path=f"checkpoints/{name}.pt", bytes=saved.bytes, sha256=saved.sha256, seconds=seconds,
         )  # fmt: skip
 
+    def ran_out_of_memory(self, job: Job, before: int, after: int) -> None:
+        """This rank's device was too small for `before` samples at once; the step was computed again."""
+        self._journal.write(
+            "memory",
+            f"rank {job.member}: {job.device} ran out of memory at {before} samples in one pass; step {job.step + 1} "
+            f"was computed again with {after} at most, as are those that follow. Its share of the batch stays",
+            "warning",
+            step=job.step + 1, member=job.member, before=before, after=after,
+        )  # fmt: skip
+
     def _tell(self, **figures: Any) -> None:
         if self._coordinator_lost:
             return
@@ -109,4 +123,5 @@ def checkpoint_state(job: Job) -> dict[str, Any]:
         "shares": list(job.shares),
         "model": job.model.module.state_dict(),
         "optimizer": job.optimizer.state_dict(),
+        **({"outer": job.apart.state()} if job.apart is not None else {}),
     }

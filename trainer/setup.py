@@ -19,14 +19,17 @@ from trainer import checkpoint, group, tasks
 from trainer.balance import Balancer, first_shares
 from trainer.batches import Batches
 from trainer.batchnorm import has_batchnorm
+from trainer.compress import check, wire_dtype
 from trainer.errors import CheckpointError, TrainerError
 from trainer.gradient import stopwatch, wrap
 from trainer.journal import Journal
+from trainer.local_sgd import LocalSgd
 from trainer.loop import Job, StopFlag
 from trainer.membership import Group, Membership
 from trainer.metrics import DeviceMeter, MetricsFile
 from trainer.recorder import Recorder
 from trainer.spec import Member, RunOptions, Spec
+from trainer.trace import Tracer
 from trainer.transfer import share_state
 
 
@@ -43,6 +46,7 @@ class Prepared:
     task: tasks.Task
     model: nn.Module
     optimizer: torch.optim.Optimizer
+    apart: LocalSgd | None
     step: int
     listener: socket.socket | None
     store: tuple[str, int] | None
@@ -71,7 +75,8 @@ def prepare(spec: Spec, member: Member, folder: Path, journal: Journal) -> Prepa
     model = task.model().to(device)
     optimizer = make_optimizer(options, model)
     first = member.member == 0
-    step = go_on(spec.resume, options, model, optimizer, journal) if first and spec.resume else 0
+    apart = LocalSgd(options, model) if options.local_steps > 1 else None
+    step = go_on(spec.resume, options, model, optimizer, journal, apart) if first and spec.resume else 0
     address = group.source_address(spec.leader_address)
     group.use_interface(address)
     listener = group.listen(address) if first else None
@@ -85,6 +90,7 @@ def prepare(spec: Spec, member: Member, folder: Path, journal: Journal) -> Prepa
         task=task,
         model=model,
         optimizer=optimizer,
+        apart=apart,
         step=step,
         listener=listener,
         store=(address, int(listener.getsockname()[1])) if listener is not None else None,
@@ -97,6 +103,10 @@ def join(prepared: Prepared, with_group: Group, line: Membership, stop: StopFlag
     joined = time.monotonic()
     group.join(with_group, prepared.listener, backend=prepared.backend, timeout_s=options.step_timeout_s)
     step = share_state(prepared.model, prepared.optimizer, prepared.step)
+    if prepared.apart is not None:
+        prepared.apart.begin()
+    dtype = wire_dtype(options.compress)
+    check(dtype, prepared.device)
     watch = stopwatch(prepared.device)
     batches = Batches(count=prepared.task.train_size, global_batch=options.global_batch, seed=options.seed)
     recorder = Recorder(prepared.folder, prepared.journal, line, joined=joined)
@@ -109,7 +119,7 @@ def join(prepared: Prepared, with_group: Group, line: Membership, stop: StopFlag
         generation=with_group.generation,
         device=prepared.device,
         task=prepared.task,
-        model=wrap(prepared.model, prepared.device, watch),
+        model=wrap(prepared.model, prepared.device, watch, dtype=dtype),
         optimizer=prepared.optimizer,
         watch=watch,
         batches=batches,
@@ -120,6 +130,8 @@ def join(prepared: Prepared, with_group: Group, line: Membership, stop: StopFlag
         meter=DeviceMeter(prepared.device),
         recorder=recorder,
         stop=stop,
+        apart=prepared.apart,
+        tracer=make_tracer(prepared),
         step=step,
     )
     if with_group.rank == 0:
@@ -127,7 +139,21 @@ def join(prepared: Prepared, with_group: Group, line: Membership, stop: StopFlag
         if has_batchnorm(prepared.model) and with_group.world_size > 1:
             text = "BatchNorm sees each rank's samples alone, so the split matters a little; norm = 'group' is exact"
             prepared.journal.write("note", text, "warning")
+        if prepared.apart is not None:
+            text = (
+                f"local_steps = {options.local_steps}: ranks train apart for so many steps at a time, so the loss is "
+                "not that of one machine, and it depends on the hosts and their shares"
+            )
+            prepared.journal.write("note", text, "warning")
     return job
+
+
+def make_tracer(prepared: Prepared) -> Tracer | None:
+    steps = prepared.spec.options.trace_steps
+    if not steps:
+        return None
+    member, device = prepared.member.member, prepared.device
+    return Tracer(prepared.folder, prepared.journal, member=member, steps=steps, device=device)
 
 
 def make_optimizer(options: RunOptions, model: nn.Module) -> torch.optim.Optimizer:
@@ -138,7 +164,12 @@ def make_optimizer(options: RunOptions, model: nn.Module) -> torch.optim.Optimiz
 
 
 def go_on(
-    folder: str, options: RunOptions, model: nn.Module, optimizer: torch.optim.Optimizer, journal: Journal
+    folder: str,
+    options: RunOptions,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    journal: Journal,
+    apart: LocalSgd | None = None,
 ) -> int:
     """Load the newest whole checkpoint under `folder`; damaged ones are said and passed over. Returns its step."""
 
@@ -150,6 +181,8 @@ def go_on(
         _check(state, options, path)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
+        if apart is not None and "outer" in state:
+            apart.load(state["outer"])
         journal.write("note", f"going on from {path.name} at step {state['step']}")
         return int(state["step"])
     raise TrainerError(f"no checkpoint to go on from in {folder}", "Start anew, without --resume")

@@ -59,6 +59,17 @@ class RunOptions:
     momentum: float = option(0.9, "of sgd", ge=0, lt=1)
     weight_decay: float = option(0.0, "of every parameter", ge=0)
     clip_norm: float | None = option(None, "largest norm of the global gradient", gt=0)
+    accumulate: int = option(
+        1, "parts in which a rank computes its samples of a step, for less memory; gradients are sent once a step", ge=1
+    )
+    compress: Literal["none", "fp16", "bf16"] = option(
+        "none", "gradients as sent between hosts: half the bytes, about three (fp16) or two (bf16) digits"
+    )
+    local_steps: int = option(
+        1, "above 1, ranks train apart for so many steps, then average; learns differently from one machine", ge=1
+    )
+    outer_learning_rate: float = option(0.7, "with local_steps: of the step along the averaged change", gt=0)
+    outer_momentum: float = option(0.5, "with local_steps: Nesterov momentum of the averaged change", ge=0, lt=1)
     norm: Literal["batch", "group"] = option("batch", "group makes every split exactly equal in what it learns")
     seed: int = option(0, "of the order of samples, the first weights and augmentation", ge=0)
     num_samples: int = option(4096, "size of synthetic data", ge=1)
@@ -70,6 +81,7 @@ class RunOptions:
     eval_every: int = option(1, "epochs between evaluations; 0: only at the end", ge=0)
     checkpoint_every: int = option(1, "epochs between checkpoints; 0: only at the end", ge=0)
     keep_checkpoints: int = option(3, "how many epoch checkpoints are kept", ge=1)
+    trace_steps: int = option(0, "record a profiler trace of so many steps on every rank; they take longer", ge=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,7 +43,7 @@ class Sample:
     rank: int  # in this generation
     generation: int
     batch: int  # samples this rank had of the step
-    loss: float | None  # mean over those samples; None when it had none
+    loss: float | None  # mean over those samples, None when it had none; over tokens, its part of the global mean
     compute_ms: float  # start of the step to the last local gradient
     wait_ms: float  # last local gradient to the end of the all-reduce
     data_ms: float  # fetching the samples, part of no other figure
@@ -71,6 +71,8 @@ class Event:
     | report | step, epoch, steps_total, loss, samples_per_s, eta_s, shares |
     | evaluated | step, epoch, accuracy, loss, seconds |
     | checkpoint | step, path (relative to the run's folder), bytes, sha256, seconds |
+    | memory | step, member, before, after: the micro-batch in samples |
+    | trace | steps, path (relative to the run's folder on the event's host), bytes, sha256 |
     | rank_failed | member, code, traceback |
     | note | anything else worth a line in the log |
     | stopping | reason |

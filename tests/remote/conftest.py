@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from remote.cluster import Cluster, Host, load
 from remote.dial import Dialer
 from remote.push import Tree
 from tests.remote.sshd import Sshd, why_not
-from tests.remote.stage import Stage, stand_in_tree
+from tests.remote.stage import HANGS_S, Stage, stand_in_tree
 
 MakeCluster = Callable[[str], Cluster]
 
@@ -80,8 +81,12 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Tree:
 
 @pytest.fixture
 async def stage(tmp_path: Path, home: Path, stand_in: Tree) -> AsyncIterator[Stage]:
+    """Ends what the test leaves, and the test itself when it hangs."""
     made = Stage(tmp_path, home, stand_in)
+    loop = asyncio.get_running_loop()
+    alarm = loop.call_later(HANGS_S, lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
     yield made
+    alarm.cancel()
     await made.clear()
 
 

@@ -31,7 +31,8 @@ from remote.push import Tree
 from remote.run import Session
 from trainer.wire import Sample
 
-WITHIN_S = 30.0  # for whatever a test waits for
+WITHIN_S = 30.0  # for a record that a test waits for
+HANGS_S = 60.0  # after which a test is ended
 FOREVER = 1_000_000  # steps
 HOSTS = {"box0": "", "box1": ""}
 

@@ -132,6 +132,16 @@ async def test_a_stop_leaves_no_process_that_ignores_it(stage: Stage) -> None:
     await session.close()
 
 
+async def test_a_stop_outlasts_a_lost_connection(stage: Stage) -> None:
+    session, seen = await launched(stage, "night", steps=FOREVER, env={"STUBBORN": "1"})
+    await seen.further(5)
+    asyncio.get_running_loop().call_later(0.3, cut, session)  # the ranks are in their grace then
+    ended = await session.stop("x pressed")
+    assert ended.unanswered == ()
+    assert stage.alive() == []
+    await session.close()
+
+
 async def test_lost_connections_lose_no_line(stage: Stage) -> None:
     session, seen = await launched(stage, "night", steps=FOREVER)
     await seen.further(20)

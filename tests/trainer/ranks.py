@@ -22,8 +22,10 @@ from torch import Tensor
 from trainer import group, tasks
 from trainer.balance import Balancer
 from trainer.batches import Batches
+from trainer.compress import wire_dtype
 from trainer.gradient import stopwatch, wrap
 from trainer.journal import Journal
+from trainer.local_sgd import LocalSgd
 from trainer.loop import Job, StopFlag
 from trainer.membership import Group
 from trainer.metrics import DeviceMeter, MetricsFile
@@ -35,7 +37,7 @@ BOUND_S = 120.0
 
 
 class Work(Protocol):
-    def __call__(self, rank: int, world_size: int, given: dict[str, Any]) -> Any: ...
+    def __call__(self, rank: int, world_size: int, given: dict[str, Any], /) -> Any: ...
 
 
 def run_ranks(world_size: int, work: Work, given: dict[str, Any]) -> list[Any]:
@@ -114,15 +116,20 @@ class SilentRecorder:
         return lambda *arguments, **_: self.told.append((name, *arguments[1:]))
 
 
-def make_job(rank: int, world_size: int, options: RunOptions, shares: tuple[int, ...], *, double: bool) -> Job:
-    """A job as `trainer.setup` makes it, without a coordinator, in a folder of its own."""
+def make_job(
+    rank: int, world_size: int, options: RunOptions, shares: tuple[int, ...], *, double: bool, task: Any = None
+) -> Job:
+    """A job as `trainer.setup` makes it, without a coordinator, in a folder of its own. `task`: of the test's own."""
     folder = Path(tempfile.mkdtemp())
-    task: Any = tasks.load(options, DataOptions(), lambda *_: None)
+    task = task or tasks.load(options, DataOptions(), lambda *_: None)
     model = task.model()
     if double:
         task, model = Doubled(task=task), model.double()
     optimizer = make_optimizer(options, model)
     share_state(model, optimizer, 0)
+    apart = LocalSgd(options, model) if options.local_steps > 1 else None
+    if apart is not None:
+        apart.begin()
     device = torch.device("cpu")
     watch = stopwatch(device)
     journal = Journal(folder, host=f"host{rank}", source=f"rank {rank}")
@@ -137,7 +144,7 @@ def make_job(rank: int, world_size: int, options: RunOptions, shares: tuple[int,
         world_size=world_size,
         device=device,
         task=task,
-        model=wrap(model, device, watch),
+        model=wrap(model, device, watch, dtype=wire_dtype(options.compress)),
         optimizer=optimizer,
         watch=watch,
         batches=batches,
@@ -148,4 +155,5 @@ def make_job(rank: int, world_size: int, options: RunOptions, shares: tuple[int,
         meter=DeviceMeter(device),
         recorder=recorder,
         stop=StopFlag(),
+        apart=apart,
     )

@@ -9,7 +9,7 @@ The loop calls `load` once; any model goes with any data set. `trainer.spec` has
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -54,6 +54,20 @@ class Task(Protocol):
     def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """How many of the outputs are right: an int64 scalar on their device."""
         ...
+
+
+@runtime_checkable
+class CountsTargets(Protocol):
+    """A `Task` whose loss is a mean over something else than samples, such as the tokens that are not masked."""
+
+    def count(self, targets: Tensor) -> int:
+        """How many of them there are in `targets`: what `loss_sum` sums over, and `correct` counts in."""
+        ...
+
+
+def count(task: Task, targets: Tensor) -> int:
+    """What the mean loss over `targets` is a mean of: samples, unless the task counts otherwise."""
+    return task.count(targets) if isinstance(task, CountsTargets) else len(targets)
 
 
 def names() -> tuple[str, ...]:

@@ -1,0 +1,93 @@
+"""What measuring and balancing cost a step: `python tests/bench/bench_overhead.py` prints the parts and their sum.
+
+Two ranks in a gloo group on this machine train `simple_cnn/digits` as a run does. Then everything that a step has
+besides its training is done on its own, many times over: stopwatch, the note to undo a step by, memory and utilisation,
+the line of metrics, the row for the others, and every fifth time the exchange and rank 0's decision. So the ratio does
+not drown in the noise of the steps. It ends with exit code 1 when the sum is 1 % of a 100 ms step or more.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import torch.distributed as dist
+
+from tests.trainer.ranks import make_job, run_ranks
+from trainer.balance import Balancer
+from trainer.exchange import Row, Window, agree
+from trainer.journal import Journal
+from trainer.loop import Job, record, train_step
+from trainer.spec import BalanceOptions, Member, RunOptions
+from trainer.undo import Undo
+
+TIMES, BATCH, STEP_MS, MOST = 2000, 128, 100.0, 0.01
+
+
+def parts_of(job: Job) -> dict[str, Callable[[], object]]:
+    """What a step does besides training, by name."""
+    place = job.batches.place(0)
+    undo = Undo(job.model.module, job.device)
+    members = [Member(member=i, host=f"box{i}", local_rank=0, device="cpu") for i in range(2)]
+    journal = Journal(Path(tempfile.mkdtemp()), host="box", source="rank 0")
+    balancer = Balancer(BalanceOptions(), members, BATCH, journal)
+
+    def stopwatch() -> None:
+        job.watch.start()
+        job.watch.last_gradient()
+        job.watch.all_reduced()
+        job.watch.read()
+
+    def metrics() -> None:
+        record(job, place, BATCH // 2, 100.0, compute_ms=60.0, wait_ms=5.0, data_ms=1.0)
+
+    def exchange() -> None:
+        window = Window()
+        for _ in range(balancer.window):
+            window.note(Row(batch=BATCH // 2, loss_sum=100.0, compute_ms=60.0, step_ms=100.0))
+        rows = window.gather()
+        shares = balancer.decide(10, rows, job.shares) if job.rank == 0 else job.shares
+        agree(shares)
+
+    return {"stopwatch": stopwatch, "undo": undo.note, "metrics": metrics, "exchange": exchange}
+
+
+def measured(rank: int, world_size: int, _given: dict[str, Any]) -> dict[str, float]:
+    """Milliseconds a step of each part, and of a whole step."""
+    options = RunOptions(task="simple_cnn/digits", global_batch=BATCH, steps=60)
+    job = make_job(rank, world_size, options, (BATCH // 2, BATCH // 2), double=False)
+    while job.step < job.steps_total:
+        train_step(job, job.batches.place(job.step))
+    found = {"step": median(row.step_ms for row in job.window.rows[10:])}
+    for name, part in parts_of(job).items():
+        dist.barrier()
+        began = time.perf_counter()
+        for _ in range(TIMES):
+            part()
+        found[name] = (time.perf_counter() - began) / TIMES * 1000
+    found["exchange"] /= BalanceOptions().window
+    return found
+
+
+def main() -> int:
+    found = run_ranks(2, measured, {})[0]
+    step_ms = found.pop("step")
+    for name, ms in found.items():
+        print(f"  {name:<10} {ms * 1000:7.1f} us a step")
+    total = sum(found.values())
+    print(
+        f"  in all     {total * 1000:7.1f} us: {total / STEP_MS:.3%} of a step of {STEP_MS:.0f} ms, at most {MOST:.0%}"
+    )
+    print(f"             {total / step_ms:.2%} of a step of this task here ({step_ms:.1f} ms)")
+    return int(total >= MOST * STEP_MS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,39 @@
+"""What the mean loss of a step is a mean of, over all ranks: its samples, or what the task counts in their targets.
+
+Gradients are divided by the step's samples, which every rank knows beforehand. Where the task counts otherwise (tokens
+that are not masked), the ranks add up their counts while they compute, and put the difference right at the end.
+
+    >>> counted.begin(targets)                  # before the forward pass; does not wait
+    >>> counted.samples_over_count(256)         # after the backward pass
+    0.0173
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from trainer.tasks import CountsTargets, Task
+
+
+class GlobalCount:
+    """One step at a time."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task if isinstance(task, CountsTargets) else None
+        self._sum = torch.zeros(1, dtype=torch.int64)
+        self._work: dist.Work | None = None
+
+    def begin(self, targets: Tensor) -> None:
+        """Of this rank's targets; there may be none."""
+        if self._task is not None:
+            self._sum.fill_(self._task.count(targets) if len(targets) else 0)
+            self._work = dist.all_reduce(self._sum, async_op=True)
+
+    def samples_over_count(self, samples: int) -> float:
+        """The factor that turns a sum divided by the step's samples into the mean; 1 where samples are counted."""
+        if self._work is None:
+            return 1.0
+        self._work.wait()
+        return samples / max(1, int(self._sum))

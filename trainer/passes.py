@@ -1,0 +1,158 @@
+"""The gradients of one step on one rank: its share in micro-batches, and again in smaller ones when memory runs out.
+
+The loop hands over the rank's samples; afterwards `.grad` of every parameter holds the sum over all ranks (`sync`) or
+this rank's own.
+
+    >>> passes = Passes(task, model, device, accumulate=2, ran_out=say)
+    >>> loss_sum = passes.run(inputs, targets, scale=1 / 256)     # two forward and backward passes, one all-reduce
+
+All micro-batches but the last stay on this rank (DDP's `no_sync`); the all-reduce overlaps the backward of the last.
+
+Memory that runs out in that last backward is the hard case: the other ranks already add up buckets that this rank has
+sent, and wait for the rest. What was sent was right and complete, so nothing is taken back. The whole share is computed
+once more beside DDP (`torch.autograd.grad` calls no hooks), in micro-batches half the size or less. Then one borrowed
+sample that weighs nothing goes through backward for just the parameters that DDP still waits for: that sends the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import weakref
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.hooks import RemovableHandle
+
+from profiles.split import equal_split
+from trainer import batchnorm
+from trainer.errors import OutOfMemory
+from trainer.tasks import Task
+from trainer.undo import Undo
+
+RanOut = Callable[[int, int], None]  # micro-batch before and after, in samples
+
+
+def parts(samples: int, accumulate: int, limit: int | None) -> tuple[int, ...]:
+    """The sizes of the micro-batches of a share: `accumulate` of them, more where `limit` asks for it.
+
+    They differ by one sample at most; none is empty.
+
+    >>> parts(10, 4, None)
+    (3, 3, 2, 2)
+    """
+    least = 1 if limit is None else -(-samples // limit)
+    return equal_split(samples, max(least, min(accumulate, samples)))
+
+
+class Passes:
+    """Forward and backward of one rank. Remembers the largest micro-batch that the device can take."""
+
+    def __init__(
+        self, task: Task, model: DistributedDataParallel, device: torch.device, *, accumulate: int, ran_out: RanOut
+    ) -> None:
+        self.limit: int | None = None  # largest micro-batch, once a larger one was too large
+        self._task = task
+        self._model = model
+        self._device = device
+        self._accumulate = accumulate
+        self._ran_out = ran_out
+        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._undo = Undo(model.module, device)
+        self._sending = False  # DDP waits for gradients, to send them
+        self._sent: set[Tensor] = set()  # parameters whose gradients DDP has taken over in this step
+        self._watch_parameters()
+
+    def run(self, inputs: Tensor, targets: Tensor, *, scale: float, sync: bool = True) -> Tensor:
+        """Add the gradient of `scale` times the summed loss to `.grad`, which must be None. Returns the summed loss.
+
+        `scale` 0 is for a rank without samples, which takes part with a borrowed one. Raises OutOfMemory when not
+        even a single sample fits.
+        """
+        self._undo.note()
+        self._sending = False
+        try:
+            return self._passes(inputs, targets, scale, sync)
+        except torch.OutOfMemoryError as error:
+            reason = str(error)
+        # Outside of the except clause: the traceback holds on to the activations.
+        return self._again(inputs, targets, scale, sync, reason)
+
+    def _passes(self, inputs: Tensor, targets: Tensor, scale: float, sync: bool) -> Tensor:
+        sizes = parts(len(inputs), self._accumulate, self.limit)
+        loss_sum = torch.zeros((), dtype=torch.float64, device=self._device)
+        for number, (some, wanted) in enumerate(zip(inputs.split(sizes), targets.split(sizes)), 1):
+            last = sync and number == len(sizes)
+            with contextlib.nullcontext() if last else self._model.no_sync():
+                self._sent.clear()
+                loss = self._loss(self._model, some, wanted)
+                self._sending = last
+                torch.autograd.backward(loss * scale)
+            loss_sum += loss.detach()
+        return loss_sum
+
+    def _again(self, inputs: Tensor, targets: Tensor, scale: float, sync: bool, reason: str) -> Tensor:
+        """The step once more, from its start, in ever smaller micro-batches until they fit."""
+        before = size = max(parts(len(inputs), self._accumulate, self.limit))
+        while True:
+            size //= 2
+            if size == 0:
+                raise OutOfMemory(
+                    f"{self._device}: one sample does not fit into its memory ({reason.splitlines()[0]})",
+                    "Take a smaller model, or leave this device out",
+                )
+            for parameter in self._parameters:
+                parameter.grad = None
+            gc.collect()
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
+            self._undo.restore()
+            try:
+                loss_sum = self._beside(inputs, targets, scale, size)
+                break
+            except torch.OutOfMemoryError as error:
+                reason = str(error)
+        if sync:
+            self._send_rest(inputs[:1], targets[:1])
+        self.limit = size
+        self._ran_out(before, size)
+        return loss_sum
+
+    def _beside(self, inputs: Tensor, targets: Tensor, scale: float, size: int) -> Tensor:
+        """Gradients of the share without DDP: no hook is called."""
+        loss_sum = torch.zeros((), dtype=torch.float64, device=self._device)
+        sizes = parts(len(inputs), 1, size)
+        for some, wanted in zip(inputs.split(sizes), targets.split(sizes)):
+            loss = self._loss(self._model.module, some, wanted)
+            for parameter, gradient in zip(self._parameters, torch.autograd.grad(loss * scale, self._parameters)):
+                parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+            loss_sum += loss.detach()
+        return loss_sum
+
+    def _send_rest(self, inputs: Tensor, targets: Tensor) -> None:
+        """Let DDP send what it has not sent yet: one sample, of weight 0, through backward."""
+        waiting = [p for p in self._parameters if p not in self._sent] if self._sending else self._parameters
+        model = self._model.module if self._sending else self._model
+        loss = self._loss(model, inputs, targets) * 0.0
+        torch.autograd.backward(loss, inputs=waiting)
+
+    def _loss(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        batchnorm.train(self._model, samples=len(inputs))
+        outputs = model(inputs.to(self._device, non_blocking=True))
+        return self._task.loss_sum(outputs, targets.to(self._device, non_blocking=True))
+
+    def _watch_parameters(self) -> None:
+        """Note whose gradients are ready, in the order in which DDP hears of them.
+
+        The hooks hold the set and nothing else: parameters outlive the group of a generation, which must be let go.
+        """
+        sent = self._sent
+        handles = [p.register_post_accumulate_grad_hook(sent.add) for p in self._parameters]
+        weakref.finalize(self, _remove, handles)
+
+
+def _remove(handles: Sequence[RemovableHandle]) -> None:
+    for handle in handles:
+        handle.remove()

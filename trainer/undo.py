@@ -1,0 +1,41 @@
+"""What an aborted step has changed besides gradients, put back: the model's buffers and the random numbers.
+
+Noted before a step, so that the step can be tried again as if it had not begun. Parameters and optimizer state change
+only at the end of a step, so they need no copy.
+
+    >>> undo = Undo(model, device)
+    >>> undo.note()
+    >>> ...          # a step that fails half-way
+    >>> undo.restore()
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Undo:
+    """One note at a time; the next replaces it."""
+
+    def __init__(self, model: nn.Module, device: torch.device) -> None:
+        self._buffers = list(model.buffers())
+        self._device = device
+        self._kept = [torch.empty_like(buffer) for buffer in self._buffers]
+        self._random: list[Tensor] = []
+
+    @torch.no_grad()
+    def note(self) -> None:
+        if self._buffers:
+            torch._foreach_copy_(self._kept, self._buffers)
+        self._random = [torch.get_rng_state()]
+        if self._device.type == "cuda":
+            self._random.append(torch.cuda.get_rng_state(self._device))
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        if self._buffers:
+            torch._foreach_copy_(self._buffers, self._kept)
+        torch.set_rng_state(self._random[0])
+        if self._device.type == "cuda":
+            torch.cuda.set_rng_state(self._random[1], self._device)
