@@ -19,8 +19,9 @@ from remote.ending import end
 from remote.errors import CommandFailed, HostError
 from remote.experiment import Experiment
 from remote.feed import FeedRecord, Link
+from remote.sanitize import clean
 from remote.verbs import Verbs
-from trainer.wire import END_STATES, Beat, Chunk, Event, WireError, decode
+from trainer.wire import END_STATES, Beat, Chunk, Event, Level, WireError, decode
 
 STALE_S = 6.0  # without a beat the connection is taken for dead; a beat comes every second
 
@@ -47,6 +48,8 @@ class Follower:
             try:
                 await self._attach()
                 if self.state.get("state") in END_STATES:
+                    if self.state["state"] == "lost":
+                        self._say(f"the run was cut off here: {clean(str(self.state.get('cause')))}", "error")
                     return str(self.state["state"])
                 delays = backoff()
             except HostError as error:
@@ -102,5 +105,5 @@ class Follower:
             self._emit(Link(host=self.host, up=up, text=text, clock_offset_s=offset_s))
         self.up = up
 
-    def _say(self, text: str) -> None:
-        self._emit(Event(time=time.time(), host=self.host, source="console", kind="note", text=text, level="warning"))
+    def _say(self, text: str, level: Level = "warning") -> None:
+        self._emit(Event(time=time.time(), host=self.host, source="console", kind="note", text=text, level=level))

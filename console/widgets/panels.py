@@ -44,7 +44,7 @@ class Panel(Lines):
         self.paint(frame)
 
     def paint(self, frame: Frame) -> None:
-        raise NotImplementedError
+        """Show what the frame says, in the size there is now. A panel that does not say what to show stays empty."""
 
     def on_resize(self) -> None:
         if self._frame is not None:
