@@ -167,6 +167,8 @@ def status(config: Config = DEFAULT_CONFIG, json: Json = False) -> int:
         print_data(data)
     else:
         print(status_text(data))
+    for silent in data.get("unreachable", []):
+        print(f"✖ {silent['host']}: {silent['cause']}\n  {silent['remedy']}", file=sys.stderr)
     return 0
 
 

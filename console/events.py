@@ -61,7 +61,9 @@ def problem_of(event: Event, run: str) -> Problem | None:
     if event.kind == "gave_up":
         who = ", ".join(f"{host} ({phase})" for host, phase in _missing(event))
         cause = f"gave up waiting for {who}" if who else event.text
-        return Problem(host=event.host, cause=cause, remedy="Their log says more; join_timeout_s in [run] waits longer")
+        ended = any(phase == "ended" for _, phase in _missing(event))
+        remedy = "Their log says more" if ended else "Their log says more; join_timeout_s in [run] waits longer"
+        return Problem(host=event.host, cause=cause, remedy=remedy)
     if event.level == "error" and event.kind != "ended":
         return Problem(host=event.host, cause=event.text, remedy="")
     return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -75,7 +76,8 @@ def follow(plan: Plan, *, plain: bool, detach: bool = False) -> int:
 
 def on_terminal() -> bool:
     """Textual reads stdin and draws on stderr; with stdout elsewhere the caller wants data, not a screen."""
-    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    return os.environ.get("TERM") != "dumb" and all(s is not None and s.isatty() for s in streams)
 
 
 def print_data(data: dict[str, Any]) -> None:

@@ -102,7 +102,9 @@ class Roster:
 
     def views(self, global_batch: int | None) -> tuple[RankView, ...]:
         tracks = sorted(self.ranks.values(), key=lambda track: track.member)
-        return tuple(t.shown(offset_s=self._offsets.get(t.host, 0.0), global_batch=global_batch) for t in tracks)
+        step = [t.last.batch for t in tracks if t.last is not None]
+        whole = sum(step) if len(step) == len(tracks) and any(step) else global_batch  # an epoch's last step is smaller
+        return tuple(t.shown(offset_s=self._offsets.get(t.host, 0.0), global_batch=whole) for t in tracks)
 
     def _form(self, group: tuple[int, ...]) -> None:
         self.group = group

@@ -71,7 +71,9 @@ class Store:
         }
         self._on: dict[str, Callable[[Event], None]] = {
             "phase": lambda event: self._roster.set_phase(event, str(event.data.get("phase", ""))),
-            "rank_failed": lambda event: self._roster.set_phase(event, "failed"),
+            "rank_failed": lambda event: self._roster.set_phase(
+                event, "ended" if event.data.get("root_cause") is False else "failed"
+            ),
             "group": self._on_group,
             "decision": lambda event: self._decisions.append(decision_of(event, self._roster.names())),
             "realised": self._on_realised,

@@ -16,7 +16,7 @@ def status_text(data: dict[str, Any]) -> str:
     """A line a run: its name, state, step, and the hosts with the processes that are left there."""
     runs = data.get("runs") or []
     if not runs:
-        return "no runs on the hosts"
+        return "no runs on the hosts that answer" if data.get("unreachable") else "no runs on the hosts"
     width = max(len(str(run.get("run", ""))) for run in runs)
     lines = []
     for run in runs:

@@ -40,7 +40,8 @@ class RankTrack:
 
     def add(self, sample: Sample) -> None:
         self.last = sample
-        self.phase = "training"
+        if self.phase not in ("failed", "ended"):  # its last lines may come after the word of its end
+            self.phase = "training"
         self.recent.append((sample.batch, sample.step_ms, sample.compute_ms, sample.wait_ms))
         if sample.step_ms > 0:
             self.trend.append(sample.batch * 1000.0 / sample.step_ms)

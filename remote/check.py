@@ -18,6 +18,7 @@ from remote.errors import CommandFailed, Finding, HostError, Unreachable
 from remote.feed import Progress
 from remote.hosts import Emit, Hosts, python_of
 from remote.judge import judge, leader_address
+from remote.placement import misfits, place
 from remote.probe import SELF, Probe, probe
 
 CHECK_S = 9.7  # from the first connection to the last answer
@@ -70,7 +71,10 @@ async def check(hosts: Hosts, emit: Emit) -> CheckResult:
 async def preflight(cluster: Cluster, emit: Emit) -> tuple[Finding, ...]:
     """`motley check`: the findings alone, connections opened for it and closed again."""
     async with Hosts(cluster) as hosts:
-        return (await check(hosts, emit)).findings
+        checked = await check(hosts, emit)
+    if not checked.ok:
+        return checked.findings
+    return (*checked.findings, *misfits(cluster, place(cluster, checked.probes)))
 
 
 async def _ask(hosts: Hosts, name: str, leader: asyncio.Future[str], emit: Emit) -> Probe | HostError:

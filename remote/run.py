@@ -66,6 +66,7 @@ class Session:
         self._world_size = 0
         self._tasks: list[asyncio.Task[Any]] = []
         self._ended: asyncio.Future[Ended] | None = None
+        self._launched = False
         self._stopping = False
         self._answered = asyncio.Event()  # every host that was asked to stop has answered, or its time is over
         self._unanswered: tuple[str, ...] = ()
@@ -78,6 +79,7 @@ class Session:
         part: then nothing is left running anywhere.
         """
         began = time.monotonic()
+        self._launched = True
         if self.folder.exists():
             raise UsageError(f"{self.folder} is there already: choose another name with --name")
         checked = await check(self._hosts, self._emit)
@@ -107,7 +109,7 @@ class Session:
         try:
             failed = await asyncio.shield(starting)
         except asyncio.CancelledError:
-            await asyncio.shield(self._abandon(starting, "the start was broken off"))
+            await asyncio.shield(self._abandon(starting, "the start was broken off", stopped=True))
             raise
         if failed:
             unanswered = await asyncio.shield(self._abandon(starting, f"{', '.join(failed)} could not start"))
@@ -146,9 +148,19 @@ class Session:
             await asyncio.wait_for(live, LAST_WORDS_S)
 
     async def stop(self, reason: str) -> Ended:
-        """End the run on every host; returns once each has said how many processes are left, or did not answer."""
+        """End the run on every host; returns once each has said how many processes are left, or did not answer.
+
+        Before there is anything to follow, that is every host of the cluster; a start that was broken off has left
+        nothing running there.
+        """
         self._stopping = True
         self._note(f"stopping: {reason}", kind="stopping")
+        if self._ended is None:
+            hosts = [host.name for host in self._cluster.hosts]
+            silent = () if self._launched else await self._stop_hosts(hosts, reason)
+            states = dict.fromkeys((name for name in hosts if name not in silent), "stopped")
+            summary = final_summary(self.run, None, states, hosts, stopping=True)
+            return Ended(state="stopped", summary=summary, unanswered=silent)
         try:
             self._unanswered = await self._stop_hosts(self._followers, reason)
         finally:
@@ -170,7 +182,9 @@ class Session:
                 self._warn(str(error))
         await self._hosts.close()
 
-    async def _abandon(self, starting: asyncio.Future[dict[str, HostError]], reason: str) -> tuple[str, ...]:
+    async def _abandon(
+        self, starting: asyncio.Future[dict[str, HostError]], reason: str, *, stopped: bool = False
+    ) -> tuple[str, ...]:
         """A start that failed leaves nothing running, and an experiment that says so. Returns who did not answer.
 
         A start under way is awaited first: a stop that overtakes it would find nothing to stop.
@@ -180,8 +194,9 @@ class Session:
         unanswered = await self._stop_hosts((n for n in hosts if not isinstance(failed.get(n), StartRefused)), reason)
         assert self._experiment is not None
         self._note(f"not started: {reason}", "error")
-        states = dict.fromkeys((name for name in hosts if name not in unanswered), "failed")
-        summary = {**final_summary(self.run, None, states, hosts, stopping=False), "cause": reason}
+        state = "stopped" if stopped else "failed"
+        states = dict.fromkeys((name for name in hosts if name not in unanswered), state)
+        summary = {**final_summary(self.run, None, states, hosts, stopping=stopped), "cause": reason}
         self._experiment.write_whole("summary.json", pretty(summary))
         self._experiment.close()
         return unanswered

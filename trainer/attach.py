@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import sys
 import time
@@ -23,6 +24,7 @@ from trainer.wire import END_STATES, Beat, Chunk, encode
 POLL_S = 0.1
 BEAT_S = 1.0
 CHUNK_BYTES = 256 * 1024
+_RANK_FILE = re.compile(r"rank_(\d+)(?:\.(\d+))?\.(jsonl|out)")
 
 
 def attach(folder: Path, stdin: BinaryIO, stdout: BinaryIO) -> int:
@@ -65,10 +67,10 @@ def state_of(folder: Path) -> dict[str, Any]:
 
 
 def followed(folder: Path) -> list[str]:
-    """Names of the files a viewer gets, in a fixed order: events first."""
-    present = sorted(entry.name for entry in os.scandir(folder))
-    ranks = [name for name in present if name.startswith("rank_") and name.endswith((".jsonl", ".out"))]
-    return ["events.jsonl", "coordinator.out", *ranks]
+    """Names of the files a viewer gets: events first, then each member's in the order in which they were opened."""
+    found = [match for entry in os.scandir(folder) if (match := _RANK_FILE.fullmatch(entry.name))]
+    found.sort(key=lambda match: (int(match[1]), match[3], int(match[2] or 0)))
+    return ["events.jsonl", "coordinator.out", *(match[0] for match in found)]
 
 
 def new_chunks(folder: Path, offsets: Mapping[str, int], *, whole: bool) -> Iterator[Chunk]:

@@ -183,7 +183,7 @@ class Coordinator:
     def _left(self, seat: Seat) -> None:
         """A member's connection is gone."""
         if seat.ended is None:
-            seat.ended = "stopped" if self._stopping else "failed"
+            seat.ended = "stopped" if self._stop_asked() else "failed"
             seat.phase = "ended"
         if all(s.ended is not None and s.writer is None for s in self._seats.values()):
             self._over.set()
@@ -240,9 +240,13 @@ class Coordinator:
             seat.ended = seat.ended or "stopped"
         self._over.set()
 
+    def _stop_asked(self) -> bool:
+        """Ranks ended for a stop may be gone before its TERM comes here; the request is on the disk by then."""
+        return self._stopping or (self._folder / "stop.json").exists()
+
     def _end_state(self) -> RunState:
         ends = [s.ended for s in self._seats.values()]
-        if self._stopping or "stopped" in ends:
+        if self._stop_asked() or "stopped" in ends:
             return "stopped"
         return "finished" if all(e == "finished" for e in ends) else "failed"
 

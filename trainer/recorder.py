@@ -51,7 +51,9 @@ class Recorder:
             step_ms = max(r.step_ms for r in ranks) if job.apart is None else apart_ms
             steps.append([number, samples, step_ms, sum(r.loss_sum for r in ranks) / samples])
             batches.append([r.batch for r in ranks])
-        figures: dict[str, Any] = {"steps": steps, "batches": batches, "rebalances": job.balancer.changes}
+        figures: dict[str, Any] = {
+            "steps": steps, "batches": batches, "rebalances": job.balancer.changes, "epoch": epochs_done(job)
+        }  # fmt: skip
         if self._first_step_s is None:
             # The first window was reported when it ended: take the steps after the first off again.
             after_s = sum(s[2] for s in steps[1:]) / 1000
@@ -63,7 +65,7 @@ class Recorder:
         first = job.step - len(rows)
         sizes = [job.batches.place(first + i).size for i in range(len(rows))]
         steps = [[first + i + 1, size, row.step_ms, None] for i, (size, row) in enumerate(zip(sizes, rows))]
-        self._tell(steps=steps, batches=[scaled(job.shares, size) for size in sizes])
+        self._tell(steps=steps, batches=[scaled(job.shares, size) for size in sizes], epoch=epochs_done(job))
 
     def evaluated(self, job: Job, epoch: int, accuracy: float, loss: float, seconds: float) -> None:
         self._tell(steps=[], batches=[], epoch=epoch, eval={"accuracy": accuracy, "loss": loss})
@@ -108,6 +110,15 @@ class Recorder:
         except JoinError as error:
             self._coordinator_lost = True
             self._journal.write("note", f"{error}; training goes on", "warning")
+
+
+def epochs_done(job: Job) -> int:
+    """Whole passes over the data; a run that ends within one has done that one too, as far as it was asked to."""
+    return (
+        -(-job.step // job.batches.steps_per_epoch)
+        if job.step == job.steps_total
+        else (job.step // job.batches.steps_per_epoch)
+    )
 
 
 def checkpoint_state(job: Job) -> dict[str, Any]:

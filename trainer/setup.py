@@ -134,6 +134,11 @@ def join(prepared: Prepared, with_group: Group, line: Membership, stop: StopFlag
         tracer=make_tracer(prepared),
         step=step,
     )
+    if step >= job.steps_total:
+        raise TrainerError(
+            f"the checkpoint is at step {step}, and the run ends at step {job.steps_total}",
+            "Raise run.epochs or run.steps to go on",
+        )
     if with_group.rank == 0:
         recorder.began(job)
         if has_batchnorm(prepared.model) and with_group.world_size > 1:

@@ -58,14 +58,10 @@ class Help(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("question_mark,escape,q", "close", "Close")]
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="box"):
+        with Vertical(id="box") as box:
+            box.border_title = "help"
+            box.border_subtitle = "esc closes"
             yield HelpLines(id="keys")
-
-    def on_mount(self) -> None:
-        box = self.query_one("#box", Vertical)
-        box.border_title = "help"
-        box.border_subtitle = "esc closes"
-        self.query_one(HelpLines).focus()
 
     def action_close(self) -> None:
         self.dismiss(None)

@@ -67,10 +67,10 @@ def test_four_unequal_hosts_train_to_their_accuracy(lab: Lab, tmp_path: Path) ->
 
 @pytest.mark.skipif(not FASHION.exists(), reason="needs Debian's package dataset-fashion-mnist")
 def test_dynamic_balancing_makes_unequal_hosts_faster(lab: Lab, tmp_path: Path) -> None:
-    """A floor far below what is measured (`make bench` has the figures): it fails when balancing does not work."""
+    """Throughput is the median over the last half of the steps: dynamic has settled by then."""
     speed = {}
-    for policy in ("static", "dynamic"):
-        run = {"task": "simple_cnn/fashion_mnist", "steps": 36, "eval_every": 0, "checkpoint_every": 0}
+    for policy, steps in (("static", 36), ("dynamic", 64)):
+        run = {"task": "simple_cnn/fashion_mnist", "steps": steps, "eval_every": 0, "checkpoint_every": 0}
         config = lab.cluster_toml(tmp_path, run=run, balance={"policy": policy})
         done = run_plain(lab, config, "--name", policy)
         assert done.returncode == 0, done.stderr

@@ -127,7 +127,8 @@ async def test_a_stop_leaves_no_process_that_ignores_it(stage: Stage) -> None:
     session, seen = await launched(stage, "night", steps=FOREVER, env={"STUBBORN": "1"})
     await seen.further(5)
     assert len(stage.alive()) >= 7  # as ever, and the ranks' children
-    assert (await session.stop("x pressed")).unanswered == ()
+    ended = await session.stop("x pressed")
+    assert (ended.state, ended.unanswered) == ("stopped", ())
     assert stage.alive() == []
     await session.close()
 

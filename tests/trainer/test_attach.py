@@ -1,0 +1,56 @@
+"""What a viewer of a host's files gets: whole lines, each once, from any offset, in the order they were written."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainer.attach import followed, new_chunks
+
+
+def read(folder: Path, offsets: dict[str, int], *, whole: bool = False) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for chunk in new_chunks(folder, offsets, whole=whole):
+        assert chunk.start == offsets.get(chunk.file, 0)
+        offsets[chunk.file] = chunk.end
+        found[chunk.file] = found.get(chunk.file, "") + chunk.text
+    return found
+
+
+def test_files_of_a_member_come_in_the_order_they_were_opened(tmp_path: Path) -> None:
+    for number in ("", ".1", ".2", ".10"):
+        (tmp_path / f"rank_0{number}.jsonl").touch()
+    (tmp_path / "rank_10.out").touch()
+    (tmp_path / "rank_9.out").touch()
+    (tmp_path / "spec.json").touch()
+    names = ["rank_0.jsonl", "rank_0.1.jsonl", "rank_0.2.jsonl", "rank_0.10.jsonl", "rank_9.out", "rank_10.out"]
+    assert followed(tmp_path) == ["events.jsonl", "coordinator.out", *names]
+
+
+def test_a_line_that_is_half_written_waits_for_its_end(tmp_path: Path) -> None:
+    path, offsets = tmp_path / "rank_0.jsonl", {"events.jsonl": 0}
+    path.write_text("one\ntw")
+    assert read(tmp_path, offsets) == {"rank_0.jsonl": "one\n"}
+    assert read(tmp_path, offsets) == {}
+    path.write_text("one\ntwo\nthr")
+    assert read(tmp_path, offsets) == {"rank_0.jsonl": "two\n"}
+    assert read(tmp_path, offsets, whole=True) == {"rank_0.jsonl": "thr"}
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), max_size=20), max_size=30), st.data())
+def test_any_cuts_give_every_line_once(lines: list[str], data: st.DataObject) -> None:
+    """The file grows by any number of bytes between two looks; offsets are all that is kept of the look before."""
+    with tempfile.TemporaryDirectory() as name:
+        path, offsets, seen = Path(name) / "rank_3.out", {"events.jsonl": 0}, ""
+        content = "".join(f"{line}\n" for line in lines).encode()
+        written = 0
+        while written < len(content):
+            step = data.draw(st.integers(1, len(content) - written))
+            with path.open("ab") as file:
+                file.write(content[written : written + step])
+            written += step
+            seen += read(Path(name), offsets).get("rank_3.out", "")
+        assert seen.encode() == content
