@@ -51,8 +51,11 @@ def propose(
     min_gain: float = 0.03,
     *,
     names: Sequence[str] | None = None,
+    eager: bool = False,
 ) -> Proposal:
     """Keep `shares`, or move to the best split that the models know of.
+
+    `eager` asks for less proof, as while a machine is fresh: for a caller that has moved rarely of late.
 
     Shares that do not fit (another total or number of ranks, a cap or minimum broken since) are replaced whatever
     the gain; a rank not measured yet then counts as the average of the others. Raises `SplitError` when no split fits.
@@ -73,7 +76,7 @@ def propose(
     slowest = max(range(len(now)), key=lambda i: estimates[i].ms)
     fastest = min(range(len(now)), key=lambda i: estimates[i].ms)
     current_ms = estimates[slowest].ms
-    fresh = any(model.fresh for model in models)
+    fresh = eager or any(model.fresh for model in models)
     noise_ms = luck(len(now), fresh) * estimates[slowest].std_ms
     gain_ms = current_ms - predicted_ms
     moves = False

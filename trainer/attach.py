@@ -21,7 +21,7 @@ from trainer import processes
 from trainer.folders import read_json
 from trainer.wire import END_STATES, Beat, Chunk, encode
 
-POLL_S = 0.1
+POLL_S = 0.2
 BEAT_S = 1.0
 CHUNK_BYTES = 256 * 1024
 _RANK_FILE = re.compile(r"rank_(\d+)(?:\.(\d+))?\.(jsonl|out)")
@@ -77,8 +77,11 @@ def new_chunks(folder: Path, offsets: Mapping[str, int], *, whole: bool) -> Iter
     """What has been appended since the offsets, in whole lines; with `whole` the last line may lack its end."""
     for name in followed(folder):
         start = offsets.get(name, 0)
+        path = folder / name
         try:
-            descriptor = os.open(folder / name, os.O_RDONLY)
+            if path.stat().st_size <= start:
+                continue
+            descriptor = os.open(path, os.O_RDONLY)
         except FileNotFoundError:
             continue
         try:

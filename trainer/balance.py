@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from statistics import median
 
@@ -19,6 +20,9 @@ from profiles.split import equal_split, proportional_split
 from trainer.exchange import Row
 from trainer.journal import Journal
 from trainer.spec import BalanceOptions, Member, Spec
+
+CALM_STEPS, CALM_MOVES = 100, 2  # so many moves in so many steps are little enough to ask for less proof
+SETTLING_STEPS = 30
 
 
 def first_shares(spec: Spec) -> tuple[int, ...]:
@@ -46,6 +50,7 @@ class Balancer:
         self._names = _names(members)
         self._models = [CostModel() for _ in members]
         self._open: tuple[int, float] | None = None  # step and prediction of the decision not yet checked
+        self._moved_at: deque[int] = deque(maxlen=CALM_MOVES)  # steps of the last moves after settling
         self._warm = False
 
     def decide(
@@ -61,10 +66,12 @@ class Balancer:
             return shares
         for model, ranks in zip(self._models, window):
             model.observe(ranks[0].batch, [r.compute_ms for r in ranks])
-        proposal = self._propose(window, shares)
+        proposal = self._propose(step, window, shares)
         if not proposal.moves:
             return shares
         self.changes += 1
+        if step > SETTLING_STEPS:
+            self._moved_at.append(step)
         predicted_ms = proposal.predicted_ms
         self._journal.write(
             "decision",
@@ -75,11 +82,12 @@ class Balancer:
         self._open = (step + 1, predicted_ms) if predicted_ms is not None else None
         return proposal.shares
 
-    def _propose(self, window: list[list[Row]], shares: tuple[int, ...]) -> Proposal:
+    def _propose(self, step: int, window: list[list[Row]], shares: tuple[int, ...]) -> Proposal:
         if self._options.policy == "dynamic":
             return propose(
                 self._models, shares, self._total,
                 caps=self._caps, min_gain=self._options.min_gain, names=self._names,
+                eager=sum(moved > step - CALM_STEPS for moved in self._moved_at) < CALM_MOVES,
             )  # fmt: skip
         per_sample = [median(r.compute_ms for r in ranks) / max(1, ranks[0].batch) for ranks in window]
         split = proportional_split([1 / max(ms, 1e-6) for ms in per_sample], self._total, caps=self._caps)
