@@ -12,12 +12,13 @@ TORCH_INDEX ?=
 ARGS ?=
 TESTS := $(BIN)/python -m pytest
 
-.PHONY: help venv demo test test-fast test-lab test-gpu lint bench clean
+.PHONY: help venv demo test test-fast test-ranks test-lab test-gpu lint bench clean
 
 help:
 	@echo 'make demo       opens the console on four emulated hosts of unequal speed'
 	@echo 'make test       every check and test; those on the lab'"'"'s real hosts need root (docs/lab.md)'
-	@echo 'make test-fast  the same without the lab'
+	@echo 'make test-fast  the same without the lab and without real ranks'
+	@echo 'make test-ranks the tests of the training step, by real ranks'
 	@echo 'make test-lab   the tests on real hosts only'
 	@echo 'make test-gpu   the tests that need an NVIDIA GPU'
 	@echo 'make bench      what the parts cost on this machine'
@@ -43,7 +44,7 @@ bench: $(READY)
 	@for bench in tests/bench/bench_*.py; do echo "== $$bench" && $(BIN)/python "$$bench" || exit 1; done
 
 test-fast: lint
-	$(TESTS) -m 'not lab and not gpu' $(ARGS)
+	$(TESTS) -m 'not ranks and not lab and not gpu' $(ARGS)
 
 test-lab: $(READY)
 	$(TESTS) -m lab $(ARGS)
@@ -51,8 +52,10 @@ test-lab: $(READY)
 test-gpu: $(READY)
 	$(TESTS) -m gpu $(ARGS)
 
-test: test-fast
-	$(TESTS) -m lab $(ARGS)
+test-ranks: $(READY)
+	$(TESTS) -m ranks $(ARGS)
+
+test: test-fast test-ranks test-lab
 
 clean:
 	rm -rf $(VENV) .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

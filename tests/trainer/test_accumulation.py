@@ -18,6 +18,8 @@ from trainer.loop import evaluate, learning_rate, train, train_step
 from trainer.passes import parts
 from trainer.spec import DataOptions, RunOptions
 
+pytestmark = pytest.mark.ranks
+
 OPTIONS = RunOptions(task="simple_cnn/digits", norm="group", global_batch=128, steps=13, clip_norm=0.5)
 
 

@@ -15,6 +15,8 @@ from trainer.errors import TrainerError
 from trainer.loop import train_step
 from trainer.spec import RunOptions
 
+pytestmark = pytest.mark.ranks
+
 OPTIONS = RunOptions(task="simple_cnn/digits", norm="group", global_batch=128, steps=12)
 BITS = {"fp16": 11, "bf16": 8}  # of the mantissa, the hidden one among them
 

@@ -14,6 +14,8 @@ from trainer.batches import Batches
 from trainer.loop import train_step
 from trainer.spec import DataOptions, RunOptions
 
+pytestmark = pytest.mark.ranks
+
 OPTIONS = RunOptions(task="simple_cnn/digits", norm="group", global_batch=128, steps=14, clip_norm=1.0)
 SPLITS = ((128, 0), (120, 8), (96, 32))
 

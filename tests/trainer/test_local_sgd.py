@@ -18,6 +18,8 @@ from trainer.recorder import Recorder, checkpoint_state
 from trainer.setup import go_on
 from trainer.spec import RunOptions
 
+pytestmark = pytest.mark.ranks
+
 OPTIONS = RunOptions(
     task="simple_cnn/digits", norm="group", global_batch=128, steps=120, local_steps=5, eval_every=0, checkpoint_every=0
 )

@@ -20,6 +20,8 @@ from trainer.recorder import Recorder
 from trainer.spec import RunOptions
 from trainer.undo import Undo
 
+pytestmark = pytest.mark.ranks
+
 WIDTH = 600  # a layer of this width is more than DDP's first bucket, so that gradients leave in several parts
 
 
