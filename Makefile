@@ -50,7 +50,7 @@ test-lab: $(READY)
 	$(TESTS) -m lab $(ARGS)
 
 test-gpu: $(READY)
-	$(TESTS) -m gpu $(ARGS)
+	$(TESTS) -m gpu $(ARGS) || { test $$? -eq 5 && echo 'there is no test for GPUs yet: nothing was tested'; }
 
 test-ranks: $(READY)
 	$(TESTS) -m ranks $(ARGS)
