@@ -19,6 +19,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -192,9 +193,12 @@ class Lab:
         return path
 
     def heal(self) -> None:
-        """After a test that broke something: every host up, plugged in, thawed, at its own speed."""
+        """After a test that broke something: every host up, plugged in, thawed, at its own speed, without a run."""
         for host in self.hosts.values():
             host.thaw()
+            for pid in host.processes():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             if not host.is_up:
                 host.link_mbit = None
                 host.boot_again()

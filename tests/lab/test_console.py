@@ -29,6 +29,7 @@ def test_leaving_keeps_the_run_going_and_x_ends_it_everywhere(lab: Lab, tmp_path
         terminal.press("x")
         terminal.wait_for("Stop the run?", 5.0)
         terminal.press("Enter")  # the default is No
+        terminal.wait_for(lambda screen: "Stop the run?" not in screen, 5.0)
         assert set(processes(lab, "night")) == set(lab.hosts)
         terminal.press("x")
         terminal.wait_for("Stop the run?", 5.0)
