@@ -1,7 +1,7 @@
 """Follow a run's files on a host: one process, one SSH channel, all files multiplexed from byte offsets.
 
 `python -m trainer attach` reads one line `{"offsets": {file: byte}}`, then writes `wire.Chunk` lines as the files
-grow and a `wire.Beat` about once a second. It ends when its standard input closes, or when the run has ended here and
+grow and a `wire.Beat` about once a second. On a slow host it looks less often, to leave the cores to the training. It ends when its standard input closes, or when the run has ended here and
 everything has been sent. It writes nothing on the host, so any number of viewers may follow one run.
 """
 
@@ -17,11 +17,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from profiles.hardware import usable_cores
 from trainer import processes
 from trainer.folders import read_json
 from trainer.wire import END_STATES, Beat, Chunk, encode
 
-POLL_S = 0.2
+POLL_S, SLOWEST_S = 0.2, 1.0
+BURDEN = 0.002  # of this host's cores that a viewer may take, as long as that leaves it a look a second
 BEAT_S = 1.0
 CHUNK_BYTES = 256 * 1024
 _RANK_FILE = re.compile(r"rank_(\d+)(?:\.(\d+))?\.(jsonl|out)")
@@ -34,8 +36,10 @@ def attach(folder: Path, stdin: BinaryIO, stdout: BinaryIO) -> int:
         print(f"no run in {folder}", file=sys.stderr)
         return 1
     beat_due = 0.0
+    cores = usable_cores()
     try:
         while True:
+            looked = time.process_time()
             state = state_of(folder)  # before the files: what is written before the end state is sent before it
             ended = state.get("state") in END_STATES
             for chunk in new_chunks(folder, offsets, whole=ended):
@@ -44,15 +48,24 @@ def attach(folder: Path, stdin: BinaryIO, stdout: BinaryIO) -> int:
             now = time.monotonic()
             if ended or now >= beat_due:
                 beat_due = now + BEAT_S
-                stdout.write(encode(Beat(time=time.time(), state=state, alive=len(processes.tagged(folder)))))
+                stdout.write(encode(Beat(time=time.time(), state=state)))
             stdout.flush()
             if ended:
                 return 0
-            readable, _, _ = select.select([stdin], [], [], POLL_S)
+            readable, _, _ = select.select([stdin], [], [], pause_s(time.process_time() - looked, cores))
             if readable and not os.read(stdin.fileno(), 4096):
                 return 0
     except BrokenPipeError:
         return 0
+
+
+def pause_s(cost_s: float, cores: float) -> float:
+    """Until the next look at the files, when one takes so much of a core.
+
+    >>> pause_s(0.0005, cores=8), pause_s(0.0003, cores=0.2)
+    (0.2, 0.75)
+    """
+    return min(max(cost_s / (BURDEN * cores), POLL_S), SLOWEST_S)
 
 
 def state_of(folder: Path) -> dict[str, Any]:

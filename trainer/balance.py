@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from math import isfinite
 from statistics import median
 
 from profiles.cost import CostModel
@@ -65,7 +66,7 @@ class Balancer:
         if not self.dynamic or last or not all(window):
             return shares
         for model, ranks in zip(self._models, window):
-            model.observe(ranks[0].batch, [r.compute_ms for r in ranks])
+            model.observe(ranks[0].batch, [r.busy_ms for r in ranks])
         proposal = self._propose(step, window, shares)
         if not proposal.moves:
             return shares
@@ -89,7 +90,7 @@ class Balancer:
                 caps=self._caps, min_gain=self._options.min_gain, names=self._names,
                 eager=sum(moved > step - CALM_STEPS for moved in self._moved_at) < CALM_MOVES,
             )  # fmt: skip
-        per_sample = [median(r.compute_ms for r in ranks) / max(1, ranks[0].batch) for ranks in window]
+        per_sample = [median(r.busy_ms for r in ranks) / max(1, ranks[0].batch) for ranks in window]
         split = proportional_split([1 / max(ms, 1e-6) for ms in per_sample], self._total, caps=self._caps)
         now = max(ms * b for ms, b in zip(per_sample, shares))
         then = max(ms * b for ms, b in zip(per_sample, split))
@@ -104,22 +105,23 @@ class Balancer:
         )
 
     def _realise(self, window: list[list[Row]]) -> None:
-        """What the last decision brought: the slowest rank's computation, as it was predicted."""
+        """What the last decision brought: how long the slowest rank is busy, as it was predicted."""
         if self._open is None or not all(window):
             return
         step, predicted_ms = self._open
         self._open = None
-        realised_ms = max(median(r.compute_ms for r in ranks) for ranks in window)
+        realised_ms = max(median(r.busy_ms for r in ranks) for ranks in window)
         self._journal.write(
             "realised",
-            f"since step {step} the slowest rank computes {realised_ms:.0f} ms, {predicted_ms:.0f} ms were predicted",
+            f"since step {step} the slowest rank is busy for {realised_ms:.0f} ms, {predicted_ms:.0f} ms were predicted",
             step=step, predicted_ms=predicted_ms, realised_ms=realised_ms,
         )  # fmt: skip
 
 
 def _full_steps(rows: Sequence[Row], share: int) -> list[Row]:
-    """Without the smaller steps at the end of an epoch, unless there are no others."""
-    return [r for r in rows if r.batch == share] or list(rows)
+    """Without disturbed steps, and without the smaller ones at the end of an epoch unless there are no others."""
+    sound = [r for r in rows if isfinite(r.busy_ms)]
+    return [r for r in sound if r.batch == share] or sound
 
 
 def _names(members: Sequence[Member]) -> list[str]:

@@ -1,6 +1,6 @@
 """What ranks tell each other every window of steps: a few numbers a step, and rank 0's answer.
 
-Each rank notes one row a step; `gather` gives all rows to all ranks; `agree` gives all ranks rank 0's new shares.
+Each rank notes one row a step; `gather` gives all rows to rank 0; `agree` gives all ranks rank 0's new shares.
 Both are small collectives right after a step, when the ranks are together anyway.
 """
 
@@ -19,7 +19,7 @@ class Row:
 
     batch: int
     loss_sum: float
-    compute_ms: float
+    busy_ms: float  # samples fetched, gradient computed, weights updated: all but waiting. NaN: it was disturbed
     step_ms: float
 
 
@@ -41,11 +41,17 @@ class Window:
         return len(self._rows)
 
     def gather(self) -> list[list[Row]]:
-        """Everybody's rows, by rank then step; this rank's are forgotten. Every rank must have noted as many."""
-        mine = torch.tensor([[r.batch, r.loss_sum, r.compute_ms, r.step_ms] for r in self._rows], dtype=torch.float64)
-        everybody = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
-        dist.all_gather(everybody, mine)
+        """On rank 0 everybody's rows, by rank then step; on the others none. Every rank must have noted as many.
+
+        This rank's are forgotten.
+        """
+        mine = torch.tensor([[r.batch, r.loss_sum, r.busy_ms, r.step_ms] for r in self._rows], dtype=torch.float64)
         self._rows.clear()
+        if dist.get_rank() != 0:
+            dist.gather(mine, dst=0)
+            return []
+        everybody = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
+        dist.gather(mine, everybody, dst=0)
         return [[Row(int(row[0]), *row[1:]) for row in rank.tolist()] for rank in everybody]
 
 

@@ -116,16 +116,17 @@ def train(job: Job) -> RunState:
 
 def train_step(job: Job, place: Place) -> None:
     """One optimizer step on this rank's slice of the step's samples, and its line of metrics."""
+    began = time.perf_counter()
     ids = job.batches.ids(job.step, job.shares, job.rank)
     samples = len(ids)
-    fetch = time.perf_counter()
     # A rank with share 0 takes part with a borrowed sample that weighs nothing.
     inputs, targets = job.task.train_batch(ids if samples else job.batches.ids(job.step, (1,), 0)[:1], place.epoch)
-    data_ms = (time.perf_counter() - fetch) * 1000
+    data_ms = (time.perf_counter() - began) * 1000
 
     for group in job.optimizer.param_groups:
         group["lr"] = learning_rate(job.options, job.step, job.steps_total)
     job.optimizer.zero_grad(set_to_none=True)
+    limit = job.passes.limit
     job.watch.start()
     if job.apart is None:
         loss_sum = step_together(job, inputs, targets, samples, place)
@@ -135,7 +136,10 @@ def train_step(job: Job, place: Place) -> None:
 
     compute_ms, wait_ms = job.watch.read()
     loss = float(loss_sum)
-    record(job, place, samples, loss, compute_ms=compute_ms, wait_ms=wait_ms, data_ms=data_ms)
+    # A step that was done again for lack of memory says nothing about the next one.
+    busy_ms = (time.perf_counter() - began) * 1000 - wait_ms if job.passes.limit == limit else math.nan
+    times = Times(busy_ms=busy_ms, compute_ms=compute_ms, wait_ms=wait_ms, data_ms=data_ms)
+    record(job, place, samples, loss, times)
 
 
 def step_together(job: Job, inputs: Tensor, targets: Tensor, samples: int, place: Place) -> Tensor:
@@ -177,13 +181,21 @@ def update(job: Job) -> None:
     job.optimizer.step()
 
 
-def record(
-    job: Job, place: Place, samples: int, loss: float, *, compute_ms: float, wait_ms: float, data_ms: float
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """Of one step, in milliseconds."""
+
+    busy_ms: float  # all but waiting: what the shares are balanced on
+    compute_ms: float  # start of the forward pass to the last local gradient
+    wait_ms: float  # from there to the end of the all-reduce
+    data_ms: float
+
+
+def record(job: Job, place: Place, samples: int, loss: float, times: Times) -> None:
     """Note the step that has ended for the others, and write its line."""
     now = time.perf_counter()
     step_ms, job.step_end = (now - job.step_end) * 1000, now
-    job.window.note(Row(batch=samples, loss_sum=loss, compute_ms=compute_ms, step_ms=step_ms))
+    job.window.note(Row(batch=samples, loss_sum=loss, busy_ms=times.busy_ms, step_ms=step_ms))
     job.metrics.write(
         Sample(
             seq=job.metrics.next_seq,
@@ -196,11 +208,11 @@ def record(
             generation=job.generation,
             batch=samples,
             loss=loss / samples if samples else None,
-            compute_ms=compute_ms,
-            wait_ms=wait_ms,
-            data_ms=data_ms,
+            compute_ms=times.compute_ms,
+            wait_ms=times.wait_ms,
+            data_ms=times.data_ms,
             step_ms=step_ms,
-            samples_per_s=samples / compute_ms * 1000 if compute_ms > 0 else 0.0,
+            samples_per_s=samples / times.compute_ms * 1000 if times.compute_ms > 0 else 0.0,
             mem_mib=job.meter.mib(),
             gpu_util=job.meter.gpu_util(),
         )

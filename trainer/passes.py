@@ -62,6 +62,7 @@ class Passes:
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._undo = Undo(model.module, device)
         self._sending = False  # DDP waits for gradients, to send them
+        self._single = False  # the last batch was a single sample
         self._sent: set[Tensor] = set()  # parameters whose gradients DDP has taken over in this step
         self._watch_parameters()
 
@@ -139,7 +140,10 @@ class Passes:
         torch.autograd.backward(loss, inputs=waiting)
 
     def _loss(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-        batchnorm.train(self._model, samples=len(inputs))
+        single = len(inputs) < 2
+        if single or self._single or not self._model.training:  # going through all modules takes its time
+            batchnorm.train(self._model, samples=len(inputs))
+            self._single = single
         outputs = model(inputs.to(self._device, non_blocking=True))
         return self._task.loss_sum(outputs, targets.to(self._device, non_blocking=True))
 

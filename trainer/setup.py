@@ -164,8 +164,8 @@ def make_tracer(prepared: Prepared) -> Tracer | None:
 def make_optimizer(options: RunOptions, model: nn.Module) -> torch.optim.Optimizer:
     rate, decay = options.learning_rate, options.weight_decay
     if options.optimizer == "adamw":
-        return torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay)
-    return torch.optim.SGD(model.parameters(), lr=rate, momentum=options.momentum, weight_decay=decay)
+        return torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay, fused=True)
+    return torch.optim.SGD(model.parameters(), lr=rate, momentum=options.momentum, weight_decay=decay, fused=True)
 
 
 def go_on(

@@ -91,7 +91,7 @@ class Supervisor:
         self._duty.start()
         failed_at: float | None = None
         while not self._stop_asked and any(c.code is None for c in self._ranks):
-            self._wait(TICK_S)
+            self._wait(BEAT_S if failed_at is None else TICK_S)  # output, a signal or a child's end wakes it
             if failed_at is None and self._failing():
                 failed_at = time.monotonic()
             if failed_at is not None and time.monotonic() - failed_at > PEERS_S:

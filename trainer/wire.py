@@ -104,7 +104,6 @@ class Beat:
 
     time: float
     state: dict[str, Any]  # HostState as a table; empty when there is none
-    alive: int  # processes that carry the run's and the host's tags
 
 
 Record = Union[Sample, Event, Chunk, Beat]

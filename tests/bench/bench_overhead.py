@@ -24,7 +24,7 @@ from tests.trainer.ranks import make_job, run_ranks
 from trainer.balance import Balancer
 from trainer.exchange import Row, Window, agree
 from trainer.journal import Journal
-from trainer.loop import Job, record, train_step
+from trainer.loop import Job, Times, record, train_step
 from trainer.spec import BalanceOptions, Member, RunOptions
 from trainer.undo import Undo
 
@@ -46,12 +46,12 @@ def parts_of(job: Job) -> dict[str, Callable[[], object]]:
         job.watch.read()
 
     def metrics() -> None:
-        record(job, place, BATCH // 2, 100.0, compute_ms=60.0, wait_ms=5.0, data_ms=1.0)
+        record(job, place, BATCH // 2, 100.0, Times(busy_ms=61.0, compute_ms=60.0, wait_ms=5.0, data_ms=1.0))
 
     def exchange() -> None:
         window = Window()
         for _ in range(balancer.window):
-            window.note(Row(batch=BATCH // 2, loss_sum=100.0, compute_ms=60.0, step_ms=100.0))
+            window.note(Row(batch=BATCH // 2, loss_sum=100.0, busy_ms=60.0, step_ms=100.0))
         rows = window.gather()
         shares = balancer.decide(10, rows, job.shares) if job.rank == 0 else job.shares
         agree(shares)

@@ -21,7 +21,7 @@ RECORDS = [
     SAMPLE,
     Event(time=1.0, host="box1", source="rank 0", kind="note", text="héllo\x1b[31m", data={"a": [1, 2]}),
     Chunk(file="rank_0.jsonl", start=0, end=3, text="a\nb\n"),
-    Beat(time=2.0, state={"state": "running"}, alive=3),
+    Beat(time=2.0, state={"state": "running"}),
 ]
 
 
@@ -79,7 +79,7 @@ def test_any_bytes_are_a_record_or_a_wire_error(line: bytes | str) -> None:
 
 
 @given(st.sampled_from(["sample", "event", "chunk", "beat"]), st.dictionaries(st.sampled_from(list(
-    {*json.loads(encode(SAMPLE)), "text", "data", "file", "start", "end", "state", "alive"}
+    {*json.loads(encode(SAMPLE)), "text", "data", "file", "start", "end", "state"}
 )), JSON))  # fmt: skip
 def test_any_values_are_a_record_or_a_wire_error(kind: str, values: dict[str, Any]) -> None:
     with contextlib.suppress(WireError):
