@@ -212,6 +212,47 @@ def logs(
     return 0
 
 
+@app.command("profile")
+@verb
+def profile(config: Config = DEFAULT_CONFIG, json: Json = False, overrides: Overrides = None, only: Only = None) -> int:
+    """Measure what every host can do: short steps of the task, memory, and the network to the leader."""
+    from console.launch import print_data
+    from console.plain import Printer
+    from console.profiling import measure
+    from console.tables import profiles_text
+    from remote.cluster import load
+
+    cluster = load(config, overrides or (), only or ())
+    profiles, findings = asyncio.run(measure(cluster, Printer()))
+    if json:
+        data = {"profiles": [p.as_dict() for p in profiles], "findings": [f.as_dict() for f in findings]}
+        print_data(data)
+    elif profiles:
+        print(profiles_text(profiles))
+    for finding in findings:
+        sign = "✖" if finding.level == "error" else "!"
+        print(f"{sign} {finding.host}: {finding.cause}\n    {finding.remedy}", file=sys.stderr)
+    return int(any(finding.level == "error" for finding in findings))
+
+
+@app.command("plan")
+@verb
+def plan(config: Config = DEFAULT_CONFIG, json: Json = False, overrides: Overrides = None, only: Only = None) -> int:
+    """Predict samples/s for subsets of the hosts, batch sizes and compression, from profiles; and say which to take."""
+    from console.launch import print_data
+    from console.planning import plan_data, plan_text, planned
+    from console.profiling import store_of
+    from remote.cluster import load
+
+    cluster = load(config, overrides or (), only or ())
+    found = planned(cluster, store_of(cluster))
+    if json:
+        print_data(plan_data(found))
+    else:
+        print(plan_text(found, cluster.run.global_batch))
+    return 0
+
+
 @app.command("check")
 @verb
 def check(config: Config = DEFAULT_CONFIG, json: Json = False, overrides: Overrides = None, only: Only = None) -> int:

@@ -86,11 +86,13 @@ def print_data(data: dict[str, Any]) -> None:
 
 
 def _opened(cluster: Cluster, run: str, emit: Emit) -> Opened:
+    from console.profiling import knows, store_of
     from remote.run import Session
 
     speeds = {host.name: host.speed for host in cluster.hosts if host.speed is not None}
+    session = Session(cluster, run, emit=emit, knows=knows(cluster, store_of(cluster)))
     epochs = cluster.run.epochs if cluster.run.steps is None else None
-    return Opened(session=Session(cluster, run, emit=emit), speeds=speeds, epochs=epochs)
+    return Opened(session=session, speeds=speeds, epochs=epochs)
 
 
 def _now() -> datetime:

@@ -125,6 +125,7 @@ class Snapshot:
     hosts: tuple[HostView, ...] = ()
     decisions: tuple[Decision, ...] = ()
     waiting: Waiting | None = None
+    advice: str = ""  # while a host holds the run up
     problems: tuple[Problem, ...] = ()
     throughput: tuple[tuple[float, float], ...] = ()  # (step, samples/s)
     losses: tuple[tuple[float, float], ...] = ()  # (step, loss)

@@ -55,6 +55,7 @@ class Store:
         self._best_accuracy: float | None = None
         self._decisions: deque[Decision] = deque(maxlen=DECISION_LIMIT)
         self._waiting: Waiting | None = None
+        self._advice = ""
         self._problems: list[Problem] = []
         self._last_words: dict[int, str] = {}  # the newest exception that a rank printed
         self._log: deque[LogEntry] = deque(maxlen=LOG_LIMIT)
@@ -78,6 +79,7 @@ class Store:
             "decision": lambda event: self._decisions.append(decision_of(event, self._roster.names())),
             "realised": self._on_realised,
             "report": self._on_report,
+            "advice": self._on_advice,
             "evaluated": self._on_evaluated,
             "stopping": lambda _: self.stopping(),
         }
@@ -184,6 +186,9 @@ class Store:
         total = number(event.data.get("steps_total"))
         self._steps_total = int(total) if total else self._steps_total
 
+    def _on_advice(self, event: Event) -> None:
+        self._advice = event.text if event.data.get("host") else ""
+
     def _on_evaluated(self, event: Event) -> None:
         accuracy = number(event.data.get("accuracy"))
         if accuracy is not None:
@@ -254,6 +259,7 @@ class Store:
             hosts=tuple(self._roster.hosts.values()),
             decisions=tuple(self._decisions),
             waiting=self._waiting,
+            advice=self._advice,
             problems=tuple(explained(problem, self._last_words) for problem in self._problems),
             throughput=self._throughput.points(),
             losses=self._losses.points(),

@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rich.cells import cell_len
+
 from console.line import fit
+from profiles.store import Profile
 from remote.errors import Finding
 
 
@@ -40,6 +43,28 @@ def findings_text(findings: Sequence[Finding], *, hosts: int) -> str:
     if not errors:
         lines.append(f"✔ {hosts} host{'' if hosts == 1 else 's'} ready")
     return "\n".join(lines)
+
+
+def profiles_text(profiles: Sequence[Profile]) -> str:
+    """A line a device: how fast it is alone, its line, how much its steps scatter, and its way to the leader."""
+    rows = [("host", "device", "samples/s", "step of b samples", "noise", "to the leader", "")]
+    for p in profiles:
+        most, line = p.timings[-1], p.step_line
+        link = f"{p.link.mbit:,.0f} Mbit/s, {p.link.latency_ms:.2f} ms" if p.link else "-"
+        memory = f"{p.max_batch} samples fit" if p.max_batch else ""
+        rows.append(
+            (
+                p.host,
+                f"{p.device}  {fit(p.device_name, 22)}",
+                f"{most.batch / most.step_ms * 1000:,.0f} at {most.batch}",
+                f"{line.a:.1f} + {line.c:.3g} b ms",
+                f"{p.noise:.0%}",
+                link,
+                memory,
+            )
+        )
+    widths = [max(cell_len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join("  ".join(fit(c, w) for c, w in zip(row, widths)).rstrip() for row in rows)
 
 
 def _host(host: dict[str, Any]) -> str:

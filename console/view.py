@@ -38,8 +38,11 @@ def elapsed_s(snapshot: Snapshot, now: float) -> float | None:
 
 
 def run_lines(snapshot: Snapshot, *, width: int, now: float, paused: bool = False) -> list[Line]:
-    """Three lines: what runs and its state, how far it is, its figures or what it waits for."""
-    return [_title(snapshot, width, now, paused), _progress(snapshot, width), _figures(snapshot, width, now)]
+    """What runs and its state, how far it is, its figures or what it waits for; and advice, while there is any."""
+    lines = [_title(snapshot, width, now, paused), _progress(snapshot, width), _figures(snapshot, width, now)]
+    if snapshot.advice and snapshot.phase == "running":
+        lines.append(clip((("▶ ", "warn"), (snapshot.advice, "warn")), width))
+    return lines
 
 
 def _title(snapshot: Snapshot, width: int, now: float, paused: bool) -> Line:

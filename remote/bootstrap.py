@@ -100,6 +100,7 @@ def probe(leader: str) -> dict[str, Any]:
         "torch": torch,
         "torch_cuda": cuda,
         "gpus": gpus(),
+        "cpu_model": cpu_model(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "memory_mib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20,
         "disk_free_mib": shutil.disk_usage(HOME).free // 2**20 if os.path.isdir(HOME) else 0,
@@ -117,6 +118,15 @@ def text(path: str) -> str:
             return file.read().strip()
     except OSError:
         return ""
+
+
+def cpu_model() -> str:
+    info = text("/proc/cpuinfo")
+    for key in ("model name", "Model", "cpu model", "Hardware"):
+        found = re.search(r"^" + key + r"[ \t]*:[ \t]*(\S.*)$", info, re.MULTILINE)
+        if found:
+            return " ".join(found.group(1).split())
+    return os.uname().machine
 
 
 def torch_version() -> tuple[str, str]:

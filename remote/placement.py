@@ -10,7 +10,8 @@ cluster.toml, each with its devices in their order.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from remote.cluster import Cluster, Host
@@ -20,14 +21,53 @@ from remote.probe import Probe
 from trainer.spec import Member, Spec
 
 
-def place(cluster: Cluster, probes: Mapping[str, Probe]) -> tuple[Member, ...]:
-    """One member for every device of every host."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """What is known of a device before a run has measured it. A step of b samples takes it `a_ms + c_ms * b`."""
+
+    a_ms: float | None = None
+    c_ms: float | None = None
+    pass_limit: int | None = None  # the most samples of one pass that fit into its memory
+    relative_speed: float | None = None  # a guess from its name
+    link_mbit: float | None = None  # of its host to the leader
+    link_latency_ms: float | None = None
+
+
+Knows = Callable[[Host, str, Probe], Pace]  # of a device of a host
+
+
+def unknown(_host: Host, _device: str, _probe: Probe) -> Pace:
+    """Nothing."""
+    return Pace()
+
+
+def place(cluster: Cluster, probes: Mapping[str, Probe], knows: Knows = unknown) -> tuple[Member, ...]:
+    """One member for every device of every host, with what is known of its speed."""
     ordered = sorted(cluster.hosts, key=lambda host: host.name != cluster.leader)
     found = [(host, local, device) for host in ordered for local, device in enumerate(devices(host, probes[host.name]))]
+    paces = [knows(host, device, probes[host.name]) for host, _, device in found]
     return tuple(
-        Member(member=number, host=host.name, local_rank=local, device=device, max_batch=host.max_batch)
-        for number, (host, local, device) in enumerate(found)
-    )
+        Member(
+            member=number, host=host.name, local_rank=local, device=device, max_batch=host.max_batch,
+            a_ms=pace.a_ms, c_ms=pace.c_ms, relative_speed=pace.relative_speed, pass_limit=pace.pass_limit,
+            link_mbit=pace.link_mbit, link_latency_ms=pace.link_latency_ms,
+        )
+        for number, ((host, local, device), pace) in enumerate(zip(found, paces))
+    )  # fmt: skip
+
+
+def first_words(members: Sequence[Member], cluster: Cluster) -> str:
+    """What the first shares come from, for the log; empty where they do not depend on speeds."""
+    if cluster.balance.policy == "static" or len(members) < 2:
+        return ""
+    unknown = list(dict.fromkeys(m.host for m in members if m.a_ms is None))
+    if not unknown:
+        return "the first shares come from the profiles of all hosts"
+    if any(m.a_ms is not None for m in members):
+        return f"the first shares come from profiles; {', '.join(unknown)} without one: motley profile measures"
+    if all(m.relative_speed for m in members):
+        return "the first shares are guessed from the names of the devices; motley profile measures"
+    return "the first shares are equal; motley profile measures what each host can do beforehand"
 
 
 def devices(host: Host, probe: Probe) -> tuple[str, ...]:
@@ -88,6 +128,11 @@ def layout_of(table: Mapping[str, Any]) -> Layout:
         raise UsageError(f"run {table.get('run')}: its host tells of it in another form ({error!r})") from error
 
 
+def environment(host: Host) -> dict[str, str]:
+    """What its ranks get: `env`, and the variables named in `pass_env`, taken from this process."""
+    return {**host.env, **{name: os.environ[name] for name in host.pass_env if name in os.environ}}
+
+
 def spec_for(
     cluster: Cluster,
     run: str,
@@ -100,8 +145,7 @@ def spec_for(
     phases: Mapping[str, float],
     resume: str | None,
 ) -> Spec:
-    """The spec of one host; variables named in `pass_env` are taken from this process."""
-    passed = {name: os.environ[name] for name in host.pass_env if name in os.environ}
+    """The spec of one host."""
     return Spec(
         run=run,
         host=host.name,
@@ -114,7 +158,7 @@ def spec_for(
         balance=cluster.balance,
         elastic=cluster.elastic,
         data=cluster.data,
-        env={**host.env, **passed},
+        env=environment(host),
         speed=host.speed,
         emulated=host.connect == "demo",
         resume=resume,

@@ -47,6 +47,7 @@ class Probe:
     torch: str
     torch_cuda: str
     gpus: tuple[Gpu, ...]
+    cpu_model: str
     cores: int  # that the user's processes may use
     memory_mib: int
     disk_free_mib: int  # where the home folder is

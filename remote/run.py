@@ -49,13 +49,20 @@ class Session:
     """One run of one cluster, from one console. `tree` is what the hosts are given; by default this installation's."""
 
     def __init__(
-        self, cluster: Cluster, run: str, *, emit: Callable[[FeedRecord], None], tree: Tree | None = None
+        self,
+        cluster: Cluster,
+        run: str,
+        *,
+        emit: Callable[[FeedRecord], None],
+        tree: Tree | None = None,
+        knows: placement.Knows = placement.unknown,
     ) -> None:
         check_run_name(run)
         self.run = run
         self.folder = experiments_folder(cluster) / run
         self._cluster = cluster
         self._emit_to = emit
+        self._knows = knows
         self._hosts = Hosts(cluster)
         self._verbs = Verbs(self._hosts, tree or Tree.installed())
         self._experiment: Experiment | None = None
@@ -96,6 +103,8 @@ class Session:
         self._emit(placement.layout(self._cluster, self.run, members))
         for finding in checked.findings:
             self._note(f"{finding.host}: {finding.cause}. {finding.remedy}", "warning")
+        if words := placement.first_words(members, self._cluster):
+            self._note(words)
         token = secrets.token_hex(32)
         phases = {"connect_s": max(0.0, (self._connected_at or connected) - began), "push_s": pushed - connected}
         specs = [
@@ -205,7 +214,7 @@ class Session:
         findings = list(checked.findings)
         members: tuple[Member, ...] = ()
         if checked.ok:
-            members = placement.place(self._cluster, checked.probes)
+            members = placement.place(self._cluster, checked.probes, self._knows)
             findings += placement.misfits(self._cluster, members)
         if any(f.level == "error" for f in findings):
             raise CheckFailed(findings)

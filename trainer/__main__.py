@@ -6,6 +6,7 @@
 | coordinate, rank | supervisor | one run's coordinator, one rank |
 | attach | master | streams a run's files from offsets |
 | status, stop, fetch, store | master | answers and ends |
+| calibrate, link | master | measures a device, the network to the leader; ends when stdin closes |
 """
 
 from __future__ import annotations
@@ -30,6 +31,12 @@ def main(arguments: list[str] | None = None) -> int:
     verbs.add_parser("stop", parents=[one]).add_argument("--reason", default="")
     verbs.add_parser("fetch", parents=[one]).add_argument("file")
     verbs.add_parser("store", parents=[one]).add_argument("file")
+    verbs.add_parser("calibrate")
+    link = verbs.add_parser("link")
+    ends = link.add_mutually_exclusive_group(required=True)
+    ends.add_argument("--listen", metavar="ADDRESS")
+    ends.add_argument("--connect", metavar="ADDRESS")
+    link.add_argument("--port", type=int, default=0)
     given = parser.parse_args(arguments)
     match given.verb:
         case "supervise":
@@ -48,6 +55,16 @@ def main(arguments: list[str] | None = None) -> int:
             from trainer.attach import attach
 
             return attach(run_folder(given.run, given.host), sys.stdin.buffer, sys.stdout.buffer)
+        case "calibrate":
+            from trainer.calibrate import calibrate
+
+            return calibrate(sys.stdin.buffer, sys.stdout)
+        case "link":
+            from trainer import link as network
+
+            if given.listen:
+                return network.listen(given.listen, sys.stdin.buffer, sys.stdout)
+            return network.connect(given.connect, given.port, sys.stdin.buffer, sys.stdout)
     from trainer import status
 
     match given.verb:

@@ -1,8 +1,9 @@
 """Follow a run's files on a host: one process, one SSH channel, all files multiplexed from byte offsets.
 
 `python -m trainer attach` reads one line `{"offsets": {file: byte}}`, then writes `wire.Chunk` lines as the files
-grow and a `wire.Beat` about once a second. On a slow host it looks less often, to leave the cores to the training. It ends when its standard input closes, or when the run has ended here and
-everything has been sent. It writes nothing on the host, so any number of viewers may follow one run.
+grow and a `wire.Beat` about once a second. On a slow host it looks less often, to leave the cores to the training. It
+ends when its standard input closes, or when the run has ended here and everything has been sent. It writes nothing on
+the host, so any number of viewers may follow one run.
 """
 
 from __future__ import annotations

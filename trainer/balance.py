@@ -15,41 +15,35 @@ from collections.abc import Sequence
 from math import isfinite
 from statistics import median
 
-from profiles.cost import CostModel
 from profiles.decide import Proposal, propose
-from profiles.split import equal_split, proportional_split
+from profiles.split import proportional_split
+from trainer.advice import Adviser
 from trainer.exchange import Row
 from trainer.journal import Journal
-from trainer.spec import BalanceOptions, Member, Spec
+from trainer.spec import BalanceOptions, Member
+from trainer.start import prior
 
 CALM_STEPS, CALM_MOVES = 100, 2  # so many moves in so many steps are little enough to ask for less proof
 SETTLING_STEPS = 30
 
 
-def first_shares(spec: Spec) -> tuple[int, ...]:
-    """Shares of the first step, in rank order. Raises ValueError (`SplitError`) when caps leave no room."""
-    total = spec.options.global_batch
-    given = spec.balance.shares
-    if not given:
-        return equal_split(total, len(spec.members), caps=[m.max_batch for m in spec.members])
-    if len(given) != len(spec.members):
-        raise ValueError(f"balance.shares has {len(given)} entries, the run has {len(spec.members)} ranks")
-    return given
-
-
 class Balancer:
     """Keeps what rank 0 knows of every rank's speed, decides, and journals each decision with what came of it."""
 
-    def __init__(self, options: BalanceOptions, members: Sequence[Member], total: int, journal: Journal) -> None:
+    def __init__(
+        self, options: BalanceOptions, members: Sequence[Member], shares: Sequence[int], journal: Journal
+    ) -> None:
+        """`shares`: those of the first step."""
         self.window = options.window
         self.dynamic = options.policy != "static" and len(members) > 1
         self.changes = 0
         self._options = options
-        self._total = total
+        self._total = sum(shares)
         self._journal = journal
         self._caps = [m.max_batch for m in members]
         self._names = _names(members)
-        self._models = [CostModel() for _ in members]
+        self._models = [prior(m, share) for m, share in zip(members, shares)]
+        self._adviser = Adviser(members, self._total, journal)
         self._open: tuple[int, float] | None = None  # step and prediction of the decision not yet checked
         self._moved_at: deque[int] = deque(maxlen=CALM_MOVES)  # steps of the last moves after settling
         self._warm = False
@@ -63,10 +57,13 @@ class Balancer:
             window = [ranks[1:] for ranks in window]
             self._warm = True
         self._realise(window)
-        if not self.dynamic or last or not all(window):
+        if last or not all(window):
             return shares
         for model, ranks in zip(self._models, window):
             model.observe(ranks[0].batch, [r.busy_ms for r in ranks])
+        self._adviser.look(rows, shares, self._models)
+        if not self.dynamic:
+            return shares
         proposal = self._propose(step, window, shares)
         if not proposal.moves:
             return shares
@@ -113,7 +110,7 @@ class Balancer:
         realised_ms = max(median(r.busy_ms for r in ranks) for ranks in window)
         self._journal.write(
             "realised",
-            f"since step {step} the slowest rank is busy for {realised_ms:.0f} ms, {predicted_ms:.0f} ms were predicted",
+            f"since step {step} the slowest rank is busy for {realised_ms:.0f} ms; predicted: {predicted_ms:.0f}",
             step=step, predicted_ms=predicted_ms, realised_ms=realised_ms,
         )  # fmt: skip
 

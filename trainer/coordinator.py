@@ -37,7 +37,7 @@ from trainer.wire import RunState
 
 SAY_WAITING_S = 5.0
 SUMMARY_S = 1.0
-LOST_S = 5.0  # after a rank was lost, the others have this long to say goodbye
+GOODBYE_S = 5.0  # after a rank was lost or did not come, the others have this long to say their last word
 MESSAGE_LIMIT = 4 * 1024 * 1024
 
 
@@ -58,10 +58,13 @@ class Seat:
 class Coordinator:
     """Serves one run until its members have ended."""
 
-    def __init__(self, spec: Spec, folder: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, spec: Spec, folder: Path, *, clock: Callable[[], float] = time.monotonic, goodbye_s: float = GOODBYE_S
+    ) -> None:
         self.spec = spec
         self._folder = folder
         self._clock = clock
+        self._goodbye_s = goodbye_s
         self._journal = Journal(folder, host=spec.host, source="coordinator")
         now = clock()
         self._seats = {m.member: Seat(member=m, changed=now) for m in spec.members}
@@ -195,7 +198,7 @@ class Coordinator:
             if seat.ended == "lost":
                 text = f"{name}: no answer from that host; the run can't go on without it"
                 self._journal.write("note", text, "error")
-            asyncio.get_running_loop().call_later(LOST_S, self._over.set)
+            asyncio.get_running_loop().call_later(self._goodbye_s, self._over.set)
 
     async def _watch(self) -> None:
         """While members are missing: say which; give up when none of them gets further. Keep the summary fresh."""
@@ -231,7 +234,7 @@ class Coordinator:
         for seat in self._seats.values():
             if seat.writer is not None:
                 self._send(seat.writer, op="give_up", text=text)
-        asyncio.get_running_loop().call_later(5.0, self._over.set)
+        asyncio.get_running_loop().call_later(self._goodbye_s, self._over.set)
 
     def _stop(self) -> None:
         """The supervisor's TERM: its ranks have ended, the run was stopped."""

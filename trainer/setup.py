@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from trainer import checkpoint, group, tasks
-from trainer.balance import Balancer, first_shares
+from trainer.balance import Balancer
 from trainer.batches import Batches
 from trainer.batchnorm import has_batchnorm
 from trainer.compress import check, wire_dtype
@@ -29,6 +29,7 @@ from trainer.membership import Group, Membership
 from trainer.metrics import DeviceMeter, MetricsFile
 from trainer.recorder import Recorder
 from trainer.spec import Member, RunOptions, Spec
+from trainer.start import first_shares
 from trainer.trace import Tracer
 from trainer.transfer import share_state
 
@@ -109,6 +110,7 @@ def join(prepared: Prepared, with_group: Group, line: Membership, stop: StopFlag
     check(dtype, prepared.device)
     watch = stopwatch(prepared.device)
     batches = Batches(count=prepared.task.train_size, global_batch=options.global_batch, seed=options.seed)
+    shares = first_shares(spec)
     recorder = Recorder(prepared.folder, prepared.journal, line, joined=joined)
     job = Job(
         options=options,
@@ -124,8 +126,8 @@ def join(prepared: Prepared, with_group: Group, line: Membership, stop: StopFlag
         watch=watch,
         batches=batches,
         steps_total=options.steps or options.epochs * batches.steps_per_epoch,
-        shares=first_shares(spec),
-        balancer=Balancer(spec.balance, spec.members, options.global_batch, prepared.journal),
+        shares=shares,
+        balancer=Balancer(spec.balance, spec.members, shares, prepared.journal),
         metrics=MetricsFile(prepared.folder, member=prepared.member.member),
         meter=DeviceMeter(prepared.device),
         recorder=recorder,
@@ -134,6 +136,7 @@ def join(prepared: Prepared, with_group: Group, line: Membership, stop: StopFlag
         tracer=make_tracer(prepared),
         step=step,
     )
+    job.passes.limit = prepared.member.pass_limit
     if step >= job.steps_total:
         raise TrainerError(
             f"the checkpoint is at step {step}, and the run ends at step {job.steps_total}",

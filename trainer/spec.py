@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 PROTOCOL = 1
 
-MODELS = ("simple_cnn", "resnet18", "resnet50")
+MODELS = ("simple_cnn", "mlp", "resnet18", "resnet50")
 DATASETS = ("digits", "fashion_mnist", "cifar10", "cifar100", "synthetic_image")
 
 
@@ -120,6 +120,44 @@ class Member:
     local_rank: int
     device: str  # "cpu", "cuda:0"
     max_batch: int | None = None
+    a_ms: float | None = None  # a step of b samples takes it a + c b by itself, as a profile says
+    c_ms: float | None = None
+    relative_speed: float | None = None  # a first guess from its name, in any unit that all members share
+    pass_limit: int | None = None  # the most samples of one forward and backward pass, as a profile says
+    link_mbit: float | None = None  # its host's network to the leader, as a profile says
+    link_latency_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """What `python -m trainer calibrate` is asked: to measure one device with the task of a run."""
+
+    options: RunOptions
+    data: DataOptions
+    device: str
+    batch: int  # samples of a whole step: the most that are worth measuring
+    devices: int = 1  # ranks on the host, which share its cores
+    max_batch: int | None = None
+    env: dict[str, str] = field(default_factory=dict)  # as the ranks get it; may hold secrets
+    emulated: bool = False
+    speed: float | None = None  # of an emulated host
+    budget_s: float = 8.0  # of measured steps
+    child: bool = False  # asked by the trainer itself
+
+    def for_child(self) -> Calibration:
+        return dataclasses.replace(self, child=True)
+
+    def to_json(self) -> str:
+        return json.dumps({"protocol": PROTOCOL, **dataclasses.asdict(self)})
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Calibration:
+        """Raises ValueError, KeyError or TypeError when the text is not such a request of this protocol."""
+        table = json.loads(text)
+        if not isinstance(table, dict) or table.pop("protocol", None) != PROTOCOL:
+            raise ValueError(f"not a request of protocol {PROTOCOL}")
+        table["options"], table["data"] = RunOptions(**table["options"]), DataOptions(**table["data"])
+        return cls(**table)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

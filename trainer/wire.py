@@ -67,6 +67,7 @@ class Event:
     | gave_up | missing, waited_s |
     | group | generation, world_size, backend, members: [{member, host, rank, device}], shares: [samples] |
     | decision | step (from which it holds), before: [samples], after: [samples], predicted_ms, current_ms, why |
+    | advice | host (to leave out; None: none any more), with, without: samples/s |
     | realised | step (of the decision), predicted_ms, realised_ms |
     | report | step, epoch, steps_total, loss, samples_per_s, eta_s, shares |
     | evaluated | step, epoch, accuracy, loss, seconds |

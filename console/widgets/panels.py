@@ -52,7 +52,7 @@ class Panel(Lines):
 
 
 class RunPanel(Panel):
-    """State, progress and figures of the run: three lines."""
+    """State, progress and figures of the run, and advice."""
 
     def paint(self, frame: Frame) -> None:
         self.show(run_lines(frame.snapshot, width=self.size.width, now=frame.now, paused=frame.paused))

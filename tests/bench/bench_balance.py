@@ -5,25 +5,21 @@ Prints a table and writes it to tests/bench/RESULTS.md. Every figure that counts
 
 from __future__ import annotations
 
-import os
-import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from statistics import mean, median, stdev
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from profiles.hardware import probe
 from tests.bench.lab_runs import Bench, MotleyRun
+from tests.bench.results import record
 from tests.lab.lab import Lab
 
 TASK, BATCH = "simple_cnn/fashion_mnist", 256
 STEPS, TURNS = 60, 3
-RESULTS = Path(__file__).with_name("RESULTS.md")
-SLOW_AT, SLOWER = 60, 2.5
+SLOW_AT, SLOWER, SLOW_TURNS = 60, 2.5, 5
 
 
 def neighbours(split: Sequence[int]) -> list[list[int]]:
@@ -57,12 +53,26 @@ def turns(left: Callable[[], float], right: Callable[[], float]) -> tuple[float,
 
 
 def adaptation_steps(run: MotleyRun, slowed: int) -> int | None:
-    """Steps after the slowdown until the split is within 5 % of the new best's speed: five steps in a row."""
+    """Steps after the slowdown until the speed is within 5 % of what it settles at: the median of ten steps is."""
     settled = median(run.step_ms[-40:])
-    for step in range(slowed, len(run.step_ms) - 5):
-        if median(run.step_ms[step : step + 5]) <= settled / 0.95:
+    for step in range(slowed, len(run.step_ms) - 10):
+        if median(run.step_ms[step : step + 10]) <= settled / 0.95:
             return step - slowed
     return None
+
+
+def slowdown(bench: Bench) -> tuple[MotleyRun, int]:
+    """A run in which box1 becomes slower by `SLOWER`, and the step at which it did."""
+    process = bench.start(steps=SLOW_AT + 90, policy="dynamic")
+    while process.steps() < SLOW_AT:
+        time.sleep(0.02)
+    slowed = process.steps()
+    box1 = bench.lab["box1"]
+    assert box1.cores is not None
+    box1.set_quota(box1.cores / SLOWER)
+    run = process.wait()
+    bench.lab.heal()
+    return run, slowed
 
 
 def main() -> None:
@@ -106,41 +116,21 @@ def main() -> None:
         rows.append(("dynamic / sum of the hosts alone", f"{together / sum(alone.values()):.3f}"))
         rows.append(("dynamic / fastest host alone", f"{together / max(alone.values()):.3f}"))
 
-        process = bench.start(steps=SLOW_AT + 90, policy="dynamic")
-        while process.steps() < SLOW_AT:
-            time.sleep(0.02)
-        slowed = process.steps()
-        lab["box1"].set_quota(0.8 / SLOWER)
-        run = process.wait()
-        lab.heal()
-        decisions = [e for e in run.events if e["kind"] == "decision" and e["data"]["step"] > slowed]
-        after = (run.samples_per_s, adaptation_steps(run, slowed))
-        rows.append((f"box1 becomes {SLOWER} times slower: steps until 95 % of the new best", str(after[1])))
-        rows.append(("its first decision after that", decisions[0]["text"] if decisions else "none"))
-        realised = [e["data"] for e in run.events if e["kind"] == "realised"]
+        slowed = [slowdown(bench) for _ in range(SLOW_TURNS)]
+        steps = [adaptation_steps(run, at) for run, at in slowed]
+        moves = [
+            (e["data"]["step"] - at, e["text"]) for run, at in slowed for e in run.decisions if e["data"]["step"] > at
+        ]
+        firsts = [next(e["data"]["step"] - at for e in run.decisions if e["data"]["step"] > at) for run, at in slowed]
+        what = f"box1 becomes {SLOWER} times slower: steps until"
+        rows.append((f"{what} the new split holds, {SLOW_TURNS} runs", ", ".join(map(str, firsts))))
+        rows.append((f"{what} 95 % of the speed it settles at", ", ".join(map(str, steps))))
+        rows.append(("the first decision after that", moves[0][1]))
+        realised = [e["data"] for run, _ in slowed for e in run.events if e["kind"] == "realised"]
         errors = [abs(r["realised_ms"] / r["predicted_ms"] - 1) for r in realised]
         rows.append(("prediction error of decisions, median", f"{median(errors):.1%} of {len(errors)}"))
-    write(rows)
-
-
-def write(rows: Sequence[tuple[str, str]]) -> None:
-    hardware = probe()
-    lines = [
-        "# Benchmark results",
-        "",
-        "Made by `make bench` on the lab (docs/lab.md): four hosts of 0.8, 0.4, 0.2 and 0.2 cores in namespaces,",
-        f"`{TASK}`, global batch {BATCH}. Ratios of runs that took turns; ± is a 95 % interval.",
-        "",
-        f"Machine: {hardware.cpu_model}, {os.cpu_count()} cores, Linux {platform.release()}, "
-        f"Python {platform.python_version()}, {datetime.now(timezone.utc):%Y-%m-%d}.",
-        "",
-        "| what | measured |",
-        "|---|---|",
-        *(f"| {name} | {value} |" for name, value in rows),
-        "",
-    ]
-    RESULTS.write_text("\n".join(lines), encoding="utf-8")
-    print("\n".join(lines))
+    text = f"Four hosts of 0.8, 0.4, 0.2 and 0.2 cores, `{TASK}`, global batch {BATCH}. ± is a 95 % interval."
+    print(record("Balance", f"{text} Ratios of runs that took turns.", rows))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch.distributed as dist
 
+from tests.bench import results
 from tests.trainer.ranks import make_job, run_ranks
 from trainer.balance import Balancer
 from trainer.exchange import Row, Window, agree
@@ -37,7 +38,7 @@ def parts_of(job: Job) -> dict[str, Callable[[], object]]:
     undo = Undo(job.model.module, job.device)
     members = [Member(member=i, host=f"box{i}", local_rank=0, device="cpu") for i in range(2)]
     journal = Journal(Path(tempfile.mkdtemp()), host="box", source="rank 0")
-    balancer = Balancer(BalanceOptions(), members, BATCH, journal)
+    balancer = Balancer(BalanceOptions(), members, (BATCH // 2, BATCH // 2), journal)
 
     def stopwatch() -> None:
         job.watch.start()
@@ -79,13 +80,11 @@ def measured(rank: int, world_size: int, _given: dict[str, Any]) -> dict[str, fl
 def main() -> int:
     found = run_ranks(2, measured, {})[0]
     step_ms = found.pop("step")
-    for name, ms in found.items():
-        print(f"  {name:<10} {ms * 1000:7.1f} us a step")
     total = sum(found.values())
-    print(
-        f"  in all     {total * 1000:7.1f} us: {total / STEP_MS:.3%} of a step of {STEP_MS:.0f} ms, at most {MOST:.0%}"
-    )
-    print(f"             {total / step_ms:.2%} of a step of this task here ({step_ms:.1f} ms)")
+    rows = [(f"{name}, a step", f"{ms * 1000:.0f} µs") for name, ms in found.items()]
+    rows.append(("in all", f"{total * 1000:.0f} µs: {total / STEP_MS:.2%} of a step of {STEP_MS:.0f} ms"))
+    rows.append(("of a step of this task here", f"{total / step_ms:.2%} of {step_ms:.1f} ms"))
+    print(results.record("Overhead", "What measuring, recording and balancing add to a step of two ranks.", rows))
     return int(total >= MOST * STEP_MS)
 
 

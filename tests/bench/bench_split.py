@@ -14,6 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from profiles.split import proportional_split, scaled, split
+from tests.bench.results import record
 
 RANKS, TOTAL, TIMES = 10_000, 1_000_000, 9
 
@@ -43,9 +44,8 @@ def main() -> None:
         ("proportional_split, with caps", lambda: proportional_split(speeds, TOTAL, caps)),
         ("scaled", lambda: scaled(shares, TOTAL // 3)),
     ]
-    print(f"{RANKS} ranks, {TOTAL} samples, Python {sys.version.split()[0]}, best of {TIMES}")
-    for name, work in cases:
-        print(f"  {name:<34} {best_ms(work):6.1f} ms")
+    rows = [(name, f"{best_ms(work):.1f} ms") for name, work in cases]
+    print(record("Split", f"{RANKS:,} ranks, a global batch of {TOTAL:,}; the best of {TIMES}.", rows))
 
 
 if __name__ == "__main__":

@@ -29,6 +29,10 @@ class MotleyRun:
     events: list[dict[str, Any]]
 
     @property
+    def decisions(self) -> list[dict[str, Any]]:
+        return [event for event in self.events if event["kind"] == "decision"]
+
+    @property
     def samples_per_s(self) -> float:
         return float(self.summary["samples_per_s"])
 
@@ -40,23 +44,38 @@ class Bench:
         self.lab = lab
         self.task = task
         self.global_batch = global_batch
-        self._folder = Path(tempfile.mkdtemp(prefix="motley-bench-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="bench-"))
         self._count = 0
 
-    def start(self, *, steps: int, hosts: Sequence[str] = (), batch: int = 0, **balance: Any) -> MotleyProcess:
-        self._count += 1
+    def config(
+        self, *, steps: int = 1, hosts: Sequence[str] = (), batch: int = 0, compress: str = "none", **balance: Any
+    ) -> Path:
+        """The cluster.toml of such a run."""
         run = {
-            "task": self.task, "steps": steps, "global_batch": batch or self.global_batch,
+            "task": self.task, "steps": steps, "global_batch": batch or self.global_batch, "compress": compress,
             "eval_every": 0, "checkpoint_every": 0, "join_timeout_s": 120,
         }  # fmt: skip
-        config = self.lab.cluster_toml(self._folder, hosts=hosts, run=run, balance=balance)
-        name = f"bench{self._count}"
+        return self.lab.cluster_toml(self._folder, hosts=hosts, run=run, balance=balance)
+
+    def ask(self, verb: str) -> dict[str, Any]:
+        """What `motley VERB --json` answers about all hosts."""
+        argv = self.lab.motley(verb, "-c", str(self.config()), "--json")
+        done = self.lab.exec(argv, cwd=self._folder, timeout_s=RUN_S)
+        assert done.returncode == 0, done.stderr
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
+
+    def start(self, **wanted: Any) -> MotleyProcess:
+        """A run: `config` says what can be asked for."""
+        self._count += 1
+        config = self.config(**wanted)
+        name = f"{self._folder.name}-{self._count}"
         argv = self.lab.motley("run", "-c", str(config), "--plain", "--name", name)
         process = self.lab.popen(argv, cwd=self._folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         return MotleyProcess(process, self._folder / "experiments" / name)
 
-    def motley(self, *, steps: int, hosts: Sequence[str] = (), batch: int = 0, **balance: Any) -> MotleyRun:
-        return self.start(steps=steps, hosts=hosts, batch=batch, **balance).wait()
+    def motley(self, **wanted: Any) -> MotleyRun:
+        return self.start(**wanted).wait()
 
     def minimal(self, splits: Sequence[Sequence[int]], *, rounds: int, block: int = 5) -> dict[tuple[int, ...], float]:
         """Samples/s of each split by the minimal script under torchrun: the median over the last half of its steps."""
@@ -106,6 +125,7 @@ class MotleyProcess:
         )
 
     def steps(self) -> int:
-        """Completed so far, as the leader's metrics here show."""
+        """Completed so far, as the leader's metrics here show. Fails when the run has ended badly."""
+        assert self._process.poll() in (None, 0), self._process.communicate()[1][-3000:]
         path = self.folder / "logs" / "rank_0_metrics.jsonl"
         return len(path.read_bytes().splitlines()) if path.exists() else 0

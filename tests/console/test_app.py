@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,19 @@ async def test_the_first_screen_holds_everything_at_each_size(size: tuple[int, i
             assert word in shown, shown
         assert ("decisions  2" in shown) == (size[0] >= 120)
         assert max(len(line) for line in shown.splitlines()) <= size[0]
+
+
+async def test_advice_takes_a_line_from_the_charts_and_hides_nothing() -> None:
+    app, _ = make()
+    async with app.run_test(size=SIZE) as pilot:
+        await running(app, pilot)
+        advice = "leave out box2: with it 196 samples/s, without it about 254"
+        record = replace(scripted.event("advice", advice, level="warning"), data={"host": "box2"})
+        app.life.store.apply(record, START)
+        await until(app, pilot, lambda: f"▶ {advice}" in screen_text(app))
+        shown = screen_text(app)
+        for word in ("● running", "step 60", "desktop", "box2", "throughput", "log", "q leave"):
+            assert word in shown, shown
 
 
 async def test_help_lists_every_key_and_esc_closes_it() -> None:

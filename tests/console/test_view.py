@@ -129,6 +129,16 @@ def test_the_run_lines_say_state_step_epoch_loss_accuracy_throughput_and_eta(run
         assert word in lines[2]
 
 
+def test_advice_is_a_line_of_its_own_while_it_holds() -> None:
+    store = store_after(60)
+    advice = "leave out box2: with it 196 samples/s, without it about 254"
+    store.apply(replace(event("advice", advice, level="warning"), data={"host": "box2"}), START)
+    assert text(run_lines(store.snapshot(), width=80, now=START)[3]) == f"▶ {advice}"
+    assert any(entry.text == advice for entry in store.log())
+    store.apply(replace(event("advice", "every host pays"), data={"host": None}), START)
+    assert len(run_lines(store.snapshot(), width=80, now=START)) == 3
+
+
 def test_waiting_is_said_with_host_phase_and_time(running: Snapshot) -> None:
     waiting = replace(running, waiting=Waiting(missing=(("laptop", "importing torch"),), since=START - 12))
     assert text(run_lines(waiting, width=80, now=START)[2]) == "waiting for laptop (importing torch), 12 s"

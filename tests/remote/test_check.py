@@ -34,6 +34,7 @@ GOOD = Probe(
     torch="2.13.0+cpu",
     torch_cuda="",
     gpus=(),
+    cpu_model="AMD Ryzen 7 5800X 8-Core Processor",
     cores=4,
     memory_mib=8000,
     disk_free_mib=50_000,

@@ -9,7 +9,7 @@ import pytest
 
 from remote.cluster import Cluster
 from remote.errors import UsageError
-from remote.placement import layout, layout_of, misfits, place, spec_for
+from remote.placement import Pace, first_words, layout, layout_of, misfits, place, spec_for
 from remote.probe import Gpu, Probe
 from tests.remote.conftest import MakeCluster
 from trainer.spec import Member, Spec
@@ -17,7 +17,8 @@ from trainer.status import layout as told
 
 PLAIN = Probe(
     python="3.11.2", executable="/usr/bin/python3", hostname="box", system="Linux", machine="x86_64",
-    home="/home/ada", boot_id="one", clock=1.0, torch="2.13.0", torch_cuda="", gpus=(), cores=4, memory_mib=8000,
+    home="/home/ada", boot_id="one", clock=1.0, torch="2.13.0", torch_cuda="", gpus=(), cpu_model="", cores=4,
+    memory_mib=8000,
     disk_free_mib=50_000, unwritable="", server_address="192.168.0.7", address="192.168.0.7", interface="eth0", code=(),
 )  # fmt: skip
 CARDS = tuple(Gpu(index=n, name="RTX 3070", total_mib=8192, free_mib=8000, driver="550.1") for n in range(2))
@@ -45,6 +46,28 @@ def spec(cluster: Cluster, members: tuple[Member, ...], host: str = "box1", resu
 def test_rank_0_is_on_the_leader_the_others_follow_in_order(make_cluster: MakeCluster) -> None:
     cluster = cluster_of(make_cluster)
     assert placed(cluster) == [(0, "box2", 0, "cpu"), (1, "box1", 0, "cpu"), (2, "box3", 0, "cpu")]
+
+
+def test_what_is_known_of_a_device_goes_with_it_and_the_log_says_where_shares_come_from(
+    make_cluster: MakeCluster,
+) -> None:
+    cluster = cluster_of(make_cluster)
+    probes = {"box1": PLAIN, "box2": PLAIN, "box3": CUDA}
+
+    def found(known: dict[str, Pace]) -> tuple[Member, ...]:
+        return place(cluster, probes, lambda host, device, _: known.get(f"{host.name} {device}", Pace()))
+
+    measured = Pace(a_ms=2.0, c_ms=0.5, pass_limit=64)
+    some = found({"box3 cuda:1": measured})
+    assert [m.a_ms for m in some] == [None, None, None, 2.0]
+    assert (some[3].c_ms, some[3].pass_limit) == (0.5, 64)
+    assert "box2, box1, box3 without one: motley profile" in first_words(some, cluster)
+    guessed = found({f"{h} {d}": Pace(relative_speed=2.0) for h in probes for d in ("cpu", "cuda:0", "cuda:1")})
+    assert "guessed from the names" in first_words(guessed, cluster)
+    everywhere = found({f"{h} {d}": measured for h in probes for d in ("cpu", "cuda:0", "cuda:1")})
+    assert first_words(everywhere, cluster) == "the first shares come from the profiles of all hosts"
+    assert first_words(found({}), cluster).startswith("the first shares are equal; motley profile")
+    assert first_words(found({}), cluster_of(make_cluster, '[balance]\npolicy = "static"\n')) == ""
 
 
 def test_every_card_is_a_rank(make_cluster: MakeCluster) -> None:

@@ -150,7 +150,7 @@ def make_job(
         batches=batches,
         steps_total=options.steps or options.epochs * batches.steps_per_epoch,
         shares=shares,
-        balancer=Balancer(BalanceOptions(policy="static"), members, options.global_batch, journal),
+        balancer=Balancer(BalanceOptions(policy="static"), members, shares, journal),
         metrics=MetricsFile(folder, member=rank),
         meter=DeviceMeter(device),
         recorder=recorder,

@@ -40,7 +40,7 @@ def spec(members: int, **options: Any) -> Spec:
 async def coordinating(given: Spec, folder: Path) -> AsyncIterator[asyncio.Task[None]]:
     with listen(given) as listener:
         listener.setblocking(False)
-        task = asyncio.create_task(Coordinator(given, folder).run(listener))
+        task = asyncio.create_task(Coordinator(given, folder, goodbye_s=0.2).run(listener))
         try:
             yield task
             await asyncio.wait_for(task, BOUND_S)

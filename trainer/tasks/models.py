@@ -39,7 +39,19 @@ def simple_cnn(*, channels: int, size: int, classes: int, norm: Norm) -> nn.Modu
     )
 
 
-BUILDERS: dict[str, Builder] = {"simple_cnn": simple_cnn, "resnet18": resnet18, "resnet50": resnet50}
+def mlp(*, channels: int, size: int, classes: int, norm: Norm) -> nn.Module:  # noqa: ARG001 - nothing to normalise
+    """Two hidden layers of 2,048: quick to compute and heavy to send, 23 MB of gradients for pictures of 28 pixels."""
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(channels * size * size, 2048),
+        nn.ReLU(inplace=True),
+        nn.Linear(2048, 2048),
+        nn.ReLU(inplace=True),
+        nn.Linear(2048, classes),
+    )
+
+
+BUILDERS: dict[str, Builder] = {"simple_cnn": simple_cnn, "mlp": mlp, "resnet18": resnet18, "resnet50": resnet50}
 
 
 def _group_norm(channels: int) -> nn.Module:

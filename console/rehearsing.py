@@ -1,0 +1,93 @@
+"""The second half of `motley profile`: some real steps of all hosts together, with the shares that fit.
+
+Alone, a host never waits. Together, the slowest of several counts in every step, and a host that is busy finds time for
+its part of the ring late. A few seconds of a real run show by how much, so that `motley plan` need not guess.
+
+    >>> await rehearse(cluster, profiles, emit)
+    Rehearsal(task='simple_cnn/digits', …)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+from console.planning import candidates_of
+from console.session import Emit
+from profiles.predict import predict
+from profiles.rehearsal import Rehearsal
+from profiles.split import SplitError
+from profiles.store import Profile
+from remote.cluster import Cluster
+from remote.errors import Finding, MotleyError
+
+SECONDS = 8.0
+STEPS_LEAST, STEPS_MOST = 8, 60
+
+
+async def rehearse(cluster: Cluster, profiles: Sequence[Profile], emit: Emit) -> Rehearsal | Finding | None:
+    """None for a single device; a finding when the hosts could not train together."""
+    from remote.run import Session
+
+    candidates, _ = candidates_of(cluster, profiles)
+    candidates.sort(key=lambda c: c.host != cluster.leader)
+    gradient_bytes = max((p.gradient_bytes for p in profiles), default=0)
+    if len(candidates) < 2:
+        return None
+    try:
+        expected = predict(candidates, cluster.run.global_batch, gradient_bytes)
+    except SplitError as error:
+        return _finding(cluster, str(error), "Raise max_batch or lower run.global_batch.")
+    steps = max(STEPS_LEAST, min(STEPS_MOST, int(SECONDS * 1000 / expected.step_ms)))
+    only = [h for h in cluster.hosts if any(c.host == h.name for c in candidates)]
+    shorter = dataclasses.replace(
+        cluster,
+        hosts=tuple(only),
+        run=dataclasses.replace(
+            cluster.run, steps=steps, eval_every=0, checkpoint_every=0, trace_steps=0, local_steps=1, compress="none"
+        ),
+        balance=dataclasses.replace(cluster.balance, policy="static", shares=expected.shares),
+    )
+    session = Session(shorter, f"profile-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}", emit=emit)
+    try:
+        await session.launch()
+        ended = await session.wait()
+        if ended.state != "finished":
+            why = str(ended.summary.get("cause") or f"the rehearsal {ended.state}")
+            return _finding(cluster, f"the hosts did not train together: {why}", "motley run shows more.")
+        step_ms, sending_ms = _medians(session.folder, len(candidates))
+    except MotleyError as error:
+        return _finding(cluster, f"the hosts did not train together: {error}", "motley check tells what is wrong.")
+    finally:
+        await session.close()
+        shutil.rmtree(session.folder, ignore_errors=True)
+    return Rehearsal(
+        task=cluster.run.task,
+        members=tuple((c.host, c.device) for c in candidates),
+        shares=expected.shares,
+        gradient_bytes=gradient_bytes,
+        step_ms=step_ms,
+        sending_ms=sending_ms,
+        time=time.time(),
+    )
+
+
+def _medians(folder: Path, ranks: int) -> tuple[float, float]:
+    """Of the second half of the steps: the whole, and what the rank that came last waited."""
+    logs = [folder / "logs" / f"rank_{n}_metrics.jsonl" for n in range(ranks)]
+    rows = [[json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] for log in logs]
+    steps = list(zip(*rows))
+    late = steps[len(steps) // 2 :]
+    return (
+        median(max(r["step_ms"] for r in step) for step in late),
+        median(min(r["wait_ms"] for r in step) for step in late),
+    )
+
+
+def _finding(cluster: Cluster, cause: str, remedy: str) -> Finding:
+    return Finding(cluster.leader, "rehearsal", "warning", cause, remedy)

@@ -1,0 +1,241 @@
+"""Measures every device of a cluster with the task of its run, and every host's link to the leader.
+
+`motley profile` calls it and keeps what it returns; nothing is left running on the hosts.
+
+    >>> async with Hosts(cluster) as hosts:
+    ...     found = await calibrate(hosts, emit)
+    >>> found.measured[0].result["gradient_bytes"], found.measured[0].link
+    (264616, None)
+
+Machines measure at the same time; demo hosts share one, so they take turns. So do links: they may share a cable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeGuard, TypeVar
+
+from remote.check import CheckResult, check
+from remote.cluster import Cluster, Host
+from remote.errors import CheckFailed, CommandFailed, Finding, HostError
+from remote.everywhere import push_all
+from remote.feed import Progress
+from remote.hosts import Emit, Hosts
+from remote.placement import environment, place
+from remote.probe import Probe
+from remote.push import Tree
+from remote.remote_process import RemoteProcess
+from remote.sanitize import clean, clean_table
+from remote.verbs import Verbs
+from trainer.spec import Calibration, Member
+
+T = TypeVar("T")
+_TIMING = {"batch", "compute_ms", "step_ms", "noise", "steps"}
+SILENT_S = 240.0  # without a word of a host that measures; it is given up
+LINK_S = 60.0
+END_S = 10.0  # from the last word of a process to its end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One device: what `python -m trainer calibrate` and `link` said. `link` is None on the leader, or unknown."""
+
+    member: Member
+    probe: Probe
+    result: dict[str, Any]
+    link: dict[str, float] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibrated:
+    measured: tuple[Measured, ...]
+    findings: tuple[Finding, ...]  # devices and links that could not be measured
+
+
+async def calibrate(hosts: Hosts, emit: Emit, tree: Tree | None = None) -> Calibrated:
+    """Every device that can be measured. Raises CheckFailed with all findings when the cluster is not in order."""
+    cluster = hosts.cluster
+    checked = await check(hosts, emit)
+    if not checked.ok:
+        raise CheckFailed(checked.findings)
+    verbs = Verbs(hosts, tree or Tree.installed())
+    if unable := await push_all(verbs, checked.probes, emit):
+        raise CheckFailed([*checked.findings, *unable])
+    members = place(cluster, checked.probes)
+    outcomes = await _devices(verbs, cluster, checked.probes, members, emit)
+    links = await _links(verbs, cluster, checked, emit)
+    failures = [("calibrate", e) for e in outcomes if isinstance(e, HostError)]
+    findings = [Finding(e.host, name, "error", e.cause, e.remedy) for name, e in failures]
+    unmeasured = {id(e): e for e in links.values() if isinstance(e, HostError)}  # the leader's fault once, not for each
+    findings += [Finding(e.host, "link", "warning", e.cause, e.remedy) for e in unmeasured.values()]
+    figures = {name: link for name, link in links.items() if not isinstance(link, HostError)}
+    measured = tuple(
+        Measured(member=member, probe=checked.probes[member.host], result=outcome, link=figures.get(member.host))
+        for member, outcome in zip(members, outcomes)
+        if not isinstance(outcome, HostError)
+    )
+    return Calibrated(measured=measured, findings=tuple(findings))
+
+
+async def _devices(
+    verbs: Verbs, cluster: Cluster, probes: Mapping[str, Probe], members: Sequence[Member], emit: Emit
+) -> list[dict[str, Any] | HostError]:
+    """In the order of the members. Devices of one machine take turns; demo hosts are one machine."""
+    turns = {probe.boot_id: asyncio.Lock() for probe in probes.values()}
+    hosts = {host.name: host for host in cluster.hosts}
+
+    async def one(member: Member) -> dict[str, Any] | HostError:
+        devices = sum(m.host == member.host for m in members)
+        asked = _request(cluster, hosts[member.host], member, devices=devices)
+        async with turns[probes[member.host].boot_id]:
+            try:
+                return await _device(verbs, member, asked, emit)
+            except HostError as error:
+                emit(Progress(host=member.host, stage="measure", text=error.cause, done=True, failed=True))
+                return error
+
+    return list(await asyncio.gather(*map(one, members)))
+
+
+def _request(cluster: Cluster, host: Host, member: Member, *, devices: int) -> Calibration:
+    return Calibration(
+        options=cluster.run,
+        data=cluster.data,
+        device=member.device,
+        batch=cluster.run.global_batch,
+        devices=devices,
+        max_batch=member.max_batch,
+        env=environment(host),
+        emulated=host.connect == "demo",
+        speed=host.speed,
+    )
+
+
+async def _device(verbs: Verbs, member: Member, asked: Calibration, emit: Emit) -> dict[str, Any]:
+    """The result of one device. Raises a HostError with what the host said instead."""
+    host, device = member.host, member.device
+    emit(Progress(host=host, stage="measure", text=f"{device}: starting"))
+    async with _trainer(verbs, host, "calibrate") as process:
+        await process.write(asked.to_json().encode() + b"\n")
+        lines = process.lines()
+        while (line := await _within(SILENT_S, anext(lines, None), host, device)) is not None:
+            table = _table(line)
+            if "error" in table:
+                raise CommandFailed(host, f"{device}: {table['error']}", f"{table.get('remedy')}.")
+            if "result" in table:
+                if wrong := _fault(table["result"]):
+                    raise CommandFailed(host, f"{device}: its figures can't be used: {wrong}", "Report this.")
+                emit(Progress(host=host, stage="measure", text=f"{device} measured", fraction=1.0, done=True))
+                return dict(clean_table(table["result"]))
+            if "note" in table:
+                emit(Progress(host=host, stage="measure", text=f"{device}: {table['note']}", fraction=_part(table)))
+        raise await _no_answer(host, process, f"{device} could not be measured", "Report this.")
+
+
+def _fault(result: Any) -> str:
+    """What is wrong with the figures of a device; empty when nothing is."""
+    if not isinstance(result, dict) or not isinstance(result.get("timings"), list) or not result["timings"]:
+        return "there are no timings"
+    for row in result["timings"]:
+        if not isinstance(row, dict) or set(row) != _TIMING or not all(map(_positive, row.values())):
+            return f"a timing is {row}"
+    unknown = [result.get(key) for key in ("max_batch", "sample_mib") if result.get(key) is not None]
+    if not all(_positive(x) for x in (result.get("parameters"), result.get("gradient_bytes"), *unknown)):
+        return "a figure of its memory or of the model is missing or not above 0"
+    return ""
+
+
+def _positive(value: Any) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and math.isfinite(value) and value > 0
+
+
+def _part(table: Mapping[str, Any]) -> float | None:
+    fraction = table.get("fraction")
+    return min(float(fraction), 1.0) if _positive(fraction) else None
+
+
+async def _links(
+    verbs: Verbs, cluster: Cluster, checked: CheckResult, emit: Emit
+) -> Mapping[str, dict[str, float] | HostError]:
+    """Every host but the leader, one after the other: `{"mbit", "latency_ms"}`, or why it is not known."""
+    others = [host.name for host in cluster.hosts if host.name != cluster.leader]
+    address, token = checked.leader_address, secrets.token_hex(32)
+    secret = token.encode() + b"\n"
+    found: dict[str, dict[str, float] | HostError] = {}
+    if not others:
+        return found
+    try:
+        async with _trainer(verbs, cluster.leader, "link", "--listen", address) as listener:
+            await listener.write(secret)
+            port = await _figures(listener, cluster.leader, "port")
+            for name in others:
+                words = ("link", "--connect", address, "--port", str(int(port["port"])))
+                emit(Progress(host=name, stage="measure", text="the network to the leader"))
+                try:
+                    async with _trainer(verbs, name, *words) as process:
+                        await process.write(secret)
+                        table = await _figures(process, name, "mbit", "latency_ms")
+                except HostError as error:
+                    found[name] = error
+                    emit(Progress(host=name, stage="measure", text=error.cause, done=True, failed=True))
+                    continue
+                found[name] = table
+                text = f"{table['mbit']:.0f} Mbit/s, {table['latency_ms']:.2f} ms to the leader"
+                emit(Progress(host=name, stage="measure", text=text, fraction=1.0, done=True))
+    except HostError as error:
+        return {**dict.fromkeys(others, error), **found}
+    return found
+
+
+async def _figures(process: RemoteProcess, host: str, *keys: str) -> dict[str, float]:
+    """The first line with these numbers, all above 0. Raises CommandFailed when none comes in time."""
+
+    async def first() -> dict[str, float]:
+        async for line in process.lines():
+            table = _table(line)
+            if all(_positive(table.get(key)) for key in keys):
+                return {key: float(table[key]) for key in keys}
+        remedy = "A firewall must let the hosts talk freely, and the leader needs an address of its own to listen on."
+        raise await _no_answer(host, process, "the network to the leader could not be measured", remedy)
+
+    return await _within(LINK_S, first(), host, "the network to the leader")
+
+
+async def _within(seconds: float, answer: Awaitable[T], host: str, what: str) -> T:
+    try:
+        return await asyncio.wait_for(answer, seconds)
+    except asyncio.TimeoutError as error:
+        cause = f"{what}: the host said nothing for {seconds:g} s"
+        raise CommandFailed(host, cause, "The machine may be overloaded; try again.") from error
+
+
+@asynccontextmanager
+async def _trainer(verbs: Verbs, host: str, *words: str) -> AsyncIterator[RemoteProcess]:
+    """A verb of the trainer under way. Leaving the block closes its stdin, which ends it."""
+    connection = await verbs.connection(host)
+    async with connection.stream(verbs.argv(host, *words), cwd=verbs.tree.folder) as process:
+        try:
+            yield process
+        finally:
+            process.close_stdin()
+
+
+async def _no_answer(host: str, process: RemoteProcess, what: str, remedy: str) -> CommandFailed:
+    await _within(END_S, process.wait(), host, what)  # until then stderr may not be whole
+    said = process.stderr_tail.splitlines()[-1:] or ["nothing"]
+    return CommandFailed(host, f"{what}; it said: {said[0]}", remedy)
+
+
+def _table(line: bytes) -> dict[str, Any]:
+    """The object in a line; empty for anything else, such as what a library prints."""
+    try:
+        table = json.loads(line)
+    except ValueError:
+        return {}
+    return {key: clean(v) if isinstance(v, str) else v for key, v in table.items()} if isinstance(table, dict) else {}

@@ -1,0 +1,38 @@
+"""`RESULTS.md`: one section a benchmark, replaced when it runs again; each names the machine and the day.
+
+record("Balance", "Ratios of runs that took turns.", [("dynamic / equal split", "2.01")])
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+from profiles.hardware import probe
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+HEAD = "# Benchmark results\n\nMade by `make bench`. What the lab is: [docs/lab.md](../../docs/lab.md).\n"
+
+
+def record(title: str, text: str, rows: Sequence[tuple[str, str]], path: Path = RESULTS) -> str:
+    """Put the section in the place of an older one of this title, else at the end. Returns it."""
+    machine = (
+        f"Machine: {probe().cpu_model}, {os.cpu_count()} cores, Linux {platform.release()}, "
+        f"Python {platform.python_version()}, {datetime.now(timezone.utc):%Y-%m-%d}."
+    )
+    table = "\n".join(["| what | measured |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
+    section = f"## {title}\n{text}\n\n{machine}\n\n{table}\n"
+    old = path.read_text(encoding="utf-8") if path.exists() else HEAD
+    parts = re.split(r"(?m)^(?=## )", old)
+    kept = [part.strip("\n") + "\n" for part in parts]
+    places = [i for i, part in enumerate(kept) if part.startswith(f"## {title}\n")]
+    if places:
+        kept[places[0]] = section
+    else:
+        kept.append(section)
+    path.write_text("\n".join(kept), encoding="utf-8")
+    return section

@@ -1,0 +1,111 @@
+"""`motley plan` from stored profiles: what is planned with, what is said of the rest, and the three forms it takes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from console.planning import plan_data, plan_text, planned
+from console.profiling import conditions, store_of
+from profiles.store import LinkSpeed, Profile, Timing
+from remote.cluster import Cluster, load
+from remote.errors import UsageError
+
+HOSTS = '[cluster]\nname = "home"\nleader = "box1"\n' + "".join(
+    f'[[hosts]]\nname = "box{n}"\naddress = "box{n}"\n' for n in (1, 2, 3)
+)
+
+
+@pytest.fixture(name="folder")
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def cluster_of(folder: Path, more: str = "") -> Cluster:
+    path = folder / "cluster.toml"
+    path.write_text(HOSTS + more)
+    return load(path)
+
+
+def keep(cluster: Cluster, name: str, per_sample_ms: float, *, mbit: float | None = 1000.0, **changed: Any) -> None:
+    host = next(h for h in cluster.hosts if h.name == name)
+    timings = tuple(
+        Timing(batch=b, compute_ms=per_sample_ms * b, step_ms=per_sample_ms * b + 1, noise=0.01, steps=30)
+        for b in (32, 64, 128)
+    )
+    given = {
+        "host": name, "device": "cpu", "device_name": "AMD EPYC", "conditions": conditions(cluster, host),
+        "timings": timings, "parameters": 66154, "gradient_bytes": 264616, "max_batch": None, "sample_mib": None,
+        "link": LinkSpeed(mbit=mbit, latency_ms=0.1) if mbit and name != "box1" else None, "time": 5.0,
+    }  # fmt: skip
+    store_of(cluster).write(Profile(**{**given, **changed}))
+
+
+def test_the_plan_goes_from_profiles_to_the_object_that_programs_read(folder: Path) -> None:
+    cluster = cluster_of(folder)
+    for name, ms in (("box1", 1.0), ("box2", 2.0), ("box3", 4.0)):
+        keep(cluster, name, ms)
+    data = json.loads(json.dumps(plan_data(planned(cluster, store_of(cluster)))))
+    assert set(data) == {"options", "advice"}
+    for option in data["options"]:
+        assert set(option) == {"hosts", "global_batch", "accumulate", "compress", "samples_per_s"}
+    rates = [option["samples_per_s"] for option in data["options"]]
+    assert rates == sorted(rates, reverse=True)
+    configured = [o for o in data["options"] if o["global_batch"] == 256 and o["compress"] == "none"]
+    assert configured[0]["hosts"] == ["box1", "box2", "box3"]
+    assert configured[0]["samples_per_s"] == pytest.approx(1000 * (1 + 1 / 2 + 1 / 4), rel=0.06)
+    assert data["advice"][0].startswith("take all 3 hosts: ")
+
+
+def test_the_table_marks_the_option_to_take_and_leaves_out_what_gains_nothing(folder: Path) -> None:
+    cluster = cluster_of(folder)
+    for name, ms in (("box1", 1.0), ("box2", 2.0), ("box3", 4.0)):
+        keep(cluster, name, ms)
+    lines = plan_text(planned(cluster, store_of(cluster)), 256).splitlines()
+    (marked,) = [line for line in lines if line.startswith("▶")]
+    assert marked.endswith("box1 box2 box3")
+    assert "fp16" not in "\n".join(lines)  # gradients of 0.3 MB
+    assert max(map(len, lines)) <= 80
+
+
+def test_hosts_without_a_profile_and_without_a_known_network_are_named(folder: Path) -> None:
+    cluster = cluster_of(folder)
+    keep(cluster, "box1", 1.0)
+    keep(cluster, "box2", 2.0, mbit=None)
+    plan = planned(cluster, store_of(cluster))
+    assert "box3 is left out, it has no profile that holds; motley profile measures it" in plan.advice
+    assert any("the network of box2 was not measured; 940 Mbit/s is assumed" in text for text in plan.advice)
+
+
+def test_a_profile_of_another_norm_is_left_out_with_the_reason(folder: Path) -> None:
+    keep(cluster_of(folder), "box1", 1.0)
+    keep(cluster_of(folder), "box2", 1.0)
+    changed = cluster_of(folder, '[run]\nnorm = "group"\n')
+    with pytest.raises(UsageError, match="norm was batch, now it is group"):
+        planned(changed, store_of(changed))
+
+
+def test_without_profiles_the_next_command_is_named(folder: Path) -> None:
+    cluster = cluster_of(folder)
+    with pytest.raises(UsageError, match="motley profile makes them"):
+        planned(cluster, store_of(cluster))
+
+
+def test_a_batch_that_no_hosts_have_room_for_is_an_error_that_says_by_how_much(folder: Path) -> None:
+    path = folder / "cluster.toml"
+    path.write_text(HOSTS.replace('address = "box1"\n', 'address = "box1"\nmax_batch = 10\n'))
+    cluster = load(path)
+    keep(cluster, "box1", 1.0)
+    with pytest.raises(UsageError, match=r"run\.global_batch = 256 can't be shared out"):
+        planned(cluster, store_of(cluster))
+
+
+def test_memory_of_a_card_asks_for_passes(folder: Path) -> None:
+    cluster = cluster_of(folder)
+    keep(cluster, "box1", 1.0, max_batch=100)
+    plan = planned(cluster, store_of(cluster))
+    assert plan.take.prediction.accumulate == 3

@@ -1,0 +1,89 @@
+"""From figures of the hosts to profiles on the master, and from those to what a run starts with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from console.profiling import conditions, knows, profiles_of, relative_speed, store_of
+from console.tables import profiles_text
+from remote.calibrate import Calibrated, Measured
+from remote.cluster import Cluster, load
+from remote.probe import Gpu, Probe
+from trainer.spec import Member
+
+PROBE = Probe(
+    python="3.11.2", executable="/usr/bin/python3", hostname="tower", system="Linux", machine="x86_64",
+    home="/home/ada", boot_id="one", clock=1.0, torch="2.13.0", torch_cuda="13.0",
+    gpus=(Gpu(index=0, name="NVIDIA GeForce RTX 3070", total_mib=8192, free_mib=8000, driver="550.1"),),
+    cpu_model="AMD Ryzen 7 5800X 8-Core Processor", cores=16, memory_mib=8000, disk_free_mib=50_000, unwritable="",
+    server_address="192.168.0.7", address="192.168.0.7", interface="eth0", code=(),
+)  # fmt: skip
+RESULT: dict[str, Any] = {
+    "device_name": "NVIDIA GeForce RTX 3070", "torch": "2.13.0", "threads": None, "parameters": 66154,
+    "gradient_bytes": 264616, "max_batch": 900, "sample_mib": 7.5,
+    "timings": [
+        {"batch": b, "compute_ms": 2 + 0.5 * b, "step_ms": 3 + 0.5 * b, "noise": 0.01, "steps": 30} for b in (16, 64)
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture(name="cluster")
+def _cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = tmp_path / "cluster.toml"
+    path.write_text('[cluster]\nname = "home"\n[[hosts]]\nname = "tower"\naddress = "tower"\n')
+    return load(path)
+
+
+def calibrated(link: dict[str, float] | None = None) -> Calibrated:
+    member = Member(member=0, host="tower", local_rank=0, device="cuda:0")
+    return Calibrated(measured=(Measured(member=member, probe=PROBE, result=RESULT, link=link),), findings=())
+
+
+def test_a_run_after_a_profile_starts_from_it(cluster: Cluster) -> None:
+    (profile,) = profiles_of(cluster, calibrated(), 5.0)
+    store = store_of(cluster)
+    store.write(profile)
+    pace = knows(cluster, store)(cluster.hosts[0], "cuda:0", PROBE)
+    assert pace.a_ms == pytest.approx(3.0, rel=0.02)  # the whole step, without waiting
+    assert pace.c_ms == pytest.approx(0.5, rel=0.02)
+    assert pace.pass_limit == 900
+
+
+@pytest.mark.parametrize("changed", [{"torch": "2.14.0"}, {"hostname": "another"}])
+def test_a_profile_of_another_machine_or_torch_is_not_used(cluster: Cluster, changed: dict[str, Any]) -> None:
+    import dataclasses
+
+    store = store_of(cluster)
+    store.write(profiles_of(cluster, calibrated(), 5.0)[0])
+    pace = knows(cluster, store)(cluster.hosts[0], "cuda:0", dataclasses.replace(PROBE, **changed))
+    assert pace.a_ms is None
+    assert pace.relative_speed is not None
+
+
+def test_without_a_profile_the_names_of_the_devices_give_a_guess(cluster: Cluster) -> None:
+    host = cluster.hosts[0]
+    card, processor = relative_speed(host, "cuda:0", PROBE), relative_speed(host, "cpu", PROBE)
+    assert card is not None
+    assert processor is not None
+    assert card > 5 * processor
+    assert relative_speed(host, "cuda:3", PROBE) is None
+
+
+def test_what_it_depends_on_is_kept_with_it(cluster: Cluster) -> None:
+    (profile,) = profiles_of(cluster, calibrated({"mbit": 940.0, "latency_ms": 0.2}), 5.0)
+    assert profile.conditions == conditions(cluster, cluster.hosts[0], PROBE)
+    assert profile.conditions.machine == "tower"
+    assert profile.link is not None
+    assert profile.link.mbit == 940.0
+
+
+def test_the_table_fits_a_terminal_of_100_columns_and_names_what_matters(cluster: Cluster) -> None:
+    text = profiles_text(profiles_of(cluster, calibrated({"mbit": 940.0, "latency_ms": 0.2}), 5.0))
+    assert "940 Mbit/s" in text
+    assert "1,829 at 64" in text
+    assert "900 samples fit" in text
+    assert max(map(len, text.splitlines())) <= 120

@@ -1,0 +1,136 @@
+"""Measuring a cluster of demo hosts: real connections and a real network, but steps that nobody computes."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from remote import calibrate as module
+from remote.calibrate import Calibrated, calibrate
+from remote.errors import CheckFailed
+from remote.feed import Progress
+from remote.hosts import Emit, Hosts
+from remote.push import Tree
+from tests.remote.stage import Seen, Stage, stand_in_tree
+
+
+@pytest.fixture(scope="module", name="tree")
+def _tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    root = tmp_path_factory.mktemp("tree")
+    stand_in_tree(root)
+    shutil.copy(Path(__file__).with_name("stand_in_calibrate.py"), root / "trainer" / "calibrate.py")
+    return Tree.of(root)
+
+
+async def calibrated(stage: Stage, tree: Tree, hosts: Mapping[str, str], emit: Emit) -> Calibrated:
+    cluster = stage.cluster(hosts=hosts, LOG=str(stage.folder / "log"))
+    async with Hosts(cluster) as connected:
+        return await calibrate(connected, emit, tree)
+
+
+def left(stage: Stage) -> list[str]:
+    """Processes of the trainer on these hosts."""
+    home = b"HOME=" + bytes(stage.home / ".motley/demo")
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
+            if b"trainer" in words and any(v.startswith(home) for v in (entry / "environ").read_bytes().split(b"\0")):
+                found.append(b" ".join(words).decode())
+    return found
+
+
+def texts(seen: Seen, host: str) -> list[str]:
+    return [r.text for r in seen.records if isinstance(r, Progress) and (r.host, r.stage) == (host, "measure")]
+
+
+async def test_every_device_and_every_way_to_the_leader_is_measured(stage: Stage, tree: Tree) -> None:
+    seen = Seen()
+    found = await calibrated(stage, tree, {"box0": "speed = 0.5", "box1": "max_batch = 64", "box2": ""}, seen)
+    assert found.findings == ()
+    assert [(m.member.host, m.member.device) for m in found.measured] == [(f"box{n}", "cpu") for n in range(3)]
+    assert [m.probe.boot_id for m in found.measured] == [found.measured[0].probe.boot_id] * 3
+    for measured in found.measured:
+        assert measured.result["gradient_bytes"] == 264616
+        assert measured.result["timings"] == [
+            {"batch": 256, "compute_ms": 4.0, "step_ms": 5.0, "noise": 0.02, "steps": 6}
+        ]
+    names = [m.result["device_name"] for m in found.measured]
+    assert names == ["0.5, True, 1, None", "1.0, True, 1, 64", "1.0, True, 1, None"]  # as they will train
+    leader, *others = found.measured
+    assert leader.link is None
+    for measured in others:
+        assert measured.link is not None
+        assert measured.link["mbit"] > 100
+        assert 0 < measured.link["latency_ms"] < 100
+    assert "cpu: loading data" in texts(seen, "box0")  # without the escape
+    assert texts(seen, "box0")[-1] == "cpu measured"
+    assert texts(seen, "box2")[-1].endswith("ms to the leader")
+    assert left(stage) == []
+
+
+async def test_hosts_on_one_machine_take_turns(stage: Stage, tree: Tree) -> None:
+    await calibrated(stage, tree, {"box0": "", "box1": "", "box2": ""}, Seen())
+    assert (stage.folder / "log").read_text().split() == ["begin", "end"] * 3
+
+
+@pytest.mark.parametrize(
+    ("what", "cause", "remedy"),
+    [
+        ("fail", "cpu: digits: not found", "Put it there."),
+        ("die", "cpu could not be measured; it said: bus error", "Report this."),
+        ("hang", "cpu: the host said nothing for 0.6 s", "The machine may be overloaded; try again."),
+        ("lie", "cpu: its figures can't be used: a timing is ", "Report this."),
+    ],
+)
+async def test_a_host_that_can_t_be_measured_is_a_finding_and_the_others_are(
+    stage: Stage, tree: Tree, monkeypatch: pytest.MonkeyPatch, what: str, cause: str, remedy: str
+) -> None:
+    if what == "hang":
+        monkeypatch.setattr(module, "SILENT_S", 0.6)
+    running: list[str] = []
+
+    def look(record: Progress) -> None:
+        seen(record)
+        if record.text == "cpu: loading data":
+            running.extend(left(stage))
+
+    seen = Seen()
+    log = f'STAND_IN_LOG = "{stage.folder / "log"}"'
+    hosts = {"box0": "", "box1": f'env = {{STAND_IN_DOES = "{what}", {log}}}', "box2": ""}
+    found = await calibrated(stage, tree, hosts, look)
+    assert any("trainer calibrate" in words for words in running)
+    assert [m.member.host for m in found.measured] == ["box0", "box2"]
+    (finding,) = found.findings
+    assert (finding.host, finding.check, finding.level) == ("box1", "calibrate", "error")
+    assert finding.cause.startswith(cause)
+    assert finding.remedy == remedy
+    assert any(r.failed and r.text == finding.cause for r in seen.records if isinstance(r, Progress))
+    assert left(stage) == []
+
+
+async def test_a_network_that_can_t_be_measured_leaves_the_rest_and_is_said_once(
+    stage: Stage, tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LINK_S", 0.001)
+    found = await calibrated(stage, tree, {"box0": "", "box1": "", "box2": ""}, Seen())
+    assert [(m.member.host, m.link) for m in found.measured] == [("box0", None), ("box1", None), ("box2", None)]
+    (finding,) = found.findings
+    assert (finding.host, finding.check, finding.level) == ("box0", "link", "warning")
+    assert left(stage) == []
+
+
+async def test_one_host_alone_needs_no_network(stage: Stage, tree: Tree) -> None:
+    found = await calibrated(stage, tree, {"box0": ""}, Seen())
+    assert found.findings == ()
+    assert [m.link for m in found.measured] == [None]
+
+
+async def test_a_cluster_that_is_not_in_order_is_not_measured(stage: Stage, tree: Tree) -> None:
+    with pytest.raises(CheckFailed, match="box1"):
+        await calibrated(stage, tree, {"box0": "", "box1": 'python = "/no/python"'}, Seen())
+    assert not (stage.folder / "log").exists()

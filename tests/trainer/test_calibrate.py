@@ -1,0 +1,232 @@
+"""Measuring a device: which sizes, for how long, and the verb as the master calls it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from profiles.store import Timing
+from trainer.calibrate import BLOCK, LEAST_ROUNDS, ROUNDS, affordable, sizes, timings
+from trainer.errors import OutOfMemory
+from trainer.processes import start_ticks
+from trainer.spec import Calibration, DataOptions, RunOptions
+
+ROOT = Path(__file__).resolve().parents[2]
+BOUND_S = 60.0
+ASKED = Calibration(
+    options=RunOptions(), data=DataOptions(), device="cpu", batch=16, emulated=True, budget_s=0.5
+)  # fmt: skip
+
+Start = Callable[[Calibration], "Calibrating"]
+
+
+@pytest.mark.parametrize(
+    ("batch", "cap", "found"),
+    [
+        (256, None, (16, 32, 64, 128, 256)),
+        (256, 40, (2, 5, 10, 20, 40)),  # never above max_batch
+        (3, None, (1, 3)),
+        (3, 1, (1,)),
+    ],
+)
+def test_the_sizes_go_up_to_the_whole_batch_of_a_step(batch: int, cap: int | None, found: tuple[int, ...]) -> None:
+    assert sizes(batch, cap) == found
+
+
+def test_a_fast_device_is_measured_with_all_sizes_and_a_slower_one_with_as_many_as_there_is_time_for() -> None:
+    ladder = sizes(256, None)
+    assert affordable(Device(), ladder, 8.0) == list(ladder)
+    assert affordable(Device(), ladder, 0.8) == [16, 32, 64]
+    assert affordable(Device(), ladder, 8.0, speed=0.1) == [16, 32, 64]
+    assert len(affordable(Device(), ladder, 0.2)) >= 2  # a line wants them
+
+
+def test_a_very_slow_device_is_measured_with_smaller_sizes_and_ends() -> None:
+    device = Device(per_sample_ms=500.0)
+    assert affordable(device, sizes(256, None), 8.0) == [4, 8, 16]
+    assert device.now < 200.0
+
+
+def test_what_does_not_fit_into_memory_is_left_out_and_nothing_at_all_is_an_error() -> None:
+    assert affordable(Device(room=70), sizes(256, None), 8.0) == [16, 32, 64]
+    assert affordable(Device(room=5), sizes(256, None), 8.0) == [4]
+    with pytest.raises(OutOfMemory, match="one sample does not fit"):
+        affordable(Device(room=0), sizes(256, None), 8.0)
+
+
+class Device:
+    """Takes 2 ms and 0.5 ms a sample on a clock of its own; the first step after another size takes twice that."""
+
+    def __init__(self, *, per_sample_ms: float = 0.5, room: int = 1000) -> None:
+        self.now = 0.0
+        self._per_sample_ms, self._room = per_sample_ms, room
+        self._last = 0
+
+    def warm_up(self, batch: int, steps: int) -> bool:
+        if batch > self._room:
+            return False
+        for _ in range(steps):
+            self.step(batch)
+        return True
+
+    def step(self, batch: int) -> tuple[float, float]:
+        ms = (2 + self._per_sample_ms * batch) * (1 if batch == self._last else 2)
+        self._last = batch
+        self.now += (ms + 1) / 1000
+        return ms, ms + 1
+
+
+def test_every_size_takes_its_turn_and_cold_steps_do_not_count() -> None:
+    device = Device()
+    small, large = timings(device, [8, 32], 1000.0, lambda: device.now)
+    assert small == Timing(batch=8, compute_ms=6.0, step_ms=7.0, noise=0.005, steps=ROUNDS * BLOCK)
+    assert (large.compute_ms, large.steps) == (18.0, ROUNDS * BLOCK)
+
+
+def test_it_ends_when_the_time_is_used_up() -> None:
+    device = Device()
+    found = timings(device, [64, 256], 4.0, lambda: device.now)
+    assert device.now == pytest.approx(4.0, rel=0.2)
+    assert found[0].steps == found[1].steps > LEAST_ROUNDS * BLOCK
+    slow = Device()
+    assert timings(slow, [64, 256], 0.0, lambda: slow.now)[0].steps == LEAST_ROUNDS * BLOCK
+
+
+class Calibrating:
+    """The verb under way, with its request on standard input, which stays open."""
+
+    def __init__(self, asked: str, home: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "trainer", "calibrate"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env={"HOME": str(home), "PATH": os.environ["PATH"]}, bufsize=0,
+        )  # fmt: skip
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.stdin, self._stdout = self.process.stdin, self.process.stdout
+        self.stdin.write(asked.encode() + b"\n")
+
+    def line(self) -> dict[str, Any]:
+        """The next one; empty at the end."""
+        assert select.select([self._stdout], [], [], BOUND_S)[0], f"it said nothing for {BOUND_S:.0f} s"
+        line = self._stdout.readline()
+        table: dict[str, Any] = json.loads(line) if line else {}
+        return table
+
+    def until(self, key: str) -> dict[str, Any]:
+        while key not in (table := self.line()):
+            assert table, f"it ended without {key}"
+        return table
+
+    def child(self) -> int:
+        """The process that measures."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        (pid,) = map(int, children)
+        return pid
+
+    def ended(self) -> int:
+        return self.process.wait(BOUND_S)
+
+
+@pytest.fixture
+def start(home: Path) -> Iterator[Start]:
+    running: list[Calibrating] = []
+
+    def started(asked: Calibration) -> Calibrating:
+        running.append(Calibrating(asked.to_json(), home))
+        return running[-1]
+
+    yield started
+    for calibrating in running:
+        with calibrating.process:  # closes its pipes
+            calibrating.process.kill()
+
+
+def test_a_request_arrives_as_it_was_sent() -> None:
+    asked = dataclasses.replace(ASKED, env={"A": "b"}, speed=0.5, max_batch=9)
+    assert Calibration.from_json(asked.to_json()) == asked
+
+
+@pytest.mark.ranks
+def test_a_device_is_measured_with_the_task(start: Start) -> None:
+    from trainer.tasks import load
+
+    calibrating = start(ASKED)
+    assert "note" in calibrating.line()
+    result = calibrating.until("result")["result"]
+    assert calibrating.ended() == 0
+    model = load(ASKED.options, ASKED.data, lambda *_: None).model()
+    assert result["gradient_bytes"] == sum(p.numel() * 4 for p in model.parameters())
+    assert result["parameters"] * 4 == result["gradient_bytes"]
+    assert result["threads"] == 1
+    assert result["device_name"]
+    assert (result["max_batch"], result["sample_mib"]) == (None, None)  # not known on a CPU
+    rows = [Timing(**row) for row in result["timings"]]
+    assert [row.batch for row in rows] == [4, 8, 16, 32]
+    assert all(0 < row.compute_ms < row.step_ms and row.steps >= 6 for row in rows)
+    assert rows[-1].step_ms > 1.5 * rows[0].step_ms
+
+
+@pytest.mark.ranks
+def test_an_emulated_host_is_measured_as_slow_as_it_will_train(start: Start) -> None:
+    asked = dataclasses.replace(ASKED, budget_s=4.0)
+    fast = start(asked).until("result")["result"]["timings"][-1]
+    slow = start(dataclasses.replace(asked, speed=0.25)).until("result")["result"]["timings"][-1]
+    assert slow["batch"] == fast["batch"]
+    assert slow["step_ms"] > 2 * fast["step_ms"]
+
+
+@pytest.mark.ranks
+def test_it_ends_with_its_master(start: Start) -> None:
+    calibrating = start(dataclasses.replace(ASKED, budget_s=600.0, speed=0.5))
+    calibrating.until("ready")
+    child = calibrating.child()
+    calibrating.stdin.close()
+    assert calibrating.ended() == 1
+    assert start_ticks(child) is None
+    assert "result" not in calibrating.line()
+
+
+@pytest.mark.ranks
+def test_a_child_that_the_system_ends_is_told_of(start: Start) -> None:
+    calibrating = start(dataclasses.replace(ASKED, budget_s=600.0))
+    calibrating.until("ready")
+    os.kill(calibrating.child(), signal.SIGKILL)
+    table = calibrating.until("error")
+    assert table["error"] == "measuring was ended by the system (SIGKILL)"
+    assert "max_batch" in table["remedy"]
+    assert calibrating.ended() == 1
+
+
+@pytest.mark.ranks
+def test_what_is_not_there_is_an_error_with_a_remedy(start: Start, tmp_path: Path) -> None:
+    options = RunOptions(task="simple_cnn/cifar10")
+    data = DataOptions(path=str(tmp_path / "nowhere"), download=False)
+    without_data = start(dataclasses.replace(ASKED, options=options, data=data))
+    table = without_data.until("error")
+    assert str(tmp_path / "nowhere") in table["error"]
+    assert "[data] path" in table["remedy"]
+    assert without_data.ended() == 1
+
+    without_device = start(dataclasses.replace(ASKED, device="cuda:97"))
+    table = without_device.until("error")
+    assert "cuda:97" in table["error"]
+    assert "devices" in table["remedy"]
+    assert without_device.ended() == 1
+
+
+@pytest.mark.parametrize("asked", ["", "{}", "[]", '{"protocol": 1}', '{"protocol": 1, "options": 3, "data": {}}'])
+def test_a_request_that_is_none_is_answered(asked: str, home: Path) -> None:
+    calibrating = Calibrating(asked, home)
+    with calibrating.process:
+        assert "remedy" in calibrating.until("error")
+        assert calibrating.ended() == 1

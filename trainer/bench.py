@@ -1,0 +1,82 @@
+"""Single steps of a task on one device, timed as the training loop times them. Used by `trainer.calibrate`.
+
+Needs a process group of one.
+
+    >>> bench = Bench(options, task, device)
+    >>> bench.warm_up(64, 3)
+    True
+    >>> bench.step(64)          # time to the last local gradient, and of all that is not waiting
+    (31.2, 33.0)
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from trainer.errors import OutOfMemory
+from trainer.gradient import stopwatch, wrap
+from trainer.passes import Passes
+from trainer.setup import make_optimizer
+from trainer.spec import RunOptions
+from trainer.tasks import Task
+
+
+class Bench:
+    """A model and its optimizer on one device, ready for steps of any size."""
+
+    def __init__(self, options: RunOptions, task: Task, device: torch.device) -> None:
+        self._task = task
+        self._device = device
+        self._clip_norm = options.clip_norm
+        model = task.model().to(device)
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        self.parameters = sum(p.numel() for p in parameters)
+        self.gradient_bytes = sum(p.numel() * p.element_size() for p in parameters)
+        # Weights stay as they are, whatever number of steps is measured: the work is the same.
+        self._optimizer = make_optimizer(replace(options, learning_rate=1e-12), model)
+        self._watch = stopwatch(device)
+        self._model = wrap(model, device, self._watch)
+        self._ran_out = False
+        self._passes = Passes(task, self._model, device, accumulate=1, ran_out=self._note_ran_out)
+        self._next = 0
+
+    def warm_up(self, batch: int, steps: int) -> bool:
+        """Steps that are not measured: kernels are chosen, buckets built. False when the batch does not fit."""
+        try:
+            for _ in range(steps):
+                self.step(batch)
+        except OutOfMemory:
+            self._ran_out = True
+        fits = not self._ran_out
+        self._ran_out, self._passes.limit = False, None
+        return fits
+
+    def step(self, batch: int) -> tuple[float, float]:
+        """One step of `batch` samples: ms to the last local gradient, and of the whole step without waiting."""
+        began = time.perf_counter()
+        ids = (torch.arange(batch) + self._next) % self._task.train_size
+        self._next = (self._next + batch) % self._task.train_size
+        inputs, targets = self._task.train_batch(ids, 0)
+        self._optimizer.zero_grad(set_to_none=True)
+        self._watch.start()
+        loss_sum = self._passes.run(inputs, targets, scale=1 / batch)
+        self._watch.all_reduced()
+        if self._clip_norm is not None:
+            nn.utils.clip_grad_norm_(self._model.parameters(), self._clip_norm)
+        self._optimizer.step()
+        compute_ms, wait_ms = self._watch.read()
+        float(loss_sum)  # waits for the device
+        return compute_ms, (time.perf_counter() - began) * 1000 - wait_ms
+
+    def peak_mib(self, batch: int) -> float:
+        """The most memory allocated on a CUDA device during a step."""
+        torch.cuda.reset_peak_memory_stats(self._device)
+        self.step(batch)
+        return float(torch.cuda.max_memory_allocated(self._device)) / 2**20
+
+    def _note_ran_out(self, _before: int, _after: int) -> None:
+        self._ran_out = True

@@ -1,0 +1,291 @@
+"""What a batch costs one device of this host: a few seconds of real steps of the task, at a few batch sizes.
+
+`python -m trainer calibrate`: one line of JSON on standard input asks (`trainer.spec.Calibration`), lines of JSON on
+standard output answer: `{"note": …}` while it works, `{"ready": true}` when the measured steps begin, then one
+`{"result": …}` (what `profiles.store.Profile` holds) or `{"error": cause, "remedy": …}`. It ends when stdin closes.
+
+The steps are those of the training loop, in a group of one: samples fetched, forward and backward under DDP, weights
+updated. They are done in a child, which gets the environment of a rank, is stopped and continued where the host is
+emulated, and takes nothing down with it when memory runs out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO
+
+from profiles.hardware import probe, usable_cores
+from profiles.store import Timing
+from trainer import processes
+from trainer.emulation import DutyCycle
+from trainer.spec import Calibration
+
+if TYPE_CHECKING:
+    import torch
+
+    from trainer.bench import Bench
+
+SILENT_S = 180.0  # without a word of the child
+EXIT_S = 10.0  # from its last word to its end
+WARM_UP = 3  # steps at the first size; the others need one
+SIZES = 5  # each twice the next
+LEAST_SIZES = 2  # a line wants them, however slow the device
+ROUNDS, BLOCK = 30, 3  # each size takes its turn in every round, so that all meet the same disturbances
+LEAST_ROUNDS = 2
+LEAST_BATCH = 4
+ROOM = 0.9  # of the device's memory that a pass may fill
+MOST = 1_000_000  # samples of a pass: no device takes more
+
+Say = Callable[[dict[str, Any]], None]
+
+
+class Steps(Protocol):
+    """What can do a step of so many samples: (compute, whole step) in ms."""
+
+    def step(self, batch: int, /) -> tuple[float, float]: ...
+    def warm_up(self, batch: int, steps: int, /) -> bool: ...
+
+
+def calibrate(stdin: BinaryIO, stdout: TextIO) -> int:
+    """The verb. 0 with a result, 1 without."""
+
+    def say(table: dict[str, Any]) -> None:
+        print(json.dumps(table), file=stdout, flush=True)
+
+    try:
+        asked = Calibration.from_json(stdin.readline())
+    except (ValueError, TypeError, KeyError) as error:
+        say({"error": f"it was asked for something it does not know: {error!r}", "remedy": "Report this"})
+        return 1
+    return _here(asked, say) if asked.child else _in_child(asked, stdin, stdout, say)
+
+
+def sizes(batch: int, cap: int | None) -> tuple[int, ...]:
+    """Batch sizes up to the whole batch of a step, as a device alone would have it; the smallest first.
+
+    >>> sizes(256, None)
+    (16, 32, 64, 128, 256)
+    """
+    top = min(batch, cap or batch)
+    return tuple(sorted({max(1, top >> halvings) for halvings in range(SIZES)}))
+
+
+def timings(bench: Steps, batches: Sequence[int], budget_s: float, clock: Callable[[], float]) -> list[Timing]:
+    """Rounds of short blocks, every size in turn, until the time is used up; two rounds at least."""
+    compute: dict[int, list[float]] = {size: [] for size in batches}
+    whole: dict[int, list[float]] = {size: [] for size in batches}
+    began = clock()
+    for done in range(ROUNDS):
+        if done >= LEAST_ROUNDS and (clock() - began) * (done + 1) / done > budget_s:
+            break
+        for size in batches:
+            bench.step(size)  # the first of its size after another: caches
+            for _ in range(BLOCK):
+                compute_ms, step_ms = bench.step(size)
+                compute[size].append(compute_ms)
+                whole[size].append(step_ms)
+    return [Timing.of(size, compute[size], whole[size]) for size in batches]
+
+
+def _in_child(asked: Calibration, stdin: BinaryIO, stdout: TextIO, say: Say) -> int:
+    """Measure in a child, which is ended when the master goes; slowed down while its steps are measured."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "trainer", "calibrate"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=_environment(asked),
+        bufsize=0,
+        preexec_fn=processes.die_with(os.getpid()),
+    )
+    assert child.stdin is not None
+    assert child.stdout is not None
+    duty = DutyCycle(asked.speed or 1.0, lambda: [child.pid], processes.send)
+    try:
+        _ask(child.stdin, asked)
+        for line in _lines(child.stdout, stdin):
+            if line.startswith(b'{"ready"'):
+                duty.start()
+            stdout.write(line.decode(errors="replace"))
+            stdout.flush()
+            if line.startswith((b'{"result"', b'{"error"')):
+                return int(line.startswith(b'{"error"'))
+        duty.stop()
+        say(_how_it_ended(child.wait(EXIT_S)))
+    except _Gone:
+        pass
+    except (TimeoutError, subprocess.TimeoutExpired):
+        say({"error": f"it said nothing for {SILENT_S:g} s", "remedy": "The machine may be overloaded; try again"})
+    finally:
+        duty.stop()
+        child.kill()
+        child.stdin.close()
+        child.stdout.close()
+        child.wait()
+    return 1
+
+
+def _ask(pipe: IO[bytes], asked: Calibration) -> None:
+    try:
+        pipe.write(asked.for_child().to_json().encode() + b"\n")
+    except BrokenPipeError:
+        return  # its end is seen where its answer is awaited
+
+
+def _environment(asked: Calibration) -> dict[str, str]:
+    """As `trainer.supervisor` gives it to a rank."""
+    threads = 1 if asked.emulated else max(1, int(usable_cores()) // max(1, asked.devices))
+    env = {**os.environ, **asked.env, "GLOO_SOCKET_IFNAME": "lo"}
+    env.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    env.setdefault("OMP_NUM_THREADS", str(asked.options.threads or threads))
+    return env
+
+
+def _how_it_ended(code: int) -> dict[str, Any]:
+    if code == -signal.SIGKILL:
+        remedy = "Its memory may be too small for the batch: give the host max_batch, or leave it out"
+        return {"error": "measuring was ended by the system (SIGKILL)", "remedy": remedy}
+    how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+    return {"error": f"measuring ended {how} without a result", "remedy": "Look at what it printed"}
+
+
+class _Gone(Exception):
+    """Standard input has ended: nobody waits for the result."""
+
+
+def _lines(source: IO[bytes], stdin: BinaryIO) -> Iterator[bytes]:
+    """The child's lines until it closes its output. Raises _Gone, or TimeoutError when it says nothing for long."""
+    rest = b""
+    while True:
+        ready, _, _ = select.select([source, stdin], [], [], SILENT_S)
+        if not ready:
+            raise TimeoutError
+        if stdin in ready and not os.read(stdin.fileno(), 4096):
+            raise _Gone
+        if source in ready:
+            data = os.read(source.fileno(), 65536)
+            if not data:
+                return
+            *whole, rest = (rest + data).split(b"\n")
+            yield from (line + b"\n" for line in whole)
+
+
+def _here(asked: Calibration, say: Say) -> int:
+    say({"note": "importing torch"})
+    from trainer.errors import TrainerError
+
+    try:
+        say({"result": measure(asked, say)})
+    except TrainerError as error:
+        say({"error": error.cause, "remedy": error.remedy})
+        return 1
+    except (RuntimeError, OSError) as error:  # torch's own: a device that is not there, a driver that fails
+        traceback.print_exc()
+        first = (str(error) or type(error).__name__).splitlines()[0]
+        say({"error": first, "remedy": "See that a run works on this device, or leave it out with devices"})
+        return 1
+    return 0
+
+
+def measure(asked: Calibration, say: Say) -> dict[str, Any]:
+    """Raises TrainerError without the device, the task's data or room for one sample, RuntimeError as torch does."""
+    import torch
+    import torch.distributed as dist
+
+    from trainer import tasks
+    from trainer.bench import Bench
+    from trainer.errors import TrainerError
+
+    device = torch.device(asked.device)
+    if device.type == "cuda":
+        if (device.index or 0) >= torch.cuda.device_count():
+            cause = f"torch {torch.__version__} can't use {device}: it sees {torch.cuda.device_count()} CUDA devices"
+            raise TrainerError(cause, "Name the devices that a run shall use in devices of the host")
+        torch.cuda.set_device(device)
+    else:
+        torch.set_num_threads(asked.options.threads or int(os.environ.get("OMP_NUM_THREADS", "1")))
+    say({"note": "loading data"})
+    task = tasks.load(asked.options, asked.data, lambda text, fraction: say({"note": text, "fraction": fraction}))
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        bench = Bench(asked.options, task, device)
+        say({"note": "warming up"})
+        ladder = sizes(min(asked.batch, task.train_size), asked.max_batch)
+        batches = affordable(bench, ladder, asked.budget_s, asked.speed or 1.0)
+        say({"ready": True, "note": f"measuring steps of {', '.join(map(str, batches))} samples"})
+        found = timings(bench, batches, asked.budget_s, time.monotonic)
+        return {
+            "device_name": _name(device),
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads() if device.type == "cpu" else None,
+            "timings": [
+                {"batch": t.batch, "compute_ms": t.compute_ms, "step_ms": t.step_ms, "noise": t.noise, "steps": t.steps}
+                for t in found
+            ],
+            "parameters": bench.parameters,
+            "gradient_bytes": bench.gradient_bytes,
+            **_memory(bench, batches, device),
+        }
+    finally:
+        dist.destroy_process_group()
+
+
+def affordable(bench: Steps, ladder: Sequence[int], budget_s: float, speed: float = 1.0) -> list[int]:
+    """The sizes to measure, each done before: what fits into memory, and of that what the fewest rounds have time for.
+
+    A device too slow even for two of them is measured with smaller ones. Raises OutOfMemory when nothing fits.
+    """
+    from trainer.errors import OutOfMemory
+
+    found: list[int] = []
+    left_ms = budget_s * 1000
+    rest = list(ladder)
+    while rest:
+        size = rest.pop(0)
+        if not bench.warm_up(size, 1 if found else WARM_UP):
+            if found or size == 1:
+                break
+            rest = [max(1, size // 4)]  # not even the smallest fits
+            continue
+        ms = min(bench.step(size)[1] for _ in range(2)) / speed * LEAST_ROUNDS * (BLOCK + 1)
+        if not found and ms > left_ms / 2 and size > LEAST_BATCH and rest:
+            rest = [max(1, size // 4), max(1, size // 2), size]
+            left_ms = 4 * ms  # what these three take
+            continue
+        if ms > left_ms and len(found) >= LEAST_SIZES:
+            break
+        left_ms -= ms
+        found.append(size)
+    if not found:
+        raise OutOfMemory("one sample does not fit into its memory", "Leave this device out")
+    return found
+
+
+def _memory(bench: Bench, batches: Sequence[int], device: torch.device) -> dict[str, Any]:
+    """The most samples of one pass that fit, from the peaks of the sizes measured. Unknown on a CPU."""
+    if device.type != "cuda" or len(batches) < 2:
+        return {"max_batch": None, "sample_mib": None}
+    import torch
+
+    small, large = batches[0], batches[-1]
+    low, high = bench.peak_mib(small), bench.peak_mib(large)
+    sample_mib = max((high - low) / (large - small), 1e-6)
+    free, _total = torch.cuda.mem_get_info(device)
+    room = (free + torch.cuda.memory_reserved(device)) / 2**20 * ROOM - (high - sample_mib * large)
+    return {"max_batch": max(large, min(int(room / sample_mib), MOST)), "sample_mib": sample_mib}
+
+
+def _name(device: torch.device) -> str:
+    if device.type == "cuda":
+        import torch
+
+        return str(torch.cuda.get_device_name(device))
+    return probe(Path("/")).cpu_model

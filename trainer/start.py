@@ -1,0 +1,59 @@
+"""What is known before the first step: the shares a run starts with, and what rank 0 believes of each rank's speed.
+
+From a profile each member brings its cost line; without one, perhaps a guess at its speed from the device's name.
+
+    >>> first_shares(spec)          # a profile says that the second host takes three times as long
+    (96, 32)
+    >>> prior(spec.members[0]).known
+    True
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from profiles.cost import CostModel
+from profiles.split import equal_split, proportional_split, split
+from trainer.spec import Member, Spec
+
+PROFILE_STEPS = 8.0  # a profile counts for so many steps: it was measured, but on another day
+
+
+def first_shares(spec: Spec) -> tuple[int, ...]:
+    """Shares of the first step, in rank order. Raises ValueError (`SplitError`) when caps leave no room.
+
+    The given ones; with `static` and none given, equal ones; else those that the profiles call for, a member without
+    one counting as the average of the others; else in proportion to guessed speeds, when all are known.
+    """
+    total, given, members = spec.options.global_batch, spec.balance.shares, spec.members
+    caps = [m.max_batch for m in members]
+    if given:
+        if len(given) != len(members):
+            raise ValueError(f"balance.shares has {len(given)} entries, the run has {len(members)} ranks")
+        return given
+    if spec.balance.policy != "static":
+        costs = _costs(members)
+        if costs:
+            return split(costs, total, caps=caps)
+        speeds = [m.relative_speed for m in members if m.relative_speed]
+        if len(speeds) == len(members):
+            return proportional_split(speeds, total, caps=caps)
+    return equal_split(total, len(members), caps=caps)
+
+
+def prior(member: Member, batch: int) -> CostModel:
+    """What to believe of a rank that starts with `batch` samples; nothing, when it has no profile."""
+    if member.a_ms is None or member.c_ms is None:
+        return CostModel()
+    return CostModel.guess(member.a_ms, member.c_ms, max(batch, 1), PROFILE_STEPS)
+
+
+def _costs(members: Sequence[Member]) -> list[tuple[float, float]]:
+    """Every member's line; empty when none has a profile."""
+    lines = [(m.a_ms, m.c_ms) if m.a_ms is not None and m.c_ms is not None else None for m in members]
+    known = [line for line in lines if line is not None]
+    if not known:
+        return []
+    average = (fmean(a for a, _ in known), fmean(c for _, c in known))
+    return [average if line is None else line for line in lines]
