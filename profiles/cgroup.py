@@ -39,21 +39,38 @@ class _Mount:
 
 def limits(root: Path = Path("/")) -> Limits:
     """The limits of this process. `root` stands in for `/`, for tests."""
-    mounts = list(_mounts(read(root / "proc/self/mountinfo")))
     cores: list[float] = []
     memory: list[tuple[float, float]] = []  # limit, free
-    for controllers, path in _groups(read(root / "proc/self/cgroup")):
-        for mount in mounts:
-            if mount.controllers if not controllers else not mount.controllers & controllers:
-                continue
-            for folder in _upwards(root, mount, path):
-                cores += _cpu(folder)
-                memory += _memory(folder)
+    for folder in _folders(root):
+        cores += _cpu(folder)
+        memory += _memory(folder)
     return Limits(
         cpu_cores=min(cores, default=None),
         mem_limit_mib=min((limit for limit, _ in memory), default=None),
         mem_free_mib=min((free for _, free in memory), default=None),
     )
+
+
+class CpuQuota:
+    """The CPU time that is granted, read anew whenever it is asked for: it may change while a process runs."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        kinds = ("cpu.max", "cpu.cfs_quota_us")
+        self._folders = [folder for folder in _folders(root) if any((folder / kind).exists() for kind in kinds)]
+
+    def cores(self) -> float | None:
+        """None where nothing limits."""
+        return min((cores for folder in self._folders for cores in _cpu(folder)), default=None)
+
+
+def _folders(root: Path) -> Iterator[Path]:
+    """Of every control group that this process is in."""
+    mounts = list(_mounts(read(root / "proc/self/mountinfo")))
+    for controllers, path in _groups(read(root / "proc/self/cgroup")):
+        for mount in mounts:
+            if mount.controllers if not controllers else not mount.controllers & controllers:
+                continue
+            yield from _upwards(root, mount, path)
 
 
 def _groups(text: str) -> Iterator[tuple[frozenset[str], PurePosixPath]]:

@@ -23,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from trainer import batchnorm
 from trainer.balance import Balancer
 from trainer.batches import Batches, Place, rank_slice
+from trainer.budget import CpuBudget
 from trainer.counting import GlobalCount
 from trainer.exchange import Row, Window, agree
 from trainer.gradient import Stopwatch
@@ -65,6 +66,7 @@ class Job:
     balancer: Balancer
     metrics: MetricsFile
     meter: DeviceMeter
+    budget: CpuBudget
     recorder: Recorder
     stop: StopFlag
     apart: LocalSgd | None = None  # with run.local_steps above 1
@@ -117,6 +119,7 @@ def train(job: Job) -> RunState:
 def train_step(job: Job, place: Place) -> None:
     """One optimizer step on this rank's slice of the step's samples, and its line of metrics."""
     began = time.perf_counter()
+    job.budget.begin()
     ids = job.batches.ids(job.step, job.shares, job.rank)
     samples = len(ids)
     # A rank with share 0 takes part with a borrowed sample that weighs nothing.
@@ -137,7 +140,8 @@ def train_step(job: Job, place: Place) -> None:
     compute_ms, wait_ms = job.watch.read()
     loss = float(loss_sum)
     # A step that was done again for lack of memory says nothing about the next one.
-    busy_ms = (time.perf_counter() - began) * 1000 - wait_ms if job.passes.limit == limit else math.nan
+    busy_ms = max((time.perf_counter() - began) * 1000 - wait_ms, job.budget.needs_ms())
+    busy_ms = busy_ms if job.passes.limit == limit else math.nan
     times = Times(busy_ms=busy_ms, compute_ms=compute_ms, wait_ms=wait_ms, data_ms=data_ms)
     record(job, place, samples, loss, times)
 
@@ -228,6 +232,7 @@ def learning_rate(options: RunOptions, step: int, steps_total: int) -> float:
 
 def exchange(job: Job) -> None:
     """Every rank learns what the others measured; rank 0 decides on the shares; all follow."""
+    job.budget.look()
     rows = job.window.gather()
     proposed = job.shares
     if job.rank == 0:

@@ -15,10 +15,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from profiles.cgroup import CpuQuota
 from trainer import checkpoint, group, tasks
 from trainer.balance import Balancer
 from trainer.batches import Batches
 from trainer.batchnorm import has_batchnorm
+from trainer.budget import CpuBudget
 from trainer.compress import check, wire_dtype
 from trainer.errors import CheckpointError, TrainerError
 from trainer.gradient import stopwatch, wrap
@@ -130,6 +132,7 @@ def join(prepared: Prepared, with_group: Group, line: Membership, stop: StopFlag
         balancer=Balancer(spec.balance, spec.members, shares, prepared.journal),
         metrics=MetricsFile(prepared.folder, member=prepared.member.member),
         meter=DeviceMeter(prepared.device),
+        budget=CpuBudget(CpuQuota(), len(spec.local_members)),
         recorder=recorder,
         stop=stop,
         apart=prepared.apart,

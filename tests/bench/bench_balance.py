@@ -18,8 +18,8 @@ from tests.bench.results import record
 from tests.lab.lab import Lab
 
 TASK, BATCH = "simple_cnn/fashion_mnist", 256
-STEPS, TURNS = 60, 3
-SLOW_AT, SLOWER, SLOW_TURNS = 60, 2.5, 5
+STEPS, TURNS = 60, 4
+SLOW_AT, SLOWER, SLOW_TURNS = 60, 2.5, 4
 
 
 def neighbours(split: Sequence[int]) -> list[list[int]]:
@@ -45,11 +45,11 @@ def best_fixed(bench: Bench, start: Sequence[int]) -> list[int]:
     return list(max(narrow.items(), key=lambda item: item[1])[0])
 
 
-def turns(left: Callable[[], float], right: Callable[[], float]) -> tuple[float, float, float]:
-    """Mean ratio left/right over interleaved runs, with the half-width of its 95 % interval (t, n - 1)."""
-    ratios = [left() / right() for _ in range(TURNS)]
-    t = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}[len(ratios)]
-    return mean(ratios), t * stdev(ratios) / len(ratios) ** 0.5, min(ratios)
+def interval(ratios: Sequence[float]) -> str:
+    """Mean, and the half-width of its 95 % interval (t, n - 1)."""
+    t = {3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57}[len(ratios)]
+    half = t * stdev(ratios) / len(ratios) ** 0.5
+    return f"{mean(ratios):.3f} ± {half:.3f} ({min(ratios):.3f} to {max(ratios):.3f}, {len(ratios)} turns)"
 
 
 def adaptation_steps(run: MotleyRun, slowed: int) -> int | None:
@@ -83,36 +83,33 @@ def main() -> None:
         split = best_fixed(bench, first.batches[-1])
         rows.append(("best fixed split, by search", "/".join(map(str, split))))
 
-        def dynamic() -> float:
-            return bench.motley(steps=STEPS, policy="dynamic").samples_per_s
-
-        def fixed() -> float:
-            return bench.motley(steps=STEPS, policy="static", shares=split).samples_per_s
-
-        def equal() -> float:
-            return bench.motley(steps=STEPS // 2, policy="static").samples_per_s
-
-        def script() -> float:
-            return bench.minimal([split], rounds=STEPS // 10, block=10)[tuple(split)]
-
-        def equal_script() -> float:
-            return bench.minimal([[BATCH // 4] * 4], rounds=STEPS // 20, block=10)[(BATCH // 4,) * 4]
-
-        for name, left, right in (
-            ("dynamic / best fixed split", dynamic, fixed),
-            ("dynamic / equal split", dynamic, equal),
-            ("dynamic / minimal DDP script under torchrun, equal split", dynamic, equal_script),
-            ("our loop / minimal DDP script, the same fixed split", fixed, script),
+        equal = [BATCH // 4] * 4
+        runs: dict[str, Callable[[], float]] = {
+            "dynamic": lambda: bench.motley(steps=STEPS, policy="dynamic").samples_per_s,
+            "fixed": lambda: bench.motley(steps=STEPS, policy="static", shares=split).samples_per_s,
+            "script": lambda: bench.minimal([split], rounds=STEPS // 10, block=10)[tuple(split)],
+            "equal": lambda: bench.motley(steps=STEPS // 2, policy="static").samples_per_s,
+            "equal script": lambda: bench.minimal([equal], rounds=STEPS // 20, block=10)[tuple(equal)],
+        }
+        found: dict[str, list[float]] = {name: [] for name in runs}
+        for _ in range(TURNS):
+            for name, run in runs.items():
+                found[name].append(run())
+                print(name, round(found[name][-1]), flush=True)
+        for what, left, right in (
+            ("dynamic / best fixed split", "dynamic", "fixed"),
+            ("dynamic / equal split", "dynamic", "equal"),
+            ("dynamic / minimal DDP script under torchrun, equal split", "dynamic", "equal script"),
+            ("our loop / minimal DDP script, the same fixed split", "fixed", "script"),
         ):
-            ratio, half, least = turns(left, right)
-            rows.append((name, f"{ratio:.3f} ± {half:.3f} (least {least:.3f}, {TURNS} turns)"))
-            print(*rows[-1], flush=True)
+            rows.append((what, interval([a / b for a, b in zip(found[left], found[right])])))
+        rows += [(f"{name}, samples/s, median", f"{median(rates):,.0f}") for name, rates in found.items()]
 
         alone = {
             name: bench.motley(steps=24, hosts=[name], batch=max(16, share)).samples_per_s
             for name, share in zip(lab.hosts, split)
         }
-        together = dynamic()
+        together = median(found["dynamic"])
         rows.append(("dynamic / sum of the hosts alone", f"{together / sum(alone.values()):.3f}"))
         rows.append(("dynamic / fastest host alone", f"{together / max(alone.values()):.3f}"))
 

@@ -93,8 +93,6 @@ def slow_links(lab: Lab) -> None:
         Case(hosts=everybody, steps=12),
         Case(hosts=everybody, compress="fp16", steps=16),
         Case(hosts=everybody[:1], batch=large, steps=12),
-        Case(hosts=everybody[:2], batch=large, steps=12),
-        Case(hosts=everybody, batch=large, steps=12),
         Case(hosts=everybody, batch=large, compress="fp16", steps=12),
     ]
     rows, errors = measure(bench, plan, cases)

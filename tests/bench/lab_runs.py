@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,9 +71,10 @@ class Bench:
         self._count += 1
         config = self.config(**wanted)
         name = f"{self._folder.name}-{self._count}"
-        argv = self.lab.motley("run", "-c", str(config), "--plain", "--name", name)
-        process = self.lab.popen(argv, cwd=self._folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        return MotleyProcess(process, self._folder / "experiments" / name)
+        argv = self.lab.motley("run", "-c", str(config), "--plain", "--detach", "--name", name)
+        done = self.lab.exec(argv, cwd=self._folder, timeout_s=RUN_S)
+        assert done.returncode == 0, done.stderr
+        return MotleyProcess(self.lab, name, list(wanted.get("hosts", ())) or list(self.lab.hosts))
 
     def motley(self, **wanted: Any) -> MotleyRun:
         return self.start(**wanted).wait()
@@ -105,27 +107,39 @@ class Bench:
 
 
 class MotleyProcess:
-    """A run under way."""
+    """A run under way. Nobody watches it: the lab's master shares the cores of its hosts, and would be in their way."""
 
-    def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
-        self._process = process
-        self.folder = folder
+    def __init__(self, lab: Lab, run: str, hosts: Sequence[str]) -> None:
+        self._folders = [lab[name].home / ".motley/runs" / run / name for name in hosts]
 
     def wait(self) -> MotleyRun:
-        out, said = self._process.communicate(timeout=RUN_S)
-        assert self._process.returncode == 0, said[-3000:]
-        paths = sorted((self.folder / "logs").glob("rank_*_metrics.jsonl"))
-        ranks = [[json.loads(line) for line in path.read_text().splitlines()] for path in paths]
-        events = [json.loads(line) for line in (self.folder / "events.jsonl").read_text().splitlines()]
+        """Until it has ended everywhere. Fails when it ended badly."""
+        deadline = time.monotonic() + RUN_S
+        while (states := {self._state(folder) for folder in self._folders}) != {"finished"}:
+            assert not {"failed", "lost", "stopped"} & states, self._said()
+            assert time.monotonic() < deadline, self._said()
+            time.sleep(0.2)  # other processes' doing: there is nothing to await
+        paths = [path for folder in self._folders for path in folder.glob("rank_*.jsonl")]
+        ranks = [
+            [json.loads(line) for line in path.read_text().splitlines()]
+            for path in sorted(paths, key=lambda path: int(path.stem.split("_")[1]))
+        ]
+        lines = [line for f in self._folders for line in (f / "events.jsonl").read_text().splitlines()]
         return MotleyRun(
-            summary=json.loads(out),
+            summary=json.loads((self._folders[0] / "summary.json").read_text()),
             step_ms=[max(r["step_ms"] for r in step) for step in zip(*ranks, strict=True)],
             batches=[tuple(r["batch"] for r in step) for step in zip(*ranks, strict=True)],
-            events=events,
+            events=sorted(map(json.loads, lines), key=lambda event: event["time"]),
         )
 
     def steps(self) -> int:
-        """Completed so far, as the leader's metrics here show. Fails when the run has ended badly."""
-        assert self._process.poll() in (None, 0), self._process.communicate()[1][-3000:]
-        path = self.folder / "logs" / "rank_0_metrics.jsonl"
+        """Completed so far."""
+        path = self._folders[0] / "rank_0.jsonl"
         return len(path.read_bytes().splitlines()) if path.exists() else 0
+
+    def _state(self, folder: Path) -> str:
+        path = folder / "state.json"
+        return str(json.loads(path.read_text())["state"]) if path.exists() else ""
+
+    def _said(self) -> str:
+        return "\n".join((folder / "events.jsonl").read_text()[-1500:] for folder in self._folders)

@@ -19,9 +19,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from profiles.cgroup import CpuQuota
 from trainer import group, tasks
 from trainer.balance import Balancer
 from trainer.batches import Batches
+from trainer.budget import CpuBudget
 from trainer.compress import wire_dtype
 from trainer.gradient import stopwatch, wrap
 from trainer.journal import Journal
@@ -153,6 +155,7 @@ def make_job(
         balancer=Balancer(BalanceOptions(policy="static"), members, shares, journal),
         metrics=MetricsFile(folder, member=rank),
         meter=DeviceMeter(device),
+        budget=CpuBudget(CpuQuota(), 1),
         recorder=recorder,
         stop=StopFlag(),
         apart=apart,
