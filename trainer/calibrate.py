@@ -23,9 +23,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO
 
-from profiles.hardware import probe, usable_cores
+from profiles.hardware import probe
 from profiles.store import Timing
-from trainer import processes
+from trainer import environment, processes
 from trainer.emulation import DutyCycle
 from trainer.spec import Calibration
 
@@ -142,11 +142,9 @@ def _ask(pipe: IO[bytes], asked: Calibration) -> None:
 
 def _environment(asked: Calibration) -> dict[str, str]:
     """As `trainer.supervisor` gives it to a rank."""
-    threads = 1 if asked.emulated else max(1, int(usable_cores()) // max(1, asked.devices))
-    env = {**os.environ, **asked.env, "GLOO_SOCKET_IFNAME": "lo"}
-    env.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    env.setdefault("OMP_NUM_THREADS", str(asked.options.threads or threads))
-    return env
+    threads = asked.options.threads
+    env = environment.of_rank(asked.env, threads=threads, local_ranks=asked.devices, emulated=asked.emulated)
+    return {**env, "GLOO_SOCKET_IFNAME": "lo"}
 
 
 def _how_it_ended(code: int) -> dict[str, Any]:

@@ -21,8 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from profiles.hardware import usable_cores
-from trainer import processes
+from trainer import environment, processes
 from trainer.emulation import DutyCycle
 from trainer.exits import Exit
 from trainer.folders import read_json, write_json
@@ -131,14 +130,12 @@ class Supervisor:
 
     def _environment(self, member: Member | None) -> dict[str, str]:
         spec = self.spec
-        env = {**os.environ, **spec.env, **processes.tags(spec.run, spec.host, self.folder)}
+        local, threads = len(spec.local_members), spec.options.threads
+        env = environment.of_rank(spec.env, threads=threads, local_ranks=local, emulated=spec.emulated)
+        env |= processes.tags(spec.run, spec.host, self.folder)
         env["MOTLEY_SPAWNED"] = repr(self._received)
         env["PYTHONUNBUFFERED"] = "1"
-        env.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # gloo warns where a host's name can't be looked up
         if member is not None:
-            local = len(spec.local_members)
-            threads = 1 if spec.emulated else max(1, int(usable_cores()) // local)
-            env.setdefault("OMP_NUM_THREADS", str(spec.options.threads or threads))
             env["RANK"] = str(member.member)
             env["LOCAL_RANK"] = str(member.local_rank)
             env["WORLD_SIZE"] = str(len(spec.members))

@@ -1,24 +1,27 @@
 """Balancing on four real hosts of 0.8, 0.4, 0.2 and 0.2 cores: `python tests/bench/bench_balance.py`, as root.
 
-Prints a table and writes it to tests/bench/RESULTS.md. Every figure that counts is a ratio of runs that took turns.
+Prints a table and writes it to tests/bench/RESULTS.md. Ratios are of runs that took
+turns by the second, on the same hosts (`tests/bench/contest.py`).
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean, median, stdev
+from statistics import mean, median
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from tests.bench.contest import contest, interval, ratios
 from tests.bench.lab_runs import Bench, MotleyRun
 from tests.bench.results import record
 from tests.lab.lab import Lab
 
 TASK, BATCH = "simple_cnn/fashion_mnist", 256
-STEPS, TURNS = 60, 4
+STEPS, ENDLESS, ROUNDS = 60, 100_000, 12
+POLICIES, LOSS, LOSS_STEPS, LOSS_TURNS = ("static", "dynamic"), 0.9, 100, 3
 SLOW_AT, SLOWER, SLOW_TURNS = 60, 2.5, 4
 
 
@@ -45,13 +48,6 @@ def best_fixed(bench: Bench, start: Sequence[int]) -> list[int]:
     return list(max(narrow.items(), key=lambda item: item[1])[0])
 
 
-def interval(ratios: Sequence[float]) -> str:
-    """Mean, and the half-width of its 95 % interval (t, n - 1)."""
-    t = {3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57}[len(ratios)]
-    half = t * stdev(ratios) / len(ratios) ** 0.5
-    return f"{mean(ratios):.3f} ± {half:.3f} ({min(ratios):.3f} to {max(ratios):.3f}, {len(ratios)} turns)"
-
-
 def adaptation_steps(run: MotleyRun, slowed: int) -> int | None:
     """Steps after the slowdown until the speed is within 5 % of what it settles at: the median of ten steps is."""
     settled = median(run.step_ms[-40:])
@@ -59,6 +55,14 @@ def adaptation_steps(run: MotleyRun, slowed: int) -> int | None:
         if median(run.step_ms[step : step + 10]) <= settled / 0.95:
             return step - slowed
     return None
+
+
+def seconds_to_loss(run: MotleyRun, target: float) -> float:
+    """Time of all steps until the mean loss of ten in a row is down to `target`."""
+    for step in range(10, len(run.losses) + 1):
+        if mean(run.losses[step - 10 : step]) <= target:
+            return sum(run.step_ms[:step]) / 1000
+    raise LookupError(f"the loss did not come down to {target}: {mean(run.losses[-10:]):.2f} at the end")
 
 
 def slowdown(bench: Bench) -> tuple[MotleyRun, int]:
@@ -84,25 +88,24 @@ def main() -> None:
         rows.append(("best fixed split, by search", "/".join(map(str, split))))
 
         equal = [BATCH // 4] * 4
-        runs: dict[str, Callable[[], float]] = {
-            "dynamic": lambda: bench.motley(steps=STEPS, policy="dynamic").samples_per_s,
-            "fixed": lambda: bench.motley(steps=STEPS, policy="static", shares=split).samples_per_s,
-            "script": lambda: bench.minimal([split], rounds=STEPS // 10, block=10)[tuple(split)],
-            "equal": lambda: bench.motley(steps=STEPS // 2, policy="static").samples_per_s,
-            "equal script": lambda: bench.minimal([equal], rounds=STEPS // 20, block=10)[tuple(equal)],
-        }
-        found: dict[str, list[float]] = {name: [] for name in runs}
-        for _ in range(TURNS):
-            for name, run in runs.items():
-                found[name].append(run())
-                print(name, round(found[name][-1]), flush=True)
+        found = contest(
+            {
+                "dynamic": lambda: bench.start(steps=ENDLESS, policy="dynamic"),
+                "fixed": lambda: bench.start(steps=ENDLESS, policy="static", shares=split),
+                "script": lambda: bench.start_minimal([split], rounds=ENDLESS),
+                "equal": lambda: bench.start(steps=ENDLESS, policy="static"),
+                "equal script": lambda: bench.start_minimal([equal], rounds=ENDLESS),
+            },
+            batch=BATCH,
+            rounds=ROUNDS,
+        )
         for what, left, right in (
             ("dynamic / best fixed split", "dynamic", "fixed"),
             ("dynamic / equal split", "dynamic", "equal"),
             ("dynamic / minimal DDP script under torchrun, equal split", "dynamic", "equal script"),
             ("our loop / minimal DDP script, the same fixed split", "fixed", "script"),
         ):
-            rows.append((what, interval([a / b for a, b in zip(found[left], found[right])])))
+            rows.append((what, interval(ratios(found[left], found[right]))))
         rows += [(f"{name}, samples/s, median", f"{median(rates):,.0f}") for name, rates in found.items()]
 
         alone = {
@@ -112,6 +115,15 @@ def main() -> None:
         together = median(found["dynamic"])
         rows.append(("dynamic / sum of the hosts alone", f"{together / sum(alone.values()):.3f}"))
         rows.append(("dynamic / fastest host alone", f"{together / max(alone.values()):.3f}"))
+
+        races = [[bench.motley(steps=LOSS_STEPS, policy=policy) for policy in POLICIES] for _ in range(LOSS_TURNS)]
+        seconds = [[seconds_to_loss(run, LOSS) for run in race] for race in races]
+        what = f"seconds of training to a loss of {LOSS}, {LOSS_TURNS} turns"
+        rows += [
+            (f"{what}: {policy}", ", ".join(f"{t:.1f}" for t in found))
+            for policy, found in zip(POLICIES, zip(*seconds))
+        ]
+        rows.append((f"{what}: equal split / dynamic", ", ".join(f"{a / b:.2f}" for a, b in seconds)))
 
         slowed = [slowdown(bench) for _ in range(SLOW_TURNS)]
         steps = [adaptation_steps(run, at) for run, at in slowed]
@@ -127,7 +139,7 @@ def main() -> None:
         errors = [abs(r["realised_ms"] / r["predicted_ms"] - 1) for r in realised]
         rows.append(("prediction error of decisions, median", f"{median(errors):.1%} of {len(errors)}"))
     text = f"Four hosts of 0.8, 0.4, 0.2 and 0.2 cores, `{TASK}`, global batch {BATCH}. ± is a 95 % interval."
-    print(record("Balance", f"{text} Ratios of runs that took turns.", rows))
+    print(record("Balance", f"{text} Ratios of runs that took turns by the second.", rows))
 
 
 if __name__ == "__main__":

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from tests.lab.host import LabHost
 from tests.lab.lab import Lab
 
 SCRIPT = Path(__file__).with_name("minimal_ddp.py")
@@ -22,11 +25,12 @@ RUN_S = 400.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MotleyRun:
-    """What one run left: summary.json, and for each step the wall time in ms and the batch of every rank."""
+    """What one run left: summary.json, and of each step the wall time in ms, the ranks' batches, the mean loss."""
 
     summary: dict[str, Any]
     step_ms: list[float]
     batches: list[tuple[int, ...]]
+    losses: list[float]
     events: list[dict[str, Any]]
 
     @property
@@ -56,7 +60,8 @@ class Bench:
             "task": self.task, "steps": steps, "global_batch": batch or self.global_batch, "compress": compress,
             "eval_every": 0, "checkpoint_every": 0, "join_timeout_s": 120,
         }  # fmt: skip
-        return self.lab.cluster_toml(self._folder, hosts=hosts, run=run, balance=balance)
+        cluster = {"port": 29500 + self._count}  # runs may overlap
+        return self.lab.cluster_toml(self._folder, hosts=hosts, cluster=cluster, run=run, balance=balance)
 
     def ask(self, verb: str) -> dict[str, Any]:
         """What `motley VERB --json` answers about all hosts."""
@@ -74,42 +79,94 @@ class Bench:
         argv = self.lab.motley("run", "-c", str(config), "--plain", "--detach", "--name", name)
         done = self.lab.exec(argv, cwd=self._folder, timeout_s=RUN_S)
         assert done.returncode == 0, done.stderr
-        return MotleyProcess(self.lab, name, list(wanted.get("hosts", ())) or list(self.lab.hosts))
+        return MotleyProcess(self.lab, name, config, list(wanted.get("hosts", ())) or list(self.lab.hosts))
 
     def motley(self, **wanted: Any) -> MotleyRun:
         return self.start(**wanted).wait()
 
     def minimal(self, splits: Sequence[Sequence[int]], *, rounds: int, block: int = 5) -> dict[tuple[int, ...], float]:
         """Samples/s of each split by the minimal script under torchrun: the median over the last half of its steps."""
+        script = self.start_minimal(splits, rounds=rounds, block=block)
+        script.wait()
+        times: dict[tuple[int, ...], list[float]] = {}
+        for row in script.rows():
+            times.setdefault(tuple(row["split"]), []).extend(row["ms"][1:])
+        return {split: sum(split) / median(ms[len(ms) // 2 :]) * 1000 for split, ms in times.items()}
+
+    def start_minimal(self, splits: Sequence[Sequence[int]], *, rounds: int, block: int = 5) -> MinimalProcess:
+        """The minimal script under torchrun, on all hosts."""
+        self._count += 1
         hosts = list(self.lab.hosts.values())
         code = next((hosts[0].home / ".motley/code").glob("[0-9a-f]*"))  # what a Motley run has pushed
         for host in hosts:
             (host.home / SCRIPT.name).write_text(SCRIPT.read_text())
-        (hosts[0].home / "minimal.out").unlink(missing_ok=True)
+        name = f"minimal-{self._count}"
         words = ["--task", self.task, "--splits", json.dumps(splits), "--rounds", str(rounds), "--block", str(block)]
         processes = []
         for number, host in enumerate(hosts):
             command = [
                 sys.executable, "-m", "torch.distributed.run", f"--nnodes={len(hosts)}", f"--node-rank={number}",
-                "--nproc-per-node=1", f"--master-addr={hosts[0].address}", "--master-port=29444", SCRIPT.name, *words,
+                "--nproc-per-node=1", f"--master-addr={hosts[0].address}", f"--master-port={29300 + self._count}",
+                SCRIPT.name, *words,
             ]  # fmt: skip
-            env = f"PYTHONPATH=~/.motley/code/{code.name} GLOO_SOCKET_IFNAME=eth0 MINIMAL_OUT=minimal.out"
+            env = f"PYTHONPATH=~/.motley/code/{code.name} GLOO_SOCKET_IFNAME=eth0 MINIMAL_OUT={name} MOTLEY_RUN={name}"
             line = self.lab.ssh_command(host.name, f"{env} {shlex.join(command)}")
             processes.append(self.lab.popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE))
-        for process in processes:
+        return MinimalProcess(name, hosts, processes)
+
+
+def _process(host: LabHost, run: str, is_it: Callable[[list[str], dict[str, str]], bool]) -> int | None:
+    """The PID of a run's process on a host, by its command line and its environment."""
+    for pid in host.processes(run):
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+            environ = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+        except (FileNotFoundError, ProcessLookupError):  # it has just ended
+            continue
+        if is_it(words, dict(pair.split("=", 1) for pair in environ if "=" in pair)):
+            return pid
+    return None
+
+
+class MinimalProcess:
+    """The minimal script under way."""
+
+    def __init__(self, name: str, hosts: Sequence[LabHost], processes: Sequence[subprocess.Popen[str]]) -> None:
+        self._name = name
+        self._hosts = hosts
+        self._processes = processes
+
+    def rows(self) -> list[dict[str, Any]]:
+        path = self._hosts[0].home / self._name
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def rank_0(self) -> int | None:
+        return _process(self._hosts[0], self._name, lambda words, env: SCRIPT.name in words and "LOCAL_RANK" in env)
+
+    def step_ends(self) -> list[float]:
+        return [end for row in self.rows() for end in row["ends"]]
+
+    def wait(self) -> None:
+        for process in self._processes:
             _, said = process.communicate(timeout=RUN_S)
             assert process.returncode == 0, said
-        times: dict[tuple[int, ...], list[float]] = {}
-        for text in (hosts[0].home / "minimal.out").read_text().splitlines():
-            row = json.loads(text)
-            times.setdefault(tuple(row["split"]), []).extend(row["ms"][1:])
-        return {split: sum(split) / median(ms[len(ms) // 2 :]) * 1000 for split, ms in times.items()}
+
+    def end(self) -> None:
+        for host in self._hosts:
+            for pid in host.processes(self._name):
+                os.kill(pid, signal.SIGKILL)
+        for process in self._processes:
+            process.communicate(timeout=30)
 
 
 class MotleyProcess:
     """A run under way. Nobody watches it: the lab's master shares the cores of its hosts, and would be in their way."""
 
-    def __init__(self, lab: Lab, run: str, hosts: Sequence[str]) -> None:
+    def __init__(self, lab: Lab, run: str, config: Path, hosts: Sequence[str]) -> None:
+        self._lab = lab
+        self._run = run
+        self._config = config
+        self._first = lab[hosts[0]]
         self._folders = [lab[name].home / ".motley/runs" / run / name for name in hosts]
 
     def wait(self) -> MotleyRun:
@@ -129,6 +186,10 @@ class MotleyProcess:
             summary=json.loads((self._folders[0] / "summary.json").read_text()),
             step_ms=[max(r["step_ms"] for r in step) for step in zip(*ranks, strict=True)],
             batches=[tuple(r["batch"] for r in step) for step in zip(*ranks, strict=True)],
+            losses=[
+                sum(r["loss"] * r["batch"] for r in step if r["batch"]) / sum(r["batch"] for r in step)
+                for step in zip(*ranks, strict=True)
+            ],
             events=sorted(map(json.loads, lines), key=lambda event: event["time"]),
         )
 
@@ -136,6 +197,19 @@ class MotleyProcess:
         """Completed so far."""
         path = self._folders[0] / "rank_0.jsonl"
         return len(path.read_bytes().splitlines()) if path.exists() else 0
+
+    def rank_0(self) -> int | None:
+        return _process(self._first, self._run, lambda words, _: words[1:4] == ["-m", "trainer", "rank"])
+
+    def step_ends(self) -> list[float]:
+        path = self._folders[0] / "rank_0.jsonl"
+        lines = path.read_text().split("\n")[:-1] if path.exists() else []
+        return [json.loads(line)["time"] for line in lines]
+
+    def end(self) -> None:
+        argv = self._lab.motley("stop", self._run, "-c", str(self._config))
+        done = self._lab.exec(argv, cwd=self._config.parent)
+        assert done.returncode == 0, done.stderr
 
     def _state(self, folder: Path) -> str:
         path = folder / "state.json"

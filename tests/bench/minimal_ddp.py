@@ -2,7 +2,7 @@
 
 It has the same model, data and optimizer as the Motley runs, and no metrics, no balancing, no checkpoints. Splits are
 given; with several, they take turns in blocks of steps, so that they meet the same disturbances of the machine.
-Rank 0 prints one JSON line a block: {"split": [...], "ms": [time of each step]}.
+Rank 0 prints one JSON line a block: {"split": [...], "ms": [time of each step], "ends": [in seconds since the epoch]}.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def main() -> None:
     for number in range(given.rounds * len(splits)):
         split = splits[number % len(splits)]
         total, start = sum(split), sum(split[:rank])
-        times = []
+        times: list[float] = []
+        ends: list[float] = []
         end = time.perf_counter()
         for _ in range(given.block):
             ids = torch.randint(task.train_size, (total,), generator=generator)[start : start + split[rank]]
@@ -50,10 +51,11 @@ def main() -> None:
             optimizer.step()
             now = time.perf_counter()
             times.append((now - end) * 1000)
+            ends.append(time.time())
             end = now
         if rank == 0:
             with Path(os.environ["MINIMAL_OUT"]).open("a") as out:
-                print(json.dumps({"split": split, "ms": times}), file=out)
+                print(json.dumps({"split": split, "ms": times, "ends": ends}), file=out)
     dist.barrier()
     dist.destroy_process_group()
 

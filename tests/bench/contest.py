@@ -1,0 +1,94 @@
+"""Runs that take turns by the second, so that they meet the same disturbances of the machine.
+
+All contestants are started on the same hosts, one after the other. Rank 0 of each is then stopped, so the others of
+its group wait for it. After that one after the other goes on for a while, round by round, in a new order each time. A
+contestant's speed in a round is counted from the steps that ended well inside its turn. What is compared are the
+ratios of the rounds.
+
+    >>> contest({"dynamic": start_run, "script": start_script}, batch=256, rounds=12)
+    {'dynamic': [1650.2, 1702.9, ...], 'script': [1698.0, 1731.5, ...]}
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Mapping
+from statistics import mean, stdev
+from typing import Protocol
+
+TURN_S, SETTLE_S, START_S = 9.0, 1.5, 90.0
+WARM_STEPS = 40  # before the first round: shares and caches settle
+T_95 = {3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 8: 2.36, 10: 2.26, 12: 2.20, 16: 2.13, 20: 2.09}  # by number of ratios
+
+
+class Contestant(Protocol):
+    """A run under way."""
+
+    def rank_0(self) -> int | None:
+        """The process to stop and to continue; None before it is there."""
+
+    def step_ends(self) -> list[float]:
+        """When each step so far ended, in seconds since the epoch."""
+
+    def end(self) -> None:
+        """Nothing of it is left."""
+
+
+def contest(starts: Mapping[str, Callable[[], Contestant]], *, batch: int, rounds: int) -> dict[str, list[float]]:
+    """Samples/s of each contestant in each round. They are ended after the last one."""
+    contestants: dict[str, Contestant] = {}
+    try:
+        for name, start in starts.items():
+            contestants[name] = start()
+            _warm_up(name, contestants[name])
+        found: dict[str, list[float]] = {name: [] for name in contestants}
+        order, generator = list(contestants), random.Random(0)
+        for number in range(rounds):
+            generator.shuffle(order)
+            for name in order:
+                found[name].append(batch * _turn(contestants[name]))
+            print(f"round {number + 1}:", ", ".join(f"{n} {rates[-1]:,.0f}" for n, rates in found.items()), flush=True)
+        return found
+    finally:
+        for contestant in contestants.values():
+            _signal(contestant, signal.SIGCONT)
+            contestant.end()
+
+
+def ratios(left: list[float], right: list[float]) -> list[float]:
+    """Round by round."""
+    return [a / b for a, b in zip(left, right, strict=True)]
+
+
+def interval(ratios: list[float]) -> str:
+    """Mean, and the half-width of its 95 % interval (t, n - 1)."""
+    half = T_95[len(ratios)] * stdev(ratios) / len(ratios) ** 0.5
+    return f"{mean(ratios):.3f} ± {half:.3f} ({min(ratios):.3f} to {max(ratios):.3f}, {len(ratios)} turns)"
+
+
+def _warm_up(name: str, contestant: Contestant) -> None:
+    deadline = time.monotonic() + START_S
+    while len(contestant.step_ends()) < WARM_STEPS:
+        assert time.monotonic() < deadline, f"{name} has made {len(contestant.step_ends())} steps in {START_S:.0f} s"
+        time.sleep(0.2)  # other processes' doing: there is nothing to await
+    _signal(contestant, signal.SIGSTOP)
+
+
+def _turn(contestant: Contestant) -> float:
+    """Steps a second, in the turn's settled part."""
+    _signal(contestant, signal.SIGCONT)
+    began = time.time()
+    time.sleep(TURN_S)
+    _signal(contestant, signal.SIGSTOP)
+    ended = time.time()
+    inside = [at for at in contestant.step_ends() if began + SETTLE_S <= at <= ended]
+    return (len(inside) - 1) / (inside[-1] - inside[0])
+
+
+def _signal(contestant: Contestant, number: signal.Signals) -> None:
+    pid = contestant.rank_0()
+    if pid is not None:
+        os.kill(pid, number)
