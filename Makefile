@@ -12,7 +12,7 @@ TORCH_INDEX ?=
 ARGS ?=
 TESTS := $(BIN)/python -m pytest
 
-.PHONY: help venv demo test test-fast test-ranks test-lab test-gpu lint bench clean
+.PHONY: help venv demo test test-fast test-ranks test-lab test-gpu lint bench chaos clean
 
 help:
 	@echo 'make demo       opens the console on four emulated hosts of unequal speed'
@@ -22,6 +22,7 @@ help:
 	@echo 'make test-lab   the tests on real hosts only'
 	@echo 'make test-gpu   the tests that need an NVIDIA GPU'
 	@echo 'make bench      what the parts cost on this machine'
+	@echo 'make chaos      200 faults strike runs in the lab, as root: about an hour'
 	@echo 'make lint       style, types and import contracts'
 	@echo 'make venv       only the virtual environment in $(VENV)'
 	@echo 'make clean      removes $(VENV) and caches'
@@ -42,6 +43,9 @@ lint: $(READY)
 
 bench: $(READY)
 	@for bench in tests/bench/bench_*.py; do echo "== $$bench" && $(BIN)/python "$$bench" || exit 1; done
+
+chaos: $(READY)
+	$(BIN)/python tests/lab/chaos.py $(ARGS)
 
 test-fast: lint
 	$(TESTS) -m 'not ranks and not lab and not gpu' $(ARGS)

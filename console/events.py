@@ -43,6 +43,8 @@ def decision_of(event: Event, names: tuple[str, ...], *, known: Decision | None 
 
 
 def waiting_of(event: Event, at: float) -> Waiting | None:
+    if event.kind == "holding":
+        return Waiting(missing=(), since=at, text=event.text)
     missing = _missing(event)
     return Waiting(missing=missing, since=at - (number(event.data.get("waited_s")) or 0.0)) if missing else None
 

@@ -1,6 +1,6 @@
 """A line chart in braille dots as lines of text, with its axis and marks. A pure function; the charts panel paints it.
 
-    >>> for line in plot([(1, 600), (50, 1300)], width=40, height=6, marks=(20,)): print(text(line))
+    >>> for line in plot([(1, 600), (50, 1300)], width=40, height=6, marks=[(20, "▲", "warn")]): print(text(line))
 
 Two dots a cell across and four down, so 34 columns show 68 points.
 """
@@ -16,7 +16,8 @@ from console.line import Line, Role, fit
 
 BRAILLE = 0x2800
 DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))  # by column, from the top
-MARK = "▲"
+
+Mark = tuple[float, str, Role]  # at which step, the character, its role
 
 
 def plot(
@@ -24,7 +25,7 @@ def plot(
     *,
     width: int,
     height: int,
-    marks: Sequence[float] = (),
+    marks: Sequence[Mark] = (),
     role: Role = "accent",
     label: Callable[[float], str] = rate,
 ) -> list[Line]:
@@ -103,7 +104,7 @@ def _dots(values: Sequence[float], columns: int, rows: int, top: float) -> list[
     return cells
 
 
-def _axis(first: float, last: float, columns: int, marks: Sequence[float]) -> Line:
+def _axis(first: float, last: float, columns: int, marks: Sequence[Mark]) -> Line:
     """The steps at both ends of the line, and the marks on it."""
     line = ["─"] * columns
     roles: list[Role] = ["muted"] * columns
@@ -111,10 +112,10 @@ def _axis(first: float, last: float, columns: int, marks: Sequence[float]) -> Li
     if len(start) + len(end) + 4 <= columns and last > first:
         line[: len(start)] = start
         line[-len(end) :] = end
-        for mark in marks:
-            column = round((mark - first) / (last - first) * (columns - 1))
+        for step, character, role in marks:
+            column = round((step - first) / (last - first) * (columns - 1))
             if len(start) <= column < columns - len(end):
-                line[column], roles[column] = MARK, "warn"
+                line[column], roles[column] = character, role
     spans: list[tuple[str, Role]] = []
     for character, role in zip(line, roles, strict=True):
         if spans and spans[-1][1] == role:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from console.events import number
-from console.snapshot import HostView, RankView
+from console.snapshot import HostView, RankView, Regroup
 from console.tracks import RankTrack
 from remote.feed import Layout, Link, Progress
 from trainer.wire import Event, Sample
@@ -34,18 +34,28 @@ class Roster:
             self.hosts[name] = replace(host, emulated=name in layout.emulated, speed=self.speeds.get(name))
         self._form(tuple(rank.member for rank in layout.ranks))
 
-    def regroup(self, event: Event) -> None:
-        """A `group` event: the members of the new generation and the samples each begins with."""
+    def regroup(self, event: Event) -> Regroup | None:
+        """A `group` event: the members of the new generation. Returns who went and came; None for the first one."""
         members = [
             m for m in event.data.get("members") or () if isinstance(m, dict) and number(m.get("member")) is not None
         ]
-        shares = list(event.data.get("shares") or ())
-        for i, m in enumerate(members):
-            track = self.track(int(m["member"]), str(m.get("host", event.host)), str(m.get("device", "")))
-            share = number(shares[i]) if i < len(shares) else None
-            track.share = int(share) if share is not None else track.share
+        for m in members:
+            self.track(int(m["member"]), str(m.get("host", event.host)), str(m.get("device", "")))
+        before = {self.ranks[m].host for m in self.group if m in self.ranks}
         if members:
             self._form(tuple(int(m["member"]) for m in members))
+        if not number(event.data.get("generation")):
+            return None
+        now = {self.ranks[m].host for m in self.group}
+        step = int(number(event.data.get("step")) or 0)
+        return Regroup(step=step, lost=tuple(sorted(before - now)), joined=tuple(sorted(now - before)))
+
+    def lose(self, event: Event) -> None:
+        """A `lost` event: the member is out of the group, its figures stay as they were."""
+        member = number(event.data.get("member"))
+        track = self.ranks.get(int(member)) if member is not None else None
+        if track is not None:
+            track.active, track.phase, track.stale = False, "lost", True
 
     def track(self, member: int, host: str, device: str = "") -> RankTrack:
         """The rank's track, made when it is new."""

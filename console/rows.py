@@ -180,10 +180,17 @@ def table(snapshot: Snapshot, *, width: int, now: float) -> list[Line]:
             spans.append((fit(value, widths[i], right=COLUMNS[i].right) + " " * gap, cell_role))
         if telling is not None:
             spans.extend(telling)
+        elif trend >= TREND[0] and not row.rank.active:
+            spans.append((_away(row.rank), "warn"))
         elif trend >= TREND[0]:
             spans.append((figures.sparkline(row.rank.trend, trend), "accent"))
         lines.append(clip(tuple(spans), width))
     return lines
+
+
+def _away(rank: RankView) -> str:
+    """Where a rank is that is not in the group: lost, or on its way back."""
+    return "lost" if rank.phase in ("", "lost", "training", "ended") else f"coming back: {rank.phase}"
 
 
 def _shortened(column: Column, row: Row, short: bool) -> Cell:
@@ -210,10 +217,12 @@ def _instead(row: Row, width: int) -> Line | None:
     host = row.host
     if row.rank.phase == "failed":
         return (("failed", "bad"),)
+    if not row.rank.active and row.rank.step is not None:
+        return None  # its last figures, grey, and where it is
     if not host.link_up and not row.ended:
         return (("link down  ", "warn"), (host.link_text, "muted"))
     if not row.rank.active and row.rank.member >= 0:
-        return (("out of the group", "muted"),)
+        return ((_away(row.rank), "warn"),)
     if row.rank.step is not None:
         return None
     if host.failed:

@@ -78,6 +78,16 @@ class Waiting:
 
     missing: tuple[tuple[str, str], ...]
     since: float
+    text: str = ""  # what a run that went on without some of its hosts waits for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Regroup:
+    """The group changed after `step` completed steps: hosts went, or came (back)."""
+
+    step: int
+    lost: tuple[str, ...]
+    joined: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +134,7 @@ class Snapshot:
     ranks: tuple[RankView, ...] = ()
     hosts: tuple[HostView, ...] = ()
     decisions: tuple[Decision, ...] = ()
+    regroups: tuple[Regroup, ...] = ()
     waiting: Waiting | None = None
     advice: str = ""  # while a host holds the run up
     problems: tuple[Problem, ...] = ()

@@ -19,7 +19,7 @@ from typing import Any
 from console.curve import Curve
 from console.events import decision_of, explained, number, problem_of, waiting_of
 from console.roster import Roster
-from console.snapshot import Decision, LogEntry, Problem, RunPhase, Snapshot, Waiting
+from console.snapshot import Decision, LogEntry, Problem, Regroup, RunPhase, Snapshot, Waiting
 from console.tracks import StepTable, StepTotal
 from remote.feed import Ended, FeedRecord, Layout, Link, LogLine, Progress
 from trainer.wire import Event, Level, Sample
@@ -54,6 +54,7 @@ class Store:
         self._accuracy: float | None = None
         self._best_accuracy: float | None = None
         self._decisions: deque[Decision] = deque(maxlen=DECISION_LIMIT)
+        self._regroups: list[Regroup] = []
         self._waiting: Waiting | None = None
         self._advice = ""
         self._problems: list[Problem] = []
@@ -76,6 +77,7 @@ class Store:
                 event, "ended" if event.data.get("root_cause") is False else "failed"
             ),
             "group": self._on_group,
+            "lost": self._roster.lose,
             "decision": lambda event: self._decisions.append(decision_of(event, self._roster.names())),
             "realised": self._on_realised,
             "report": self._on_report,
@@ -168,14 +170,16 @@ class Store:
         problem = problem_of(event, self._layout.run if self._layout else "RUN")
         if problem is not None:
             self._problems.append(problem)
-        if event.kind == "waiting":
+        if event.kind in ("waiting", "holding"):
             self._waiting = waiting_of(event, at)
         elif event.kind in self._on:
             self._on[event.kind](event)
 
     def _on_group(self, event: Event) -> None:
         self._waiting = None
-        self._roster.regroup(event)
+        regroup = self._roster.regroup(event)
+        if regroup is not None:
+            self._regroups.append(regroup)
 
     def _on_realised(self, event: Event) -> None:
         for i, decision in enumerate(self._decisions):
@@ -258,6 +262,7 @@ class Store:
             ranks=self._roster.views(batch),
             hosts=tuple(self._roster.hosts.values()),
             decisions=tuple(self._decisions),
+            regroups=tuple(self._regroups),
             waiting=self._waiting,
             advice=self._advice,
             problems=tuple(explained(problem, self._last_words) for problem in self._problems),

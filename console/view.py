@@ -58,6 +58,9 @@ def _title(snapshot: Snapshot, width: int, now: float, paused: bool) -> Line:
     if snapshot.ranks:
         hosts = len({rank.host for rank in snapshot.ranks})
         counts = f"{_plural(len(snapshot.ranks), 'rank')} on {_plural(hosts, 'host')}"
+        active = sum(rank.active for rank in snapshot.ranks)
+        if active < len(snapshot.ranks):
+            counts = f"{active} of {counts}"
         about.append(((counts, "muted"),))
     seconds = elapsed_s(snapshot, now)
     right: list[Span] = [("‖ paused ", "inverse")] if paused else []
@@ -129,6 +132,8 @@ def waiting_line(snapshot: Snapshot, now: float) -> Line:
     waiting = snapshot.waiting
     if waiting is None:
         return ()
+    if waiting.text:
+        return ((waiting.text, "warn"), (f", {max(0, now - waiting.since):.0f} s", "text"))
     who = ", ".join(f"{host} ({phase})" if phase else host for host, phase in waiting.missing)
     return ((f"waiting for {who}", "warn"), (f", {max(0, now - waiting.since):.0f} s", "text"))
 

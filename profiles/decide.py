@@ -62,7 +62,7 @@ def propose(
     """
     now = tuple(shares)
     names = names or [f"rank {i}" for i in range(len(models))]
-    best = split(_costs(models, now), total, caps=caps, minimums=minimums)
+    best = split(_costs(models, now, total), total, caps=caps, minimums=minimums)
     missing = [name for name, model in zip(names, models) if not model.known]
     predicted_ms = None if missing else max(model.predict(b).ms for model, b in zip(models, best))
     misfit = _misfit(now, total, caps, minimums, names)
@@ -109,12 +109,13 @@ def luck(ranks: int, fresh: bool) -> float:
     return (0.3 if fresh else 1.25) * math.sqrt(2 * math.log(max(ranks, 1)))
 
 
-def _costs(models: Sequence[CostModel], shares: Sequence[int]) -> list[tuple[float, float]]:
-    """The lines to split by, each raised by its uncertainty at the share it has now."""
+def _costs(models: Sequence[CostModel], shares: Sequence[int], total: int) -> list[tuple[float, float]]:
+    """The lines to split by, each raised by its uncertainty at the share it has now, or at an equal one."""
+    equal = max(1, total // max(1, len(models)))
     costs: list[tuple[float, float] | None] = []
     for i, model in enumerate(models):
         if model.known:
-            estimate = model.predict(shares[i] if i < len(shares) else 0)
+            estimate = model.predict(shares[i] if i < len(shares) and shares[i] else equal)
             factor = 1 + CAUTION * min(estimate.std_ms / estimate.ms, 1.0)
             costs.append((model.line.a * factor, model.line.c * factor))
         else:

@@ -2,7 +2,8 @@
 
 `remote.run.Session.attach` calls it once the hosts are connected, or known not to answer.
 
-    >>> (await find(verbs, await hosts.connect(emit), "night", warn)).leader
+    >>> layout, lead = await find(verbs, await hosts.connect(emit), "night", warn)
+    >>> layout.leader
     'box1'
 """
 
@@ -17,11 +18,17 @@ from remote.feed import Layout
 from remote.hosts import Outcome
 from remote.placement import layout_of
 from remote.verbs import Verbs
+from trainer.spec import Lead
 from trainer.wire import END_STATES
 
 
-async def find(verbs: Verbs, outcomes: Mapping[str, Outcome], run: str, warn: Callable[[str], None]) -> Layout:
-    """Raises UsageError when no host that answers knows the run, or when it can't be followed from here."""
+async def find(
+    verbs: Verbs, outcomes: Mapping[str, Outcome], run: str, warn: Callable[[str], None]
+) -> tuple[Layout, Lead | None]:
+    """The run, and who leads it when that is not the host it was started with.
+
+    Raises UsageError when no host that answers knows the run, or when it can't be followed from here.
+    """
     answers = await asyncio.gather(
         *(_ask(verbs, name, run, outcome, warn) for name, outcome in outcomes.items()),
     )
@@ -31,13 +38,24 @@ async def find(verbs: Verbs, outcomes: Mapping[str, Outcome], run: str, warn: Ca
         silent = [name for name in outcomes if name not in tables]
         extra = f"; no answer from {', '.join(silent)}" if silent else ""
         raise UsageError(f"no host knows a run named {run}{extra}: `motley status` lists what there is")
-    layout = layout_of(next(iter(known.values())))
+    leads = {name: _lead(table) for name, table in known.items()}
+    newest = max(known, key=lambda name: lead.term if (lead := leads[name]) else 0)
+    layout, lead = layout_of(known[newest]), leads[newest]
     if unknown := [name for name in dict.fromkeys(rank.host for rank in layout.ranks) if name not in outcomes]:
         raise UsageError(f"{run} also runs on {', '.join(unknown)}, which this cluster.toml does not have")
     over = all(table.get("state") in END_STATES for table in known.values())
     if over and layout.leader in tables and layout.leader not in known:
         raise UsageError(f"{run} was never started on {layout.leader}, which leads it: there is nothing to follow")
-    return layout
+    return layout, lead
+
+
+def _lead(table: Mapping[str, Any]) -> Lead | None:
+    """What the host knows of a leader that took another's place; None when there was no need."""
+    try:
+        lead = Lead.from_table(table["lead"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return lead if lead.term else None
 
 
 async def _ask(

@@ -1,7 +1,7 @@
 """What is brought home: checkpoints and traces as they appear, the summary at the end, the newest for a resume.
 
 >>> harvest.checkpoint(event)        # fetched in the background, verified, put in place
->>> await harvest.summary()
+>>> await harvest.summary("box1")
 {'run': 'night', 'state': 'finished', …}
 """
 
@@ -33,12 +33,9 @@ PATIENCE_S = 20.0  # with a host that can't be reached, for one file
 class Harvest:
     """Fetches one file at a time, so that following is not starved. A newer epoch replaces one still waiting."""
 
-    def __init__(
-        self, verbs: Verbs, run: str, leader: str, experiment: Experiment, *, say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, verbs: Verbs, run: str, experiment: Experiment, *, say: Callable[[str], None]) -> None:
         self._verbs = verbs
         self._run = run
-        self._leader = leader
         self._experiment = experiment
         self._say = say
         self._waiting: dict[str, tuple[str, object]] = {}  # path -> host, sha256
@@ -48,13 +45,14 @@ class Harvest:
         self._task = asyncio.ensure_future(self._work())
 
     def checkpoint(self, event: Event) -> None:
-        """A checkpoint was written on the leader. Its name comes from a host: only our own form is taken."""
+        """A checkpoint was written, on the host of rank 0. Its name comes from there: only our own form is taken."""
         path = str(event.data.get("path"))
-        if not self._experiment.writable or not _CHECKPOINT.fullmatch(path):
+        hosts = [host.name for host in self._verbs.hosts.cluster.hosts]
+        if not self._experiment.writable or not _CHECKPOINT.fullmatch(path) or event.host not in hosts:
             return
         if _EPOCH.fullmatch(path):
             self._waiting = {p: where for p, where in self._waiting.items() if not _EPOCH.fullmatch(p)}
-        self._announce(path, self._leader, event.data.get("sha256"))
+        self._announce(path, event.host, event.data.get("sha256"))
 
     def trace(self, event: Event) -> None:
         """A rank has written its profiler trace, on its own host: it goes to `traces/`."""
@@ -68,17 +66,17 @@ class Harvest:
         self._idle.clear()
         self._more.set()
 
-    async def summary(self) -> dict[str, Any] | None:
+    async def summary(self, leader: str) -> dict[str, Any] | None:
         """The leader's `summary.json`; None when it has none or does not answer."""
         try:
-            content = await self._fetch(self._leader, "summary.json")
+            content = await self._fetch(leader, "summary.json")
         except HostError as error:
             self._say(f"summary.json could not be fetched: {error}")
             return None
         try:
             table = json.loads(content) if content else None
         except ValueError as error:
-            self._say(f"summary.json of {self._leader} can't be read: {error}")
+            self._say(f"summary.json of {leader} can't be read: {error}")
             return None
         return clean_table(table) if isinstance(table, dict) else None
 

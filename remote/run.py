@@ -11,7 +11,6 @@ SSH is a viewer and a command path: closing a session, or losing its connections
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 import time
 from collections.abc import Callable, Iterable
@@ -27,17 +26,17 @@ from remote.everywhere import having, push_all, start_all, stop_all
 from remote.experiment import Experiment
 from remote.feed import Ended, FeedRecord, Progress
 from remote.find import find
-from remote.follow import Follower
+from remote.following import Following
 from remote.harvest import Harvest, bring_checkpoint, final_summary, pretty
 from remote.hosts import Hosts
 from remote.push import Tree
+from remote.reform import Reform
 from remote.verbs import Verbs
-from trainer.spec import Member
+from trainer.spec import Lead, Member
 from trainer.wire import Event
 
 COMMIT_S = 0.5
 STOP_BOUND_S = 25.0  # beyond the grace: the supervisor's own bounds
-LAST_WORDS_S = 15.0  # after the leader has ended, other hosts have this long to be read to their end
 
 
 def experiments_folder(cluster: Cluster) -> Path:
@@ -67,15 +66,13 @@ class Session:
         self._verbs = Verbs(self._hosts, tree or Tree.installed())
         self._experiment: Experiment | None = None
         self._harvest: Harvest | None = None
-        self._followers: dict[str, Follower] = {}
-        self._following: dict[str, asyncio.Task[str]] = {}
+        self._following: Following | None = None
         self._leader = cluster.leader
         self._world_size = 0
         self._tasks: list[asyncio.Task[Any]] = []
         self._ended: asyncio.Future[Ended] | None = None
         self._launched = False
         self._stopping = False
-        self._answered = asyncio.Event()  # every host that was asked to stop has answered, or its time is over
         self._unanswered: tuple[str, ...] = ()
         self._connected_at = 0.0
 
@@ -132,7 +129,7 @@ class Session:
         Raises UsageError when no host that answers knows the run, or the folder here can't be used.
         """
         outcomes = await self._hosts.connect(self._emit)
-        layout = await find(self._verbs, outcomes, self.run, self._warn)
+        layout, lead = await find(self._verbs, outcomes, self.run, self._warn)
         self._leader = layout.leader
         self._world_size = len(layout.ranks)
         experiment = Experiment.open(self.folder)
@@ -143,7 +140,7 @@ class Session:
                 experiment.write_whole("cluster.toml", self._cluster.text.encode())
             for record in experiment.replay():
                 self._emit(record)
-        self._follow(dict.fromkeys(rank.host for rank in layout.ranks))
+        self._follow(dict.fromkeys(rank.host for rank in layout.ranks), lead)
 
     async def wait(self) -> Ended:
         """The end of the run, once every host has been read to its end."""
@@ -152,9 +149,8 @@ class Session:
 
     async def caught_up(self) -> None:
         """Until every host that answers has sent what it had: its first sign of life comes after that."""
-        live = asyncio.gather(*(follower.live.wait() for follower in self._followers.values()))
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(live, LAST_WORDS_S)
+        assert self._following is not None, "launch or attach comes first"
+        await self._following.caught_up()
 
     async def stop(self, reason: str) -> Ended:
         """End the run on every host; returns once each has said how many processes are left, or did not answer.
@@ -164,24 +160,28 @@ class Session:
         """
         self._stopping = True
         self._note(f"stopping: {reason}", kind="stopping")
-        if self._ended is None:
+        following = self._following
+        if following is None:
             hosts = [host.name for host in self._cluster.hosts]
             silent = () if self._launched else await self._stop_hosts(hosts, reason)
             states = dict.fromkeys((name for name in hosts if name not in silent), "stopped")
             summary = final_summary(self.run, None, states, hosts, stopping=True)
             return Ended(state="stopped", summary=summary, unanswered=silent)
+        following.stopping = True
         try:
-            self._unanswered = await self._stop_hosts(self._followers, reason)
+            self._unanswered = await self._stop_hosts(following.hosts, reason)
         finally:
-            self._answered.set()
+            following.stopped.set()
         for name in self._unanswered:
             self._note(f"{name} did not answer the stop: processes may be left there", "error")
-            self._following[name].cancel()
+            following.give_up(name)
         return await self.wait()
 
     async def close(self) -> None:
         """Leave. The run goes on."""
         await end(self._tasks)
+        if self._following is not None:
+            await self._following.close()
         if self._harvest is not None:
             await self._harvest.close()
         if self._experiment is not None:
@@ -227,58 +227,48 @@ class Session:
 
     def _keep(self, experiment: Experiment) -> None:
         self._experiment = experiment
-        self._harvest = Harvest(self._verbs, self.run, self._leader, experiment, say=self._warn)
+        self._harvest = Harvest(self._verbs, self.run, experiment, say=self._warn)
 
-    def _follow(self, names: Iterable[str]) -> None:
+    def _follow(self, names: Iterable[str], lead: Lead | None = None) -> None:
         assert self._experiment is not None
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
-        for name in names:
-            follower = Follower(name, self.run, verbs=self._verbs, experiment=self._experiment, emit=self._emit)
-            self._followers[name] = follower
-            self._following[name] = loop.create_task(follower.run(), name=name)
-        self._tasks += self._following.values()
-        self._tasks.append(loop.create_task(self._watch(self._ended)))
+        order = [host.name for host in self._cluster.hosts]
+        reform = Reform(self._verbs, self.run, order=order, port=self._cluster.port, lead=lead)
+        self._following = Following(
+            self._verbs, self.run, self._leader, self._experiment, reform,
+            emit=self._emit, note=self._note, stop=self._stop_hosts,
+        )  # fmt: skip
+        self._following.start(names)
+        self._tasks.append(loop.create_task(self._watch(self._following, self._ended)))
 
-    async def _watch(self, ended: asyncio.Future[Ended]) -> None:
+    async def _watch(self, following: Following, ended: asyncio.Future[Ended]) -> None:
         """Wait for every host's end, and say how the run ended; or what keeps this console from following it."""
         try:
-            await self._until_over()
-            result = await self._bring_home()
+            committing = asyncio.ensure_future(self._commit_regularly())
+            try:
+                await following.until_over(committing)
+            finally:
+                await end([committing])
+            result = await self._bring_home(following)
             record = Ended(state=str(result["state"]), summary=result, unanswered=self._unanswered)
             self._emit(record)
             ended.set_result(record)
         except Exception as error:  # noqa: BLE001 - whoever waits for the end gets it
             ended.set_exception(error)
 
-    async def _until_over(self) -> None:
-        """Until the leader has ended, and after it the others; those that did not answer a stop are not waited for."""
-        committing = asyncio.ensure_future(self._commit_regularly())
-        try:
-            while not self._following[self._leader].done():
-                running = [task for task in self._following.values() if not task.done()]
-                done, _ = await asyncio.wait([*running, committing], return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    if not task.cancelled():
-                        task.result()  # raises what it failed with
-            if self._stopping:
-                await self._answered.wait()
-            await asyncio.wait(self._following.values(), timeout=LAST_WORDS_S)
-        finally:
-            await end([committing])
-
-    async def _bring_home(self) -> dict[str, Any]:
+    async def _bring_home(self, following: Following) -> dict[str, Any]:
         """Fetch what the leader kept, and write the summary."""
         assert self._experiment is not None
         assert self._harvest is not None
-        over = {name: task for name, task in self._following.items() if task.done() and not task.cancelled()}
-        states = {name: task.result() for name, task in over.items()}
-        summary = await self._harvest.summary() if self._leader in states else None
-        result = final_summary(self.run, summary, states, list(self._followers), self._stopping)
+        states = following.states()
+        leader = following.leader
+        summary = await self._harvest.summary(leader) if leader in states else None
+        result = final_summary(self.run, summary, states, following.hosts, self._stopping)
         self._experiment.commit()
         loss = self._experiment.global_loss(int(result["steps"]), self._world_size)
         result["final_loss"] = result["final_loss"] if loss is None else loss
-        if self._leader in states:
+        if leader in states:
             await self._harvest.finish()
         self._experiment.write_whole("summary.json", pretty(result))
         self._experiment.commit()

@@ -15,7 +15,7 @@ from remote.errors import CommandFailed, StartRefused
 from remote.hosts import Hosts, python_of
 from remote.push import Tree, push
 from remote.sanitize import clean, clean_table
-from trainer.spec import Spec
+from trainer.spec import Lead, Spec
 
 SUPERVISE_S = 30.0
 ASK_S = 15.0
@@ -62,6 +62,21 @@ class Verbs:
         if answer.get("ok") is not True:
             raise StartRefused(spec.host, clean(str(answer.get("error"))), "Nothing was started on this host.")
         return int(answer["pid"])
+
+    async def rejoin(self, host: str, run: str) -> None:
+        """Bring a host back into a run that it fell out of. Raises StartRefused with what it said, or a HostError."""
+        connection = await self.connection(host)
+        argv = self.argv(host, "rejoin", "--run", run, "--host", host)
+        answer = _object(host, await connection.run(argv, timeout_s=SUPERVISE_S, cwd=self.tree.folder), "come back")
+        if answer.get("ok") is not True:
+            raise StartRefused(host, clean(str(answer.get("error"))), "Nothing was started on this host.")
+
+    async def lead(self, host: str, run: str, lead: Lead) -> None:
+        """Let a host know who leads the run now. Raises a HostError."""
+        connection = await self.connection(host)
+        argv = self.argv(host, "lead", "--run", run, "--host", host)
+        stdin = lead.to_json().encode()
+        _object(host, await connection.run(argv, stdin=stdin, timeout_s=ASK_S, cwd=self.tree.folder), "follow")
 
     async def has(self, host: str, run: str) -> bool:
         """Whether a run of this name was ever started on the host. Needs no trainer there."""

@@ -2,10 +2,10 @@
 
 | verb | started by | does |
 |---|---|---|
-| supervise | master | reads a spec, leaves a supervisor behind |
+| supervise, rejoin | master | reads a spec (or has it already), leaves a supervisor behind |
 | coordinate, rank | supervisor | one run's coordinator, one rank |
 | attach | master | streams a run's files from offsets |
-| status, stop, fetch, store | master | answers and ends |
+| status, stop, fetch, store, lead | master | answers and ends |
 | calibrate, link | master | measures a device, the network to the leader; ends when stdin closes |
 """
 
@@ -25,8 +25,12 @@ def main(arguments: list[str] | None = None) -> int:
     one.add_argument("--run", required=True)
     one.add_argument("--host", required=True)
     verbs.add_parser("coordinate", parents=[one]).add_argument("--listen-fd", type=int, required=True)
-    verbs.add_parser("rank", parents=[one]).add_argument("--member", type=int, required=True)
+    rank_verb = verbs.add_parser("rank", parents=[one])
+    rank_verb.add_argument("--member", type=int, required=True)
+    rank_verb.add_argument("--anew", action="store_true")
     verbs.add_parser("attach", parents=[one])
+    verbs.add_parser("rejoin", parents=[one])
+    verbs.add_parser("lead", parents=[one])
     verbs.add_parser("status").add_argument("--host")
     verbs.add_parser("stop", parents=[one]).add_argument("--reason", default="")
     verbs.add_parser("fetch", parents=[one]).add_argument("file")
@@ -43,6 +47,10 @@ def main(arguments: list[str] | None = None) -> int:
             from trainer.detach import supervise
 
             return supervise(sys.stdin.buffer, sys.stdout)
+        case "rejoin":
+            from trainer.detach import rejoin
+
+            return rejoin(given.run, given.host, sys.stdout)
         case "coordinate":
             from trainer.coordinator import serve
 
@@ -50,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
         case "rank":
             from trainer import rank
 
-            return rank.main(given.run, given.host, given.member)
+            return rank.main(given.run, given.host, given.member, anew=given.anew)
         case "attach":
             from trainer.attach import attach
 
@@ -72,6 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
             status.print_json({"runs": status.status(given.host)})
         case "stop":
             status.print_json(status.stop(given.run, given.host, given.reason))
+        case "lead":
+            status.print_json(status.lead(given.run, given.host, sys.stdin.buffer))
         case "fetch":
             return status.fetch(given.run, given.host, given.file, sys.stdout.buffer)
         case "store":

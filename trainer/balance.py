@@ -14,7 +14,9 @@ from collections import deque
 from collections.abc import Sequence
 from math import isfinite
 from statistics import median
+from typing import Any
 
+from profiles.cost import CostModel
 from profiles.decide import Proposal, propose
 from profiles.split import proportional_split
 from trainer.advice import Adviser
@@ -31,22 +33,37 @@ class Balancer:
     """Keeps what rank 0 knows of every rank's speed, decides, and journals each decision with what came of it."""
 
     def __init__(
-        self, options: BalanceOptions, members: Sequence[Member], shares: Sequence[int], journal: Journal
+        self,
+        options: BalanceOptions,
+        members: Sequence[Member],
+        shares: Sequence[int],
+        journal: Journal,
+        *,
+        models: Sequence[CostModel] = (),
+        changes: int = 0,
+        leads: bool = True,
     ) -> None:
-        """`shares`: those of the first step."""
+        """`shares`: those of the first step; `models`: what is known already, in rank order."""
         self.window = options.window
         self.dynamic = options.policy != "static" and len(members) > 1
-        self.changes = 0
+        self.changes = changes
+        self.leads = leads  # it is rank 0's, and has seen everybody's figures
         self._options = options
         self._total = sum(shares)
         self._journal = journal
         self._caps = [m.max_batch for m in members]
         self._names = _names(members)
-        self._models = [prior(m, share) for m, share in zip(members, shares)]
+        self._members = members
+        self._models = list(models) or [prior(m, share) for m, share in zip(members, shares)]
         self._adviser = Adviser(members, self._total, journal)
         self._open: tuple[int, float] | None = None  # step and prediction of the decision not yet checked
         self._moved_at: deque[int] = deque(maxlen=CALM_MOVES)  # steps of the last moves after settling
         self._warm = False
+
+    def fits(self) -> dict[str, Any]:
+        """What is known of the speeds, for the balancer of a group that follows this one: plain numbers."""
+        models = {str(m.member): model.as_dict() for m, model in zip(self._members, self._models) if model.known}
+        return {"changes": self.changes, "models": models}
 
     def decide(
         self, step: int, rows: Sequence[Sequence[Row]], shares: tuple[int, ...], *, last: bool = False

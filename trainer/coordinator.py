@@ -2,57 +2,41 @@
 
 Ranks call it before they import torch, say which phase they are in, and get the group once all are ready: their
 rank, the world size, and where rank 0 keeps the TCPStore. While some are missing it says which and in which phase;
-when none of them makes progress for `join_timeout_s` it gives up with their names. Rank 0 reports every window of
-steps, from which `summary.json` is kept up to date (`trainer.summary`).
+when none of them makes progress for `join_timeout_s` it gives up with their names. Once a group trains, a member that
+is lost breaks it, and those that are left form the next one (`trainer.roster` decides, this file talks). Rank 0
+reports every window of steps, from which `summary.json` is kept up to date (`trainer.summary`).
 
-A message is one line of JSON. A connection opens with a challenge on both sides, so that neither a stranger nor
-another run's rank gets in, and a rank knows that it speaks to its own coordinator:
-
-    coordinator: {"nonce": A}
-    rank:        {"member": 2, "nonce": B, "proof": hmac(token, "rank 2 A B")}
-    coordinator: {"proof": hmac(token, "coordinator A B")}
+How they speak to each other is in `trainer.switchboard`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
-import json
-import secrets
 import signal
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from trainer.folders import run_folder, write_json
-from trainer.handshake import keep_alive, proof
+from trainer.handshake import BEAT_S
 from trainer.journal import Journal
-from trainer.spec import Member, Spec
+from trainer.lead import lead_of
+from trainer.lines import Line, end_state, host_states, missing_of, names_of
+from trainer.patience import Patience
+from trainer.regroups import Regroups
+from trainer.roster import Boundary, Broken, Formed, Gone, Holding, News, Ready, Roster
+from trainer.spec import Spec
 from trainer.summary import Ledger
+from trainer.switchboard import Switchboard
 from trainer.wire import RunState
 
-SAY_WAITING_S = 5.0
 SUMMARY_S = 1.0
-GOODBYE_S = 5.0  # after a rank was lost or did not come, the others have this long to say their last word
-MESSAGE_LIMIT = 4 * 1024 * 1024
-
-
-@dataclass(slots=True)
-class Seat:
-    """One member as the coordinator knows it."""
-
-    member: Member
-    phase: str = "connecting"
-    writer: asyncio.StreamWriter | None = None
-    ready: bool = False
-    store: tuple[str, int] | None = None
-    ended: RunState | None = None
-    changed: float = 0.0
-    times: dict[str, float] = field(default_factory=dict)
+TICK_S = 0.1
+REFORM_S = 10.0  # that a run which goes on under a new coordinator waits for those that were there
+GOODBYE_S = 5.0  # after a rank failed or did not come, the others have this long to say their last word
 
 
 class Coordinator:
@@ -61,219 +45,280 @@ class Coordinator:
     def __init__(
         self, spec: Spec, folder: Path, *, clock: Callable[[], float] = time.monotonic, goodbye_s: float = GOODBYE_S
     ) -> None:
+        lead = lead_of(folder, spec)
         self.spec = spec
         self._folder = folder
         self._clock = clock
         self._goodbye_s = goodbye_s
         self._journal = Journal(folder, host=spec.host, source="coordinator")
         now = clock()
-        self._seats = {m.member: Seat(member=m, changed=now) for m in spec.members}
+        self._lines = {m.member: Line(member=m, changed=now) for m in spec.members}
+        elastic = spec.elastic
+        self._roster = Roster(
+            self._lines,
+            lost_after_s=elastic.lost_after_s,
+            stuck_after_s=elastic.stuck_after_s,
+            hosts={m.member: m.host for m in spec.members},
+            least=elastic.min_hosts,
+            term=lead.term,
+            expected=[m.member for m in spec.members if m.host in lead.hosts],
+        )
+        self._regroups = Regroups({m.member: m.host for m in spec.members})
+        self._told = 0  # the generation whose regroup is in the journal
         self._began = now
+        limit_s = REFORM_S if lead.term else spec.options.join_timeout_s
+        self._patience = Patience(began=now, limit_s=limit_s)
         self._ready_at: float | None = None
-        self._formed = False
+        self._held_at: float | None = None
+        self._beaten_at = 0.0
+        self._fits: dict[str, Any] = {}  # what rank 0 knows of every member's speed, for a rank 0 that follows it
         self._gave_up = False
         self._stopping = False
         self._over = asyncio.Event()
-        self._serving: set[asyncio.Task[None]] = set()
         self.ledger = Ledger.of(spec, received=time.time())
 
     async def run(self, listener: socket.socket) -> None:
         """Serve on the listening socket, and write the summary of the end state."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop)
-        server = await asyncio.start_server(self._serve, sock=listener, limit=MESSAGE_LIMIT)
-        async with server:
+        async with Switchboard(listener, self._lines, self.spec.token, self._journal, self):
             watch = asyncio.create_task(self._watch())
             await self._over.wait()
             watch.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await watch
-            self._write_summary(self._end_state())
-            for seat in self._seats.values():
-                if seat.writer is not None:
-                    self._send(seat.writer, op="over", text=self.ledger.cause or "the run is over")
-                    seat.writer.close()
-            if self._serving:
-                await asyncio.wait(self._serving, timeout=1.0)
+            state = end_state(self._lines.values(), stopped=self._stop_asked())
+            self._write_summary(state)
+            for line in self._lines.values():
+                line.send(op="over", text=self.ledger.cause or "the run is over", state=state)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection: greet, then take messages until it closes."""
-        seat: Seat | None = None
-        task = asyncio.current_task()
-        assert task is not None
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
-        try:
-            seat = await asyncio.wait_for(self._greet(reader, writer), timeout=10.0)
-            if seat is None:
-                return
-            while line := await reader.readline():
-                self._take(seat, json.loads(line))
-        except ConnectionError:  # the rank's process has ended: its supervisor says how
-            pass
-        except TimeoutError:  # the kernel had no answer from its host
-            if seat is not None and seat.ended is None:
-                seat.ended = "lost"
-        except (OSError, ValueError, KeyError, TypeError, asyncio.TimeoutError, asyncio.IncompleteReadError) as error:
-            name = "a caller" if seat is None else f"rank {seat.member.member}"
-            self._journal.write("note", f"{name}: connection to the coordinator: {error!r}", "warning")
-        finally:
-            if seat is not None and seat.writer is writer:
-                seat.writer = None
-                self._left(seat)
-            writer.close()
+    # What the switchboard tells
 
-    async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Seat | None:
-        keep_alive(writer.get_extra_info("socket"))
-        ours = secrets.token_hex(16)
-        self._send(writer, nonce=ours)
-        hello = json.loads(await reader.readline())
-        member, theirs = int(hello["member"]), str(hello["nonce"])
-        expected = proof(self.spec.token, "rank", member, ours, theirs)
-        if member not in self._seats or not hmac.compare_digest(expected, str(hello["proof"])):
-            self._journal.write("note", "a caller without the run's token was refused", "warning")
-            return None
-        seat = self._seats[member]
-        self._send(writer, proof=proof(self.spec.token, "coordinator", ours, theirs))
-        seat.writer = writer
-        return seat
+    def called(self, line: Line) -> None:
+        self._roster.connected(line.member.member, now=self._clock())
+        self._act()
 
-    def _take(self, seat: Seat, message: dict[str, Any]) -> None:
-        seat.changed = self._clock()
+    def take(self, line: Line, message: dict[str, Any]) -> None:
+        member, now = line.member.member, self._clock()
+        line.changed = now
         match message["op"]:
+            case "beat":
+                self._roster.beat(member, step=int(message["step"]), arrived=int(message["arrived"]), now=now)
             case "phase":
-                seat.phase = str(message["phase"])
+                line.phase = str(message["phase"])
             case "ready":
-                seat.phase, seat.ready = "joining", True
-                seat.times.update(message["times"])
-                if message.get("store"):
-                    seat.store = (str(message["store"][0]), int(message["store"][1]))
-                self._form()
+                line.phase = "joining"
+                line.times.update(message["times"])
+                self._roster.ready(member, Ready.of(message), now=now)
+                self._act()
             case "joined":
-                seat.phase = "training"
-                if all(s.phase == "training" for s in self._seats.values()) and self._ready_at is not None:
-                    self.ledger.phases["rendezvous_s"] = self._clock() - self._ready_at
+                line.phase = "training"
+                self._roster.beat(member, step=-1, arrived=-1, now=now)
+                if self._ready_at is not None and all(self._lines[m].phase == "training" for m in self._roster.group):
+                    self.ledger.phases.setdefault("rendezvous_s", now - self._ready_at)
                     self._ready_at = None
             case "report":
                 self.ledger.take_report(message)
+                self._fits = message.get("fits") or self._fits
+            case "resumed":
+                self._resumed(int(message["generation"]), float(message["pause_s"]))
             case "ended":
-                seat.ended = message["state"]
-                seat.phase = "ended"
+                line.ended = message["state"]
+                line.phase = "ended"
+                self._roster.ended(member)
             case other:
                 raise ValueError(f"unknown message {other!r}")
 
-    def _form(self) -> None:
-        """Give the group to all members once the last one is ready."""
-        if self._formed or not all(s.ready for s in self._seats.values()):
-            return
-        self._formed = True
-        self._ready_at = self._clock()
-        seats = [self._seats[m] for m in sorted(self._seats)]
-        for name in ("spawn_s", "import_s"):
-            self.ledger.phases[name] = max(s.times.get(name, 0.0) for s in seats)
+    def hung_up(self, line: Line) -> None:
+        member, name = line.member.member, line.name
+        if line.ended is None and not self._stop_asked():
+            line.phase = "gone"
+            if self._roster.missing:
+                line.ended = "failed"
+                self._give_up(f"{name} ended before the group was formed")
+            else:
+                self._roster.lost(member)
+                self._act()
+        elif line.ended == "failed":
+            self.ledger.cause = self.ledger.cause or f"{name} failed at step {self.ledger.steps}"
+            if self._roster.missing:
+                self._give_up(f"{name} ended before the group was formed")
+            asyncio.get_running_loop().call_later(self._goodbye_s, self._over.set)
+        elif line.ended == "stopped" or self._stop_asked():
+            line.ended = "stopped"
+            self._tell_of_stop()
+        self._see_whether_over()
+
+    def _see_whether_over(self) -> None:
+        """The run is over when all members of the group have said so, or went and never came back."""
+        group = self._roster.group or tuple(self._lines)
+        lines = [self._lines[m] for m in group]
+        left = [line for line in lines if not line.gone]
+        if left and all(line.ended is not None and line.writer is None for line in left):
+            self._over.set()
+
+    def _act(self) -> None:
+        """Do what the roster has decided."""
+        for news in self._roster.take_news():
+            self._do(news)
+        self.ledger.regroups = self._regroups.records()
+
+    def _do(self, news: News) -> None:
+        match news:
+            case Formed():
+                self._form(news)
+            case Broken(generation=generation, members=members):
+                for member in members:
+                    self._lines[member].send(op="regroup", generation=generation)
+            case Boundary(member=member):
+                self._lines[member].send(op="boundary")
+            case Gone(member=member, cause=cause):
+                self._gone(member, cause)
+            case Holding():
+                self._hold(news)
+
+    def _hold(self, news: Holding) -> None:
+        """Nobody trains until others come back; meanwhile the state is safe on a disk."""
+        self._held_at = self._clock()
+        hosts, least, hold_s = news.hosts, self.spec.elastic.min_hosts, self.spec.elastic.hold_s
+        if news.keeper is not None:
+            why = f"{hosts} host{'s' * (hosts != 1)} left, {least} needed (elastic.min_hosts)"
+            self._lines[news.keeper].send(op="save")
+        else:
+            why = "no rank that is left has the run's state"
+            if {line.member.host for line in self._lines.values()} == {self.spec.leader}:  # nobody can come back
+                self.ledger.cause = f"{why}: motley run --resume {self.spec.run} goes on from its last checkpoint"
+                self._over.set()
+        text = f"{why}: waiting {hold_s:.0f} s for others to come back"
+        self._journal.write("holding", text, "warning", hosts=hosts, least=least, hold_s=hold_s)
+
+    def _resumed(self, generation: int, pause_s: float) -> None:
+        """A rank has made the first step of a generation."""
+        self._regroups.resumed(generation, pause_s)
+        self.ledger.regroups = self._regroups.records()
+        if generation > self._told and (text := self._regroups.told(generation)):
+            self._told = generation
+            self._journal.write("regrouped", text, generation=generation, pause_s=pause_s)
+
+    def _form(self, news: Formed) -> None:
+        lines = [self._lines[m] for m in news.members]
+        first = news.generation == 0
+        self._held_at = None
+        if first:
+            self._ready_at = self._clock()
+            for name in ("spawn_s", "import_s"):
+                self.ledger.phases[name] = max(line.times.get(name, 0.0) for line in lines)
+        self._regroups.formed(news.generation, news.members, news.step)
         members = [
-            {"member": s.member.member, "host": s.member.host, "rank": rank, "device": s.member.device}
-            for rank, s in enumerate(seats)
+            {"member": line.member.member, "host": line.member.host, "rank": rank, "device": line.member.device}
+            for rank, line in enumerate(lines)
         ]
-        for rank, seat in enumerate(seats):
-            if seat.writer is not None:
-                self._send(
-                    seat.writer, op="group", generation=0, rank=rank, world_size=len(seats), store=seats[0].store
-                )
+        for rank, line in enumerate(lines):
+            line.ended, line.gone = None, False
+            line.send(
+                op="group",
+                generation=news.generation,
+                rank=rank,
+                members=news.members,
+                store=news.store,
+                source=news.source,
+                step=news.step,
+                term=self._roster.term,
+                attempt=self._roster.seats[line.member.member].attempt,
+                stale=line.member.member in news.stale,
+                fits=self._fits if rank == 0 else {},
+            )
+        count = f"{len(lines)} rank{'s' * (len(lines) != 1)}"
+        text = f"all {count} are ready" if first else f"going on from step {news.step} with {count}"
         self._journal.write(
-            "group", f"all {len(seats)} ranks are ready", generation=0, world_size=len(seats), members=members
+            "group", text, generation=news.generation, world_size=len(lines), members=members, step=news.step
         )
 
-    def _left(self, seat: Seat) -> None:
-        """A member's connection is gone."""
-        if seat.ended is None:
-            seat.ended = "stopped" if self._stop_asked() else "failed"
-            seat.phase = "ended"
-        if all(s.ended is not None and s.writer is None for s in self._seats.values()):
-            self._over.set()
-        elif seat.ended in ("failed", "lost") and not self._formed:
-            self._give_up(f"rank {seat.member.member} on {seat.member.host} ended before the group was formed")
-        elif seat.ended in ("failed", "lost"):
-            name = f"rank {seat.member.member} on {seat.member.host}"
-            self.ledger.cause = self.ledger.cause or f"{name} was lost at step {self.ledger.steps}"
-            if seat.ended == "lost":
-                text = f"{name}: no answer from that host; the run can't go on without it"
-                self._journal.write("note", text, "error")
-            asyncio.get_running_loop().call_later(self._goodbye_s, self._over.set)
+    def _gone(self, member: int, cause: str) -> None:
+        line = self._lines[member]
+        line.hang_up()  # it may be silent, or stuck
+        line.gone = True
+        step = max(seat.step for seat in self._roster.seats.values())
+        self._regroups.gone(member, cause, step)
+        line.phase = "gone"
+        how = {"lost": "was lost", "stuck": "makes no progress", "dropped": "was dropped"}.get(cause, cause)
+        text = f"{line.name} {how} at step {step}; the others go on"
+        self._journal.write("lost", text, "warning", member=member, host=line.member.host, cause=cause, step=step)
 
     async def _watch(self) -> None:
-        """While members are missing: say which; give up when none of them gets further. Keep the summary fresh."""
-        said: tuple[Any, ...] = ()
-        said_at = self._clock()
+        """Look at the clock: who is silent, who is missing, and is the summary fresh."""
+        wrote_at = self._clock()
         while True:
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(TICK_S)
             now = self._clock()
-            if self._formed and now - said_at > SUMMARY_S:
-                said_at = now
-                self._write_summary("running")
-            missing = [] if self._formed else [s for s in self._seats.values() if not s.ready]
-            if not missing or self._gave_up:
+            self._roster.tick(now)
+            self._act()
+            self._beat(now)
+            if self._roster.generation < 0:
+                self._look_for_missing(now)
                 continue
-            waited = now - max(s.changed for s in missing)
-            now_said = tuple((s.member.member, s.phase) for s in missing)
-            if now - self._began > 1.0 and (now_said != said or now - said_at > SAY_WAITING_S):
-                said, said_at = now_said, now
-                text = "waiting for " + _name(missing)
-                self._journal.write("waiting", text, missing=_missing(missing), waited_s=now - self._began)
-            if waited > self.spec.options.join_timeout_s:
-                self._give_up(f"no progress for {waited:.0f} s (run.join_timeout_s)")
+            if now - wrote_at > SUMMARY_S:
+                wrote_at = now
+                self._write_summary("running")
+            if self._held_at is not None and now - self._held_at > self.spec.elastic.hold_s:
+                self.ledger.cause = f"too few hosts for {self.spec.elastic.hold_s:.0f} s (elastic.hold_s)"
+                self._over.set()
+
+    def _look_for_missing(self, now: float) -> None:
+        """Before the first group: say who is missing; give up, or go on without them, when they get no further."""
+        missing = [self._lines[m] for m in self._roster.missing]
+        verdict = None if self._gave_up else self._patience.look(now, missing)
+        if verdict == "say":
+            text = "waiting for " + names_of(missing)
+            self._journal.write("waiting", text, missing=missing_of(missing), waited_s=now - self._began)
+        elif verdict == "give up" and self._roster.term:
+            for line in missing:
+                self._roster.lost(line.member.member)
+        elif verdict == "give up":
+            self._give_up(f"no progress for {self.spec.options.join_timeout_s:.0f} s (run.join_timeout_s)")
+
+    def _beat(self, now: float) -> None:
+        """A sign of life to everybody, so that a rank knows that it is not cut off."""
+        if now - self._beaten_at < BEAT_S:
+            return
+        self._beaten_at = now
+        for line in self._lines.values():
+            line.beat()
 
     def _give_up(self, why: str) -> None:
         if self._gave_up:
             return
         self._gave_up = True
-        missing = [s for s in self._seats.values() if not s.ready and s.ended is None]
-        behind = [s for s in self._seats.values() if s.ended in ("failed", "lost")] or missing
-        text = f"gave up waiting for {_name(behind)}: {why}"
-        self._journal.write("gave_up", text, "error", missing=_missing(behind), waited_s=self._clock() - self._began)
+        missing = [self._lines[m] for m in self._roster.missing if self._lines[m].ended is None]
+        behind = [line for line in self._lines.values() if line.ended in ("failed", "lost")] or missing
+        text = f"gave up waiting for {names_of(behind)}: {why}"
+        self._journal.write("gave_up", text, "error", missing=missing_of(behind), waited_s=self._clock() - self._began)
         self.ledger.cause = text
-        for seat in self._seats.values():
-            if seat.writer is not None:
-                self._send(seat.writer, op="give_up", text=text)
+        for line in self._lines.values():
+            line.send(op="give_up", text=text)
         asyncio.get_running_loop().call_later(self._goodbye_s, self._over.set)
 
     def _stop(self) -> None:
         """The supervisor's TERM: its ranks have ended, the run was stopped."""
         self._stopping = True
-        for seat in self._seats.values():
-            seat.ended = seat.ended or "stopped"
+        for line in self._lines.values():
+            line.ended = line.ended or "stopped"
         self._over.set()
 
     def _stop_asked(self) -> bool:
         """Ranks ended for a stop may be gone before its TERM comes here; the request is on the disk by then."""
         return self._stopping or (self._folder / "stop.json").exists()
 
-    def _end_state(self) -> RunState:
-        ends = [s.ended for s in self._seats.values()]
-        if self._stop_asked() or "stopped" in ends:
-            return "stopped"
-        return "finished" if all(e == "finished" for e in ends) else "failed"
+    def _tell_of_stop(self) -> None:
+        """Others may hang in a collective with a rank that has left for the stop."""
+        for line in self._lines.values():
+            line.send(op="over", text="the run is being stopped", state="stopped")
 
     def _write_summary(self, state: RunState) -> None:
-        hosts: dict[str, str] = {}
-        for seat in self._seats.values():
-            end = "running" if state == "running" else seat.ended or "failed"  # failed: had to be told to end
-            worst = "failed" if "failed" in (hosts.get(seat.member.host), end) else end
-            hosts[seat.member.host] = worst
+        hosts = host_states(self._lines, state)
         try:
             write_json(self._folder / "summary.json", self.ledger.summary(state, hosts, now=time.time()))
         except OSError as error:
             self._journal.write("note", f"summary.json not written: {error}", "warning")
-
-    def _send(self, writer: asyncio.StreamWriter, **message: Any) -> None:
-        writer.write(json.dumps(message).encode() + b"\n")
-
-
-def _missing(seats: list[Seat]) -> list[dict[str, Any]]:
-    return [{"member": s.member.member, "host": s.member.host, "phase": s.phase} for s in seats]
-
-
-def _name(seats: list[Seat]) -> str:
-    return ", ".join(f"rank {s.member.member} on {s.member.host} ({s.phase})" for s in seats)
 
 
 def serve(run: str, host: str, descriptor: int) -> int:

@@ -1,22 +1,28 @@
 """From an SSH session to a process that outlives it: lock, double fork, own session, one line of answer.
 
-`python -m trainer supervise` calls `supervise`; what runs in the end is `trainer.supervisor.Supervisor`.
+`python -m trainer supervise` calls `supervise`, `rejoin` calls `rejoin`; what runs in the end is
+`trainer.supervisor.Supervisor`.
 """
 
 from __future__ import annotations
 
 import fcntl
+import functools
 import json
 import os
 import signal
-import socket
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
+from trainer import processes
+from trainer.attach import state_of
 from trainer.folders import run_folder
+from trainer.lead import lead_of
+from trainer.listen import listen
 from trainer.spec import Spec
 from trainer.supervisor import Supervisor
 
@@ -28,17 +34,52 @@ def supervise(stdin: BinaryIO, stdout: TextIO) -> int:
         spec = Spec.from_json(stdin.read())
         folder = run_folder(spec.run, spec.host)
         lock = take_lock(folder)
-        listener = listen(spec) if spec.is_leader else None
+        listener = listen(spec.leader_address, spec.port) if spec.is_leader else None
         keep_spec(folder, spec)
     except (ValueError, KeyError, TypeError, OSError) as error:
-        print(json.dumps({"ok": False, "error": str(error)}), file=stdout, flush=True)
-        return 1
+        return _refuse(stdout, error)
+    return _leave_behind(lambda: Supervisor(spec, folder, received=received, listener=listener), folder, lock, stdout)
+
+
+def rejoin(run: str, host: str, stdout: TextIO) -> int:
+    """Bring this host back into a run that it fell out of, by the spec it was given then. Answers as `supervise` does.
+
+    Its ranks start anew, and get the state of the run from the others.
+    """
+    received = time.time()
+    folder = run_folder(run, host)
+    tags = processes.tags(run, host, folder)
+    if not tags.items() <= os.environ.items():  # /proc shows the environment that a process was started with
+        again = [sys.executable, "-m", "trainer", "rejoin", "--run", run, "--host", host]
+        os.execve(sys.executable, again, {**os.environ, **tags})
+    try:
+        spec = Spec.from_json((folder / "spec.json").read_bytes())
+        lock = take_lock(folder)
+        state = state_of(folder).get("state")
+        if state != "lost":
+            raise ValueError(f"the run is {state} here: only a host that was cut off can come back")
+        if lead_of(folder, spec).leader == host:
+            raise ValueError("this host led the run: nobody else knows how far it was")
+        processes.end(folder, grace_s=0.0)  # of the supervisor that is gone
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        return _refuse(stdout, error)
+    supervisor = functools.partial(Supervisor, spec, folder, received=received, listener=None, anew=True)
+    return _leave_behind(supervisor, folder, lock, stdout)
+
+
+def _refuse(stdout: TextIO, error: Exception) -> int:
+    print(json.dumps({"ok": False, "error": str(error)}), file=stdout, flush=True)
+    return 1
+
+
+def _leave_behind(make: Callable[[], Supervisor], folder: Path, lock: int, stdout: TextIO) -> int:
+    """Fork the supervisor's process, and answer what it says of its start."""
     reader, writer = os.pipe()
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
             os.close(reader)
-            _stay(Supervisor(spec, folder, received=received, listener=listener), folder, lock, writer)
+            _stay(make(), folder, lock, writer)
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader) as answer:
@@ -69,23 +110,6 @@ def keep_spec(folder: Path, spec: Spec) -> None:
     with os.fdopen(handle, "w") as file:
         file.write(spec.to_json())
     (folder / "checkpoints").mkdir(exist_ok=True)
-
-
-def listen(spec: Spec) -> socket.socket:
-    """The coordinator's socket, bound here so that a port in use is known before anything runs. Raises OSError."""
-    family = socket.AF_INET6 if ":" in spec.leader_address else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((spec.leader_address, spec.port))
-    except OSError as error:
-        listener.close()
-        raise OSError(
-            f"can't listen on {spec.leader_address}:{spec.port} ({error.strerror}): is another run at work there? "
-            f"`motley status` shows it; `--set cluster.port={spec.port + 1}` takes another port"
-        ) from error
-    listener.listen(1024)
-    return listener
 
 
 def _stay(supervisor: Supervisor, folder: Path, lock: int, writer: int) -> None:

@@ -55,8 +55,9 @@ class Window:
         return [[Row(int(row[0]), *row[1:]) for row in rank.tolist()] for rank in everybody]
 
 
-def agree(shares: Sequence[int]) -> tuple[int, ...]:
-    """Rank 0's shares, on every rank; what the others pass only gives the length."""
-    tensor = torch.tensor(shares, dtype=torch.int64)
+def agree(shares: Sequence[int], leave: bool = False) -> tuple[tuple[int, ...], bool]:
+    """Rank 0's shares, and whether all let go of the group here; what the others pass only gives the length."""
+    tensor = torch.tensor([*shares, leave], dtype=torch.int64)
     dist.broadcast(tensor, 0)
-    return tuple(tensor.tolist())
+    *agreed, left = tensor.tolist()
+    return tuple(agreed), bool(left)

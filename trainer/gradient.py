@@ -11,6 +11,7 @@ waits: all ranks end their steps together.
 # No `from __future__ import annotations`: DDP looks at the hook's annotations and wants the types themselves.
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -80,6 +81,7 @@ class Sending:
 
     watch: Stopwatch
     dtype: torch.dtype | None
+    arrived: Callable[[], object]
     short: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)  # by index and length of the bucket
 
 
@@ -87,6 +89,7 @@ def sum_gradients(sending: Sending, bucket: dist.GradBucket) -> torch.futures.Fu
     """DDP communication hook: the sum over the ranks, not the mean; the last bucket ends the local computation."""
     if bucket.is_last():
         sending.watch.last_gradient()
+        sending.arrived()
     gradient = bucket.buffer()
     if sending.dtype is None:
         return _summed(gradient).then(lambda future: future.value()[0])
@@ -104,17 +107,29 @@ def _summed(tensor: torch.Tensor) -> torch.futures.Future[list[torch.Tensor]]:
     return future
 
 
+def _nobody() -> None:
+    """Nobody wants to know."""
+
+
 def wrap(
-    model: nn.Module, device: torch.device, watch: Stopwatch, *, dtype: torch.dtype | None = None
+    model: nn.Module,
+    device: torch.device,
+    watch: Stopwatch,
+    *,
+    dtype: torch.dtype | None = None,
+    arrived: Callable[[], object] = _nobody,
 ) -> DistributedDataParallel:
     """The model under DDP on this rank's device; gradients are sent as `dtype`, by default as they are.
 
-    Buffers are not broadcast in forward: that would hide waiting for other ranks inside the measured computation.
+    `arrived` is called when the last of this rank's gradients of a step is ready.
+
+    Buffers are not broadcast in forward: that would hide waiting for other ranks inside the measured computation. Nor
+    is anything broadcast here: `trainer.transfer` has done that, and each rank's BatchNorm keeps its own statistics.
     """
     ids = [device.index] if device.type == "cuda" else None
     try:
-        wrapped = DistributedDataParallel(model, device_ids=ids, forward_sync_buffers=False)
+        wrapped = DistributedDataParallel(model, device_ids=ids, forward_sync_buffers=False, init_sync=False)
     except TypeError:  # torch before 2.13 knows only the older name
-        wrapped = DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
-    wrapped.register_comm_hook(Sending(watch, dtype), sum_gradients)
+        wrapped = DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False, init_sync=False)
+    wrapped.register_comm_hook(Sending(watch, dtype, arrived), sum_gradients)
     return wrapped

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import ipaddress
 import os
 import socket
@@ -76,17 +77,20 @@ def listen(address: str) -> socket.socket:
 
 
 def join(group: Group, listener: socket.socket | None, *, backend: str, timeout_s: float) -> None:
-    """Make the process group. `listener` is rank 0's socket, None on the others."""
+    """Make the process group. Rank 0 keeps the store on `listener`; the others' are closed."""
     address, port = group.store
     timeout = timedelta(seconds=timeout_s)
+    leads = group.rank == 0 and listener is not None
+    if listener is not None and not leads:
+        listener.close()
     store = dist.TCPStore(
         address,
         port,
         group.world_size,
-        is_master=listener is not None,
+        is_master=leads,
         timeout=timeout,
         wait_for_workers=False,
-        master_listen_fd=listener.detach() if listener is not None else None,
+        master_listen_fd=listener.detach() if listener is not None and leads else None,
     )
     dist.init_process_group(
         backend="cpu:gloo,cuda:nccl" if backend == "nccl" else "gloo",
@@ -95,3 +99,14 @@ def join(group: Group, listener: socket.socket | None, *, backend: str, timeout_
         world_size=group.world_size,
         timeout=timeout,
     )
+
+
+def leave() -> None:
+    """Let go of the process group, so that its sockets close and nobody waits on them.
+
+    Whoever still refers to it (a DDP wrapper, an exception with its traceback) keeps them open: drop those first.
+    """
+    gc.collect()
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    gc.collect()

@@ -9,6 +9,7 @@ import hmac
 import socket
 
 SILENT_S = 12.0  # a peer that answers no keepalive for so long is gone
+BEAT_S = 0.3  # between two signs of life, both ways
 
 
 def proof(token: str, *words: object) -> str:

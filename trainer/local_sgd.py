@@ -43,10 +43,10 @@ class LocalSgd:
         self._anchor = self._flat()
         self._velocity = torch.zeros_like(self._anchor)
 
-    def begin(self) -> None:
-        """Start from the parameters as they are, the same on all ranks, with rank 0's momentum."""
+    def begin(self, source: int = 0) -> None:
+        """Start from the parameters as they are, the same on all ranks, with the momentum of rank `source`."""
         self._anchor = self._flat()
-        dist.broadcast(self._velocity, 0)
+        dist.broadcast(self._velocity, source)
         self.steps = self._samples = 0
 
     def note(self, samples: int) -> None:

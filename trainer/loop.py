@@ -1,12 +1,15 @@
 """The training loop of one rank, from the first step to the last. Called by `trainer.rank` inside a process group.
 
 while steps are left:
+    at the end of an epoch: evaluate, write a checkpoint
     take this rank's slice of the step's samples
     forward and backward (the gradients are summed over all ranks as they get ready), clip, update
         or, with `local_steps`: forward, backward and update apart, and now and then the average of all ranks
     write one line of metrics
-    every window: exchange figures, rank 0 decides on the shares, all follow
-    at the end of an epoch: evaluate, write a checkpoint
+    every window: exchange figures, rank 0 decides on the shares, and whether to let go of the group; all follow
+
+A collective that breaks, because a rank or host was lost, raises. The step under way is not completed then: `abort`
+drops its gradients, and the next group goes on from the newest completed step (`trainer.setup.join`).
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 import torch.distributed as dist
@@ -32,11 +36,13 @@ from trainer.metrics import DeviceMeter, MetricsFile
 from trainer.passes import Passes
 from trainer.recorder import Recorder
 from trainer.spec import RunOptions
+from trainer.splitmix import key
 from trainer.tasks import Task, count
 from trainer.trace import Tracer
 from trainer.wire import RunState, Sample
 
 EVAL_BATCH = 256
+RANDOM = 5  # the purpose of a key: what a model draws in a step (dropout)
 
 
 @dataclass(slots=True)
@@ -44,6 +50,21 @@ class StopFlag:
     """Set by the TERM signal; looked at between steps."""
 
     asked: bool = False
+
+
+class Progress(Protocol):
+    """What the coordinator hears of this rank, and wants of rank 0: `trainer.membership.Membership`."""
+
+    step: int  # completed
+    boundary: bool  # somebody wants to join: let go of the group at the end of a step
+
+
+@dataclass(slots=True)
+class Unheard:
+    """Progress that nobody hears of."""
+
+    step: int = 0
+    boundary: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,7 +75,7 @@ class Job:
     host: str
     member: int
     rank: int
-    world_size: int
+    members: tuple[int, ...]  # the group's, in rank order
     device: torch.device
     task: Task
     model: DistributedDataParallel
@@ -73,8 +94,13 @@ class Job:
     tracer: Tracer | None = None  # with run.trace_steps
     generation: int = 0
     step: int = 0
+    epoch_ends: int = 0  # evaluations and checkpoints that are done, or were not due
+    in_step: bool = False
+    progress: Progress = field(default_factory=Unheard)
     window: Window = field(default_factory=Window)
     step_end: float = 0.0  # perf_counter at the end of the last step, moved on over evaluations and checkpoints
+    last_end: float | None = None  # perf_counter at the true end of the last step; None before the first
+    resuming: bool = False  # no step of this generation, which is not the first, has ended yet
     passes: Passes = field(init=False)
     counted: GlobalCount = field(init=False)
 
@@ -88,38 +114,57 @@ class Job:
             ran_out=lambda before, after: self.recorder.ran_out_of_memory(self, before, after),
         )
 
+    @property
+    def world_size(self) -> int:
+        return len(self.members)
+
+    def epoch_ends_due(self) -> int:
+        """Ends of epochs that lie behind this step; the run's last step is one too."""
+        whole, rest = divmod(self.step, self.batches.steps_per_epoch)
+        return whole + bool(rest and self.step == self.steps_total)
+
     def ends_epoch(self, place: Place) -> bool:
         """Whether the step at `place` is the last of its epoch, or of the run."""
         return place.index == self.batches.steps_per_epoch - 1 or self.step + 1 == self.steps_total
 
 
-def train(job: Job) -> RunState:
-    """Train until the last step is done or rank 0 is asked to stop.
+def train(job: Job) -> RunState | None:
+    """Train until the last step is done or rank 0 is asked to stop. None: let go of the group, and form another.
 
     Raises what a collective raises when a peer goes.
     """
     job.step_end = time.perf_counter()
-    while job.step < job.steps_total:
+    job.progress.step = job.step
+    while True:
+        if job.epoch_ends < job.epoch_ends_due():
+            end_epoch(job, job.epoch_ends + 1, last=job.step == job.steps_total)
+        if job.step >= job.steps_total:
+            return "finished"
         if job.stop.asked and job.rank == 0:
             stop(job)
             return "stopped"
-        place = job.batches.place(job.step)
-        epoch_ends = job.ends_epoch(place)
-        train_step(job, place)
+        train_step(job, job.batches.place(job.step))
         last = job.step == job.steps_total
-        if last or (len(job.window) >= job.balancer.window and not (job.apart and job.apart.steps)):
-            exchange(job)
+        due = len(job.window) >= job.balancer.window and not (job.apart and job.apart.steps)
+        if (last or due) and exchange(job) and not last:
+            return None
         if job.tracer is not None:
             trace(job, job.tracer, last=last)
-        if epoch_ends:
-            end_epoch(job, place.epoch + 1, last=last)
-    return "finished"
+
+
+def abort(job: Job) -> None:
+    """After a collective broke. Parameters were not touched yet; `Kept.settle` sees to buffers and random numbers."""
+    job.optimizer.zero_grad(set_to_none=True)
+    if job.apart is not None:  # what was learned since the last average is this rank's own
+        job.step -= job.apart.rewind()
+        job.in_step = False
 
 
 def train_step(job: Job, place: Place) -> None:
     """One optimizer step on this rank's slice of the step's samples, and its line of metrics."""
     began = time.perf_counter()
     job.budget.begin()
+    torch.manual_seed(key(job.options.seed, job.step, job.member, RANDOM))
     ids = job.batches.ids(job.step, job.shares, job.rank)
     samples = len(ids)
     # A rank with share 0 takes part with a borrowed sample that weighs nothing.
@@ -136,6 +181,7 @@ def train_step(job: Job, place: Place) -> None:
     else:
         loss_sum = step_apart(job, job.apart, inputs, targets, samples, place)
     job.step += 1
+    job.in_step, job.progress.step = False, job.step
 
     compute_ms, wait_ms = job.watch.read()
     loss = float(loss_sum)
@@ -152,6 +198,7 @@ def step_together(job: Job, inputs: Tensor, targets: Tensor, samples: int, place
     Returns this rank's part of the loss: the parts of all ranks add up to the global mean times the step's samples.
     """
     job.counted.begin(targets if samples else targets[:0])
+    job.in_step = True
     loss_sum = job.passes.run(inputs, targets, scale=1 / place.size if samples else 0.0)
     job.watch.all_reduced()
     correction = job.counted.samples_over_count(place.size)
@@ -199,6 +246,9 @@ def record(job: Job, place: Place, samples: int, loss: float, times: Times) -> N
     """Note the step that has ended for the others, and write its line."""
     now = time.perf_counter()
     step_ms, job.step_end = (now - job.step_end) * 1000, now
+    if job.resuming and job.last_end is not None:
+        job.recorder.resumed(job, now - job.last_end)
+    job.last_end, job.resuming = now, False
     job.window.note(Row(batch=samples, loss_sum=loss, busy_ms=times.busy_ms, step_ms=step_ms))
     job.metrics.write(
         Sample(
@@ -230,16 +280,18 @@ def learning_rate(options: RunOptions, step: int, steps_total: int) -> float:
     return options.learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps_total))
 
 
-def exchange(job: Job) -> None:
-    """Every rank learns what the others measured; rank 0 decides on the shares; all follow."""
+def exchange(job: Job) -> bool:
+    """Rank 0 learns what all measured, decides on the shares; all follow. Returns whether to let go of the group."""
     job.budget.look()
     rows = job.window.gather()
     proposed = job.shares
     if job.rank == 0:
         proposed = job.balancer.decide(job.step, rows, job.shares, last=job.step == job.steps_total)
         job.recorder.report(job, rows)
-    if job.balancer.dynamic:
-        job.shares = agree(proposed)
+    job.shares, leave = agree(proposed, job.rank == 0 and job.progress.boundary)
+    if leave:
+        job.progress.boundary = False
+    return leave
 
 
 def stop(job: Job) -> None:
@@ -274,6 +326,7 @@ def end_epoch(job: Job, epochs_done: int, *, last: bool) -> None:
             job.recorder.checkpoint(job, f"epoch_{epochs_done}")
         if last:
             job.recorder.checkpoint(job, "final")
+    job.epoch_ends = epochs_done
     job.step_end += time.perf_counter() - began
 
 

@@ -4,8 +4,12 @@ Standard library only: the rank says hello before it imports torch, so that the 
 
 >>> line = Membership.dial(spec, member=2, deadline_s=60)
 >>> line.phase("importing torch")
->>> line.ready(times={"import_s": 4.2}).rank
+>>> line.ready(times={"import_s": 4.2}, store=("10.0.0.3", 40123)).rank
 2
+
+Two threads serve it: one sends a sign of life three times a second, with the steps done; the other listens, since the
+main thread may be stuck in a collective that never ends. When the coordinator says that the group is broken, or is not
+heard any more, the listener frees the main thread (`guard`). A lost line is dialled again for `hold_s`.
 """
 
 from __future__ import annotations
@@ -13,20 +17,29 @@ from __future__ import annotations
 import contextlib
 import hmac
 import json
+import queue
 import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Union
 
-from trainer.handshake import keep_alive, proof
+from trainer.handshake import BEAT_S, keep_alive, proof
 from trainer.spec import Spec
+
+LEADER_GONE_S = 3.0  # of calling it in vain, after which ranks save what they have
+DEAF_S = 3.0  # without a sign of life the coordinator is not there
+REDIAL_S = 0.2
 
 
 class JoinError(Exception):
     """The group can't be joined: no coordinator, a false one, or the others did not come. Says which."""
+
+
+class CoordinatorLost(JoinError):
+    """It was not to be reached for as long as a rank holds its state."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,23 +48,65 @@ class Group:
 
     generation: int
     rank: int
-    world_size: int
+    members: tuple[int, ...]  # their numbers, in rank order
     store: tuple[str, int]
+    source: int = 0  # the rank with the newest state
+    step: int = 0  # that it has completed
+    term: int = 0  # of the coordinator
+    attempt: int = 0  # the `ready` that this answers
+    stale: bool = False  # this member's state is of a lower term, and does not count
+    fits: Mapping[str, Any] = field(default_factory=dict)  # for rank 0: what the one before it knew of speeds
+
+    @property
+    def world_size(self) -> int:
+        return len(self.members)
+
+
+@dataclass(frozen=True, slots=True)
+class _Save:
+    """The run waits, or its leader is gone: the state belongs on a disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Redialled:
+    """The line was lost and is back: what was said last has to be said again."""
+
+
+Where = Callable[[], tuple[str, int]]
+_Word = Union[Group, _Save, _Redialled, JoinError]
 
 
 class Membership:
     """The connection of one member. Calls block; each has a bound."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, spec: Spec, member: int, where: Where) -> None:
+        self.step = self.arrived = -1  # the loop writes them: steps completed, gradients handed over
+        self.boundary = False  # somebody wants to join: rank 0 lets go at the end of a step
+        # Called on the listener's thread when the run is over, with the reason and the end state.
+        self.over: Callable[[str, str], None] = lambda _text, _state: None
+        self._spec = spec
+        self._member = member
+        self._where = where
         self._socket = connection
         self._file = connection.makefile("rb")
+        self._sending = threading.Lock()
+        self._words: queue.SimpleQueue[_Word] = queue.SimpleQueue()
+        self._attempt = 0
+        self._guarded = -1  # the generation that `free` ends
+        self._broken = -1  # the newest generation that is known to be broken
+        self._free: Callable[[], object] = lambda: None
+        self._closed = threading.Event()
 
     @classmethod
-    def dial(cls, spec: Spec, *, member: int, deadline_s: float) -> Membership:
-        """Call the coordinator until it answers, at most `deadline_s`. Raises JoinError."""
+    def dial(cls, spec: Spec, *, member: int, deadline_s: float, where: Where | None = None) -> Membership:
+        """Call the coordinator until it answers, at most `deadline_s`. Raises JoinError.
+
+        `where` says its address and port, which change when another host leads the run; by default those of the spec.
+        """
         deadline = time.monotonic() + deadline_s
-        address = (spec.leader_address, spec.port)
+        where = where or (lambda: (spec.leader_address, spec.port))
         while True:
+            address = where()
             try:
                 connection = socket.create_connection(address, timeout=5.0)
                 break
@@ -62,72 +117,77 @@ class Membership:
                         f"firewall between this host and {spec.leader}?"
                     ) from error
                 time.sleep(0.1)
-        keep_alive(connection)
-        connection.settimeout(deadline_s)
-        line = cls(connection)
+        line = cls(connection, spec, member, where)
         try:
-            line._greet(spec, member)
+            line._greet(deadline_s)
         except BaseException:
             line.close()
             raise
+        for name, run in (("listen", line._listen), ("beat", line._beat)):
+            threading.Thread(target=run, name=f"membership {name}", daemon=True).start()
         return line
 
-    def _greet(self, spec: Spec, member: int) -> None:
-        """Prove that we hold the run's token, and have the other side prove it."""
-        theirs = str(self._receive().get("nonce"))
-        ours = secrets.token_hex(16)
-        self._send(member=member, nonce=ours, proof=proof(spec.token, "rank", member, theirs, ours))
-        answer = str(self._receive().get("proof"))
-        if not hmac.compare_digest(answer, proof(spec.token, "coordinator", theirs, ours)):
-            raise JoinError(f"{spec.leader_address}:{spec.port} is not this run's coordinator")
+    def fileno(self) -> int:
+        """Of the line's socket; -1 while it is lost."""
+        return self._socket.fileno()
 
     def phase(self, name: str) -> None:
         self._send(op="phase", phase=name)
 
-    def ready(self, *, times: dict[str, float], store: tuple[str, int] | None = None) -> Group:
-        """Say that this member can join, wait for the group. Raises JoinError when the coordinator gives up.
+    def ready(
+        self,
+        *,
+        times: dict[str, float],
+        store: tuple[str, int] | None = None,
+        step: int = 0,
+        term: int = -1,
+        generation: int = -1,
+        save: Callable[[], object] = lambda: None,
+    ) -> Group:
+        """Say that this member can join, wait for the group.
 
-        The wait has no bound of its own: the coordinator's `join_timeout_s` ends it, or the loss of the connection.
+        `step` is the number of steps that its state has; -1 is no state. `term` and `generation` are those of the last
+        group it was in. `save` is called when the wait may be long,
+        or have no good end. Raises JoinError when the coordinator gives
+        up, CoordinatorLost when it can't be reached for `hold_s`. Without that the wait has no bound of its own.
         """
-        self._send(op="ready", times=times, store=store)
-        self._socket.settimeout(None)
-        message = self._receive()
-        if message["op"] == "give_up":
-            raise JoinError(str(message["text"]))
-        store = (str(message["store"][0]), int(message["store"][1]))
-        return Group(
-            generation=int(message["generation"]),
-            rank=int(message["rank"]),
-            world_size=int(message["world_size"]),
-            store=store,
-        )
+        self._guarded = -1
+        self._attempt += 1
+        said = {"times": times, "store": store, "step": step, "term": term, "generation": generation}
+        self._send(op="ready", attempt=self._attempt, **said)
+        while True:
+            match self._words.get():
+                case Group() as group if group.attempt == self._attempt:
+                    return group
+                case JoinError() as error:
+                    raise error
+                case _Save():
+                    save()
+                case _Redialled():
+                    self._send(op="ready", attempt=self._attempt, **said)
+
+    def guard(self, generation: int, free: Callable[[], object]) -> bool:
+        """Call `free` from another thread, again and again until `ready`, once this generation is broken.
+
+        The main thread may be stuck in it, or about to be. False when it is broken already.
+        """
+        self._free, self._guarded = free, generation
+        return generation > self._broken
+
+    def arrive(self) -> None:
+        """This rank's gradients of the step under way are handed over: from now on it waits for the others."""
+        self.arrived = self.step + 1
 
     def joined(self) -> None:
         self._send(op="joined")
 
-    def watch(self, over: Callable[[str], None]) -> None:
-        """From now on, call `over` with the reason when the coordinator ends the run, or its host does not answer.
-
-        It is called on a thread of its own: the main thread may be stuck in a collective that never ends. A coordinator
-        that has only gone (its process died, its host answers) ends nothing.
-        """
-
-        def listen() -> None:
-            try:
-                while line := self._file.readline():
-                    message = json.loads(line)
-                    if message.get("op") == "over":
-                        over(str(message["text"]))
-            except TimeoutError:
-                over("the leader's host does not answer")
-            except (OSError, ValueError):  # gone: training does not need it
-                return
-
-        threading.Thread(target=listen, name="membership", daemon=True).start()
-
     def report(self, **figures: Any) -> None:
         """Rank 0's figures for the summary: see `trainer.summary.Ledger.take_report`."""
         self._send(op="report", **figures)
+
+    def resumed(self, generation: int, pause_s: float) -> None:
+        """The first step of a generation that is not the first one has ended, so long after the one before."""
+        self._send(op="resumed", generation=generation, pause_s=pause_s)
 
     def ended(self, state: str) -> None:
         """The last word."""
@@ -136,23 +196,130 @@ class Membership:
 
     def close(self) -> None:
         """Hang up without a word."""
-        with contextlib.suppress(OSError):  # the other side was first
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._file.close()
-        self._socket.close()
+        self._closed.set()
+        self._hang_up()
 
-    def _send(self, **message: Any) -> None:
-        try:
-            self._socket.sendall(json.dumps(message).encode() + b"\n")
-        except OSError as error:
-            raise JoinError(f"the connection to the coordinator is gone: {error}") from error
+    # The threads
+
+    def _listen(self) -> None:
+        """Take what the coordinator says; when it is not heard any more, free the main thread and call again."""
+        while True:
+            try:
+                self._socket.settimeout(DEAF_S)
+                while text := self._file.readline():
+                    if text != b"\n":
+                        self._hear(json.loads(text))
+            except (OSError, ValueError):  # silent, gone, or said what can't be read
+                pass
+            if self._closed.is_set():
+                return
+            self._broken = max(self._broken, self._guarded)  # without the coordinator nobody steps
+            self._free_main()
+            self._hang_up()
+            try:
+                self._redial()
+            except JoinError as error:
+                self._words.put(error)
+                self.over(str(error), "lost")
+                return
+            self._words.put(_Redialled())
+
+    def _hear(self, message: Mapping[str, Any]) -> None:
+        match message.get("op"):
+            case "group":
+                store = message["store"]
+                self._words.put(
+                    Group(
+                        generation=int(message["generation"]),
+                        rank=int(message["rank"]),
+                        members=tuple(map(int, message["members"])),
+                        store=(str(store[0]), int(store[1])),
+                        source=int(message["source"]),
+                        step=int(message["step"]),
+                        term=int(message["term"]),
+                        attempt=int(message["attempt"]),
+                        stale=bool(message["stale"]),
+                        fits=dict(message["fits"]),
+                    )
+                )
+            case "regroup":
+                self._broken = int(message["generation"])
+                self._free_main()
+            case "boundary":
+                self.boundary = True
+            case "save":
+                self._words.put(_Save())
+            case "give_up":
+                self._words.put(JoinError(str(message["text"])))
+            case "over":
+                self._words.put(JoinError(str(message["text"])))
+                self.over(str(message["text"]), str(message["state"]))
+
+    def _free_main(self) -> None:
+        if 0 <= self._guarded <= self._broken:
+            self._free()
+
+    def _beat(self) -> None:
+        while not self._closed.wait(BEAT_S):
+            self._send(op="beat", step=self.step, arrived=self.arrived)
+            self._free_main()  # once more: a group that was being made may have opened further sockets
+
+    def _redial(self) -> None:
+        """Until the coordinator answers again. Raises CoordinatorLost after `hold_s`, JoinError for a false one."""
+        hold_s = self._spec.elastic.hold_s
+        began, saved = time.monotonic(), False
+        while not self._closed.is_set():
+            if not saved and time.monotonic() - began > LEADER_GONE_S:
+                saved = True
+                self._words.put(_Save())
+            try:
+                connection = socket.create_connection(self._where(), timeout=DEAF_S)
+                with self._sending:  # no sign of life in the middle of the greeting
+                    self._socket, self._file = connection, connection.makefile("rb")
+                    self._greet(DEAF_S)
+                return
+            except (OSError, JoinError) as error:
+                self._hang_up()
+                if time.monotonic() - began > hold_s:
+                    raise CoordinatorLost(f"the run's leader was not to be reached for {hold_s:.0f} s") from error
+                self._closed.wait(REDIAL_S)
+
+    # The wire
+
+    def _greet(self, deadline_s: float) -> None:
+        """Prove that we hold the run's token, and have the other side prove it."""
+        keep_alive(self._socket)
+        self._socket.settimeout(deadline_s)
+        theirs = str(self._receive().get("nonce"))
+        ours = secrets.token_hex(16)
+        words = proof(self._spec.token, "rank", self._member, theirs, ours)
+        self._socket.sendall(json.dumps({"member": self._member, "nonce": ours, "proof": words}).encode() + b"\n")
+        answer = str(self._receive().get("proof"))
+        if not hmac.compare_digest(answer, proof(self._spec.token, "coordinator", theirs, ours)):
+            address, port = self._where()
+            raise JoinError(f"{address}:{port} is not this run's coordinator")
 
     def _receive(self) -> dict[str, Any]:
-        try:
-            line = self._file.readline()
-            message = json.loads(line)
-        except (OSError, ValueError) as error:
-            raise JoinError(f"the coordinator did not answer: {error}") from error
-        if not isinstance(message, dict):
-            raise JoinError(f"the coordinator answered {line[:80]!r}")
-        return message
+        while True:
+            try:
+                line = self._file.readline()
+                if line == b"\n":  # a sign of life
+                    continue
+                message = json.loads(line)
+            except (OSError, ValueError) as error:
+                raise JoinError(f"the coordinator did not answer: {error}") from error
+            if not isinstance(message, dict):
+                raise JoinError(f"the coordinator answered {line[:80]!r}")
+            return message
+
+    def _send(self, **message: Any) -> None:
+        """What a lost line does not carry is not said: the listener notices, and calls again."""
+        with self._sending, contextlib.suppress(OSError):
+            self._socket.sendall(json.dumps(message).encode() + b"\n")
+
+    def _hang_up(self) -> None:
+        with contextlib.suppress(OSError):  # the other side was first
+            self._socket.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError, ValueError):  # a reader on another thread has it
+            self._file.close()
+        self._socket.close()

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import torch
@@ -20,13 +21,26 @@ class MetricsFile:
     def __init__(self, folder: Path, *, member: int) -> None:
         self.next_seq = _lines_written(folder, member)
         self._descriptor, self._path = open_next(folder, f"rank_{member}", ".jsonl")
+        self._torn = False  # the last line was written in part
+        self._missed = 0  # lines in a row
 
     def write(self, sample: Sample) -> None:
-        """Append one line. Raises OSError (a full disk) with the file named."""
+        """Append one line. On a full disk the line is lost, not the run: the gap in `seq` shows how many were.
+
+        That is said on standard error once, and again when lines are written again.
+        """
+        line = encode(sample)
         try:
-            os.write(self._descriptor, encode(sample))
+            written = os.write(self._descriptor, b"\n" + line if self._torn else line)
+            self._torn = written < len(line)
         except OSError as error:
-            raise OSError(error.errno, f"metrics not written: {error.strerror}", str(self._path)) from error
+            if not self._missed:
+                print(f"metrics not written to {self._path}: {error.strerror}", file=sys.stderr)
+            self._missed += 1
+        else:
+            if self._missed:
+                print(f"metrics are written again; {self._missed} lines are missing", file=sys.stderr)
+            self._missed = 0
         self.next_seq += 1
 
 

@@ -60,7 +60,7 @@ class Passes:
         self._accumulate = accumulate
         self._ran_out = ran_out
         self._parameters = [p for p in model.parameters() if p.requires_grad]
-        self._undo = Undo(model.module, device)
+        self.undo = Undo(model.module, device)  # of the last `run`
         self._sending = False  # DDP waits for gradients, to send them
         self._single = False  # the last batch was a single sample
         self._sent: set[Tensor] = set()  # parameters whose gradients DDP has taken over in this step
@@ -72,7 +72,7 @@ class Passes:
         `scale` 0 is for a rank without samples, which takes part with a borrowed one. Raises OutOfMemory when not
         even a single sample fits.
         """
-        self._undo.note()
+        self.undo.note()
         self._sending = False
         try:
             return self._passes(inputs, targets, scale, sync)
@@ -109,7 +109,7 @@ class Passes:
             gc.collect()
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
-            self._undo.restore()
+            self.undo.restore()
             try:
                 loss_sum = self._beside(inputs, targets, scale, size)
                 break

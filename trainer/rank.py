@@ -7,7 +7,9 @@ others can be told what this rank is doing meanwhile.
 from __future__ import annotations
 
 import os
+import re
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -17,12 +19,15 @@ from typing import TYPE_CHECKING
 from trainer.exits import Exit
 from trainer.folders import run_folder
 from trainer.journal import Journal
-from trainer.membership import JoinError, Membership
+from trainer.lead import lead_of
+from trainer.membership import CoordinatorLost, Group, JoinError, Membership
+from trainer.sockets import GroupSockets
 from trainer.spec import Member, Spec
 from trainer.wire import Phase
 
 if TYPE_CHECKING:
     from trainer.loop import StopFlag
+    from trainer.setup import Prepared
 
 OVER_S = 1.0  # from the word that the run is over to leaving, if the main thread does not leave by itself
 STOP_FOLLOWS_S = 3.0  # a peer that left because of a stop leaves before our own TERM comes, by so much at most
@@ -35,9 +40,10 @@ class Stopped(BaseException):
 class Rank:
     """One member on this host, from its first line to its exit code."""
 
-    def __init__(self, spec: Spec, member: Member, folder: Path) -> None:
+    def __init__(self, spec: Spec, member: Member, folder: Path, *, anew: bool = False) -> None:
         self.spec = spec
         self.member = member
+        self._anew = anew
         self.folder = folder
         self.journal = Journal(folder, host=spec.host, source=f"rank {member.member}")
         self.line: Membership | None = None
@@ -53,12 +59,19 @@ class Rank:
         try:
             self._phase("connecting")
             self.line = Membership.dial(
-                self.spec, member=self.member.member, deadline_s=self.spec.options.join_timeout_s
+                self.spec, member=self.member.member, deadline_s=self.spec.options.join_timeout_s, where=self._leader
             )
+            self.line.over = self._over
             return self._train(spawn_s)
         except Stopped:
             return self._ended(Exit.STOPPED, "stopped")
+        except CoordinatorLost as error:
+            self.journal.write("note", f"rank {self.member.member}: {error}", "error")
+            print(error, file=sys.stderr)
+            return self._ended(Exit.PEER_LOST, "lost")
         except JoinError as error:
+            if self._asked_soon():
+                return self._ended(Exit.STOPPED, "stopped")
             print(error, file=sys.stderr)
             self.journal.write("note", str(error), "error")
             return self._ended(Exit.GAVE_UP, "failed")
@@ -70,59 +83,111 @@ class Rank:
         self._phase("importing torch")
         began = time.monotonic()
 
-        from trainer import setup
-        from trainer.loop import StopFlag, train
+        from trainer import group, setup
+        from trainer.loop import StopFlag
 
-        import_s = time.monotonic() - began
+        times = {"spawn_s": spawn_s, "import_s": time.monotonic() - began}
         self._phase("loading data")
-        prepared = setup.prepare(self.spec, self.member, self.folder, self.journal)
+        prepared = setup.prepare(self.spec, self.member, self.folder, self.journal, self.line, anew=self._anew)
         self._phase("joining")
-        group = self.line.ready(times={"spawn_s": spawn_s, "import_s": import_s}, store=prepared.store)
         self.flag = StopFlag(asked=self._asked)
-        job = setup.join(prepared, group, self.line, self.flag)
-        self.line.joined()
-        self.line.watch(self._over)
-        self._phase("training", tell=False)
-        print(f"rank {group.rank} of {group.world_size} on {self.spec.host}: {prepared.describe()}", flush=True)
-        state = train(job)
-        return self._ended(Exit.FINISHED if state == "finished" else Exit.STOPPED, state)
-
-    def _failed(self, error: Exception) -> Exit:
-        """Ours, or only the echo of another's end? A collective that breaks is an echo."""
-        from torch.distributed import DistError
-
-        from trainer.errors import TrainerError
-
-        peer_lost = isinstance(error, DistError) or _is_broken_collective(error)
-        if peer_lost:
-            deadline = time.monotonic() + STOP_FOLLOWS_S
-            while not self._asked and time.monotonic() < deadline:
-                time.sleep(0.02)
+        sockets = GroupSockets(keep=self.line.fileno)
+        while True:
+            listener = group.listen(prepared.address)
+            store = (prepared.address, int(listener.getsockname()[1]))
+            kept = prepared.kept
+            with_group = self.line.ready(
+                times=times,
+                store=store,
+                step=kept.step,
+                term=kept.term,
+                generation=kept.generation,
+                save=lambda: self._cut_off(prepared),
+            )
+            sockets.about_to_open()
+            if self.line.guard(with_group.generation, sockets.shut):
+                state = self._one_group(prepared, with_group, listener)
+                if state is not None:
+                    return self._ended(Exit.FINISHED if state == "finished" else Exit.STOPPED, state)
+            listener.close()
+            group.leave()
             if self._asked:
                 return self._ended(Exit.STOPPED, "stopped")
+
+    def _one_group(self, prepared: Prepared, with_group: Group, listener: socket.socket) -> str | None:
+        """Train in one group: the end state, or None when the group broke or was let go of. Keeps nothing of it."""
+        from trainer import setup
+        from trainer.loop import abort, train
+
+        assert self.line is not None
+        assert self.flag is not None
+        job = None
+        try:
+            job = setup.join(prepared, with_group, listener, self.line, self.flag)
+            self.line.joined()
+            self._phase("training", tell=False)
+            world = with_group.world_size
+            print(f"rank {with_group.rank} of {world} on {self.spec.host}: {prepared.describe()}", flush=True)
+            state = train(job)
+            if state is not None:
+                return state
+        except Exception as error:
+            if not is_broken_collective(error):
+                raise
+            # Its traceback holds on to the group, and so to the group's sockets.
+            self.journal.write("note", f"rank {self.member.member} lets go of its group: {broken_by(error)}")
+            if job is not None:
+                abort(job)
+        if job is not None:
+            prepared.kept.keep(job)
+        return None
+
+    def _leader(self) -> tuple[str, int]:
+        lead = lead_of(self.folder, self.spec)
+        return lead.address, lead.port
+
+    def _cut_off(self, prepared: Prepared) -> None:
+        """The wait for a group may be long, or in vain."""
+        prepared.save()
+        step, term = prepared.kept.step, lead_of(self.folder, self.spec).term
+        self.journal.write(
+            "cut_off", f"rank {self.member.member} waits with the state of step {step}", "warning",
+            member=self.member.member, step=step, term=term, address=prepared.address,
+        )  # fmt: skip
+
+    def _failed(self, error: Exception) -> Exit:
+        from trainer.errors import TrainerError
+
         if isinstance(error, TrainerError):
             print(error, file=sys.stderr)
         else:
             traceback.print_exc()
-        return self._ended(Exit.PEER_LOST if peer_lost else Exit.FAILED, "failed")
+        return self._ended(Exit.FAILED, "failed")
 
     def _ended(self, code: Exit, state: str) -> Exit:
         self._gone = True
         if self.line is not None:
-            try:
-                self.line.ended(state)
-            except JoinError as error:  # the coordinator went first
-                print(error, file=sys.stderr)
+            self.line.ended(state)
         sys.stderr.flush()
         return code
 
-    def _over(self, reason: str) -> None:
+    def _asked_soon(self) -> bool:
+        """A peer that left because of a stop may leave before our own TERM comes."""
+        deadline = time.monotonic() + STOP_FOLLOWS_S
+        while not self._asked and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return self._asked
+
+    def _over(self, reason: str, state: str) -> None:
         """The run was ended elsewhere. The main thread may hang in a collective: leave it a moment, then go."""
+        if state == "stopped":
+            self._asked_soon()
         time.sleep(OVER_S)
         if not self._gone:
             self.journal.write("note", f"rank {self.member.member} leaves: {reason}", "warning")
             print(f"leaving: {reason}", file=sys.stderr, flush=True)
-            os._exit(Exit.STOPPED if self._asked else Exit.PEER_LOST)
+            code = {"finished": Exit.FINISHED, "stopped": Exit.STOPPED}.get(state, Exit.PEER_LOST)
+            os._exit(Exit.STOPPED if self._asked else code)
 
     def _phase(self, phase: Phase, *, tell: bool = True) -> None:
         self.journal.write("phase", f"rank {self.member.member}: {phase}", member=self.member.member, phase=phase)
@@ -136,16 +201,26 @@ class Rank:
         self.flag.asked = True
 
 
-def _is_broken_collective(error: Exception) -> bool:
-    """gloo raises plain RuntimeErrors that name its sources; a timeout of a collective names the group."""
+def broken_by(error: Exception) -> str:
+    """gloo's own words, without where in its sources they stand."""
+    said = str(error).splitlines()[0]
+    return re.split(r"\. This (?:is|may)", said.rpartition(".cc:")[2].partition("] ")[2] or said)[0][:200]
+
+
+def is_broken_collective(error: Exception) -> bool:
+    """gloo raises plain RuntimeErrors that name its sources; a timeout of a collective, or of the store, names it."""
+    from torch.distributed import DistError
+
+    words = ("gloo", "Connection closed by peer", "Connection reset by peer", "Broken pipe", "TCPStore", "tcpstore")
     text = str(error)
-    return isinstance(error, RuntimeError) and ("gloo" in text or "Connection closed by peer" in text)
+    return isinstance(error, DistError) or (isinstance(error, RuntimeError) and any(word in text for word in words))
 
 
-def main(run: str, host: str, member: int) -> int:
+def main(run: str, host: str, member: int, *, anew: bool) -> int:
+    """`anew`: the run goes on already; its state comes from the others."""
     folder = run_folder(run, host)
     spec = Spec.from_json((folder / "spec.json").read_bytes())
     mine = next(m for m in spec.local_members if m.member == member)
-    code = Rank(spec, mine, folder).main()
+    code = Rank(spec, mine, folder, anew=anew).main()
     sys.stdout.flush()
     os._exit(code)  # threads of gloo may still wait for peers that have gone

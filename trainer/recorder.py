@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,25 +12,36 @@ from trainer import checkpoint
 from trainer.errors import CheckpointError
 from trainer.exchange import Row
 from trainer.journal import Journal
-from trainer.membership import JoinError, Membership
+from trainer.membership import Membership
 
 if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from trainer.batches import Batches
+    from trainer.local_sgd import LocalSgd
     from trainer.loop import Job
+    from trainer.spec import RunOptions
+
+FITS_OF_MOST = 64  # ranks: beyond, what rank 0 knows of speeds is too much to keep elsewhere
 
 
 class Recorder:
     """Used by rank 0 alone, but for `ran_out_of_memory`.
 
-    Losing the coordinator or the disk is said once and does not stop the training.
+    A full disk is said and does not stop the training.
     """
 
-    def __init__(self, folder: Path, journal: Journal, line: Membership, *, joined: float) -> None:
+    def __init__(self, folder: Path, journal: Journal, line: Membership) -> None:
         self._folder = folder
         self._journal = journal
         self._line = line
-        self._joined = joined  # monotonic, when the group was formed
+        self._joined = time.monotonic()
         self._first_step_s: float | None = None
-        self._coordinator_lost = False
+
+    def joining(self) -> None:
+        """The group is about to be formed."""
+        self._joined = time.monotonic()
 
     def began(self, job: Job) -> None:
         """What is about to be trained."""
@@ -50,7 +61,7 @@ class Recorder:
             samples = sum(r.batch for r in ranks)
             step_ms = max(r.step_ms for r in ranks) if job.apart is None else apart_ms
             steps.append([number, samples, step_ms, sum(r.loss_sum for r in ranks) / samples])
-            batches.append([r.batch for r in ranks])
+            batches.append(by_member(job, [r.batch for r in ranks]))
         figures: dict[str, Any] = {
             "steps": steps, "batches": batches, "rebalances": job.balancer.changes, "epoch": epochs_done(job)
         }  # fmt: skip
@@ -58,14 +69,21 @@ class Recorder:
             # The first window was reported when it ended: take the steps after the first off again.
             after_s = sum(s[2] for s in steps[1:]) / 1000
             figures["first_step_s"] = self._first_step_s = max(0.0, time.monotonic() - self._joined - after_s)
+        if job.world_size <= FITS_OF_MOST:
+            figures["fits"] = job.balancer.fits()
         self._tell(**figures)
+
+    def resumed(self, job: Job, pause_s: float) -> None:
+        """The first step after a regroup has ended. Of every rank that was there before."""
+        self._line.resumed(job.generation, pause_s)
 
     def report_alone(self, job: Job, rows: Sequence[Row]) -> None:
         """The steps since the last exchange, when the others are not asked any more: without their losses."""
         first = job.step - len(rows)
         sizes = [job.batches.place(first + i).size for i in range(len(rows))]
         steps = [[first + i + 1, size, row.step_ms, None] for i, (size, row) in enumerate(zip(sizes, rows))]
-        self._tell(steps=steps, batches=[scaled(job.shares, size) for size in sizes], epoch=epochs_done(job))
+        batches = [by_member(job, scaled(job.shares, size)) for size in sizes]
+        self._tell(steps=steps, batches=batches, epoch=epochs_done(job))
 
     def evaluated(self, job: Job, epoch: int, accuracy: float, loss: float, seconds: float) -> None:
         self._tell(steps=[], batches=[], epoch=epoch, eval={"accuracy": accuracy, "loss": loss})
@@ -77,19 +95,23 @@ class Recorder:
 
     def checkpoint(self, job: Job, name: str) -> None:
         """Write `checkpoints/<name>.pt` and drop old epochs; a full disk is said, training goes on."""
+        self.save(name, job.step, checkpoint_state(job), keep=job.options.keep_checkpoints)
+
+    def save(self, name: str, step: int, state: Mapping[str, Any], *, keep: int) -> None:
+        """As `checkpoint`, of a state that belongs to no group."""
         began = time.monotonic()
         folder = self._folder / "checkpoints"
         try:
-            saved = checkpoint.save(folder / f"{name}.pt", checkpoint_state(job))
-            checkpoint.prune(folder, job.options.keep_checkpoints)
+            saved = checkpoint.save(folder / f"{name}.pt", state)
+            checkpoint.prune(folder, keep)
         except CheckpointError as error:
             self._journal.write("note", str(error), "warning")
             return
         seconds = time.monotonic() - began
         self._journal.write(
             "checkpoint",
-            f"checkpoint {name}.pt at step {job.step}",
-            step=job.step, path=f"checkpoints/{name}.pt", bytes=saved.bytes, sha256=saved.sha256, seconds=seconds,
+            f"checkpoint {name}.pt at step {step}",
+            step=step, path=f"checkpoints/{name}.pt", bytes=saved.bytes, sha256=saved.sha256, seconds=seconds,
         )  # fmt: skip
 
     def ran_out_of_memory(self, job: Job, before: int, after: int) -> None:
@@ -103,13 +125,15 @@ class Recorder:
         )  # fmt: skip
 
     def _tell(self, **figures: Any) -> None:
-        if self._coordinator_lost:
-            return
-        try:
-            self._line.report(**figures)
-        except JoinError as error:
-            self._coordinator_lost = True
-            self._journal.write("note", f"{error}; training goes on", "warning")
+        self._line.report(**figures)
+
+
+def by_member(job: Job, figures: Sequence[int]) -> list[int]:
+    """Figures in rank order, put in the places of the members' numbers; 0 for those that are not in the group."""
+    placed = [0] * (max(job.members) + 1)
+    for member, figure in zip(job.members, figures):
+        placed[member] = figure
+    return placed
 
 
 def epochs_done(job: Job) -> int:
@@ -123,16 +147,27 @@ def epochs_done(job: Job) -> int:
 
 def checkpoint_state(job: Job) -> dict[str, Any]:
     """What is needed to go on from here on any hosts with any split."""
+    about = {"generation": job.generation, "shares": list(job.shares)}
+    return {**about, **state_of(job.options, job.batches, job.step, job.model.module, job.optimizer, job.apart)}
+
+
+def state_of(
+    options: RunOptions,
+    batches: Batches,
+    step: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    apart: LocalSgd | None,
+) -> dict[str, Any]:
+    """The part of a checkpoint that training goes on from. Random numbers of a step depend on its number alone."""
     return {
-        "task": job.task.name,
-        "step": job.step,
-        "epoch": job.step // job.batches.steps_per_epoch,
-        "global_batch": job.options.global_batch,
-        "seed": job.options.seed,
-        "norm": job.options.norm,
-        "generation": job.generation,
-        "shares": list(job.shares),
-        "model": job.model.module.state_dict(),
-        "optimizer": job.optimizer.state_dict(),
-        **({"outer": job.apart.state()} if job.apart is not None else {}),
+        "task": options.task,
+        "step": step,
+        "epoch": step // batches.steps_per_epoch,
+        "global_batch": options.global_batch,
+        "seed": options.seed,
+        "norm": options.norm,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        **({"outer": apart.state()} if apart is not None else {}),
     }

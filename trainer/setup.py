@@ -1,13 +1,15 @@
 """From a spec to a `Job` ready to train: device, data, model, optimizer, process group, state to go on from.
 
-`prepare` is done by every rank for itself, while others still import torch; `join` needs the group.
+`prepare` is done by every rank for itself, while others still import torch; `join` needs the group, and is done again
+for every generation: the state comes from a rank that has the newest, tensor by tensor, and nobody reads a checkpoint.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import socket
-import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ import torch
 from torch import nn
 
 from profiles.cgroup import CpuQuota
+from profiles.cost import CostModel
+from profiles.split import equal_split
 from trainer import checkpoint, group, tasks
 from trainer.balance import Balancer
 from trainer.batches import Batches
@@ -23,22 +27,56 @@ from trainer.batchnorm import has_batchnorm
 from trainer.budget import CpuBudget
 from trainer.compress import check, wire_dtype
 from trainer.errors import CheckpointError, TrainerError
+from trainer.exchange import Row, agree
 from trainer.gradient import stopwatch, wrap
 from trainer.journal import Journal
 from trainer.local_sgd import LocalSgd
 from trainer.loop import Job, StopFlag
 from trainer.membership import Group, Membership
 from trainer.metrics import DeviceMeter, MetricsFile
-from trainer.recorder import Recorder
+from trainer.recorder import Recorder, state_of
 from trainer.spec import Member, RunOptions, Spec
-from trainer.start import first_shares
+from trainer.start import first_shares, next_shares, prior
 from trainer.trace import Tracer
-from trainer.transfer import share_state
+from trainer.transfer import share_state, share_table
+from trainer.undo import Undo
+
+
+@dataclass(slots=True, kw_only=True)
+class Kept:
+    """What a rank takes from one group to the next."""
+
+    step: int  # completed; -1: no state yet, another rank has it
+    term: int = -1  # of the last group
+    generation: int = -1
+    epoch_ends: int = 0
+    last_end: float | None = None
+    pass_limit: int | None = None
+    rows: tuple[Row, ...] = ()  # of steps that nobody was told of
+    balancer: Balancer | None = None
+    undo: Undo | None = None  # of a step that was begun and not completed
+
+    def keep(self, job: Job) -> None:
+        """After the group of `job` broke, or was let go of. Keeps nothing that holds on to the group."""
+        self.undo = job.passes.undo if job.in_step else None
+        self.step, self.epoch_ends, self.last_end = job.step, job.epoch_ends, job.last_end
+        self.pass_limit, self.rows, self.balancer = job.passes.limit, job.window.rows, job.balancer
+
+    def settle(self, newest: int) -> bool:
+        """Before the state of `newest` completed steps is taken: returns whether this rank's buffers stay its own.
+
+        A step that nobody completed is tried again, as if it had not begun. When another rank completed it, ours has
+        gone through all of it but the update: what it did to buffers and random numbers holds.
+        """
+        if self.undo is not None and self.step == newest:
+            self.undo.restore()
+        self.undo = None
+        return 0 <= newest - 1 <= self.step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """One rank before it joins. `listener` and `store` are rank 0's TCPStore, None on the others."""
+    """One rank before it joins its first group: what stays as long as its process."""
 
     spec: Spec
     member: Member
@@ -50,9 +88,20 @@ class Prepared:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     apart: LocalSgd | None
-    step: int
-    listener: socket.socket | None
-    store: tuple[str, int] | None
+    metrics: MetricsFile
+    meter: DeviceMeter
+    recorder: Recorder
+    batches: Batches
+    address: str  # of this host in the cluster
+    kept: Kept
+
+    def save(self) -> None:
+        """Put the state on this host's disk, between two groups: nobody may come to go on with it."""
+        if self.kept.step > 0:
+            if self.kept.undo is not None:
+                self.kept.undo.restore()
+            state = state_of(self.spec.options, self.batches, self.kept.step, self.model, self.optimizer, self.apart)
+            self.recorder.save("held", self.kept.step, state, keep=self.spec.options.keep_checkpoints)
 
     def describe(self) -> str:
         """What this rank trains with, for its log."""
@@ -61,8 +110,11 @@ class Prepared:
         return f"{self.task.name} on {on}, {self.backend}, torch {torch.__version__}, pid {os.getpid()}"
 
 
-def prepare(spec: Spec, member: Member, folder: Path, journal: Journal) -> Prepared:
-    """Raises TrainerError, or ValueError for options that do not go together, with what to change."""
+def prepare(spec: Spec, member: Member, folder: Path, journal: Journal, line: Membership, *, anew: bool) -> Prepared:
+    """`anew`: the run goes on already, and its state comes from another rank.
+
+    Raises TrainerError, or ValueError for options that do not go together, with what to change.
+    """
     options = spec.options
     device = torch.device(member.device)
     if device.type == "cuda":
@@ -77,12 +129,12 @@ def prepare(spec: Spec, member: Member, folder: Path, journal: Journal) -> Prepa
     task = tasks.load(options, spec.data, note)
     model = task.model().to(device)
     optimizer = make_optimizer(options, model)
-    first = member.member == 0
     apart = LocalSgd(options, model) if options.local_steps > 1 else None
-    step = go_on(spec.resume, options, model, optimizer, journal, apart) if first and spec.resume else 0
+    step = -1 if anew else 0
+    if member.member == 0 and spec.resume and not anew:
+        step = go_on(spec.resume, options, model, optimizer, journal, apart)
     address = group.source_address(spec.leader_address)
     group.use_interface(address)
-    listener = group.listen(address) if first else None
     return Prepared(
         spec=spec,
         member=member,
@@ -94,60 +146,111 @@ def prepare(spec: Spec, member: Member, folder: Path, journal: Journal) -> Prepa
         model=model,
         optimizer=optimizer,
         apart=apart,
-        step=step,
-        listener=listener,
-        store=(address, int(listener.getsockname()[1])) if listener is not None else None,
+        metrics=MetricsFile(folder, member=member.member),
+        meter=DeviceMeter(device),
+        recorder=Recorder(folder, journal, line),
+        batches=Batches(count=task.train_size, global_batch=options.global_batch, seed=options.seed),
+        address=address,
+        kept=Kept(step=step, pass_limit=member.pass_limit),
     )
 
 
-def join(prepared: Prepared, with_group: Group, line: Membership, stop: StopFlag) -> Job:
-    """Form the process group, agree on the state to start from, wrap the model."""
-    spec, options = prepared.spec, prepared.spec.options
-    joined = time.monotonic()
-    group.join(with_group, prepared.listener, backend=prepared.backend, timeout_s=options.step_timeout_s)
-    step = share_state(prepared.model, prepared.optimizer, prepared.step)
+def join(prepared: Prepared, with_group: Group, listener: socket.socket, line: Membership, stop: StopFlag) -> Job:
+    """Form the process group, take the newest state, agree on the shares, wrap the model."""
+    spec, options, kept = prepared.spec, prepared.spec.options, prepared.kept
+    kept.term, kept.generation = with_group.term, with_group.generation
+    if with_group.stale:
+        kept.step, kept.undo = -1, None
+    first, rank = with_group.generation == 0, with_group.rank
+    prepared.recorder.joining()
+    group.join(with_group, listener, backend=prepared.backend, timeout_s=options.step_timeout_s)
+    if first:
+        check(wire_dtype(options.compress), prepared.device)
+    batches = prepared.batches
+    mine, own_step = rank == with_group.source, kept.step
+    own_buffers = not first and kept.settle(with_group.step)
+    kept.step = share_state(
+        prepared.model, prepared.optimizer, kept.step, source=with_group.source, own_buffers=own_buffers
+    )
+    table = share_table({"epoch_ends": kept.epoch_ends} if mine else None, prepared.device, source=with_group.source)
+    kept.epoch_ends = int(table["epoch_ends"])
     if prepared.apart is not None:
-        prepared.apart.begin()
-    dtype = wire_dtype(options.compress)
-    check(dtype, prepared.device)
+        prepared.apart.begin(with_group.source)
+    members = [spec.members[m] for m in with_group.members]
+    shares = first_shares(spec) if first else equal_split(options.global_batch, len(members))
+    models: list[CostModel] = []
+    changes = 0
+    if rank == 0 and not first:
+        fits = kept.balancer.fits() if kept.balancer and kept.balancer.leads else with_group.fits
+        models = known(fits, members, shares)
+        changes = int(fits.get("changes", 0))
+        shares = next_shares(spec, members, models)
+    shares, _ = agree(shares)
     watch = stopwatch(prepared.device)
-    batches = Batches(count=prepared.task.train_size, global_batch=options.global_batch, seed=options.seed)
-    shares = first_shares(spec)
-    recorder = Recorder(prepared.folder, prepared.journal, line, joined=joined)
     job = Job(
         options=options,
         host=spec.host,
         member=prepared.member.member,
-        rank=with_group.rank,
-        world_size=with_group.world_size,
+        rank=rank,
+        members=with_group.members,
         generation=with_group.generation,
         device=prepared.device,
         task=prepared.task,
-        model=wrap(prepared.model, prepared.device, watch, dtype=dtype),
+        model=wrap(prepared.model, prepared.device, watch, dtype=wire_dtype(options.compress), arrived=line.arrive),
         optimizer=prepared.optimizer,
         watch=watch,
         batches=batches,
         steps_total=options.steps or options.epochs * batches.steps_per_epoch,
         shares=shares,
-        balancer=Balancer(spec.balance, spec.members, shares, prepared.journal),
-        metrics=MetricsFile(prepared.folder, member=prepared.member.member),
-        meter=DeviceMeter(prepared.device),
+        balancer=Balancer(
+            spec.balance, members, shares, prepared.journal, models=models, changes=changes, leads=rank == 0
+        ),
+        metrics=prepared.metrics,
+        meter=prepared.meter,
         budget=CpuBudget(CpuQuota(), len(spec.local_members)),
-        recorder=recorder,
+        recorder=prepared.recorder,
         stop=stop,
         apart=prepared.apart,
-        tracer=make_tracer(prepared),
-        step=step,
+        tracer=make_tracer(prepared) if first else None,
+        step=kept.step,
+        epoch_ends=kept.epoch_ends,
+        progress=line,
+        last_end=kept.last_end,
+        resuming=not first,
     )
-    job.passes.limit = prepared.member.pass_limit
-    if step >= job.steps_total:
+    job.passes.limit = kept.pass_limit
+    if first:
+        job.epoch_ends = job.epoch_ends_due()
+        began(prepared, job)
+    elif rank == 0:
+        missed = [Row(batch=0, loss_sum=0.0, busy_ms=math.nan, step_ms=0.0)] * (kept.step - max(own_step, 0))
+        prepared.recorder.report_alone(job, [*kept.rows, *missed])
+    return job
+
+
+def known(fits: Mapping[str, Any], members: Sequence[Member], shares: Sequence[int]) -> list[CostModel]:
+    """What the balancer before this one knew of the members, in rank order; of others, what their profiles say."""
+    models = fits.get("models", {})
+    return [
+        CostModel.from_dict(models[str(m.member)]) if str(m.member) in models else prior(m, share)
+        for m, share in zip(members, shares)
+    ]
+
+
+def began(prepared: Prepared, job: Job) -> None:
+    """What the run's first group is about to do, said by rank 0.
+
+    Raises TrainerError when there is nothing to do.
+    """
+    options = job.options
+    if job.step >= job.steps_total:
         raise TrainerError(
-            f"the checkpoint is at step {step}, and the run ends at step {job.steps_total}",
+            f"the checkpoint is at step {job.step}, and the run ends at step {job.steps_total}",
             "Raise run.epochs or run.steps to go on",
         )
-    if with_group.rank == 0:
-        recorder.began(job)
-        if has_batchnorm(prepared.model) and with_group.world_size > 1:
+    if job.rank == 0:
+        prepared.recorder.began(job)
+        if has_batchnorm(prepared.model) and job.world_size > 1:
             text = "BatchNorm sees each rank's samples alone, so the split matters a little; norm = 'group' is exact"
             prepared.journal.write("note", text, "warning")
         if prepared.apart is not None:
@@ -156,7 +259,6 @@ def join(prepared: Prepared, with_group: Group, line: Membership, stop: StopFlag
                 "not that of one machine, and it depends on the hosts and their shares"
             )
             prepared.journal.write("note", text, "warning")
-    return job
 
 
 def make_tracer(prepared: Prepared) -> Tracer | None:

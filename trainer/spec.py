@@ -71,6 +71,9 @@ class RunOptions:
     outer_learning_rate: float = option(0.7, "with local_steps: of the step along the averaged change", gt=0)
     outer_momentum: float = option(0.5, "with local_steps: Nesterov momentum of the averaged change", ge=0, lt=1)
     norm: Literal["batch", "group"] = option("batch", "group makes every split exactly equal in what it learns")
+    dtype: Literal["float32", "float64"] = option(
+        "float32", "of weights and data; float64 is slow, and exact to compare"
+    )
     seed: int = option(0, "of the order of samples, the first weights and augmentation", ge=0)
     num_samples: int = option(4096, "size of synthetic data", ge=1)
     backend: Literal["auto", "gloo", "nccl"] = option("auto", "auto: nccl when every rank is on CUDA, else gloo")
@@ -101,6 +104,9 @@ class ElasticOptions:
     """`[elastic]`: what happens when hosts come and go."""
 
     min_hosts: int = option(1, "fewer than this and the run waits", ge=1)
+    lost_after_s: float = option(1.5, "a host that is silent for so long is taken out of the group", gt=0)
+    stuck_after_s: float = option(60.0, "a rank that others wait for so long is taken out of the group", gt=0)
+    hold_s: float = option(120.0, "how long ranks wait for the leader, or for hosts that are missing", ge=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,3 +211,31 @@ class Spec:
         table["elastic"] = ElasticOptions(**table["elastic"])
         table["data"] = DataOptions(**table["data"])
         return cls(**table)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lead:
+    """Who leads a run now, when it is not the host of the spec any more: see `trainer.lead`.
+
+    `hosts`: those whose ranks are expected when the term begins; others may come later.
+    """
+
+    term: int
+    leader: str
+    address: str  # numeric
+    port: int  # of the coordinator
+    hosts: tuple[str, ...]
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_table(cls, table: dict[str, Any]) -> Lead:
+        """Raises KeyError, TypeError or ValueError when it is none."""
+        return cls(
+            term=int(table["term"]),
+            leader=str(table["leader"]),
+            address=str(table["address"]),
+            port=int(table["port"]),
+            hosts=tuple(map(str, table["hosts"])),
+        )

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from profiles.cost import CostModel
+from profiles.decide import propose
 from profiles.split import equal_split, proportional_split, split
 from trainer.spec import Member, Spec
 
@@ -39,6 +40,22 @@ def first_shares(spec: Spec) -> tuple[int, ...]:
         speeds = [m.relative_speed for m in members if m.relative_speed]
         if len(speeds) == len(members):
             return proportional_split(speeds, total, caps=caps)
+    return equal_split(total, len(members), caps=caps)
+
+
+def next_shares(spec: Spec, members: Sequence[Member], models: Sequence[CostModel]) -> tuple[int, ...]:
+    """Shares of a group that is not the first, in rank order: what is known of the speeds decides, or what was given.
+
+    Raises ValueError (`SplitError`) when caps leave no room.
+    """
+    total, caps = spec.options.global_batch, [m.max_batch for m in members]
+    if spec.balance.policy == "static":
+        given = dict(zip((m.member for m in spec.members), spec.balance.shares))
+        if any(given.get(m.member) for m in members):
+            return proportional_split([given.get(m.member, 0) for m in members], total, caps=caps)
+        return equal_split(total, len(members), caps=caps)
+    if any(model.known for model in models):
+        return propose(models, (), total, caps=caps).shares
     return equal_split(total, len(members), caps=caps)
 
 

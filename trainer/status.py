@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -15,6 +16,8 @@ from trainer import processes
 from trainer.attach import state_of
 from trainer.folders import read_json, run_folder, runs_folder, write_json
 from trainer.journal import Journal
+from trainer.lead import follow, lead_of
+from trainer.spec import Lead, Spec
 from trainer.wire import END_STATES
 
 KILL_BOUND_S = 15.0
@@ -29,13 +32,15 @@ def status(host: str | None = None) -> list[dict[str, Any]]:
         state = state_of(folder)
         if not state:
             continue
+        lead = _lead(folder, state)
         summary = read_json(folder / "summary.json")
         checkpoints = folder / "checkpoints"
         runs.append(
             {
                 "run": state["run"],
                 "host": state["host"],
-                "leader": state["leader"],
+                "leader": lead.leader,
+                "lead": dataclasses.asdict(lead),
                 "state": state["state"],
                 "cause": state.get("cause") or summary.get("cause"),
                 "step": summary.get("steps"),
@@ -46,6 +51,20 @@ def status(host: str | None = None) -> list[dict[str, Any]]:
             }
         )
     return sorted(runs, key=lambda r: -r["started"])
+
+
+def _lead(folder: Path, state: dict[str, Any]) -> Lead:
+    try:
+        return lead_of(folder, Spec.from_json((folder / "spec.json").read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError):  # of another version
+        return Lead(term=0, leader=str(state["leader"]), address="", port=0, hosts=())
+
+
+def lead(run: str, host: str, stdin: BinaryIO) -> dict[str, Any]:
+    """Take notice of who leads the run: `stdin` is a `Lead` in JSON. The supervisor and the ranks look at it."""
+    folder = run_folder(run, host)
+    spec = Spec.from_json((folder / "spec.json").read_bytes())
+    return {"ok": True, "new": follow(folder, spec, Lead.from_table(json.loads(stdin.read())))}
 
 
 def layout(spec: dict[str, Any]) -> dict[str, Any]:

@@ -52,6 +52,8 @@ class Ledger:
         member]], and, when they happened, `epoch`, `eval`, `rebalances`, `first_step_s`. Raises KeyError, TypeError
         or ValueError when it is malformed."""
         for (step, samples, step_ms, loss), batches in zip(report["steps"], report["batches"]):
+            if int(step) <= self.steps:  # told before, by a rank 0 that was lost since
+                continue
             self.steps = int(step)
             self.samples += int(samples)
             self.final_loss = self.final_loss if loss is None else loss
@@ -77,7 +79,11 @@ class Ledger:
         half = len(self.step_ms) // 2
         rates = dict.fromkeys(self.member_hosts, 0.0)
         members = [
-            [b[m] / ms * 1000 for b, ms in zip(self.batches[half:], self.step_ms[half:]) if ms > 0]
+            [
+                (batch[m] if m < len(batch) else 0) / ms * 1000
+                for batch, ms in zip(self.batches[half:], self.step_ms[half:])
+                if ms > 0
+            ]
             for m in range(len(self.member_hosts))
         ]
         for host, values in zip(self.member_hosts, members):

@@ -9,23 +9,24 @@ A TERM signal to it is the request to stop the run here: ranks are asked (TERM; 
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import selectors
 import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainer import environment, processes
+from trainer import processes
+from trainer.child import Child, rank_environment, spawn
 from trainer.emulation import DutyCycle
 from trainer.exits import Exit
 from trainer.folders import read_json, write_json
 from trainer.journal import Journal
+from trainer.lead import follow, lead_of
+from trainer.listen import listen
 from trainer.output import Output
 from trainer.spec import Member, Spec
 from trainer.wire import RunState
@@ -33,30 +34,25 @@ from trainer.wire import RunState
 TICK_S = 0.1
 BEAT_S = 1.0
 PEERS_S = 5.0  # after a rank failed, its neighbours on this host have this long to end by themselves
+STARTS, AGAIN_S = 4, 1.0  # of a rank that something kills: how often at most, and the first pause
 CHILDREN_S = 0.5  # what ranks have left behind has this long to end by itself
 COORDINATOR_S = 5.0  # after the last rank here, the coordinator has this long to write the summary
-
-
-@dataclass(slots=True)
-class Child:
-    """A process we started. `code` is None while it lives; negative when a signal ended it."""
-
-    process: subprocess.Popen[bytes]
-    output: Output
-    start: int | None
-    member: Member | None = None
-    code: int | None = None
 
 
 class Supervisor:
     """One run on one host, from the first fork to the last. `run()` returns its end state."""
 
-    def __init__(self, spec: Spec, folder: Path, *, received: float, listener: socket.socket | None) -> None:
+    def __init__(
+        self, spec: Spec, folder: Path, *, received: float, listener: socket.socket | None, anew: bool = False
+    ) -> None:
+        """`anew`: the run goes on already; the ranks here come back to it."""
         self.spec = spec
         self.folder = folder
         self.state: RunState = "starting"
         self._received = received
         self._listener = listener
+        self._anew = anew
+        self._term = lead_of(folder, spec).term
         self._journal = Journal(folder, host=spec.host, source="supervisor")
         self._selector = selectors.DefaultSelector()
         self._ranks: list[Child] = []
@@ -75,10 +71,10 @@ class Supervisor:
         signal.set_wakeup_fd(writer)
         self._selector.register(reader, selectors.EVENT_READ, None)
         if self._listener is not None:
-            self._coordinator = self._start("coordinator", "coordinate", None, self._listener.fileno())
+            self._coordinator = self._start_coordinator(self._listener.fileno())
             self._listener.close()
         for member in self.spec.local_members:
-            self._ranks.append(self._start(f"rank_{member.member}", "rank", member))
+            self._ranks.append(self._start_rank(member, anew=self._anew))
         self._set_state("running")
         self._journal.write(
             "started",
@@ -89,8 +85,10 @@ class Supervisor:
         ready()
         self._duty.start()
         failed_at: float | None = None
-        while not self._stop_asked and any(c.code is None for c in self._ranks):
+        while not self._stop_asked and self._at_work():
             self._wait(BEAT_S if failed_at is None else TICK_S)  # output, a signal or a child's end wakes it
+            self._start_again()
+            self._look_who_leads()
             if failed_at is None and self._failing():
                 failed_at = time.monotonic()
             if failed_at is not None and time.monotonic() - failed_at > PEERS_S:
@@ -104,43 +102,59 @@ class Supervisor:
         )  # fmt: skip
         return state
 
-    def _start(self, name: str, verb: str, member: Member | None, *descriptors: int) -> Child:
-        """Fork and exec `python -m trainer VERB` with its output into our files. Called from the main thread only."""
-        arguments = [sys.executable, "-m", "trainer", verb, "--run", self.spec.run, "--host", self.spec.host]
-        if member is not None:
-            arguments += ["--member", str(member.member)]
-        for descriptor in descriptors:
-            arguments += ["--listen-fd", str(descriptor)]
-        reader, writer = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(reader, False)
-        process = subprocess.Popen(
-            arguments,
-            stdin=subprocess.DEVNULL,
-            stdout=writer,
-            stderr=writer,
-            env=self._environment(member),
-            start_new_session=True,
-            pass_fds=descriptors,
-            preexec_fn=processes.die_with(os.getpid()),
-        )
-        os.close(writer)
-        output = Output(self.folder, name, reader)
-        self._selector.register(reader, selectors.EVENT_READ, output)
-        return Child(process=process, output=output, start=processes.start_ticks(process.pid), member=member)
+    def _at_work(self) -> bool:
+        """Ranks, those that are about to be started again, or the coordinator of ranks elsewhere."""
+        coordinating = self._coordinator is not None and self._coordinator.code is None
+        return coordinating or any(c.code is None or c.again_at is not None for c in self._ranks)
 
-    def _environment(self, member: Member | None) -> dict[str, str]:
-        spec = self.spec
-        local, threads = len(spec.local_members), spec.options.threads
-        env = environment.of_rank(spec.env, threads=threads, local_ranks=local, emulated=spec.emulated)
-        env |= processes.tags(spec.run, spec.host, self.folder)
-        env["MOTLEY_SPAWNED"] = repr(self._received)
-        env["PYTHONUNBUFFERED"] = "1"
-        if member is not None:
-            env["RANK"] = str(member.member)
-            env["LOCAL_RANK"] = str(member.local_rank)
-            env["WORLD_SIZE"] = str(len(spec.members))
-            env["LOCAL_WORLD_SIZE"] = str(local)
-        return env
+    def _start_again(self) -> None:
+        """Ranks that were killed come back as newcomers, after a pause that grows; the others train meanwhile."""
+        now = time.monotonic()
+        for i, child in enumerate(self._ranks):
+            if child.again_at is not None and now >= child.again_at and child.member is not None:
+                again = self._start_rank(child.member, anew=True)
+                again.started = child.started + 1
+                self._ranks[i] = again
+
+    def _look_who_leads(self) -> None:
+        """Start the coordinator when this host has become the leader; end it when another has."""
+        lead = lead_of(self.folder, self.spec)
+        if lead.term <= self._term:
+            return
+        self._term = lead.term
+        if self._coordinator is not None and self._coordinator.code is None:
+            processes.send([self._coordinator.process.pid], signal.SIGKILL)
+        self._coordinator = None
+        if lead.leader == self.spec.host:
+            try:
+                with listen(lead.address, lead.port) as listener:
+                    self._coordinator = self._start_coordinator(listener.fileno())
+            except OSError as error:
+                self._journal.write("note", str(error), "error")
+                return
+        self._journal.write(
+            "leader", f"{lead.leader} leads the run from now on", "warning", leader=lead.leader, term=lead.term
+        )
+
+    def _lead_again(self) -> None:
+        """The coordinator was killed: another takes its place, and the ranks call that one."""
+        lead = lead_of(self.folder, self.spec)
+        hosts = tuple(dict.fromkeys(m.host for m in self.spec.members))
+        follow(self.folder, self.spec, dataclasses.replace(lead, term=lead.term + 1, hosts=hosts))
+
+    def _start_coordinator(self, descriptor: int) -> Child:
+        return self._start("coordinator", ["coordinate", "--listen-fd", str(descriptor)], None, pass_fds=[descriptor])
+
+    def _start_rank(self, member: Member, *, anew: bool) -> Child:
+        words = ["rank", "--member", str(member.member), *(["--anew"] if anew else [])]
+        return self._start(f"rank_{member.member}", words, member)
+
+    def _start(self, name: str, words: list[str], member: Member | None, *, pass_fds: Sequence[int] = ()) -> Child:
+        env = rank_environment(self.spec, self.folder, member, received=self._received)
+        child = spawn(self.spec, self.folder, name, words, env=env, pass_fds=pass_fds)
+        child.member = member
+        self._selector.register(child.output.pipe, selectors.EVENT_READ, child.output)
+        return child
 
     def _finish(self) -> RunState:
         """End what still runs, wait for the coordinator's summary, sweep, and say how it ended."""
@@ -163,12 +177,15 @@ class Supervisor:
         self._wait(0.0)
         if stopping:
             return "stopped"
-        return "finished" if all(c.code == 0 for c in self._ranks) else "failed"
+        codes = {c.code for c in self._ranks}
+        if codes <= {0, Exit.STOPPED}:
+            return "finished" if codes <= {0} else "stopped"
+        return "lost" if codes <= {0, Exit.PEER_LOST} else "failed"
 
     def _failing(self) -> bool:
         """A rank has failed, or the coordinator has ended the run because it lost one."""
         given_up = self._coordinator is not None and self._coordinator.code == 0
-        return given_up or any(c.code not in (None, 0) for c in self._ranks)
+        return given_up or any(c.code not in (None, 0) and c.again_at is None for c in self._ranks)
 
     def _wait_while(self, condition: Callable[[], bool], bound_s: float) -> None:
         deadline = time.monotonic() + bound_s
@@ -206,13 +223,23 @@ class Supervisor:
 
     def _report_end(self, child: Child) -> None:
         code = child.code
-        if code == 0 or self._stop_asked:
+        if code in (0, Exit.STOPPED) or self._stop_asked:
             return
         self._drain(child.output)
         killed = code is not None and code < 0
         how = f"ended by signal {-(code or 0)}" if killed else f"exit code {code}"
         if child.member is None:
             self._journal.write("note", f"the coordinator {how}: {child.output.tail()}", "error")
+            if killed and self._term < STARTS:
+                self._lead_again()
+            return
+        if killed and child.started < STARTS:
+            pause_s = AGAIN_S * 2 ** (child.started - 1)
+            child.again_at = time.monotonic() + pause_s
+            self._journal.write(
+                "rank_killed", f"rank {child.member.member}: {how}; it is started again in {pause_s:g} s", "warning",
+                member=child.member.member, code=code,
+            )  # fmt: skip
             return
         cause = code not in (Exit.PEER_LOST, Exit.GAVE_UP)
         self._journal.write(

@@ -13,13 +13,21 @@ import torch.distributed as dist
 from torch import nn
 
 
-def share_state(model: nn.Module, optimizer: torch.optim.Optimizer, step: int, *, source: int = 0) -> int:
-    """Give every rank the source's step, parameters, buffers and optimizer state. Returns the step."""
+def share_state(
+    model: nn.Module, optimizer: torch.optim.Optimizer, step: int, *, source: int = 0, own_buffers: bool = False
+) -> int:
+    """Give every rank the source's step, parameters, buffers and optimizer state. Returns the step.
+
+    `own_buffers`: this rank keeps its buffers; each rank's BatchNorm has statistics of its own samples.
+    """
     device = next(model.parameters()).device
     mine = {"step": step, "optimizer": _describe(optimizer)} if dist.get_rank() == source else None
     header = share_table(mine, device, source=source)
-    for tensor in (*model.parameters(), *model.buffers()):
-        dist.broadcast(tensor.detach(), source)
+    for parameter in model.parameters():
+        dist.broadcast(parameter.detach(), source)
+    for buffer in model.buffers():
+        keep = own_buffers and dist.get_rank() != source
+        dist.broadcast(torch.empty_like(buffer) if keep else buffer, source)
     for tensor in _allocate(optimizer, header["optimizer"]):
         dist.broadcast(tensor, source)
     return int(header["step"])

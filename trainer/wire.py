@@ -65,7 +65,11 @@ class Event:
     | phase | member, phase: one of `Phase` |
     | waiting | missing: [{member, host, phase}], waited_s |
     | gave_up | missing, waited_s |
-    | group | generation, world_size, backend, members: [{member, host, rank, device}], shares: [samples] |
+    | group | generation, world_size, step, members: [{member, host, rank, device}] |
+    | lost | member, host, cause: lost, stuck or dropped; step |
+    | regrouped | generation, pause_s |
+    | holding | hosts, least, hold_s |
+    | rank_killed | member, code: it is started again |
     | decision | step (from which it holds), before: [samples], after: [samples], predicted_ms, current_ms, why |
     | advice | host (to leave out; None: none any more), with, without: samples/s |
     | realised | step (of the decision), predicted_ms, realised_ms |

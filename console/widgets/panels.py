@@ -15,7 +15,7 @@ from console import figures
 from console.keys import footer_line
 from console.line import Line, clip, width_of
 from console.notice import notice_lines, notice_title
-from console.plot import plot
+from console.plot import Mark, plot
 from console.rows import table
 from console.snapshot import LogEntry, Snapshot
 from console.view import decision_lines, gain_of, log_line, run_lines
@@ -73,16 +73,20 @@ class RankPanel(Panel, can_focus=True):
 
 
 class ChartPanel(Panel, can_focus=True):
-    """Throughput over the run, the decisions marked on its axis."""
+    """Throughput over the run; decisions and hosts that went or came are marked on its axis."""
 
     def paint(self, frame: Frame) -> None:
         snapshot = frame.snapshot
         rate = figures.rate(snapshot.samples_per_s)
         self.border_title = f"throughput  {rate} samples/s" if snapshot.samples_per_s else "throughput"
-        marks = [decision.step for decision in snapshot.decisions]
+        marks: list[Mark] = [(decision.step, "▲", "warn") for decision in snapshot.decisions]
+        marks += [(regroup.step, "▼", "bad") for regroup in snapshot.regroups if regroup.lost]
+        marks += [(regroup.step, "◆", "good") for regroup in snapshot.regroups if regroup.joined]
         lines = plot(snapshot.throughput, width=self.size.width, height=self.size.height, marks=marks)
         self.show(lines or _quiet(snapshot, self.size))
-        self.border_subtitle = "▲ rebalanced" if marks and lines else ""
+        words = {"▲": "▲ rebalanced", "▼": "▼ lost", "◆": "◆ joined"}
+        shown = dict.fromkeys(character for _, character, _ in marks)
+        self.border_subtitle = "  ".join(words[character] for character in shown) if lines else ""
 
 
 class LossPanel(Panel, can_focus=True):

@@ -46,7 +46,7 @@ def test_nothing_is_wider_than_the_terminal(running: Snapshot, width: int) -> No
         *table(running, width=width, now=START),
         *decision_lines(running, width=width),
         *notice_lines(failed, width=width),
-        *plot(running.throughput, width=width, height=8, marks=(11, 31)),
+        *plot(running.throughput, width=width, height=8, marks=[(11, "▲", "warn"), (31, "▼", "bad")]),
     ]
     assert max(width_of(line) for line in lines) <= width
 
@@ -196,7 +196,7 @@ def test_the_summary_says_accuracy_steps_throughput_time_and_where_it_is() -> No
 
 def test_the_chart_rises_where_the_figure_does_and_marks_the_decisions() -> None:
     points = [(float(x), 100.0 if x < 50 else 1000.0) for x in range(1, 101)]
-    lines = [text(line) for line in plot(points, width=60, height=8, marks=(50,))]
+    lines = [text(line) for line in plot(points, width=60, height=8, marks=[(50, "▲", "warn")])]
     assert len(lines) == 8
     assert lines[0].startswith("1,000 ┤")
     top, low = lines[0].split("┤")[1], lines[-2].split("┤")[1]

@@ -11,6 +11,7 @@ Made by `tests.lab.lab.Lab`. What can happen to a machine can be done to it:
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import re
@@ -49,13 +50,24 @@ class HostError(RuntimeError):
 
 
 class LabHost:
-    def __init__(self, name: str, address: str, folder: Path, group: Cgroup, bridge: network.Namespace) -> None:
+    def __init__(
+        self,
+        name: str,
+        address: str,
+        folder: Path,
+        group: Cgroup,
+        bridge: network.Namespace,
+        *,
+        disk_mib: int | None = None,
+    ) -> None:
+        """`disk_mib`: size of the disk that its home is on; None: as much as there is."""
         self.name = name
         self.address = address
         self.folder = folder
         self.home = folder / "home"  # as this side sees it; on the host it is root's home
         self.cores: float | None = None
         self.link_mbit: float | None = None
+        self._disk_mib = disk_mib
         self._group = group
         self._bridge = bridge
         self._namespace = network.Namespace(group)
@@ -65,7 +77,11 @@ class LabHost:
 
     def prepare_disk(self, public_key: str, others: Sequence[LabHost]) -> None:
         """Everything that is there before the first boot."""
-        (self.home / ".ssh").mkdir(parents=True, mode=0o700)
+        self.home.mkdir(parents=True)
+        if self._disk_mib is not None:
+            size = f"size={self._disk_mib}m"
+            subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(self.home)], check=True)
+        (self.home / ".ssh").mkdir(mode=0o700)
         self.home.chmod(0o700)
         (self.home / ".ssh" / "authorized_keys").write_text(public_key)
         subprocess.run(
@@ -160,6 +176,18 @@ class LabHost:
 
     def thaw(self) -> None:
         self._group.set_frozen(False)
+
+    def fill_disk(self) -> None:
+        """Not a byte is left; needs a disk of its own."""
+        assert self._disk_mib is not None
+        with (self.home / "fill").open("ab", buffering=0) as file, contextlib.suppress(OSError):
+            for size in (1 << 20, 1 << 12, 1):
+                with contextlib.suppress(OSError):
+                    while file.write(b"x" * size):
+                        pass
+
+    def free_disk(self) -> None:
+        (self.home / "fill").unlink(missing_ok=True)
 
     def set_quota(self, cores: float | None) -> None:
         """CPU time for all its processes together; None: as much as there is."""

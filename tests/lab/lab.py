@@ -64,8 +64,9 @@ def why_not() -> str | None:
 
 
 class Lab:
-    def __init__(self, hosts: Mapping[str, float | None] = FOUR_HOSTS) -> None:
-        """`hosts` gives each name its cores; None is no bound."""
+    def __init__(self, hosts: Mapping[str, float | None] = FOUR_HOSTS, *, disk_mib: int | None = None) -> None:
+        """`hosts` gives each name its cores; None is no bound. `disk_mib`: the size of the disk that its home is on."""
+        self._disk_mib = disk_mib
         self.name = f"{PREFIX}{os.getpid()}-{_start_ticks(os.getpid())}-{next(_numbers)}"
         self.folder = FOLDERS / self.name
         self.home = self.folder / "master"
@@ -101,7 +102,8 @@ class Lab:
         self._namespaces = [self._bridge, self._master]
         for number, (name, cores) in enumerate(self._wanted.items(), start=11):
             group = Cgroup.create(f"{self.name}.{name}")
-            host = LabHost(name, f"10.77.0.{number}", self.folder / name, group, self._bridge)
+            folder = self.folder / name
+            host = LabHost(name, f"10.77.0.{number}", folder, group, self._bridge, disk_mib=self._disk_mib)
             host.cores = cores
             self.hosts[name] = host
         for namespace in self._namespaces:
@@ -196,15 +198,29 @@ class Lab:
         """After a test that broke something: every host up, plugged in, thawed, at its own speed, without a run."""
         for host in self.hosts.values():
             host.thaw()
+            host.free_disk()
             for pid in host.processes():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            if not host.is_up:
-                host.link_mbit = None
-                host.boot_again()
-            host.plug()
+            self.bring_back(host.name)
             host.set_link(None)
             host.set_quota(self._wanted[host.name])
+        self.plug_master()
+
+    def bring_back(self, name: str) -> None:
+        """A host that was frozen, unplugged or without power; what still runs there goes on."""
+        host = self.hosts[name]
+        host.thaw()
+        if not host.is_up:
+            host.link_mbit = None
+            host.boot_again()
+        host.plug()
+
+    def unplug_master(self) -> None:
+        self._bridge.ip("link set dev master down")
+
+    def plug_master(self) -> None:
+        self._bridge.ip("link set dev master up")
 
     def close(self) -> None:
         """Ends every process of the lab, and with them its namespaces and mounts; removes its groups and its folder."""
@@ -220,6 +236,8 @@ def remove(name: str) -> None:
     for group in Cgroup.named_like(f"{name}."):
         group.remove()
     folder = FOLDERS / name
+    for home in re.findall(rf" ({re.escape(str(folder))}/[^/ ]+/home) ", Path("/proc/self/mountinfo").read_text()):
+        subprocess.run(["umount", home], check=True)
     if f" {folder}/" in Path("/proc/self/mountinfo").read_text():
         raise LabError(f"something is mounted under {folder}; unmount it by hand before the folder is removed")
     shutil.rmtree(folder, ignore_errors=not folder.exists())

@@ -169,3 +169,11 @@ def test_shares_that_no_longer_fit_are_replaced_whatever_the_gain() -> None:
 
 def test_alone_a_rank_keeps_everything() -> None:
     assert not propose(known((0, 0.5)), (64,), 64).moves
+
+
+def test_a_new_group_is_split_by_what_is_known_without_shares_of_its_own() -> None:
+    """One rank's line has no intercept, one is not known."""
+    models = [CostModel.guess(0.0, 1.0, 64), CostModel.guess(0.0, 2.0, 64), CostModel()]
+    proposal = propose(models, (), 210)
+    assert proposal.moves
+    assert proposal.shares == split([(0.0, 1.0), (0.0, 2.0), (0.0, 1.5)], 210)

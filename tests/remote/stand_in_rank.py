@@ -11,48 +11,97 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 from trainer.exits import Exit
 from trainer.folders import open_next, run_folder
 from trainer.journal import Journal
-from trainer.membership import Membership
+from trainer.lead import lead_of
+from trainer.membership import Group, Membership
 from trainer.spec import Spec
 from trainer.wire import Sample, encode
 
 BATCH = 8
 PACE_S = float(os.environ.get("STAND_IN_PACE_S", "0.004"))
 STUBBORN = "STAND_IN_STUBBORN" in os.environ  # leaves TERM unheard, and has a child in a session of its own
+FAILS = "STAND_IN_FAILS" in os.environ  # rank 1, at its fifth step
 FALSE_SHA256 = "STAND_IN_FALSE_SHA256" in os.environ
 
 
-def main(run: str, host: str, member: int) -> int:
+def main(run: str, host: str, member: int, *, anew: bool) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     folder = run_folder(run, host)
     spec = Spec.from_json((folder / "spec.json").read_bytes())
     if STUBBORN:
         subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], start_new_session=True)
-    line = Membership.dial(spec, member=member, deadline_s=20)
-    group = line.ready(times={"spawn_s": 0.1, "import_s": 0.2}, store=("127.0.0.1", 1))
-    line.joined()
+
+    def leader() -> tuple[str, int]:
+        lead = lead_of(folder, spec)
+        return lead.address, lead.port
+
+    line = Membership.dial(spec, member=member, deadline_s=20, where=leader)
     print(f"going on from {spec.resume}", flush=True)
-    journal = Journal(folder, host=host, source=f"rank {member}")
-    metrics, _ = open_next(folder, f"rank_{member}", ".jsonl")
-    step = 0
-    while step != spec.options.steps and not asked_to_leave():
-        step += 1
-        os.write(metrics, encode(sample(host, member, step)))
-        print(f"step {step} \x1b[31mred\x1b[0m", flush=True)
+    rank = StandIn(spec, host, member, folder, line, step=-1 if anew else 0)
+    while True:
+        state = rank.one_group()
+        if state is not None:
+            line.ended(state)
+            return Exit.FINISHED if state == "finished" else Exit.STOPPED
+
+
+class StandIn:
+    """What a rank keeps from one group to the next."""
+
+    def __init__(self, spec: Spec, host: str, member: int, folder: Path, line: Membership, *, step: int) -> None:
+        self.spec, self.host, self.member, self.folder, self.line, self.step = spec, host, member, folder, line, step
+        self.term = self.generation = -1
+        self.seq = sum(len(path.read_bytes().splitlines()) for path in folder.glob(f"rank_{member}*.jsonl"))
+        self.journal = Journal(folder, host=host, source=f"rank {member}")
+        self.metrics, _ = open_next(folder, f"rank_{member}", ".jsonl")
+
+    def one_group(self) -> str | None:
+        """Until the end, or until the group broke."""
+        line, broken = self.line, threading.Event()
+        times = {"spawn_s": 0.1, "import_s": 0.2}
+        group = line.ready(
+            times=times, store=("127.0.0.1", 1), step=self.step, term=self.term, generation=self.generation,
+            save=self.hold,
+        )  # fmt: skip
+        self.term, self.generation = group.term, group.generation
+        self.step = group.step if group.stale else max(self.step, group.step)
+        if not line.guard(group.generation, broken.set):
+            return None
+        line.joined()
+        while self.step != self.spec.options.steps and not asked_to_leave():
+            if broken.is_set() or line.boundary:
+                line.boundary = False
+                return None
+            self.one_step(group)
+        state = "finished" if self.step == self.spec.options.steps else "stopped"
+        if group.rank == 0 and state == "finished":
+            checkpoint(self.journal, self.folder, "final", self.step)
+        return state
+
+    def one_step(self, group: Group) -> None:
+        self.step += 1
+        if FAILS and (self.member, self.step) == (1, 5):
+            self.line.ended("failed")
+            raise RuntimeError("out of luck")
+        self.line.step = self.line.arrived = self.step
+        os.write(self.metrics, encode(sample(self.host, self.member, self.seq, self.step, group.generation)))
+        self.seq += 1
+        print(f"step {self.step} \x1b[31mred\x1b[0m", flush=True)
         if group.rank == 0:
-            line.report(steps=[[step, BATCH * group.world_size, 4.0, 1 / step]], batches=[[BATCH] * group.world_size])
-            if step % 10 == 0:
-                checkpoint(journal, folder, f"epoch_{step // 10}", step)
-    state = "finished" if step == spec.options.steps else "stopped"
-    if group.rank == 0 and state == "finished":
-        checkpoint(journal, folder, "final", step)
-    line.ended(state)
-    return Exit.FINISHED if state == "finished" else Exit.STOPPED
+            world = group.world_size
+            self.line.report(steps=[[self.step, BATCH * world, 4.0, 1 / self.step]], batches=[[BATCH] * world])
+            if self.step % 10 == 0:
+                checkpoint(self.journal, self.folder, f"epoch_{self.step // 10}", self.step)
+
+    def hold(self) -> None:
+        data = {"member": self.member, "step": self.step, "term": self.term, "address": "127.0.0.1"}
+        self.journal.write("cut_off", f"rank {self.member} waits", "warning", **data)
 
 
 def asked_to_leave() -> bool:
@@ -60,9 +109,9 @@ def asked_to_leave() -> bool:
     return signal.sigtimedwait(() if STUBBORN else (signal.SIGTERM,), PACE_S) is not None
 
 
-def sample(host: str, member: int, step: int) -> Sample:
+def sample(host: str, member: int, seq: int, step: int, generation: int) -> Sample:
     return Sample(
-        seq=step - 1, step=step, epoch=0, time=time.time(), host=host, member=member, rank=member, generation=0,
+        seq=seq, step=step, epoch=0, time=time.time(), host=host, member=member, rank=member, generation=generation,
         batch=BATCH, loss=float(member), compute_ms=3.0, wait_ms=1.0, data_ms=0.0, step_ms=4.0, samples_per_s=2000.0,
     )  # fmt: skip
 

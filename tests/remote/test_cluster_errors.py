@@ -27,7 +27,7 @@ CASES = [
     # sections and keys
     ("[rn]\nseed = 1", "3: rn: is unknown; did you mean run?"),
     ("[run]\nglobl_batch = 5", "4: run.globl_batch: is unknown; did you mean global_batch?"),
-    ("[elastic]\nxyz = 5", "4: elastic.xyz: is unknown; there is min_hosts"),
+    ("[elastic]\nxyz = 5", "4: elastic.xyz: is unknown; there are min_hosts"),
     ("[run]\npolicy = 'static'", "4: run.policy: is no key here; it belongs in [balance]"),
     ("[[hosts]]\nname = 'b'\nleader = true", "5: hosts.b.leader: is no key here; it belongs in [cluster]"),
     ("[defaults]\nname = 'b'", "4: defaults.name: is no key here; it belongs in [cluster] or [[hosts]]"),
@@ -36,7 +36,7 @@ CASES = [
     ("[[run]]\nseed = 1", "3: run: must be a table; begin it with [run]"),
     ("[environment]\npip = ['x']", "4: environment.pip: is unknown; nothing can be set here yet"),
     *((f"[run]\n{key} = 1", f"4: run.{key}: is unknown") for key in ("script", "push")),
-    *((f"[elastic]\n{key} = 1", f"4: elastic.{key}: is unknown") for key in ("hold_s", "restarts", "lost_after_s")),
+    *((f"[elastic]\n{key} = 1", f"4: elastic.{key}: is unknown") for key in ("restarts", "lost")),
     # types and bounds
     ("[run]\nseed = '5'", '4: run.seed: must be a whole number, is "5"; write it without quotes'),
     ("[run]\nseed = true", "4: run.seed: must be a whole number, is true"),

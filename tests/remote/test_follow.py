@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from remote import ending, follow, run
+from remote import ending, follow
 from remote.ending import end
 from remote.experiment import Experiment
 from remote.feed import FeedRecord, Link
@@ -19,7 +19,7 @@ from remote.hosts import Hosts
 from remote.verbs import Verbs
 from tests.remote.stage import FOREVER, Seen, Stage
 from trainer.folders import read_json, write_json
-from trainer.wire import Event, encode
+from trainer.wire import Event, Sample, encode
 
 
 def pids_of(stage: Stage, verb: str, host: str) -> list[int]:
@@ -52,11 +52,10 @@ async def test_a_host_that_freezes_is_told_and_read_on_where_it_stood(
     assert all(numbers == list(range(len(numbers))) for numbers in seen.sequences().values())
 
 
-async def test_a_leader_whose_supervisor_was_killed_is_lost(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "LAST_WORDS_S", 0.3)
-    session = stage.session("night", seen := Seen(), stage.cluster())
+async def test_a_run_whose_only_host_lost_its_supervisor_is_lost(stage: Stage) -> None:
+    session = stage.session("night", seen := Seen(), stage.cluster(hosts={"box0": ""}))
     await session.launch()
-    await seen.further(5)
+    await seen.until(lambda record: isinstance(record, Sample) and record.step == 5)
     os.kill(read_json(stage.run_folder("night", "box0") / "state.json")["pid"], signal.SIGKILL)
     ended = await session.wait()
     await session.close()

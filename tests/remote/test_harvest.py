@@ -32,7 +32,7 @@ class Home:
         self.verbs = verbs
         self.there = folder / "checkpoints"
         self.here = experiment.folder / "checkpoints"
-        self.harvest = Harvest(verbs, "night", "box0", experiment, say=self.said.append)
+        self.harvest = Harvest(verbs, "night", experiment, say=self.said.append)
 
     def write(self, name: str, size: int = 1000) -> Event:
         content = name.encode() * size
@@ -110,7 +110,7 @@ async def test_the_connection_may_break_meanwhile(leader: Home) -> None:
 async def test_a_summary_that_is_none(leader: Home, content: bytes | None) -> None:
     if content is not None:
         (leader.there.parent / "summary.json").write_bytes(content)
-    assert await leader.harvest.summary() is None
+    assert await leader.harvest.summary("box0") is None
     assert len(leader.said) == (content == b"{")
 
 

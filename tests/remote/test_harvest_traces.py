@@ -32,7 +32,7 @@ async def brought(stage: Stage, event: Event) -> list[Path]:
         folder.mkdir(parents=True)
         (folder / "trace_rank_1.json.gz").write_bytes(CONTENT)
         experiment = Experiment.create(stage.experiment("night"), "")
-        harvest = Harvest(Verbs(hosts, stage.tree), "night", "box0", experiment, say=said.append)
+        harvest = Harvest(Verbs(hosts, stage.tree), "night", experiment, say=said.append)
         harvest.trace(event)
         await harvest.finish()
         await harvest.close()

@@ -83,7 +83,7 @@ def _rank(
     try:
         torch.set_num_threads(1)
         group.use_interface("127.0.0.1")
-        generation = Group(generation=0, rank=rank, world_size=world_size, store=address)
+        generation = Group(generation=0, rank=rank, members=tuple(range(world_size)), store=address)
         group.join(generation, store, backend="gloo", timeout_s=60)
         answer.send((True, work(rank, world_size, given)))
         dist.barrier()
@@ -143,7 +143,7 @@ def make_job(
         host=f"host{rank}",
         member=rank,
         rank=rank,
-        world_size=world_size,
+        members=tuple(range(world_size)),
         device=device,
         task=task,
         model=wrap(model, device, watch, dtype=wire_dtype(options.compress)),

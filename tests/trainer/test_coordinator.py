@@ -7,14 +7,14 @@ import contextlib
 import dataclasses
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from trainer.coordinator import Coordinator
-from trainer.detach import listen
+from trainer.listen import listen
 from trainer.membership import Group, JoinError, Membership
 from trainer.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Spec
 
@@ -28,17 +28,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def spec(members: int, **options: Any) -> Spec:
+def spec(members: int, *, lost_after_s: float = 1.5, **options: Any) -> Spec:
+    elastic = ElasticOptions(lost_after_s=lost_after_s)
     return Spec(
         run="night", host="box0", token=TOKEN, leader="box0", leader_address="127.0.0.1", port=free_port(),
         members=tuple(Member(member=i, host=f"box{i}", local_rank=0, device="cpu") for i in range(members)),
-        options=RunOptions(**options), balance=BalanceOptions(), elastic=ElasticOptions(), data=DataOptions(), env={},
+        options=RunOptions(**options), balance=BalanceOptions(), elastic=elastic, data=DataOptions(), env={},
     )  # fmt: skip
 
 
 @contextlib.asynccontextmanager
 async def coordinating(given: Spec, folder: Path) -> AsyncIterator[asyncio.Task[None]]:
-    with listen(given) as listener:
+    with listen(given.leader_address, given.port) as listener:
         listener.setblocking(False)
         task = asyncio.create_task(Coordinator(given, folder, goodbye_s=0.2).run(listener))
         try:
@@ -145,29 +146,99 @@ async def test_a_rank_that_dies_while_others_wait_is_named_at_once(tmp_path: Pat
     assert summary(tmp_path)["state"] == "failed"
 
 
-async def test_a_lost_rank_ends_the_run_for_the_others_too(tmp_path: Path) -> None:
-    """Their main threads may hang in a collective: the word reaches them by the watching thread."""
-    given = spec(2)
-    heard: asyncio.Queue[str] = asyncio.Queue()
+async def three_in_a_group(given: Spec) -> list[Membership]:
+    lines = [await asyncio.to_thread(dial, given, m) for m in range(3)]
+    await asyncio.gather(*(asyncio.to_thread(line.ready, times={}, store=("127.0.0.1", 1)) for line in lines))
+    for line in lines:
+        line.joined()
+    return lines
+
+
+async def test_a_lost_rank_frees_the_others_and_they_go_on_from_the_newest_step(tmp_path: Path) -> None:
+    """Their main threads may hang in a collective: the word reaches them by the listening thread."""
+    given = spec(3)
+    freed: asyncio.Queue[int] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    async with coordinating(given, tmp_path):
+        lines = await three_in_a_group(given)
+        for number in (0, 2):
+            assert lines[number].guard(0, lambda n=number: loop.call_soon_threadsafe(freed.put_nowait, n))  # type: ignore[misc]
+        lines[1].close()
+        assert {await asyncio.wait_for(freed.get(), BOUND_S) for _ in range(2)} == {0, 2}
+        groups = await asyncio.gather(
+            asyncio.to_thread(lines[0].ready, times={}, store=("127.0.0.1", 7), step=41),
+            asyncio.to_thread(lines[2].ready, times={}, store=("127.0.0.1", 8), step=42),
+        )
+        assert [(g.generation, g.rank, g.members, g.source, g.store) for g in groups] == [
+            (1, 0, (0, 2), 1, ("127.0.0.1", 7)),
+            (1, 1, (0, 2), 1, ("127.0.0.1", 7)),
+        ]
+        lines[0].resumed(1, 2.5)
+        for number in (0, 2):
+            lines[number].ended("finished")
+    table = summary(tmp_path)
+    assert table["state"] == "finished"
+    assert table["regroups"] == [{"cause": "lost", "host": "box1", "step_before": 42, "step_after": 42, "pause_s": 2.5}]
+    assert {host["name"]: host["state"] for host in table["hosts"]} == {
+        "box0": "finished", "box1": "lost", "box2": "finished",
+    }  # fmt: skip
+    (lost,) = events(tmp_path, "lost")
+    assert "rank 1 on box1 was lost" in lost["text"]
+
+
+async def test_a_member_that_is_silent_is_taken_out_of_the_group(tmp_path: Path) -> None:
+    given = spec(3, lost_after_s=0.6)
+    freed: asyncio.Queue[None] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    async with coordinating(given, tmp_path):
+        lines = await three_in_a_group(given)
+        lines[0].guard(0, lambda: loop.call_soon_threadsafe(freed.put_nowait, None))
+        lines[1]._closed.set()  # its threads stand still, its connection stays
+        await asyncio.wait_for(freed.get(), BOUND_S)
+        for number in (0, 2):
+            lines[number].ended("stopped")
+        lines[1].close()
+    assert "rank 1 on box1" in events(tmp_path, "lost")[0]["text"]
+
+
+async def test_a_rank_whose_line_was_cut_is_freed_calls_again_and_joins_at_the_end_of_a_step(tmp_path: Path) -> None:
+    given = spec(3)
+    freed: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
 
-    def hear(text: str) -> None:
-        loop.call_soon_threadsafe(heard.put_nowait, text)
+    def ready(number: int, step: int) -> Awaitable[Group]:
+        return asyncio.to_thread(lines[number].ready, times={}, store=("127.0.0.1", 1), step=step)
 
     async with coordinating(given, tmp_path):
-        lines = [await asyncio.to_thread(dial, given, m) for m in range(2)]
-        stores = [("127.0.0.1", 1), None]
-        ready = [
-            asyncio.to_thread(line.ready, times={}, store=store) for line, store in zip(lines, stores, strict=True)
-        ]
-        await asyncio.gather(*ready)
-        lines[0].watch(hear)
-        lines[1].close()
-        assert "rank 1 on box1 was lost" in await asyncio.wait_for(heard.get(), BOUND_S)
-        lines[0].close()
+        lines = await three_in_a_group(given)
+        for number, line in enumerate(lines):
+            line.guard(0, lambda n=number: loop.call_soon_threadsafe(freed.put_nowait, n))  # type: ignore[misc]
+        lines[2]._socket.shutdown(socket.SHUT_RDWR)
+        heard: set[int] = set()
+        while heard != {0, 1, 2}:
+            heard.add(await asyncio.wait_for(freed.get(), BOUND_S))
+        assert [g.members for g in await asyncio.gather(ready(0, step=5), ready(1, step=5))] == [(0, 1)] * 2
+        back = asyncio.ensure_future(ready(2, step=5))
+        async with until(lambda: lines[0].boundary):
+            groups = await asyncio.gather(ready(0, step=10), ready(1, step=10), back)
+        assert [(g.members, g.rank, g.source) for g in groups] == [((0, 1, 2), rank, 0) for rank in range(3)]
+        for line in lines:
+            line.ended("finished")
     table = summary(tmp_path)
-    assert table["state"] == "failed"
-    assert "rank 1 on box1" in table["cause"]
+    assert table["state"] == "finished"
+    assert [(r["cause"], r["host"], r["step_after"]) for r in table["regroups"]] == [
+        ("lost", "box2", 5), ("joined", "box2", 10),
+    ]  # fmt: skip
+
+
+@contextlib.asynccontextmanager
+async def until(condition: Callable[[], bool]) -> AsyncIterator[None]:
+    """What another thread brings about."""
+    deadline = asyncio.get_running_loop().time() + BOUND_S
+    while not condition():
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.01)
+    yield
 
 
 async def test_stopped_ranks_make_a_stopped_run(tmp_path: Path) -> None:
@@ -179,5 +250,6 @@ async def test_stopped_ranks_make_a_stopped_run(tmp_path: Path) -> None:
 
 def test_a_port_in_use_is_said_with_its_remedy() -> None:
     given = spec(1)
-    with listen(given), pytest.raises(OSError, match=r"is another run at work there\?.*cluster.port"):
-        listen(given)
+    address = given.leader_address, given.port
+    with listen(*address), pytest.raises(OSError, match=r"is another run at work there\?.*cluster.port"):
+        listen(*address)

@@ -99,7 +99,7 @@ def stopped(rank: int, world_size: int, given: dict[str, Any]) -> dict[str, Any]
     assert job.apart is not None
     folder: Path = given["folder"]
     journal = Journal(folder, host="box", source="rank 0")
-    recorder = Recorder(folder, journal, None, joined=0.0)  # type: ignore[arg-type]
+    recorder = Recorder(folder, journal, None)  # type: ignore[arg-type]
     recorder.report_alone = lambda *_: None  # type: ignore[method-assign]
     job.recorder = recorder
     for _ in range(5):
@@ -151,7 +151,7 @@ def reporting(rank: int, world_size: int, given: dict[str, Any]) -> tuple[list[f
     """The times of steps, in ms: as rank 0 reports them, and as this rank's own lines have them."""
     job = make_job(rank, world_size, dataclasses.replace(OPTIONS, steps=10), (96, 32), double=False)
     folder, line = given["folder"], Told()
-    job.recorder = Recorder(folder, Journal(folder, host="box", source="rank"), line, joined=0.0)  # type: ignore[arg-type]
+    job.recorder = Recorder(folder, Journal(folder, host="box", source="rank"), line)  # type: ignore[arg-type]
     own = []
     while job.step < job.steps_total:
         train_step(job, job.batches.place(job.step))

@@ -176,7 +176,7 @@ def with_batchnorm(rank: int, world_size: int, given: dict[str, Any]) -> dict[st
     """One step of 16 with room for 8: the running statistics afterwards, and what they would be in two parts of 8."""
     task = Dots(room=8, batchnorm=True)
     job = make_job(rank, world_size, options(global_batch=16, norm="batch"), (16,), double=False, task=task)
-    job.recorder = Recorder(given["folder"], Journal(given["folder"], host="box", source="rank 0"), None, joined=0.0)  # type: ignore[arg-type]
+    job.recorder = Recorder(given["folder"], Journal(given["folder"], host="box", source="rank 0"), None)  # type: ignore[arg-type]
     inputs, _ = task.train_batch(job.batches.ids(0, (16,), 0), 0)
     model = Dots(room=1000, batchnorm=True).model()
     for part in inputs.split(8):
@@ -211,7 +211,7 @@ def test_undo_puts_buffers_and_random_numbers_back() -> None:
     assert torch.equal(model.running_mean, torch.zeros(3)) if model.running_mean is not None else False
 
 
-def whole_loop(rank: int, world_size: int, _given: dict[str, Any]) -> str:
+def whole_loop(rank: int, world_size: int, _given: dict[str, Any]) -> str | None:
     job = make_job(
         rank, world_size, options(steps=None, epochs=2, eval_every=1), (24, 16), double=False, task=Dots(room=4)
     )

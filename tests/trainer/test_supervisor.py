@@ -31,6 +31,10 @@ def eventually(true: Callable[[], bool], what: str) -> None:
         os.sched_yield()
 
 
+def cmdline(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
 class Machine:
     """A home folder with the pushed tree, and the trainer's verbs as the master calls them."""
 
@@ -73,6 +77,9 @@ class Machine:
     def state(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.folder() / "state.json").read_text())
         return found
+
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.folder() / "events.jsonl").read_text().splitlines()]
 
     def training(self, ranks: int) -> bool:
         files = [self.folder() / f"rank_{member}.jsonl" for member in range(ranks)]
@@ -139,15 +146,51 @@ def test_a_killed_supervisor_takes_its_ranks_and_stop_sweeps_their_children(mach
     assert processes.tagged(machine.folder()) == []
 
 
-def test_a_killed_rank_ends_the_run_as_failed_and_is_named(machine: Machine) -> None:
+def test_a_killed_rank_comes_back_and_the_others_go_on(machine: Machine) -> None:
     machine.supervise(machine.spec(2))
     eventually(lambda: machine.training(2), "both ranks train")
     os.kill(machine.state()["ranks"][1]["pid"], signal.SIGKILL)
+    eventually(lambda: (machine.folder() / "rank_1.1.jsonl").exists(), "the rank is there again")
+    eventually(lambda: (machine.folder() / "rank_1.1.jsonl").stat().st_size > 0, "and trains")
+    kinds = {e["kind"]: e for e in machine.events()}
+    assert kinds["rank_killed"]["text"] == "rank 1: ended by signal 9; it is started again in 1 s"
+    assert kinds["lost"]["data"]["cause"] == "lost"
+    assert machine.stop()["left"] == 0
+
+
+def test_a_rank_that_fails_by_itself_ends_the_run_and_is_named(machine: Machine) -> None:
+    machine.supervise(machine.spec(2, STAND_IN_FAILS="1"))
     eventually(lambda: machine.state()["state"] == "failed", "the end state")
-    events = [json.loads(line) for line in (machine.folder() / "events.jsonl").read_text().splitlines()]
-    roots = [e for e in events if e["kind"] == "rank_failed" and e["data"]["root_cause"]]
-    assert (roots[0]["data"]["member"], roots[0]["text"]) == (1, "rank 1: ended by signal 9")
+    roots = [e for e in machine.events() if e["kind"] == "rank_failed" and e["data"]["root_cause"]]
+    assert (roots[0]["data"]["member"], roots[0]["text"]) == (1, "rank 1: exit code 1")
+    assert "out of luck" in roots[0]["data"]["traceback"]
     eventually(lambda: processes.tagged(machine.folder()) == [], "the supervisor itself ends")
+
+
+def test_a_killed_coordinator_is_followed_by_another(machine: Machine) -> None:
+    machine.supervise(machine.spec(2))
+    eventually(lambda: machine.training(2), "both ranks train")
+    (coordinator,) = [p for p in processes.tagged(machine.folder()) if b"coordinate" in cmdline(p)]
+    os.kill(coordinator, signal.SIGKILL)
+    eventually(lambda: any(e["kind"] == "group" and e["data"]["generation"] for e in machine.events()), "a new group")
+    assert machine.stop()["left"] == 0
+    assert json.loads((machine.folder() / "summary.json").read_text())["state"] == "stopped"
+
+
+def test_a_host_that_was_cut_off_rejoins_with_what_it_was_given_then(machine: Machine) -> None:
+    """Here the host led the run itself, which only another leader can change."""
+    machine.supervise(machine.spec(1))
+    eventually(lambda: machine.training(1), "the rank trains")
+    os.kill(machine.state()["pid"], signal.SIGKILL)
+    rejoin = ("rejoin", "--run", "night", "--host", "box1")
+    eventually(lambda: machine.verb("status")["runs"][0]["state"] == "lost", "the supervisor is missed")
+    assert machine.verb(*rejoin) == {"ok": False, "error": "this host led the run: nobody else knows how far it was"}
+    lead = {"term": 1, "leader": "box2", "address": "127.0.0.1", "port": machine.port, "hosts": ["box2"]}
+    answer = machine.verb("lead", "--run", "night", "--host", "box1", stdin=json.dumps(lead))
+    assert answer == {"ok": True, "new": True}
+    assert machine.verb(*rejoin)["ok"] is True
+    assert "at work on this host already" in machine.verb(*rejoin)["error"]
+    assert machine.stop()["left"] == 0
 
 
 def test_processes_of_another_home_are_not_touched(machine: Machine, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from trainer.errors import TaskError
@@ -91,4 +92,5 @@ def load(options: RunOptions, data: DataOptions, note: Note) -> Task:
         data=image_data(dataset, options, data, note),
         norm=options.norm,
         seed=options.seed,
+        dtype=getattr(torch, options.dtype),
     )

@@ -31,6 +31,7 @@ class ImageTask:
     data: ImageData
     norm: Literal["batch", "group"]
     seed: int
+    dtype: torch.dtype = torch.float32
 
     @property
     def classes(self) -> int:
@@ -53,17 +54,17 @@ class ImageTask:
             classes=data.classes,
             norm=self.norm,
             seed=self.seed,
-        )
+        ).to(self.dtype)
 
     def train_batch(self, ids: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
         images, labels = self.data.train.take(ids)
         bits = hashed(ids, key(self.seed, epoch, _AUGMENT))
         images = augmented(images, bits, shift=self.data.shift, flip=self.data.flip)
-        return normalised(images, self.data.mean, self.data.std), labels
+        return normalised(images, self.data.mean, self.data.std).to(self.dtype), labels
 
     def test_batch(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         images, labels = self.data.test.take(torch.arange(start, min(stop, self.test_size)))
-        return normalised(images, self.data.mean, self.data.std), labels
+        return normalised(images, self.data.mean, self.data.std).to(self.dtype), labels
 
     def loss_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return functional.cross_entropy(outputs, targets, reduction="sum")

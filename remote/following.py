@@ -1,0 +1,190 @@
+"""All hosts of a run, followed to its end: who is heard, who comes back, and when the run is over.
+
+The leader's end is the run's. Hosts that were cut off and answer again while it goes on are brought back into it; those
+that never heard of the end are told. When the leader's host is gone, another one leads (`remote.reform`).
+
+    following = Following(verbs, "night", "box1", experiment, emit=store.apply, note=say)
+    following.start(["box1", "box2"])
+    await following.until_over()
+    following.states()             # {"box1": "finished", "box2": "finished"}
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+from remote.connection import backoff
+from remote.ending import end
+from remote.errors import HostError
+from remote.experiment import Experiment
+from remote.feed import FeedRecord, Link
+from remote.follow import Follower
+from remote.reform import Reform
+from remote.verbs import Verbs
+from trainer.wire import Event
+
+QUICK_WORDS_S = 5.0  # after the leader has ended, other hosts have this long to end by themselves
+GONE_S = 4.0  # without a word from the leader, before another host takes its place
+TICK_S = 0.5
+LAST_WORDS_S = 15.0  # and those that answer so much longer to be read to their end
+
+Stop = Callable[[Sequence[str], str], Awaitable[object]]
+
+
+class Note(Protocol):
+    def __call__(self, text: str, level: Any = "info", /) -> None: ...
+
+
+class Following:
+    """One follower a host. `stop(hosts, reason)` is how hosts are told of an end that they did not hear of."""
+
+    def __init__(
+        self,
+        verbs: Verbs,
+        run: str,
+        leader: str,
+        experiment: Experiment,
+        reform: Reform,
+        *,
+        emit: Callable[[FeedRecord], None],
+        note: Note,
+        stop: Stop,
+    ) -> None:
+        self.stopping = False
+        self.stopped = asyncio.Event()  # every host that was asked to stop has answered, or its time is over
+        self._verbs = verbs
+        self._run = run
+        self.leader = leader
+        self._reform = reform
+        self._heard_at = 0.0  # when the leader was last there, on the loop's clock
+        self._telling: set[asyncio.Task[Any]] = set()
+        self._experiment = experiment
+        self._pass_on = emit
+        self._note = note
+        self._stop = stop
+        self._followers: dict[str, Follower] = {}
+        self._tasks: dict[str, asyncio.Task[str]] = {}
+
+    @property
+    def hosts(self) -> list[str]:
+        return list(self._followers)
+
+    def start(self, names: Iterable[str]) -> None:
+        loop = asyncio.get_running_loop()
+        self._heard_at = loop.time()
+        for name in names:
+            follower = Follower(name, self._run, verbs=self._verbs, experiment=self._experiment, emit=self._emit)
+            self._followers[name] = follower
+            self._tasks[name] = loop.create_task(self._life_of(follower), name=name)
+
+    async def caught_up(self) -> None:
+        """Until every host that answers has sent what it had: its first sign of life comes after that."""
+        live = asyncio.gather(*(follower.live.wait() for follower in self._followers.values()))
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(live, LAST_WORDS_S)
+
+    async def until_over(self, alongside: asyncio.Future[Any]) -> None:
+        """Until the leader has ended, and after it the others; those that did not answer a stop are not waited for.
+
+        Raises what following a host, or the work `alongside`, fails with.
+        """
+        while not self._is_over():
+            running = [task for task in self._tasks.values() if not task.done()]
+            done, _ = await asyncio.wait([*running, alongside], timeout=TICK_S, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                if not task.cancelled():
+                    task.result()  # raises what it failed with
+            await self._look_for_leader()
+        if self.stopping:
+            await self.stopped.wait()
+        _, left = await asyncio.wait(self._tasks.values(), timeout=QUICK_WORDS_S)
+        answering = [task for task in left if self._followers[task.get_name()].up]
+        if answering and not self.stopping:  # cut off from the others at the end
+            await self._stop([task.get_name() for task in answering], "the run is over")
+        if answering:
+            await asyncio.wait(answering, timeout=LAST_WORDS_S)
+
+    def states(self) -> dict[str, str]:
+        """The end state of each host that was followed to its end."""
+        return {name: task.result() for name, task in self._tasks.items() if task.done() and not task.cancelled()}
+
+    def give_up(self, name: str) -> None:
+        """Do not follow a host any further."""
+        self._tasks[name].cancel()
+
+    async def close(self) -> None:
+        await end([*self._tasks.values(), *self._telling])
+
+    async def _life_of(self, follower: Follower) -> str:
+        """Follow a host to its end; one that was cut off, and is back while the run goes on, joins it again."""
+        delays = backoff()
+        while True:
+            state = await follower.run()
+            if state != "lost" or not self._goes_on(follower.host):
+                return state
+            await asyncio.sleep(next(delays))  # one that falls out again and again is brought back less often
+            try:
+                await self._reform.spread([follower.host])
+                await self._verbs.rejoin(follower.host, self._run)
+                self._note(f"{follower.host} is back: its ranks start again, and join at the end of a step")
+            except HostError as error:
+                if not await self._at_work(follower.host):
+                    self._note(f"{follower.host} can't come back: {error.cause}", "warning")
+                    return state
+
+    def _is_over(self) -> bool:
+        """The leader has ended the run; one that was cut off has not, as long as others hold its state."""
+        task = self._tasks[self.leader]
+        if not task.done():
+            return False
+        if task.cancelled() or task.result() != "lost" or self.stopping:
+            return True
+        others = [other for name, other in self._tasks.items() if name != self.leader]
+        return all(other.done() for other in others)
+
+    async def _look_for_leader(self) -> None:
+        """Name another leader when this one is gone for a while and others hold the state."""
+        now = asyncio.get_running_loop().time()
+        leading = self._followers[self.leader]
+        if (leading.up and leading.state.get("state") != "lost") or self.stopping:
+            self._heard_at = now
+        if now - self._heard_at < GONE_S:
+            return
+        reached = [name for name, follower in self._followers.items() if follower.up]
+        lead = self._reform.propose(gone=self.leader, reached=reached)
+        if lead is None:
+            return
+        gone = self.leader
+        try:
+            await self._reform.tell(lead, reached)
+        except HostError as error:
+            self._note(f"{lead.leader} can't lead the run: {error.cause}", "warning")
+            return
+        self.leader, self._heard_at = lead.leader, now
+        self._note(f"{gone}, which led the run, is gone: {lead.leader} leads it from now on", "warning")
+        if self._tasks[gone].done():  # its supervisor had gone: follow it further, it may come back
+            self._tasks[gone] = asyncio.get_running_loop().create_task(self._life_of(self._followers[gone]), name=gone)
+
+    def _emit(self, record: FeedRecord) -> None:
+        if isinstance(record, Event):
+            self._reform.hear(record)
+        if isinstance(record, Link) and record.up and not self._followers[record.host].up:
+            task = asyncio.ensure_future(self._reform.spread([record.host]))  # it may have missed who leads now
+            self._telling.add(task)
+            task.add_done_callback(self._telling.discard)
+        self._pass_on(record)
+
+    def _goes_on(self, host: str) -> bool:
+        leading = self._followers[self.leader].state.get("state")
+        return host != self.leader and leading in ("starting", "running") and not self.stopping
+
+    async def _at_work(self, host: str) -> bool:
+        """Whether a supervisor is there after all: another console may have been first."""
+        try:
+            runs = await self._verbs.status(host)
+        except HostError:
+            return True  # it is gone again: the follower waits for it
+        return any(run["run"] == self._run and run["state"] in ("starting", "running") for run in runs)

@@ -1,0 +1,144 @@
+"""A run in the lab that things happen to: started on the master, watched by looking at the hosts' disks.
+
+with Night(lab, folder, "night-1", steps=600) as night:
+    night.until(lambda: night.step() >= 25, "step 25")
+    begin(night, fault)
+    summary = night.end()
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from tests.lab.lab import Lab
+
+START_S, END_S = 90.0, 240.0
+LOOK_S = 0.05
+
+
+class Night:
+    """`motley run --plain` under way. Options of `[run]` and sections are as `Lab.cluster_toml` takes them."""
+
+    def __init__(self, lab: Lab, folder: Path, name: str, *, run: dict[str, Any], **sections: Any) -> None:
+        self.lab = lab
+        self.name = name
+        self.folder = folder / "experiments" / name
+        self._config = lab.cluster_toml(folder, run=run, **sections)
+        self._said: list[IO[bytes]] = []
+        self._process = self._console("run", "--name", name)
+        self._hosts = {host: box.home / ".motley/runs" / name / host for host, box in lab.hosts.items()}
+
+    def __enter__(self) -> Night:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        for said in self._said:
+            said.close()
+
+    # What it is asked
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        """Of all hosts, by time; what a full disk has cut short is left out."""
+        found: list[dict[str, Any]] = []
+        for folder in self._hosts.values():
+            path = folder / "events.jsonl"
+            lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+            found += [json.loads(line) for line in lines if f'"kind":"{kind}"' in line and line.endswith("}")]
+        return sorted(found, key=lambda event: event["time"])
+
+    def group(self) -> tuple[int, frozenset[str]]:
+        """The newest generation, and its hosts."""
+        newest = max((e["data"] for e in self.events("group")), key=lambda d: d["generation"], default=None)
+        return (-1, frozenset()) if newest is None else (
+            newest["generation"], frozenset(m["host"] for m in newest["members"])
+        )  # fmt: skip
+
+    def leader(self) -> str:
+        """Where the coordinator is."""
+        newest = max(self.events("leader"), key=lambda e: e["data"]["term"], default=None)
+        return next(iter(self.lab.hosts)) if newest is None else newest["data"]["leader"]
+
+    def step(self) -> int:
+        """The newest that a rank has completed."""
+        newest = 0
+        for folder in self._hosts.values():
+            for path in folder.glob("rank_*.jsonl"):
+                with path.open("rb") as file:
+                    file.seek(max(0, path.stat().st_size - 2000))
+                    lines = file.read().split(b"\n")[1:]
+                whole = [line for line in lines if line.startswith(b"{") and line.endswith(b"}")]
+                newest = max([newest, *(json.loads(line)["step"] for line in whole[-1:])])
+        return newest
+
+    def pid(self, host: str, word: str) -> int | None:
+        """Of the process on a host whose command line holds the word; None when there is none."""
+        if not self.lab[host].is_up:
+            return None
+        for pid in self.lab[host].processes(self.name):
+            try:
+                if word in Path(f"/proc/{pid}/cmdline").read_text():
+                    return pid
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+        return None
+
+    def left(self) -> dict[str, list[int]]:
+        """Processes of the run on hosts that are up."""
+        return {name: pids for name, box in self.lab.hosts.items() if (pids := box.processes(self.name))}
+
+    def said(self) -> str:
+        """What the consoles have printed on standard error."""
+        texts = []
+        for file in self._said:
+            file.seek(0)
+            texts.append(file.read().decode(errors="replace"))
+        return "\n--- console\n".join(texts)
+
+    def until(self, true: Callable[[], bool], what: str, within_s: float = START_S) -> float:
+        """Wait; seconds it took. Fails when it does not come true, or the run ends before."""
+        began = time.monotonic()
+        while not true():
+            assert self._process.poll() in (None, 0, -signal.SIGKILL), self.said()[-6000:]
+            waited = time.monotonic() - began
+            assert waited < within_s, f"not within {within_s:.0f} s: {what}\n{self.said()[-6000:]}"
+            time.sleep(LOOK_S)  # it is another process's doing: there is nothing to await
+        return time.monotonic() - began
+
+    # What is done to it
+
+    def kill_console(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def new_console(self) -> None:
+        """`motley attach`, after the one before was killed."""
+        if self._process.poll() is not None:
+            self._process = self._console("attach", self.name)
+
+    def end(self) -> dict[str, Any]:
+        """Wait for the run's end; its summary. Fails when it ends badly."""
+        try:
+            self._process.wait(timeout=END_S)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"no end within {END_S:.0f} s\n{self.said()[-6000:]}") from None
+        assert self._process.returncode == 0, self.said()[-6000:]
+        summary: dict[str, Any] = json.loads((self.folder / "summary.json").read_text())
+        return summary
+
+    def _console(self, verb: str, *words: str) -> subprocess.Popen[str]:
+        argv = self.lab.motley(verb, *words, "-c", str(self._config), "--plain")
+        said = (self._config.parent / f"{self.name}-{len(self._said)}.err").open("w+b")
+        self._said.append(said)
+        return self.lab.popen(argv, cwd=self._config.parent, stdout=subprocess.DEVNULL, stderr=said)

@@ -1,0 +1,136 @@
+"""Groups of real ranks that break in the middle of a step and go on: nothing of what was learned differs."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import multiprocessing
+import os
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.trainer.test_coordinator import coordinating, events, spec, summary
+from trainer.spec import Spec
+
+pytestmark = pytest.mark.ranks
+
+RANKS, STEPS, BATCH, BOUND_S = 3, 14, 24, 90.0
+AT_ARRIVAL, AT_BEGIN = "when its gradients are handed over", "when the step begins"
+Breaks = Mapping[int, Mapping[int, str]]  # by member and step: when it cuts its sockets
+
+
+class Wobbly:
+    """A task whose model has what a step changes besides weights: BatchNorm's statistics, dropout's random numbers."""
+
+    name, classes, train_size, test_size = "wobbly/noise", 4, 96, 12
+
+    def model(self) -> nn.Module:
+        torch.manual_seed(3)
+        layers = (nn.Linear(6, 16), nn.BatchNorm1d(16), nn.Dropout(0.3), nn.ReLU(), nn.Linear(16, 4))
+        return nn.Sequential(*layers).double()
+
+    def train_batch(self, ids: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(epoch)
+        inputs = torch.randn(self.train_size, 6, generator=generator, dtype=torch.float64)
+        return inputs[ids], (inputs.sum(dim=1).abs() * 2).long()[ids] % 4
+
+    def test_batch(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        return self.train_batch(torch.arange(start, stop), 0)
+
+    def loss_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(outputs, targets, reduction="sum")
+
+    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs.argmax(dim=1) == targets).sum()
+
+
+def member(text: str, number: int, folder: Path, breaks: Mapping[int, str], answer: Connection) -> None:
+    """The process of a rank, which cuts the sockets of its own group where `breaks` says so."""
+    from trainer import loop, rank, setup, tasks
+    from trainer.membership import Membership
+    from trainer.sockets import GroupSockets
+
+    tasks.load = lambda *_: Wobbly()
+    kept: dict[str, Any] = {}
+    left = dict(breaks)
+
+    class Sockets(GroupSockets):
+        def __init__(self, keep: Any) -> None:
+            super().__init__(keep)
+            kept["sockets"] = self
+
+    class Line(Membership):
+        def arrive(self) -> None:
+            super().arrive()
+            if left.get(self.step + 1) == AT_ARRIVAL:
+                del left[self.step + 1]
+                kept["sockets"].shut()
+
+    def prepare(*arguments: Any, **named: Any) -> Any:
+        kept["prepared"] = prepared(*arguments, **named)
+        return kept["prepared"]
+
+    def train_step(job: Any, place: Any) -> None:
+        if left.get(job.step + 1) == AT_BEGIN:
+            del left[job.step + 1]
+            kept["sockets"].shut()
+        step(job, place)
+
+    prepared, setup.prepare = setup.prepare, prepare
+    step, loop.train_step = loop.train_step, train_step
+    rank.GroupSockets, rank.Membership = Sockets, Line  # type: ignore[attr-defined]
+    given = Spec.from_json(text)
+    code = rank.Rank(given, given.members[number], folder).main()
+    held = kept["prepared"]
+    state = (int(code), held.model.state_dict(), held.optimizer.state_dict()["state"], torch.get_rng_state())
+    torch.save(state, folder / f"{number}.end")
+    answer.send(True)
+    os._exit(0)
+
+
+async def run(folder: Path, breaks: Breaks) -> list[tuple[int, dict[str, Tensor], dict[int, Any], Tensor]]:
+    """Train to the end; every rank's exit code, model, optimizer state and random state."""
+    folder.mkdir()
+    options: dict[str, Any] = {
+        "task": "wobbly/noise",
+        "steps": STEPS,
+        "global_batch": BATCH,
+        "eval_every": 0,
+        "checkpoint_every": 0,
+    }
+    given = spec(RANKS, lost_after_s=BOUND_S, **options)
+    given = dataclasses.replace(given, balance=dataclasses.replace(given.balance, policy="static"))
+    context = multiprocessing.get_context("spawn")
+    pipes = [context.Pipe() for _ in range(RANKS)]
+    processes = [
+        context.Process(target=member, args=(given.to_json(), i, folder, breaks.get(i, {}), pipes[i][1]), daemon=True)
+        for i in range(RANKS)
+    ]
+    async with coordinating(given, folder):
+        for process in processes:
+            process.start()
+        answered = await asyncio.gather(*(asyncio.to_thread(pipe.poll, BOUND_S) for pipe, _ in pipes))
+    assert all(answered), [event["text"] for event in events(folder, "note")]
+    return [torch.load(folder / f"{i}.end") for i in range(RANKS)]
+
+
+async def test_broken_steps_leave_no_trace_in_weights_buffers_or_random_numbers(tmp_path: Path) -> None:
+    undisturbed = await run(tmp_path / "calm", {})
+    breaks = {0: {6: AT_BEGIN, 9: AT_ARRIVAL}, 1: {3: AT_ARRIVAL, 11: AT_BEGIN}, 2: {9: AT_ARRIVAL, 13: AT_ARRIVAL}}
+    broken = await run(tmp_path / "broken", breaks)
+    for (code, model, optimizer, random), (_, model0, optimizer0, random0) in zip(broken, undisturbed, strict=True):
+        assert code == 0
+        for name, tensor in model0.items():
+            assert torch.allclose(model[name], tensor, rtol=1e-9, atol=1e-12), name
+        for index, state in optimizer0.items():
+            assert torch.allclose(optimizer[index]["momentum_buffer"], state["momentum_buffer"], rtol=1e-9, atol=1e-12)
+        assert torch.equal(random, random0)
+    assert len(events(tmp_path / "broken", "group")) >= 5
+    table = summary(tmp_path / "broken")
+    assert (table["state"], table["steps"]) == ("finished", STEPS)

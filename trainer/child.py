@@ -1,0 +1,67 @@
+"""One process that a supervisor starts: a rank, or the coordinator.
+
+>>> child = spawn(spec, folder, "rank_2", ["rank", "--member", "2"], env=env)
+>>> child.code                       # None while it lives
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer import environment, processes
+from trainer.output import Output
+from trainer.spec import Member, Spec
+
+
+@dataclass(slots=True)
+class Child:
+    """`code` is None while it lives; negative when a signal ended it."""
+
+    process: subprocess.Popen[bytes]
+    output: Output
+    start: int | None
+    member: Member | None = None
+    code: int | None = None
+    started: int = 1  # how often, this time included
+    again_at: float | None = None  # monotonic, when it is to be started once more
+
+
+def spawn(
+    spec: Spec, folder: Path, name: str, words: Sequence[str], *, env: Mapping[str, str], pass_fds: Sequence[int] = ()
+) -> Child:
+    """Fork and exec `python -m trainer WORDS` with its output into our files. Called from the main thread only."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(reader, False)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trainer", words[0], "--run", spec.run, "--host", spec.host, *words[1:]],
+        stdin=subprocess.DEVNULL,
+        stdout=writer,
+        stderr=writer,
+        env=env,
+        start_new_session=True,
+        pass_fds=pass_fds,
+        preexec_fn=processes.die_with(os.getpid()),
+    )
+    os.close(writer)
+    return Child(process=process, output=Output(folder, name, reader), start=processes.start_ticks(process.pid))
+
+
+def rank_environment(spec: Spec, folder: Path, member: Member | None, *, received: float) -> dict[str, str]:
+    """What a rank finds in its environment; the coordinator (no `member`) gets the same but for its rank."""
+    local = len(spec.local_members)
+    env = environment.of_rank(spec.env, threads=spec.options.threads, local_ranks=local, emulated=spec.emulated)
+    env |= processes.tags(spec.run, spec.host, folder)
+    env |= {"MOTLEY_SPAWNED": repr(received), "PYTHONUNBUFFERED": "1"}
+    if member is not None:
+        env |= {
+            "RANK": str(member.member),
+            "LOCAL_RANK": str(member.local_rank),
+            "WORLD_SIZE": str(len(spec.members)),
+            "LOCAL_WORLD_SIZE": str(local),
+        }
+    return env

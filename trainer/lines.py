@@ -1,0 +1,74 @@
+"""The members of a run as the coordinator hears them: one line each, and what they come to all together."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainer.spec import Member
+from trainer.wire import RunState
+
+
+@dataclass(slots=True)
+class Line:
+    """One member."""
+
+    member: Member
+    phase: str = "connecting"
+    writer: asyncio.StreamWriter | None = None  # None: it is not connected
+    ended: RunState | None = None  # its last word
+    changed: float = 0.0  # when it was last heard
+    gone: bool = False  # out of the group; calling again does not change that, a new group does
+    times: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return f"rank {self.member.member} on {self.member.host}"
+
+    def send(self, **message: Any) -> None:
+        """One message, if it is connected."""
+        if self.writer is not None:
+            self.writer.write(json.dumps(message).encode() + b"\n")
+
+    def beat(self) -> None:
+        """A sign of life."""
+        if self.writer is not None:
+            self.writer.write(b"\n")
+
+    def hang_up(self) -> None:
+        """What it says from now on is not heard."""
+        if self.writer is not None:
+            self.writer.close()
+            self.writer = None
+
+
+def missing_of(lines: Iterable[Line]) -> list[dict[str, Any]]:
+    """For the data of an event."""
+    return [{"member": line.member.member, "host": line.member.host, "phase": line.phase} for line in lines]
+
+
+def names_of(lines: Iterable[Line]) -> str:
+    return ", ".join(f"{line.name} ({line.phase})" for line in lines)
+
+
+def end_state(lines: Iterable[Line], *, stopped: bool) -> RunState:
+    """Of the run, by the last words of those that were left."""
+    ends = [line.ended for line in lines if not line.gone]
+    if stopped or "stopped" in ends:
+        return "stopped"
+    if ends and all(end == "finished" for end in ends):
+        return "finished"
+    return "failed"
+
+
+def host_states(lines: Mapping[int, Line], state: RunState) -> dict[str, str]:
+    """Of every host, while the run is in `state`: that of its worst rank."""
+    hosts: dict[str, str] = {}
+    for line in lines.values():
+        end = "running" if state == "running" else line.ended or "failed"  # failed: it had to be told to end
+        end = "lost" if line.gone and line.ended is None else end
+        hosts[line.member.host] = "failed" if "failed" in (hosts.get(line.member.host), end) else end
+    return hosts
