@@ -10,6 +10,7 @@ through `session.SessionLike`.
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -174,13 +175,14 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
 
     @work(exit_on_error=False, group="ask", exclusive=True)
     async def _ask_restart(self) -> None:
-        live = self.life.snapshot().live
-        detail = "The run is stopped on every host, then a new one starts from step 1." if live else "From step 1."
-        if await self.push_screen_wait(Confirm("Start a new run?", detail, yes="Restart")):
+        resume = self.life.to_resume()
+        stops = "The run is stopped on every host. " if self.life.snapshot().live else ""
+        goes_on = "A new one goes on from its last step." if resume else "A new one starts from step 1."
+        if await self.push_screen_wait(Confirm("Start a new run?", stops + goes_on, yes="Restart")):
             self._held = None
-            if live:
+            if self.life.snapshot().live:
                 await self.life.stop("r in the console")
-            self._follow(self.life.again)
+            self._follow(functools.partial(self.life.again, resume=resume))
 
     @work(exit_on_error=False, group="ask", exclusive=True)
     async def _leave(self) -> None:

@@ -68,7 +68,7 @@ KEYS = (
         key="r",
         action="restart",
         label="restart",
-        help="Stop the run and start a new one from the beginning. Asks before.",
+        help="Stop the run and start a new one that goes on from its last step. Asks before.",
         enabled=_restart,
         footer=4,
     ),

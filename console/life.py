@@ -56,9 +56,14 @@ class Life:
         """What the command line asked for, until the run ends."""
         await self._live(self._plan.open, attach=self._plan.attach, resume=self._plan.resume)
 
-    async def again(self) -> None:
-        """A new run from the beginning, until it ends."""
-        await self._live(self._plan.renew, attach=False, resume=None)
+    async def again(self, *, resume: str | None = None) -> None:
+        """A new run, from the beginning or from the newest checkpoint of the run `resume`, until it ends."""
+        await self._live(self._plan.renew, attach=False, resume=resume)
+
+    def to_resume(self) -> str | None:
+        """The run that a restart goes on from: the one on the screen, unless it has finished or made no step."""
+        snapshot = self.snapshot()
+        return snapshot.run if snapshot.run and snapshot.step and snapshot.state != "finished" else None
 
     async def stop(self, reason: str) -> None:
         """Stop the run, or what has begun of its start. An error is shown and the run goes on."""

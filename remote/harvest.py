@@ -162,14 +162,14 @@ def pretty(table: Mapping[str, Any]) -> bytes:
 
 
 async def bring_checkpoint(verbs: Verbs, leader: str, run: str, experiment: Path) -> None:
-    """See to it that the leader has a checkpoint of `run`: its own, else the newest one here.
+    """See to it that the leader has the newest checkpoint of `run`: another host may have written it.
 
-    Raises UsageError when there is none anywhere.
+    What is there of several is the ranks' to choose from. Raises UsageError when there is none anywhere.
     """
-    known = next((table for table in await verbs.status(leader) if table.get("run") == run), None)
-    if known is not None and known.get("checkpoints"):
-        return
+    known = next((table for table in await verbs.status(leader) if table.get("run") == run), {})
+    there = known.get("checkpoints") or []
     local = sorted((experiment / "checkpoints").glob("*.pt"), key=lambda path: path.stat().st_mtime)
-    if not local:
+    if not local and not there:
         raise UsageError(f"no checkpoint of {run}: neither on {leader} nor in {experiment / 'checkpoints'}")
-    await verbs.store(leader, run, local[-1].name, local[-1].read_bytes())
+    if local and local[-1].name not in there:
+        await verbs.store(leader, run, local[-1].name, local[-1].read_bytes())

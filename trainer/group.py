@@ -18,6 +18,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import torch.distributed as dist
+from torch.distributed import distributed_c10d
 
 from trainer.membership import Group
 
@@ -109,4 +110,7 @@ def leave() -> None:
     gc.collect()
     if dist.is_initialized():
         dist.destroy_process_group()
+    # torch names a group in the store by how many it has made. Destroying the group starts that count anew; one that
+    # broke while it was made does not, and this rank would wait for ever under a name that the others do not use.
+    distributed_c10d._world.group_count = 0
     gc.collect()

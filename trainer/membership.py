@@ -153,6 +153,7 @@ class Membership:
         """
         self._guarded = -1
         self._attempt += 1
+        self.step = self.arrived = step
         said = {"times": times, "store": store, "step": step, "term": term, "generation": generation}
         self._send(op="ready", attempt=self._attempt, **said)
         while True:
@@ -261,7 +262,7 @@ class Membership:
 
     def _beat(self) -> None:
         while not self._closed.wait(BEAT_S):
-            self._send(op="beat", step=self.step, arrived=self.arrived)
+            self._send(op="beat", step=self.step, arrived=max(self.arrived, self.step))
             self._free_main()  # once more: a group that was being made may have opened further sockets
 
     def _redial(self) -> None:

@@ -143,6 +143,7 @@ class Roster:
         self._hosts = dict(hosts or {})
         self._least = least
         self._ticked: float | None = None
+        self._now = 0.0  # the newest time that anybody has told
         self._asked = False  # rank 0 was told of somebody who waits
         self._held = False
         self._news: list[News] = []
@@ -166,7 +167,7 @@ class Roster:
         seat.ready = None
 
     def ready(self, member: int, ready: Ready, *, now: float) -> None:
-        seat = self.seats[member]
+        seat, self._now = self.seats[member], now
         if self.training and member in self.group and ready.attempt == seat.attempt:
             return  # said twice: it was heard the first time
         seat.stale = 0 <= ready.term < self.term and (not self._first or seat.gone is not None)
@@ -182,12 +183,12 @@ class Roster:
         self._form()
 
     def beat(self, member: int, *, step: int, arrived: int, now: float) -> None:
-        """A sign of life, with how far it is."""
+        """A sign of life, with how far it is. A member that others wait for must get further than when they formed."""
         seat = self.seats[member]
         seat.heard = now
         if arrived > seat.arrived:
             seat.moved = now
-        seat.step, seat.arrived = max(seat.step, step), arrived
+        seat.step, seat.arrived = max(seat.step, step), max(seat.arrived, arrived)
 
     def lost(self, member: int, cause: Cause = "lost") -> None:
         """Its connection is gone, or it is dropped on purpose."""
@@ -208,6 +209,7 @@ class Roster:
 
     def tick(self, now: float) -> None:
         """Look for members that fell silent or are stuck; a few times a second."""
+        self._now = now
         paused = self._ticked is not None and now - self._ticked > PAUSED_S
         self._ticked = now
         if paused:
@@ -276,6 +278,7 @@ class Roster:
             seat.attempt = seat.ready.attempt if seat.ready is not None else -1
             seat.gone, seat.ready = None, None
             seat.step = seat.arrived = max(steps)
+            seat.moved = self._now
         self._news.append(
             Formed(
                 generation=self.generation,

@@ -127,7 +127,7 @@ async def test_stop_confirmed_ends_the_run_with_a_summary_and_exit_code_4() -> N
     assert app.return_value.data == scripted.summary("home-1", "stopped", steps=60)
 
 
-async def test_restart_stops_the_run_and_starts_a_new_one() -> None:
+async def test_restart_stops_the_run_and_starts_a_new_one_that_goes_on_from_it() -> None:
     app, sessions = make()
     async with app.run_test(size=SIZE) as pilot:
         await running(app, pilot)
@@ -136,8 +136,20 @@ async def test_restart_stops_the_run_and_starts_a_new_one() -> None:
         await pilot.press("right", "enter")
         await until(app, pilot, lambda: len(sessions) == 2 and app.life.snapshot().step == 60)
         assert sessions[0].calls == ["launch", "stop r in the console", "close"]
-        assert sessions[1].calls == ["launch"]
+        assert sessions[1].calls == ["launch home-1"]
         assert "home-2" in screen_text(app)
+
+
+async def test_restarting_a_finished_run_begins_from_the_first_step() -> None:
+    app, sessions = make(hold=False)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(app, pilot, lambda: phase(app) == "ended")
+        await pilot.press("r")
+        await until(app, pilot, lambda: isinstance(app.screen, Confirm))
+        assert "A new one starts from step 1." in screen_text(app)
+        await pilot.press("right", "enter")
+        await until(app, pilot, lambda: len(sessions) == 2 and phase(app) == "ended")
+        assert sessions[1].calls[:1] == ["launch"]
 
 
 async def test_leaving_closes_the_session_only_and_says_how_to_come_back() -> None:

@@ -162,6 +162,18 @@ def test_nobody_starts_anew_because_only_newcomers_are_left() -> None:
     assert (group.members, group.source, group.step) == ((0, 1), 1, 33)
 
 
+def test_nobody_is_stuck_just_because_it_has_not_said_how_far_it_is() -> None:
+    roster = formed(stuck_after_s=10.0)
+    roster.ready(0, ready(0), now=1000.0)  # on a clock that does not begin at 0
+    for member in (1, 2):
+        roster.ready(member, ready(0, member), now=1000.0)
+    roster.beat(0, step=0, arrived=1, now=1000.1)
+    roster.beat(1, step=-1, arrived=-1, now=1000.1)
+    roster.take_news()
+    roster.tick(1000.2)
+    assert roster.take_news() == []
+
+
 def test_below_the_least_number_the_run_waits_and_says_so_once() -> None:
     roster = formed(3, least=2)
     roster.lost(1)

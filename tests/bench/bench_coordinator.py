@@ -1,0 +1,167 @@
+"""The coordinator with 1,000 members: `python tests/bench/bench_coordinator.py`.
+
+The coordinator is the real one, in a process of its own; the members are connections of this process that greet it,
+form a group and send their signs of life, and train nothing. Measured: the CPU time it takes while nothing happens, and
+how long after one member falls silent, or hangs up, all others have heard of it. Ends with exit code 1 when that is
+10 % of a core or more, or more than 2 seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.bench.results import record
+from trainer.folders import run_folder
+from trainer.handshake import BEAT_S, proof
+from trainer.listen import listen
+from trainer.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Spec
+
+MEMBERS, REST_S, LOSSES = 1000, 20.0, 3
+MOST_CORES, MOST_S = 0.10, 2.0
+BOUND_S = 60.0
+
+
+class One:
+    """One member: it is in the group, and hears of each change."""
+
+    def __init__(self, spec: Spec, number: int) -> None:
+        self.spec = spec
+        self.number = number
+        self.silent = False
+        self.heard: dict[str, list[float]] = {"group": [], "regroup": []}
+        self.changed = asyncio.Event()
+
+    async def dial(self) -> None:
+        self.reader, self.writer = await asyncio.open_connection(self.spec.leader_address, self.spec.port)
+        nonce, mine = json.loads(await self.reader.readline())["nonce"], secrets.token_hex(16)
+        words = proof(self.spec.token, "rank", self.number, nonce, mine)
+        self.say(member=self.number, nonce=mine, proof=words)
+        await self.reader.readline()
+        self.attempt = 0
+        self.ready()
+
+    def say(self, **message: object) -> None:
+        self.writer.write(json.dumps(message).encode() + b"\n")
+
+    def ready(self) -> None:
+        self.attempt += 1
+        self.say(
+            op="ready", times={}, store=["127.0.0.1", 1], step=5, term=0, generation=len(self.heard["group"]) - 1,
+            attempt=self.attempt,
+        )  # fmt: skip
+
+    async def listen(self) -> None:
+        while text := await self.reader.readline():
+            if text == b"\n" or self.silent:
+                continue
+            op = json.loads(text)["op"]
+            if op in self.heard:
+                self.heard[op].append(time.monotonic())
+                self.changed.set()
+            if op == "regroup":
+                self.ready()
+            if op == "group":
+                self.say(op="joined")
+
+    async def until(self, op: str, count: int) -> float:
+        while len(self.heard[op]) < count:
+            self.changed.clear()
+            await self.changed.wait()
+        return self.heard[op][count - 1]
+
+
+async def beat(members: list[One]) -> None:
+    """Every member's sign of life, spread over the interval as it is among hosts."""
+    began, sent = time.monotonic(), 0
+    while True:
+        due = int((time.monotonic() - began) / BEAT_S * len(members))
+        for i in range(sent, due):
+            member = members[i % len(members)]
+            if not member.silent:
+                member.writer.write(b'{"op": "beat", "step": 5, "arrived": 5}\n')
+        sent = due
+        await asyncio.sleep(0.01)
+
+
+async def measure(spec: Spec, coordinator: subprocess.Popen[bytes]) -> dict[str, float]:
+    members = [One(spec, i) for i in range(MEMBERS)]
+    for start in range(0, MEMBERS, 50):
+        await asyncio.gather(*(m.dial() for m in members[start : start + 50]))
+    tasks = [asyncio.ensure_future(m.listen()) for m in members]
+    tasks.append(asyncio.ensure_future(beat(members)))
+    await asyncio.wait_for(asyncio.gather(*(m.until("group", 1) for m in members)), BOUND_S)
+    before = cpu_s(coordinator.pid)
+    await asyncio.sleep(REST_S)  # nothing happens, for so long
+    found = {"cores": (cpu_s(coordinator.pid) - before) / REST_S}
+    known: dict[str, list[float]] = {"silent": [], "hung up": []}
+    left, groups = list(members), 1
+    for how in ("silent", "hung up") * LOSSES:
+        lost = left.pop()
+        began = time.monotonic()
+        lost.silent = True
+        if how == "hung up":
+            lost.writer.close()
+        groups += 1
+        told = await asyncio.wait_for(asyncio.gather(*(m.until("regroup", groups - 1) for m in left)), BOUND_S)
+        known[how].append(max(told) - began)
+        await asyncio.wait_for(asyncio.gather(*(m.until("group", groups) for m in left)), BOUND_S)
+    for task in tasks:
+        task.cancel()
+    return {**found, **{how: max(times) for how, times in known.items()}, "median": median(known["silent"])}
+
+
+def cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def main() -> int:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4 * MEMBERS, 4 * MEMBERS))
+    with tempfile.TemporaryDirectory() as home, socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+        probe.close()
+        spec = Spec(
+            run="night", host="box0", token="5a" * 32, leader="box0", leader_address="127.0.0.1", port=port,
+            members=tuple(Member(member=i, host=f"box{i}", local_rank=0, device="cpu") for i in range(MEMBERS)),
+            options=RunOptions(), balance=BalanceOptions(), elastic=ElasticOptions(), data=DataOptions(), env={},
+        )  # fmt: skip
+        folder = run_folder("night", "box0", home=Path(home))
+        folder.mkdir(parents=True)
+        (folder / "spec.json").write_text(spec.to_json())
+        with listen("127.0.0.1", port) as listener:
+            words = ["coordinate", "--run", "night", "--host", "box0", "--listen-fd", str(listener.fileno())]
+            env = {**os.environ, "HOME": home}
+            coordinator = subprocess.Popen(
+                [sys.executable, "-m", "trainer", *words], pass_fds=[listener.fileno()], env=env,
+                cwd=Path(__file__).resolve().parents[2],
+            )  # fmt: skip
+        try:
+            found = asyncio.run(measure(spec, coordinator))
+        finally:
+            coordinator.kill()
+            coordinator.wait()
+    rows = [
+        ("CPU at rest", f"{found['cores']:.1%} of a core"),
+        ("a silent member is known to all after, longest of 3", f"{found['silent']:.2f} s"),
+        ("one that hung up is known to all after, longest of 3", f"{found['hung up']:.2f} s"),
+    ]
+    print(record("Coordinator", f"{MEMBERS:,} members that train nothing.", rows))
+    return int(found["cores"] >= MOST_CORES or max(found["silent"], found["hung up"]) > MOST_S)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

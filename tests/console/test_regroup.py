@@ -1,0 +1,85 @@
+"""Hosts that drop out of a run and come back, as the console shows it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from console.line import text
+from console.rows import table
+from console.snapshot import Regroup
+from console.store import Store
+from console.view import run_lines
+from tests.console import scripted
+from tests.console.scripted import HOSTS, START, event, sample
+
+LAPTOP = HOSTS.index("laptop")
+
+
+def group(generation: int, step: int, *missing: str, **more: Any) -> Any:
+    members = [{"member": i, "host": h, "device": "cpu"} for i, h in enumerate(HOSTS) if h not in missing]
+    return event("group", "going on", generation=generation, step=step, members=members, **more)
+
+
+@pytest.fixture
+def store() -> Store:
+    """A run of four hosts at step 60."""
+    store = Store()
+    for _, record in [*scripted.startup("home-1"), *scripted.training(60)]:
+        store.apply(record, START)
+    return store
+
+
+def row(store: Store, width: int = 80, after_s: float = 20.0) -> str:
+    now = START + 60 + after_s
+    (line,) = [t for t in map(text, table(store.snapshot(), width=width, now=now)) if "laptop" in t]
+    return line
+
+
+def lose_laptop(store: Store) -> None:
+    store.apply(event("lost", "rank 2 on laptop was lost at step 60", member=LAPTOP, host="laptop", step=60), START)
+
+
+def test_a_lost_host_greys_out_at_once_with_its_last_figures_and_their_age(store: Store) -> None:
+    before = row(store)
+    lose_laptop(store)
+    after = row(store)
+    assert before.startswith(("● laptop", "! laptop"))
+    assert after.startswith("○ laptop")
+    share = store.snapshot().ranks[LAPTOP].batch
+    assert f" {share} " in after
+    assert after.rstrip().endswith("lost")
+    roles = {
+        role for line in table(store.snapshot(), width=80, now=START) for _, role in line if "laptop" in text(line)
+    }
+    assert roles <= {"muted", "warn"}
+
+
+def test_the_new_group_is_counted_and_marked(store: Store) -> None:
+    lose_laptop(store)
+    store.apply(group(1, 60, "laptop"), START)
+    store.apply(event("regrouped", "laptop lost at step 60: went on after 1.8 s", generation=1), START)
+    shown = store.snapshot()
+    assert shown.regroups == (Regroup(step=60, lost=("laptop",), joined=()),)
+    assert "3 of 4 ranks on 4 hosts" in text(run_lines(shown, width=200, now=START)[0])
+    assert any(entry.text == "laptop lost at step 60: went on after 1.8 s" for entry in store.log())
+
+
+def test_a_host_on_its_way_back_says_so_and_is_as_before_when_it_trains(store: Store) -> None:
+    lose_laptop(store)
+    store.apply(group(1, 60, "laptop"), START)
+    store.apply(event("phase", "", member=LAPTOP, phase="importing torch"), START)
+    assert "coming back: importing torch" in row(store, width=140)
+    store.apply(group(2, 80), START)
+    store.apply(sample(81, LAPTOP, generation=2, time=START + 80), START)
+    assert store.snapshot().regroups[-1] == Regroup(step=80, lost=(), joined=("laptop",))
+    assert row(store, after_s=20.0).startswith("● laptop")
+
+
+def test_a_run_that_holds_says_what_it_waits_for_until_it_goes_on(store: Store) -> None:
+    said = "1 host left, 2 needed (elastic.min_hosts): waiting 120 s for others to come back"
+    store.apply(event("holding", said, hosts=1, least=2, hold_s=120.0), START)
+    assert said in text(run_lines(store.snapshot(), width=120, now=START + 3)[2])
+    store.apply(group(1, 60), START)
+    assert store.snapshot().waiting is None

@@ -1,0 +1,46 @@
+"""A short form of `make chaos`: one run, one of each kind of loss, and the parameters of an undisturbed run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab import chaos
+from tests.lab.chaos import DISK_MIB, HOSTS, TOLERANCE, furthest, parameters, steps_lost, strike, undisturbed
+from tests.lab.faults import Fault
+from tests.lab.lab import Lab
+from tests.lab.night import Night
+
+PAUSE_S = 8.0
+BLOWS = (
+    (Fault(kind="rank killed", host="box1", seconds=0.0),),
+    (Fault(kind="power cut", host="box4", seconds=3.0), Fault(kind="disk full", host="box2", seconds=2.0)),
+    (Fault(kind="cable pulled", host="box2", seconds=4.0),),
+    (Fault(kind="supervisor killed", host="box1", seconds=0.0),),
+)
+
+
+@pytest.fixture(scope="module")
+def small_disks(can_have_a_lab: None) -> Iterator[Lab]:  # noqa: ARG001
+    with Lab(HOSTS, disk_mib=DISK_MIB) as lab:
+        yield lab
+
+
+def test_whatever_is_lost_the_run_ends_as_if_nothing_had_happened(
+    small_disks: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chaos, "STEPS", 700)
+    monkeypatch.setitem(chaos.RUN, "steps", 700)
+    reference = undisturbed(small_disks, tmp_path)
+    with Night(small_disks, tmp_path, "night", run=chaos.RUN) as night:
+        night.until(lambda: night.step() >= 5, "the first steps")
+        struck = [strike(night, faults) for faults in BLOWS]
+        summary = night.end()
+        assert night.left() == {}
+        found = parameters(night.folder)
+    assert summary["state"] == "finished"
+    assert furthest(found, reference) <= TOLERANCE
+    assert steps_lost(summary) == 0
+    assert all(s.pauses and max(s.pauses) <= PAUSE_S for s in struck if not s.hit_leader)
