@@ -114,6 +114,15 @@ class Harvest:
             self._say(f"{path} of {host} is not what was announced (its SHA-256 differs): it was left there")
             return
         self._experiment.write_whole(name, content)
+        if _EPOCH.fullmatch(path):
+            self._prune()
+
+    def _prune(self) -> None:
+        """Keep as many epochs here as the leader does."""
+        folder = self._experiment.folder / "checkpoints"
+        epochs = sorted(folder.glob("epoch_*.pt"), key=lambda path: int(path.stem.partition("_")[2]))
+        for path in epochs[: -self._verbs.hosts.cluster.run.keep_checkpoints]:
+            path.unlink(missing_ok=True)
 
     async def _fetch(self, host: str, path: str) -> bytes | None:
         """A file of the run's folder on a host, through losses of the connection; None when there is none."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainer import environment, processes
@@ -27,7 +28,8 @@ class Child:
     start: int | None
     member: Member | None = None
     code: int | None = None
-    started: int = 1  # how often, this time included
+    began: float = field(default_factory=time.monotonic)
+    started: int = 1  # how often within a short time, this time included
     again_at: float | None = None  # monotonic, when it is to be started once more
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.folders import run_folder, write_json
-from trainer.handshake import BEAT_S
+from trainer.handshake import beat_s
 from trainer.journal import Journal
 from trainer.lead import lead_of
 from trainer.lines import Line, end_state, host_states, missing_of, names_of
@@ -278,7 +278,7 @@ class Coordinator:
 
     def _beat(self, now: float) -> None:
         """A sign of life to everybody, so that a rank knows that it is not cut off."""
-        if now - self._beaten_at < BEAT_S:
+        if now - self._beaten_at < beat_s(len(self._lines)):
             return
         self._beaten_at = now
         for line in self._lines.values():

@@ -10,6 +10,16 @@ import socket
 
 SILENT_S = 12.0  # a peer that answers no keepalive for so long is gone
 BEAT_S = 0.3  # between two signs of life, both ways
+BEATS_A_SECOND = 2000  # that a coordinator has to hear at most
+
+
+def beat_s(members: int) -> float:
+    """The time between two signs of life in a run of so many ranks.
+
+    >>> beat_s(8), beat_s(1000)
+    (0.3, 0.5)
+    """
+    return max(BEAT_S, members / BEATS_A_SECOND)
 
 
 def proof(token: str, *words: object) -> str:

@@ -19,7 +19,7 @@ class Journal:
     """Appends events. A line is one O_APPEND write, so several processes may write to one file."""
 
     def __init__(self, folder: Path, *, host: str, source: str, clock: Callable[[], float] = time.time) -> None:
-        self._descriptor = os.open(folder / "events.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._descriptor = os.open(folder / "events.jsonl", os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         self._host = host
         self._source = source
         self._clock = clock
@@ -30,6 +30,11 @@ class Journal:
             time=self._clock(), host=self._host, source=self._source, kind=kind, text=text, level=level, data=data
         )
         try:
-            os.write(self._descriptor, encode(event))
+            os.write(self._descriptor, self._gap() + encode(event))
         except OSError as error:
             os.write(2, f"event not written ({error}): {text}\n".encode())
+
+    def _gap(self) -> bytes:
+        """A disk that was full may have taken half a line, of any process: the next one begins on its own."""
+        size = os.fstat(self._descriptor).st_size
+        return b"\n" if size and os.pread(self._descriptor, 1, size - 1) != b"\n" else b""

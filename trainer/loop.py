@@ -20,15 +20,14 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from trainer import batchnorm
 from trainer.balance import Balancer
-from trainer.batches import Batches, Place, rank_slice
+from trainer.batches import Batches, Place
 from trainer.budget import CpuBudget
 from trainer.counting import GlobalCount
+from trainer.epochs import end_epoch
 from trainer.exchange import Row, Window, agree
 from trainer.gradient import Stopwatch
 from trainer.local_sgd import LocalSgd
@@ -41,7 +40,6 @@ from trainer.tasks import Task, count
 from trainer.trace import Tracer
 from trainer.wire import RunState, Sample
 
-EVAL_BATCH = 256
 RANDOM = 5  # the purpose of a key: what a model draws in a step (dropout)
 
 
@@ -95,6 +93,7 @@ class Job:
     generation: int = 0
     step: int = 0
     epoch_ends: int = 0  # evaluations and checkpoints that are done, or were not due
+    best: float = 0.0  # the highest accuracy of the evaluations so far, 0 to 1
     in_step: bool = False
     progress: Progress = field(default_factory=Unheard)
     window: Window = field(default_factory=Window)
@@ -307,43 +306,3 @@ def trace(job: Job, tracer: Tracer, *, last: bool) -> None:
     began = time.perf_counter()
     tracer.step_ended(job.step, last=last)
     job.step_end += time.perf_counter() - began
-
-
-def end_epoch(job: Job, epochs_done: int, *, last: bool) -> None:
-    """Evaluate and write a checkpoint where they are due; neither counts as time of a step."""
-    began = time.perf_counter()
-    options = job.options
-    due_eval = last or (options.eval_every and epochs_done % options.eval_every == 0)
-    due_checkpoint = options.checkpoint_every and epochs_done % options.checkpoint_every == 0
-    if due_eval or due_checkpoint:
-        batchnorm.combine(job.model.module, job.shares[job.rank] / sum(job.shares))
-    if due_eval:
-        accuracy, loss = evaluate(job)
-        if job.rank == 0:
-            job.recorder.evaluated(job, epochs_done, accuracy, loss, time.perf_counter() - began)
-    if job.rank == 0:
-        if due_checkpoint:
-            job.recorder.checkpoint(job, f"epoch_{epochs_done}")
-        if last:
-            job.recorder.checkpoint(job, "final")
-    job.epoch_ends = epochs_done
-    job.step_end += time.perf_counter() - began
-
-
-@torch.no_grad()
-def evaluate(job: Job) -> tuple[float, float]:
-    """(accuracy 0 to 1, mean loss) over the test data, of which each rank takes a part the size of its share."""
-    job.model.eval()
-    part = rank_slice(job.shares, job.rank, job.task.test_size)
-    sums = torch.zeros(3, dtype=torch.float64)
-    batch = min(EVAL_BATCH, job.passes.limit or EVAL_BATCH)
-    for start in range(part.start, part.stop, batch):
-        inputs, targets = job.task.test_batch(start, min(start + batch, part.stop))
-        sums[2] += count(job.task, targets)
-        targets = targets.to(job.device)
-        outputs = job.model.module(inputs.to(job.device))
-        sums[0] += float(job.task.correct(outputs, targets))
-        sums[1] += float(job.task.loss_sum(outputs, targets))
-    dist.all_reduce(sums)
-    correct, loss, counted = sums.tolist()
-    return correct / counted, loss / counted

@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Union
 
-from trainer.handshake import BEAT_S, keep_alive, proof
+from trainer.handshake import beat_s, keep_alive, proof
 from trainer.spec import Spec
 
 LEADER_GONE_S = 3.0  # of calling it in vain, after which ranks save what they have
@@ -261,7 +261,7 @@ class Membership:
             self._free()
 
     def _beat(self) -> None:
-        while not self._closed.wait(BEAT_S):
+        while not self._closed.wait(beat_s(len(self._spec.members))):
             self._send(op="beat", step=self.step, arrived=max(self.arrived, self.step))
             self._free_main()  # once more: a group that was being made may have opened further sockets
 

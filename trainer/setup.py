@@ -50,6 +50,7 @@ class Kept:
     term: int = -1  # of the last group
     generation: int = -1
     epoch_ends: int = 0
+    best: float = 0.0
     last_end: float | None = None
     pass_limit: int | None = None
     rows: tuple[Row, ...] = ()  # of steps that nobody was told of
@@ -59,7 +60,7 @@ class Kept:
     def keep(self, job: Job) -> None:
         """After the group of `job` broke, or was let go of. Keeps nothing that holds on to the group."""
         self.undo = job.passes.undo if job.in_step else None
-        self.step, self.epoch_ends, self.last_end = job.step, job.epoch_ends, job.last_end
+        self.step, self.epoch_ends, self.best, self.last_end = job.step, job.epoch_ends, job.best, job.last_end
         self.pass_limit, self.rows, self.balancer = job.passes.limit, job.window.rows, job.balancer
 
     def settle(self, newest: int) -> bool:
@@ -172,8 +173,9 @@ def join(prepared: Prepared, with_group: Group, listener: socket.socket, line: M
     kept.step = share_state(
         prepared.model, prepared.optimizer, kept.step, source=with_group.source, own_buffers=own_buffers
     )
-    table = share_table({"epoch_ends": kept.epoch_ends} if mine else None, prepared.device, source=with_group.source)
-    kept.epoch_ends = int(table["epoch_ends"])
+    known_there = {"epoch_ends": kept.epoch_ends, "best": kept.best} if mine else None
+    table = share_table(known_there, prepared.device, source=with_group.source)
+    kept.epoch_ends, kept.best = int(table["epoch_ends"]), float(table["best"])
     if prepared.apart is not None:
         prepared.apart.begin(with_group.source)
     members = [spec.members[m] for m in with_group.members]
@@ -214,6 +216,7 @@ def join(prepared: Prepared, with_group: Group, listener: socket.socket, line: M
         tracer=make_tracer(prepared) if first else None,
         step=kept.step,
         epoch_ends=kept.epoch_ends,
+        best=kept.best,
         progress=line,
         last_end=kept.last_end,
         resuming=not first,

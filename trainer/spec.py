@@ -83,7 +83,7 @@ class RunOptions:
     stop_grace_s: float = option(10.0, "from asking ranks to leave to ending them", ge=0)
     eval_every: int = option(1, "epochs between evaluations; 0: only at the end", ge=0)
     checkpoint_every: int = option(1, "epochs between checkpoints; 0: only at the end", ge=0)
-    keep_checkpoints: int = option(3, "how many epoch checkpoints are kept", ge=1)
+    keep_checkpoints: int = option(3, "how many epoch checkpoints are kept, besides the best and the last", ge=1)
     trace_steps: int = option(0, "record a profiler trace of so many steps on every rank; they take longer", ge=0)
 
 

@@ -34,7 +34,8 @@ from trainer.wire import RunState
 TICK_S = 0.1
 BEAT_S = 1.0
 PEERS_S = 5.0  # after a rank failed, its neighbours on this host have this long to end by themselves
-STARTS, AGAIN_S = 4, 1.0  # of a rank that something kills: how often at most, and the first pause
+STARTS, AGAIN_S = 4, 1.0  # of a rank that something kills: how often at most in a row, and the first pause
+LIVED_S = 60.0  # a rank that has lived for so long was no attempt in vain
 CHILDREN_S = 0.5  # what ranks have left behind has this long to end by itself
 COORDINATOR_S = 5.0  # after the last rank here, the coordinator has this long to write the summary
 
@@ -233,6 +234,8 @@ class Supervisor:
             if killed and self._term < STARTS:
                 self._lead_again()
             return
+        if time.monotonic() - child.began > LIVED_S:
+            child.started = 1
         if killed and child.started < STARTS:
             pause_s = AGAIN_S * 2 ** (child.started - 1)
             child.again_at = time.monotonic() + pause_s

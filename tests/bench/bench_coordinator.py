@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.results import record
 from trainer.folders import run_folder
-from trainer.handshake import BEAT_S, proof
+from trainer.handshake import beat_s, proof
 from trainer.listen import listen
 from trainer.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Spec
 
@@ -87,7 +87,7 @@ async def beat(members: list[One]) -> None:
     """Every member's sign of life, spread over the interval as it is among hosts."""
     began, sent = time.monotonic(), 0
     while True:
-        due = int((time.monotonic() - began) / BEAT_S * len(members))
+        due = int((time.monotonic() - began) / beat_s(MEMBERS) * len(members))
         for i in range(sent, due):
             member = members[i % len(members)]
             if not member.silent:

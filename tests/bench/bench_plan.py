@@ -21,6 +21,7 @@ from tests.lab.lab import Lab
 
 FAST, HEAVY = "simple_cnn/fashion_mnist", "mlp/fashion_mnist"
 BATCH, MBIT = 256, 100.0
+Rows = list[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,18 +48,23 @@ def predicted(plan: dict[str, Any], case: Case) -> float:
     raise LookupError(f"the plan has no option {case.name}")
 
 
-def measure(bench: Bench, plan: dict[str, Any], cases: Sequence[Case]) -> tuple[list[tuple[str, str]], list[float]]:
-    """A row for each case with its prediction, and the relative errors."""
-    rows, errors = [], []
+def measure(bench: Bench, plan: dict[str, Any], cases: Sequence[Case]) -> tuple[Rows, list[float], Rows]:
+    """A row for each case with its prediction, the relative errors, and rows of the advice that runs gave."""
+    rows: Rows = []
+    errors: list[float] = []
+    said: Rows = []
     for case in cases:
-        said = predicted(plan, case)
+        foreseen = predicted(plan, case)
         run = bench.motley(
             steps=case.steps, hosts=case.hosts, batch=case.batch, compress=case.compress, policy="dynamic"
         )
-        errors.append(said / run.samples_per_s - 1)
-        rows.append((case.name, f"{said:,.0f} predicted, {run.samples_per_s:,.0f} measured: {errors[-1]:+.1%}"))
+        errors.append(foreseen / run.samples_per_s - 1)
+        rows.append((case.name, f"{foreseen:,.0f} predicted, {run.samples_per_s:,.0f} measured: {errors[-1]:+.1%}"))
         print(*rows[-1], flush=True)
-    return rows, errors
+        advice = [event["text"] for event in run.events if event["kind"] == "advice"]
+        if advice:
+            said.append((f"said while it ran: {case.name}", advice[0]))
+    return rows, errors, said
 
 
 def fastest(rows: Sequence[tuple[str, str]], cases: Sequence[Case], batch: int, *, by: str) -> str:
@@ -75,8 +81,9 @@ def fast_links(lab: Lab) -> None:
     everybody = tuple(lab.hosts)
     bench = Bench(lab, task=FAST, global_batch=BATCH)
     plan = planned(bench)
-    rows, errors = measure(bench, plan, [Case(hosts=everybody[:n]) for n in (4, 3, 2, 1)])
+    rows, errors, said = measure(bench, plan, [Case(hosts=everybody[:n]) for n in (4, 3, 2, 1)])
     rows.append(("error, median and largest", f"{median(map(abs, errors)):.1%}, {max(map(abs, errors)):.1%}"))
+    rows += said
     rows.append(("its advice", plan["advice"][0]))
     print(record("Plan, fast links", f"`{FAST}`, 0.3 MB of gradients.", rows))
 
@@ -95,11 +102,12 @@ def slow_links(lab: Lab) -> None:
         Case(hosts=everybody[:1], batch=large, steps=12),
         Case(hosts=everybody, batch=large, compress="fp16", steps=12),
     ]
-    rows, errors = measure(bench, plan, cases)
+    rows, errors, said = measure(bench, plan, cases)
     for batch in (BATCH, large):
         chosen, found = (fastest(rows, cases, batch, by=by) for by in ("predicted", "measured"))
         rows.append((f"fastest at batch {batch:,}: as planned, as measured", f"{chosen}; {found}"))
     rows.append(("error, median and largest", f"{median(map(abs, errors)):.1%}, {max(map(abs, errors)):.1%}"))
+    rows += said
     rows.append(("its advice", " · ".join(plan["advice"])))
     print(record("Plan, slow links", f"`{HEAVY}`, 23 MB of gradients, links of {MBIT:.0f} Mbit/s.", rows))
 

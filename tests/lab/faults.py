@@ -50,6 +50,7 @@ class Kind:
     heal: Callable[[Run, str], None] = lambda _run, _host: None
     seconds: tuple[float, ...] = (0.0,)
     of_console: bool = False
+    alone: bool = False  # no other fault at the same time
     weight: int = 2
     loses: bool = False
 
@@ -65,6 +66,12 @@ def _kill(word: str) -> Callable[[Run, str], None]:
 
 def _back(run: Run, host: str) -> None:
     run.lab.bring_back(host)
+
+
+def _half(run: Run, host: str) -> list[str]:
+    """The host and its neighbour."""
+    names = list(run.lab.hosts)
+    return [host, names[(names.index(host) + 1) % len(names)]]
 
 
 def _halve(run: Run, host: str) -> None:
@@ -90,6 +97,14 @@ KINDS: dict[str, Kind] = {
         heal=_back,
         seconds=(1.0, 2.0, 4.0, 4.0, 8.0, 8.0, 15.0, 60.0),
         weight=4,
+        loses=True,
+    ),
+    "cut in two": Kind(
+        begin=lambda run, host: run.lab.cut_in_two(_half(run, host)),
+        heal=lambda run, host: run.lab.join_again(_half(run, host)),
+        seconds=(4.0, 8.0),
+        alone=True,
+        weight=1,
         loses=True,
     ),
     "host frozen": Kind(
@@ -137,11 +152,11 @@ def draw_some(
 ) -> tuple[Fault, ...]:
     """One fault, or (a third of the time) two that meet, never twice the same host."""
     first = draw(generator, hosts, leader=leader, longest_s=longest_s)
-    if generator.random() > 1 / 3:
+    if KINDS[first.kind].alone or generator.random() > 1 / 3:
         return (first,)
     while True:
         second = draw(generator, hosts, leader=leader, longest_s=longest_s)
-        if second.host != first.host:
+        if second.host != first.host and not KINDS[second.kind].alone:
             return first, second
 
 

@@ -171,6 +171,13 @@ class LabHost:
     def plug(self) -> None:
         self._bridge.ip(f"link set dev {self.name} up")
 
+    def block(self, addresses: Sequence[str]) -> None:
+        """From now on nothing goes to these addresses."""
+        self._namespace.ip(*(f"route add blackhole {address}/32" for address in addresses))
+
+    def unblock(self, addresses: Sequence[str]) -> None:
+        self._namespace.ip(*(f"route del blackhole {address}/32" for address in addresses))
+
     def freeze(self) -> None:
         self._group.set_frozen(True)
 

@@ -22,7 +22,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -215,6 +215,21 @@ class Lab:
             host.link_mbit = None
             host.boot_again()
         host.plug()
+
+    def cut_in_two(self, half: Collection[str]) -> None:
+        """These hosts see each other and nobody else, the master stays with the others; until `join_again`."""
+        for host, beyond in self._across(half):
+            host.block(beyond)
+
+    def join_again(self, half: Collection[str]) -> None:
+        for host, beyond in self._across(half):
+            host.unblock(beyond)
+
+    def _across(self, half: Collection[str]) -> Iterator[tuple[LabHost, list[str]]]:
+        """Every host, and the addresses on the other side of the cut."""
+        for name, host in self.hosts.items():
+            beyond = [other.address for other in self.hosts.values() if (other.name in half) != (name in half)]
+            yield host, [*beyond, MASTER] if name in half else beyond
 
     def unplug_master(self) -> None:
         self._bridge.ip("link set dev master down")

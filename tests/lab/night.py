@@ -23,6 +23,11 @@ START_S, END_S = 90.0, 240.0
 LOOK_S = 0.05
 
 
+def whole(line: str) -> bool:
+    """Not what a full disk has cut short."""
+    return line.startswith("{") and line.endswith("}") and line.count('"type":') == 1
+
+
 class Night:
     """`motley run --plain` under way. Options of `[run]` and sections are as `Lab.cluster_toml` takes them."""
 
@@ -55,8 +60,14 @@ class Night:
         for folder in self._hosts.values():
             path = folder / "events.jsonl"
             lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-            found += [json.loads(line) for line in lines if f'"kind":"{kind}"' in line and line.endswith("}")]
+            found += [json.loads(line) for line in lines if f'"kind":"{kind}"' in line and whole(line)]
         return sorted(found, key=lambda event: event["time"])
+
+    def samples(self, host: str, member: int) -> list[dict[str, Any]]:
+        """What a rank has written of its steps."""
+        paths = sorted(self._hosts[host].glob(f"rank_{member}*.jsonl"))
+        lines = [line for path in paths for line in path.read_text(errors="replace").splitlines()]
+        return [json.loads(line) for line in lines if whole(line)]
 
     def group(self) -> tuple[int, frozenset[str]]:
         """The newest generation, and its hosts."""
@@ -78,8 +89,7 @@ class Night:
                 with path.open("rb") as file:
                     file.seek(max(0, path.stat().st_size - 2000))
                     lines = file.read().split(b"\n")[1:]
-                whole = [line for line in lines if line.startswith(b"{") and line.endswith(b"}")]
-                newest = max([newest, *(json.loads(line)["step"] for line in whole[-1:])])
+                newest = max([newest, *(json.loads(line)["step"] for line in lines[-3:] if whole(line.decode()))])
         return newest
 
     def pid(self, host: str, word: str) -> int | None:

@@ -17,7 +17,7 @@ PAUSE_S = 8.0
 BLOWS = (
     (Fault(kind="rank killed", host="box1", seconds=0.0),),
     (Fault(kind="power cut", host="box4", seconds=3.0), Fault(kind="disk full", host="box2", seconds=2.0)),
-    (Fault(kind="cable pulled", host="box2", seconds=4.0),),
+    (Fault(kind="cut in two", host="box2", seconds=5.0),),  # with box3, away from the leader and the master
     (Fault(kind="supervisor killed", host="box1", seconds=0.0),),
 )
 
@@ -26,6 +26,17 @@ BLOWS = (
 def small_disks(can_have_a_lab: None) -> Iterator[Lab]:  # noqa: ARG001
     with Lab(HOSTS, disk_mib=DISK_MIB) as lab:
         yield lab
+
+
+def assert_only_one_half_trained(night: Night) -> None:
+    """While box2 and box3 were cut off, they held: no step of theirs between being missed and joining again."""
+    missed = max(e["time"] for e in night.events("lost") if e["data"]["host"] == "box3")
+    back = min(
+        e["time"] for e in night.events("group") if e["time"] > missed and len(e["data"]["members"]) == len(HOSTS)
+    )
+    for host, member in (("box2", 1), ("box3", 2)):
+        assert not [s for s in night.samples(host, member) if missed + 1 < s["time"] < back]
+    assert [s for s in night.samples("box4", 3) if missed + 1 < s["time"] < back]
 
 
 def test_whatever_is_lost_the_run_ends_as_if_nothing_had_happened(
@@ -37,6 +48,7 @@ def test_whatever_is_lost_the_run_ends_as_if_nothing_had_happened(
     with Night(small_disks, tmp_path, "night", run=chaos.RUN) as night:
         night.until(lambda: night.step() >= 5, "the first steps")
         struck = [strike(night, faults) for faults in BLOWS]
+        assert_only_one_half_trained(night)
         summary = night.end()
         assert night.left() == {}
         found = parameters(night.folder)

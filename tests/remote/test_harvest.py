@@ -65,6 +65,15 @@ async def test_the_newest_epoch_replaces_those_that_wait_and_final_does_not(lead
     assert leader.said == []
 
 
+async def test_as_many_epochs_are_kept_here_as_on_the_leader(leader: Home) -> None:
+    for number in (8, 9, 10, 11, 12):
+        leader.harvest.checkpoint(leader.write(f"epoch_{number}.pt"))
+        await leader.harvest.finish()
+    leader.harvest.checkpoint(leader.write("best.pt"))
+    await leader.harvest.finish()
+    assert leader.brought() == ["best.pt", "epoch_10.pt", "epoch_11.pt", "epoch_12.pt"]
+
+
 async def test_an_epoch_that_the_host_has_dropped_is_no_error(leader: Home) -> None:
     leader.harvest.checkpoint(announced("checkpoints/epoch_1.pt"))
     leader.harvest.checkpoint(leader.write("final.pt"))

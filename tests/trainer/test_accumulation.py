@@ -14,7 +14,8 @@ from torch import Tensor
 from tests.trainer.ranks import make_job, run_ranks
 from trainer import batchnorm, tasks
 from trainer.batches import Batches
-from trainer.loop import evaluate, learning_rate, train, train_step
+from trainer.epochs import evaluate
+from trainer.loop import learning_rate, train, train_step
 from trainer.passes import parts
 from trainer.spec import DataOptions, RunOptions
 

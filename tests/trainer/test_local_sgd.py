@@ -11,9 +11,10 @@ import torch
 
 from tests.trainer.ranks import make_job, run_ranks
 from trainer import checkpoint
+from trainer.epochs import evaluate
 from trainer.journal import Journal
 from trainer.local_sgd import LocalSgd
-from trainer.loop import evaluate, exchange, train, train_step
+from trainer.loop import exchange, train, train_step
 from trainer.recorder import Recorder, checkpoint_state
 from trainer.setup import go_on
 from trainer.spec import RunOptions

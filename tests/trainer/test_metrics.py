@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from trainer import metrics
 from trainer.metrics import MetricsFile
 from trainer.wire import Sample, decode
 
@@ -35,7 +34,7 @@ def test_a_full_disk_costs_lines_and_not_the_run(
 
     file = MetricsFile(tmp_path, member=0)
     with monkeypatch.context() as patch:
-        patch.setattr(metrics.os, "write", cramped)
+        patch.setattr("trainer.metrics.os.write", cramped)
         for _ in range(6):
             file.write(sample(file.next_seq))
     found: list[Any] = []
