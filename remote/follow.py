@@ -48,7 +48,7 @@ class Follower:
             try:
                 await self._attach()
                 if self.state.get("state") in END_STATES:
-                    if self.state["state"] == "lost":
+                    if self.state["state"] == "lost" and self.state.get("cause"):
                         self._say(f"the run was cut off here: {clean(str(self.state.get('cause')))}", "error")
                     return str(self.state["state"])
                 delays = backoff()

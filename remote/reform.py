@@ -30,24 +30,33 @@ class Reform:
         self._order = list(order)
         self._port = port
         self._term = lead.term if lead is not None else 0  # the highest that any host has told of
-        self._holding: dict[str, str] = {}  # hosts whose ranks wait, and their addresses in the cluster
+        self._holding: dict[str, tuple[int, str]] = {}  # where ranks wait: their last generation, their address
+        self._generation = -1  # the newest group that was heard of
 
     def hear(self, event: Event) -> None:
-        """An event of the run: who holds, that all go on, and which term a host knows of."""
+        """An event of the run: who holds, that others go on, and which term a host knows of.
+
+        They come in any order. Who holds with the state of an older group than others have formed does not count.
+        """
+        generation = event.data.get("generation")
         if event.kind in ("cut_off", "leader") and isinstance(term := event.data.get("term"), int):
             self._term = max(self._term, term)
         if event.kind == "cut_off" and event.host in self._order:
-            self._holding[event.host] = str(event.data.get("address"))
-        elif event.kind == "group":
-            self._holding.clear()
+            self._holding[event.host] = (
+                generation if isinstance(generation, int) else -1,
+                str(event.data.get("address")),
+            )
+        elif event.kind == "group" and isinstance(generation, int):
+            self._generation = max(self._generation, generation)
 
     def propose(self, *, gone: str, reached: Iterable[str]) -> Lead | None:
         """The lead without the host that is gone; None while nobody that is reached holds the state."""
         there = set(reached) - {gone}
-        hosts = tuple(host for host in self._order if host in there and host in self._holding)
+        addresses = {h: address for h, (generation, address) in self._holding.items() if generation >= self._generation}
+        hosts = tuple(host for host in self._order if host in there and host in addresses)
         if not hosts:
             return None
-        return Lead(term=self._term + 1, leader=hosts[0], address=self._holding[hosts[0]], port=self._port, hosts=hosts)
+        return Lead(term=self._term + 1, leader=hosts[0], address=addresses[hosts[0]], port=self._port, hosts=hosts)
 
     async def tell(self, lead: Lead, hosts: Iterable[str]) -> list[str]:
         """Tell the new leader, and then the others. Returns those that did not hear it.

@@ -1,14 +1,14 @@
 """What a step costs a rank whose CPU time is rationed: by a container, or a batch system.
 
-A quota is granted in periods of a tenth of a second. A rank that has used it up stands still until the next period,
-and not only while it computes: also when it should pass on the others' gradients, or while it waits for them anyway.
-So the clock alone makes such a rank look quicker than it is. Whatever happens when, a step can't come sooner than its
-CPU time is granted: `cpu time / cores granted` is the least that it takes.
+A quota is granted in periods, a tenth of a second by default. A rank that has used it up stands still until the next
+one, and not only while it computes: also when it should pass on the others' gradients, or while it waits anyway. So
+the clock alone makes such a rank look quicker than it is. Whatever happens when, a step can't come sooner than its CPU
+time is granted: `cpu time / cores granted` is the least that it takes.
 
-And the nearer a rank comes to its ration, the more often it stands still just when the others want something of it, for
-up to `1 - cores` of a period. An eighth of that is counted, which is where the fastest splits found by search lie (0.8,
-0.4, 0.2 and 0.2 cores, steps of 150 ms): three samples more on the smallest hosts made every step a fifth longer, three
-less a thirtieth.
+And the nearer a rank comes to its ration, the more often it stands still just when the others want something of it. For
+that a fixed time is counted, `STALL_MS` times what it lacks to a whole core. It is where the fastest splits found by
+search lie (0.8, 0.4, 0.2 and 0.2 cores, periods of 20 ms, steps of 150 ms): three samples more on the smallest hosts
+made every step a fifth longer, three less a thirtieth.
 
     >>> budget = CpuBudget(CpuQuota(), ranks=1)
     >>> budget.begin()
@@ -23,8 +23,7 @@ from collections.abc import Callable
 
 from profiles.cgroup import CpuQuota
 
-PERIOD_MS = 100.0  # of Linux, unless somebody changed it
-STALL = 1 / 8
+STALL_MS = 12.5
 
 
 class CpuBudget:
@@ -51,4 +50,4 @@ class CpuBudget:
         spent_ms = (self._spent_s() - self._began) * 1000
         if self._cores is None or spent_ms <= 0:
             return 0.0
-        return spent_ms / self._cores + STALL * PERIOD_MS * max(0.0, 1 - self._cores)
+        return spent_ms / self._cores + STALL_MS * max(0.0, 1 - self._cores)

@@ -64,6 +64,7 @@ class Coordinator:
             expected=[m.member for m in spec.members if m.host in lead.hosts],
         )
         self._regroups = Regroups({m.member: m.host for m in spec.members})
+        self._taken_over = False
         self._told = 0  # the generation whose regroup is in the journal
         self._began = now
         limit_s = REFORM_S if lead.term else spec.options.join_timeout_s
@@ -132,7 +133,9 @@ class Coordinator:
         member, name = line.member.member, line.name
         if line.ended is None and not self._stop_asked():
             line.phase = "gone"
-            if self._roster.missing:
+            if self._roster.awaiting and self._roster.term:  # it was there before this coordinator: it calls again
+                self._roster.disconnected(member)
+            elif self._roster.missing:
                 line.ended = "failed"
                 self._give_up(f"{name} ended before the group was formed")
             else:
@@ -207,6 +210,9 @@ class Coordinator:
             self._ready_at = self._clock()
             for name in ("spawn_s", "import_s"):
                 self.ledger.phases[name] = max(line.times.get(name, 0.0) for line in lines)
+        if not first and not self._taken_over:
+            self._regroups.taken_over(news.members, self.spec.host, news.step)
+        self._taken_over = True
         self._regroups.formed(news.generation, news.members, news.step)
         members = [
             {"member": line.member.member, "host": line.member.host, "rank": rank, "device": line.member.device}

@@ -66,6 +66,8 @@ class Group:
 class _Save:
     """The run waits, or its leader is gone: the state belongs on a disk."""
 
+    cut_off: bool
+
 
 @dataclass(frozen=True, slots=True)
 class _Redialled:
@@ -142,14 +144,14 @@ class Membership:
         step: int = 0,
         term: int = -1,
         generation: int = -1,
-        save: Callable[[], object] = lambda: None,
+        save: Callable[[bool], object] = lambda _cut_off: None,
     ) -> Group:
         """Say that this member can join, wait for the group.
 
         `step` is the number of steps that its state has; -1 is no state. `term` and `generation` are those of the last
-        group it was in. `save` is called when the wait may be long,
-        or have no good end. Raises JoinError when the coordinator gives
-        up, CoordinatorLost when it can't be reached for `hold_s`. Without that the wait has no bound of its own.
+        group it was in. `save` is called when the wait may be long, or have no good end: with True when the coordinator
+        can't be reached. Raises JoinError when the coordinator gives up, CoordinatorLost when it can't be reached for
+        `hold_s`. Without that the wait has no bound of its own.
         """
         self._guarded = -1
         self._attempt += 1
@@ -162,8 +164,8 @@ class Membership:
                     return group
                 case JoinError() as error:
                     raise error
-                case _Save():
-                    save()
+                case _Save(cut_off=cut_off):
+                    save(cut_off)
                 case _Redialled():
                     self._send(op="ready", attempt=self._attempt, **said)
 
@@ -249,7 +251,7 @@ class Membership:
             case "boundary":
                 self.boundary = True
             case "save":
-                self._words.put(_Save())
+                self._words.put(_Save(cut_off=False))
             case "give_up":
                 self._words.put(JoinError(str(message["text"])))
             case "over":
@@ -272,7 +274,7 @@ class Membership:
         while not self._closed.is_set():
             if not saved and time.monotonic() - began > LEADER_GONE_S:
                 saved = True
-                self._words.put(_Save())
+                self._words.put(_Save(cut_off=True))
             try:
                 connection = socket.create_connection(self._where(), timeout=DEAF_S)
                 with self._sending:  # no sign of life in the middle of the greeting

@@ -102,7 +102,7 @@ class Rank:
                 step=kept.step,
                 term=kept.term,
                 generation=kept.generation,
-                save=lambda: self._cut_off(prepared),
+                save=lambda cut_off: self._hold(prepared, cut_off=cut_off),
             )
             sockets.about_to_open()
             if self.line.guard(with_group.generation, sockets.shut):
@@ -146,13 +146,16 @@ class Rank:
         lead = lead_of(self.folder, self.spec)
         return lead.address, lead.port
 
-    def _cut_off(self, prepared: Prepared) -> None:
+    def _hold(self, prepared: Prepared, *, cut_off: bool) -> None:
         """The wait for a group may be long, or in vain."""
         prepared.save()
+        if not cut_off:
+            return
         step, term = prepared.kept.step, lead_of(self.folder, self.spec).term
         self.journal.write(
             "cut_off", f"rank {self.member.member} waits with the state of step {step}", "warning",
-            member=self.member.member, step=step, term=term, address=prepared.address,
+            member=self.member.member, step=step, term=term, generation=prepared.kept.generation,
+            address=prepared.address,
         )  # fmt: skip
 
     def _failed(self, error: Exception) -> Exit:

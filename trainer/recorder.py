@@ -63,7 +63,8 @@ class Recorder:
             steps.append([number, samples, step_ms, sum(r.loss_sum for r in ranks) / samples])
             batches.append(by_member(job, [r.batch for r in ranks]))
         figures: dict[str, Any] = {
-            "steps": steps, "batches": batches, "rebalances": job.balancer.changes, "epoch": epochs_done(job)
+            "steps": steps, "batches": batches, "rebalances": job.balancer.changes, "epoch": epochs_done(job),
+            "before": samples_before(job, job.step - len(by_step)),
         }  # fmt: skip
         if self._first_step_s is None:
             # The first window was reported when it ended: take the steps after the first off again.
@@ -126,6 +127,12 @@ class Recorder:
 
     def _tell(self, **figures: Any) -> None:
         self._line.report(**figures)
+
+
+def samples_before(job: Job, step: int) -> int:
+    """How many samples all steps before this one had."""
+    place = job.batches.place(step)
+    return place.epoch * job.batches.count + place.start
 
 
 def by_member(job: Job, figures: Sequence[int]) -> list[int]:

@@ -32,6 +32,14 @@ class Regroups:
         if not any(r["host"] == host and g is None for r, g in zip(self._records, self._generations)):
             self._add(cause, host, step)
 
+    def taken_over(self, members: Sequence[int], leader: str, step: int) -> None:
+        """The first group that a coordinator forms of a run that goes on already: who is not in it was lost before."""
+        away = [m for m in self._hosts if self._hosts[m] not in {self._hosts[there] for there in members}]
+        for member in away:
+            self.gone(member, "lost", step)
+        if not away:
+            self._add("coordinator", leader, step)
+
     def formed(self, generation: int, members: Sequence[int], step: int) -> None:
         """A group that goes on from `step`; hosts that were not in the one before have joined."""
         if self._group is not None:
@@ -60,7 +68,10 @@ class Regroups:
         causes: dict[tuple[str, int], list[str]] = {}
         for record in records:
             causes.setdefault((record["cause"], record["step_before"]), []).append(record["host"])
-        what = "; ".join(f"{', '.join(hosts)} {cause} at step {step}" for (cause, step), hosts in causes.items())
+        words = {"coordinator": "got a new coordinator"}
+        what = "; ".join(
+            f"{', '.join(hosts)} {words.get(cause, cause)} at step {step}" for (cause, step), hosts in causes.items()
+        )
         return f"{what}: went on after {max(record['pause_s'] or 0.0 for record in records):.1f} s"
 
     def _add(self, cause: str, host: str, step: int) -> None:

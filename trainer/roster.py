@@ -158,6 +158,15 @@ class Roster:
         seats = self.seats.items()
         return [m for m, s in seats if self._first and s.ready is None and not s.over and s.gone is None]
 
+    @property
+    def awaiting(self) -> bool:
+        """The first group is not formed yet."""
+        return self._first
+
+    def disconnected(self, member: int) -> None:
+        """Its connection is gone, but it is still waited for."""
+        self.seats[member].connected, self.seats[member].ready = False, None
+
     def connected(self, member: int, *, now: float) -> None:
         """It has called, perhaps once more: an older call of it is over."""
         seat = self.seats.setdefault(member, Seat())

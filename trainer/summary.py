@@ -49,8 +49,11 @@ class Ledger:
     def take_report(self, report: dict[str, Any]) -> None:
         """Rank 0's word on the steps since its last: `steps` [[step, samples, step_ms, loss]]
         (loss None: not known for the whole batch), `batches` [[samples a
-        member]], and, when they happened, `epoch`, `eval`, `rebalances`, `first_step_s`. Raises KeyError, TypeError
+        member]], and, when they happened, `epoch`, `eval`, `rebalances`, `first_step_s`; `before`: the samples of all
+        steps before, for a ledger that begins in mid-run. Raises KeyError, TypeError
         or ValueError when it is malformed."""
+        if not self.steps:
+            self.samples = int(report.get("before", 0))
         for (step, samples, step_ms, loss), batches in zip(report["steps"], report["batches"]):
             if int(step) <= self.steps:  # told before, by a rank 0 that was lost since
                 continue

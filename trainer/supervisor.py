@@ -60,6 +60,7 @@ class Supervisor:
         self._coordinator: Child | None = None
         self._stop_asked = False
         self._left = 0
+        self._cause: str | None = None  # of a run that was lost here
         self._beat_due = 0.0
         self._duty = DutyCycle(spec.speed or 1.0, self._training_pids, processes.send)
 
@@ -181,7 +182,12 @@ class Supervisor:
         codes = {c.code for c in self._ranks}
         if codes <= {0, Exit.STOPPED}:
             return "finished" if codes <= {0} else "stopped"
-        return "lost" if codes <= {0, Exit.PEER_LOST} else "failed"
+        if codes <= {0, Exit.PEER_LOST}:
+            held = (self.folder / "checkpoints" / "held.pt").exists()
+            goes_on = f": motley run --resume {self.spec.run} goes on from checkpoints/held.pt" if held else ""
+            self._cause = f"the run's leader was not to be reached for {self.spec.elastic.hold_s:.0f} s{goes_on}"
+            return "lost"
+        return "failed"
 
     def _failing(self) -> bool:
         """A rank has failed, or the coordinator has ended the run because it lost one."""
@@ -273,6 +279,7 @@ class Supervisor:
             "tags": processes.tags(self.spec.run, self.spec.host, self.folder),
             "time": time.time(),
             "left": self._left,
+            "cause": self._cause,
             "ranks": [
                 {"member": c.member.member, "pid": c.process.pid, "start": c.start, "code": c.code}
                 for c in self._ranks

@@ -55,10 +55,11 @@ class Kind:
     loses: bool = False
 
 
-def _kill(word: str) -> Callable[[Run, str], None]:
+def _kill(*words: str) -> Callable[[Run, str], None]:
+    """A process whose command line has one of the words."""
+
     def begin(run: Run, host: str) -> None:
-        pid = run.pid(host, word)
-        if pid is not None:
+        for pid in filter(None, (run.pid(host, f"\0{word}\0") for word in words)):
             os.kill(pid, signal.SIGKILL)
 
     return begin
@@ -87,9 +88,9 @@ def _whole(run: Run, host: str) -> None:
 
 
 KINDS: dict[str, Kind] = {
-    "rank killed": Kind(begin=_kill("\0rank\0"), weight=3, loses=True),
-    "supervisor killed": Kind(begin=_kill("\0supervise\0"), loses=True),
-    "coordinator killed": Kind(begin=_kill("\0coordinate\0"), weight=1),
+    "rank killed": Kind(begin=_kill("rank"), weight=3, loses=True),
+    "supervisor killed": Kind(begin=_kill("supervise", "rejoin"), loses=True),
+    "coordinator killed": Kind(begin=_kill("coordinate"), weight=1),
     "host crashed": Kind(begin=lambda run, host: run.lab[host].crash(), heal=_back, seconds=(3.0, 6.0), loses=True),
     "power cut": Kind(begin=lambda run, host: run.lab[host].power_cut(), heal=_back, seconds=(3.0, 6.0), loses=True),
     "cable pulled": Kind(

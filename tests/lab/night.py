@@ -21,6 +21,7 @@ from tests.lab.lab import Lab
 
 START_S, END_S = 90.0, 240.0
 LOOK_S = 0.05
+STORY = 200  # events, when something went wrong
 
 
 def whole(line: str) -> bool:
@@ -109,8 +110,20 @@ class Night:
         return {name: pids for name, box in self.lab.hosts.items() if (pids := box.processes(self.name))}
 
     def said(self) -> str:
-        """What the consoles have printed on standard error."""
-        texts = []
+        """What happened on the hosts, and what the consoles have printed on standard error."""
+        events = []
+        for folder in self._hosts.values():
+            path = folder / "events.jsonl"
+            lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+            events += [json.loads(line) for line in lines if whole(line)]
+        texts = [
+            "\n".join(
+                f"{time.strftime('%H:%M:%S', time.localtime(e['time']))}.{int(e['time'] * 100) % 100:02d} {e['host']} "
+                f"{e['source']}: {e['text']}"
+                for e in sorted(events, key=lambda e: e["time"])[-STORY:]
+                if e["kind"] not in ("decision", "realised")
+            )
+        ]
         for file in self._said:
             file.seek(0)
             texts.append(file.read().decode(errors="replace"))
@@ -120,9 +133,9 @@ class Night:
         """Wait; seconds it took. Fails when it does not come true, or the run ends before."""
         began = time.monotonic()
         while not true():
-            assert self._process.poll() in (None, 0, -signal.SIGKILL), self.said()[-6000:]
+            assert self._process.poll() in (None, 0, -signal.SIGKILL), self.said()
             waited = time.monotonic() - began
-            assert waited < within_s, f"not within {within_s:.0f} s: {what}\n{self.said()[-6000:]}"
+            assert waited < within_s, f"not within {within_s:.0f} s: {what}\n{self.said()}"
             time.sleep(LOOK_S)  # it is another process's doing: there is nothing to await
         return time.monotonic() - began
 
@@ -142,8 +155,8 @@ class Night:
         try:
             self._process.wait(timeout=END_S)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"no end within {END_S:.0f} s\n{self.said()[-6000:]}") from None
-        assert self._process.returncode == 0, self.said()[-6000:]
+            raise AssertionError(f"no end within {END_S:.0f} s\n{self.said()}") from None
+        assert self._process.returncode == 0, self.said()
         summary: dict[str, Any] = json.loads((self.folder / "summary.json").read_text())
         return summary
 

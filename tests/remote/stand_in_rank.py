@@ -99,8 +99,11 @@ class StandIn:
             if self.step % 10 == 0:
                 checkpoint(self.journal, self.folder, f"epoch_{self.step // 10}", self.step)
 
-    def hold(self) -> None:
-        data = {"member": self.member, "step": self.step, "term": self.term, "address": "127.0.0.1"}
+    def hold(self, cut_off: bool) -> None:
+        if not cut_off:
+            return
+        where = {"term": self.term, "generation": self.generation, "address": "127.0.0.1"}
+        data = {"member": self.member, "step": self.step, **where}
         self.journal.write("cut_off", f"rank {self.member} waits", "warning", **data)
 
 

@@ -16,8 +16,8 @@ def event(kind: str, host: str, **data: Any) -> Event:
     return Event(time=1.0, host=host, source="rank", kind=kind, text="", data=data)
 
 
-def cut_off(host: str, term: int = 0) -> Event:
-    return event("cut_off", host, term=term, step=7, address=f"10.0.0.{host[-1]}")
+def cut_off(host: str, term: int = 0, generation: int = 0) -> Event:
+    return event("cut_off", host, term=term, generation=generation, step=7, address=f"10.0.0.{host[-1]}")
 
 
 def reform(*heard: Event) -> Reform:
@@ -39,8 +39,10 @@ def test_the_first_host_that_holds_the_state_and_answers_is_the_next_leader() ->
 def test_nobody_leads_while_nobody_holds_or_the_others_went_on() -> None:
     assert reform().propose(gone="box1", reached=["box2", "box3"]) is None
     assert reform(cut_off("box1")).propose(gone="box1", reached=["box1", "box2"]) is None
-    went_on = reform(cut_off("box2"), event("group", "box1", generation=3))
-    assert went_on.propose(gone="box1", reached=["box2"]) is None
+    went_on = [cut_off("box2", generation=2), event("group", "box1", generation=3)]
+    for heard in (went_on, reversed(went_on)):  # their hosts' files are read in any order
+        assert reform(*heard).propose(gone="box1", reached=["box2"]) is None
+    assert reform(*went_on, cut_off("box2", generation=3)).propose(gone="box1", reached=["box2"]) is not None
 
 
 def test_the_term_is_above_all_that_were_heard_of() -> None:

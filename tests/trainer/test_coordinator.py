@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 from trainer.coordinator import Coordinator
 from trainer.listen import listen
 from trainer.membership import Group, JoinError, Membership
-from trainer.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Spec
+from trainer.spec import BalanceOptions, DataOptions, ElasticOptions, Lead, Member, RunOptions, Spec
 
 TOKEN = "5a" * 32
 BOUND_S = 20.0
@@ -253,3 +254,67 @@ def test_a_port_in_use_is_said_with_its_remedy() -> None:
     address = given.leader_address, given.port
     with listen(*address), pytest.raises(OSError, match=r"is another run at work there\?.*cluster.port"):
         listen(*address)
+
+
+async def test_below_min_hosts_the_state_is_saved_and_the_run_waits_for_others(tmp_path: Path) -> None:
+    given = dataclasses.replace(spec(2), elastic=ElasticOptions(min_hosts=2))
+    saved = threading.Event()
+
+    def save(cut_off: bool) -> None:
+        assert not cut_off
+        saved.set()
+
+    def ready(line: Membership, step: int) -> Awaitable[Group]:
+        return asyncio.to_thread(line.ready, times={}, store=("127.0.0.1", 1), step=step, save=save)
+
+    async with coordinating(given, tmp_path):
+        lines = await asyncio.gather(*(asyncio.to_thread(dial, given, m) for m in range(2)))
+        await asyncio.gather(*(ready(line, 0) for line in lines))
+        lines[1].close()
+        waiting = asyncio.ensure_future(ready(lines[0], 5))
+        assert await asyncio.to_thread(saved.wait, BOUND_S)
+        assert not waiting.done()
+        back = await asyncio.to_thread(dial, given, 1)
+        groups = await asyncio.gather(waiting, ready(back, -1))
+        assert [(g.members, g.source, g.step) for g in groups] == [((0, 1), 0, 5)] * 2
+        for line in (lines[0], back):
+            line.ended("finished")
+    (held,) = events(tmp_path, "holding")
+    assert held["text"].startswith("1 host left, 2 needed (elastic.min_hosts): waiting 120 s")
+    assert summary(tmp_path)["state"] == "finished"
+
+
+async def test_a_run_that_nobody_comes_back_to_ends_when_it_has_waited_long_enough(tmp_path: Path) -> None:
+    given = dataclasses.replace(spec(2), elastic=ElasticOptions(min_hosts=2, hold_s=0.3))
+    async with coordinating(given, tmp_path):
+        lines = await asyncio.gather(*(asyncio.to_thread(dial, given, m) for m in range(2)))
+        await asyncio.gather(*(asyncio.to_thread(line.ready, times={}, store=("127.0.0.1", 1)) for line in lines))
+        lines[1].close()
+        with pytest.raises(JoinError, match="too few hosts"):
+            await asyncio.to_thread(lines[0].ready, times={}, store=("127.0.0.1", 1), step=5)
+        lines[0].close()
+    table = summary(tmp_path)
+    assert table["state"] == "failed"
+    assert [host["state"] for host in table["hosts"]] == ["failed", "lost"]
+
+
+async def test_a_new_coordinator_waits_for_ranks_that_reach_it_only_at_the_second_try(tmp_path: Path) -> None:
+    given = spec(2)
+    (tmp_path / "lead.json").write_text(
+        Lead(term=1, leader="box0", address="127.0.0.1", port=given.port, hosts=("box0", "box1")).to_json()
+    )
+
+    def ready(line: Membership) -> Awaitable[Group]:
+        said: dict[str, Any] = {"step": 7, "term": 0, "generation": 3}
+        return asyncio.to_thread(line.ready, times={}, store=("127.0.0.1", 1), **said)
+
+    async with coordinating(given, tmp_path):
+        first = await asyncio.to_thread(dial, given, 0)
+        waiting = asyncio.ensure_future(ready(first))
+        (await asyncio.to_thread(dial, given, 1)).close()
+        second = await asyncio.to_thread(dial, given, 1)
+        groups = await asyncio.gather(waiting, ready(second))
+        assert [(g.members, g.term, g.generation, g.step) for g in groups] == [((0, 1), 1, 4, 7)] * 2
+        for line in (first, second):
+            line.ended("finished")
+    assert summary(tmp_path)["state"] == "finished"

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from trainer.regroups import Regroups
 from trainer.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Spec
 from trainer.summary import Ledger
 
@@ -66,3 +67,23 @@ def test_a_run_that_made_no_step_has_a_whole_summary_with_its_cause() -> None:
 def test_a_malformed_report_is_refused(bad: dict[str, Any]) -> None:
     with pytest.raises((KeyError, TypeError, ValueError)):
         Ledger.of(spec(), received=0.0).take_report(bad)
+
+
+def test_a_ledger_that_begins_in_mid_run_counts_the_samples_before() -> None:
+    ledger = Ledger(run="night", before_s=0.0, received=0.0, member_hosts=("box1", "box2"))
+    ledger.take_report({"steps": [[41, 256, 50.0, 0.7]], "batches": [[128, 128]], "before": 40 * 256})
+    ledger.take_report({"steps": [[42, 256, 50.0, 0.7]], "batches": [[128, 128]], "before": 41 * 256})
+    assert (ledger.steps, ledger.samples) == (42, 42 * 256)
+
+
+def test_what_a_new_coordinator_took_over_is_told() -> None:
+    regroups = Regroups({0: "box1", 1: "box2", 2: "box3"})
+    regroups.taken_over((1, 2), "box2", 41)
+    regroups.formed(4, (1, 2), 41)
+    regroups.resumed(4, 3.25)
+    assert regroups.told(4) == "box1 lost at step 41: went on after 3.2 s"
+    same = Regroups({0: "box1", 1: "box2"})
+    same.taken_over((0, 1), "box1", 7)
+    same.formed(2, (0, 1), 7)
+    same.resumed(2, 1.0)
+    assert same.told(2) == "box1 got a new coordinator at step 7: went on after 1.0 s"
