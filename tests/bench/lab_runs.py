@@ -62,8 +62,9 @@ class Bench:
         }  # fmt: skip
         cluster = {"port": 29500 + self._count}  # runs may overlap
         elastic = {"lost_after_s": 1e6, "stuck_after_s": 1e6}  # runs that take turns are stopped for long
-        sections = {"cluster": cluster, "run": run, "balance": balance, "elastic": elastic}
-        return self.lab.cluster_toml(self._folder, hosts=hosts, **sections)
+        return self.lab.cluster_toml(
+            self._folder, hosts=hosts, cluster=cluster, run=run, balance=balance, elastic=elastic
+        )
 
     def ask(self, verb: str) -> dict[str, Any]:
         """What `motley VERB --json` answers about all hosts."""
