@@ -177,6 +177,7 @@ class Store:
 
     def _on_group(self, event: Event) -> None:
         self._waiting = None
+        self._advice = ""  # it was about the group before
         regroup = self._roster.regroup(event)
         if regroup is not None:
             self._regroups.append(regroup)

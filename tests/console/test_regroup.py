@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -54,6 +55,15 @@ def test_a_lost_host_greys_out_at_once_with_its_last_figures_and_their_age(store
         role for line in table(store.snapshot(), width=80, now=START) for _, role in line if "laptop" in text(line)
     }
     assert roles <= {"muted", "warn"}
+
+
+def test_advice_about_the_group_before_is_not_shown_any_more(store: Store) -> None:
+    advice = event("advice", "leave out laptop: with it 196 samples/s, without it about 254")
+    store.apply(replace(advice, data={"host": "laptop"}), START)
+    assert "leave out laptop" in store.snapshot().advice
+    lose_laptop(store)
+    store.apply(group(1, 60, "laptop"), START)
+    assert store.snapshot().advice == ""
 
 
 def test_the_new_group_is_counted_and_marked(store: Store) -> None:
