@@ -246,7 +246,7 @@ class Coordinator:
         step = max(seat.step for seat in self._roster.seats.values())
         self._regroups.gone(member, cause, step)
         line.phase = "gone"
-        how = {"lost": "was lost", "stuck": "makes no progress", "dropped": "was dropped"}.get(cause, cause)
+        how = {"lost": "was lost", "stuck": "makes no progress"}[cause]
         text = f"{line.name} {how} at step {step}; the others go on"
         self._journal.write("lost", text, "warning", member=member, host=line.member.host, cause=cause, step=step)
 

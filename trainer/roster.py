@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Union
 
-Cause = Literal["lost", "stuck", "dropped", "joined"]
+Cause = Literal["lost", "stuck"]
 PAUSED_S = 0.5  # between two ticks: then it is the coordinator that was held up, and silence says nothing
 
 
@@ -200,7 +200,7 @@ class Roster:
         seat.step, seat.arrived = max(seat.step, step), max(seat.arrived, arrived)
 
     def lost(self, member: int, cause: Cause = "lost") -> None:
-        """Its connection is gone, or it is dropped on purpose."""
+        """Its connection is gone, or it is taken out for another cause."""
         seat = self.seats[member]
         seat.connected, seat.ready = False, None
         if member not in self.group and not self._first:

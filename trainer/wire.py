@@ -66,8 +66,10 @@ class Event:
     | waiting | missing: [{member, host, phase}], waited_s |
     | gave_up | missing, waited_s |
     | group | generation, world_size, step, members: [{member, host, rank, device}] |
-    | lost | member, host, cause: lost, stuck or dropped; step |
+    | lost | member, host, cause: lost or stuck; step |
     | regrouped | generation, pause_s |
+    | cut_off | member, step, term, generation, address: it waits for a leader |
+    | leader | leader, term: who leads from now on |
     | holding | hosts, least, hold_s |
     | rank_killed | member, code: it is started again |
     | decision | step (from which it holds), before: [samples], after: [samples], predicted_ms, current_ms, why |
