@@ -127,7 +127,8 @@ class Following:
                 return state
             await asyncio.sleep(next(delays))  # one that falls out again and again is brought back less often
             try:
-                await self._reform.spread([follower.host])
+                if await self._reform.spread([follower.host]):
+                    continue  # it does not know who leads the run now
                 await self._verbs.rejoin(follower.host, self._run)
                 self._note(f"{follower.host} is back: its ranks start again, and join at the end of a step")
             except HostError as error:
@@ -147,6 +148,7 @@ class Following:
 
     async def _look_for_leader(self) -> None:
         """Name another leader when this one is gone for a while and others hold the state."""
+        self._look_who_leads()
         now = asyncio.get_running_loop().time()
         leading = self._followers[self.leader]
         if (leading.up and leading.state.get("state") != "lost") or self.stopping:
@@ -159,18 +161,29 @@ class Following:
             return
         gone = self.leader
         try:
-            await self._reform.tell(lead, reached)
+            untold = await self._reform.tell(lead, reached)
         except HostError as error:
             self._note(f"{lead.leader} can't lead the run: {error.cause}", "warning")
             return
-        self.leader, self._heard_at = lead.leader, now
         self._note(f"{gone}, which led the run, is gone: {lead.leader} leads it from now on", "warning")
-        if self._tasks[gone].done():  # its supervisor had gone: follow it further, it may come back
-            self._tasks[gone] = asyncio.get_running_loop().create_task(self._life_of(self._followers[gone]), name=gone)
+        if untold:
+            self._note(f"{', '.join(untold)} could not be told that {lead.leader} leads the run", "warning")
+        self._look_who_leads()
+
+    def _look_who_leads(self) -> None:
+        """Go by the newest lead that is known: this console's own, or what another one has made it."""
+        lead, before = self._reform.lead, self.leader
+        if lead is None or lead.leader == before or lead.leader not in self._followers:
+            return
+        loop = asyncio.get_running_loop()
+        self.leader, self._heard_at = lead.leader, loop.time()
+        if self._tasks[before].done() and not self.stopping:  # its supervisor had gone: it may come back
+            self._tasks[before] = loop.create_task(self._life_of(self._followers[before]), name=before)
 
     def _emit(self, record: FeedRecord) -> None:
         if isinstance(record, Event):
             self._reform.hear(record)
+            self._look_who_leads()
         if isinstance(record, Link) and record.up and not self._followers[record.host].up:
             task = asyncio.ensure_future(self._reform.spread([record.host]))  # it may have missed who leads now
             self._telling.add(task)

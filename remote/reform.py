@@ -1,23 +1,29 @@
 """The leader's host is gone: the hosts that are left go on under another one, from what their ranks remember.
 
 Ranks that can't reach the coordinator hold their state and say so (`cut_off`). When this console can't reach the leader
-either, it names the first of their hosts the leader of a higher term, and tells all it reaches. Pure but for `tell`.
+either, it names the first of their hosts the leader of a higher term, and tells all it reaches.
 
-    reform = Reform(verbs, "night", order=["box1", "box2", "box3"])
+    reform = Reform(verbs, "night", order=["box1", "box2", "box3"], port=29500)
     reform.hear(event)
     lead = reform.propose(gone="box1", reached=["box2", "box3"])
     if lead is not None: await reform.tell(lead, ["box2", "box3"])
+
+A host answers with the lead that it follows then. Where that is another leader of a term as high or higher (a former
+leader that raised its own, a second console that named somebody), the terms are put in order: see `spread`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Iterable, Sequence
 
 from remote.errors import HostError
 from remote.verbs import Verbs
 from trainer.spec import Lead
 from trainer.wire import Event
+
+ROUNDS = 3  # of raising the term above one that was not known of
 
 
 class Reform:
@@ -41,13 +47,29 @@ class Reform:
         generation = event.data.get("generation")
         if event.kind in ("cut_off", "leader") and isinstance(term := event.data.get("term"), int):
             self._term = max(self._term, term)
-        if event.kind == "cut_off" and event.host in self._order:
+        if event.kind == "leader":
+            self._hear_of_leader(event)
+        elif event.kind == "cut_off" and event.host in self._order:
             self._holding[event.host] = (
                 generation if isinstance(generation, int) else -1,
                 str(event.data.get("address")),
             )
         elif event.kind == "group" and isinstance(generation, int):
             self._generation = max(self._generation, generation)
+
+    def _hear_of_leader(self, event: Event) -> None:
+        """Another console may have named it, or its supervisor has raised the term.
+
+        A host that calls itself the leader while this console knows of another may be a former one: its word alone
+        does not count.
+        """
+        try:
+            lead = Lead.from_table(event.data)
+        except (KeyError, TypeError, ValueError):
+            return
+        alone = self.lead is not None and lead.leader == event.host != self.lead.leader
+        if not alone and lead.leader in self._order:
+            self._adopt(lead)
 
     def propose(self, *, gone: str, reached: Iterable[str]) -> Lead | None:
         """The lead without the host that is gone; None while nobody that is reached holds the state."""
@@ -63,21 +85,60 @@ class Reform:
 
         Raises the HostError of the new leader: then nothing has changed.
         """
-        await self._verbs.lead(lead.leader, self._run, lead)
-        self.lead, self._term = lead, lead.term
+        for _ in range(ROUNDS):
+            known = await self._verbs.lead(lead.leader, self._run, lead)
+            if known == lead:
+                break
+            lead = dataclasses.replace(lead, term=known.term + 1)
         self._holding.clear()
+        self._adopt(lead)
         return await self.spread(host for host in hosts if host != lead.leader)
 
     async def spread(self, hosts: Iterable[str]) -> list[str]:
-        """Tell hosts of the newest lead, if there is one. Returns those that did not hear it."""
-        lead, asked = self.lead, list(hosts)
-        if lead is None:
-            return []
-        answers = await asyncio.gather(*(self._verbs.lead(h, self._run, lead) for h in asked), return_exceptions=True)
-        silent = []
-        for host, answer in zip(asked, answers, strict=True):
-            if isinstance(answer, HostError):
-                silent.append(host)
-            elif isinstance(answer, BaseException):
-                raise answer
-        return silent
+        """Tell hosts of the newest lead, if there is one. Returns those that do not follow it.
+
+        A host may follow another leader of a higher term, or of the same one: of two leaders of one term, the first in
+        cluster.toml counts, and its term is raised above the other's. The host is told once more then.
+        """
+        asked, silent = list(hosts), []
+        for _ in range(ROUNDS):
+            lead = self.lead
+            if lead is None:
+                return []
+            told = [self._verbs.lead(host, self._run, lead) for host in asked]
+            answers = dict(zip(asked, await asyncio.gather(*told, return_exceptions=True), strict=True))
+            for answer in answers.values():
+                if isinstance(answer, BaseException) and not isinstance(answer, HostError):
+                    raise answer
+            silent = [host for host, answer in answers.items() if isinstance(answer, HostError)]
+            leads = {host: answer for host, answer in answers.items() if isinstance(answer, Lead)}
+            astray = {host: known for host, known in leads.items() if known.leader != lead.leader}
+            if not astray:
+                return silent
+            try:
+                await self._settle(lead, max(astray.values(), key=lambda known: known.term))
+            except HostError:  # the leader does not answer: nobody can be told to follow it
+                return [*silent, *astray]
+            asked = list(astray)
+        return [*silent, *asked]
+
+    async def _settle(self, lead: Lead, rival: Lead) -> None:
+        """One of the two leads, in a term above both. Raises the HostError of the leader."""
+        self._term = max(self._term, rival.term)
+        if self.lead is not lead:  # settled meanwhile
+            return
+        if lead.term == rival.term and self._rank(rival) < self._rank(lead):
+            self.lead = rival
+            return
+        raised = dataclasses.replace(lead, term=self._term + 1)
+        known = await self._verbs.lead(lead.leader, self._run, raised)
+        if known.leader == lead.leader:
+            self._adopt(known)
+
+    def _rank(self, lead: Lead) -> int:
+        return self._order.index(lead.leader) if lead.leader in self._order else len(self._order)
+
+    def _adopt(self, lead: Lead) -> None:
+        self._term = max(self._term, lead.term)
+        if self.lead is None or lead.term > self.lead.term:
+            self.lead = lead

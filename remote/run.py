@@ -121,7 +121,7 @@ class Session:
             unanswered = await asyncio.shield(self._abandon(starting, f"{', '.join(failed)} could not start"))
             left = [f"{name}: no answer to the stop, ranks may run on there." for name in unanswered]
             raise RunFailed("\n".join([*map(str, failed.values()), *left]))
-        self._follow([host.name for host in self._cluster.hosts])
+        self._follow([host.name for host in self._cluster.hosts], self._reform())
 
     async def attach(self) -> None:
         """Find the run on the hosts and follow it from where the experiment folder ends, or from its beginning.
@@ -135,12 +135,15 @@ class Session:
         experiment = Experiment.open(self.folder)
         self._keep(experiment)
         self._emit(layout)
+        reform = self._reform(lead)
         if experiment.writable:  # else everything comes from the hosts, from its beginning
             if not (self.folder / "cluster.toml").exists():
                 experiment.write_whole("cluster.toml", self._cluster.text.encode())
             for record in experiment.replay():
+                if isinstance(record, Event):
+                    reform.hear(record)
                 self._emit(record)
-        self._follow(dict.fromkeys(rank.host for rank in layout.ranks), lead)
+        self._follow(dict.fromkeys(rank.host for rank in layout.ranks), reform)
 
     async def wait(self) -> Ended:
         """The end of the run, once every host has been read to its end."""
@@ -229,12 +232,14 @@ class Session:
         self._experiment = experiment
         self._harvest = Harvest(self._verbs, self.run, experiment, say=self._warn)
 
-    def _follow(self, names: Iterable[str], lead: Lead | None = None) -> None:
+    def _reform(self, lead: Lead | None = None) -> Reform:
+        order = [host.name for host in self._cluster.hosts]
+        return Reform(self._verbs, self.run, order=order, port=self._cluster.port, lead=lead)
+
+    def _follow(self, names: Iterable[str], reform: Reform) -> None:
         assert self._experiment is not None
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
-        order = [host.name for host in self._cluster.hosts]
-        reform = Reform(self._verbs, self.run, order=order, port=self._cluster.port, lead=lead)
         self._following = Following(
             self._verbs, self.run, self._leader, self._experiment, reform,
             emit=self._emit, note=self._note, stop=self._stop_hosts,

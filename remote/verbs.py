@@ -71,12 +71,16 @@ class Verbs:
         if answer.get("ok") is not True:
             raise StartRefused(host, clean(str(answer.get("error"))), "Nothing was started on this host.")
 
-    async def lead(self, host: str, run: str, lead: Lead) -> None:
-        """Let a host know who leads the run now. Raises a HostError."""
+    async def lead(self, host: str, run: str, lead: Lead) -> Lead:
+        """Let a host know who leads the run now; returns what it knows then, which may be newer. Raises a HostError."""
         connection = await self.connection(host)
         argv = self.argv(host, "lead", "--run", run, "--host", host)
         stdin = lead.to_json().encode()
-        _object(host, await connection.run(argv, stdin=stdin, timeout_s=ASK_S, cwd=self.tree.folder), "follow")
+        answer = _object(host, await connection.run(argv, stdin=stdin, timeout_s=ASK_S, cwd=self.tree.folder), "follow")
+        try:
+            return Lead.from_table(answer["lead"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise CommandFailed(host, f"does not say who leads {run}: {clean(str(error))}", "Report this.") from error
 
     async def has(self, host: str, run: str) -> bool:
         """Whether a run of this name was ever started on the host. Needs no trainer there."""

@@ -163,7 +163,7 @@ def train_step(job: Job, place: Place) -> None:
     """One optimizer step on this rank's slice of the step's samples, and its line of metrics."""
     began = time.perf_counter()
     job.budget.begin()
-    torch.manual_seed(key(job.options.seed, job.step, job.member, RANDOM))
+    seed_step(job)
     ids = job.batches.ids(job.step, job.shares, job.rank)
     samples = len(ids)
     # A rank with share 0 takes part with a borrowed sample that weighs nothing.
@@ -189,6 +189,19 @@ def train_step(job: Job, place: Place) -> None:
     busy_ms = busy_ms if job.passes.limit == limit else math.nan
     times = Times(busy_ms=busy_ms, compute_ms=compute_ms, wait_ms=wait_ms, data_ms=data_ms)
     record(job, place, samples, loss, times)
+
+
+def seed_step(job: Job) -> None:
+    """What the model draws in a step depends on the seed, the step and the member alone.
+
+    Only the generators of this rank's device: `torch.manual_seed` leaves a note with a traceback for every kind of
+    accelerator that is not in use, at each call.
+    """
+    seed = key(job.options.seed, job.step, job.member, RANDOM)
+    torch.default_generator.manual_seed(seed)
+    if job.device.type == "cuda":
+        with torch.cuda.device(job.device):
+            torch.cuda.manual_seed(seed)
 
 
 def step_together(job: Job, inputs: Tensor, targets: Tensor, samples: int, place: Place) -> Tensor:

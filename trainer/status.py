@@ -61,10 +61,14 @@ def _lead(folder: Path, state: dict[str, Any]) -> Lead:
 
 
 def lead(run: str, host: str, stdin: BinaryIO) -> dict[str, Any]:
-    """Take notice of who leads the run: `stdin` is a `Lead` in JSON. The supervisor and the ranks look at it."""
+    """Take notice of who leads the run: `stdin` is a `Lead` in JSON. The supervisor and the ranks look at it.
+
+    Answers who leads it as far as this host knows now: the one it was told, or one of a term as high or higher.
+    """
     folder = run_folder(run, host)
     spec = Spec.from_json((folder / "spec.json").read_bytes())
-    return {"ok": True, "new": follow(folder, spec, Lead.from_table(json.loads(stdin.read())))}
+    follow(folder, spec, Lead.from_table(json.loads(stdin.read())))
+    return {"lead": dataclasses.asdict(lead_of(folder, spec))}
 
 
 def layout(spec: dict[str, Any]) -> dict[str, Any]:

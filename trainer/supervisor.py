@@ -134,9 +134,7 @@ class Supervisor:
             except OSError as error:
                 self._journal.write("note", str(error), "error")
                 return
-        self._journal.write(
-            "leader", f"{lead.leader} leads the run from now on", "warning", leader=lead.leader, term=lead.term
-        )
+        self._journal.write("leader", f"{lead.leader} leads the run from now on", "warning", **dataclasses.asdict(lead))
 
     def _lead_again(self) -> None:
         """The coordinator was killed: another takes its place, and the ranks call that one."""

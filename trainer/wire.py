@@ -69,7 +69,7 @@ class Event:
     | lost | member, host, cause: lost or stuck; step |
     | regrouped | generation, pause_s |
     | cut_off | member, step, term, generation, address: it waits for a leader |
-    | leader | leader, term: who leads from now on |
+    | leader | leader, term, address, port, hosts: who leads from now on (`Lead`) |
     | holding | hosts, least, hold_s |
     | rank_killed | member, code: it is started again |
     | decision | step (from which it holds), before: [samples], after: [samples], predicted_ms, current_ms, why |

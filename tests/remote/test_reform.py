@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 from typing import Any, cast
 
+import pytest
+
+from remote.errors import HostError, Unreachable
 from remote.reform import Reform
 from remote.verbs import Verbs
 from trainer.spec import Lead
@@ -57,3 +62,93 @@ def test_events_with_odd_data_are_taken_without_an_error() -> None:
         event("cut_off", "box9", address=None), event("leader", "box1", term="high"), event("cut_off", "box2")
     )
     assert made.propose(gone="box1", reached=["box2"]) is not None
+
+
+# Hosts that answer
+
+
+class FollowingHosts:
+    """What `trainer lead` does on each host: the highest term is kept, and answered."""
+
+    def __init__(self, **leads: Lead | None) -> None:
+        self.known: dict[str, Lead | None] = leads
+        self.gone: set[str] = set()
+
+    async def lead(self, host: str, _run: str, lead: Lead) -> Lead:
+        await asyncio.sleep(0)
+        if host in self.gone:
+            raise Unreachable(host, "no answer", "Plug it in.")
+        known = self.known[host]
+        if known is None or lead.term > known.term:
+            known = self.known[host] = lead
+        return known
+
+
+def lead_by(leader: str, term: int) -> Lead:
+    return Lead(term=term, leader=leader, address=f"10.0.0.{leader[-1]}", port=29500, hosts=tuple(ORDER))
+
+
+def answered_by(hosts: FollowingHosts, lead: Lead | None = None) -> Reform:
+    return Reform(cast(Verbs, hosts), "night", order=ORDER, port=29500, lead=lead)
+
+
+async def test_a_former_leader_of_a_higher_term_follows_the_new_one_when_it_is_back() -> None:
+    hosts = FollowingHosts(box1=lead_by("box1", term=3), box2=None, box3=None)
+    made = answered_by(hosts)  # it never heard of term 3
+    assert await made.tell(lead_by("box2", term=1), ["box2", "box3"]) == []
+    assert await made.spread(["box1"]) == []
+    assert made.lead == lead_by("box2", term=4)
+    assert {host: known.leader for host, known in hosts.known.items() if known} == dict.fromkeys(
+        ("box1", "box2"), "box2"
+    ) | {"box3": "box2"}
+
+
+async def test_a_new_leader_that_knows_of_a_higher_term_leads_above_it() -> None:
+    hosts = FollowingHosts(box2=lead_by("box1", term=6), box3=None)
+    made = answered_by(hosts)
+    assert await made.tell(lead_by("box2", term=1), ["box2", "box3"]) == []
+    assert made.lead == hosts.known["box2"] == hosts.known["box3"] == lead_by("box2", term=7)
+
+
+async def test_two_consoles_that_name_two_leaders_of_one_term_agree_on_the_first_of_them() -> None:
+    hosts = FollowingHosts(box1=None, box2=None, box3=None)
+    one, other = answered_by(hosts), answered_by(hosts)
+    await asyncio.gather(one.tell(lead_by("box3", 1), ["box2", "box3"]), other.tell(lead_by("box2", 1), ["box3"]))
+    assert await one.spread(["box1", "box2", "box3"]) == []
+    assert await other.spread(["box1", "box2", "box3"]) == []
+    assert {known.leader for known in hosts.known.values() if known} == {"box2"}
+    assert one.lead is not None
+    assert other.lead is not None
+    assert one.lead.leader == other.lead.leader == "box2"
+
+
+async def test_a_host_that_can_not_be_told_is_named() -> None:
+    hosts = FollowingHosts(box1=lead_by("box1", term=5), box2=None, box3=None)
+    hosts.gone = {"box3"}
+    made = answered_by(hosts)
+    assert await made.tell(lead_by("box2", term=1), ["box2", "box3"]) == ["box3"]
+    hosts.gone = {"box2"}  # its term can't be raised above box1's
+    assert await made.spread(["box1", "box3"]) == ["box1"]
+    with pytest.raises(HostError):
+        await made.tell(lead_by("box2", term=9), ["box3"])
+    assert made.lead == lead_by("box2", term=1)
+
+
+def leader(host: str, lead: Lead) -> Event:
+    return event("leader", host, **{**dataclasses.asdict(lead), "hosts": list(lead.hosts)})
+
+
+def test_what_another_console_has_named_is_followed_but_not_a_former_leader_s_own_claim() -> None:
+    made = reform(leader("box3", lead_by("box2", term=2)))
+    assert made.lead == lead_by("box2", term=2)
+    made.hear(leader("box1", lead_by("box1", term=5)))
+    assert made.lead == lead_by("box2", term=2)
+    made.hear(cut_off("box3"))
+    lead = made.propose(gone="box2", reached=["box3"])
+    assert lead is not None
+    assert lead.term == 6
+
+
+def test_a_leader_that_raised_its_own_term_is_followed() -> None:
+    made = reform(leader("box1", lead_by("box1", term=1)), leader("box1", lead_by("box1", term=2)))
+    assert made.lead == lead_by("box1", term=2)

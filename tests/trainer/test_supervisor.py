@@ -187,7 +187,7 @@ def test_a_host_that_was_cut_off_rejoins_with_what_it_was_given_then(machine: Ma
     assert machine.verb(*rejoin) == {"ok": False, "error": "this host led the run: nobody else knows how far it was"}
     lead = {"term": 1, "leader": "box2", "address": "127.0.0.1", "port": machine.port, "hosts": ["box2"]}
     answer = machine.verb("lead", "--run", "night", "--host", "box1", stdin=json.dumps(lead))
-    assert answer == {"ok": True, "new": True}
+    assert answer == {"lead": lead}
     assert machine.verb(*rejoin)["ok"] is True
     assert "at work on this host already" in machine.verb(*rejoin)["error"]
     assert machine.stop()["left"] == 0
