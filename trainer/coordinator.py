@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.folders import run_folder, write_json
-from trainer.handshake import beat_s
+from trainer.handshake import answer_s
 from trainer.journal import Journal
 from trainer.lead import lead_of
 from trainer.lines import Line, end_state, host_states, missing_of, names_of
@@ -35,7 +35,7 @@ from trainer.wire import RunState
 
 SUMMARY_S = 1.0
 TICK_S = 0.1
-REFORM_S = 10.0  # that a run which goes on under a new coordinator waits for those that were there
+REFORM_S = 4.0  # that a run which goes on under a new coordinator waits for those that were there
 GOODBYE_S = 5.0  # after a rank failed or did not come, the others have this long to say their last word
 
 
@@ -156,7 +156,7 @@ class Coordinator:
         group = self._roster.group or tuple(self._lines)
         lines = [self._lines[m] for m in group]
         left = [line for line in lines if not line.gone]
-        if left and all(line.ended is not None and line.writer is None for line in left):
+        if left and all(line.ended is not None and line.transport is None for line in left):
             self._over.set()
 
     def _act(self) -> None:
@@ -284,7 +284,7 @@ class Coordinator:
 
     def _beat(self, now: float) -> None:
         """A sign of life to everybody, so that a rank knows that it is not cut off."""
-        if now - self._beaten_at < beat_s(len(self._lines)):
+        if now - self._beaten_at < answer_s(len(self._lines)):
             return
         self._beaten_at = now
         for line in self._lines.values():

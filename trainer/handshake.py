@@ -11,6 +11,7 @@ import socket
 SILENT_S = 12.0  # a peer that answers no keepalive for so long is gone
 BEAT_S = 0.3  # between two signs of life, both ways
 BEATS_A_SECOND = 2000  # that a coordinator has to hear at most
+ANSWERS_A_SECOND = 1000  # and to give; a rank is patient with it (`membership.DEAF_S`)
 
 
 def beat_s(members: int) -> float:
@@ -20,6 +21,15 @@ def beat_s(members: int) -> float:
     (0.3, 0.5)
     """
     return max(BEAT_S, members / BEATS_A_SECOND)
+
+
+def answer_s(members: int) -> float:
+    """The time between two signs of life of the coordinator.
+
+    >>> answer_s(8), answer_s(1000)
+    (0.3, 1.0)
+    """
+    return max(BEAT_S, members / ANSWERS_A_SECOND)
 
 
 def proof(token: str, *words: object) -> str:

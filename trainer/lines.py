@@ -18,7 +18,7 @@ class Line:
 
     member: Member
     phase: str = "connecting"
-    writer: asyncio.StreamWriter | None = None  # None: it is not connected
+    transport: asyncio.WriteTransport | None = None  # None: it is not connected
     ended: RunState | None = None  # its last word
     changed: float = 0.0  # when it was last heard
     gone: bool = False  # out of the group; calling again does not change that, a new group does
@@ -30,19 +30,19 @@ class Line:
 
     def send(self, **message: Any) -> None:
         """One message, if it is connected."""
-        if self.writer is not None:
-            self.writer.write(json.dumps(message).encode() + b"\n")
+        if self.transport is not None:
+            self.transport.write(json.dumps(message).encode() + b"\n")
 
     def beat(self) -> None:
         """A sign of life."""
-        if self.writer is not None:
-            self.writer.write(b"\n")
+        if self.transport is not None:
+            self.transport.write(b"\n")
 
     def hang_up(self) -> None:
         """What it says from now on is not heard."""
-        if self.writer is not None:
-            self.writer.close()
-            self.writer = None
+        if self.transport is not None:
+            self.transport.close()
+            self.transport = None
 
 
 def missing_of(lines: Iterable[Line]) -> list[dict[str, Any]]:

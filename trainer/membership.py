@@ -31,7 +31,7 @@ from trainer.spec import Spec
 
 LEADER_GONE_S = 3.0  # of calling it in vain, after which ranks save what they have
 DEAF_S = 3.0  # without a sign of life the coordinator is not there
-REDIAL_S = 0.2
+REDIAL_S, REDIAL_BOUND_S = 0.2, 1.0  # between two calls, and for one: another host may lead meanwhile
 
 
 class JoinError(Exception):
@@ -276,7 +276,7 @@ class Membership:
                 saved = True
                 self._words.put(_Save(cut_off=True))
             try:
-                connection = socket.create_connection(self._where(), timeout=DEAF_S)
+                connection = socket.create_connection(self._where(), timeout=REDIAL_BOUND_S)
                 with self._sending:  # no sign of life in the middle of the greeting
                     self._socket, self._file = connection, connection.makefile("rb")
                     self._greet(DEAF_S)

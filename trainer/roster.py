@@ -233,10 +233,12 @@ class Roster:
             self._look_for_stuck(now)
 
     def _look_for_stuck(self, now: float) -> None:
-        seats = {m: self.seats[m] for m in self.group if not self.seats[m].over}
+        seats = {m: seat for m in self.group if not (seat := self.seats[m]).over}
         furthest = max((s.arrived for s in seats.values()), default=-1)
         behind = [m for m, s in seats.items() if s.arrived < furthest]
-        waiting_since = min((s.moved for s in seats.values() if s.arrived == furthest), default=now)
+        if not behind:
+            return
+        waiting_since = min(s.moved for s in seats.values() if s.arrived == furthest)
         for member in behind:
             if now - max(waiting_since, seats[member].moved) > self._stuck_after_s:
                 self.lost(member, "stuck")

@@ -169,6 +169,8 @@ def join(prepared: Prepared, with_group: Group, listener: socket.socket, line: M
         check(wire_dtype(options.compress), prepared.device)
     batches = prepared.batches
     mine, own_step = rank == with_group.source, kept.step
+    if own_step < with_group.step - 1:  # the others went on without it: its own pause is not the run's
+        kept.last_end = None
     own_buffers = not first and kept.settle(with_group.step)
     kept.step = share_state(
         prepared.model, prepared.optimizer, kept.step, source=with_group.source, own_buffers=own_buffers

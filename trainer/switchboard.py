@@ -13,6 +13,7 @@ After that a message is one line of JSON; an empty line is a sign of life.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import json
 import secrets
@@ -27,6 +28,7 @@ from trainer.lines import Line
 
 GREET_S = 10.0
 MESSAGE_LIMIT = 4 * 1024 * 1024
+GOODBYE_S = 1.0
 
 
 class Listener(Protocol):
@@ -49,66 +51,101 @@ class Switchboard:
         self, listening: socket.socket, lines: Mapping[int, Line], token: str, journal: Journal, hears: Listener
     ) -> None:
         self._listening = listening
-        self._lines = lines
-        self._token = token
-        self._journal = journal
-        self._hears = hears
-        self._serving: set[asyncio.Task[None]] = set()
+        self.lines = lines
+        self.token = token
+        self.journal = journal
+        self.hears = hears
+        self.calls: set[_Call] = set()
+        self.quiet = asyncio.Event()  # nobody is connected
 
     async def __aenter__(self) -> None:
-        self._server = await asyncio.start_server(self._serve, sock=self._listening, limit=MESSAGE_LIMIT)
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Call(self), sock=self._listening)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Hang up; what was sent before still goes out."""
-        for line in self._lines.values():
-            if line.writer is not None:
-                line.writer.close()
         self._server.close()
-        if self._serving:
-            await asyncio.wait(self._serving, timeout=1.0)
+        for call in self.calls:
+            call.close()
+        if self.calls:
+            self.quiet.clear()
+            with contextlib.suppress(asyncio.TimeoutError):  # somebody does not read
+                await asyncio.wait_for(self.quiet.wait(), GOODBYE_S)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection: greet, then take messages until it closes."""
-        line: Line | None = None
-        task = asyncio.current_task()
-        assert task is not None
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
-        try:
-            line = await asyncio.wait_for(self._greet(reader, writer), timeout=GREET_S)
-            if line is None:
+    def warn(self, text: str) -> None:
+        self.journal.write("note", text, "warning")
+
+
+class _Call(asyncio.Protocol):
+    """One connection: greet, then take messages until it closes. Not a stream: with a thousand members, each of which
+    gives a sign of life twice a second, a task and its wake-ups for each would take most of the coordinator's time."""
+
+    def __init__(self, board: Switchboard) -> None:
+        self._board = board
+        self._line: Line | None = None  # None: who calls has not proved yet who it is
+        self._buffer = bytearray()
+        self._nonce = secrets.token_hex(16)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._board.calls.add(self)
+        keep_alive(transport.get_extra_info("socket"))
+        transport.write(json.dumps({"nonce": self._nonce}).encode() + b"\n")
+        self._patience = asyncio.get_running_loop().call_later(GREET_S, transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        if len(self._buffer) > MESSAGE_LIMIT:
+            self._refuse("a line without an end")
+        *texts, rest = self._buffer.split(b"\n")
+        self._buffer = rest
+        for text in texts:
+            if self._transport.is_closing():  # it has called anew, or is not listened to any more
                 return
-            self._hears.called(line)
-            while text := await reader.readline():
-                if line.writer is not writer:  # it has called anew, or is not listened to any more
-                    return
-                self._hears.take(line, json.loads(text))
-        except (ConnectionError, TimeoutError):  # its process has ended, or its host does not answer
-            pass
-        except (OSError, ValueError, KeyError, TypeError, asyncio.TimeoutError, asyncio.IncompleteReadError) as error:
-            name = "a caller" if line is None else f"rank {line.member.member}"
-            self._journal.write("note", f"{name}: connection to the coordinator: {error!r}", "warning")
-        finally:
-            if line is not None and line.writer is writer:
-                line.writer = None
-                self._hears.hung_up(line)
-            writer.close()
+            try:
+                message = json.loads(text)
+                if self._line is None:
+                    self._greet(message)
+                else:
+                    self._board.hears.take(self._line, message)
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                self._refuse(repr(error))
 
-    async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Line | None:
-        """The line of a member that holds the token; an older connection of it is closed."""
-        keep_alive(writer.get_extra_info("socket"))
-        ours = secrets.token_hex(16)
-        writer.write(json.dumps({"nonce": ours}).encode() + b"\n")
-        hello = json.loads(await reader.readline())
+    def connection_lost(self, _error: Exception | None) -> None:
+        """Its process has ended, its host does not answer, or nobody listens to it any more."""
+        board, line = self._board, self._line
+        self._patience.cancel()
+        board.calls.discard(self)
+        if line is not None and line.transport is self._transport:
+            line.transport = None
+            board.hears.hung_up(line)
+        if not board.calls:
+            board.quiet.set()
+
+    def close(self) -> None:
+        """What was sent before still goes out."""
+        self._transport.close()
+
+    def _greet(self, hello: Mapping[str, Any]) -> None:
+        """Take the line of a member that holds the token; an older connection of it is closed."""
+        board = self._board
         member, theirs = int(hello["member"]), str(hello["nonce"])
-        expected = proof(self._token, "rank", member, ours, theirs)
-        if member not in self._lines or not hmac.compare_digest(expected, str(hello["proof"])):
-            self._journal.write("note", "a caller without the run's token was refused", "warning")
-            return None
-        line = self._lines[member]
+        expected = proof(board.token, "rank", member, self._nonce, theirs)
+        if member not in board.lines or not hmac.compare_digest(expected, str(hello["proof"])):
+            board.warn("a caller without the run's token was refused")
+            self._transport.close()
+            return
+        self._patience.cancel()
+        self._line = line = board.lines[member]
         line.hang_up()
-        line.writer, line.ended = writer, None
-        line.send(proof=proof(self._token, "coordinator", ours, theirs))
-        return line
+        line.transport, line.ended = self._transport, None
+        line.send(proof=proof(board.token, "coordinator", self._nonce, theirs))
+        board.hears.called(line)
+
+    def _refuse(self, why: str) -> None:
+        name = "a caller" if self._line is None else f"rank {self._line.member.member}"
+        self._board.warn(f"{name}: connection to the coordinator: {why}")
+        self._transport.close()
