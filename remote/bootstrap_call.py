@@ -1,52 +1,113 @@
-"""Runs `remote.bootstrap` on a host: its text and what it reads go in on stdin, one JSON object comes back.
+"""Runs a program of `remote.bootstrap` on a host: its text goes in on stdin, and JSON objects come back.
 
-`remote.probe` and `remote.push` call it. Nothing needs to be on the host but a Python.
+`remote.probe` and `remote.push` call it; `remote.meeting` holds a longer conversation. Nothing needs to be on the
+host but a Python.
 
-    >>> await call(connection, "python3", ["probe"], timeout_s=5)
-    {'python': '3.11.2', …}
+    >>> await call(connection, "python3", "unpack", [tree.hash], payload=tree.pack(), timeout_s=5)
+    {'ok': True, 'sent': True}
 """
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from remote.cluster import Host
 from remote.connection import Connection
 from remote.errors import CommandFailed
+from remote.remote_process import RemoteProcess
 from remote.sanitize import clean_lines
-from remote.shell import pasteable
+from remote.shell import pasteable, there
 
+Name = Literal["probe", "meet", "unpack"]
 _PREFIX = b"motley:"
-_PROGRAM = Path(__file__).with_name("bootstrap.py").read_bytes() + (
-    b"\nsys.path[:] = [place for place in sys.path if place]"  # the home folder holds no modules
-    b"\nmain(sys.argv[1:], sys.stdin.buffer)\n"
-)
+_MODULES: dict[Name, tuple[str, ...]] = {  # each after those it imports
+    "probe": ("files", "gpus", "leftovers", "login", "network", "probe"),
+    "meet": ("files", "meet"),
+    "unpack": ("files", "unpack"),
+}
+_LOAD = """
+import sys
+sys.path[:] = [place for place in sys.path if place]  # the home folder holds no modules
+import types
+for name, source in SOURCES:
+    module = sys.modules[name] = types.ModuleType(name)
+    exec(compile(source, name, "exec", dont_inherit=True), module.__dict__)
+module.main(sys.argv[1:], sys.stdin.buffer)
+"""
 _TOO_OLD = "sys.stdout.write('motley:{%spython%s: %s%s.%s.%s%s}' % (q, q, q, v[0], v[1], v[2], q))"
-_READ = f"sys.stdin.buffer.read({len(_PROGRAM)})"
-_LAUNCHER = f"import sys; v = sys.version_info; q = chr(34); exec({_READ} if v >= (3, 8) else {_TOO_OLD!r})"
+
+
+@functools.cache
+def program(name: Name) -> bytes:
+    """Its text: what the host's Python is sent first."""
+    folder = Path(__file__).with_name("bootstrap")
+    sources = [(f"remote.bootstrap.{m}", folder.joinpath(f"{m}.py").read_text("utf-8")) for m in _MODULES[name]]
+    return f"SOURCES = {sources!a}\n{_LOAD}".encode()
+
+
+def command(python: str, name: Name, argv: Sequence[str] = ()) -> list[str]:
+    """The command that runs the program, once it is given its text."""
+    read = f"sys.stdin.buffer.read({len(program(name))})"
+    launcher = f"import sys; v = sys.version_info; q = chr(34); exec({read} if v >= (3, 8) else {_TOO_OLD!r})"
+    return [python, "-c", launcher, *argv]
 
 
 async def call(
-    connection: Connection, python: str, argv: Sequence[str], *, payload: bytes = b"", timeout_s: float
+    connection: Connection, python: str, name: Name, argv: Sequence[str] = (), *, payload: bytes = b"", timeout_s: float
 ) -> dict[str, Any]:
     """Raises CommandFailed when `python` is not there, does not work or answers with anything but one object."""
     host = connection.host.name
-    command = [python, "-c", _LAUNCHER, *argv]
-    result = await connection.run(command, stdin=_PROGRAM + payload, timeout_s=timeout_s)
+    result = await connection.run(command(python, name, argv), stdin=program(name) + payload, timeout_s=timeout_s)
     answers = [line for line in result.stdout.split(b"\n") if line.startswith(_PREFIX)]
     if result.code == 127 or (result.code == 126 and not answers):
-        missing = "is not there" if result.code == 127 else "can't be run"
-        remedy = "Name the one that has torch as python in cluster.toml, or install it there: sudo apt install python3"
-        raise CommandFailed(host, f"the Python {python!r} {missing}", remedy)
+        raise CommandFailed(host, *_no_python(connection.host, python, found=result.code == 126))
     if len(answers) != 1:
         said = result.stderr or clean_lines(result.stdout[-2000:].decode(errors="replace")).strip() or "nothing"
         last = said.splitlines()[-1]
-        remedy = f"See whether it works there: {pasteable([python, '-c', 'import json, tarfile'])}"
+        trial = there(connection.host, pasteable([python, "-c", "import json, tarfile"]))
+        remedy = f"See whether it works there: {trial}"
         raise CommandFailed(host, f"{python} ended with code {result.code} and said: {last}", remedy)
+    return _table(host, python, answers[0])
+
+
+@asynccontextmanager
+async def conversation(
+    connection: Connection, python: str, name: Name, argv: Sequence[str] = ()
+) -> AsyncIterator[tuple[RemoteProcess, AsyncIterator[dict[str, Any]]]]:
+    """A running program, and the objects it answers with. Leaving the block closes its stdin, which ends it."""
+    async with connection.stream(command(python, name, argv)) as process:
+        await process.write(program(name))
+        try:
+            yield process, _answers(connection.host.name, python, process)
+        finally:
+            process.close_stdin()
+
+
+async def _answers(host: str, python: str, process: RemoteProcess) -> AsyncIterator[dict[str, Any]]:
+    async for line in process.lines():
+        if line.startswith(_PREFIX):
+            yield _table(host, python, line)
+
+
+def _no_python(host: Host, python: str, *, found: bool) -> tuple[str, str]:
+    """Cause and remedy."""
+    word = pasteable([python])
+    if found:
+        look = there(host, f"ls -l {word}; findmnt -T {word}")
+        return f"the Python {python!r} can't be run", f"See what it is, and whether its disk is mounted noexec: {look}"
+    install = there(host, "sudo apt install python3")
+    remedy = f"Name the one that has torch as python in cluster.toml, or install it there: {install}"
+    return f"the Python {python!r} is not there", remedy
+
+
+def _table(host: str, python: str, line: bytes) -> dict[str, Any]:
     try:
-        answer = json.loads(answers[0][len(_PREFIX) :])
+        answer = json.loads(line[len(_PREFIX) :])
     except ValueError as error:
         raise CommandFailed(host, f"{python} answered what is not JSON: {error}", "Report this.") from error
     if not isinstance(answer, dict):

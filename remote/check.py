@@ -1,6 +1,7 @@
-"""The preflight: every host is connected to and asked about itself, all at once, before anything is started.
+"""The preflight: all hosts at once are asked about themselves, then connect to each other, before anything is started.
 
-`motley check` and `motley run` call `check`; `remote.judge` says what is not in order. Known within `CHECK_S`.
+`motley check` and `motley run` call `check`; `remote.judge` says what is not in order. A host that can't be reached is
+known after `dial.CONNECT_S`; one that is connected and slow has until `CHECK_S`.
 
     >>> async with Hosts(cluster) as hosts:
     ...     result = await check(hosts, print)
@@ -11,18 +12,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from remote.cluster import Cluster
 from remote.errors import CommandFailed, Finding, HostError, Unreachable
 from remote.feed import Progress
 from remote.hosts import Emit, Hosts, python_of
-from remote.judge import judge, leader_address
+from remote.judge import judge
+from remote.judge_network import leader_address
+from remote.meeting import Meeting, meet
 from remote.placement import misfits, place
-from remote.probe import SELF, Probe, probe
+from remote.probe import SELF, Asked, Probe, probe
 
 CHECK_S = 9.7  # from the first connection to the last answer
-LEADER_S = 3.0  # how long the others wait for the leader's address
+LEADER_S = 2.0  # how long the others wait for the leader's address
+GATHER_S = 2.0  # how long those that have answered wait for those that have not, before they meet
+NO_FILES = ("digits", "synthetic_image")  # data sets that [data] path is not for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,15 +47,20 @@ class CheckResult:
 async def check(hosts: Hosts, emit: Emit) -> CheckResult:
     """Findings in the order of the hosts. A host that fails is a finding, never an exception."""
     cluster = hosts.cluster
-    leader: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    started = asyncio.get_running_loop().time()
-    tasks = {host.name: asyncio.ensure_future(_ask(hosts, host.name, leader, emit)) for host in cluster.hosts}
-    left = CHECK_S - (asyncio.get_running_loop().time() - started)
-    await asyncio.wait(tasks.values(), timeout=left)
+    loop = asyncio.get_running_loop()
+    leader: asyncio.Future[str] = loop.create_future()
+    ends = loop.time() + CHECK_S
+    connected: set[str] = set()
+    tasks = {
+        host.name: asyncio.ensure_future(_ask(hosts, host.name, leader, connected, emit)) for host in cluster.hosts
+    }
+    meeting = asyncio.ensure_future(_gather(hosts, tasks, connected))
+    await asyncio.wait([*tasks.values(), meeting], timeout=ends - loop.time())
     late = [task for task in tasks.values() if not task.done()]
     for task in late:
         task.cancel()
     await asyncio.gather(*late, return_exceptions=True)
+    met = await meeting  # bounded
 
     probes: dict[str, Probe] = {}
     errors: dict[str, HostError] = {}
@@ -64,8 +75,8 @@ async def check(hosts: Hosts, emit: Emit) -> CheckResult:
             probes[name] = outcome
         else:
             errors[name] = outcome
-    address = leader_address(cluster, probes)
-    return CheckResult(findings=judge(cluster, probes, errors), probes=probes, leader_address=address)
+    findings = judge(cluster, probes, errors, met.counting({name for name in probes if probes[name].address}))
+    return CheckResult(findings=findings, probes=probes, leader_address=leader_address(cluster, probes))
 
 
 async def preflight(cluster: Cluster, emit: Emit) -> tuple[Finding, ...]:
@@ -77,7 +88,9 @@ async def preflight(cluster: Cluster, emit: Emit) -> tuple[Finding, ...]:
     return (*checked.findings, *misfits(cluster, place(cluster, checked.probes)))
 
 
-async def _ask(hosts: Hosts, name: str, leader: asyncio.Future[str], emit: Emit) -> Probe | HostError:
+async def _ask(
+    hosts: Hosts, name: str, leader: asyncio.Future[str], connected: set[str], emit: Emit
+) -> Probe | HostError:
     """One host's answer. The leader's comes first, so that the others can say how they reach it."""
     cluster = hosts.cluster
     leads = name == cluster.leader
@@ -85,10 +98,11 @@ async def _ask(hosts: Hosts, name: str, leader: asyncio.Future[str], emit: Emit)
         connection = await hosts.attempt(name, emit)
         if isinstance(connection, HostError):
             return connection
+        connected.add(name)
         emit(Progress(host=name, stage="check", text="looking at Python, torch, devices and disk"))
         to = SELF if leads else await _wait_for(leader)
         host = next(host for host in cluster.hosts if host.name == name)
-        found = await probe(connection, python_of(host), to)
+        found = await probe(connection, python_of(host), Asked(leader=to, port=cluster.port, data=_data(cluster)))
         if leads:
             leader.set_result(found.server_address)
     except (CommandFailed, Unreachable) as error:
@@ -99,6 +113,24 @@ async def _ask(hosts: Hosts, name: str, leader: asyncio.Future[str], emit: Emit)
             leader.set_result("")
     emit(Progress(host=name, stage="check", text=_in_short(found), fraction=1.0, done=True))
     return found
+
+
+async def _gather(
+    hosts: Hosts, tasks: Mapping[str, asyncio.Task[Probe | HostError]], connected: Collection[str]
+) -> Meeting:
+    """Let the hosts meet once all have answered; those that can't be connected to are waited for until `GATHER_S`."""
+    await asyncio.wait(tasks.values(), timeout=GATHER_S)
+    while slow := [tasks[name] for name in connected if not tasks[name].done()]:
+        await asyncio.wait(slow)
+    outcomes = {name: task.result() for name, task in tasks.items() if task.done() and not task.cancelled()}
+    probes = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Probe)}
+    return await meet(hosts, probes)
+
+
+def _data(cluster: Cluster) -> dict[str, str] | None:
+    """The folder to look for; None where the task needs none."""
+    name = cluster.run.task.partition("/")[2]
+    return None if cluster.data.path is None or name in NO_FILES else {"path": cluster.data.path, "name": name}
 
 
 async def _wait_for(leader: asyncio.Future[str]) -> str:

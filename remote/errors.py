@@ -9,7 +9,9 @@
     │   ├── HostKeyChanged          another key than the one in known_hosts
     │   ├── AuthenticationFailed    the host refused every key
     │   └── CommandFailed           a command there ended with an error, or said what we can't read
-    │       └── StartRefused        the host says that it started nothing
+    │       ├── StartRefused        the host says that it started nothing
+    │       ├── NoShell             the login shell there starts no command
+    │       └── WrongSystem         no Linux: the login shell is that of Windows
     ├── CheckFailed                 the preflight: all findings (3)
     └── RunFailed                   the run could not be started, or ended badly (1)
 
@@ -80,6 +82,14 @@ class CommandFailed(HostError):
 
 class StartRefused(CommandFailed):
     pass
+
+
+class NoShell(CommandFailed):
+    check = "shell"
+
+
+class WrongSystem(CommandFailed):
+    check = "system"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
-"""What is not in order with a cluster, from what its hosts said: pure, no host is touched.
+"""What is not in order with a cluster, from what its hosts said and tried: pure, no host is touched.
 
-`remote.check` calls it with the probes of the hosts that answered and the errors of those that did not.
+`remote.check` calls it with the probes of the hosts that answered and the errors of those that did not. What each
+check is for is said in `remote.checks`.
 
     >>> judge(cluster, {"box1": good, "box2": replace(good, torch="")}, {})
     (Finding(host='box2', check='torch', level='error', cause='python3 has no torch', …),)
@@ -8,67 +9,64 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
-import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Literal
 
 from remote.cluster import Cluster, Host
-from remote.errors import CommandFailed, Finding, HostError
+from remote.errors import Finding, HostError
 from remote.hosts import python_of
+from remote.judge_gpus import gpus
+from remote.judge_network import network
+from remote.judge_upkeep import upkeep
+from remote.meeting import Meeting
 from remote.probe import Probe, too_old
-from remote.shell import pasteable, ssh_words
+from remote.shell import pasteable, there
 
 OLDEST_PYTHON = (3, 10)
 OLDEST_TORCH = (2, 6)
-LEAST_DISK_MIB = 200  # the trainer, a few checkpoints of a small model, logs
-LITTLE_DISK_MIB = 1024
-PYTORCH_HELP = "https://pytorch.org/get-started/locally"
+ELSEWHERE = "Motley trains on Linux: take it out of cluster.toml"
+CONTAINER = f"{ELSEWHERE}, or give the address of a Linux container or virtual machine on it that has its own sshd."
 
 
-def judge(cluster: Cluster, probes: Mapping[str, Probe], errors: Mapping[str, HostError]) -> tuple[Finding, ...]:
+def judge(
+    cluster: Cluster, probes: Mapping[str, Probe], errors: Mapping[str, HostError], meeting: Meeting | None = None
+) -> tuple[Finding, ...]:
     """Findings in the order of the hosts, errors before warnings for each."""
-    findings: list[Finding] = []
+    found = [*network(cluster, probes, meeting or Meeting())]
     usual_torch = _most_common([_version(p.torch)[:2] for p in probes.values() if p.torch])
     for host in cluster.hosts:
         if host.name in errors:
             error = errors[host.name]
-            name = "python" if isinstance(error, CommandFailed) else error.check
-            findings.append(Finding(host.name, name, "error", error.cause, error.remedy))
+            name = "python" if error.check == "command" else error.check
+            found.append(Finding(host.name, name, "error", error.cause, error.remedy))
         elif host.name in probes:
-            found = [*_one(host, probes[host.name], usual_torch)]
-            findings += sorted(found, key=lambda finding: finding.level)
-    findings += _leader(cluster, probes)
-    return tuple(findings)
+            found += _one(cluster, host, probes[host.name], usual_torch)
+    found += _twice(cluster, probes)
+    order = {host.name: place for place, host in enumerate(cluster.hosts)}
+    return tuple(sorted(found, key=lambda finding: (order[finding.host], finding.level)))
 
 
-def leader_address(cluster: Cluster, probes: Mapping[str, Probe]) -> str:
-    """The address of the leader that our connection reached; empty when it did not answer."""
-    return probes[cluster.leader].server_address if cluster.leader in probes else ""
-
-
-def _one(host: Host, probe: Probe, usual_torch: tuple[int, ...]) -> Iterator[Finding]:
-    python = python_of(host)
+def _one(cluster: Cluster, host: Host, probe: Probe, usual_torch: tuple[int, ...]) -> Iterator[Finding]:
     if probe.system != "Linux":
-        remedy = "Motley trains on Linux hosts; on Windows, in WSL2. Take this one out of cluster.toml."
-        yield Finding(host.name, "system", "error", f"it runs {probe.system}", remedy)
+        yield Finding(host.name, "system", "error", f"it runs {probe.system}", CONTAINER)
+        return
+    if "Microsoft" in probe.kernel and "WSL2" not in probe.kernel:
+        remedy = "Make it WSL 2; there, in PowerShell: wsl --list --verbose; wsl --set-version NAME 2"
+        yield Finding(host.name, "system", "error", "it is WSL 1, which has no Linux kernel of its own", remedy)
         return
     if _version(probe.python) < OLDEST_PYTHON:
-        yield Finding(host.name, "python", "error", *too_old(python, probe.python))
+        yield Finding(host.name, "python", "error", *too_old(python_of(host), probe.python))
         return
     yield from _torch(host, probe, usual_torch)
-    yield from _devices(host, probe)
-    if probe.unwritable:
-        remedy = f"Make the home folder the user's own: {there(host, 'sudo chown $(id -u) ~ ~/.motley')}"
-        yield Finding(host.name, "write", "error", f"~/.motley can't be written: {probe.unwritable}", remedy)
-    if probe.disk_free_mib < LITTLE_DISK_MIB:
-        level: Literal["error", "warning"] = "error" if probe.disk_free_mib < LEAST_DISK_MIB else "warning"
-        cause = f"only {probe.disk_free_mib} MiB are free in {probe.home}"
-        yield Finding(
-            host.name, "disk", level, cause, f"See what takes the room: {there(host, 'du -xsh ~/.[!.]* ~/*')}"
-        )
+    yield from gpus(host, probe)
+    yield from upkeep(cluster, host, probe)
+    wanted = host.env.get("GLOO_SOCKET_IFNAME", "")
+    if wanted and probe.interfaces and wanted not in probe.interfaces:
+        has = ", ".join(name for name in probe.interfaces if name != "lo")
+        cause = f"env sets GLOO_SOCKET_IFNAME to {wanted}, and it has no such interface, but {has}"
+        remedy = f"Take it out of env in cluster.toml, or name the one towards the leader: {probe.interface or has}"
+        yield Finding(host.name, "interface", "error", cause, remedy)
 
 
 def _torch(host: Host, probe: Probe, usual: tuple[int, ...]) -> Iterator[Finding]:
@@ -86,42 +84,22 @@ def _torch(host: Host, probe: Probe, usual: tuple[int, ...]) -> Iterator[Finding
         yield Finding(host.name, "torch", "warning", cause, f"It mostly works; to be sure: {install}")
 
 
-def _devices(host: Host, probe: Probe) -> Iterator[Finding]:
-    asked = [device for device in host.devices if device.startswith("cuda")] if host.devices != "auto" else []
-    has = f"{len(probe.gpus)} GPU" + "s" * (len(probe.gpus) != 1)
-    see = there(host, "nvidia-smi -L")
-    for device in asked:
-        if int(device.partition(":")[2] or 0) >= len(probe.gpus):
-            remedy = f'See what is there: {see}; or set devices = "auto" in cluster.toml.'
-            yield Finding(host.name, "devices", "error", f"there is no {device}, it has {has}", remedy)
-    if probe.torch and not probe.torch_cuda and probe.gpus:
-        remedy = f"Install the build with CUDA for {python_of(host)}; {PYTORCH_HELP} gives the command."
-        if asked:
-            cause = f"{asked[0]} is asked for, but torch {probe.torch} has no CUDA"
-            yield Finding(host.name, "devices", "error", cause, remedy)
-        elif host.devices == "auto":
-            cause = f"it has {has}, but torch {probe.torch} has no CUDA: it will train on the CPU"
-            yield Finding(host.name, "devices", "warning", cause, remedy)
+def _twice(cluster: Cluster, probes: Mapping[str, Probe]) -> Iterator[Finding]:
+    """One machine under two addresses: its ranks would fight over the same cores and GPUs."""
+    first: dict[tuple[str, str, str], str] = {}
+    for host in cluster.hosts:
+        if host.name in probes and host.connect != "demo":
+            probe = probes[host.name]
+            other = first.setdefault((probe.boot_id, probe.hostname, probe.home), host.name)
+            if other != host.name:
+                cause = f"it is the same machine as {other} ({probe.hostname}): they share its cores and GPUs"
+                remedy = "Keep one of the two in cluster.toml, and list the machine's devices there; or for now: "
+                remedy += f"motley run {' '.join(f'--only {name}' for name in _others(cluster, host.name))}"
+                yield Finding(host.name, "machine", "warning", cause, remedy)
 
 
-def _leader(cluster: Cluster, probes: Mapping[str, Probe]) -> Iterator[Finding]:
-    """Hosts elsewhere can't reach a leader that is known by a loopback address."""
-    address = leader_address(cluster, probes)
-    if not address or not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
-        return
-    elsewhere = [name for name, probe in probes.items() if probe.boot_id != probes[cluster.leader].boot_id]
-    if elsewhere:
-        cause = f"it leads, and its address {address} can't be reached from {', '.join(elsewhere)}"
-        remedy = "Give its address in the network of the others in cluster.toml, or name another leader."
-        yield Finding(cluster.leader, "leader", "error", cause, remedy)
-
-
-def there(host: Host, command: str) -> str:
-    """A command to paste that runs on the host; a demo host is this machine."""
-    if host.connect == "demo":
-        return command
-    words = ssh_words(host.address, user=host.user, port=host.port, identity=host.identity, jump=host.jump)
-    return f"{pasteable(['ssh', *words])} {shlex.quote(command)}"
+def _others(cluster: Cluster, name: str) -> list[str]:
+    return [host.name for host in cluster.hosts if host.name != name]
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 `remote.check` asks all hosts at once and judges the answers; `remote.run` uses them to push, place ranks and choose
 addresses.
 
-    >>> found = await probe(connection, "python3", leader_address="192.168.0.7")
+    >>> found = await probe(connection, "python3", Asked(leader="192.168.0.7"))
     >>> found.torch, found.interface
     ('2.13.0+cpu', 'eth0')
 """
@@ -11,6 +11,9 @@ addresses.
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
+import json
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,12 +27,32 @@ SELF = "self"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a host is asked beyond what it is."""
+
+    leader: str = ""  # numeric address, `SELF` for the leader; without it, its place in the network is not known
+    port: int = 0  # to be free on the leader
+    data: dict[str, str] | None = None  # "path", "name": a folder that is to be there, and what else holds the data
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
     index: int
     name: str
     total_mib: int | None  # None when only the driver's files could be read
     free_mib: int | None
     driver: str
+    users: str = ""  # the processes that compute on it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leftover:
+    """A run that has processes there."""
+
+    run: str
+    host: str  # the host's name in that run
+    pids: tuple[int, ...]
+    supervised: bool  # its supervisor lives: the run is at work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,37 +63,65 @@ class Probe:
     executable: str
     hostname: str
     system: str  # "Linux"
+    kernel: str = ""  # release
     machine: str  # "x86_64"
     home: str
     boot_id: str
     clock: float  # seconds since 1970
+    clock_ahead_s: float = 0.0  # of this machine's clock, at least; negative when it is behind
     torch: str
     torch_cuda: str
     gpus: tuple[Gpu, ...]
+    gpu_trouble: str = ""  # what nvidia-smi said instead
     cpu_model: str
     cores: int  # that the user's processes may use
     memory_mib: int
+    memory_available_mib: int | None = None
     disk_free_mib: int  # where the home folder is
     unwritable: str  # why ~/.motley can't be written
+    data_missing: str = ""  # why the folder of [data] path can't be used
+    data_elsewhere: bool = False  # whether the data may lie where it is looked for else
+    user: str = ""
+    ends_with_login: bool = False  # systemd ends the user's processes with the last login
+    open_files: int | None = None  # that a process may have; None: any number
+    processes_left: int | None = None  # that the user may still start
+    leftovers: tuple[Leftover, ...] = ()
     server_address: str  # the address that our connection reached
     address: str  # of this host on the way to the leader
+    no_way: str = ""  # why there is no way to the leader
     interface: str  # that has this address
+    network: str = ""  # that it is in: "10.0.0.0/24"
+    interfaces: tuple[str, ...] = ()
+    firewall: str = ""  # whose command adds a rule: "ufw", "firewalld", "iptables"
+    port_taken: str = ""  # why nothing can listen on the port asked for
+    port_holder: str = ""  # what listens there
+    port_run: str = ""  # the run that it belongs to
     code: tuple[str, ...]  # hashes of the trees it has
 
 
-async def probe(connection: Connection, python: str, leader_address: str = "") -> Probe:
-    """`leader_address`: numeric, or `SELF` for the leader; without it `address` and `interface` stay empty.
-
-    Raises CommandFailed when the Python is missing, broken or older than 3.8, Unreachable when the connection breaks.
-    """
-    answer = await call(connection, python, ["probe", leader_address], timeout_s=PROBE_S)
+async def probe(connection: Connection, python: str, asked: Asked | None = None) -> Probe:
+    """Raises CommandFailed when the Python is missing, broken or older than 3.8, Unreachable on a broken connection."""
+    request = json.dumps(dataclasses.asdict(asked or Asked())).encode()
+    began = time.time()
+    answer = await call(connection, python, "probe", payload=request, timeout_s=PROBE_S)
+    ended = time.time()
     if set(answer) == {"python"}:
         raise CommandFailed(connection.host.name, *too_old(python, clean(str(answer["python"]))))
     try:
+        answer["clock_ahead_s"] = ahead(float(answer["clock"]), began + float(answer["took_s"]), ended)
         return parse(answer)
-    except ValueError as error:
-        cause = f"{python} answered the probe with {error}"
+    except (ValueError, KeyError, TypeError) as error:
+        cause = f"{python} answered the probe with {clean(str(error))}"
         raise CommandFailed(connection.host.name, cause, "Report this, with the version of that Python.") from error
+
+
+def ahead(clock: float, began: float, ended: float) -> float:
+    """How far a clock that was read between two times of ours is ahead of ours, at least; below 0: behind.
+
+    >>> ahead(105.0, 99.5, 100.5), ahead(100.0, 99.5, 100.5), ahead(90.0, 99.5, 100.5)
+    (4.5, 0.0, -9.5)
+    """
+    return clock - ended if clock > ended else min(0.0, clock - began)
 
 
 def too_old(python: str, version: str) -> tuple[str, str]:
@@ -81,23 +132,21 @@ def too_old(python: str, version: str) -> tuple[str, str]:
 
 def parse(answer: dict[str, Any]) -> Probe:
     """Raises ValueError that names the field that is missing or of another type."""
-    values = _fields(Probe, {**answer, "gpus": (), "code": ()}, "")
-    gpus, code = answer.get("gpus"), answer.get("code")
-    if not isinstance(gpus, list) or not all(isinstance(gpu, dict) for gpu in gpus):
-        raise ValueError("gpus that are no list of tables")
-    if not isinstance(code, list) or not all(isinstance(name, str) for name in code):
-        raise ValueError("code that is no list of names")
-    values["gpus"] = tuple(Gpu(**_fields(Gpu, gpu, "gpus.")) for gpu in gpus)
-    values["code"] = tuple(code)
-    return Probe(**values)
+    found = Probe(**_fields(Probe, answer, ""))
+    for text in filter(None, (found.address, found.network)):
+        ipaddress.ip_network(text, strict=False)  # they go into commands to paste
+    return found
 
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "int": (int,),
+    "bool": (bool,),
     "float": (int, float),
     "int | None": (int, type(None)),
 }
+_TABLES: dict[str, type[Any]] = {"tuple[Gpu, ...]": Gpu, "tuple[Leftover, ...]": Leftover}
+_LISTS: dict[str, tuple[type, str]] = {"tuple[str, ...]": (str, "names"), "tuple[int, ...]": (int, "numbers")}
 
 
 def _fields(kind: type[Any], table: dict[str, Any], prefix: str) -> dict[str, Any]:
@@ -105,9 +154,20 @@ def _fields(kind: type[Any], table: dict[str, Any], prefix: str) -> dict[str, An
     for field in dataclasses.fields(kind):
         if field.name not in table:
             raise ValueError(f"no {prefix}{field.name}")
-        value = table[field.name]
-        expected = _TYPES.get(str(field.type), (tuple,))
-        if not isinstance(value, expected) or isinstance(value, bool):
-            raise ValueError(f"{prefix}{field.name} of type {type(value).__name__}")
-        values[field.name] = clean(value) if isinstance(value, str) else value
+        values[field.name] = _value(f"{prefix}{field.name}", str(field.type), table[field.name])
     return values
+
+
+def _value(name: str, hint: str, value: Any) -> Any:
+    if hint in _TABLES:
+        if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+            raise ValueError(f"{name} that are no list of tables")
+        return tuple(_TABLES[hint](**_fields(_TABLES[hint], row, f"{name}.")) for row in value)
+    if hint in _LISTS:
+        item, what = _LISTS[hint]
+        if not isinstance(value, list) or not all(isinstance(x, item) and not isinstance(x, bool) for x in value):
+            raise ValueError(f"{name} that is no list of {what}")
+        return tuple(clean(x) if isinstance(x, str) else x for x in value)
+    if not isinstance(value, _TYPES[hint]) or (isinstance(value, bool) and hint != "bool"):
+        raise ValueError(f"{name} of type {type(value).__name__}")
+    return clean(value) if isinstance(value, str) else value

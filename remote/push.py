@@ -118,7 +118,7 @@ async def push(
     packed = tree.pack()
     emit(Progress(host=host, stage="push", text=f"sending the trainer, {len(packed) / 1024:.0f} KiB"))
     try:
-        answer = await call(connection, python, ["unpack", tree.hash], payload=packed, timeout_s=PUSH_S)
+        answer = await call(connection, python, "unpack", [tree.hash], payload=packed, timeout_s=PUSH_S)
         if answer.get("ok") is not True:
             cause = f"the trainer could not be stored in ~/{tree.folder}: {answer.get('error')}"
             raise CommandFailed(host, cause, "Make room there and make ~/.motley writable: df -h ~; ls -ld ~/.motley")

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator
 import asyncssh
 
 from remote.dial_errors import Watch
-from remote.errors import CommandFailed, Unreachable
+from remote.errors import CommandFailed, NoShell, Unreachable, WrongSystem
 from remote.sanitize import clean_lines
 from remote.shell import MARK
 
@@ -27,6 +27,7 @@ TAIL = 8 * 1024  # of stderr
 GREETING = 64 * 1024  # the most that start-up files may print
 CLOSE_S = 0.5  # for the host to confirm; sshd holds that back while the command runs on
 _MARK = MARK.encode() + b"\n"
+WINDOWS = ("is not recognized as an internal or external command", "is not recognized as the name of a cmdlet")
 _RECONNECT = "The run itself goes on; connect again."
 
 
@@ -137,8 +138,11 @@ class RemoteProcess:
         if self._watch.ended.is_set():
             return self._lost()
         said = clean_lines((head[-TAIL:].decode(errors="replace") + "\n" + self.stderr_tail).strip()) or "nothing"
+        if any(words in said for words in WINDOWS):
+            remedy = "Motley trains on Linux: install WSL2 there (wsl --install in PowerShell), and an sshd in it."
+            return WrongSystem(self._host, f"it runs Windows: {said.splitlines()[0]}", remedy)
         cause = f"the login shell there started no command; it said: {said}"
-        return CommandFailed(self._host, cause, "Give the user a login shell there (chsh -s /bin/bash).")
+        return NoShell(self._host, cause, "Give the user a login shell there: sudo chsh -s /bin/bash USER")
 
     def _lost(self) -> Unreachable:
         return Unreachable(self._host, f"the connection was lost: {self._watch.reason or 'closed'}", _RECONNECT)

@@ -12,6 +12,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+from remote.cluster_hosts import Host
+
 MARK = "motley-begin"
 _OUTSIDE = {"'": '"\'"', "\\": "\\\\", "!": "\\!"}  # what fish or csh read differently inside single quotes
 
@@ -38,6 +40,19 @@ def ssh_words(address: str, *, user: str | None, port: int | None, identity: str
     for flag, value in (("-J", jump), ("-i", identity), ("-p", port), ("-l", user)):
         words += [flag, str(value)] if value is not None else []
     return [*words, address]
+
+
+def there(host: Host, command: str) -> str:
+    """A command to paste that runs on the host; a demo host is this machine. sudo gets a terminal for its question.
+
+    >>> there(host, "sudo systemctl start ssh")
+    "ssh -t -l ada 192.168.0.7 'sudo systemctl start ssh'"
+    """
+    if host.connect == "demo":
+        return command
+    words = ssh_words(host.address, user=host.user, port=host.port, identity=host.identity, jump=host.jump)
+    terminal = ["-t"] if "sudo " in command else []
+    return f"{pasteable(['ssh', *terminal, *words])} {shlex.quote(command)}"
 
 
 def _path(path: str, relative_to_home: bool = False) -> str:

@@ -1,8 +1,9 @@
-"""The preflight: what is wrong is named, with host, cause and remedy, within ten seconds, and nothing is started."""
+"""The preflight: what is wrong is named, with host, cause and remedy, within five seconds, and nothing is started."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import socket
 import subprocess
 import sys
@@ -44,7 +45,7 @@ GOOD = Probe(
     interface="eth0",
     code=(),
 )
-CARD = Gpu(index=0, name="RTX 3070", total_mib=8192, free_mib=8000, driver="550.1")
+CARD = Gpu(index=0, name="RTX 3070", total_mib=8192, free_mib=8000, driver="580.95")
 CUDA = dataclasses.replace(GOOD, torch="2.13.0+cu130", torch_cuda="13.0", gpus=(CARD,))
 
 
@@ -60,7 +61,8 @@ def cluster(make_cluster: MakeCluster) -> Cluster:
 
 def judged(cluster: Cluster, **changed: Probe) -> list[tuple[str, str, str]]:
     probes = {"box1": GOOD, "box2": dataclasses.replace(CUDA, gpus=(CARD, CARD)), "box3": GOOD, **changed}
-    findings = judge(cluster, probes, {})
+    named = {name: dataclasses.replace(probe, hostname=name) for name, probe in probes.items()}
+    findings = judge(cluster, named, {})
     assert all(finding.cause and finding.remedy for finding in findings)
     return [(finding.host, finding.check, finding.level) for finding in findings]
 
@@ -124,8 +126,7 @@ def test_remedies_are_commands_for_that_host(cluster: Cluster) -> None:
     ],
 )
 def test_an_answer_that_is_none(change: dict[str, object], complaint: str) -> None:
-    answer = dataclasses.asdict(CUDA)
-    answer.update(gpus=[dict(gpu) for gpu in answer["gpus"]], code=list(answer["code"]))
+    answer = json.loads(json.dumps(dataclasses.asdict(CUDA)))
     assert parse(answer) == CUDA
     with pytest.raises(ValueError, match=complaint):
         parse({**answer, **change})
@@ -179,7 +180,7 @@ async def test_every_fault_at_once_over_real_ssh(
         found[finding.host].append(finding)
     assert {name: [f.check for f in findings] for name, findings in found.items()} == {
         "good": [],
-        "bare": ["torch"],
+        "bare": ["torch", "machine"],  # the same sshd as good, under another name
         "no-python": ["python"],
         "old": ["python"],
         "broken": ["python"],
@@ -197,7 +198,7 @@ async def test_every_fault_at_once_over_real_ssh(
     assert changed.fingerprint in causes["changed"]
     assert "nobody-here" in causes["user"]
     assert not result.ok
-    assert took_s < 10
+    assert took_s < 5
     assert result.leader_address == "127.0.0.1"
     assert (result.probes["good"].address, result.probes["good"].interface) == ("127.0.0.1", "lo")
     assert {record.host for record in records if record.done and record.failed} == set(hosts) - {"good", "bare"}

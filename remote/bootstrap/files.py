@@ -1,0 +1,34 @@
+"""Where things lie on a host, reading small files there, and answering. Runs there: see `remote.bootstrap`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+HOME = os.path.expanduser("~")
+OURS = os.path.join(HOME, ".motley")
+CODE = os.path.join(OURS, "code")
+
+
+def text(path: str) -> str:
+    """What is in it; empty when it can't be read."""
+    try:
+        with open(path, errors="replace") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def names(folder: str) -> list[str]:
+    """What lies in it, sorted; nothing when it can't be read."""
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
+
+
+def answer(table: dict[str, Any]) -> None:
+    sys.stdout.write("\nmotley:" + json.dumps(table) + "\n")
+    sys.stdout.flush()

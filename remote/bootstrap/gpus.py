@@ -1,0 +1,84 @@
+"""The NVIDIA GPUs of a host, what they are used for, what is wrong with them. Runs there: see `remote.bootstrap`."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import shutil
+import subprocess
+from typing import Any
+
+from remote.bootstrap.files import names, text
+
+SMI_S = 3.0
+CARDS = "/proc/driver/nvidia/gpus"
+
+
+def gpus() -> tuple[list[dict[str, Any]], str]:
+    """NVIDIA's, by nvidia-smi; by the driver's files where that is missing or fails. And how it failed."""
+    if shutil.which("nvidia-smi") is None:
+        return _by_files(), ""
+    asked = _ask("--query-gpu=index,uuid,name,memory.total,memory.free,driver_version")
+    used = _ask("--query-compute-apps=gpu_uuid,pid,process_name,used_memory")
+    rows, trouble = _told(asked)
+    users = _users(_told(used)[0])
+    found = []
+    for row in rows:
+        if len(row) == 6 and row[0].isdigit():
+            total, free = (int(c) if c.isdigit() else None for c in row[3:5])
+            found.append({"index": int(row[0]), "name": row[2], "total_mib": total, "free_mib": free})
+            found[-1].update(driver=row[5], users="; ".join(users.get(row[1], [])))
+    if found:
+        return found, ""
+    cards = _by_files()
+    return cards, trouble if cards or "No devices were found" not in trouble else ""
+
+
+def _ask(query: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        ["nvidia-smi", query, "--format=csv,noheader,nounits"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def _told(asked: subprocess.Popen[bytes]) -> tuple[list[list[str]], str]:
+    """The rows of its table; or how it failed."""
+    try:
+        said = asked.communicate(timeout=SMI_S)[0].decode("utf-8", "replace")
+    except subprocess.TimeoutExpired:
+        asked.kill()
+        return [], f"nvidia-smi did not answer within {SMI_S:g} s"
+    if asked.returncode != 0:
+        return [], (said.strip().splitlines() or [f"nvidia-smi ended with code {asked.returncode}"])[0]
+    return [[cell.strip() for cell in row.split(",")] for row in said.splitlines()], ""
+
+
+def _users(rows: list[list[str]]) -> dict[str, list[str]]:
+    """Who computes on each GPU, by its uuid."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if len(row) == 4:
+            uuid, pid, process, mib = row
+            owner = _owner(pid)
+            words = f"{os.path.basename(process)} (pid {pid}{', ' + owner if owner else ''})"
+            found.setdefault(uuid, []).append(f"{words} {mib} MiB" if mib.isdigit() else words)
+    return found
+
+
+def _owner(pid: str) -> str:
+    try:
+        return pwd.getpwuid(os.stat("/proc/" + pid).st_uid).pw_name
+    except (OSError, KeyError):  # gone, in another container, or of a user without a name
+        return ""
+
+
+def _by_files() -> list[dict[str, Any]]:
+    found = []
+    for index, card in enumerate(names(CARDS)):
+        model = re.search(r"^Model:\s*(.+)$", text(os.path.join(CARDS, card, "information")), re.MULTILINE)
+        name = model.group(1) if model else "NVIDIA GPU"
+        found.append({"index": index, "name": name, "total_mib": None, "free_mib": None, "driver": "", "users": ""})
+    return found

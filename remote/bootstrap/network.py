@@ -1,0 +1,120 @@
+"""A host's place in the network: the way to the leader, a port to be free. Runs there: see `remote.bootstrap`."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import pwd
+import shutil
+import socket
+import struct
+from typing import Any
+
+from remote.bootstrap.files import names, text
+
+_ADDRESS, _NETMASK = 0x8915, 0x891B  # SIOCGIFADDR, SIOCGIFNETMASK
+_LISTENING = "0A"
+_SYSTEM = ("/sys/fs/cgroup/system.slice", "/sys/fs/cgroup/systemd/system.slice")  # version 2 and 1
+
+
+def way_to(leader: str) -> tuple[str, str]:
+    """This host's address towards `leader` (numeric); or empty, and why there is no way."""
+    if not leader:
+        return "", ""
+    try:
+        with socket.socket(family_of(leader), socket.SOCK_DGRAM) as probe_socket:
+            probe_socket.connect((leader, 9))  # sends nothing, picks the route
+            return str(probe_socket.getsockname()[0]).split("%")[0], ""
+    except OSError as error:
+        return "", error.strerror or str(error)
+
+
+def interface_of(address: str) -> tuple[str, str]:
+    """The interface that has the address, and the network it is in: ("eth0", "10.0.0.0/24"). Empty when not known."""
+    if not address:
+        return "", ""
+    if family_of(address) == socket.AF_INET6:
+        wanted = socket.inet_pton(socket.AF_INET6, address).hex()
+        for row in text("/proc/net/if_inet6").splitlines():
+            if row.split()[0] == wanted:
+                return row.split()[5], str(ipaddress.ip_network(f"{address}/{int(row.split()[2], 16)}", strict=False))
+        return "", ""
+    for name in interfaces():
+        if _ask(name, _ADDRESS) == address:
+            return name, str(ipaddress.ip_network(f"{address}/{_ask(name, _NETMASK) or 32}", strict=False))
+    return "", ""
+
+
+def interfaces() -> list[str]:
+    return [name for _, name in socket.if_nameindex()]
+
+
+def _ask(interface: str, what: int) -> str:
+    """An IPv4 figure of an interface; empty when it has none."""
+    import fcntl
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        try:
+            answer = fcntl.ioctl(any_socket.fileno(), what, struct.pack("256s", interface.encode()[:15]))
+        except OSError:
+            return ""
+    return socket.inet_ntoa(answer[20:24])
+
+
+def family_of(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def firewall() -> str:
+    """The one whose command adds a rule here: ufw when it is on, firewalld when it runs, else iptables if there."""
+    if "ENABLED=yes" in text("/etc/ufw/ufw.conf").replace('"', ""):
+        return "ufw"
+    if any(os.path.isdir(group + "/firewalld.service") for group in _SYSTEM):
+        return "firewalld"
+    return "iptables" if shutil.which("iptables") or os.path.exists("/usr/sbin/iptables") else ""
+
+
+def port_taken(address: str, port: int) -> dict[str, str]:
+    """`port_taken`: why the coordinator can't listen there; `port_holder`: who does; `port_run`: the run it is of."""
+    nothing = {"port_taken": "", "port_holder": "", "port_run": ""}
+    if not address or not port:
+        return nothing
+    with socket.socket(family_of(address), socket.SOCK_STREAM) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((address, port))  # not more: a run that starts just now is not disturbed
+            return nothing
+        except OSError as error:
+            return {**nothing, "port_taken": error.strerror or str(error), **_holder(port)}
+
+
+def _holder(port: int) -> dict[str, str]:
+    """The process that listens on the port; its user alone, where only root may see more."""
+    wanted: dict[str, int] = {}
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for row in text(table).splitlines()[1:]:
+            cells = row.split()
+            if cells[3] == _LISTENING and int(cells[1].rpartition(":")[2], 16) == port:
+                wanted[f"socket:[{cells[9]}]"] = int(cells[7])
+    for pid in filter(str.isdigit, names("/proc")):
+        try:
+            folder = f"/proc/{pid}/fd"
+            if any(os.readlink(f"{folder}/{fd}") in wanted for fd in os.listdir(folder)):
+                return _described(pid)
+        except OSError:  # gone meanwhile, or another user's
+            continue
+    users = sorted({_user(uid) for uid in wanted.values()})
+    return {"port_holder": f"a process of {', '.join(users)}" if users else ""}
+
+
+def _described(pid: str) -> dict[str, Any]:
+    words = text(f"/proc/{pid}/cmdline").replace("\0", " ").strip() or text(f"/proc/{pid}/comm")
+    run = [word[11:] for word in text(f"/proc/{pid}/environ").split("\0") if word.startswith("MOTLEY_RUN=")]
+    return {"port_holder": f"{words[:80]} (pid {pid})", "port_run": run[0] if run else ""}
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"

@@ -1,0 +1,133 @@
+"""What a host says of itself: `remote.probe.Probe` describes the answer. Runs there: see `remote.bootstrap`.
+
+Its request on stdin: `{"leader": numeric address, "self" or "", "port": to be free there or 0, "data": null or
+{"path", "name"}}`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from typing import Any, BinaryIO
+
+from remote.bootstrap.files import CODE, HOME, OURS, answer, names, text
+from remote.bootstrap.gpus import gpus
+from remote.bootstrap.leftovers import leftovers
+from remote.bootstrap.login import login
+from remote.bootstrap.network import firewall, interface_of, interfaces, port_taken, way_to
+
+
+def main(_argv: list[str], stdin: BinaryIO) -> None:
+    began = time.monotonic()
+    found = probe(json.loads(stdin.read()))
+    answer({**found, "clock": time.time(), "took_s": time.monotonic() - began})
+
+
+def probe(request: dict[str, Any]) -> dict[str, Any]:
+    version, cuda = torch_version()
+    cards, gpu_trouble = gpus()
+    data_missing, data_elsewhere = data(request.get("data"))
+    return {
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "executable": sys.executable,
+        "hostname": socket.gethostname(),
+        "system": os.uname().sysname,
+        "kernel": text("/proc/sys/kernel/osrelease") or os.uname().release,
+        "machine": os.uname().machine,
+        "home": HOME,
+        "boot_id": text("/proc/sys/kernel/random/boot_id"),
+        "torch": version,
+        "torch_cuda": cuda,
+        "gpus": cards,
+        "gpu_trouble": gpu_trouble,
+        "cpu_model": cpu_model(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "memory_mib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20,
+        "memory_available_mib": memory_available_mib(),
+        "disk_free_mib": shutil.disk_usage(HOME).free // 2**20 if os.path.isdir(HOME) else 0,
+        "unwritable": unwritable(),
+        "data_missing": data_missing,
+        "data_elsewhere": data_elsewhere,
+        "leftovers": leftovers(),
+        "code": [name for name in names(CODE) if not name.startswith(".")],
+        **login(),
+        **place(str(request.get("leader", "")), int(request.get("port") or 0)),
+    }
+
+
+def place(leader: str, port: int) -> dict[str, Any]:
+    """Its place in the network. `port` is looked at on the leader, where it must be free."""
+    ssh = os.environ.get("SSH_CONNECTION", "").split()
+    reached = ssh[2].split("%")[0] if len(ssh) == 4 else ""
+    leads = leader == "self"
+    address, no_way = way_to(reached if leads else leader)
+    interface, network = interface_of(address)
+    return {
+        "server_address": reached,
+        "address": address,
+        "no_way": no_way,
+        "interface": interface,
+        "network": network,
+        "interfaces": interfaces(),
+        "firewall": firewall(),
+        **port_taken(reached if leads else "", port),
+    }
+
+
+def cpu_model() -> str:
+    info = text("/proc/cpuinfo")
+    for key in ("model name", "Model", "cpu model", "Hardware"):
+        found = re.search(r"^" + key + r"[ \t]*:[ \t]*(\S.*)$", info, re.MULTILINE)
+        if found:
+            return " ".join(found.group(1).split())
+    return os.uname().machine
+
+
+def memory_available_mib() -> int | None:
+    found = re.search(r"^MemAvailable:\s*(\d+) kB", text("/proc/meminfo"), re.MULTILINE)
+    return int(found.group(1)) // 1024 if found else None
+
+
+def torch_version() -> tuple[str, str]:
+    """Version and CUDA version of torch, read from its files: importing it takes seconds."""
+    from importlib import metadata
+
+    try:
+        found = metadata.distribution("torch")
+    except metadata.PackageNotFoundError:
+        return "", ""
+    source = text(str(found.locate_file("torch/version.py")))
+    version = re.search(r"__version__\s*=\s*['\"]([^'\"]+)", source)
+    cuda = re.search(r"^cuda\b[^=\n]*=\s*['\"]([^'\"]+)", source, re.MULTILINE)
+    return (version.group(1) if version else found.version), (cuda.group(1) if cuda else "")
+
+
+def unwritable() -> str:
+    """Why nothing can be written under ~/.motley; empty when it can."""
+    try:
+        os.makedirs(OURS, mode=0o700, exist_ok=True)
+        with tempfile.TemporaryFile(dir=OURS) as file:
+            file.write(b"motley")
+        return ""
+    except OSError as error:
+        return f"{error.strerror}: {error.filename or OURS}"
+
+
+def data(wanted: dict[str, str] | None) -> tuple[str, bool]:
+    """Why the folder of [data] path can't be used; and whether the data may lie where it is looked for else."""
+    if not wanted:
+        return "", False
+    folder = os.path.expanduser(wanted["path"])
+    places = [os.path.join(OURS, "data", wanted["name"]), "/usr/share/datasets/" + wanted["name"].replace("_", "-")]
+    elsewhere = any(map(os.path.isdir, places))
+    try:
+        os.listdir(folder)
+        return "", elsewhere
+    except OSError as error:
+        return f"{folder}: {error.strerror}", elsewhere

@@ -1,0 +1,59 @@
+"""Commands to paste that mend what `motley check` finds. Pure.
+
+>>> let_in(probe, ["10.0.0.8", "10.0.0.9"])
+'sudo ufw allow from 10.0.0.0/24'
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+
+from remote.cluster import Cluster
+from remote.probe import Probe
+from remote.shell import pasteable
+
+MIRRORED = r'Add-Content $HOME\.wslconfig "[wsl2]`nnetworkingMode=mirrored"; wsl --shutdown'
+LET_IN = "Set-NetFirewallHyperVVMSetting -Name '{40E0AC32-46A5-438A-A0B2-2B479E8F2E90}' -DefaultInboundAction Allow"
+
+
+def motley(cluster: Cluster, *words: str) -> str:
+    """A command of ours, for this cluster.toml."""
+    config = [] if str(cluster.path) == "cluster.toml" else ["-c", str(cluster.path)]
+    return pasteable(["motley", *words, *config])
+
+
+def let_in(probe: Probe, addresses: Sequence[str]) -> str:
+    """The command that lets TCP from these addresses through the firewall of the host, whatever it is."""
+    return _rules(probe, addresses, ufw="from", iptables="INPUT -s")
+
+
+def let_out(probe: Probe, addresses: Sequence[str]) -> str:
+    """The same for connections that begin there."""
+    return _rules(probe, addresses, ufw="out to", iptables="OUTPUT -d")
+
+
+def places(probe: Probe, addresses: Sequence[str]) -> list[str]:
+    """The host's own network where all addresses are in it, else each address.
+
+    >>> places(probe_in("10.0.0.0/24"), ["10.0.0.7", "10.0.0.8"])
+    ['10.0.0.0/24']
+    """
+    network = ipaddress.ip_network(probe.network) if probe.network else None
+    if network is not None and all(ipaddress.ip_address(address) in network for address in addresses):
+        return [str(network)]
+    return sorted(set(addresses))
+
+
+def _rules(probe: Probe, addresses: Sequence[str], *, ufw: str, iptables: str) -> str:
+    found = places(probe, addresses)
+    if probe.firewall == "ufw":
+        return " && ".join(f"sudo ufw allow {ufw} {place}" for place in found)
+    if probe.firewall == "firewalld":
+        rules = [f"sudo firewall-cmd --permanent --zone=trusted --add-source={place}" for place in found]
+        return " && ".join([*rules, "sudo firewall-cmd --reload"])
+    if probe.firewall == "iptables":
+        names = {place: "ip6tables" if ":" in place else "iptables" for place in found}
+        chain, flag = iptables.split()
+        return " && ".join(f"sudo {names[place]} -I {chain} -p tcp {flag} {place} -j ACCEPT" for place in found)
+    return "sudo nft list ruleset"
