@@ -21,7 +21,7 @@ from remote.errors import HostError, Unreachable
 from remote.host_keys import KnownHosts
 from remote.route import Endpoint, Route, demo_route, jump_routes, known_hosts_of, route_of
 
-CONNECT_S = 4.0  # name, TCP, key exchange and login together
+CONNECT_S = 3.5  # name, TCP, key exchange and login together
 DEADLINE_S = 9.5  # the same with jump hosts and waiting at the gate
 KEEPALIVE_S = 2.0
 KEEPALIVE_COUNT = 3  # so a frozen host is noticed within 8 s

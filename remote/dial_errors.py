@@ -68,7 +68,7 @@ def explain(error: Exception, route: Route, watch: Watch, known: KnownHosts, lim
         cause = f"the name {route.hostname} can't be resolved: {error.strerror}"
         return Unreachable(route.host, cause, "Correct address in cluster.toml, or give its numeric address.")
     if isinstance(error, ConnectionRefusedError) or f"[Errno {errno.ECONNREFUSED}]" in str(error):
-        remedy = "Start sshd there (sudo systemctl start ssh), or correct port in cluster.toml."
+        remedy = "Correct port in cluster.toml, or start sshd on that machine: sudo systemctl start ssh"
         return Unreachable(route.host, f"nothing listens on {at}", remedy)
     if isinstance(error, LOST):
         cause = f"{at} hung up before the login: {clean(str(error)) or 'connection reset'}"

@@ -11,7 +11,7 @@ from remote.cluster import Cluster, Host
 from remote.errors import Finding
 from remote.meeting import Meeting
 from remote.probe import Probe
-from remote.remedy import LET_IN, MIRRORED, let_in, let_out, motley, places
+from remote.remedy import LET_IN, MIRRORED, RULES, let_in, let_out, motley, places
 from remote.shell import there
 
 WSL_NAT = ipaddress.ip_network("172.16.0.0/12")
@@ -22,6 +22,7 @@ REASONS = {
     "ENETUNREACH": "no route to it",
     "EPERM": "forbidden by a firewall",
     "EACCES": "forbidden by a firewall",
+    "EINVAL": "its routes lead nowhere",
     "stranger": "another machine answers at that address",
 }
 Direction = Literal["in", "out", "both"]
@@ -39,9 +40,12 @@ class Gap:
 def network(cluster: Cluster, probes: Mapping[str, Probe], meeting: Meeting) -> Iterator[Finding]:
     hosts = {host.name: host for host in cluster.hosts}
     address = leader_address(cluster, probes)
-    yield from _leader(cluster, probes, address)
     if cluster.leader in probes:
         yield from _port(cluster, hosts[cluster.leader], probes[cluster.leader], address)
+    unknown = [*_leader(cluster, probes, address)]
+    if unknown:  # so they all tried the wrong address
+        yield from unknown
+        return
     for name, probe in probes.items():
         if probe.no_way:
             look = there(hosts[name], f"ip route get {address}") if address else "ip route"
@@ -142,12 +146,12 @@ def _gap(gap: Gap, hosts: Mapping[str, Host], probes: Mapping[str, Probe], meeti
     elif reasons == ["stranger"]:
         look = there(hosts[gap.others[0]], f"ip neigh show {probe.address}")
         remedy = f"Give each machine an address of its own. Which one has this: {look}"
-    elif not probe.firewall:
-        room = ", ".join(places(probe, addresses))
-        look = there(host, let_in(probe, addresses))
-        remedy = f"A rule is missing there or on the way: TCP from {room}, every port. The rules there: {look}"
-    elif gap.direction == "out":
-        remedy = f"Let it out: {there(host, let_out(probe, addresses))}"
     else:
-        remedy = f"Let them in, on every port: {there(host, let_in(probe, addresses))}"
+        rule = let_out(probe, addresses) if gap.direction == "out" else let_in(probe, addresses)
+        side = f"{'to' if gap.direction == 'out' else 'from'} {', '.join(places(probe, addresses))}"
+        remedy = f"Let TCP {side} through its firewall, on every port: {there(host, rule)}"
+        if rule == RULES:
+            remedy = (
+                f"A rule is missing there or on the way, TCP {side} on every port. The rules there: {there(host, rule)}"
+            )
     yield Finding(gap.host, "reach", "error", cause, remedy)

@@ -53,7 +53,7 @@ def _room(host: Host, probe: Probe) -> Iterator[Finding]:
         cause = f"~/.motley can't be written: {probe.unwritable}"
         yield Finding(host.name, "write", "error", cause, _make_writable(host, probe))
     if probe.disk_free_mib < LITTLE_DISK_MIB:
-        cause = f"only {probe.disk_free_mib} MiB are free in {probe.home}"
+        cause = f"only {probe.disk_free_mib} MiB are free for {probe.home}/.motley"
         yield Finding(host.name, "disk", _level(full), cause, f"See what takes the room: {there(host, _FULL)}")
     memory = probe.memory_available_mib
     if memory is not None and memory < LITTLE_MEMORY_MIB:
@@ -63,8 +63,10 @@ def _room(host: Host, probe: Probe) -> Iterator[Finding]:
 
 
 def _make_writable(host: Host, probe: Probe) -> str:
+    if "exists" in probe.unwritable:
+        return f"Something else has that name; move it away: {there(host, 'mv ~/.motley ~/motley.old')}"
     if "Read-only" in probe.unwritable:
-        mount = 'sudo mount -o remount,rw "$(findmnt -no TARGET -T ~)"'
+        mount = 'sudo mount -o remount,rw "$(findmnt -no TARGET -T ~/.motley)"'
         return f"Mount it writable, if its disk is sound: {there(host, mount)}"
     if "No space" in probe.unwritable or "quota" in probe.unwritable:
         return f"See what is used up, bytes, files or a quota: {there(host, 'df -h ~; df -i ~; quota -s')}"

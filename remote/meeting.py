@@ -55,8 +55,10 @@ async def meet(hosts: Hosts, probes: Mapping[str, Probe]) -> Meeting:
         task.cancel()
     await asyncio.gather(*tasks.values(), return_exceptions=True)
     absent = {name: room.absent.get(name, "it took too long") for name in who if name not in room.missed}
-    pairs = {(name, other): why for name, row in room.missed.items() for other, why in row.items()}
-    kept = {pair: why for pair, why in pairs.items() if pair[1] not in absent}
+    pairs = [
+        (name, other) for name in who for other in who if other in room.missed.get(name, ()) and other not in absent
+    ]
+    kept = {(name, other): room.missed[name][other] for name, other in pairs}
     return Meeting(asked=frozenset(who), missed=kept, absent=absent)
 
 

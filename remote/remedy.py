@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 
 from remote.cluster import Cluster
@@ -14,6 +15,7 @@ from remote.probe import Probe
 from remote.shell import pasteable
 
 MIRRORED = r'Add-Content $HOME\.wslconfig "[wsl2]`nnetworkingMode=mirrored"; wsl --shutdown'
+RULES = "sudo nft list ruleset"
 LET_IN = "Set-NetFirewallHyperVVMSetting -Name '{40E0AC32-46A5-438A-A0B2-2B479E8F2E90}' -DefaultInboundAction Allow"
 
 
@@ -56,4 +58,8 @@ def _rules(probe: Probe, addresses: Sequence[str], *, ufw: str, iptables: str) -
         names = {place: "ip6tables" if ":" in place else "iptables" for place in found}
         chain, flag = iptables.split()
         return " && ".join(f"sudo {names[place]} -I {chain} -p tcp {flag} {place} -j ACCEPT" for place in found)
-    return "sudo nft list ruleset"
+    chain = re.fullmatch(r"nft (\w+ \w+ \w+)", probe.firewall)
+    if chain and ufw == "from":
+        rules = [f"{'ip6' if ':' in place else 'ip'} saddr {place}" for place in found]
+        return " && ".join(f"sudo nft insert rule {chain[1]} {rule} accept" for rule in rules)
+    return RULES

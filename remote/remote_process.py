@@ -137,6 +137,7 @@ class RemoteProcess:
     async def _never_began(self, head: bytes) -> CommandFailed | Unreachable:
         if self._watch.ended.is_set():
             return self._lost()
+        await asyncio.wait([self._stderr_reader], timeout=CLOSE_S)  # what it has to say may come there
         said = clean_lines((head[-TAIL:].decode(errors="replace") + "\n" + self.stderr_tail).strip()) or "nothing"
         if any(words in said for words in WINDOWS):
             remedy = "Motley trains on Linux: install WSL2 there (wsl --install in PowerShell), and an sshd in it."

@@ -9,9 +9,10 @@ from typing import Any
 
 from remote.bootstrap.files import names, text
 
+_BOOTED, _LINGERING = "/run/systemd/system", "/var/lib/systemd/linger"
 _PLACES = ("/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd")  # the first one counts
-_SETTING = re.compile(r"^(KillUserProcesses|KillOnlyUsers|KillExcludeUsers)\s*=\s*(.*?)\s*$", re.MULTILINE)
-_COMPILED = re.compile(r"^#\s*(KillUserProcesses)\s*=\s*(\S+)", re.MULTILINE)  # its own file shows the default
+_SETTING = re.compile(r"^(KillUserProcesses|KillOnlyUsers|KillExcludeUsers)[ \t]*=[ \t]*(.*?)[ \t]*$", re.MULTILINE)
+_COMPILED = re.compile(r"^#[ \t]*(KillUserProcesses)[ \t]*=[ \t]*(\S+)", re.MULTILINE)  # its own file shows the default
 
 
 def login() -> dict[str, Any]:
@@ -34,7 +35,7 @@ def user_name() -> str:
 
 def ends_with_login(user: str) -> bool:
     """Whether systemd-logind ends what is left of a user when their last login ends (logind.conf)."""
-    if not os.path.isdir("/run/systemd/system") or os.path.exists("/var/lib/systemd/linger/" + user):
+    if not os.path.isdir(_BOOTED) or os.path.exists(os.path.join(_LINGERING, user)):
         return False
     settings = {"KillUserProcesses": "no", "KillOnlyUsers": "", "KillExcludeUsers": "root", **_configured()}
     only, excluded = settings["KillOnlyUsers"].split(), settings["KillExcludeUsers"].split()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import pwd
+import re
 import shutil
 import socket
 import struct
@@ -66,12 +67,25 @@ def family_of(address: str) -> socket.AddressFamily:
 
 
 def firewall() -> str:
-    """The one whose command adds a rule here: ufw when it is on, firewalld when it runs, else iptables if there."""
+    """The one whose command adds a rule here: "ufw" when it is on, "firewalld" when it runs, "nft FAMILY TABLE CHAIN"
+    when nftables.conf refuses something, else "iptables" if that is there."""
     if "ENABLED=yes" in text("/etc/ufw/ufw.conf").replace('"', ""):
         return "ufw"
     if any(os.path.isdir(group + "/firewalld.service") for group in _SYSTEM):
         return "firewalld"
+    chain = _nft_chain(text("/etc/nftables.conf"))
+    if chain:
+        return chain
     return "iptables" if shutil.which("iptables") or os.path.exists("/usr/sbin/iptables") else ""
+
+
+def _nft_chain(rules: str) -> str:
+    """The chain that incoming packets pass; empty when there is none, or when nothing is refused."""
+    before, hook, _ = rules.partition("hook input")
+    tables = re.findall(r"^\s*table\s+(\w+)\s+(\w+)\s*\{", before, re.MULTILINE)
+    chains = re.findall(r"^\s*chain\s+(\w+)\s*\{", before, re.MULTILINE)
+    refuses = re.search(r"^[^#\n]*\b(drop|reject)\b", rules, re.MULTILINE)
+    return f"nft {' '.join(tables[-1])} {chains[-1]}" if hook and tables and chains and refuses else ""
 
 
 def port_taken(address: str, port: int) -> dict[str, str]:

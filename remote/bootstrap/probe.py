@@ -50,8 +50,8 @@ def probe(request: dict[str, Any]) -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "memory_mib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20,
         "memory_available_mib": memory_available_mib(),
-        "disk_free_mib": shutil.disk_usage(HOME).free // 2**20 if os.path.isdir(HOME) else 0,
         "unwritable": unwritable(),
+        "disk_free_mib": disk_free_mib(),
         "data_missing": data_missing,
         "data_elsewhere": data_elsewhere,
         "leftovers": leftovers(),
@@ -106,6 +106,14 @@ def torch_version() -> tuple[str, str]:
     version = re.search(r"__version__\s*=\s*['\"]([^'\"]+)", source)
     cuda = re.search(r"^cuda\b[^=\n]*=\s*['\"]([^'\"]+)", source, re.MULTILINE)
     return (version.group(1) if version else found.version), (cuda.group(1) if cuda else "")
+
+
+def disk_free_mib() -> int:
+    """Where ~/.motley is, which may be a disk of its own; else where the home folder is to be."""
+    place = OURS
+    while not os.path.isdir(place):
+        place = os.path.dirname(place)
+    return shutil.disk_usage(place).free // 2**20
 
 
 def unwritable() -> str:

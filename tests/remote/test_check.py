@@ -19,7 +19,7 @@ from remote.errors import Finding
 from remote.feed import Progress
 from remote.hosts import Hosts
 from remote.judge import judge
-from remote.probe import Gpu, Probe, parse
+from remote.probe import Gpu, Probe, ahead, parse
 from tests.remote.conftest import MakeCluster, know
 from tests.remote.sshd import Sshd, make_key
 
@@ -83,10 +83,63 @@ def test_a_good_cluster_has_no_findings(cluster: Cluster) -> None:
         ({"unwritable": "Read-only file system"}, "write", "error"),
         ({"system": "Darwin"}, "system", "error"),
         ({"gpus": (CARD,)}, "devices", "warning"),
+        ({"memory_available_mib": 900}, "memory", "warning"),
+        ({"memory_available_mib": 90}, "memory", "error"),
+        ({"clock_ahead_s": -2.5}, "clock", "warning"),
+        ({"ends_with_login": True, "user": "ada"}, "login", "warning"),
+        ({"open_files": 200}, "limits", "warning"),
+        ({"processes_left": 50, "user": "ada"}, "limits", "warning"),
+        ({"processes_left": 3, "user": "ada"}, "limits", "error"),
+        ({"data_missing": "/data: No such file"}, "data", "warning"),
+        ({"no_way": "Network is unreachable"}, "route", "error"),
+        ({"kernel": "4.4.0-22621-Microsoft"}, "system", "error"),
+        ({"gpu_trouble": "couldn't communicate with the NVIDIA driver"}, "driver", "warning"),
     ],
 )
 def test_each_fault_of_one_host(cluster: Cluster, change: dict[str, object], check_: str, level: str) -> None:
     assert judged(cluster, box3=dataclasses.replace(GOOD, **change)) == [("box3", check_, level)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"memory_available_mib": 1024},
+        {"clock_ahead_s": 1.9},
+        {"open_files": 1024, "processes_left": 72},
+        {"kernel": "5.15.167.4-microsoft-standard-WSL2"},
+    ],
+)
+def test_what_is_enough(cluster: Cluster, change: dict[str, object]) -> None:
+    assert judged(cluster, box3=dataclasses.replace(GOOD, **change)) == []  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("cuda", "driver", "level"),
+    [
+        ("13.0", "580.65.06", ""),
+        ("13.0", "580.65.05", "error"),
+        ("12.8", "535.183.01", ""),  # minor versions go with any driver of their major one
+        ("12.8", "470.256.02", "error"),
+        ("14.0", "580.65.06", ""),  # not known yet
+    ],
+)
+def test_the_driver_must_fit_the_CUDA_of_torch(cluster: Cluster, cuda: str, driver: str, level: str) -> None:  # noqa: N802
+    card = dataclasses.replace(CARD, driver=driver)
+    probe = dataclasses.replace(CUDA, torch_cuda=cuda, gpus=(card,))
+    assert judged(cluster, box3=probe) == ([("box3", "driver", level)] if level else [])
+
+
+def test_a_gpu_in_use_is_no_news_when_the_run_leaves_it_out(cluster: Cluster) -> None:
+    busy = dataclasses.replace(CARD, free_mib=100, users="blender (pid 7, ada) 7000 MiB")
+    asked = dataclasses.replace(CUDA, gpus=(CARD, CARD, dataclasses.replace(busy, index=2)))
+    assert judged(cluster, box2=asked) == []
+    assert judged(cluster, box3=dataclasses.replace(CUDA, gpus=(busy,))) == [("box3", "gpu", "warning")]
+
+
+def test_a_clock_is_ahead_by_what_the_way_does_not_explain() -> None:
+    assert ahead(105.0, 99.5, 100.5) == 4.5
+    assert ahead(100.0, 99.5, 100.5) == 0.0
+    assert ahead(90.0, 99.5, 100.5) == -9.5
 
 
 def test_a_patch_release_of_torch_is_no_difference(cluster: Cluster) -> None:

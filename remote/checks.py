@@ -1,0 +1,121 @@
+"""What `motley check` looks at: the names that findings bear, in the order in which a host meets them.
+
+docs/check.md is what `page` returns:
+
+    python -m remote.checks > docs/check.md
+"""
+
+from __future__ import annotations
+
+import sys
+
+ERROR, WARNING, BOTH = "error", "warning", "error or warning"
+
+# name: how grave it is, what is looked at
+CHECKS: dict[str, tuple[str, str]] = {
+    "connect": (ERROR, "what `~/.ssh/config` and cluster.toml say of the way there can be used: keys, jump hosts"),
+    "reachable": (ERROR, "the name is known, sshd answers at the address and port, by way of the jump hosts"),
+    "host_key": (ERROR, "its host key is in your `known_hosts`; its fingerprint is shown, nothing is accepted for you"),
+    "authentication": (ERROR, "one of your keys lets you in"),
+    "shell": (ERROR, "the user's login shell there starts commands"),
+    "system": (ERROR, "it runs Linux, or WSL2 on Windows"),
+    "python": (ERROR, "`python` is there, runs, and is 3.10 or newer"),
+    "torch": (BOTH, "torch is there, 2.6 or newer; a warning where its version is not that of most hosts"),
+    "devices": (BOTH, "the GPUs asked for are there and torch has CUDA; a warning where it will train on the CPU"),
+    "driver": (BOTH, "the NVIDIA driver works and is new enough for torch's CUDA; a warning where no GPU is asked for"),
+    "gpu": (WARNING, "nobody else uses more than a quarter of the memory of a GPU; who does is named"),
+    "memory": (BOTH, "1 GiB of memory is available; below 256 MiB it is an error"),
+    "disk": (BOTH, "1 GiB is free where the home folder is; below 200 MiB it is an error"),
+    "write": (ERROR, "`~/.motley` can be written"),
+    "data": (BOTH, "the folder of `[data] path` is there; an error where the data is to be had from nowhere else"),
+    "limits": (BOTH, "enough files may be open; enough threads may be started, below 32 it is an error"),
+    "login": (WARNING, "systemd lets processes live on after the logout (KillUserProcesses, lingering)"),
+    "leftovers": (WARNING, "no run is at work there, and no processes of an earlier one are left"),
+    "clock": (WARNING, "its clock and this machine's are less than 2 s apart"),
+    "machine": (WARNING, "no machine is listed twice under two addresses"),
+    "interface": (ERROR, "the network interface that `env` names (GLOO_SOCKET_IFNAME) is there"),
+    "leader": (ERROR, "the leader's address is not one that only the leader itself knows, such as 127.0.0.1"),
+    "port": (ERROR, "on the leader, the port of `[cluster]` is free; what holds it is named"),
+    "route": (ERROR, "it has a way to the leader's address"),
+    "reach": (BOTH, "every host connects to every other one; a warning where that could not be tried"),
+    "max_batch": (ERROR, "the ranks together have room for `run.global_batch`"),
+    "shares": (ERROR, "`balance.shares` has one entry for each device"),
+}
+
+
+def page() -> str:
+    """docs/check.md as Markdown."""
+    rows = [f"| `{name}` | {level} | {text} |" for name, (level, text) in CHECKS.items()]
+    return _BEFORE + "\n".join(rows) + "\n" + _AFTER
+
+
+_BEFORE = """\
+# motley check
+
+`motley check` looks at every host, all at once, and starts nothing. Every `motley run` begins with it. A finding
+names the host, the cause and the remedy: mostly a command to paste, into the terminal in which you typed `motley
+check`.
+
+An **error** means that a run can't work; nothing is started, and the command ends with code 3. A **warning** means
+that it can, but slower, or that something may surprise you. `motley check --json` prints `{"ok", "findings":
+[{"host", "check", "level", "cause", "remedy"}]}`; `check` is a name of this table:
+
+| check | level | in order is |
+|---|---|---|
+"""
+
+_AFTER = """
+This page is made from the definitions in `remote/checks.py`.
+
+## How it looks
+Nothing needs to be on a host but an SSH server and a Python: a small program of the standard library goes there over
+SSH, says what it sees, and is gone. It leaves the folder `~/.motley`, in which it tries whether it can write.
+
+Then the hosts meet. Each listens for a moment on the address that it has towards the leader, on a port that its
+system picks, as the training does; each connects to every other one, and shows a token that only this check knows.
+Connections that fail are grouped around the host that they have in common: "box1, box2 can't reach it" is one finding
+for box3.
+
+A host that can't be reached is known after 3.5 s, everything else is within a second or two on most machines. A host
+that is connected and very slow has 9.7 s.
+
+## Firewalls
+Training traffic goes straight between the hosts, on ports that the system picks: no list of ports would do, the hosts
+must let each other in. The remedy is a rule for the firewall that is at work there (ufw, firewalld, what
+nftables.conf says, or iptables where none of them is), for the network that the hosts share. Where no firewall of the
+host shows, one on the way, or a Wi-Fi network that keeps its guests apart, may be the cause.
+
+## Windows: WSL2
+A host may be a Linux in WSL2, with an sshd of its own. By default WSL2 sits behind NAT: its address (172.16.0.0 to
+172.31.255.255) is known to its own Windows alone, and the other hosts can't reach it, even where a forwarded port
+lets SSH in. `motley check` recognises that. Mirrored networking mends it (Windows 11 22H2 or newer); in PowerShell on
+that Windows:
+
+```
+Add-Content $HOME\\.wslconfig "[wsl2]`nnetworkingMode=mirrored"; wsl --shutdown
+```
+
+and, as administrator, so that Windows lets connections in:
+
+```
+Set-NetFirewallHyperVVMSetting -Name '{40E0AC32-46A5-438A-A0B2-2B479E8F2E90}' -DefaultInboundAction Allow
+```
+
+Then start WSL again, give its address as Windows shows it, and check again. WSL 1 has no Linux kernel and is refused:
+`wsl --set-version NAME 2` makes it WSL2.
+
+## macOS and other systems
+Motley trains on Linux. On another system, a Linux container or virtual machine with an address and an sshd of its own
+can take part; macOS is fine for the console.
+
+## What it does not see
+- Whether torch can be imported: that takes seconds. The files of torch say which version it is.
+- The speed of the network between the hosts: `motley profile` measures it.
+- Who uses a GPU, where the driver does not tell; rules of a firewall, which only root may read. It tries connections
+  instead.
+- Whether a Python or a package fits the processor.
+"""
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

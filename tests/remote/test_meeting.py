@@ -1,0 +1,67 @@
+"""Hosts that connect to each other before a run: who takes part, who is missed, and nothing that stays."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+import threading
+from collections.abc import AsyncIterator
+
+import pytest
+
+from remote.bootstrap import meet as there
+from remote.hosts import Hosts
+from remote.meeting import Meeting, meet
+from tests.remote.conftest import MakeCluster
+from tests.remote.test_check import GOOD
+
+LOCAL = dataclasses.replace(GOOD, address="127.0.0.1")
+TOKEN = "f00"
+
+
+@pytest.fixture
+async def hosts(make_cluster: MakeCluster) -> AsyncIterator[Hosts]:
+    text = "".join(f'[[hosts]]\nname = "box{n}"\n' for n in range(3))
+    async with Hosts(make_cluster(f'[cluster]\nname = "demo"\nconnect = "demo"\n{text}')) as made:
+        yield made
+
+
+async def test_hosts_that_reach_each_other(hosts: Hosts) -> None:
+    met = await meet(hosts, {"box0": LOCAL, "box1": LOCAL, "box2": LOCAL})
+    assert met == Meeting(asked=frozenset({"box0", "box1", "box2"}))
+
+
+async def test_one_without_its_address_is_absent_and_the_others_meet(hosts: Hosts) -> None:
+    met = await meet(hosts, {"box0": LOCAL, "box1": LOCAL, "box2": dataclasses.replace(GOOD, address="192.0.2.1")})
+    assert met.missed == {}
+    assert list(met.absent) == ["box2"]
+    assert "assign requested address" in met.absent["box2"]
+
+
+async def test_one_without_a_way_does_not_come_and_one_alone_meets_nobody(hosts: Hosts) -> None:
+    nowhere = dataclasses.replace(GOOD, address="")
+    assert (await meet(hosts, {"box0": LOCAL, "box1": LOCAL, "box2": nowhere})).asked == {"box0", "box1"}
+    assert await meet(hosts, {"box0": LOCAL, "box1": nowhere}) == Meeting(asked=frozenset({"box0"}))
+
+
+def test_only_who_shows_the_token_is_told_who_is_here() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=_serve_twice, args=(listener,), daemon=True).start()
+        place = ("127.0.0.1", int(listener.getsockname()[1]))
+        assert there.visited("box1", place, "127.0.0.1", TOKEN, 2.0) == ""
+        assert there.visited("box1", place, "127.0.0.1", "other", 2.0) == "stranger"
+
+
+def test_why_a_host_was_missed() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        place = ("127.0.0.1", int(closed.getsockname()[1]))
+        assert there.missed({"box1": place}, "127.0.0.1", TOKEN, 2.0) == {"box1": "ECONNREFUSED"}
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        place = ("127.0.0.1", int(silent.getsockname()[1]))
+        assert there.missed({"box1": place}, "127.0.0.1", TOKEN, 0.1) == {"box1": "ETIMEDOUT"}
+
+
+def _serve_twice(listener: socket.socket) -> None:
+    for _ in range(2):
+        there.greet(listener.accept()[0], TOKEN, "box1")
