@@ -16,6 +16,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from remote.cluster import Cluster
+from remote.ending import end
 from remote.errors import CommandFailed, Finding, HostError, Unreachable
 from remote.feed import Progress
 from remote.hosts import Emit, Hosts, python_of
@@ -55,12 +56,12 @@ async def check(hosts: Hosts, emit: Emit) -> CheckResult:
         host.name: asyncio.ensure_future(_ask(hosts, host.name, leader, connected, emit)) for host in cluster.hosts
     }
     meeting = asyncio.ensure_future(_gather(hosts, tasks, connected))
-    await asyncio.wait([*tasks.values(), meeting], timeout=ends - loop.time())
-    late = [task for task in tasks.values() if not task.done()]
-    for task in late:
-        task.cancel()
-    await asyncio.gather(*late, return_exceptions=True)
-    met = await meeting  # bounded
+    try:
+        await asyncio.wait([*tasks.values(), meeting], timeout=ends - loop.time())
+        await end([task for task in tasks.values() if not task.done()])
+        met = await meeting  # bounded
+    finally:
+        await end([*tasks.values(), meeting])
 
     probes: dict[str, Probe] = {}
     errors: dict[str, HostError] = {}

@@ -31,8 +31,8 @@ def gpus(host: Host, probe: Probe) -> Iterator[Finding]:
     if old:
         cause = f"torch {probe.torch} is built for CUDA {probe.torch_cuda}; the NVIDIA driver {old} is too old for that"
         remedy = (
-            f"Install a torch for CUDA {_highest(old)}, {PYTORCH_HELP} gives the command; or bring the driver to {needs} "
-            f"or newer and reboot, on Ubuntu: {there(host, 'sudo ubuntu-drivers install')}"
+            f"Install a torch for CUDA {_highest(old)}, {PYTORCH_HELP} gives the command; or bring the driver "
+            f"to {needs} or newer and reboot, on Ubuntu: {there(host, 'sudo ubuntu-drivers install')}"
         )
         yield Finding(host.name, "driver", "error", cause, remedy)
     for gpu in used:

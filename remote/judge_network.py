@@ -76,7 +76,7 @@ def gaps(missed: Mapping[tuple[str, str], str]) -> list[Gap]:
         for pair in left:
             for host, direction in ((pair[1], "in"), (pair[0], "out")):
                 groups.setdefault((host, direction), []).append(pair)  # type: ignore[arg-type]
-            for host in reversed(pair):
+            for host in reversed(pair) if pair[::-1] in left else ():
                 groups.setdefault((host, "both"), []).append(pair)
         (host, direction), pairs = max(groups.items(), key=lambda group: len(group[1]))  # the first of the largest
         found.append(Gap(host, direction, tuple(dict.fromkeys(a if b == host else b for a, b in pairs))))

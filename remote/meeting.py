@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from remote.bootstrap_call import conversation
+from remote.ending import end
 from remote.errors import HostError
 from remote.hosts import Hosts, python_of
 from remote.probe import Probe
@@ -50,10 +51,10 @@ async def meet(hosts: Hosts, probes: Mapping[str, Probe]) -> Meeting:
     room = _Room(expected=len(who))
     tasks = {name: asyncio.ensure_future(_attend(hosts, name, probes[name].address, room)) for name in who}
     asyncio.get_running_loop().call_later(COME_S, room.full.set)
-    await asyncio.wait(tasks.values(), timeout=MEET_S)
-    for task in tasks.values():
-        task.cancel()
-    await asyncio.gather(*tasks.values(), return_exceptions=True)
+    try:
+        await asyncio.wait(tasks.values(), timeout=MEET_S)
+    finally:
+        await end(tasks.values())
     absent = {name: room.absent.get(name, "it took too long") for name in who if name not in room.missed}
     pairs = [
         (name, other) for name in who for other in who if other in room.missed.get(name, ()) and other not in absent

@@ -65,17 +65,20 @@ async def test_a_name_in_use_touches_neither_the_folder_nor_the_run(stage: Stage
 async def test_one_host_that_can_t_start_stops_the_other(stage: Stage, host: str) -> None:
     session = stage.session("night", seen := Seen(), stage.cluster())
     with socket.socket() as taken:
-        if host == "box0":  # the leader: somebody else has its port
-            taken.bind(("127.0.0.1", stage.port))
-            taken.listen()
+        if host == "box0":  # the leader: somebody else takes its port after the check
             cause = f"can't listen on 127.0.0.1:{stage.port}"
         else:
             folder = session._hosts._demo.folder / "box1" / ".motley" / "runs" / "night" / "box1"
             folder.parent.mkdir(parents=True)
             folder.write_text("in the way")
             cause = "File exists"
+        launching = asyncio.ensure_future(session.launch())
+        await seen.until(lambda record: isinstance(record, Progress) and record.text.startswith("sending the trainer"))
+        if host == "box0":
+            taken.bind(("127.0.0.1", stage.port))
+            taken.listen()
         with pytest.raises(RunFailed, match=f"^{host}: .*{cause}"):
-            await session.launch()
+            await launching
     await session.close()
     assert stage.alive() == []
     summary = stage.summary("night")
