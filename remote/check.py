@@ -1,7 +1,7 @@
 """The preflight: all hosts at once are asked about themselves, then connect to each other, before anything is started.
 
 `motley check` and `motley run` call `check`; `remote.judge` says what is not in order. A host that can't be reached is
-known after `dial.CONNECT_S`; one that is connected and slow has until `CHECK_S`.
+known after `CONNECT_S`; one that is connected and slow has until `CHECK_S`.
 
     >>> async with Hosts(cluster) as hosts:
     ...     result = await check(hosts, print)
@@ -26,6 +26,7 @@ from remote.meeting import Meeting, meet
 from remote.placement import misfits, place
 from remote.probe import SELF, Asked, Probe, probe
 
+CONNECT_S = 3.0  # of `motley check`, which is to be quick; a run is more patient
 CHECK_S = 9.7  # from the first connection to the last answer
 LEADER_S = 2.0  # how long the others wait for the leader's address
 GATHER_S = 2.0  # how long those that have answered wait for those that have not, before they meet
@@ -82,7 +83,7 @@ async def check(hosts: Hosts, emit: Emit) -> CheckResult:
 
 async def preflight(cluster: Cluster, emit: Emit) -> tuple[Finding, ...]:
     """`motley check`: the findings alone, connections opened for it and closed again."""
-    async with Hosts(cluster) as hosts:
+    async with Hosts(cluster, CONNECT_S) as hosts:
         checked = await check(hosts, emit)
     if not checked.ok:
         return checked.findings

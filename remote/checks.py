@@ -76,7 +76,7 @@ system picks, as the training does; each connects to every other one, and shows 
 Connections that fail are grouped around the host that they have in common: "box1, box2 can't reach it" is one finding
 for box3.
 
-A host that can't be reached is known after 3.5 s, everything else is within a second or two on most machines. A host
+A host that can't be reached is known after 3 s, everything else is within a second or two on most machines. A host
 that is connected and very slow has 9.7 s.
 
 ## Firewalls

@@ -21,7 +21,7 @@ from remote.errors import HostError, Unreachable
 from remote.host_keys import KnownHosts
 from remote.route import Endpoint, Route, demo_route, jump_routes, known_hosts_of, route_of
 
-CONNECT_S = 3.5  # name, TCP, key exchange and login together
+CONNECT_S = 5.0  # name, TCP, key exchange and login together
 DEADLINE_S = 9.5  # the same with jump hosts and waiting at the gate
 KEEPALIVE_S = 2.0
 KEEPALIVE_COUNT = 3  # so a frozen host is noticed within 8 s
@@ -35,9 +35,10 @@ _Stamp = tuple[tuple[Path, int], ...]
 class Dialer:
     """What the connections of one cluster share."""
 
-    def __init__(self, endpoints: Mapping[str, Endpoint] | None = None) -> None:
-        """`endpoints`: the demo hosts, by name."""
+    def __init__(self, endpoints: Mapping[str, Endpoint] | None = None, connect_s: float | None = None) -> None:
+        """`endpoints`: the demo hosts, by name. `connect_s`: in place of `CONNECT_S`."""
         self._endpoints = dict(endpoints or {})
+        self._connect_s = connect_s
         self._gates: dict[tuple[str, int], asyncio.Semaphore] = {}
         self._jumps: dict[tuple[tuple[str, str, int], ...], asyncio.Task[Raw]] = {}
         self._known: dict[_Stamp, KnownHosts] = {}
@@ -91,16 +92,17 @@ class Dialer:
 
     async def _dial(self, route: Route, tunnel: Raw | None) -> tuple[Raw, Watch]:
         known = self._read_known(route)
+        within_s = CONNECT_S if self._connect_s is None else self._connect_s
         gate = self._gates.setdefault((route.hostname, route.port), asyncio.Semaphore(AT_ONCE))
         async with gate:
             for pause_s in RETRY_S:
                 try:
-                    return await _attempt(route, known, tunnel)
+                    return await _attempt(route, known, tunnel, within_s)
                 except Unreachable as error:  # perhaps sshd had too many at once: it counts those just logged in too
                     if not isinstance(error.__cause__, LOST):
                         raise
                 await asyncio.sleep(pause_s)
-            return await _attempt(route, known, tunnel)
+            return await _attempt(route, known, tunnel, within_s)
 
     def _read_known(self, route: Route) -> KnownHosts:
         """Read anew when a file has changed: the user may have mended it while the console is open."""
@@ -112,15 +114,15 @@ class Dialer:
         return self._known[stamp]
 
 
-async def _attempt(route: Route, known: KnownHosts, tunnel: Raw | None) -> tuple[Raw, Watch]:
+async def _attempt(route: Route, known: KnownHosts, tunnel: Raw | None, within_s: float) -> tuple[Raw, Watch]:
     watch = Watch()
     try:
-        return await _connect(route, known, watch, tunnel), watch
+        return await _connect(route, known, watch, tunnel, within_s), watch
     except (asyncssh.Error, OSError, ValueError, asyncio.TimeoutError) as error:
-        raise explain(error, route, watch, known, CONNECT_S) from error
+        raise explain(error, route, watch, known, within_s) from error
 
 
-async def _connect(route: Route, known: KnownHosts, watch: Watch, tunnel: Raw | None) -> Raw:
+async def _connect(route: Route, known: KnownHosts, watch: Watch, tunnel: Raw | None, within_s: float) -> Raw:
     demo = route.endpoint
     return await asyncssh.connect(
         route.target,
@@ -142,8 +144,8 @@ async def _connect(route: Route, known: KnownHosts, watch: Watch, tunnel: Raw | 
         kex_algs="^curve25519-sha256" if demo else (),  # quick, for many hosts in one process
         encryption_algs=() if "Ciphers" in route.chosen else "^aes128-gcm@openssh.com",
         server_host_key_algs=() if "HostKeyAlgorithms" in route.chosen else known.algorithms(route.alias, route.port),
-        connect_timeout=CONNECT_S,
-        login_timeout=CONNECT_S,
+        connect_timeout=within_s,
+        login_timeout=within_s,
         keepalive_interval=KEEPALIVE_S,
         keepalive_count_max=KEEPALIVE_COUNT,
     )

@@ -32,8 +32,10 @@ def python_of(host: Host) -> str:
 
 
 class Hosts:
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, connect_s: float | None = None) -> None:
+        """`connect_s`: how long a connection may take, in place of `dial.CONNECT_S`."""
         self.cluster = cluster
+        self._connect_s = connect_s
         self._hosts = {host.name: host for host in cluster.hosts}
         self._demo = DemoHosts(cluster)
         self._dialer: Dialer | None = None
@@ -92,5 +94,5 @@ class Hosts:
         async with self._starting:
             if self._dialer is None:
                 await self._demo.start()
-                self._dialer = Dialer(self._demo.endpoints)
+                self._dialer = Dialer(self._demo.endpoints, self._connect_s)
             return self._dialer

@@ -58,8 +58,8 @@ def _rules(probe: Probe, addresses: Sequence[str], *, ufw: str, iptables: str) -
         names = {place: "ip6tables" if ":" in place else "iptables" for place in found}
         chain, flag = iptables.split()
         return " && ".join(f"sudo {names[place]} -I {chain} -p tcp {flag} {place} -j ACCEPT" for place in found)
-    chain = re.fullmatch(r"nft (\w+ \w+ \w+)", probe.firewall)
-    if chain and ufw == "from":
+    nft = re.fullmatch(r"nft (\w+ \w+ \w+)", probe.firewall)
+    if nft and ufw == "from":
         rules = [f"{'ip6' if ':' in place else 'ip'} saddr {place}" for place in found]
-        return " && ".join(f"sudo nft insert rule {chain[1]} {rule} accept" for rule in rules)
+        return " && ".join(f"sudo nft insert rule {nft[1]} {rule} accept" for rule in rules)
     return RULES

@@ -87,10 +87,10 @@ class Session:
         if self.folder.exists():
             raise UsageError(f"{self.folder} is there already: choose another name with --name")
         checked = await check(self._hosts, self._emit)
-        members = self._judge(checked)
         connected = time.monotonic()
-        if taken := await having(self._verbs, self.run, checked.probes):
+        if taken := await having(self._verbs, self.run, checked.probes):  # it may hold the port, too
             raise UsageError(f"{', '.join(taken)} had a run named {self.run} already: choose another name with --name")
+        members = self._judge(checked)
         if unable := await push_all(self._verbs, checked.probes, self._emit):
             raise CheckFailed([*checked.findings, *unable])
         pushed = time.monotonic()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from remote.check import check
+from remote.check import CONNECT_S, check
 from remote.cluster import Cluster
 from remote.errors import Finding
 from remote.feed import Progress
@@ -224,7 +224,7 @@ async def test_every_fault_at_once_over_real_ssh(
             text += "[[hosts]]\n" + "".join(f"{k} = {_toml(v)}\n" for k, v in {**keys, **changes}.items())
         cluster = make_cluster(text)
         records: list[Progress] = []
-        async with Hosts(cluster) as pool:
+        async with Hosts(cluster, CONNECT_S) as pool:
             started = time.monotonic()
             result = await check(pool, records.append)
             took_s = time.monotonic() - started

@@ -106,7 +106,12 @@ def test_a_firewall_may_keep_a_host_in(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("interfaces", [("lo", "eth0"), ("lo", "eth0", "loopback0")])
 def test_wsl2_behind_nat_is_told_from_wsl2_behind_a_firewall(cluster: Cluster, interfaces: tuple[str, ...]) -> None:
-    wsl = {"kernel": WSL, "address": "172.20.3.4", "interfaces": interfaces, "network": "172.20.0.0/20"}
+    wsl: dict[str, object] = {
+        "kernel": WSL,
+        "address": "172.20.3.4",
+        "interfaces": interfaces,
+        "network": "172.20.0.0/20",
+    }
     finding = one(judged(cluster, missed(("box1", "box2"), ("box3", "box2")), box2=wsl))
     assert finding.host == "box2"
     mirrored = "loopback0" in interfaces

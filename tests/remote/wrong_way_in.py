@@ -37,7 +37,7 @@ def _jump_host_is_down(box: Box) -> None:
     box.keys["jump"] = f"127.0.0.1:{free_port()}"
 
 
-@case("host_key", "is not known yet. It shows ED25519 SHA256:", command="ssh -i ")
+@case("host_key", "is not known yet. It shows SHA256:", command="ssh -i ")
 def _host_key_is_new(box: Box) -> None:
     box.serve(known=False)
 
