@@ -31,8 +31,9 @@ def run_plan(
 ) -> Plan:
     """A new run of `config`. Raises `ConfigError` and `UsageError` at once, before a screen is drawn."""
     cluster = load(config, overrides, only)
-    if name is not None:
-        check_run_name(name)
+    for given in (name, resume):
+        if given is not None:
+            check_run_name(given)
 
     async def first(emit: Emit) -> Opened:
         return _opened(cluster, name or new_run_name(cluster, _now()), emit)
@@ -81,8 +82,11 @@ def on_terminal() -> bool:
 
 
 def print_data(data: dict[str, Any]) -> None:
-    """One object on stdout, and nothing else."""
-    print(json.dumps(data, indent=2, ensure_ascii=False))
+    """One object on stdout, and nothing else. A reader that has gone changes nothing."""
+    try:
+        print(json.dumps(data, indent=2, ensure_ascii=False), flush=True)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the interpreter's own last flush
 
 
 def _opened(cluster: Cluster, run: str, emit: Emit) -> Opened:

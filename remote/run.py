@@ -27,10 +27,11 @@ from remote.experiment import Experiment
 from remote.feed import Ended, FeedRecord, Progress
 from remote.find import find
 from remote.following import Following
-from remote.harvest import Harvest, bring_checkpoint, final_summary, pretty
+from remote.harvest import Harvest, final_summary, pretty
 from remote.hosts import Hosts
 from remote.push import Tree
 from remote.reform import Reform
+from remote.resume import bring_checkpoint
 from remote.verbs import Verbs
 from trainer.spec import Lead, Member
 from trainer.wire import Event
@@ -225,7 +226,8 @@ class Session:
 
     async def _checkpoint_of(self, old: str, checked: CheckResult) -> str:
         """The folder on the leader with the old run's checkpoints, brought there from here when it has none."""
-        await bring_checkpoint(self._verbs, self._leader, old, experiments_folder(self._cluster) / old)
+        folder = experiments_folder(self._cluster) / old
+        await bring_checkpoint(self._verbs, self._leader, old, hosts=checked.probes, experiment=folder)
         return f"{checked.probes[self._leader].home}/.motley/runs/{old}/{self._leader}/checkpoints"
 
     def _keep(self, experiment: Experiment) -> None:

@@ -10,14 +10,14 @@ Everything comes from the hosts' own state, so it works from any machine with th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from typing import Any
 
 from remote.cluster import Cluster
 from remote.ending import end
 from remote.errors import HostError, UsageError
 from remote.experiment import Experiment
-from remote.feed import Ended, FeedRecord, LogLine
+from remote.feed import Ended, FeedRecord, Layout, LogLine
 from remote.hosts import Hosts
 from remote.push import Tree
 from remote.run import Session, experiments_folder
@@ -77,22 +77,31 @@ async def stop(cluster: Cluster, run: str, reason: str) -> Ended:
 
 
 async def logs(cluster: Cluster, run: str, member: int | None, follow: bool) -> AsyncGenerator[LogLine, None]:
-    """What the ranks printed: from the experiment folder and the hosts; with `follow` until the run's end."""
+    """What the ranks printed: from the experiment folder and the hosts; with `follow` until the run's end.
+
+    Raises UsageError when the run has no rank `member`.
+    """
     queue: asyncio.Queue[LogLine | None] = asyncio.Queue()
+    ranks: set[int] = set()
 
     def emit(record: FeedRecord) -> None:
+        if isinstance(record, Layout):
+            ranks.update(rank.member for rank in record.ranks)
         if isinstance(record, LogLine) and member in (None, record.member):
             queue.put_nowait(record)
 
     folder = experiments_folder(cluster) / run
     if not follow and (folder / "summary.json").exists():
-        for line in read_logs(Experiment(folder, writable=False), member):
+        recorded = Experiment(folder, writable=False)
+        _check_rank(run, member, recorded.members())
+        for line in read_logs(recorded, member):
             yield line
         return
     session = Session(cluster, run, emit=emit)
     tasks: list[asyncio.Task[object]] = []
     try:
         await session.attach()
+        _check_rank(run, member, ranks)
         tasks.append(asyncio.create_task(session.wait() if follow else session.caught_up()))
         tasks[0].add_done_callback(lambda _: queue.put_nowait(None))
         while (found := await queue.get()) is not None:
@@ -101,6 +110,11 @@ async def logs(cluster: Cluster, run: str, member: int | None, follow: bool) -> 
     finally:
         await end(tasks)  # the reader may have gone first
         await session.close()
+
+
+def _check_rank(run: str, member: int | None, ranks: Collection[int]) -> None:
+    if member is not None and ranks and member not in ranks:
+        raise UsageError(f"{run} has no rank {member}: its ranks are {', '.join(map(str, sorted(ranks)))}")
 
 
 def read_logs(experiment: Experiment, member: int | None) -> list[LogLine]:

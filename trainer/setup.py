@@ -189,7 +189,7 @@ def join(prepared: Prepared, with_group: Group, listener: socket.socket, line: M
         models = known(fits, members, shares)
         changes = int(fits.get("changes", 0))
         shares = next_shares(spec, members, models)
-    shares, _ = agree(shares)
+    shares = agree(shares)
     watch = stopwatch(prepared.device)
     job = Job(
         options=options,
@@ -200,7 +200,7 @@ def join(prepared: Prepared, with_group: Group, listener: socket.socket, line: M
         generation=with_group.generation,
         device=prepared.device,
         task=prepared.task,
-        model=wrap(prepared.model, prepared.device, watch, dtype=wire_dtype(options.compress), arrived=line.arrive),
+        model=wrap(prepared.model, prepared.device, dtype=wire_dtype(options.compress)),
         optimizer=prepared.optimizer,
         watch=watch,
         batches=batches,

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from trainer import processes
+from trainer import processes, trailer
 from trainer.attach import state_of
 from trainer.folders import read_json, run_folder, runs_folder, write_json
 from trainer.journal import Journal
@@ -34,7 +34,6 @@ def status(host: str | None = None) -> list[dict[str, Any]]:
             continue
         lead = _lead(folder, state)
         summary = read_json(folder / "summary.json")
-        checkpoints = folder / "checkpoints"
         runs.append(
             {
                 "run": state["run"],
@@ -47,7 +46,9 @@ def status(host: str | None = None) -> list[dict[str, Any]]:
                 "left": len(processes.tagged(folder)),
                 "layout": layout(read_json(folder / "spec.json")),
                 "started": (folder / "spec.json").stat().st_mtime,
-                "checkpoints": sorted(p.name for p in checkpoints.glob("*.pt")) if checkpoints.is_dir() else [],
+                "checkpoints": {
+                    name: dataclasses.asdict(said) for name, said in trailer.listed(folder / "checkpoints").items()
+                },
             }
         )
     return sorted(runs, key=lambda r: -r["started"])

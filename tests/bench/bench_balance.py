@@ -20,7 +20,7 @@ from tests.bench.results import record
 from tests.lab.lab import Lab
 
 TASK, BATCH = "simple_cnn/fashion_mnist", 256
-STEPS, ENDLESS, ROUNDS = 60, 100_000, 16
+STEPS, ENDLESS, ROUNDS = 60, 100_000, 12
 POLICIES, LOSS, LOSS_STEPS, LOSS_TURNS = ("static", "dynamic"), 0.9, 100, 3
 SLOW_AT, SLOWER, SLOW_TURNS = 60, 2.5, 4
 

@@ -15,6 +15,7 @@ import threading
 import time
 from pathlib import Path
 
+from trainer import trailer
 from trainer.exits import Exit
 from trainer.folders import open_next, run_folder
 from trainer.journal import Journal
@@ -119,8 +120,14 @@ def sample(host: str, member: int, seq: int, step: int, generation: int) -> Samp
     )  # fmt: skip
 
 
+def sealed(content: bytes, step: int) -> bytes:
+    """With the last line that a checkpoint has."""
+    content += trailer.beginning(step)
+    return content + hashlib.sha256(content).hexdigest().encode() + b"\n"
+
+
 def checkpoint(journal: Journal, folder: Path, name: str, step: int) -> None:
-    content = f"{name} at {step}\n".encode() * 1000
+    content = sealed(f"{name} at {step}\n".encode() * 1000, step)
     (folder / "checkpoints" / f"{name}.pt").write_bytes(content)
     sha256 = hashlib.sha256(b"something else" if FALSE_SHA256 else content).hexdigest()
     path = f"checkpoints/{name}.pt"
