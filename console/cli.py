@@ -212,6 +212,26 @@ def logs(
     return 0
 
 
+@app.command("clean")
+@verb
+def clean(
+    config: Config = DEFAULT_CONFIG,
+    older: Annotated[
+        float, typer.Option("--older", metavar="DAYS", min=0.0, help="Only what nobody has changed for so long.")
+    ] = 7.0,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
+    json: Json = False,
+    only: Only = None,
+) -> int:
+    """Remove old runs, code and data from the hosts: shows their sizes and asks first."""
+    from remote.cluster import load
+
+    cluster = load(config, (), only or ())
+    from console import cleaning
+
+    return cleaning.clean(cluster, older_days=older, yes=yes, json=json)
+
+
 @app.command("profile")
 @verb
 def profile(config: Config = DEFAULT_CONFIG, json: Json = False, overrides: Overrides = None, only: Only = None) -> int:

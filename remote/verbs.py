@@ -7,6 +7,7 @@ StopAnswer(left=0, state='stopped')
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,6 +94,15 @@ class Verbs:
         answer = await self._ask(host, "status", "--host", host)
         runs = answer.get("runs")
         return [clean_table(run) for run in runs if isinstance(run, dict)] if isinstance(runs, list) else []
+
+    async def clean(self, host: str, remove: Sequence[tuple[str, str]] | None = None) -> dict[str, Any]:
+        """What the host keeps; with `remove` (kind and name of each) takes that away. See `trainer.clean`."""
+        connection = await self.connection(host)
+        argv = self.argv(host, "clean", "--host", host, *(["--remove"] if remove is not None else []))
+        stdin = json.dumps(remove).encode() if remove is not None else b""
+        return clean_table(
+            _object(host, await connection.run(argv, stdin=stdin, timeout_s=FETCH_S, cwd=self.tree.folder), "clean up")
+        )
 
     async def stop(self, host: str, run: str, *, reason: str, timeout_s: float) -> StopAnswer:
         words = ("stop", "--run", run, "--host", host, "--reason", reason)

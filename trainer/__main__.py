@@ -5,13 +5,14 @@
 | supervise, rejoin | master | reads a spec (or has it already), leaves a supervisor behind |
 | coordinate, rank | supervisor | one run's coordinator, one rank |
 | attach | master | streams a run's files from offsets |
-| status, stop, fetch, store, lead | master | answers and ends |
+| status, stop, fetch, store, lead, clean | master | answers and ends |
 | calibrate, link | master | measures a device, the network to the leader; ends when stdin closes |
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 
 from trainer.folders import run_folder
@@ -32,6 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
     verbs.add_parser("rejoin", parents=[one])
     verbs.add_parser("lead", parents=[one])
     verbs.add_parser("status").add_argument("--host")
+    clean_verb = verbs.add_parser("clean")
+    clean_verb.add_argument("--host", required=True)
+    clean_verb.add_argument("--remove", action="store_true")
     verbs.add_parser("stop", parents=[one]).add_argument("--reason", default="")
     verbs.add_parser("fetch", parents=[one]).add_argument("file")
     verbs.add_parser("store", parents=[one]).add_argument("file")
@@ -63,6 +67,12 @@ def main(arguments: list[str] | None = None) -> int:
             from trainer.attach import attach
 
             return attach(run_folder(given.run, given.host), sys.stdin.buffer, sys.stdout.buffer)
+        case "clean":
+            from trainer import clean
+
+            wanted = [(kind, name) for kind, name in json.load(sys.stdin)] if given.remove else None
+            print(json.dumps(clean.answer(given.host) if wanted is None else clean.remove(given.host, wanted)))
+            return 0
         case "calibrate":
             from trainer.calibrate import calibrate
 
