@@ -54,8 +54,8 @@ async def _clean(cluster: Cluster, *, older_s: float, yes: bool, json: bool, ask
                 removed[host] = await remove(verbs, host, items)
             except HostError as error:
                 failed.append(error)
-    for error in failed:
-        print(f"✖ {error.host}: {error.cause}\n    {error.remedy}", file=sys.stderr)
+    for silent in failed:
+        print(f"✖ {silent.host}: {silent.cause}\n    {silent.remedy}", file=sys.stderr)
     left = [f"{host}: {why}" for host, done in removed.items() for why in done.left]
     for line in left:
         print(f"✖ {line}", file=sys.stderr)
@@ -72,7 +72,9 @@ def text(found: Found, going: Mapping[str, Sequence[Kept]]) -> str:
     """A line a host and kind: how many there are, how large, and which of them would go."""
     rows = []
     for host, kept in found.items():
-        for kind, word in KINDS.items() if not isinstance(kept, HostError) else ():
+        if isinstance(kept, HostError):
+            continue
+        for kind, word in KINDS.items():
             those = [item for item in kept if item.kind == kind]
             if those:
                 names = [item.name for item in going[host] if item.kind == kind]
@@ -94,7 +96,7 @@ def question(going: Mapping[str, Sequence[Kept]]) -> str:
 
 def data(found: Found, going: Mapping[str, Sequence[Kept]], removed: Mapping[str, Removed]) -> dict[str, Any]:
     """The object of `--json`."""
-    hosts = []
+    hosts: list[dict[str, Any]] = []
     for host, kept in found.items():
         if isinstance(kept, HostError):
             hosts.append({"name": host, "cause": kept.cause, "remedy": kept.remedy})

@@ -100,9 +100,9 @@ class Verbs:
         connection = await self.connection(host)
         argv = self.argv(host, "clean", "--host", host, *(["--remove"] if remove is not None else []))
         stdin = json.dumps(remove).encode() if remove is not None else b""
-        return clean_table(
-            _object(host, await connection.run(argv, stdin=stdin, timeout_s=FETCH_S, cwd=self.tree.folder), "clean up")
-        )
+        result = await connection.run(argv, stdin=stdin, timeout_s=FETCH_S, cwd=self.tree.folder)
+        answer: dict[str, Any] = clean_table(_object(host, result, "clean up"))
+        return answer
 
     async def stop(self, host: str, run: str, *, reason: str, timeout_s: float) -> StopAnswer:
         words = ("stop", "--run", run, "--host", host, "--reason", reason)

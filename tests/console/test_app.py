@@ -259,9 +259,11 @@ async def test_a_scrollbar_hides_no_end_of_a_line() -> None:
         await running(app, pilot)
         for step in range(61, 91):
             before, after = [64, 64, 64, 64], [64 + step % 7, 64 - step % 7, 64, 64]
-            figures = {"current_ms": 214.0, "predicted_ms": 141.0, "noise_ms": 2.0}
-            data = {"step": step, "before": before, "after": after, "why": "laptop became slower", **figures}
-            sessions[0]._emit(scripted.event("decision", "", **data))
+            decision = scripted.event(
+                "decision", "", step=step, before=before, after=after, why="laptop became slower", current_ms=214.0,
+                predicted_ms=141.0, noise_ms=2.0,
+            )  # fmt: skip
+            sessions[0]._emit(decision)
         decisions = app.screen.query_one("#decisions", DecisionPanel)
         await until(app, pilot, lambda: decisions.show_vertical_scrollbar)
         shown = [line for line in screen_text(app).splitlines() if "214 → 141 ms" in line]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from console.cleaning import clean, data, question, size, text
 from remote.clean import Kept, Removed
 from remote.cluster import load
-from remote.errors import Unreachable, UsageError
+from remote.errors import HostError, Unreachable, UsageError
 from tests.console.test_cli import ROOT
 
 
@@ -17,7 +19,11 @@ def kept(kind: str, name: str, count: int, used: str = "") -> Kept:
 
 NIGHTS = [kept("run", f"night-{n}", 300_000_000) for n in range(6)]
 CODE = kept("code", "8f5a", 400_000, used="it is the one in use now")
-FOUND = {"desktop": [*NIGHTS, CODE], "laptop": [CODE], "gone": Unreachable("gone", "no answer", "Switch it on.")}
+FOUND: dict[str, Sequence[Kept] | HostError] = {
+    "desktop": [*NIGHTS, CODE],
+    "laptop": [CODE],
+    "gone": Unreachable("gone", "no answer", "Switch it on."),
+}
 GOING = {"desktop": NIGHTS, "laptop": []}
 
 
