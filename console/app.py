@@ -169,6 +169,8 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
     @work(exit_on_error=False, group="ask", exclusive=True)
     async def _ask_stop(self) -> None:
         detail = "A checkpoint is written, then the ranks end on every host. motley run --resume goes on from it."
+        if self.life.snapshot().script:
+            detail = "The script is asked to end (TERM) on every host, and ended when it does not."
         if await self.push_screen_wait(Confirm("Stop the run?", detail, yes="Stop")):
             self._held = None
             await self.life.stop("x in the console")

@@ -241,8 +241,10 @@ def profile(config: Config = DEFAULT_CONFIG, json: Json = False, overrides: Over
     from console.profiling import measure
     from console.tables import profiles_text
     from remote.cluster import load
+    from remote.script_keys import needs_task
 
     cluster = load(config, overrides or (), only or ())
+    needs_task(cluster, "motley profile")
     profiles, findings = asyncio.run(measure(cluster, Printer()))
     if json:
         data = {"profiles": [p.as_dict() for p in profiles], "findings": [f.as_dict() for f in findings]}
@@ -263,8 +265,10 @@ def plan(config: Config = DEFAULT_CONFIG, json: Json = False, overrides: Overrid
     from console.planning import plan_data, plan_text, planned
     from console.profiling import store_of
     from remote.cluster import load
+    from remote.script_keys import needs_task
 
     cluster = load(config, overrides or (), only or ())
+    needs_task(cluster, "motley plan")
     found = planned(cluster, store_of(cluster))
     if json:
         print_data(plan_data(found))

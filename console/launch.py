@@ -11,13 +11,14 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from console.session import Emit, Opened, Outcome, Plan
 from remote.cluster import Cluster, check_run_name, load, new_run_name
+from remote.script_keys import check_resume
 
 
 def run_plan(
@@ -34,15 +35,16 @@ def run_plan(
     for given in (name, resume):
         if given is not None:
             check_run_name(given)
+    check_resume(cluster, resume)
+    if cluster.run.script is not None:
+        from remote.project import find
+
+        find(cluster)
 
     async def first(emit: Emit) -> Opened:
         return _opened(cluster, name or new_run_name(cluster, _now()), emit)
 
-    async def anew(emit: Emit) -> Opened:
-        fresh = load(config, overrides, only)
-        return _opened(fresh, new_run_name(fresh, _now()), emit)
-
-    return Plan(cluster=cluster.name, open=first, renew=anew, resume=resume, start=start)
+    return Plan(cluster=cluster.name, open=first, renew=_renewing(config, overrides, only), resume=resume, start=start)
 
 
 def attach_plan(config: Path, run: str | None) -> Plan:
@@ -54,7 +56,19 @@ def attach_plan(config: Path, run: str | None) -> Plan:
 
         return _opened(cluster, run or await runs.newest(cluster), emit)
 
-    return Plan(cluster=cluster.name, open=found, renew=run_plan(config).renew, attach=True)
+    return Plan(cluster=cluster.name, open=found, renew=_renewing(config), attach=True)
+
+
+def _renewing(
+    config: Path, overrides: Sequence[str] = (), only: Sequence[str] = ()
+) -> Callable[[Emit], Awaitable[Opened]]:
+    """What makes the session of a new run, from cluster.toml as it is then."""
+
+    async def anew(emit: Emit) -> Opened:
+        fresh = load(config, overrides, only)
+        return _opened(fresh, new_run_name(fresh, _now()), emit)
+
+    return anew
 
 
 def follow(plan: Plan, *, plain: bool, detach: bool = False) -> int:
@@ -95,7 +109,7 @@ def _opened(cluster: Cluster, run: str, emit: Emit) -> Opened:
 
     speeds = {host.name: host.speed for host in cluster.hosts if host.speed is not None}
     session = Session(cluster, run, emit=emit, knows=knows(cluster, store_of(cluster)))
-    epochs = cluster.run.epochs if cluster.run.steps is None else None
+    epochs = cluster.run.epochs if cluster.run.steps is None and cluster.run.script is None else None
     return Opened(session=session, speeds=speeds, epochs=epochs)
 
 

@@ -88,7 +88,8 @@ class Printer:
         hosts = list(dict.fromkeys(rank.host for rank in layout.ranks))
         names = ", ".join(f"{host} (emulated)" if host in layout.emulated else host for host in hosts)
         verb = "found" if layout.attached else "run"
-        what = f"{verb} {layout.run}: {layout.task}, {layout.policy} split, batch {layout.global_batch:,} on {names}"
+        split = "" if layout.script else f", {layout.policy} split, batch {layout.global_batch:,}"
+        what = f"{verb} {layout.run}: {layout.task}{split} on {names}"
         self.say(what, now=now)
 
     def _decision(self, event: Event, now: float) -> None:

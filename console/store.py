@@ -55,6 +55,7 @@ class Store:
         self._best_accuracy: float | None = None
         self._decisions: deque[Decision] = deque(maxlen=DECISION_LIMIT)
         self._regroups: list[Regroup] = []
+        self._restarts = 0
         self._waiting: Waiting | None = None
         self._advice = ""
         self._problems: list[Problem] = []
@@ -78,6 +79,7 @@ class Store:
             ),
             "group": self._on_group,
             "lost": self._roster.lose,
+            "restarted": self._on_restarted,
             "decision": lambda event: self._decisions.append(decision_of(event, self._roster.names())),
             "realised": self._on_realised,
             "report": self._on_report,
@@ -178,9 +180,14 @@ class Store:
     def _on_group(self, event: Event) -> None:
         self._waiting = None
         self._advice = ""  # it was about the group before
+        if self._layout is not None and self._layout.script and self._phase in ("idle", "starting"):
+            self._phase = "running"  # no sample will say so
         regroup = self._roster.regroup(event)
         if regroup is not None:
             self._regroups.append(regroup)
+
+    def _on_restarted(self, event: Event) -> None:
+        self._restarts = int(number(event.data.get("restart")) or 0)
 
     def _on_realised(self, event: Event) -> None:
         for i, decision in enumerate(self._decisions):
@@ -245,6 +252,7 @@ class Store:
             run=layout.run if layout else "",
             task=layout.task if layout else "",
             policy=layout.policy if layout else "",
+            script=bool(layout and layout.script),
             global_batch=batch,
             leader=layout.leader if layout else "",
             attached=bool(layout and layout.attached),
@@ -264,6 +272,7 @@ class Store:
             hosts=tuple(self._roster.hosts.values()),
             decisions=tuple(self._decisions),
             regroups=tuple(self._regroups),
+            restarts=self._restarts,
             waiting=self._waiting,
             advice=self._advice,
             problems=tuple(explained(problem, self._last_words) for problem in self._problems),

@@ -74,6 +74,8 @@ def _title(snapshot: Snapshot, width: int, now: float, paused: bool) -> Line:
 
 
 def _progress(snapshot: Snapshot, width: int) -> Line:
+    if snapshot.script:
+        return ()
     total = snapshot.steps_total
     fraction = snapshot.step / total if total else 0.0
     facts: list[str] = []
@@ -97,6 +99,10 @@ def _figures(snapshot: Snapshot, width: int, now: float) -> Line:
         return (("Nothing runs. ", "muted"), ("s", "strong"), (" starts the run of this cluster.", "muted"))
     if snapshot.phase == "starting":
         return clip(((_starting(snapshot), "muted"),), width)
+    if snapshot.script:
+        restarts = f", started anew {_plural(snapshot.restarts, 'time')}" if snapshot.restarts else ""
+        ran = "ran" if snapshot.phase == "ended" else "runs"
+        return clip((("the script ", "muted"), (snapshot.task, "strong"), (f" {ran}{restarts}", "muted")), width)
     if not snapshot.step:
         return (("No step was made.", "muted"),)
     gain = gain_of(snapshot)
@@ -150,6 +156,8 @@ def _starting(snapshot: Snapshot) -> str:
 
 def decision_lines(snapshot: Snapshot, *, width: int) -> list[Line]:
     """The newest first: from which step, what moved, predicted and realised step time, and why."""
+    if snapshot.script:
+        return [((line, "muted"),) for line in wrap("A script shares out its work itself.", width)]
     if not snapshot.decisions:
         quiet = {
             "static": "The split is fixed (policy static).",

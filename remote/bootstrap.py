@@ -1,10 +1,13 @@
-"""The program that runs on a host before anything of ours is there: `probe` it, or `unpack` the trainer.
+"""The program that runs on a host before anything of ours is there: `probe` it, or `unpack` a tree of files.
+
+A large tree of which the host has most files already is not sent whole: `lacks` says which are new, and `unpack` takes
+the others from the trees that are there.
 
 `remote.bootstrap_call` sends this file's text on the standard input of the host's Python, with what it reads after
 it. So it imports the standard library only, nothing of ours, and runs on Python 3.8 to say that 3.10 is needed.
 Its answer is the one line of stdout that starts with `motley:`.
 
-    $ (cat remote/bootstrap.py; cat tree.tar.gz) | ssh box1 python3 -c '…' unpack <hash>
+    $ (cat remote/bootstrap.py; echo '{}'; cat tree.tar.gz) | ssh box1 python3 -c '…' unpack <hash>
     motley:{"ok": true, "sent": true}
 """
 
@@ -34,19 +37,51 @@ SMI_S = 4.0
 
 
 def main(argv: list[str], payload: BinaryIO) -> None:
-    answer = probe(argv[1]) if argv[0] == "probe" else unpack(argv[1], payload)
+    if argv[0] == "probe":
+        answer = probe(argv[1])
+    else:
+        answer = lacks(payload) if argv[0] == "lacks" else unpack(argv[1], payload)
     sys.stdout.write("\nmotley:" + json.dumps(answer) + "\n")
 
 
 def unpack(name: str, payload: BinaryIO) -> dict[str, Any]:
-    """A gzipped tar on stdin -> ~/.motley/code/<hash>/, complete or not at all; two at once do no harm."""
+    """Files to take from other trees, one JSON line as for `lacks`, and a gzipped tar of the others on stdin
+    -> ~/.motley/code/<hash>/, complete or not at all; two at once do no harm."""
     try:
-        return {"ok": True, "sent": store(name, gzip.decompress(payload.read()))}
+        kept = json.loads(payload.readline())
+        return {"ok": True, "sent": store(name, kept, gzip.decompress(payload.read()))}
     except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
         return {"ok": False, "error": f"{type(error).__name__}: {error}"}
 
 
-def store(name: str, packed: bytes) -> bool:
+def lacks(payload: BinaryIO) -> dict[str, Any]:
+    """Of the files on stdin (JSON: {path: [sha256, bytes, mode]}): those that no tree has under the same name."""
+    try:
+        wanted, places = json.loads(payload.read()), trees()
+        return {"ok": True, "lacks": [path for path in wanted if elsewhere(places, path, *wanted[path][:2]) is None]}
+    except (OSError, ValueError) as error:
+        return {"ok": False, "error": f"{type(error).__name__}: {error}"}
+
+
+def trees() -> list[str]:
+    """Those that are here and complete, the newest first."""
+    names = os.listdir(CODE) if os.path.isdir(CODE) else []
+    return sorted((os.path.join(CODE, n) for n in names if n[0] != "."), key=os.path.getmtime, reverse=True)
+
+
+def elsewhere(places: list[str], path: str, digest: str, size: int) -> bytes | None:
+    """A file of this content, and what it holds, from the first of the trees that has it."""
+    for tree in places:
+        candidate = os.path.join(tree, *path.split("/"))
+        if os.path.isfile(candidate) and os.path.getsize(candidate) == size:
+            with open(candidate, "rb") as file:
+                content = file.read()
+            if hashlib.sha256(content).hexdigest() == digest:
+                return content
+    return None
+
+
+def store(name: str, kept: dict[str, Any], packed: bytes) -> bool:
     """False when it is there already."""
     target = os.path.join(CODE, name)
     if os.path.isdir(target):
@@ -54,21 +89,27 @@ def store(name: str, packed: bytes) -> bool:
     os.makedirs(CODE, mode=0o700, exist_ok=True)
     work = tempfile.mkdtemp(prefix="." + name + "-", dir=CODE)
     try:
-        listed = hashlib.sha256()
+        listed, places = hashlib.sha256(), trees() if kept else []
         with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
-            for member in sorted(tar.getmembers(), key=lambda m: m.name):
-                parts = member.name.split("/")
-                source = tar.extractfile(member) if member.isfile() else None
-                if source is None or member.name.startswith("/") or ".." in parts:
-                    raise ValueError(f"the tree holds {member.name!r}")
-                content = source.read()
-                path = os.path.join(work, *parts)
-                os.makedirs(os.path.dirname(path), exist_ok=True)
-                with open(path, "wb") as file:
+            sent = {member.name: member for member in tar.getmembers()}
+            for path in sorted({*sent, *kept}):
+                parts = path.split("/")
+                if path.startswith("/") or ".." in parts:
+                    raise ValueError(f"the tree holds {path!r}")
+                if path in sent:
+                    source = tar.extractfile(sent[path]) if sent[path].isfile() else None
+                    content, given = source.read() if source else None, sent[path].mode
+                else:
+                    content, given = elsewhere(places, path, *kept[path][:2]), kept[path][2]
+                if content is None:
+                    raise ValueError(f"the tree holds {path!r}, which is no file or not here any more")
+                place = os.path.join(work, *parts)
+                os.makedirs(os.path.dirname(place), exist_ok=True)
+                with open(place, "wb") as file:
                     file.write(content)
-                mode = 0o755 if member.mode & 0o100 else 0o644
-                os.chmod(path, mode & ~0o222)
-                listed.update(f"{member.name} {mode:o} {hashlib.sha256(content).hexdigest()}\n".encode())
+                mode = 0o755 if given & 0o100 else 0o644
+                os.chmod(place, mode & ~0o222)
+                listed.update(f"{path} {mode:o} {hashlib.sha256(content).hexdigest()}\n".encode())
         if listed.hexdigest()[: len(name)] != name:
             raise ValueError("the tree came damaged")
         try:

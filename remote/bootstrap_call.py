@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,20 @@ _LAUNCHER = f"import sys; v = sys.version_info; q = chr(34); exec({_READ} if v >
 
 
 async def call(
-    connection: Connection, python: str, argv: Sequence[str], *, payload: bytes = b"", timeout_s: float
+    connection: Connection,
+    python: str,
+    argv: Sequence[str],
+    *,
+    payload: bytes = b"",
+    timeout_s: float,
+    sent: Callable[[int], object] = lambda _: None,
 ) -> dict[str, Any]:
-    """Raises CommandFailed when `python` is not there, does not work or answers with anything but one object."""
+    """`sent` hears how many bytes have gone so far, about as many as there are in `payload`.
+
+    Raises CommandFailed when `python` is not there, does not work or answers with anything but one object."""
     host = connection.host.name
     command = [python, "-c", _LAUNCHER, *argv]
-    result = await connection.run(command, stdin=_PROGRAM + payload, timeout_s=timeout_s)
+    result = await connection.run(command, stdin=_PROGRAM + payload, timeout_s=timeout_s, sent=sent)
     answers = [line for line in result.stdout.split(b"\n") if line.startswith(_PREFIX)]
     if result.code == 127 or (result.code == 126 and not answers):
         missing = "is not there" if result.code == 127 else "can't be run"

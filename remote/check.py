@@ -20,6 +20,7 @@ from remote.hosts import Emit, Hosts, python_of
 from remote.judge import judge, leader_address
 from remote.placement import misfits, place
 from remote.probe import SELF, Probe, probe
+from remote.project import find
 
 CHECK_S = 9.7  # from the first connection to the last answer
 LEADER_S = 3.0  # how long the others wait for the leader's address
@@ -69,7 +70,12 @@ async def check(hosts: Hosts, emit: Emit) -> CheckResult:
 
 
 async def preflight(cluster: Cluster, emit: Emit) -> tuple[Finding, ...]:
-    """`motley check`: the findings alone, connections opened for it and closed again."""
+    """`motley check`: the findings alone, connections opened for it and closed again.
+
+    Raises ConfigError for a script that is not there.
+    """
+    if cluster.run.script is not None:
+        await asyncio.to_thread(find, cluster)
     async with Hosts(cluster) as hosts:
         checked = await check(hosts, emit)
     if not checked.ok:

@@ -38,6 +38,7 @@ class Layout:
     ranks: tuple[RankLayout, ...]
     emulated: frozenset[str] = frozenset()
     attached: bool = False  # found on the hosts, not started here
+    script: bool = False  # `task` is the user's own script: it tells of no steps, and shares out its work itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

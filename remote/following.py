@@ -130,7 +130,7 @@ class Following:
                 if await self._reform.spread([follower.host]):
                     continue  # it does not know who leads the run now
                 await self._verbs.rejoin(follower.host, self._run)
-                self._note(f"{follower.host} is back: its ranks start again, and join at the end of a step")
+                self._note(f"{follower.host} is back: its ranks start again")
             except HostError as error:
                 if not await self._at_work(follower.host):
                     self._note(f"{follower.host} can't come back: {error.cause}", "warning")

@@ -41,6 +41,7 @@ def judge(cluster: Cluster, probes: Mapping[str, Probe], errors: Mapping[str, Ho
             found = [*_one(host, probes[host.name], usual_torch)]
             findings += sorted(found, key=lambda finding: finding.level)
     findings += _leader(cluster, probes)
+    findings += _script(cluster)
     return tuple(findings)
 
 
@@ -114,6 +115,23 @@ def _leader(cluster: Cluster, probes: Mapping[str, Probe]) -> Iterator[Finding]:
         cause = f"it leads, and its address {address} can't be reached from {', '.join(elsewhere)}"
         remedy = "Give its address in the network of the others in cluster.toml, or name another leader."
         yield Finding(cluster.leader, "leader", "error", cause, remedy)
+
+
+def _script(cluster: Cluster) -> Iterator[Finding]:
+    """What cluster.toml says in vain, since the user's own script does not hear of it."""
+    if cluster.run.script is None:
+        return
+    if cluster.unheeded:
+        have = "have" if len(cluster.unheeded) > 1 else "has"
+        cause = f"{', '.join(cluster.unheeded)} {have} no effect on a script"
+        remedy = f"Take that out of cluster.toml; what {cluster.run.script} shall know goes into run.args."
+        yield Finding(cluster.leader, "script", "warning", cause, remedy)
+    for host in cluster.hosts:
+        asked = host.devices if host.devices != "auto" else ()
+        if any(device != f"cuda:{n}" for n, device in enumerate(asked) if device.startswith("cuda")):
+            cause = f"devices = {list(asked)}, where a script that goes by LOCAL_RANK takes cuda:0 and so on"
+            remedy = "Have it take the device that MOTLEY_DEVICE names, or name the devices from cuda:0 on."
+            yield Finding(host.name, "devices", "warning", cause, remedy)
 
 
 def there(host: Host, command: str) -> str:

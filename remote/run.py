@@ -29,9 +29,11 @@ from remote.find import find
 from remote.following import Following
 from remote.harvest import Harvest, final_summary, pretty
 from remote.hosts import Hosts
+from remote.project import project_of
 from remote.push import Tree
 from remote.reform import Reform
 from remote.resume import bring_checkpoint
+from remote.script_keys import check_resume
 from remote.verbs import Verbs
 from trainer.spec import Lead, Member
 from trainer.wire import Event
@@ -80,19 +82,21 @@ class Session:
     async def launch(self, *, resume: str | None = None) -> None:
         """Check, push and start. `resume` names the run whose newest checkpoint to go on from.
 
-        Raises CheckFailed with all findings, UsageError for a name in use, RunFailed when a host could not start its
-        part: then nothing is left running anywhere.
+        Raises ConfigError for a script that is not there, CheckFailed with all findings, UsageError for a name in use,
+        RunFailed when a host could not start its part: then nothing is left running anywhere.
         """
         began = time.monotonic()
         self._launched = True
+        check_resume(self._cluster, resume)
         if self.folder.exists():
             raise UsageError(f"{self.folder} is there already: choose another name with --name")
+        project, script = await asyncio.to_thread(project_of, self._cluster)
         checked = await check(self._hosts, self._emit)
         members = self._judge(checked)
         connected = time.monotonic()
         if taken := await having(self._verbs, self.run, checked.probes):
             raise UsageError(f"{', '.join(taken)} had a run named {self.run} already: choose another name with --name")
-        if unable := await push_all(self._verbs, checked.probes, self._emit):
+        if unable := await push_all(self._verbs, checked.probes, self._emit, project):
             raise CheckFailed([*checked.findings, *unable])
         pushed = time.monotonic()
         checkpoint = await self._checkpoint_of(resume, checked) if resume else None
@@ -108,7 +112,7 @@ class Session:
         specs = [
             placement.spec_for(
                 self._cluster, self.run, host, members, token=token, leader_address=checked.leader_address,
-                before_s=time.monotonic() - began, phases=phases, resume=checkpoint,
+                before_s=time.monotonic() - began, phases=phases, resume=checkpoint, script=script,
             )
             for host in self._cluster.hosts
         ]  # fmt: skip
@@ -236,7 +240,7 @@ class Session:
 
     def _reform(self, lead: Lead | None = None) -> Reform:
         order = [host.name for host in self._cluster.hosts]
-        return Reform(self._verbs, self.run, order=order, port=self._cluster.port, lead=lead)
+        return Reform(self._verbs, self.run, order=order, port=self._cluster.coordinator_port, lead=lead)
 
     def _follow(self, names: Iterable[str], reform: Reform) -> None:
         assert self._experiment is not None

@@ -3,7 +3,7 @@
 | verb | started by | does |
 |---|---|---|
 | supervise, rejoin | master | reads a spec (or has it already), leaves a supervisor behind |
-| coordinate, rank | supervisor | one run's coordinator, one rank |
+| coordinate, rank, script | supervisor | one run's coordinator, one rank, what starts one rank of a script |
 | attach | master | streams a run's files from offsets |
 | status, stop, fetch, store, lead, clean | master | answers and ends |
 | calibrate, link | master | measures a device, the network to the leader; ends when stdin closes |
@@ -29,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     rank_verb = verbs.add_parser("rank", parents=[one])
     rank_verb.add_argument("--member", type=int, required=True)
     rank_verb.add_argument("--anew", action="store_true")
+    verbs.add_parser("script", parents=[one]).add_argument("--member", type=int, required=True)
     verbs.add_parser("attach", parents=[one])
     verbs.add_parser("rejoin", parents=[one])
     verbs.add_parser("lead", parents=[one])
@@ -63,6 +64,10 @@ def main(arguments: list[str] | None = None) -> int:
             from trainer import rank
 
             return rank.main(given.run, given.host, given.member, anew=given.anew)
+        case "script":
+            from trainer import script
+
+            return script.main(given.run, given.host, given.member)
         case "attach":
             from trainer.attach import attach
 

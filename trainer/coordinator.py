@@ -333,5 +333,10 @@ def serve(run: str, host: str, descriptor: int) -> int:
     spec = Spec.from_json((folder / "spec.json").read_bytes())
     with socket.socket(fileno=descriptor) as listener:
         listener.setblocking(False)
-        asyncio.run(Coordinator(spec, folder).run(listener))
+        if spec.script is None:
+            asyncio.run(Coordinator(spec, folder).run(listener))
+        else:
+            from trainer.script_coordinator import ScriptCoordinator
+
+            asyncio.run(ScriptCoordinator(spec, folder).run(listener))
     return 0

@@ -98,6 +98,8 @@ class Membership:
         self._broken = -1  # the newest generation that is known to be broken
         self._free: Callable[[], object] = lambda: None
         self._closed = threading.Event()
+        # A script that lets go has lost what it did since its last checkpoint: it waits as long as it may.
+        self._deaf_s = DEAF_S if spec.script is None else max(DEAF_S, spec.elastic.lost_after_s)
 
     @classmethod
     def dial(cls, spec: Spec, *, member: int, deadline_s: float, where: Where | None = None) -> Membership:
@@ -192,6 +194,10 @@ class Membership:
         """The first step of a generation that is not the first one has ended, so long after the one before."""
         self._send(op="resumed", generation=generation, pause_s=pause_s)
 
+    def exited(self, generation: int, code: int) -> None:
+        """The script that this member has started for a generation has ended: see `trainer.script`."""
+        self._send(op="exited", generation=generation, code=code)
+
     def ended(self, state: str) -> None:
         """The last word."""
         self._send(op="ended", state=state)
@@ -208,7 +214,7 @@ class Membership:
         """Take what the coordinator says; when it is not heard any more, free the main thread and call again."""
         while True:
             try:
-                self._socket.settimeout(DEAF_S)
+                self._socket.settimeout(self._deaf_s)
                 while text := self._file.readline():
                     if text != b"\n":
                         self._hear(json.loads(text))

@@ -20,7 +20,7 @@ from torch import nn
 from profiles.cgroup import CpuQuota
 from profiles.cost import CostModel
 from profiles.split import equal_split
-from trainer import checkpoint, group, tasks
+from trainer import checkpoint, group, interface, tasks
 from trainer.balance import Balancer
 from trainer.batches import Batches
 from trainer.batchnorm import has_batchnorm
@@ -134,8 +134,8 @@ def prepare(spec: Spec, member: Member, folder: Path, journal: Journal, line: Me
     step = -1 if anew else 0
     if member.member == 0 and spec.resume and not anew:
         step = go_on(spec.resume, options, model, optimizer, journal, apart)
-    address = group.source_address(spec.leader_address)
-    group.use_interface(address)
+    address = interface.source_address(spec.leader_address)
+    interface.use_interface(address)
     return Prepared(
         spec=spec,
         member=member,

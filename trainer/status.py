@@ -77,6 +77,7 @@ def layout(spec: dict[str, Any]) -> dict[str, Any]:
     options = spec.get("options", {})
     return {
         "task": options.get("task"),
+        "script": options.get("script"),
         "global_batch": options.get("global_batch"),
         "steps": options.get("steps"),
         "policy": spec.get("balance", {}).get("policy"),

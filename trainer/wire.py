@@ -71,6 +71,7 @@ class Event:
     | cut_off | member, step, term, generation, address: it waits for a leader |
     | leader | leader, term, address, port, hosts: who leads from now on (`Lead`) |
     | holding | hosts, least, hold_s |
+    | restarted | restart, most, pause_s, why: [{member, host, cause: lost or killed}]: a script starts anew |
     | rank_killed | member, code: it is started again |
     | decision | step (from which it holds), before: [samples], after: [samples], predicted_ms, current_ms, why |
     | advice | host (to leave out; None: none any more), with, without: samples/s |

@@ -186,6 +186,7 @@ def _quiet(snapshot: Snapshot, size: Size) -> list[Line]:
     if size.height < 2:
         return []
     said = "no step was made" if snapshot.phase == "ended" else "no step yet"
+    said = "a script tells of no steps" if snapshot.script else said
     line: Line = ((said, "muted"),)
     pad = max(0, (size.width - width_of(line)) // 2)
     return [*([()] * ((size.height - 1) // 2)), ((" " * pad, "muted"), *line)]

@@ -216,3 +216,17 @@ async def test_all_in_order_on_demo_hosts(make_cluster: MakeCluster) -> None:
 
 def _toml(value: object) -> str:
     return str(value) if isinstance(value, int) else f'"{value}"'
+
+
+def test_what_a_script_does_not_heed_and_devices_it_would_miss_are_warned_of(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster(
+        '[[hosts]]\nname = "box1"\ndevices = ["cuda:1"]\n[[hosts]]\nname = "box2"\ndevices = ["cuda:0", "cpu"]\n'
+        '[run]\nscript = "train.py"\nseed = 1\n[balance]\nwindow = 9\n'
+    )
+    two = dataclasses.replace(CUDA, gpus=(CARD, CARD))
+    findings = judge(cluster, {"box1": two, "box2": two}, {})
+    assert [(f.host, f.check, f.level) for f in findings] == [
+        ("box1", "script", "warning"), ("box1", "devices", "warning"),
+    ]  # fmt: skip
+    assert findings[0].cause == "run.seed, balance.window have no effect on a script"
+    assert "MOTLEY_DEVICE" in findings[1].remedy

@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from profiles.cgroup import CpuQuota
-from trainer import group, tasks
+from trainer import group, interface, tasks
 from trainer.balance import Balancer
 from trainer.batches import Batches
 from trainer.budget import CpuBudget
@@ -82,7 +82,7 @@ def _rank(
 ) -> None:
     try:
         torch.set_num_threads(1)
-        group.use_interface("127.0.0.1")
+        interface.use_interface("127.0.0.1")
         generation = Group(generation=0, rank=rank, members=tuple(range(world_size)), store=address)
         group.join(generation, store, backend="gloo", timeout_s=60)
         answer.send((True, work(rank, world_size, given)))
