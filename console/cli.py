@@ -190,6 +190,48 @@ def stop(run: Annotated[str, typer.Argument(metavar="RUN")], config: Config = DE
     return 1 if record.unanswered else 0
 
 
+@app.command("join")
+@verb
+def join(
+    run: Annotated[str, typer.Argument(metavar="RUN")],
+    host: Annotated[str, typer.Argument(metavar="HOST")],
+    config: Config = DEFAULT_CONFIG,
+) -> int:
+    """Bring a host of cluster.toml into a run: a new one, or one that it lost or that was taken out."""
+    from console.launch import print_data
+    from console.plain import Printer
+    from console.profiling import knows, store_of
+    from remote.cluster import load
+
+    cluster = load(config)
+    from remote import runs
+
+    asyncio.run(runs.join(cluster, run, host, Printer(), knows(cluster, store_of(cluster))))
+    print_data({"run": run, "host": host, "state": "joined"})
+    return 0
+
+
+@app.command("drop")
+@verb
+def drop(
+    run: Annotated[str, typer.Argument(metavar="RUN")],
+    host: Annotated[str, typer.Argument(metavar="HOST")],
+    config: Config = DEFAULT_CONFIG,
+) -> int:
+    """Take a host out of a run: its ranks end, the others go on."""
+    from console.launch import print_data
+    from remote.cluster import load
+
+    cluster = load(config)
+    from remote import runs
+
+    answered = asyncio.run(runs.drop(cluster, run, host))
+    print_data({"run": run, "host": host, "state": "dropped", "answered": answered})
+    if not answered:
+        print(f"motley: {host} did not answer: ranks that run on there end when they call the others", file=sys.stderr)
+    return 0 if answered else 1
+
+
 @app.command("logs")
 @verb
 def logs(

@@ -16,6 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from console.clusterfile import ClusterFile
 from console.session import Emit, Opened, Outcome, Plan
 from remote.cluster import Cluster, check_run_name, load, new_run_name
 from remote.script_keys import check_resume
@@ -32,6 +33,9 @@ def run_plan(
 ) -> Plan:
     """A new run of `config`. Raises `ConfigError` and `UsageError` at once, before a screen is drawn."""
     cluster = load(config, overrides, only)
+    wanted = {host.name for host in cluster.hosts}
+    left_out = [host.name for host in load(config, overrides).hosts if host.name not in wanted] if only else ()
+    file = ClusterFile(config, left_out=left_out)
     for given in (name, resume):
         if given is not None:
             check_run_name(given)
@@ -44,7 +48,8 @@ def run_plan(
     async def first(emit: Emit) -> Opened:
         return _opened(cluster, name or new_run_name(cluster, _now()), emit)
 
-    return Plan(cluster=cluster.name, open=first, renew=_renewing(config, overrides, only), resume=resume, start=start)
+    renew = _renewing(config, overrides, only)
+    return Plan(cluster=cluster.name, open=first, renew=renew, resume=resume, start=start, file=file)
 
 
 def attach_plan(config: Path, run: str | None) -> Plan:
@@ -56,7 +61,8 @@ def attach_plan(config: Path, run: str | None) -> Plan:
 
         return _opened(cluster, run or await runs.newest(cluster), emit)
 
-    return Plan(cluster=cluster.name, open=found, renew=_renewing(config), attach=True)
+    file = ClusterFile(config, unseen=True)  # it may have changed since the run began
+    return Plan(cluster=cluster.name, open=found, renew=_renewing(config), attach=True, file=file)
 
 
 def _renewing(

@@ -139,6 +139,7 @@ class Snapshot:
     restarts: int = 0  # of a script
     waiting: Waiting | None = None
     advice: str = ""  # while a host holds the run up
+    offered: tuple[str, ...] = ()  # hosts that are new in cluster.toml
     problems: tuple[Problem, ...] = ()
     throughput: tuple[tuple[float, float], ...] = ()  # (step, samples/s)
     losses: tuple[tuple[float, float], ...] = ()  # (step, loss)

@@ -58,6 +58,7 @@ class Store:
         self._restarts = 0
         self._waiting: Waiting | None = None
         self._advice = ""
+        self._offered: tuple[str, ...] = ()
         self._problems: list[Problem] = []
         self._last_words: dict[int, str] = {}  # the newest exception that a rank printed
         self._log: deque[LogEntry] = deque(maxlen=LOG_LIMIT)
@@ -121,6 +122,16 @@ class Store:
         if self._phase == "stopping":
             self._phase = self._before_stop
         self.note("the stop failed: the run goes on", now, "error")
+
+    def offer(self, hosts: Iterable[str]) -> tuple[str, ...]:
+        """The hosts that cluster.toml has now: those the run does not have can be brought in. Returns the new ones."""
+        before = self._offered
+        self._offered = tuple(host for host in hosts if not self._roster.has(host))
+        return tuple(host for host in self._offered if host not in before)
+
+    def settle(self, host: str, problems: Iterable[Problem]) -> None:
+        """What is wrong with a host from now on; what was before counts no more."""
+        self._problems = [problem for problem in self._problems if problem.host != host] + list(problems)
 
     def note(self, text: str, now: float, level: Level = "info") -> None:
         """A line of the console's own in the log."""
@@ -275,6 +286,7 @@ class Store:
             restarts=self._restarts,
             waiting=self._waiting,
             advice=self._advice,
+            offered=tuple(host for host in self._offered if not self._roster.has(host)),
             problems=tuple(explained(problem, self._last_words) for problem in self._problems),
             throughput=self._throughput.points(),
             losses=self._losses.points(),

@@ -14,13 +14,14 @@ import asyncio
 from dataclasses import dataclass
 
 from remote.cluster import Cluster
-from remote.errors import CommandFailed, Finding, HostError, Unreachable
+from remote.errors import CheckFailed, CommandFailed, Finding, HostError, Unreachable
 from remote.feed import Progress
 from remote.hosts import Emit, Hosts, python_of
 from remote.judge import judge, leader_address
-from remote.placement import misfits, place
+from remote.placement import Knows, misfits, place, unknown
 from remote.probe import SELF, Probe, probe
 from remote.project import find
+from trainer.spec import Member
 
 CHECK_S = 9.7  # from the first connection to the last answer
 LEADER_S = 3.0  # how long the others wait for the leader's address
@@ -39,12 +40,15 @@ class CheckResult:
         return not any(finding.level == "error" for finding in self.findings)
 
 
-async def check(hosts: Hosts, emit: Emit) -> CheckResult:
-    """Findings in the order of the hosts. A host that fails is a finding, never an exception."""
-    cluster = hosts.cluster
+async def check(hosts: Hosts, emit: Emit, part: Cluster | None = None) -> CheckResult:
+    """Findings in the order of the hosts. A host that fails is a finding, never an exception.
+
+    `part`: the cluster with some of its hosts alone, its leader among them.
+    """
+    cluster = part or hosts.cluster
     leader: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     started = asyncio.get_running_loop().time()
-    tasks = {host.name: asyncio.ensure_future(_ask(hosts, host.name, leader, emit)) for host in cluster.hosts}
+    tasks = {host.name: asyncio.ensure_future(_ask(hosts, cluster, host.name, leader, emit)) for host in cluster.hosts}
     left = CHECK_S - (asyncio.get_running_loop().time() - started)
     await asyncio.wait(tasks.values(), timeout=left)
     late = [task for task in tasks.values() if not task.done()]
@@ -69,6 +73,18 @@ async def check(hosts: Hosts, emit: Emit) -> CheckResult:
     return CheckResult(findings=judge(cluster, probes, errors), probes=probes, leader_address=address)
 
 
+def members_of(cluster: Cluster, checked: CheckResult, knows: Knows = unknown) -> tuple[Member, ...]:
+    """The ranks of a cluster that was checked. Raises CheckFailed with all findings when it can't train."""
+    findings = list(checked.findings)
+    members: tuple[Member, ...] = ()
+    if checked.ok:
+        members = place(cluster, checked.probes, knows)
+        findings += misfits(cluster, members)
+    if any(finding.level == "error" for finding in findings):
+        raise CheckFailed(findings)
+    return members
+
+
 async def preflight(cluster: Cluster, emit: Emit) -> tuple[Finding, ...]:
     """`motley check`: the findings alone, connections opened for it and closed again.
 
@@ -83,9 +99,8 @@ async def preflight(cluster: Cluster, emit: Emit) -> tuple[Finding, ...]:
     return (*checked.findings, *misfits(cluster, place(cluster, checked.probes)))
 
 
-async def _ask(hosts: Hosts, name: str, leader: asyncio.Future[str], emit: Emit) -> Probe | HostError:
+async def _ask(hosts: Hosts, cluster: Cluster, name: str, leader: asyncio.Future[str], emit: Emit) -> Probe | HostError:
     """One host's answer. The leader's comes first, so that the others can say how they reach it."""
-    cluster = hosts.cluster
     leads = name == cluster.leader
     try:
         connection = await hosts.attempt(name, emit)

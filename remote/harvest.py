@@ -43,6 +43,13 @@ class Harvest:
         self._idle.set()
         self._task = asyncio.ensure_future(self._work())
 
+    def hear(self, event: Event) -> None:
+        """An event of the run: something to fetch, perhaps."""
+        if event.kind == "checkpoint":
+            self.checkpoint(event)
+        elif event.kind == "trace":
+            self.trace(event)
+
     def checkpoint(self, event: Event) -> None:
         """A checkpoint was written, on the host of rank 0. Its name comes from there: only our own form is taken."""
         path = str(event.data.get("path"))

@@ -9,6 +9,7 @@ cluster.toml, each with its devices in their order.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from remote.cluster import Cluster, Host
 from remote.errors import Finding, UsageError
 from remote.feed import Layout, RankLayout
 from remote.probe import Probe
-from trainer.spec import Member, Script, Spec
+from trainer.spec import Lead, Member, Roll, Script, Spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +108,7 @@ def layout(cluster: Cluster, run: str, members: tuple[Member, ...]) -> Layout:
         leader=cluster.leader,
         ranks=tuple(RankLayout(member=m.member, host=m.host, device=m.device) for m in members),
         emulated=frozenset(h.name for h in cluster.hosts if h.connect == "demo"),
+        speeds={h.name: h.speed for h in cluster.hosts if h.speed is not None},
     )
 
 
@@ -126,12 +128,22 @@ def layout_of(table: Mapping[str, Any]) -> Layout:
             ranks=tuple(
                 RankLayout(member=int(m["member"]), host=str(m["host"]), device=str(m["device"]))
                 for m in known["members"]
+                if not m.get("dropped")
             ),
             emulated=frozenset(m["host"] for m in known["members"]) if known["emulated"] else frozenset(),
             attached=True,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"run {table.get('run')}: its host tells of it in another form ({error!r})") from error
+
+
+def joined(before: Layout, host: Host, members: Sequence[Member]) -> Layout:
+    """The layout with the ranks of a host that is new in the run."""
+    known = {rank.member for rank in before.ranks}
+    new = [RankLayout(member=m.member, host=m.host, device=m.device) for m in members if m.member not in known]
+    emulated = before.emulated | ({host.name} if host.connect == "demo" else frozenset())
+    speeds = {**before.speeds, **({} if host.speed is None else {host.name: host.speed})}
+    return dataclasses.replace(before, ranks=(*before.ranks, *new), emulated=emulated, speeds=speeds)
 
 
 def environment(host: Host) -> dict[str, str]:
@@ -172,4 +184,24 @@ def spec_for(
         before_s=before_s,
         phases=dict(phases),
         script=script,
+    )
+
+
+def joining_spec(run: Spec, host: Host, roll: Roll, lead: Lead) -> Spec:
+    """The spec of a host that joins a run under way: that of the host that leads, with what is this one's own."""
+    return dataclasses.replace(
+        run,
+        host=host.name,
+        leader=lead.leader,
+        leader_address=lead.address,
+        port=lead.port,
+        term=lead.term,
+        members=roll.members(run.members),
+        env=environment(host),
+        speed=host.speed,
+        emulated=host.connect == "demo",
+        joins=True,
+        resume=None,
+        before_s=0.0,
+        phases={},
     )

@@ -10,18 +10,24 @@ Everything comes from the hosts' own state, so it works from any machine with th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from remote.cluster import Cluster
 from remote.ending import end
-from remote.errors import HostError, UsageError
+from remote.errors import HostError, RunFailed, UsageError
 from remote.experiment import Experiment
-from remote.feed import Ended, FeedRecord, Layout, LogLine
+from remote.feed import Ended, FeedRecord, Layout, LogLine, Progress
 from remote.hosts import Hosts
+from remote.placement import Knows
 from remote.push import Tree
 from remote.run import Session, experiments_folder
 from remote.verbs import Verbs
+from trainer.wire import Event
+
+JOIN_S = 180.0  # from the start of a host's ranks to their first group: importing torch takes most of it
+
+Emit = Callable[[FeedRecord], None]
 
 
 async def status(cluster: Cluster) -> dict[str, Any]:
@@ -72,6 +78,55 @@ async def stop(cluster: Cluster, run: str, reason: str) -> Ended:
     try:
         await session.attach()
         return await session.stop(reason)
+    finally:
+        await session.close()
+
+
+async def join(cluster: Cluster, run: str, host: str, emit: Emit, knows: Knows) -> None:
+    """Bring a host into a run from anywhere; returns once it trains with the others. `emit` hears how it goes.
+
+    Raises what `Session.join` does, and RunFailed when its ranks do not join.
+    """
+    joined: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    began = False
+
+    def hear(record: FeedRecord) -> None:
+        if isinstance(record, Progress) and record.host == host:
+            emit(record)
+        if began and isinstance(record, Event) and record.host in (host, "console"):
+            emit(record)
+        if began and isinstance(record, Event) and not joined.done():
+            if record.kind == "group" and any(m.get("host") == host for m in record.data.get("members", ())):
+                joined.set_result(None)
+            elif record.kind == "rank_failed" and record.host == host:
+                joined.set_exception(RunFailed(f"{host}: {record.text}. motley logs {run} shows what it printed"))
+
+    session = Session(cluster, run, emit=hear, knows=knows)
+    try:
+        await session.attach(revive=False)
+        await session.caught_up()
+        began = True
+        await session.join(host)
+        await asyncio.wait_for(joined, JOIN_S)
+    except asyncio.TimeoutError as error:
+        text = (
+            f"{host} was started, and has not joined {run} within {JOIN_S:.0f} s: motley attach {run} shows how it is"
+        )
+        raise RunFailed(text) from error
+    finally:
+        joined.cancel()
+        await session.close()
+
+
+async def drop(cluster: Cluster, run: str, host: str) -> bool:
+    """Take a host out of a run from anywhere. Returns whether the host said that no process is left there.
+
+    Raises what `Session.drop` does.
+    """
+    session = Session(cluster, run, emit=lambda _: None)
+    try:
+        await session.attach(revive=False)
+        return await session.drop(host)
     finally:
         await session.close()
 

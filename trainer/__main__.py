@@ -5,7 +5,7 @@
 | supervise, rejoin | master | reads a spec (or has it already), leaves a supervisor behind |
 | coordinate, rank, script | supervisor | one run's coordinator, one rank, what starts one rank of a script |
 | attach | master | streams a run's files from offsets |
-| status, stop, fetch, store, lead, clean | master | answers and ends |
+| status, stop, fetch, store, lead, roll, clean | master | answers and ends |
 | calibrate, link | master | measures a device, the network to the leader; ends when stdin closes |
 """
 
@@ -31,8 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
     rank_verb.add_argument("--anew", action="store_true")
     verbs.add_parser("script", parents=[one]).add_argument("--member", type=int, required=True)
     verbs.add_parser("attach", parents=[one])
-    verbs.add_parser("rejoin", parents=[one])
+    verbs.add_parser("rejoin", parents=[one]).add_argument("--ended", action="store_true")
     verbs.add_parser("lead", parents=[one])
+    verbs.add_parser("roll", parents=[one])
     verbs.add_parser("status").add_argument("--host")
     clean_verb = verbs.add_parser("clean")
     clean_verb.add_argument("--host", required=True)
@@ -55,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         case "rejoin":
             from trainer.detach import rejoin
 
-            return rejoin(given.run, given.host, sys.stdout)
+            return rejoin(given.run, given.host, sys.stdout, ended=given.ended)
         case "coordinate":
             from trainer.coordinator import serve
 
@@ -97,6 +98,10 @@ def main(arguments: list[str] | None = None) -> int:
             status.print_json(status.stop(given.run, given.host, given.reason))
         case "lead":
             status.print_json(status.lead(given.run, given.host, sys.stdin.buffer))
+        case "roll":
+            from trainer.roll import change
+
+            status.print_json(change(given.run, given.host, sys.stdin.buffer))
         case "fetch":
             return status.fetch(given.run, given.host, given.file, sys.stdout.buffer)
         case "store":

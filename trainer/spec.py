@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -127,7 +128,7 @@ class DataOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """One rank of the first generation: its number is its rank there and its name for the whole run."""
+    """One rank. Its number is its name for the whole run, its rank in the first generation; joiners get the next."""
 
     member: int
     host: str
@@ -210,6 +211,8 @@ class Spec:
     phases: dict[str, float] = field(default_factory=dict)  # connect_s, push_s, as the master measured them
     emulated: bool = False
     script: Script | None = None  # in place of options.task
+    joins: bool = False  # the run goes on already: this host is new in it, and gets its state from the others
+    term: int = 0  # of the leader named here
 
     @property
     def local_members(self) -> tuple[Member, ...]:
@@ -266,4 +269,38 @@ class Lead:
             address=str(table["address"]),
             port=int(table["port"]),
             hosts=tuple(map(str, table["hosts"])),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roll:
+    """Who came to a run after its start, and which hosts were taken out of it: see `trainer.roll`.
+
+    Each change has a higher edition, and the term of the leader that made it.
+    """
+
+    term: int = 0
+    edition: int = 0
+    added: tuple[Member, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+    def members(self, first: Sequence[Member]) -> tuple[Member, ...]:
+        """All that ever belonged to the run, by their numbers; `first`: those of a spec."""
+        known = {m.member: m for m in (*first, *self.added)}
+        return tuple(known[number] for number in sorted(known))
+
+    def is_newer_than(self, other: Roll) -> bool:
+        return (self.term, self.edition) > (other.term, other.edition)
+
+    def to_table(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_table(cls, table: dict[str, Any]) -> Roll:
+        """Raises KeyError, TypeError or ValueError when it is none."""
+        return cls(
+            term=int(table["term"]),
+            edition=int(table["edition"]),
+            added=tuple(Member(**m) for m in table["added"]),
+            dropped=tuple(map(str, table["dropped"])),
         )

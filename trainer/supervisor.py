@@ -28,6 +28,7 @@ from trainer.journal import Journal
 from trainer.lead import follow, lead_of
 from trainer.listen import listen
 from trainer.output import Output
+from trainer.roll import hosts_of, roll_of
 from trainer.spec import Member, Spec
 from trainer.wire import RunState
 
@@ -139,7 +140,7 @@ class Supervisor:
     def _lead_again(self) -> None:
         """The coordinator was killed: another takes its place, and the ranks call that one."""
         lead = lead_of(self.folder, self.spec)
-        hosts = tuple(dict.fromkeys(m.host for m in self.spec.members))
+        hosts = hosts_of(self.spec, roll_of(self.folder))
         follow(self.folder, self.spec, dataclasses.replace(lead, term=lead.term + 1, hosts=hosts))
 
     def _start_coordinator(self, descriptor: int) -> Child:

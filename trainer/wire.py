@@ -66,7 +66,9 @@ class Event:
     | waiting | missing: [{member, host, phase}], waited_s |
     | gave_up | missing, waited_s |
     | group | generation, world_size, step, members: [{member, host, rank, device}] |
-    | lost | member, host, cause: lost or stuck; step |
+    | lost | member, host, cause: lost, stuck or dropped; step |
+    | admitted | host, members: [{member, host, device}]: it may join from now on |
+    | dropped | host: it is taken out |
     | regrouped | generation, pause_s |
     | cut_off | member, step, term, generation, address: it waits for a leader |
     | leader | leader, term, address, port, hosts: who leads from now on (`Lead`) |

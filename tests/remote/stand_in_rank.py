@@ -21,6 +21,7 @@ from trainer.folders import open_next, run_folder
 from trainer.journal import Journal
 from trainer.lead import lead_of
 from trainer.membership import Group, Membership
+from trainer.roll import keep
 from trainer.spec import Spec
 from trainer.wire import Sample, encode
 
@@ -70,6 +71,7 @@ class StandIn:
             times=times, store=("127.0.0.1", 1), step=self.step, term=self.term, generation=self.generation,
             save=self.hold,
         )  # fmt: skip
+        keep(self.folder, group.roll)
         self.term, self.generation = group.term, group.generation
         self.step = group.step if group.stale else max(self.step, group.step)
         if not line.guard(group.generation, broken.set):
