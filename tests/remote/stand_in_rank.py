@@ -20,7 +20,7 @@ from trainer.exits import Exit
 from trainer.folders import open_next, run_folder
 from trainer.journal import Journal
 from trainer.lead import lead_of
-from trainer.membership import Group, Membership
+from trainer.membership import Group, Membership, RunOver
 from trainer.roll import keep
 from trainer.spec import Spec
 from trainer.wire import Sample, encode
@@ -47,7 +47,10 @@ def main(run: str, host: str, member: int, *, anew: bool) -> int:
     print(f"going on from {spec.resume}", flush=True)
     rank = StandIn(spec, host, member, folder, line, step=-1 if anew else 0)
     while True:
-        state = rank.one_group()
+        try:
+            state = rank.one_group()
+        except RunOver as over:
+            state = over.state
         if state is not None:
             line.ended(state)
             return Exit.FINISHED if state == "finished" else Exit.STOPPED
