@@ -12,7 +12,7 @@ TORCH_INDEX ?=
 ARGS ?=
 TESTS := $(BIN)/python -m pytest
 
-.PHONY: help venv demo test test-fast test-ranks test-lab test-gpu lint bench chaos clean
+.PHONY: help venv demo test test-fast test-ranks test-lab test-gpu lint bench chaos soak clean
 
 help:
 	@echo 'make demo       opens the console on four emulated hosts of unequal speed'
@@ -23,6 +23,7 @@ help:
 	@echo 'make test-gpu   the tests that need an NVIDIA GPU'
 	@echo 'make bench      what the parts cost on this machine'
 	@echo 'make chaos      200 faults strike runs in the lab, as root: about an hour'
+	@echo 'make soak       1,000 stops and kills at random moments, on demo hosts: about half an hour'
 	@echo 'make lint       style, types and import contracts'
 	@echo 'make venv       only the virtual environment in $(VENV)'
 	@echo 'make clean      removes $(VENV) and caches'
@@ -47,14 +48,17 @@ bench: $(READY)
 chaos: $(READY)
 	$(BIN)/python tests/lab/chaos.py $(ARGS)
 
+soak: $(READY)
+	$(BIN)/python tests/remote/soak.py $(ARGS)
+
 test-fast: lint
-	$(TESTS) -m 'not ranks and not lab and not gpu' $(ARGS)
+	$(TESTS) -n auto --maxprocesses 4 --dist loadfile -m 'not ranks and not lab and not gpu' $(ARGS)
 
 test-lab: $(READY)
 	$(TESTS) -m lab $(ARGS)
 
 test-gpu: $(READY)
-	$(TESTS) -m gpu $(ARGS) || { test $$? -eq 5 && echo 'there is no test for GPUs yet: nothing was tested'; }
+	$(TESTS) -m gpu -rs $(ARGS)
 
 test-ranks: $(READY)
 	$(TESTS) -m ranks $(ARGS)

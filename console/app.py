@@ -24,6 +24,7 @@ from textual.screen import Screen
 from textual.worker import Worker, WorkerState
 
 from console import crash, themes
+from console.clusterfile import LOOK_S
 from console.keys import BY_ACTION, KEYS, reason
 from console.life import Life
 from console.screens.confirm import Confirm
@@ -104,6 +105,7 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
         self._turn_to("log")
         self.main.query_one("#table").focus()
         self.set_interval(0.25, self.paint)
+        self.set_interval(LOOK_S, self.life.look)
         self.call_after_refresh(self.paint)
         if self.plan.start or self.plan.attach:
             self._follow(self.life.first)
@@ -149,6 +151,7 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
             "start": self._start,
             "stop": self._ask_stop,
             "restart": self._ask_restart,
+            "join": self._ask_join,
             "leave": self._leave,
             "pause": self._pause,
             "decisions": lambda: self._turn_to("decisions"),
@@ -169,6 +172,8 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
     @work(exit_on_error=False, group="ask", exclusive=True)
     async def _ask_stop(self) -> None:
         detail = "A checkpoint is written, then the ranks end on every host. motley run --resume goes on from it."
+        if self.life.snapshot().script:
+            detail = "The script is asked to end (TERM) on every host, and ended when it does not."
         if await self.push_screen_wait(Confirm("Stop the run?", detail, yes="Stop")):
             self._held = None
             await self.life.stop("x in the console")
@@ -183,6 +188,14 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
             if self.life.snapshot().live:
                 await self.life.stop("r in the console")
             self._follow(functools.partial(self.life.again, resume=resume))
+
+    @work(exit_on_error=False, group="join", exclusive=True)
+    async def _ask_join(self) -> None:
+        hosts = self.life.snapshot().offered
+        detail = "It is checked first. Then it gets the state from the others, and joins at the end of a step."
+        if await self.push_screen_wait(Confirm(f"Bring {' and '.join(hosts)} into the run?", detail, yes="Bring in")):
+            self._held = None
+            await self.life.bring_in(hosts)
 
     @work(exit_on_error=False, group="ask", exclusive=True)
     async def _leave(self) -> None:

@@ -190,6 +190,48 @@ def stop(run: Annotated[str, typer.Argument(metavar="RUN")], config: Config = DE
     return 1 if record.unanswered else 0
 
 
+@app.command("join")
+@verb
+def join(
+    run: Annotated[str, typer.Argument(metavar="RUN")],
+    host: Annotated[str, typer.Argument(metavar="HOST")],
+    config: Config = DEFAULT_CONFIG,
+) -> int:
+    """Bring a host of cluster.toml into a run: a new one, or one that it lost or that was taken out."""
+    from console.launch import print_data
+    from console.plain import Printer
+    from console.profiling import knows, store_of
+    from remote.cluster import load
+
+    cluster = load(config)
+    from remote import runs
+
+    asyncio.run(runs.join(cluster, run, host, Printer(), knows(cluster, store_of(cluster))))
+    print_data({"run": run, "host": host, "state": "joined"})
+    return 0
+
+
+@app.command("drop")
+@verb
+def drop(
+    run: Annotated[str, typer.Argument(metavar="RUN")],
+    host: Annotated[str, typer.Argument(metavar="HOST")],
+    config: Config = DEFAULT_CONFIG,
+) -> int:
+    """Take a host out of a run: its ranks end, the others go on."""
+    from console.launch import print_data
+    from remote.cluster import load
+
+    cluster = load(config)
+    from remote import runs
+
+    answered = asyncio.run(runs.drop(cluster, run, host))
+    print_data({"run": run, "host": host, "state": "dropped", "answered": answered})
+    if not answered:
+        print(f"motley: {host} did not answer: ranks that run on there end when they call the others", file=sys.stderr)
+    return 0 if answered else 1
+
+
 @app.command("logs")
 @verb
 def logs(
@@ -212,6 +254,26 @@ def logs(
     return 0
 
 
+@app.command("clean")
+@verb
+def clean(
+    config: Config = DEFAULT_CONFIG,
+    older: Annotated[
+        float, typer.Option("--older", metavar="DAYS", min=0.0, help="Only what nobody has changed for so long.")
+    ] = 7.0,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
+    json: Json = False,
+    only: Only = None,
+) -> int:
+    """Remove old runs, code and data from the hosts: shows their sizes and asks first."""
+    from remote.cluster import load
+
+    cluster = load(config, (), only or ())
+    from console import cleaning
+
+    return cleaning.clean(cluster, older_days=older, yes=yes, json=json)
+
+
 @app.command("profile")
 @verb
 def profile(config: Config = DEFAULT_CONFIG, json: Json = False, overrides: Overrides = None, only: Only = None) -> int:
@@ -221,8 +283,10 @@ def profile(config: Config = DEFAULT_CONFIG, json: Json = False, overrides: Over
     from console.profiling import measure
     from console.tables import profiles_text
     from remote.cluster import load
+    from remote.script_keys import needs_task
 
     cluster = load(config, overrides or (), only or ())
+    needs_task(cluster, "motley profile")
     profiles, findings = asyncio.run(measure(cluster, Printer()))
     if json:
         data = {"profiles": [p.as_dict() for p in profiles], "findings": [f.as_dict() for f in findings]}
@@ -243,8 +307,10 @@ def plan(config: Config = DEFAULT_CONFIG, json: Json = False, overrides: Overrid
     from console.planning import plan_data, plan_text, planned
     from console.profiling import store_of
     from remote.cluster import load
+    from remote.script_keys import needs_task
 
     cluster = load(config, overrides or (), only or ())
+    needs_task(cluster, "motley plan")
     found = planned(cluster, store_of(cluster))
     if json:
         print_data(plan_data(found))

@@ -47,6 +47,12 @@ def _restart(snapshot: Snapshot) -> str | None:
     return "it is being stopped: then s starts a new one" if snapshot.phase == "stopping" else None
 
 
+def _join(snapshot: Snapshot) -> str | None:
+    if snapshot.phase != "running":
+        return "no run trains"
+    return None if snapshot.offered else "cluster.toml has no host that is new"
+
+
 KEYS = (
     Key(
         key="s",
@@ -71,6 +77,14 @@ KEYS = (
         help="Stop the run and start a new one that goes on from its last step. Asks before.",
         enabled=_restart,
         footer=4,
+    ),
+    Key(
+        key="j",
+        action="join",
+        label="bring in",
+        help="Bring a host that is new in cluster.toml into the run. Asks before.",
+        enabled=_join,
+        footer=8,
     ),
     Key(
         key="q",

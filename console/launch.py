@@ -11,13 +11,15 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from console.clusterfile import ClusterFile
 from console.session import Emit, Opened, Outcome, Plan
 from remote.cluster import Cluster, check_run_name, load, new_run_name
+from remote.script_keys import check_resume
 
 
 def run_plan(
@@ -31,17 +33,23 @@ def run_plan(
 ) -> Plan:
     """A new run of `config`. Raises `ConfigError` and `UsageError` at once, before a screen is drawn."""
     cluster = load(config, overrides, only)
-    if name is not None:
-        check_run_name(name)
+    wanted = {host.name for host in cluster.hosts}
+    left_out = [host.name for host in load(config, overrides).hosts if host.name not in wanted] if only else ()
+    file = ClusterFile(config, left_out=left_out)
+    for given in (name, resume):
+        if given is not None:
+            check_run_name(given)
+    check_resume(cluster, resume)
+    if cluster.run.script is not None:
+        from remote.project import find
+
+        find(cluster)
 
     async def first(emit: Emit) -> Opened:
         return _opened(cluster, name or new_run_name(cluster, _now()), emit)
 
-    async def anew(emit: Emit) -> Opened:
-        fresh = load(config, overrides, only)
-        return _opened(fresh, new_run_name(fresh, _now()), emit)
-
-    return Plan(cluster=cluster.name, open=first, renew=anew, resume=resume, start=start)
+    renew = _renewing(config, overrides, only)
+    return Plan(cluster=cluster.name, open=first, renew=renew, resume=resume, start=start, file=file)
 
 
 def attach_plan(config: Path, run: str | None) -> Plan:
@@ -53,7 +61,20 @@ def attach_plan(config: Path, run: str | None) -> Plan:
 
         return _opened(cluster, run or await runs.newest(cluster), emit)
 
-    return Plan(cluster=cluster.name, open=found, renew=run_plan(config).renew, attach=True)
+    file = ClusterFile(config, unseen=True)  # it may have changed since the run began
+    return Plan(cluster=cluster.name, open=found, renew=_renewing(config), attach=True, file=file)
+
+
+def _renewing(
+    config: Path, overrides: Sequence[str] = (), only: Sequence[str] = ()
+) -> Callable[[Emit], Awaitable[Opened]]:
+    """What makes the session of a new run, from cluster.toml as it is then."""
+
+    async def anew(emit: Emit) -> Opened:
+        fresh = load(config, overrides, only)
+        return _opened(fresh, new_run_name(fresh, _now()), emit)
+
+    return anew
 
 
 def follow(plan: Plan, *, plain: bool, detach: bool = False) -> int:
@@ -81,8 +102,11 @@ def on_terminal() -> bool:
 
 
 def print_data(data: dict[str, Any]) -> None:
-    """One object on stdout, and nothing else."""
-    print(json.dumps(data, indent=2, ensure_ascii=False))
+    """One object on stdout, and nothing else. A reader that has gone changes nothing."""
+    try:
+        print(json.dumps(data, indent=2, ensure_ascii=False), flush=True)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the interpreter's own last flush
 
 
 def _opened(cluster: Cluster, run: str, emit: Emit) -> Opened:
@@ -91,7 +115,7 @@ def _opened(cluster: Cluster, run: str, emit: Emit) -> Opened:
 
     speeds = {host.name: host.speed for host in cluster.hosts if host.speed is not None}
     session = Session(cluster, run, emit=emit, knows=knows(cluster, store_of(cluster)))
-    epochs = cluster.run.epochs if cluster.run.steps is None else None
+    epochs = cluster.run.epochs if cluster.run.steps is None and cluster.run.script is None else None
     return Opened(session=session, speeds=speeds, epochs=epochs)
 
 

@@ -11,25 +11,28 @@ Errors that a user can meet become problems in the store; others are raised.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
+from console.clusterfile import problem
 from console.session import Emit, Opened, Outcome, Plan, SessionLike, ended, left
 from console.snapshot import Problem, Snapshot
 from console.store import Store
+from console.view import offer
 from remote.errors import CheckFailed, ConfigError, HostError, MotleyError
 from remote.feed import Ended
 
 CLOSE_S = 5.0  # that leaving may take
 
 
-def problems_of(error: MotleyError) -> list[Problem]:
+def problems_of(error: MotleyError, *, again: str = "s starts") -> list[Problem]:
     """An error as the screen shows it: by host, with its cause and remedy."""
     if isinstance(error, CheckFailed):
         return [Problem(host=f.host, cause=f.cause, remedy=f.remedy, level=f.level) for f in error.findings]
     if isinstance(error, HostError):
         return [Problem(host=error.host, cause=error.cause, remedy=error.remedy)]
     if isinstance(error, ConfigError):
-        remedy = "Mend it, then s starts."
+        remedy = f"Mend it, then {again}."
         return [Problem(host=error.path, cause=p, remedy=remedy) for p in error.problems]
     return [Problem(host="", cause=str(error), remedy="")]
 
@@ -78,6 +81,31 @@ class Life:
             self._end(session.run, await session.stop(reason))
         except MotleyError as error:
             self.store.unstopped(problems_of(error), self._clock())
+
+    def look(self) -> None:
+        """Whether cluster.toml has changed while the run trains: hosts that are new in it are offered."""
+        file, now = self._plan.file, self._clock()
+        found = file.look() if file is not None and self.snapshot().phase == "running" else None
+        if found is None:
+            return
+        if found.problems:
+            self.store.note(problem(found), now, "warning")
+        elif new := self.store.offer(found.hosts):
+            self.store.note(offer(new), now)
+
+    async def bring_in(self, hosts: Sequence[str]) -> None:
+        """Bring hosts of cluster.toml into the run. What is wrong with one is shown, and the run goes on."""
+        for name in hosts:
+            if self._session is None:
+                return
+            self.store.settle(name, ())
+            try:
+                await self._session.join(name)
+            except MotleyError as error:
+                self.store.settle(
+                    name, [replace(p, host=name) for p in problems_of(error, again="j brings the host in")]
+                )
+                self.store.note(f"{name} was not brought in; the run goes on as it was", self._clock(), "error")
 
     def before_leaving(self) -> tuple[str, str] | None:
         """The question to ask before leaving, where leaving does more than closing the console."""

@@ -85,6 +85,8 @@ def _summary(snapshot: Snapshot, width: int, folder: str) -> list[Line]:
         ("final loss", figures.loss(number(summary.get("final_loss")) or snapshot.loss)),
         ("rebalances", figures.count(int(number(summary.get("rebalances")) or len(snapshot.decisions)))),
     ]
+    if snapshot.script:
+        facts = [("time", figures.duration(number(summary.get("seconds")))), ("restarts", str(snapshot.restarts))]
     gain = gain_of(snapshot)
     if gain is not None:
         facts.append(("by balancing", f"{figures.TIMES}{gain:.2f}"))
@@ -98,7 +100,7 @@ def _summary(snapshot: Snapshot, width: int, folder: str) -> list[Line]:
         row.append(group)
     lines.append(join(row, "   "))
     hosts = [h for h in summary.get("hosts") or () if isinstance(h, dict)]
-    if hosts:
+    if hosts and not snapshot.script:
         shares = [f"{h.get('name', '?')} {figures.percent(number(h.get('share')), 0)}" for h in hosts]
         lines += [(("shares ", "muted"), (part, "text")) for part in wrap(", ".join(shares), width - 7)[:1]]
     if folder:

@@ -10,22 +10,25 @@ Ctrl-C stops the run; a second one leaves at once and says that the run may go o
 from __future__ import annotations
 
 import asyncio
+import shlex
 import signal
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from rich.cells import cell_len
 
 from console import figures
+from console.clusterfile import LOOK_S, problem
 from console.line import fit
 from console.notice import in_order
 from console.session import Outcome, Plan, SessionLike, ended, left
 from console.store import Store
-from console.view import decision_text
+from console.view import decision_text, offer
 from remote.feed import Ended, FeedRecord, Layout, LogLine
-from trainer.wire import Event, Sample
+from trainer.wire import Event, Level, Sample
 
 EVERY_S = 5.0  # between two lines of throughput within an epoch
 LEAST_S = 1.0  # between two of short epochs
@@ -70,6 +73,11 @@ class Printer:
                 self.say(f"{where}{problem.cause}. {problem.remedy}", now=now)
             self.say(f"the run {record.state}", now=now)
 
+    def note(self, text: str, level: Level = "info") -> None:
+        """A line of the console's own."""
+        self.store.note(text, self._clock(), level)
+        self._new_log_lines()
+
     def say(self, what: str, *, label: str = "motley", now: float | None = None) -> None:
         at = time.strftime("%H:%M:%S", time.localtime(self._clock() if now is None else now))
         self._label_width = min(20, max(self._label_width, cell_len(label)))
@@ -88,7 +96,8 @@ class Printer:
         hosts = list(dict.fromkeys(rank.host for rank in layout.ranks))
         names = ", ".join(f"{host} (emulated)" if host in layout.emulated else host for host in hosts)
         verb = "found" if layout.attached else "run"
-        what = f"{verb} {layout.run}: {layout.task}, {layout.policy} split, batch {layout.global_batch:,} on {names}"
+        split = "" if layout.script else f", {layout.policy} split, batch {layout.global_batch:,}"
+        what = f"{verb} {layout.run}: {layout.task}{split} on {names}"
         self.say(what, now=now)
 
     def _decision(self, event: Event, now: float) -> None:
@@ -173,7 +182,24 @@ class PlainRun:
             await session.attach()
         else:
             await session.launch(resume=self._plan.resume)
-        return left(session.run) if self._detach else ended(session.run, await session.wait())
+        if self._detach:
+            return left(session.run)
+        watching = asyncio.ensure_future(self._watch(session.run))
+        try:
+            return ended(session.run, await session.wait())
+        finally:
+            watching.cancel()
+
+    async def _watch(self, run: str) -> None:
+        """Say which hosts are new in cluster.toml, and how to bring them in."""
+        while (file := self._plan.file) is not None:
+            await asyncio.sleep(LOOK_S)
+            found = file.look()
+            if found is not None and found.problems:
+                self._printer.note(problem(found), "warning")
+            for name in self._printer.store.offer(found.hosts) if found is not None and not found.problems else ():
+                where = "" if file.path == Path("cluster.toml") else f" -c {shlex.quote(str(file.path))}"
+                self._printer.note(offer([name], f"motley join {run} {name}{where} brings {{}} in"))
 
     async def _stop(self) -> Outcome:
         session = self._session

@@ -30,9 +30,14 @@ class Roster:
         for rank in layout.ranks:
             self.track(rank.member, rank.host, rank.device)
             self.hosts[rank.host] = self.host(rank.host)
+        self.speeds.update(layout.speeds)
         for name, host in self.hosts.items():
             self.hosts[name] = replace(host, emulated=name in layout.emulated, speed=self.speeds.get(name))
-        self._form(tuple(rank.member for rank in layout.ranks))
+        self._form(self.group or tuple(rank.member for rank in layout.ranks))  # who comes later is not in it yet
+
+    def has(self, host: str) -> bool:
+        """Whether ranks of the run are there."""
+        return any(track.host == host for track in self.ranks.values())
 
     def regroup(self, event: Event) -> Regroup | None:
         """A `group` event: the members of the new generation. Returns who went and came; None for the first one."""
@@ -55,7 +60,8 @@ class Roster:
         member = number(event.data.get("member"))
         track = self.ranks.get(int(member)) if member is not None else None
         if track is not None:
-            track.active, track.phase, track.stale = False, "lost", True
+            phase = "dropped" if event.data.get("cause") == "dropped" else "lost"
+            track.active, track.phase, track.stale = False, phase, True
 
     def track(self, member: int, host: str, device: str = "") -> RankTrack:
         """The rank's track, made when it is new."""

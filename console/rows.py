@@ -189,7 +189,11 @@ def table(snapshot: Snapshot, *, width: int, now: float) -> list[Line]:
 
 
 def _away(rank: RankView) -> str:
-    """Where a rank is that is not in the group: lost, or on its way back."""
+    """Where a rank is that is not in the group: lost, taken out, or on its way (back)."""
+    if rank.phase == "dropped":
+        return "taken out"
+    if rank.step is None and rank.phase != "lost":
+        return f"joining: {rank.phase}" if rank.phase else "joining"
     return "lost" if rank.phase in ("", "lost", "training", "ended") else f"coming back: {rank.phase}"
 
 

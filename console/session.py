@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from console.clusterfile import ClusterFile
 from remote.feed import Ended, FeedRecord
 
 Emit = Callable[[FeedRecord], None]
@@ -36,6 +37,8 @@ class SessionLike(Protocol):
 
     async def wait(self) -> Ended: ...
 
+    async def join(self, name: str) -> None: ...
+
     async def stop(self, reason: str) -> Ended: ...
 
     async def close(self) -> None: ...
@@ -55,7 +58,7 @@ class Plan:
     """What the command line asked for.
 
     `open` makes the session of the first start or attach, `renew` one for a new run (from cluster.toml as it is then).
-    Both may raise `remote.errors.MotleyError`.
+    Both may raise `remote.errors.MotleyError`. `file` is looked at while the run is on, for hosts that are new in it.
     """
 
     cluster: str
@@ -64,6 +67,7 @@ class Plan:
     attach: bool = False
     resume: str | None = None
     start: bool = True
+    file: ClusterFile | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -116,6 +116,7 @@ class Snapshot:
     run: str = ""
     task: str = ""
     policy: str = ""
+    script: bool = False  # `task` is the user's own script, which tells of no steps
     global_batch: int | None = None
     leader: str = ""
     attached: bool = False
@@ -135,8 +136,10 @@ class Snapshot:
     hosts: tuple[HostView, ...] = ()
     decisions: tuple[Decision, ...] = ()
     regroups: tuple[Regroup, ...] = ()
+    restarts: int = 0  # of a script
     waiting: Waiting | None = None
     advice: str = ""  # while a host holds the run up
+    offered: tuple[str, ...] = ()  # hosts that are new in cluster.toml
     problems: tuple[Problem, ...] = ()
     throughput: tuple[tuple[float, float], ...] = ()  # (step, samples/s)
     losses: tuple[tuple[float, float], ...] = ()  # (step, loss)

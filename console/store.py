@@ -55,8 +55,10 @@ class Store:
         self._best_accuracy: float | None = None
         self._decisions: deque[Decision] = deque(maxlen=DECISION_LIMIT)
         self._regroups: list[Regroup] = []
+        self._restarts = 0
         self._waiting: Waiting | None = None
         self._advice = ""
+        self._offered: tuple[str, ...] = ()
         self._problems: list[Problem] = []
         self._last_words: dict[int, str] = {}  # the newest exception that a rank printed
         self._log: deque[LogEntry] = deque(maxlen=LOG_LIMIT)
@@ -78,6 +80,7 @@ class Store:
             ),
             "group": self._on_group,
             "lost": self._roster.lose,
+            "restarted": self._on_restarted,
             "decision": lambda event: self._decisions.append(decision_of(event, self._roster.names())),
             "realised": self._on_realised,
             "report": self._on_report,
@@ -119,6 +122,16 @@ class Store:
         if self._phase == "stopping":
             self._phase = self._before_stop
         self.note("the stop failed: the run goes on", now, "error")
+
+    def offer(self, hosts: Iterable[str]) -> tuple[str, ...]:
+        """The hosts that cluster.toml has now: those the run does not have can be brought in. Returns the new ones."""
+        before = self._offered
+        self._offered = tuple(host for host in hosts if not self._roster.has(host))
+        return tuple(host for host in self._offered if host not in before)
+
+    def settle(self, host: str, problems: Iterable[Problem]) -> None:
+        """What is wrong with a host from now on; what was before counts no more."""
+        self._problems = [problem for problem in self._problems if problem.host != host] + list(problems)
 
     def note(self, text: str, now: float, level: Level = "info") -> None:
         """A line of the console's own in the log."""
@@ -178,9 +191,14 @@ class Store:
     def _on_group(self, event: Event) -> None:
         self._waiting = None
         self._advice = ""  # it was about the group before
+        if self._layout is not None and self._layout.script and self._phase in ("idle", "starting"):
+            self._phase = "running"  # no sample will say so
         regroup = self._roster.regroup(event)
         if regroup is not None:
             self._regroups.append(regroup)
+
+    def _on_restarted(self, event: Event) -> None:
+        self._restarts = int(number(event.data.get("restart")) or 0)
 
     def _on_realised(self, event: Event) -> None:
         for i, decision in enumerate(self._decisions):
@@ -245,6 +263,7 @@ class Store:
             run=layout.run if layout else "",
             task=layout.task if layout else "",
             policy=layout.policy if layout else "",
+            script=bool(layout and layout.script),
             global_batch=batch,
             leader=layout.leader if layout else "",
             attached=bool(layout and layout.attached),
@@ -264,8 +283,10 @@ class Store:
             hosts=tuple(self._roster.hosts.values()),
             decisions=tuple(self._decisions),
             regroups=tuple(self._regroups),
+            restarts=self._restarts,
             waiting=self._waiting,
             advice=self._advice,
+            offered=tuple(host for host in self._offered if not self._roster.has(host)),
             problems=tuple(explained(problem, self._last_words) for problem in self._problems),
             throughput=self._throughput.points(),
             losses=self._losses.points(),

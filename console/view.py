@@ -6,6 +6,7 @@ for line in run_lines(snapshot, width=80, now=time.time()): print(text(line))
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from console import figures
 from console.line import Line, Role, Span, clip, fit, join, spread, text, width_of, wrap
@@ -38,11 +39,19 @@ def elapsed_s(snapshot: Snapshot, now: float) -> float | None:
 
 
 def run_lines(snapshot: Snapshot, *, width: int, now: float, paused: bool = False) -> list[Line]:
-    """What runs and its state, how far it is, its figures or what it waits for; and advice, while there is any."""
+    """What runs and its state, how far it is, its figures or what it waits for; perhaps advice and new hosts."""
     lines = [_title(snapshot, width, now, paused), _progress(snapshot, width), _figures(snapshot, width, now)]
     if snapshot.advice and snapshot.phase == "running":
         lines.append(clip((("▶ ", "warn"), (snapshot.advice, "warn")), width))
+    if snapshot.offered and snapshot.phase == "running":
+        lines.append(clip((("+ ", "accent"), (offer(snapshot.offered), "accent")), width))
     return lines
+
+
+def offer(hosts: Sequence[str], how: str = "j brings {} in") -> str:
+    """What to say of hosts that cluster.toml has and the run has not."""
+    verb, what = ("is", "it") if len(hosts) == 1 else ("are", "them")
+    return f"{', '.join(hosts)} {verb} new in cluster.toml: {how.replace('{}', what)}"
 
 
 def _title(snapshot: Snapshot, width: int, now: float, paused: bool) -> Line:
@@ -74,6 +83,8 @@ def _title(snapshot: Snapshot, width: int, now: float, paused: bool) -> Line:
 
 
 def _progress(snapshot: Snapshot, width: int) -> Line:
+    if snapshot.script:
+        return ()
     total = snapshot.steps_total
     fraction = snapshot.step / total if total else 0.0
     facts: list[str] = []
@@ -97,6 +108,10 @@ def _figures(snapshot: Snapshot, width: int, now: float) -> Line:
         return (("Nothing runs. ", "muted"), ("s", "strong"), (" starts the run of this cluster.", "muted"))
     if snapshot.phase == "starting":
         return clip(((_starting(snapshot), "muted"),), width)
+    if snapshot.script:
+        restarts = f", started anew {_plural(snapshot.restarts, 'time')}" if snapshot.restarts else ""
+        ran = "ran" if snapshot.phase == "ended" else "runs"
+        return clip((("the script ", "muted"), (snapshot.task, "strong"), (f" {ran}{restarts}", "muted")), width)
     if not snapshot.step:
         return (("No step was made.", "muted"),)
     gain = gain_of(snapshot)
@@ -150,6 +165,8 @@ def _starting(snapshot: Snapshot) -> str:
 
 def decision_lines(snapshot: Snapshot, *, width: int) -> list[Line]:
     """The newest first: from which step, what moved, predicted and realised step time, and why."""
+    if snapshot.script:
+        return [((line, "muted"),) for line in wrap("A script shares out its work itself.", width)]
     if not snapshot.decisions:
         quiet = {
             "static": "The split is fixed (policy static).",

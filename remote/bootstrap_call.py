@@ -3,7 +3,7 @@
 `remote.probe` and `remote.push` call it; `remote.meeting` holds a longer conversation. Nothing needs to be on the
 host but a Python.
 
-    >>> await call(connection, "python3", "unpack", [tree.hash], payload=tree.pack(), timeout_s=5)
+    >>> await call(connection, "python3", "unpack", [tree.hash], payload=b"{}\\n" + tree.pack(), timeout_s=5)
     {'ok': True, 'sent': True}
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -23,12 +23,13 @@ from remote.remote_process import RemoteProcess
 from remote.sanitize import clean_lines
 from remote.shell import pasteable, there
 
-Name = Literal["probe", "meet", "unpack"]
+Name = Literal["probe", "meet", "lacks", "unpack"]
 _PREFIX = b"motley:"
 _MODULES: dict[Name, tuple[str, ...]] = {  # each after those it imports
     "probe": ("files", "gpus", "leftovers", "login", "network", "probe"),
     "meet": ("files", "meet"),
-    "unpack": ("files", "unpack"),
+    "lacks": ("files", "trees", "lacks"),
+    "unpack": ("files", "trees", "unpack"),
 }
 _LOAD = """
 import sys
@@ -58,11 +59,22 @@ def command(python: str, name: Name, argv: Sequence[str] = ()) -> list[str]:
 
 
 async def call(
-    connection: Connection, python: str, name: Name, argv: Sequence[str] = (), *, payload: bytes = b"", timeout_s: float
+    connection: Connection,
+    python: str,
+    name: Name,
+    argv: Sequence[str] = (),
+    *,
+    payload: bytes = b"",
+    timeout_s: float,
+    sent: Callable[[int], object] = lambda _: None,
 ) -> dict[str, Any]:
-    """Raises CommandFailed when `python` is not there, does not work or answers with anything but one object."""
+    """`sent` hears how many bytes have gone so far, about as many as there are in `payload`.
+
+    Raises CommandFailed when `python` is not there, does not work or answers with anything but one object.
+    """
     host = connection.host.name
-    result = await connection.run(command(python, name, argv), stdin=program(name) + payload, timeout_s=timeout_s)
+    whole = program(name) + payload
+    result = await connection.run(command(python, name, argv), stdin=whole, timeout_s=timeout_s, sent=sent)
     answers = [line for line in result.stdout.split(b"\n") if line.startswith(_PREFIX)]
     if result.code == 127 or (result.code == 126 and not answers):
         raise CommandFailed(host, *_no_python(connection.host, python, found=result.code == 126))

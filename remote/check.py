@@ -13,18 +13,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from remote.cluster import Cluster
+from remote.cluster import Cluster, Host
 from remote.ending import end
-from remote.errors import CommandFailed, Finding, HostError, Unreachable
+from remote.errors import CheckFailed, CommandFailed, Finding, HostError, Unreachable
 from remote.feed import Progress
 from remote.hosts import Emit, Hosts, python_of
 from remote.judge import judge
 from remote.judge_network import leader_address
 from remote.meeting import Meeting, meet
-from remote.placement import misfits, place
+from remote.placement import Knows, misfits, place, unknown
 from remote.probe import SELF, Asked, Probe, probe
+from remote.project import find
+from trainer.spec import Member
 
 CONNECT_S = 3.0  # of `motley check`, which is to be quick; a run is more patient
 CHECK_S = 9.7  # from the first connection to the last answer
@@ -46,15 +48,21 @@ class CheckResult:
         return not any(finding.level == "error" for finding in self.findings)
 
 
-async def check(hosts: Hosts, emit: Emit) -> CheckResult:
-    """Findings in the order of the hosts. A host that fails is a finding, never an exception."""
-    cluster = hosts.cluster
+async def check(hosts: Hosts, emit: Emit, part: Cluster | None = None, *, joins: str = "") -> CheckResult:
+    """Findings in the order of the hosts. A host that fails is a finding, never an exception.
+
+    `part`: the cluster with some of its hosts alone, its leader among them; nobody else is looked at. `joins`: the run
+    that the others are to join. Its leader is at work in it, so only the way between it and them is looked at.
+    """
+    cluster = part or hosts.cluster
     loop = asyncio.get_running_loop()
     leader: asyncio.Future[str] = loop.create_future()
     ends = loop.time() + CHECK_S
     connected: set[str] = set()
+    asked = Asked(ports=() if joins else cluster.leader_ports, data=_data(cluster))
     tasks = {
-        host.name: asyncio.ensure_future(_ask(hosts, host.name, leader, connected, emit)) for host in cluster.hosts
+        host.name: asyncio.ensure_future(_ask(hosts, cluster, host, asked, leader, connected, emit))
+        for host in cluster.hosts
     }
     meeting = asyncio.ensure_future(_gather(hosts, tasks, connected))
     try:
@@ -77,12 +85,30 @@ async def check(hosts: Hosts, emit: Emit) -> CheckResult:
             probes[name] = outcome
         else:
             errors[name] = outcome
-    findings = judge(cluster, probes, errors, met.counting({name for name in probes if probes[name].address}))
+    met = met.counting({name for name in probes if probes[name].address})
+    findings = judge(cluster, probes, errors, met, joins=joins)
     return CheckResult(findings=findings, probes=probes, leader_address=leader_address(cluster, probes))
 
 
+def members_of(cluster: Cluster, checked: CheckResult, knows: Knows = unknown) -> tuple[Member, ...]:
+    """The ranks of a cluster that was checked. Raises CheckFailed with all findings when it can't train."""
+    findings = list(checked.findings)
+    members: tuple[Member, ...] = ()
+    if checked.ok:
+        members = place(cluster, checked.probes, knows)
+        findings += misfits(cluster, members)
+    if any(finding.level == "error" for finding in findings):
+        raise CheckFailed(findings)
+    return members
+
+
 async def preflight(cluster: Cluster, emit: Emit) -> tuple[Finding, ...]:
-    """`motley check`: the findings alone, connections opened for it and closed again."""
+    """`motley check`: the findings alone, connections opened for it and closed again.
+
+    Raises ConfigError for a script that is not there.
+    """
+    if cluster.run.script is not None:
+        await asyncio.to_thread(find, cluster)
     async with Hosts(cluster, CONNECT_S) as hosts:
         checked = await check(hosts, emit)
     if not checked.ok:
@@ -91,11 +117,16 @@ async def preflight(cluster: Cluster, emit: Emit) -> tuple[Finding, ...]:
 
 
 async def _ask(
-    hosts: Hosts, name: str, leader: asyncio.Future[str], connected: set[str], emit: Emit
+    hosts: Hosts,
+    cluster: Cluster,
+    host: Host,
+    asked: Asked,
+    leader: asyncio.Future[str],
+    connected: set[str],
+    emit: Emit,
 ) -> Probe | HostError:
     """One host's answer. The leader's comes first, so that the others can say how they reach it."""
-    cluster = hosts.cluster
-    leads = name == cluster.leader
+    name, leads = host.name, host.name == cluster.leader
     try:
         connection = await hosts.attempt(name, emit)
         if isinstance(connection, HostError):
@@ -103,8 +134,7 @@ async def _ask(
         connected.add(name)
         emit(Progress(host=name, stage="check", text="looking at Python, torch, devices and disk"))
         to = SELF if leads else await _wait_for(leader)
-        host = next(host for host in cluster.hosts if host.name == name)
-        found = await probe(connection, python_of(host), Asked(leader=to, port=cluster.port, data=_data(cluster)))
+        found = await probe(connection, python_of(host), replace(asked, leader=to))
         if leads:
             leader.set_result(found.server_address)
     except (CommandFailed, Unreachable) as error:
@@ -130,9 +160,11 @@ async def _gather(
 
 
 def _data(cluster: Cluster) -> dict[str, str] | None:
-    """The folder to look for; None where the task needs none."""
+    """The folder to look for; None where the task needs none, and for a script, which finds its data itself."""
     name = cluster.run.task.partition("/")[2]
-    return None if cluster.data.path is None or name in NO_FILES else {"path": cluster.data.path, "name": name}
+    if cluster.data.path is None or name in NO_FILES or cluster.run.script is not None:
+        return None
+    return {"path": cluster.data.path, "name": name}
 
 
 async def _wait_for(leader: asyncio.Future[str]) -> str:

@@ -35,10 +35,11 @@ CHECKS: dict[str, tuple[str, str]] = {
     "machine": (WARNING, "no machine is listed twice under two addresses"),
     "interface": (ERROR, "the network interface that `env` names (GLOO_SOCKET_IFNAME) is there"),
     "leader": (ERROR, "the leader's address is not one that only the leader itself knows, such as 127.0.0.1"),
-    "port": (ERROR, "on the leader, the port of `[cluster]` is free; what holds it is named"),
+    "port": (ERROR, "on the leader, the port of `[cluster]` is free, for a script the next too; who holds it is named"),
     "route": (ERROR, "it has a way to the leader's address"),
     "reach": (BOTH, "every host connects to every other one; a warning where that could not be tried"),
     "max_batch": (ERROR, "the ranks together have room for `run.global_batch`"),
+    "script": (WARNING, "cluster.toml sets nothing that has no effect on a [script](script.md) of your own"),
     "shares": (ERROR, "`balance.shares` has one entry for each device"),
 }
 

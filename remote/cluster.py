@@ -24,6 +24,7 @@ from remote.overrides import apply_overrides
 from remote.problems import Problems, host_names
 from remote.sanitize import clean
 from remote.schema import nearest, unknown
+from remote.script_keys import check_script, unheeded
 from remote.sections import EMPTY_SECTIONS, SECTIONS, ClusterKeys, Connect
 from remote.toml_lines import key_lines
 from trainer.spec import BalanceOptions, DataOptions, ElasticOptions, RunOptions, check_task
@@ -53,6 +54,17 @@ class Cluster:
     data: DataOptions
     path: Path
     text: str  # the file, with what the command line changed as comments at its end
+    unheeded: tuple[str, ...] = ()  # keys in the file that are of no use to its script
+
+    @property
+    def coordinator_port(self) -> int:
+        """Where members call the coordinator. The ranks of a script meet at `port` by themselves: it takes the next."""
+        return self.port if self.run.script is None else self.port + 1
+
+    @property
+    def leader_ports(self) -> tuple[int, ...]:
+        """Those that a run takes on the leader."""
+        return tuple(dict.fromkeys((self.port, self.coordinator_port)))
 
 
 def load(path: Path, overrides: Sequence[str] = (), only: Sequence[str] = ()) -> Cluster:
@@ -94,6 +106,7 @@ def load(path: Path, overrides: Sequence[str] = (), only: Sequence[str] = ()) ->
         data=DataOptions(**options["data"]),
         path=path,
         text=text + _changes(overrides, only),
+        unheeded=unheeded(table) if "script" in options["run"] else (),
     )
     _check_run(cluster, table, problems)
     _check_shares(cluster, problems)
@@ -191,6 +204,9 @@ def _check_run(cluster: Cluster, table: dict[str, Any], problems: Problems) -> N
     section = table.get("run")
     if isinstance(section, dict) and "epochs" in section and "steps" in section:
         problems.add(("run", "steps"), "epochs is given too; keep one of them")
+    check_script(cluster.run, cluster.port, table, problems)
+    if cluster.run.script is not None:
+        return
     try:
         check_task(cluster.run.task)
     except ValueError as error:
@@ -200,7 +216,7 @@ def _check_run(cluster: Cluster, table: dict[str, Any], problems: Problems) -> N
 def _check_shares(cluster: Cluster, problems: Problems) -> None:
     """Shares must make up the global batch, under a policy that heeds them. The default, none at all, is in order."""
     shares, batch = cluster.balance.shares, cluster.run.global_batch
-    if not shares or problems.touches(("balance", "shares")):
+    if not shares or problems.touches(("balance", "shares")) or cluster.run.script is not None:
         return
     path = ("balance", "shares")
     if cluster.balance.policy != "static" and not problems.touches(("balance", "policy")):

@@ -74,21 +74,30 @@ class Connection:
         self._raw.close()
         await self._raw.wait_closed()
 
-    async def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float, cwd: str | None = None) -> Result:
-        """Runs one command to its end. `cwd` is relative to the home folder, or absolute.
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        timeout_s: float,
+        cwd: str | None = None,
+        sent: Callable[[int], object] = lambda _: None,
+    ) -> Result:
+        """Runs one command to its end. `cwd` is relative to the home folder, or absolute; `sent` hears how many bytes
+        of `stdin` have gone so far.
 
         Raises Unreachable when the connection breaks, CommandFailed when the host starts no command or it has not
         ended in `timeout_s` (it may then still be running there). A code other than 0 is a result, no error.
         """
         try:
-            return await asyncio.wait_for(self._run(argv, stdin, cwd), timeout_s)
+            return await asyncio.wait_for(self._run(argv, stdin, cwd, sent), timeout_s)
         except asyncio.TimeoutError as error:
             cause = f"{argv[0]} did not end within {timeout_s:g} s"
             raise CommandFailed(self.host.name, cause, "The machine may be overloaded; try again.") from error
 
-    async def _run(self, argv: Sequence[str], stdin: bytes, cwd: str | None) -> Result:
+    async def _run(self, argv: Sequence[str], stdin: bytes, cwd: str | None, sent: Callable[[int], object]) -> Result:
         async with self.stream(argv, cwd=cwd) as process:
-            feed = asyncio.ensure_future(process.feed(stdin))
+            feed = asyncio.ensure_future(process.feed(stdin, sent))
             try:
                 stdout = await process.read_all()
                 code = await process.wait()

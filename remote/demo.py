@@ -42,6 +42,7 @@ class DemoHosts:
         place = hashlib.sha256(str(cluster.path.resolve()).encode()).hexdigest()[:8]
         self.folder = Path("~/.motley/demo").expanduser() / f"{cluster.name}-{place}"
         self.endpoints: dict[str, Endpoint] = {}
+        self._key: asyncssh.SSHKey | None = None  # the console's own; while it serves
         self._listeners: list[asyncssh.SSHAcceptor] = []
         self._connections: set[asyncssh.SSHServerConnection] = set()
         self._ending: set[asyncio.Task[None]] = set()
@@ -57,33 +58,42 @@ class DemoHosts:
 
     async def start(self) -> None:
         """Serves every demo host; `endpoints` says where."""
-        user = _user()
-        key = asyncssh.generate_private_key("ssh-ed25519")
+        self._key = asyncssh.generate_private_key("ssh-ed25519")
         for name in self._names:
-            home = self.folder / name
-            home.mkdir(mode=0o700, parents=True, exist_ok=True)
-            host_key = asyncssh.generate_private_key("ssh-ed25519")
-            listener = await asyncssh.listen(
-                ADDRESS,
-                0,
-                server_factory=lambda: _Server(self._connections),
-                server_host_keys=[host_key],
-                authorized_client_keys=asyncssh.import_authorized_keys(key.export_public_key().decode()),
-                process_factory=_Commands(home, user, self._ending).serve,
-                encoding=None,
-                line_editor=False,
-                allow_pty=False,
-                agent_forwarding=False,
-                x11_forwarding=False,
-                gss_host=None,
-                password_auth=False,
-                kbdint_auth=False,
-                host_based_auth=False,
-            )
-            self._listeners.append(listener)
-            self.endpoints[name] = Endpoint(
-                address=ADDRESS, port=listener.get_port(), user=user, key=key, host_key=host_key
-            )
+            await self._serve(name, self._key)
+
+    async def add(self, name: str) -> None:
+        """One more demo host, served at once when the others are."""
+        if name not in self._names:
+            self._names.append(name)
+            if self._key is not None:
+                await self._serve(name, self._key)
+
+    async def _serve(self, name: str, key: asyncssh.SSHKey) -> None:
+        user, home = _user(), self.folder / name
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        host_key = asyncssh.generate_private_key("ssh-ed25519")
+        listener = await asyncssh.listen(
+            ADDRESS,
+            0,
+            server_factory=lambda: _Server(self._connections),
+            server_host_keys=[host_key],
+            authorized_client_keys=asyncssh.import_authorized_keys(key.export_public_key().decode()),
+            process_factory=_Commands(home, user, self._ending).serve,
+            encoding=None,
+            line_editor=False,
+            allow_pty=False,
+            agent_forwarding=False,
+            x11_forwarding=False,
+            gss_host=None,
+            password_auth=False,
+            kbdint_auth=False,
+            host_based_auth=False,
+        )
+        self._listeners.append(listener)
+        self.endpoints[name] = Endpoint(
+            address=ADDRESS, port=listener.get_port(), user=user, key=key, host_key=host_key
+        )
 
     async def stop(self) -> None:
         """Closes all connections. Commands still running end with them; what has left their session lives on."""
@@ -97,6 +107,7 @@ class DemoHosts:
             await asyncio.wait(self._ending)
         self._listeners.clear()
         self.endpoints.clear()
+        self._key = None
 
 
 class _Server(asyncssh.SSHServer):

@@ -36,8 +36,8 @@ class Dialer:
     """What the connections of one cluster share."""
 
     def __init__(self, endpoints: Mapping[str, Endpoint] | None = None, connect_s: float | None = None) -> None:
-        """`endpoints`: the demo hosts, by name. `connect_s`: in place of `CONNECT_S`."""
-        self._endpoints = dict(endpoints or {})
+        """`endpoints`: the demo hosts, by name; more may be put into it later. `connect_s`: in place of `CONNECT_S`."""
+        self._endpoints = {} if endpoints is None else endpoints
         self._connect_s = connect_s
         self._gates: dict[tuple[str, int], asyncio.Semaphore] = {}
         self._jumps: dict[tuple[tuple[str, str, int], ...], asyncio.Task[Raw]] = {}

@@ -14,20 +14,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from remote.errors import Finding, HostError, Unreachable
 from remote.feed import Progress
 from remote.probe import Probe
-from remote.push import push
+from remote.push import Tree, push
 from remote.verbs import StopAnswer, Verbs
 from trainer.spec import Spec
 
 Emit = Callable[[Progress], None]
 
 
-async def push_all(verbs: Verbs, probes: Mapping[str, Probe], emit: Emit) -> list[Finding]:
-    """Bring the trainer to every host. Returns a finding for each that can't have it."""
+async def push_all(verbs: Verbs, probes: Mapping[str, Probe], emit: Emit, project: Tree | None = None) -> list[Finding]:
+    """Bring the trainer, and the user's project, to every host. Returns a finding for each that can't have them."""
 
     async def one(name: str, probe: Probe) -> Finding | None:
         try:
             connection = await verbs.hosts.get(name)
-            await push(connection, probe.executable, verbs.tree, emit, there=probe.code)
+            for tree in (verbs.tree, *([project] if project is not None else [])):
+                await push(connection, probe.executable, tree, emit, there=probe.code)
         except HostError as error:
             return Finding(name, "push", "error", error.cause, error.remedy)
         return None

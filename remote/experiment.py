@@ -13,24 +13,23 @@ the console ended, following goes on where the local copy ends. One console writ
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import fcntl
+import heapq
 import json
 import os
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from remote.errors import RunFailed, UsageError
 from remote.feed import LogLine
-from remote.sanitize import clean, clean_table
+from remote.records import OUTPUT, line_of, record_of, records_of
+from remote.sanitize import clean
 from trainer.wire import Chunk, Event, Sample, WireError, decode, encode
 
 LAST_BYTES = 128 * 1024  # of a rank's metrics, in which the last step of the run is looked for
 _METRICS = re.compile(r"rank_([0-9]{1,6})(?:\.[0-9]{1,6})?\.jsonl")
-_OUTPUT = re.compile(r"rank_([0-9]{1,6})(?:\.[0-9]{1,6})?\.out")
 _OURS = re.compile(r"rank_([0-9]{1,6})(?:_metrics\.jsonl|\.log)|coordinator\.log")  # in logs/
 
 
@@ -42,7 +41,7 @@ def local_name(file: str) -> str | None:
     """
     if match := _METRICS.fullmatch(file):
         return f"logs/rank_{match[1]}_metrics.jsonl"
-    if match := _OUTPUT.fullmatch(file):
+    if match := OUTPUT.fullmatch(file):
         return f"logs/rank_{match[1]}.log"
     return {"events.jsonl": "events.jsonl", "coordinator.out": "logs/coordinator.log"}.get(file)
 
@@ -110,9 +109,9 @@ class Experiment:
         local = local_name(chunk.file)
         if local is None or chunk.start != known.get(chunk.file, 0):
             return []
-        records = list(_records(host, chunk))
+        records = list(records_of(host, chunk))
         events = [record for record in records if isinstance(record, Event)]
-        self._append(local, b"".join(_line(record) for record in records if not isinstance(record, Event)))
+        self._append(local, b"".join(line_of(record) for record in records if not isinstance(record, Event)))
         self._append("events.jsonl", b"".join(encode(event) for event in events))
         known[chunk.file] = chunk.end
         self._dirty = True
@@ -124,15 +123,27 @@ class Experiment:
         self._dirty = True
 
     def replay(self) -> Iterator[Sample | Event | LogLine]:
-        """What has been kept so far, file by file. A line that was damaged here is told of in an event."""
-        for path in [self.folder / "events.jsonl", *self._logs()]:
+        """What has been kept so far: events and metrics in the order of their times, then what the ranks printed.
+
+        A line that was damaged here is told of in an event.
+        """
+        logs = self._logs()
+        timed = [self.folder / "events.jsonl", *(path for path in logs if path.suffix == ".jsonl")]
+        yield from heapq.merge(*map(_timed, timed), key=lambda record: record.time)
+        hosts = self._hosts()
+        for path in logs:
+            if path.suffix == ".jsonl":
+                continue
             member = _OURS.fullmatch(path.name)
-            for line in path.read_bytes().split(b"\n")[:-1] if path.exists() else []:
-                if path.suffix == ".jsonl":
-                    yield _record("", path.name, line)
-                else:
-                    number = int(member[1]) if member and member[1] else -1
-                    yield LogLine(host="", member=number, text=line.decode(errors="replace"))
+            number = int(member[1]) if member and member[1] else -1
+            host = hosts.get(f"logs/{path.name}", "")
+            for line in _lines(path):
+                yield LogLine(host=host, member=number, text=line.decode(errors="replace"))
+
+    def members(self) -> set[int]:
+        """The members that have left a log or metrics here."""
+        found = (_OURS.fullmatch(path.name) for path in self._logs())
+        return {int(match[1]) for match in found if match and match[1]}
 
     def global_loss(self, step: int, members: int) -> float | None:
         """Mean loss of one step over all ranks, from their metrics; None when a rank's line is not here."""
@@ -210,6 +221,11 @@ class Experiment:
             os.close(self._lock)
             self._lock = None
 
+    def _hosts(self) -> dict[str, str]:
+        """The host that each file here was read from."""
+        offsets = self._offsets or _committed(self.folder / "offsets.json")[1]
+        return {local: host for host, known in offsets.items() for file in known if (local := local_name(file))}
+
     def _logs(self) -> list[Path]:
         return sorted(path for path in (self.folder / "logs").glob("*") if _OURS.fullmatch(path.name))
 
@@ -233,6 +249,16 @@ class Experiment:
             file.seek(0, os.SEEK_END)
 
 
+def _lines(path: Path) -> list[bytes]:
+    """Without one that is not whole yet."""
+    return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+
+
+def _timed(path: Path) -> Iterator[Sample | Event]:
+    for line in _lines(path):
+        yield record_of("", path.name, line)
+
+
 def _committed(path: Path) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
     """The lengths of the local files and the offsets of the hosts' files of the last commit."""
 
@@ -252,44 +278,3 @@ def _committed(path: Path) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         remedy = f"Move {path.parent} away; `motley attach {path.parent.name}` then reads the run from its hosts again."
         raise UsageError(f"{path} is damaged ({clean(str(error))}). {remedy}") from error
-
-
-def _records(host: str, chunk: Chunk) -> Iterator[Sample | Event | LogLine]:
-    output = _OUTPUT.fullmatch(chunk.file)
-    for line in chunk.text.removesuffix("\n").split("\n"):
-        if output or chunk.file == "coordinator.out":
-            yield LogLine(host=host, member=int(output[1]) if output else -1, text=clean(line))
-        else:
-            yield _record(host, chunk.file, line)
-
-
-def _record(host: str, file: str, line: str | bytes) -> Sample | Event:
-    """The record in one line, made safe; an event that says so when the line is none that belongs into the file."""
-    belongs: type[Sample | Event] = Event if file == "events.jsonl" else Sample
-    try:
-        record = decode(line)
-        if isinstance(record, belongs):
-            return _safe(record)
-        problem = f"{type(record).__name__} where {belongs.__name__} belongs"
-    except WireError as error:
-        problem = clean(str(error))
-    text = f"a line of {file} can't be read: {problem}"
-    return Event(time=time.time(), host=host, source="console", kind="note", text=text, level="warning")
-
-
-def _safe(record: Sample | Event) -> Sample | Event:
-    if isinstance(record, Sample):
-        return dataclasses.replace(record, host=clean(record.host))
-    return dataclasses.replace(
-        record,
-        host=clean(record.host),
-        source=clean(record.source),
-        kind=clean(record.kind),
-        text=clean(record.text),
-        level=record.level if record.level in ("info", "warning", "error") else "info",
-        data=clean_table(record.data),
-    )
-
-
-def _line(record: Sample | Event | LogLine) -> bytes:
-    return record.text.encode() + b"\n" if isinstance(record, LogLine) else encode(record)

@@ -3,7 +3,7 @@
 A `Session` (remote.run) hands each record to one callback, in order, on the event loop's thread:
 
 * `wire.Sample` and `wire.Event`, as the hosts wrote them (text made safe at the boundary)
-* `Layout` once the hosts are known, again when the group changes
+* `Layout` once the hosts are known, again when a host is brought in
 * `Progress`, `Link` and `LogLine` while things happen
 * `Ended` once, last
 """
@@ -37,7 +37,9 @@ class Layout:
     leader: str
     ranks: tuple[RankLayout, ...]
     emulated: frozenset[str] = frozenset()
+    speeds: dict[str, float] = field(default_factory=dict)  # of emulated hosts, where cluster.toml says
     attached: bool = False  # found on the hosts, not started here
+    script: bool = False  # `task` is the user's own script: it tells of no steps, and shares out its work itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -40,7 +41,8 @@ async def find(
         raise UsageError(f"no host knows a run named {run}{extra}: `motley status` lists what there is")
     leads = {name: _lead(table) for name, table in known.items()}
     newest = max(known, key=lambda name: lead.term if (lead := leads[name]) else 0)
-    layout, lead = layout_of(known[newest]), leads[newest]
+    layout, lead = layout_of(known[max(known, key=lambda name: _edition(known[name]))]), leads[newest]
+    layout = dataclasses.replace(layout, leader=layout_of(known[newest]).leader)
     if unknown := [name for name in dict.fromkeys(rank.host for rank in layout.ranks) if name not in outcomes]:
         raise UsageError(f"{run} also runs on {', '.join(unknown)}, which this cluster.toml does not have")
     over = all(table.get("state") in END_STATES for table in known.values())
@@ -56,6 +58,13 @@ def _lead(table: Mapping[str, Any]) -> Lead | None:
     except (KeyError, TypeError, ValueError):
         return None
     return lead if lead.term else None
+
+
+def _edition(table: Mapping[str, Any]) -> list[int]:
+    """How new what the host knows of the members is."""
+    layout = table.get("layout")
+    edition = layout.get("edition") if isinstance(layout, dict) else None
+    return edition if isinstance(edition, list) and all(type(part) is int for part in edition) else []
 
 
 async def _ask(

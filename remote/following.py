@@ -18,10 +18,11 @@ from typing import Any, Protocol
 
 from remote.connection import backoff
 from remote.ending import end
-from remote.errors import HostError
+from remote.errors import HostError, MotleyError
 from remote.experiment import Experiment
 from remote.feed import FeedRecord, Link
 from remote.follow import Follower
+from remote.joining import named_in
 from remote.reform import Reform
 from remote.verbs import Verbs
 from trainer.wire import Event
@@ -54,12 +55,15 @@ class Following:
         stop: Stop,
     ) -> None:
         self.stopping = False
+        self.revives = True  # brings back hosts that were cut off
         self.stopped = asyncio.Event()  # every host that was asked to stop has answered, or its time is over
         self._verbs = verbs
         self._run = run
         self.leader = leader
         self._reform = reform
         self._heard_at = 0.0  # when the leader was last there, on the loop's clock
+        self._dropped: set[str] = set()  # taken out of the run: they stay away until they are let in again
+        self._strangers: set[str] = set()  # hosts of the run that were not known here when it was found
         self._telling: set[asyncio.Task[Any]] = set()
         self._experiment = experiment
         self._pass_on = emit
@@ -76,9 +80,20 @@ class Following:
         loop = asyncio.get_running_loop()
         self._heard_at = loop.time()
         for name in names:
-            follower = Follower(name, self._run, verbs=self._verbs, experiment=self._experiment, emit=self._emit)
-            self._followers[name] = follower
-            self._tasks[name] = loop.create_task(self._life_of(follower), name=name)
+            self.follow(name)
+
+    def follow(self, name: str) -> None:
+        """Follow a host; one that has come later too, or has come back after its end."""
+        task = self._tasks.get(name)
+        if self.stopping or (task is not None and not task.done()):
+            return
+        if name not in self._followers:
+            self._followers[name] = Follower(
+                name, self._run, verbs=self._verbs, experiment=self._experiment, emit=self._emit
+            )
+        self._reform.admit(name)
+        life = self._life_of(self._followers[name])
+        self._tasks[name] = asyncio.get_running_loop().create_task(life, name=name)
 
     async def caught_up(self) -> None:
         """Until every host that answers has sent what it had: its first sign of life comes after that."""
@@ -123,14 +138,14 @@ class Following:
         delays = backoff()
         while True:
             state = await follower.run()
-            if state != "lost" or not self._goes_on(follower.host):
+            if state != "lost" or not self._goes_on(follower.host) or not self._may_come(follower.host):
                 return state
             await asyncio.sleep(next(delays))  # one that falls out again and again is brought back less often
             try:
                 if await self._reform.spread([follower.host]):
                     continue  # it does not know who leads the run now
                 await self._verbs.rejoin(follower.host, self._run)
-                self._note(f"{follower.host} is back: its ranks start again, and join at the end of a step")
+                self._note(f"{follower.host} is back: its ranks start again")
             except HostError as error:
                 if not await self._at_work(follower.host):
                     self._note(f"{follower.host} can't come back: {error.cause}", "warning")
@@ -182,6 +197,7 @@ class Following:
 
     def _emit(self, record: FeedRecord) -> None:
         if isinstance(record, Event):
+            self._hear_of_change(record)
             self._reform.hear(record)
             self._look_who_leads()
         if isinstance(record, Link) and record.up and not self._followers[record.host].up:
@@ -190,9 +206,40 @@ class Following:
             task.add_done_callback(self._telling.discard)
         self._pass_on(record)
 
+    def _hear_of_change(self, event: Event) -> None:
+        host = str(event.data.get("host"))
+        if event.kind == "dropped":
+            self._dropped.add(host)
+        elif event.kind == "admitted":
+            self._dropped.discard(host)
+        elif event.kind == "group":
+            self._hear_of_group(event)
+
+    def _hear_of_group(self, event: Event) -> None:
+        """Another console may have brought hosts in: follow them too."""
+        for name in dict.fromkeys(str(m.get("host")) for m in event.data.get("members") or () if isinstance(m, dict)):
+            if name in self._followers:
+                self.follow(name)
+            elif name not in self._strangers:
+                self._strangers.add(name)
+                task = asyncio.ensure_future(self._meet(name))
+                self._telling.add(task)
+                task.add_done_callback(self._telling.discard)
+
+    async def _meet(self, name: str) -> None:
+        hosts = self._verbs.hosts
+        try:
+            await hosts.put(named_in(hosts.cluster, name))
+            self.follow(name)
+        except MotleyError as error:
+            self._note(f"{name} takes part in the run, but what it says is not seen here: {error}", "warning")
+
     def _goes_on(self, host: str) -> bool:
         leading = self._followers[self.leader].state.get("state")
         return host != self.leader and leading in ("starting", "running") and not self.stopping
+
+    def _may_come(self, host: str) -> bool:
+        return self.revives and host not in self._dropped
 
     async def _at_work(self, host: str) -> bool:
         """Whether a supervisor is there after all: another console may have been first."""

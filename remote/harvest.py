@@ -1,4 +1,4 @@
-"""What is brought home: checkpoints and traces as they appear, the summary at the end, the newest for a resume.
+"""What is brought home: checkpoints and traces as they appear, and the summary at the end.
 
 >>> harvest.checkpoint(event)        # fetched in the background, verified, put in place
 >>> await harvest.summary("box1")
@@ -12,12 +12,11 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from remote.connection import backoff
 from remote.ending import end
-from remote.errors import HostError, MotleyError, Unreachable, UsageError
+from remote.errors import HostError, MotleyError, Unreachable
 from remote.experiment import Experiment
 from remote.sanitize import clean_table
 from remote.verbs import Verbs
@@ -43,6 +42,13 @@ class Harvest:
         self._idle = asyncio.Event()
         self._idle.set()
         self._task = asyncio.ensure_future(self._work())
+
+    def hear(self, event: Event) -> None:
+        """An event of the run: something to fetch, perhaps."""
+        if event.kind == "checkpoint":
+            self.checkpoint(event)
+        elif event.kind == "trace":
+            self.trace(event)
 
     def checkpoint(self, event: Event) -> None:
         """A checkpoint was written, on the host of rank 0. Its name comes from there: only our own form is taken."""
@@ -168,17 +174,3 @@ def _state(ends: Sequence[str], stopping: bool) -> str:
 
 def pretty(table: Mapping[str, Any]) -> bytes:
     return json.dumps(table, indent=2, ensure_ascii=False).encode() + b"\n"
-
-
-async def bring_checkpoint(verbs: Verbs, leader: str, run: str, experiment: Path) -> None:
-    """See to it that the leader has the newest checkpoint of `run`: another host may have written it.
-
-    What is there of several is the ranks' to choose from. Raises UsageError when there is none anywhere.
-    """
-    known = next((table for table in await verbs.status(leader) if table.get("run") == run), {})
-    there = known.get("checkpoints") or []
-    local = sorted((experiment / "checkpoints").glob("*.pt"), key=lambda path: path.stat().st_mtime)
-    if not local and not there:
-        raise UsageError(f"no checkpoint of {run}: neither on {leader} nor in {experiment / 'checkpoints'}")
-    if local and local[-1].name not in there:
-        await verbs.store(leader, run, local[-1].name, local[-1].read_bytes())

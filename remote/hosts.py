@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import sys
 from collections.abc import Callable
 from types import TracebackType
@@ -51,6 +52,25 @@ class Hosts:
     ) -> None:
         await self.close()
 
+    async def put(self, host: Host) -> None:
+        """Take in a host that is new in cluster.toml, or that was mended there."""
+        if self._hosts.get(host.name) == host:
+            return
+        held = self._open.pop(host.name, None)
+        if held is not None:
+            await held.close()
+        self._hosts[host.name] = host
+        self._locks.setdefault(host.name, asyncio.Lock())
+        self.cluster = dataclasses.replace(self.cluster, hosts=tuple(self._hosts.values()))
+        if host.connect == "demo":
+            await self._demo.add(host.name)
+
+    def named(self, name: str) -> Host:
+        """Raises UsageError when the cluster has no host of that name."""
+        if name not in self._hosts:
+            raise UsageError(f"there is no host {name}; the hosts are {', '.join(self._hosts)}")
+        return self._hosts[name]
+
     async def connect(self, emit: Emit) -> dict[str, Outcome]:
         """Every host at once: its connection, or why there is none. Bounded by `dial.DEADLINE_S`."""
         await self._start()
@@ -71,14 +91,13 @@ class Hosts:
 
     async def get(self, name: str) -> Connection:
         """The open connection to a host, opened anew when it was lost. Raises a HostError when that fails."""
-        if name not in self._hosts:
-            raise UsageError(f"there is no host {name}; the hosts are {', '.join(self._hosts)}")
+        host = self.named(name)
         dialer = await self._start()
         async with self._locks[name]:
             held = self._open.get(name)
             if held is not None and held.is_open:
                 return held
-            connection = self._open[name] = await Connection.open(self._hosts[name], dialer)
+            connection = self._open[name] = await Connection.open(host, dialer)
             return connection
 
     async def close(self) -> None:

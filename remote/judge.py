@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from remote.cluster import Cluster, Host
 from remote.errors import Finding, HostError
@@ -30,9 +31,18 @@ CONTAINER = f"{ELSEWHERE}, or give the address of a Linux container or virtual m
 
 
 def judge(
-    cluster: Cluster, probes: Mapping[str, Probe], errors: Mapping[str, HostError], meeting: Meeting | None = None
+    cluster: Cluster,
+    probes: Mapping[str, Probe],
+    errors: Mapping[str, HostError],
+    meeting: Meeting | None = None,
+    *,
+    joins: str = "",
 ) -> tuple[Finding, ...]:
-    """Findings in the order of the hosts, errors before warnings for each."""
+    """Findings in the order of the hosts, errors before warnings for each.
+
+    `joins`: the run that the leader is at work in and the others are to join. That takes room on the leader, and may
+    have processes on a machine that is listed twice: no news.
+    """
     found = [*network(cluster, probes, meeting or Meeting())]
     usual_torch = _most_common([_version(p.torch)[:2] for p in probes.values() if p.torch])
     for host in cluster.hosts:
@@ -40,9 +50,11 @@ def judge(
             error = errors[host.name]
             name = "python" if error.check == "command" else error.check
             found.append(Finding(host.name, name, "error", error.cause, error.remedy))
-        elif host.name in probes:
-            found += _one(cluster, host, probes[host.name], usual_torch)
+        elif host.name in probes and not (joins and host.name == cluster.leader):
+            others = tuple(left for left in probes[host.name].leftovers if not joins or left.run != joins)
+            found += _one(cluster, host, replace(probes[host.name], leftovers=others), usual_torch)
     found += _twice(cluster, probes)
+    found += _script(cluster)
     order = {host.name: place for place, host in enumerate(cluster.hosts)}
     return tuple(sorted(found, key=lambda finding: (order[finding.host], finding.level)))
 
@@ -100,6 +112,23 @@ def _twice(cluster: Cluster, probes: Mapping[str, Probe]) -> Iterator[Finding]:
 
 def _others(cluster: Cluster, name: str) -> list[str]:
     return [host.name for host in cluster.hosts if host.name != name]
+
+
+def _script(cluster: Cluster) -> Iterator[Finding]:
+    """What cluster.toml says in vain, since the user's own script does not hear of it."""
+    if cluster.run.script is None:
+        return
+    if cluster.unheeded:
+        have = "have" if len(cluster.unheeded) > 1 else "has"
+        cause = f"{', '.join(cluster.unheeded)} {have} no effect on a script"
+        remedy = f"Take that out of cluster.toml; what {cluster.run.script} shall know goes into run.args."
+        yield Finding(cluster.leader, "script", "warning", cause, remedy)
+    for host in cluster.hosts:
+        asked = host.devices if host.devices != "auto" else ()
+        if any(device != f"cuda:{n}" for n, device in enumerate(asked) if device.startswith("cuda")):
+            cause = f"devices = {list(asked)}, where a script that goes by LOCAL_RANK takes cuda:0 and so on"
+            remedy = "Have it take the device that MOTLEY_DEVICE names, or name the devices from cuda:0 on."
+            yield Finding(host.name, "devices", "warning", cause, remedy)
 
 
 def _version(text: str) -> tuple[int, ...]:

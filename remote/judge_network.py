@@ -106,15 +106,17 @@ def _leader(cluster: Cluster, probes: Mapping[str, Probe], address: str) -> Iter
 def _port(cluster: Cluster, host: Host, probe: Probe, address: str) -> Iterator[Finding]:
     if not probe.port_taken:
         return
-    port = cluster.port
-    other = f"take another port: motley run --set cluster.port={port + 1 if port < 65535 else port - 1}"
+    port, step = probe.port, len(cluster.leader_ports)
+    free = cluster.port + step if max(cluster.leader_ports) + step <= 65535 else cluster.port - step
+    other = f"take another port: motley run --set cluster.port={free}"
+    where = f"{port}" if port == cluster.port else f"{port}, which a script needs beside {cluster.port}"
     by = f"by {probe.port_holder}" if probe.port_holder else f"({probe.port_taken})"
-    cause = f"it leads, and the ranks can't meet on its port {port}: it is taken {by}"
+    cause = f"it leads, and the ranks can't meet on its port {where}: it is taken {by}"
     if "in use" not in probe.port_taken:
         cause = f"it leads, and nothing can listen on {address} port {port} there: {probe.port_taken}"
         remedy = f"Give its own address in cluster.toml; it has these: {there(host, 'ip -brief address')}"
     elif probe.port_run:
-        cause = f"it leads, and the ranks can't meet on its port {port}: run {probe.port_run} does"
+        cause = f"it leads, and the ranks can't meet on its port {where}: run {probe.port_run} does"
         remedy = f"Stop that run: {motley(cluster, 'stop', probe.port_run)}; or {other}"
     else:
         look = there(host, f"sudo ss -ltnp 'sport = :{port}'")

@@ -82,7 +82,7 @@ class _Room:
 
 
 async def _attend(hosts: Hosts, name: str, address: str, room: _Room) -> None:
-    host = next(host for host in hosts.cluster.hosts if host.name == name)
+    host = hosts.named(name)
     try:
         connection = await hosts.get(name)
         async with conversation(connection, python_of(host), "meet", [address]) as (process, answers):

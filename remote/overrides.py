@@ -28,6 +28,10 @@ else:
 _DISPLACED = (
     (("run", "steps"), None, ("run", "epochs")),
     (("run", "epochs"), None, ("run", "steps")),
+    (("run", "script"), None, ("run", "task")),
+    (("run", "task"), None, ("run", "script")),
+    (("run", "task"), None, ("run", "args")),
+    (("run", "task"), None, ("run", "project")),
     (("balance", "policy"), ("dynamic", "proportional"), ("balance", "shares")),
 )
 

@@ -9,6 +9,7 @@ cluster.toml, each with its devices in their order.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from remote.cluster import Cluster, Host
 from remote.errors import Finding, UsageError
 from remote.feed import Layout, RankLayout
 from remote.probe import Probe
-from trainer.spec import Member, Spec
+from trainer.spec import Lead, Member, Roll, Script, Spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +59,7 @@ def place(cluster: Cluster, probes: Mapping[str, Probe], knows: Knows = unknown)
 
 def first_words(members: Sequence[Member], cluster: Cluster) -> str:
     """What the first shares come from, for the log; empty where they do not depend on speeds."""
-    if cluster.balance.policy == "static" or len(members) < 2:
+    if cluster.balance.policy == "static" or len(members) < 2 or cluster.run.script is not None:
         return ""
     unknown = list(dict.fromkeys(m.host for m in members if m.a_ms is None))
     if not unknown:
@@ -81,6 +82,8 @@ def devices(host: Host, probe: Probe) -> tuple[str, ...]:
 
 def misfits(cluster: Cluster, members: tuple[Member, ...]) -> list[Finding]:
     """What can't be shared out: shares for another number of ranks, caps too small for the global batch."""
+    if cluster.run.script is not None:  # it shares out its work itself
+        return []
     total, shares = cluster.run.global_batch, cluster.balance.shares
     caps = [m.max_batch for m in members]
     if shares and len(shares) != len(members):
@@ -94,15 +97,18 @@ def misfits(cluster: Cluster, members: tuple[Member, ...]) -> list[Finding]:
 
 
 def layout(cluster: Cluster, run: str, members: tuple[Member, ...]) -> Layout:
+    script = cluster.run.script
     return Layout(
         run=run,
-        task=cluster.run.task,
-        policy=cluster.balance.policy,
-        global_batch=cluster.run.global_batch,
-        steps_total=cluster.run.steps,
+        task=script or cluster.run.task,
+        policy=cluster.balance.policy if script is None else "",
+        global_batch=cluster.run.global_batch if script is None else 0,
+        steps_total=cluster.run.steps if script is None else None,
+        script=script is not None,
         leader=cluster.leader,
         ranks=tuple(RankLayout(member=m.member, host=m.host, device=m.device) for m in members),
         emulated=frozenset(h.name for h in cluster.hosts if h.connect == "demo"),
+        speeds={h.name: h.speed for h in cluster.hosts if h.speed is not None},
     )
 
 
@@ -110,22 +116,34 @@ def layout_of(table: Mapping[str, Any]) -> Layout:
     """The layout of a run found on a host, from that host's `status`. Raises UsageError when it can't be read."""
     try:
         known = table["layout"]
+        script = known.get("script")
         return Layout(
             run=str(table["run"]),
-            task=str(known["task"]),
-            policy=str(known["policy"]),
-            global_batch=int(known["global_batch"]),
-            steps_total=known["steps"],
+            task=str(script or known["task"]),
+            policy=str(known["policy"]) if script is None else "",
+            global_batch=int(known["global_batch"]) if script is None else 0,
+            steps_total=known["steps"] if script is None else None,
+            script=script is not None,
             leader=str(table["leader"]),
             ranks=tuple(
                 RankLayout(member=int(m["member"]), host=str(m["host"]), device=str(m["device"]))
                 for m in known["members"]
+                if not m.get("dropped")
             ),
             emulated=frozenset(m["host"] for m in known["members"]) if known["emulated"] else frozenset(),
             attached=True,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"run {table.get('run')}: its host tells of it in another form ({error!r})") from error
+
+
+def joined(before: Layout, host: Host, members: Sequence[Member]) -> Layout:
+    """The layout with the ranks of a host that is new in the run."""
+    known = {rank.member for rank in before.ranks}
+    new = [RankLayout(member=m.member, host=m.host, device=m.device) for m in members if m.member not in known]
+    emulated = before.emulated | ({host.name} if host.connect == "demo" else frozenset())
+    speeds = {**before.speeds, **({} if host.speed is None else {host.name: host.speed})}
+    return dataclasses.replace(before, ranks=(*before.ranks, *new), emulated=emulated, speeds=speeds)
 
 
 def environment(host: Host) -> dict[str, str]:
@@ -144,6 +162,7 @@ def spec_for(
     before_s: float,
     phases: Mapping[str, float],
     resume: str | None,
+    script: Script | None = None,
 ) -> Spec:
     """The spec of one host."""
     return Spec(
@@ -152,7 +171,7 @@ def spec_for(
         token=token,
         leader=cluster.leader,
         leader_address=leader_address,
-        port=cluster.port,
+        port=cluster.coordinator_port,
         members=members,
         options=cluster.run,
         balance=cluster.balance,
@@ -164,4 +183,25 @@ def spec_for(
         resume=resume,
         before_s=before_s,
         phases=dict(phases),
+        script=script,
+    )
+
+
+def joining_spec(run: Spec, host: Host, roll: Roll, lead: Lead) -> Spec:
+    """The spec of a host that joins a run under way: that of the host that leads, with what is this one's own."""
+    return dataclasses.replace(
+        run,
+        host=host.name,
+        leader=lead.leader,
+        leader_address=lead.address,
+        port=lead.port,
+        term=lead.term,
+        members=roll.members(run.members),
+        env=environment(host),
+        speed=host.speed,
+        emulated=host.connect == "demo",
+        joins=True,
+        resume=None,
+        before_s=0.0,
+        phases={},
     )

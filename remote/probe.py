@@ -31,7 +31,7 @@ class Asked:
     """What a host is asked beyond what it is."""
 
     leader: str = ""  # numeric address, `SELF` for the leader; without it, its place in the network is not known
-    port: int = 0  # to be free on the leader
+    ports: tuple[int, ...] = ()  # to be free on the leader
     data: dict[str, str] | None = None  # "path", "name": a folder that is to be there, and what else holds the data
 
 
@@ -93,7 +93,8 @@ class Probe:
     network: str = ""  # that it is in: "10.0.0.0/24"
     interfaces: tuple[str, ...] = ()
     firewall: str = ""  # whose command adds a rule: "ufw", "firewalld", "iptables"
-    port_taken: str = ""  # why nothing can listen on the port asked for
+    port: int = 0  # the first of the ports asked for that is taken
+    port_taken: str = ""  # why nothing can listen there
     port_holder: str = ""  # what listens there
     port_run: str = ""  # the run that it belongs to
     code: tuple[str, ...]  # hashes of the trees it has

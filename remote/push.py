@@ -1,4 +1,5 @@
-"""Brings `trainer` and `profiles` to a host, into a folder named by the hash of what is in it.
+"""Brings a tree of files to a host, into a folder named by the hash of what is in it: `trainer` and `profiles`, and the
+user's project (`remote.project`).
 
 `remote.run` pushes to every host before it starts a run. The folder never changes, so one that is there is right,
 and nothing is sent. Otherwise one compressed stream goes over, is unpacked beside its place, checked and renamed.
@@ -12,14 +13,17 @@ and nothing is sent. Otherwise one compressed stream goes over, is unpacked besi
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
 import importlib.util
 import io
+import json
 import tarfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from remote.bootstrap_call import call
 from remote.connection import Connection
@@ -29,6 +33,10 @@ from remote.feed import Progress
 PACKAGES = ("trainer", "profiles")
 HASH_DIGITS = 24
 PUSH_S = 120.0  # on a slow line
+SLOWEST = 100_000  # bytes/s of such a line, for what is large
+ASK_FROM = 2**20  # bytes: for less, the host is not asked which files it has
+ASK_S = 60.0
+STEP = 0.05  # of the whole, between two words of progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +56,7 @@ class Tree:
 
     hash: str
     files: tuple[File, ...]
+    what: str = "the trainer"  # for people
 
     @classmethod
     def of(cls, root: Path, packages: Sequence[str] = PACKAGES) -> Tree:
@@ -68,22 +77,28 @@ class Tree:
     @classmethod
     def _from(cls, folders: dict[str, Path]) -> Tree:
         files = [file for name, folder in folders.items() for file in _files(folder, name)]
-        files.sort(key=lambda file: file.path)
+        return cls.from_files(files)
+
+    @classmethod
+    def from_files(cls, files: Iterable[File], what: str = "the trainer") -> Tree:
+        files = sorted(files, key=lambda file: file.path)
         listed = hashlib.sha256()
         for file in files:
             listed.update(f"{file.path} {file.mode:o} {hashlib.sha256(file.content).hexdigest()}\n".encode())
-        return cls(hash=listed.hexdigest()[:HASH_DIGITS], files=tuple(files))
+        return cls(hash=listed.hexdigest()[:HASH_DIGITS], files=tuple(files), what=what)
 
     @property
     def folder(self) -> str:
         """Where it lies on every host, relative to the home folder."""
         return f".motley/code/{self.hash}"
 
-    def pack(self) -> bytes:
-        """A gzipped tar."""
+    def pack(self, only: Container[str] | None = None) -> bytes:
+        """A gzipped tar, of all files or of `only` these."""
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
             for file in self.files:
+                if only is not None and file.path not in only:
+                    continue
                 info = tarfile.TarInfo(file.path)
                 info.size = len(file.content)
                 info.mode = file.mode
@@ -113,20 +128,63 @@ async def push(
     if there is None:
         there = () if (await connection.run(["test", "-d", "."], timeout_s=10, cwd=tree.folder)).code else (tree.hash,)
     if tree.hash in there:
-        emit(Progress(host=host, stage="push", text="the trainer is there already", fraction=1.0, done=True))
+        emit(Progress(host=host, stage="push", text=f"{tree.what} is there already", fraction=1.0, done=True))
         return PushResult(sent=False, bytes=0)
-    packed = tree.pack()
-    emit(Progress(host=host, stage="push", text=f"sending the trainer, {len(packed) / 1024:.0f} KiB"))
     try:
-        answer = await call(connection, python, "unpack", [tree.hash], payload=packed, timeout_s=PUSH_S)
+        large = sum(len(file.content) for file in tree.files) > ASK_FROM
+        kept = await _kept(connection, python, tree) if large and there else {}
+        packed = await asyncio.to_thread(tree.pack, {file.path for file in tree.files} - kept.keys())
+        answer = await _send(connection, python, tree, kept, packed, emit)
         if answer.get("ok") is not True:
-            cause = f"the trainer could not be stored in ~/{tree.folder}: {answer.get('error')}"
+            cause = f"{tree.what} could not be stored in ~/{tree.folder}: {answer.get('error')}"
             raise CommandFailed(host, cause, "Make room there and make ~/.motley writable: df -h ~; ls -ld ~/.motley")
     except MotleyError as error:
         emit(Progress(host=host, stage="push", text=str(error), done=True, failed=True))
         raise
-    emit(Progress(host=host, stage="push", text="the trainer is there", fraction=1.0, done=True))
+    emit(Progress(host=host, stage="push", text=f"{tree.what} is there", fraction=1.0, done=True))
     return PushResult(sent=bool(answer.get("sent")), bytes=len(packed))
+
+
+Kept = tuple[str, int, int]  # SHA-256 in hex, bytes, mode
+
+
+async def _kept(connection: Connection, python: str, tree: Tree) -> dict[str, Kept]:
+    """The files of the tree that the host has in another one, under the same name."""
+    wanted = {
+        file.path: (hashlib.sha256(file.content).hexdigest(), len(file.content), file.mode) for file in tree.files
+    }
+    answer = await call(connection, python, "lacks", payload=json.dumps(wanted).encode(), timeout_s=ASK_S)
+    lacking = answer.get("lacks")
+    if answer.get("ok") is not True or not isinstance(lacking, list):
+        return {}
+    return {path: kept for path, kept in wanted.items() if path not in set(map(str, lacking))}
+
+
+async def _send(
+    connection: Connection,
+    python: str,
+    tree: Tree,
+    kept: Mapping[str, Kept],
+    packed: bytes,
+    emit: Callable[[Progress], None],
+) -> dict[str, Any]:
+    """Have it unpacked there, and tell how far that is."""
+    size = f"{len(packed) / 1024:.0f} KiB" if len(packed) < 2**20 else f"{len(packed) / 2**20:.1f} MiB"
+    parts = f", {len(tree.files) - len(kept)} of {len(tree.files)} files" if kept else ""
+    text, told = f"sending {tree.what}, {size}{parts}", 0.0
+
+    def progress(fraction: float) -> None:
+        nonlocal told
+        if fraction - told >= STEP:
+            told = fraction
+            emit(Progress(host=connection.host.name, stage="push", text=text, fraction=min(fraction, 1.0)))
+
+    emit(Progress(host=connection.host.name, stage="push", text=text))
+    payload = json.dumps(kept).encode() + b"\n" + packed
+    return await call(
+        connection, python, "unpack", [tree.hash], payload=payload, timeout_s=PUSH_S + len(payload) / SLOWEST,
+        sent=lambda count: progress(count / len(payload)),
+    )  # fmt: skip
 
 
 def _files(folder: Path, prefix: str) -> list[File]:

@@ -39,6 +39,11 @@ class Reform:
         self._holding: dict[str, tuple[int, str]] = {}  # where ranks wait: their last generation, their address
         self._generation = -1  # the newest group that was heard of
 
+    def admit(self, host: str) -> None:
+        """A host that came after the start may lead too."""
+        if host not in self._order:
+            self._order.append(host)
+
     def hear(self, event: Event) -> None:
         """An event of the run: who holds, that others go on, and which term a host knows of.
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import asyncssh
 
@@ -67,12 +67,16 @@ class RemoteProcess:
         """All of its stdout."""
         return b"".join([chunk async for chunk in self._chunks()])
 
-    async def write(self, data: bytes) -> None:
-        """To its stdin. Raises Unreachable when the connection is gone; a process that is gone takes nothing."""
+    async def write(self, data: bytes, sent: Callable[[int], object] = lambda _: None) -> None:
+        """To its stdin; `sent` hears how many bytes have gone so far.
+
+        Raises Unreachable when the connection is gone; a process that is gone takes nothing.
+        """
         for start in range(0, len(data), CHUNK):
             try:
                 self._process.stdin.write(data[start : start + CHUNK])
                 await self._process.stdin.drain()
+                sent(min(start + CHUNK, len(data)))
             except (asyncssh.Error, OSError) as error:
                 if self._watch.ended.is_set():
                     raise self._lost() from error
@@ -82,9 +86,9 @@ class RemoteProcess:
         if not self._process.stdin.is_closing():
             self._process.stdin.write_eof()
 
-    async def feed(self, data: bytes) -> None:
+    async def feed(self, data: bytes, sent: Callable[[int], object] = lambda _: None) -> None:
         """Writes all of `data` and closes stdin."""
-        await self.write(data)
+        await self.write(data, sent)
         self.close_stdin()
 
     async def wait(self) -> int:

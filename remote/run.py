@@ -18,21 +18,25 @@ from pathlib import Path
 from typing import Any
 
 from remote import placement
-from remote.check import CheckResult, check
+from remote.check import CheckResult, check, members_of
 from remote.cluster import Cluster, check_run_name
 from remote.ending import end
 from remote.errors import CheckFailed, HostError, RunFailed, StartRefused, UsageError
 from remote.everywhere import having, push_all, start_all, stop_all
 from remote.experiment import Experiment
-from remote.feed import Ended, FeedRecord, Progress
+from remote.feed import Ended, FeedRecord, Layout, Progress
 from remote.find import find
 from remote.following import Following
-from remote.harvest import Harvest, bring_checkpoint, final_summary, pretty
+from remote.harvest import Harvest, final_summary, pretty
 from remote.hosts import Hosts
+from remote.joining import bring_in, named_in
+from remote.project import project_of
 from remote.push import Tree
 from remote.reform import Reform
+from remote.resume import bring_checkpoint
+from remote.script_keys import check_resume
 from remote.verbs import Verbs
-from trainer.spec import Lead, Member
+from trainer.spec import Lead
 from trainer.wire import Event
 
 COMMIT_S = 0.5
@@ -68,7 +72,8 @@ class Session:
         self._harvest: Harvest | None = None
         self._following: Following | None = None
         self._leader = cluster.leader
-        self._world_size = 0
+        self._layout: Layout | None = None
+        self._world_size = 0  # of the newest group
         self._tasks: list[asyncio.Task[Any]] = []
         self._ended: asyncio.Future[Ended] | None = None
         self._launched = False
@@ -79,25 +84,26 @@ class Session:
     async def launch(self, *, resume: str | None = None) -> None:
         """Check, push and start. `resume` names the run whose newest checkpoint to go on from.
 
-        Raises CheckFailed with all findings, UsageError for a name in use, RunFailed when a host could not start its
-        part: then nothing is left running anywhere.
+        Raises ConfigError for a script that is not there, CheckFailed with all findings, UsageError for a name in use,
+        RunFailed when a host could not start its part: then nothing is left running anywhere.
         """
         began = time.monotonic()
         self._launched = True
+        check_resume(self._cluster, resume)
         if self.folder.exists():
             raise UsageError(f"{self.folder} is there already: choose another name with --name")
+        project, script = await asyncio.to_thread(project_of, self._cluster)
         checked = await check(self._hosts, self._emit)
         connected = time.monotonic()
         if taken := await having(self._verbs, self.run, checked.probes):  # it may hold the port, too
             raise UsageError(f"{', '.join(taken)} had a run named {self.run} already: choose another name with --name")
-        members = self._judge(checked)
-        if unable := await push_all(self._verbs, checked.probes, self._emit):
+        members = members_of(self._cluster, checked, self._knows)
+        if unable := await push_all(self._verbs, checked.probes, self._emit, project):
             raise CheckFailed([*checked.findings, *unable])
         pushed = time.monotonic()
         checkpoint = await self._checkpoint_of(resume, checked) if resume else None
         self._keep(Experiment.create(self.folder, self._cluster.text))
-        self._world_size = len(members)
-        self._emit(placement.layout(self._cluster, self.run, members))
+        self._lay_out(placement.layout(self._cluster, self.run, members))
         for finding in checked.findings:
             self._note(f"{finding.host}: {finding.cause}. {finding.remedy}", "warning")
         if words := placement.first_words(members, self._cluster):
@@ -107,7 +113,7 @@ class Session:
         specs = [
             placement.spec_for(
                 self._cluster, self.run, host, members, token=token, leader_address=checked.leader_address,
-                before_s=time.monotonic() - began, phases=phases, resume=checkpoint,
+                before_s=time.monotonic() - began, phases=phases, resume=checkpoint, script=script,
             )
             for host in self._cluster.hosts
         ]  # fmt: skip
@@ -123,18 +129,18 @@ class Session:
             raise RunFailed("\n".join([*map(str, failed.values()), *left]))
         self._follow([host.name for host in self._cluster.hosts], self._reform())
 
-    async def attach(self) -> None:
+    async def attach(self, *, revive: bool = True) -> None:
         """Find the run on the hosts and follow it from where the experiment folder ends, or from its beginning.
 
-        Raises UsageError when no host that answers knows the run, or the folder here can't be used.
+        With `revive` hosts that were cut off are brought back. Raises UsageError when no host that answers knows the
+        run, or the folder here can't be used.
         """
         outcomes = await self._hosts.connect(self._emit)
         layout, lead = await find(self._verbs, outcomes, self.run, self._warn)
         self._leader = layout.leader
-        self._world_size = len(layout.ranks)
         experiment = Experiment.open(self.folder)
         self._keep(experiment)
-        self._emit(layout)
+        self._lay_out(layout)
         reform = self._reform(lead)
         if experiment.writable:  # else everything comes from the hosts, from its beginning
             if not (self.folder / "cluster.toml").exists():
@@ -143,7 +149,7 @@ class Session:
                 if isinstance(record, Event):
                     reform.hear(record)
                 self._emit(record)
-        self._follow(dict.fromkeys(rank.host for rank in layout.ranks), reform)
+        self._follow(dict.fromkeys(rank.host for rank in layout.ranks), reform, revive=revive)
 
     async def wait(self) -> Ended:
         """The end of the run, once every host has been read to its end."""
@@ -180,6 +186,40 @@ class Session:
             following.give_up(name)
         return await self.wait()
 
+    async def join(self, name: str) -> None:
+        """Bring a host of cluster.toml, as it is now, into the run: a new one, or one that it lost or that was taken
+        out. Returns once its ranks are started; they join at the end of a step.
+
+        Raises CheckFailed with all findings, ConfigError, UsageError or a HostError: then nothing was started.
+        """
+        following = self._under_way()
+        host = named_in(self._cluster, name)
+        await self._hosts.put(host)
+        joined = await bring_in(self._verbs, self.run, following.leader, host, knows=self._knows, emit=self._emit)
+        for finding in joined.warnings:
+            self._note(f"{finding.host}: {finding.cause}. {finding.remedy}", "warning")
+        if self._layout is not None and joined.members:
+            self._lay_out(placement.joined(self._layout, host, joined.members))
+        following.follow(name)
+        what = "comes back" if joined.back else "is new"
+        self._note(f"{name} {what}: its ranks start, get the state from the others, and join at the end of a step")
+
+    async def drop(self, name: str) -> bool:
+        """Take a host out of the run; the others go on. Returns whether the host said that no process is left there.
+
+        Raises UsageError when it can't be taken out, a HostError when the host that leads can't be asked.
+        """
+        following = self._under_way()
+        await self._verbs.drop(following.leader, self.run, name)
+        if name not in following.hosts:
+            return False
+        return not await self._stop_hosts([name], "motley drop")
+
+    def _under_way(self) -> Following:
+        if self._following is None or self._stopping:
+            raise UsageError(f"{self.run} is not under way: nobody can join or leave it")
+        return self._following
+
     async def close(self) -> None:
         """Leave. The run goes on."""
         await end(self._tasks)
@@ -213,19 +253,10 @@ class Session:
         self._experiment.close()
         return unanswered
 
-    def _judge(self, checked: CheckResult) -> tuple[Member, ...]:
-        findings = list(checked.findings)
-        members: tuple[Member, ...] = ()
-        if checked.ok:
-            members = placement.place(self._cluster, checked.probes, self._knows)
-            findings += placement.misfits(self._cluster, members)
-        if any(f.level == "error" for f in findings):
-            raise CheckFailed(findings)
-        return members
-
     async def _checkpoint_of(self, old: str, checked: CheckResult) -> str:
         """The folder on the leader with the old run's checkpoints, brought there from here when it has none."""
-        await bring_checkpoint(self._verbs, self._leader, old, experiments_folder(self._cluster) / old)
+        folder = experiments_folder(self._cluster) / old
+        await bring_checkpoint(self._verbs, self._leader, old, hosts=checked.probes, experiment=folder)
         return f"{checked.probes[self._leader].home}/.motley/runs/{old}/{self._leader}/checkpoints"
 
     def _keep(self, experiment: Experiment) -> None:
@@ -234,9 +265,9 @@ class Session:
 
     def _reform(self, lead: Lead | None = None) -> Reform:
         order = [host.name for host in self._cluster.hosts]
-        return Reform(self._verbs, self.run, order=order, port=self._cluster.port, lead=lead)
+        return Reform(self._verbs, self.run, order=order, port=self._cluster.coordinator_port, lead=lead)
 
-    def _follow(self, names: Iterable[str], reform: Reform) -> None:
+    def _follow(self, names: Iterable[str], reform: Reform, *, revive: bool = True) -> None:
         assert self._experiment is not None
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
@@ -244,6 +275,7 @@ class Session:
             self._verbs, self.run, self._leader, self._experiment, reform,
             emit=self._emit, note=self._note, stop=self._stop_hosts,
         )  # fmt: skip
+        self._following.revives = revive
         self._following.start(names)
         self._tasks.append(loop.create_task(self._watch(self._following, self._ended)))
 
@@ -292,11 +324,15 @@ class Session:
     def _emit(self, record: FeedRecord) -> None:
         if isinstance(record, Progress) and record.stage == "connect" and record.done:
             self._connected_at = time.monotonic()
-        if isinstance(record, Event) and record.kind == "checkpoint" and self._harvest is not None:
-            self._harvest.checkpoint(record)
-        if isinstance(record, Event) and record.kind == "trace" and self._harvest is not None:
-            self._harvest.trace(record)
+        if isinstance(record, Event) and self._harvest is not None:
+            self._harvest.hear(record)
+        if isinstance(record, Event) and record.kind == "group":
+            self._world_size = len(record.data.get("members") or ()) or self._world_size
         self._emit_to(record)
+
+    def _lay_out(self, layout: Layout) -> None:
+        self._layout, self._world_size = layout, len(layout.ranks)
+        self._emit(layout)
 
     def _note(self, text: str, level: Any = "info", *, kind: str = "note") -> None:
         event = Event(time=time.time(), host="console", source="console", kind=kind, text=text, level=level)

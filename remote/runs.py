@@ -10,18 +10,24 @@ Everything comes from the hosts' own state, so it works from any machine with th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from remote.cluster import Cluster
 from remote.ending import end
-from remote.errors import HostError, UsageError
+from remote.errors import HostError, RunFailed, UsageError
 from remote.experiment import Experiment
-from remote.feed import Ended, FeedRecord, LogLine
+from remote.feed import Ended, FeedRecord, Layout, LogLine, Progress
 from remote.hosts import Hosts
+from remote.placement import Knows
 from remote.push import Tree
 from remote.run import Session, experiments_folder
 from remote.verbs import Verbs
+from trainer.wire import Event
+
+JOIN_S = 180.0  # from the start of a host's ranks to their first group: importing torch takes most of it
+
+Emit = Callable[[FeedRecord], None]
 
 
 async def status(cluster: Cluster) -> dict[str, Any]:
@@ -76,23 +82,81 @@ async def stop(cluster: Cluster, run: str, reason: str) -> Ended:
         await session.close()
 
 
+async def join(cluster: Cluster, run: str, host: str, emit: Emit, knows: Knows) -> None:
+    """Bring a host into a run from anywhere; returns once it trains with the others. `emit` hears how it goes.
+
+    Raises what `Session.join` does, and RunFailed when its ranks do not join.
+    """
+    joined: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    began = False
+
+    def hear(record: FeedRecord) -> None:
+        if isinstance(record, Progress) and record.host == host:
+            emit(record)
+        if began and isinstance(record, Event) and record.host in (host, "console"):
+            emit(record)
+        if began and isinstance(record, Event) and not joined.done():
+            if record.kind == "group" and any(m.get("host") == host for m in record.data.get("members", ())):
+                joined.set_result(None)
+            elif record.kind == "rank_failed" and record.host == host:
+                joined.set_exception(RunFailed(f"{host}: {record.text}. motley logs {run} shows what it printed"))
+
+    session = Session(cluster, run, emit=hear, knows=knows)
+    try:
+        await session.attach(revive=False)
+        await session.caught_up()
+        began = True
+        await session.join(host)
+        await asyncio.wait_for(joined, JOIN_S)
+    except asyncio.TimeoutError as error:
+        text = (
+            f"{host} was started, and has not joined {run} within {JOIN_S:.0f} s: motley attach {run} shows how it is"
+        )
+        raise RunFailed(text) from error
+    finally:
+        joined.cancel()
+        await session.close()
+
+
+async def drop(cluster: Cluster, run: str, host: str) -> bool:
+    """Take a host out of a run from anywhere. Returns whether the host said that no process is left there.
+
+    Raises what `Session.drop` does.
+    """
+    session = Session(cluster, run, emit=lambda _: None)
+    try:
+        await session.attach(revive=False)
+        return await session.drop(host)
+    finally:
+        await session.close()
+
+
 async def logs(cluster: Cluster, run: str, member: int | None, follow: bool) -> AsyncGenerator[LogLine, None]:
-    """What the ranks printed: from the experiment folder and the hosts; with `follow` until the run's end."""
+    """What the ranks printed: from the experiment folder and the hosts; with `follow` until the run's end.
+
+    Raises UsageError when the run has no rank `member`.
+    """
     queue: asyncio.Queue[LogLine | None] = asyncio.Queue()
+    ranks: set[int] = set()
 
     def emit(record: FeedRecord) -> None:
+        if isinstance(record, Layout):
+            ranks.update(rank.member for rank in record.ranks)
         if isinstance(record, LogLine) and member in (None, record.member):
             queue.put_nowait(record)
 
     folder = experiments_folder(cluster) / run
     if not follow and (folder / "summary.json").exists():
-        for line in read_logs(Experiment(folder, writable=False), member):
+        recorded = Experiment(folder, writable=False)
+        _check_rank(run, member, recorded.members())
+        for line in read_logs(recorded, member):
             yield line
         return
     session = Session(cluster, run, emit=emit)
     tasks: list[asyncio.Task[object]] = []
     try:
         await session.attach()
+        _check_rank(run, member, ranks)
         tasks.append(asyncio.create_task(session.wait() if follow else session.caught_up()))
         tasks[0].add_done_callback(lambda _: queue.put_nowait(None))
         while (found := await queue.get()) is not None:
@@ -101,6 +165,11 @@ async def logs(cluster: Cluster, run: str, member: int | None, follow: bool) -> 
     finally:
         await end(tasks)  # the reader may have gone first
         await session.close()
+
+
+def _check_rank(run: str, member: int | None, ranks: Collection[int]) -> None:
+    if member is not None and ranks and member not in ranks:
+        raise UsageError(f"{run} has no rank {member}: its ranks are {', '.join(map(str, sorted(ranks)))}")
 
 
 def read_logs(experiment: Experiment, member: int | None) -> list[LogLine]:

@@ -7,15 +7,16 @@ StopAnswer(left=0, state='stopped')
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from remote.connection import Connection, Result
-from remote.errors import CommandFailed, StartRefused
+from remote.errors import CommandFailed, StartRefused, UsageError
 from remote.hosts import Hosts, python_of
 from remote.push import Tree, push
 from remote.sanitize import clean, clean_table
-from trainer.spec import Lead, Spec
+from trainer.spec import Lead, Member, Roll, Spec
 
 SUPERVISE_S = 30.0
 ASK_S = 15.0
@@ -34,17 +35,16 @@ class Verbs:
     def __init__(self, hosts: Hosts, tree: Tree) -> None:
         self.hosts = hosts
         self.tree = tree
-        self._by_name = {host.name: host for host in hosts.cluster.hosts}
         self._pushed: set[str] = set()
 
     def argv(self, host: str, *words: str) -> list[str]:
-        return [python_of(self._by_name[host]), "-m", "trainer", *words]
+        return [python_of(self.hosts.named(host)), "-m", "trainer", *words]
 
     async def connection(self, host: str) -> Connection:
         """The connection to a host that has our tree. Raises a HostError."""
         connection = await self.hosts.get(host)
         if host not in self._pushed:
-            await push(connection, python_of(self._by_name[host]), self.tree)
+            await push(connection, python_of(self.hosts.named(host)), self.tree)
             self._pushed.add(host)
         return connection
 
@@ -63,10 +63,13 @@ class Verbs:
             raise StartRefused(spec.host, clean(str(answer.get("error"))), "Nothing was started on this host.")
         return int(answer["pid"])
 
-    async def rejoin(self, host: str, run: str) -> None:
-        """Bring a host back into a run that it fell out of. Raises StartRefused with what it said, or a HostError."""
+    async def rejoin(self, host: str, run: str, *, ended: bool = False) -> None:
+        """Bring a host back into a run that it fell out of; with `ended` also one that was taken out of it.
+
+        Raises StartRefused with what it said, or a HostError.
+        """
         connection = await self.connection(host)
-        argv = self.argv(host, "rejoin", "--run", run, "--host", host)
+        argv = self.argv(host, "rejoin", "--run", run, "--host", host, *["--ended"] * ended)
         answer = _object(host, await connection.run(argv, timeout_s=SUPERVISE_S, cwd=self.tree.folder), "come back")
         if answer.get("ok") is not True:
             raise StartRefused(host, clean(str(answer.get("error"))), "Nothing was started on this host.")
@@ -82,6 +85,43 @@ class Verbs:
         except (KeyError, TypeError, ValueError) as error:
             raise CommandFailed(host, f"does not say who leads {run}: {clean(str(error))}", "Report this.") from error
 
+    async def admit(self, leader: str, run: str, host: str, devices: Sequence[Member]) -> Roll:
+        """Let a host into a run: its ranks get their numbers from the host that leads.
+
+        Raises UsageError when that host refuses, with its reason.
+        """
+        return await self._change(leader, run, {"admit": host, "devices": [asdict(device) for device in devices]})
+
+    async def drop(self, leader: str, run: str, host: str) -> Roll:
+        """Have a host taken out of a run. Raises UsageError when the host that leads refuses, with its reason."""
+        return await self._change(leader, run, {"drop": host})
+
+    async def _change(self, leader: str, run: str, asked: dict[str, Any]) -> Roll:
+        connection = await self.connection(leader)
+        argv = self.argv(leader, "roll", "--run", run, "--host", leader)
+        stdin = json.dumps(asked).encode()
+        result = await connection.run(argv, stdin=stdin, timeout_s=ASK_S, cwd=self.tree.folder)
+        answer = _object(leader, result, "change who takes part")
+        if "error" in answer:
+            raise UsageError(clean(str(answer["error"])))
+        try:
+            return Roll.from_table(answer["roll"])
+        except (KeyError, TypeError, ValueError) as error:
+            cause = f"does not say who takes part in {run}: {clean(str(error))}"
+            raise CommandFailed(leader, cause, "Report this.") from error
+
+    async def spec(self, host: str, run: str) -> Spec:
+        """What the host was given when the run began there, the token included. Raises a HostError."""
+        content = await self.fetch(host, run, "spec.json")
+        try:
+            spec = Spec.from_json(content or b"")
+        except (KeyError, TypeError, ValueError) as error:
+            cause = f"{run} was started by another version of Motley ({clean(str(error))})"
+            raise CommandFailed(host, cause, "Use the version that started it.") from error
+        if spec.run != run:
+            raise CommandFailed(host, f"the spec of {run} there is that of {clean(spec.run)}", "Report this.")
+        return spec
+
     async def has(self, host: str, run: str) -> bool:
         """Whether a run of this name was ever started on the host. Needs no trainer there."""
         connection = await self.hosts.get(host)
@@ -93,6 +133,15 @@ class Verbs:
         answer = await self._ask(host, "status", "--host", host)
         runs = answer.get("runs")
         return [clean_table(run) for run in runs if isinstance(run, dict)] if isinstance(runs, list) else []
+
+    async def clean(self, host: str, remove: Sequence[tuple[str, str]] | None = None) -> dict[str, Any]:
+        """What the host keeps; with `remove` (kind and name of each) takes that away. See `trainer.clean`."""
+        connection = await self.connection(host)
+        argv = self.argv(host, "clean", "--host", host, *(["--remove"] if remove is not None else []))
+        stdin = json.dumps(remove).encode() if remove is not None else b""
+        result = await connection.run(argv, stdin=stdin, timeout_s=FETCH_S, cwd=self.tree.folder)
+        answer: dict[str, Any] = clean_table(_object(host, result, "clean up"))
+        return answer
 
     async def stop(self, host: str, run: str, *, reason: str, timeout_s: float) -> StopAnswer:
         words = ("stop", "--run", run, "--host", host, "--reason", reason)

@@ -3,15 +3,16 @@
 | verb | started by | does |
 |---|---|---|
 | supervise, rejoin | master | reads a spec (or has it already), leaves a supervisor behind |
-| coordinate, rank | supervisor | one run's coordinator, one rank |
+| coordinate, rank, script | supervisor | one run's coordinator, one rank, what starts one rank of a script |
 | attach | master | streams a run's files from offsets |
-| status, stop, fetch, store, lead | master | answers and ends |
+| status, stop, fetch, store, lead, roll, clean | master | answers and ends |
 | calibrate, link | master | measures a device, the network to the leader; ends when stdin closes |
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 
 from trainer.folders import run_folder
@@ -28,10 +29,15 @@ def main(arguments: list[str] | None = None) -> int:
     rank_verb = verbs.add_parser("rank", parents=[one])
     rank_verb.add_argument("--member", type=int, required=True)
     rank_verb.add_argument("--anew", action="store_true")
+    verbs.add_parser("script", parents=[one]).add_argument("--member", type=int, required=True)
     verbs.add_parser("attach", parents=[one])
-    verbs.add_parser("rejoin", parents=[one])
+    verbs.add_parser("rejoin", parents=[one]).add_argument("--ended", action="store_true")
     verbs.add_parser("lead", parents=[one])
+    verbs.add_parser("roll", parents=[one])
     verbs.add_parser("status").add_argument("--host")
+    clean_verb = verbs.add_parser("clean")
+    clean_verb.add_argument("--host", required=True)
+    clean_verb.add_argument("--remove", action="store_true")
     verbs.add_parser("stop", parents=[one]).add_argument("--reason", default="")
     verbs.add_parser("fetch", parents=[one]).add_argument("file")
     verbs.add_parser("store", parents=[one]).add_argument("file")
@@ -50,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         case "rejoin":
             from trainer.detach import rejoin
 
-            return rejoin(given.run, given.host, sys.stdout)
+            return rejoin(given.run, given.host, sys.stdout, ended=given.ended)
         case "coordinate":
             from trainer.coordinator import serve
 
@@ -59,10 +65,20 @@ def main(arguments: list[str] | None = None) -> int:
             from trainer import rank
 
             return rank.main(given.run, given.host, given.member, anew=given.anew)
+        case "script":
+            from trainer import script
+
+            return script.main(given.run, given.host, given.member)
         case "attach":
             from trainer.attach import attach
 
             return attach(run_folder(given.run, given.host), sys.stdin.buffer, sys.stdout.buffer)
+        case "clean":
+            from trainer import clean
+
+            wanted = [(kind, name) for kind, name in json.load(sys.stdin)] if given.remove else None
+            print(json.dumps(clean.answer(given.host) if wanted is None else clean.remove(given.host, wanted)))
+            return 0
         case "calibrate":
             from trainer.calibrate import calibrate
 
@@ -82,6 +98,10 @@ def main(arguments: list[str] | None = None) -> int:
             status.print_json(status.stop(given.run, given.host, given.reason))
         case "lead":
             status.print_json(status.lead(given.run, given.host, sys.stdin.buffer))
+        case "roll":
+            from trainer.roll import change
+
+            status.print_json(change(given.run, given.host, sys.stdin.buffer))
         case "fetch":
             return status.fetch(given.run, given.host, given.file, sys.stdout.buffer)
         case "store":

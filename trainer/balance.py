@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from itertools import groupby
 from math import isfinite
 from statistics import median
 from typing import Any
@@ -50,6 +51,7 @@ class Balancer:
         self.leads = leads  # it is rank 0's, and has seen everybody's figures
         self._options = options
         self._total = sum(shares)
+        self._before = tuple(shares)  # the shares before the last change
         self._journal = journal
         self._caps = [m.max_batch for m in members]
         self._names = _names(members)
@@ -68,16 +70,19 @@ class Balancer:
     def decide(
         self, step: int, rows: Sequence[Sequence[Row]], shares: tuple[int, ...], *, last: bool = False
     ) -> tuple[int, ...]:
-        """The shares from the next step on. `rows`: each rank's steps since the last call, by rank."""
-        window = [_full_steps(ranks, share) for ranks, share in zip(rows, shares)]
+        """The shares once `step` steps are done. `rows`: each rank's steps since the last call, by rank.
+
+        The first of them may still have had the shares before the last change: a decision takes its time to be heard.
+        """
         if not self._warm:  # the first step also builds buckets, caches and kernels
-            window = [ranks[1:] for ranks in window]
-            self._warm = True
+            rows, self._warm = [ranks[1:] for ranks in rows], True
+        window = [_full_steps(ranks, share) for ranks, share in zip(rows, shares)]
         self._realise(window)
         if last or not all(window):
             return shares
-        for model, ranks in zip(self._models, window):
-            model.observe(ranks[0].batch, [r.busy_ms for r in ranks])
+        for model, ranks, share, share_before in zip(self._models, rows, shares, self._before):
+            for batch, steps in groupby(_full_steps(ranks, share, share_before), key=lambda row: row.batch):
+                model.observe(batch, [r.busy_ms for r in steps])
         self._adviser.look(rows, shares, self._models)
         if not self.dynamic:
             return shares
@@ -95,6 +100,7 @@ class Balancer:
             current_ms=proposal.current_ms, predicted_ms=predicted_ms, noise_ms=proposal.noise_ms,
         )  # fmt: skip
         self._open = (step + 1, predicted_ms) if predicted_ms is not None else None
+        self._before = shares
         return proposal.shares
 
     def _propose(self, step: int, window: list[list[Row]], shares: tuple[int, ...]) -> Proposal:
@@ -132,10 +138,10 @@ class Balancer:
         )  # fmt: skip
 
 
-def _full_steps(rows: Sequence[Row], share: int) -> list[Row]:
+def _full_steps(rows: Sequence[Row], *shares: int) -> list[Row]:
     """Without disturbed steps, and without the smaller ones at the end of an epoch unless there are no others."""
     sound = [r for r in rows if isfinite(r.busy_ms)]
-    return [r for r in sound if r.batch == share] or sound
+    return [r for r in sound if r.batch in shares] or sound
 
 
 def _names(members: Sequence[Member]) -> list[str]:

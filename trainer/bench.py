@@ -39,9 +39,9 @@ class Bench:
         # Weights stay as they are, whatever number of steps is measured: the work is the same.
         self._optimizer = make_optimizer(replace(options, learning_rate=1e-12), model)
         self._watch = stopwatch(device)
-        self._model = wrap(model, device, self._watch)
+        self._model = wrap(model, device)
         self._ran_out = False
-        self._passes = Passes(task, self._model, device, accumulate=1, ran_out=self._note_ran_out)
+        self._passes = Passes(task, self._model, device, self._watch, accumulate=1, ran_out=self._note_ran_out)
         self._next = 0
 
     def warm_up(self, batch: int, steps: int) -> bool:

@@ -29,13 +29,12 @@ from typing import IO, Any
 
 import torch
 
+from trainer import trailer
 from trainer.errors import CheckpointDamaged, CheckpointError, CheckpointMissing
 
 FORMAT = 1
 REQUIRED = ("model", "optimizer", "step", "epoch", "seed", "global_batch", "task")
 
-_TRAILER = re.compile(rb"motley checkpoint step=(\d{12}) sha256=([0-9a-f]{64})\n")
-_TRAILER_SIZE = 108
 _EPOCH = re.compile(r"epoch_(\d+)\.pt")
 _CHUNK = 1 << 20
 _OTHER = "Name another checkpoint"
@@ -148,12 +147,12 @@ def prune(folder: Path, keep: int) -> list[Path]:
 def _seal(file: IO[bytes], step: int) -> str:
     """Appends the trailer as the comment of the zip archive; the SHA-256 of the whole file."""
     file.seek(-2, os.SEEK_END)
-    file.write(_TRAILER_SIZE.to_bytes(2, "little"))  # the length of the comment, 0 until now
+    file.write(trailer.SIZE.to_bytes(2, "little"))  # the length of the comment, 0 until now
     digest = hashlib.sha256()
     file.seek(0)
     while chunk := file.read(_CHUNK):
         digest.update(chunk)
-    start = b"motley checkpoint step=%012d sha256=" % step
+    start = trailer.beginning(step)
     digest.update(start)
     end = digest.hexdigest().encode() + b"\n"
     file.write(start + end)
@@ -163,20 +162,19 @@ def _seal(file: IO[bytes], step: int) -> str:
 
 def _verify(file: IO[bytes], path: Path) -> int:
     """The step that the trailer names. Raises CheckpointDamaged unless the file is as it was written."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - _TRAILER_SIZE))
-    match = _TRAILER.fullmatch(file.read())
-    if match is None:
+    said = trailer.read(file)
+    size = file.tell()
+    if said is None:
         raise CheckpointDamaged(f"{path}: cut short, or not a checkpoint of Motley ({size} bytes)", _OTHER)
     digest = hashlib.sha256()
     file.seek(0)
-    left = size - len(match[2]) - 1
+    left = size - len(said.sha256) - 1
     while chunk := file.read(min(_CHUNK, left)):
         digest.update(chunk)
         left -= len(chunk)
-    if digest.hexdigest().encode() != match[2]:
+    if digest.hexdigest() != said.sha256:
         raise CheckpointDamaged(f"{path}: changed since it was written (its SHA-256 differs)", _OTHER)
-    return int(match[1])
+    return said.step
 
 
 def _sync_folder(folder: Path) -> None:

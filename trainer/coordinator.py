@@ -20,18 +20,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from trainer.door import SHOWN_OUT, Door
 from trainer.folders import run_folder, write_json
+from trainer.gathering import Gathering
 from trainer.handshake import answer_s
 from trainer.journal import Journal
 from trainer.lead import lead_of
-from trainer.lines import Line, end_state, host_states, missing_of, names_of
-from trainer.patience import Patience
+from trainer.lines import Line, end_state, host_states
 from trainer.regroups import Regroups
+from trainer.roll import roll_of
 from trainer.roster import Boundary, Broken, Formed, Gone, Holding, News, Ready, Roster
 from trainer.spec import Spec
 from trainer.summary import Ledger
 from trainer.switchboard import Switchboard
-from trainer.wire import RunState
+from trainer.wire import Level, RunState
 
 SUMMARY_S = 1.0
 TICK_S = 0.1
@@ -52,31 +54,37 @@ class Coordinator:
         self._goodbye_s = goodbye_s
         self._journal = Journal(folder, host=spec.host, source="coordinator")
         now = clock()
-        self._lines = {m.member: Line(member=m, changed=now) for m in spec.members}
-        elastic = spec.elastic
+        roll, elastic = roll_of(folder), spec.elastic
+        members = roll.members(spec.members)
+        hosts = {m.member: m.host for m in members}
+        self._lines = {m.member: Line(member=m, changed=now, dropped=m.host in roll.dropped) for m in members}
         self._roster = Roster(
             self._lines,
             lost_after_s=elastic.lost_after_s,
             stuck_after_s=elastic.stuck_after_s,
-            hosts={m.member: m.host for m in spec.members},
+            hosts=hosts,
             least=elastic.min_hosts,
             term=lead.term,
-            expected=[m.member for m in spec.members if m.host in lead.hosts],
+            expected=[m.member for m in members if m.host in lead.hosts and m.host not in roll.dropped],
         )
-        self._regroups = Regroups({m.member: m.host for m in spec.members})
+        self._regroups = Regroups(hosts)
         self._taken_over = False
         self._told = 0  # the generation whose regroup is in the journal
-        self._began = now
-        limit_s = REFORM_S if lead.term else spec.options.join_timeout_s
-        self._patience = Patience(began=now, limit_s=limit_s)
         self._ready_at: float | None = None
         self._held_at: float | None = None
         self._beaten_at = 0.0
         self._fits: dict[str, Any] = {}  # what rank 0 knows of every member's speed, for a rank 0 that follows it
-        self._gave_up = False
         self._stopping = False
         self._over = asyncio.Event()
-        self.ledger = Ledger.of(spec, received=time.time())
+        self.ledger = Ledger.of(spec, received=time.time(), members=members)
+        self._door = Door(
+            spec, folder, roll, lines=self._lines, roster=self._roster, regroups=self._regroups, ledger=self.ledger,
+            journal=self._journal,
+        )  # fmt: skip
+        self._gathering = Gathering(
+            self._lines, self._roster, self.ledger, self._journal, began=now,
+            patience_s=REFORM_S if lead.term else spec.options.join_timeout_s, over=self._say_goodbye,
+        )  # fmt: skip
 
     async def run(self, listener: socket.socket) -> None:
         """Serve on the listening socket, and write the summary of the end state."""
@@ -95,6 +103,9 @@ class Coordinator:
     # What the switchboard tells
 
     def called(self, line: Line) -> None:
+        if line.dropped:
+            self._show_out(line)
+            return
         self._roster.connected(line.member.member, now=self._clock())
         self._act()
 
@@ -131,21 +142,26 @@ class Coordinator:
 
     def hung_up(self, line: Line) -> None:
         member, name = line.member.member, line.name
-        if line.ended is None and not self._stop_asked():
+        self._door.look(self._clock())  # it may have been asked to leave
+        self._act()
+        if line.dropped or (line.gone and line.ended is not None):  # the group does not depend on it
+            if line.ended == "failed" and not line.dropped:
+                self._journal.write("note", f"{name} could not join: its log says why; the others go on", "warning")
+        elif line.ended is None and not self._stop_asked():
             line.phase = "gone"
             if self._roster.awaiting and self._roster.term:  # it was there before this coordinator: it calls again
                 self._roster.disconnected(member)
-            elif self._roster.missing:
+            elif self._roster.missing and not line.gone:
                 line.ended = "failed"
-                self._give_up(f"{name} ended before the group was formed")
+                self._gathering.give_up(f"{name} ended before the group was formed", self._clock())
             else:
                 self._roster.lost(member)
                 self._act()
         elif line.ended == "failed":
             self.ledger.cause = self.ledger.cause or f"{name} failed at step {self.ledger.steps}"
             if self._roster.missing:
-                self._give_up(f"{name} ended before the group was formed")
-            asyncio.get_running_loop().call_later(self._goodbye_s, self._over.set)
+                self._gathering.give_up(f"{name} ended before the group was formed", self._clock())
+            self._say_goodbye()
         elif line.ended == "stopped" or self._stop_asked():
             line.ended = "stopped"
             self._tell_of_stop()
@@ -211,13 +227,14 @@ class Coordinator:
             for name in ("spawn_s", "import_s"):
                 self.ledger.phases[name] = max(line.times.get(name, 0.0) for line in lines)
         if not first and not self._taken_over:
-            self._regroups.taken_over(news.members, self.spec.host, news.step)
+            self._regroups.taken_over(news.members, self.spec.host, news.step, dropped=self._door.roll.dropped)
         self._taken_over = True
         self._regroups.formed(news.generation, news.members, news.step)
         members = [
             {"member": line.member.member, "host": line.member.host, "rank": rank, "device": line.member.device}
             for rank, line in enumerate(lines)
         ]
+        roll = self._door.roll.to_table() if self._door.roll.edition else None
         for rank, line in enumerate(lines):
             line.ended, line.gone = None, False
             line.send(
@@ -232,6 +249,7 @@ class Coordinator:
                 attempt=self._roster.seats[line.member.member].attempt,
                 stale=line.member.member in news.stale,
                 fits=self._fits if rank == 0 else {},
+                roll=roll,
             )
         count = f"{len(lines)} rank{'s' * (len(lines) != 1)}"
         text = f"all {count} are ready" if first else f"going on from step {news.step} with {count}"
@@ -241,14 +259,21 @@ class Coordinator:
 
     def _gone(self, member: int, cause: str) -> None:
         line = self._lines[member]
+        if line.dropped:
+            self._show_out(line)
         line.hang_up()  # it may be silent, or stuck
         line.gone = True
         step = max(seat.step for seat in self._roster.seats.values())
         self._regroups.gone(member, cause, step)
         line.phase = "gone"
-        how = {"lost": "was lost", "stuck": "makes no progress"}[cause]
+        how = {"lost": "was lost", "stuck": "makes no progress", "dropped": "is taken out"}[cause]
         text = f"{line.name} {how} at step {step}; the others go on"
-        self._journal.write("lost", text, "warning", member=member, host=line.member.host, cause=cause, step=step)
+        level: Level = "info" if cause == "dropped" else "warning"
+        self._journal.write("lost", text, level, member=member, host=line.member.host, cause=cause, step=step)
+
+    def _show_out(self, line: Line) -> None:
+        line.send(op="over", text=SHOWN_OUT, state="stopped")
+        line.hang_up()
 
     async def _watch(self) -> None:
         """Look at the clock: who is silent, who is missing, and is the summary fresh."""
@@ -256,11 +281,12 @@ class Coordinator:
         while True:
             await asyncio.sleep(TICK_S)
             now = self._clock()
+            self._door.look(now)
             self._roster.tick(now)
             self._act()
             self._beat(now)
             if self._roster.generation < 0:
-                self._look_for_missing(now)
+                self._gathering.look(now)
                 continue
             if now - wrote_at > SUMMARY_S:
                 wrote_at = now
@@ -268,19 +294,6 @@ class Coordinator:
             if self._held_at is not None and now - self._held_at > self.spec.elastic.hold_s:
                 self.ledger.cause = f"too few hosts for {self.spec.elastic.hold_s:.0f} s (elastic.hold_s)"
                 self._over.set()
-
-    def _look_for_missing(self, now: float) -> None:
-        """Before the first group: say who is missing; give up, or go on without them, when they get no further."""
-        missing = [self._lines[m] for m in self._roster.missing]
-        verdict = None if self._gave_up else self._patience.look(now, missing)
-        if verdict == "say":
-            text = "waiting for " + names_of(missing)
-            self._journal.write("waiting", text, missing=missing_of(missing), waited_s=now - self._began)
-        elif verdict == "give up" and self._roster.term:
-            for line in missing:
-                self._roster.lost(line.member.member)
-        elif verdict == "give up":
-            self._give_up(f"no progress for {self.spec.options.join_timeout_s:.0f} s (run.join_timeout_s)")
 
     def _beat(self, now: float) -> None:
         """A sign of life to everybody, so that a rank knows that it is not cut off."""
@@ -290,17 +303,8 @@ class Coordinator:
         for line in self._lines.values():
             line.beat()
 
-    def _give_up(self, why: str) -> None:
-        if self._gave_up:
-            return
-        self._gave_up = True
-        missing = [self._lines[m] for m in self._roster.missing if self._lines[m].ended is None]
-        behind = [line for line in self._lines.values() if line.ended in ("failed", "lost")] or missing
-        text = f"gave up waiting for {names_of(behind)}: {why}"
-        self._journal.write("gave_up", text, "error", missing=missing_of(behind), waited_s=self._clock() - self._began)
-        self.ledger.cause = text
-        for line in self._lines.values():
-            line.send(op="give_up", text=text)
+    def _say_goodbye(self) -> None:
+        """A rank failed, or did not come: the others have a moment to say their last word."""
         asyncio.get_running_loop().call_later(self._goodbye_s, self._over.set)
 
     def _stop(self) -> None:
@@ -333,5 +337,10 @@ def serve(run: str, host: str, descriptor: int) -> int:
     spec = Spec.from_json((folder / "spec.json").read_bytes())
     with socket.socket(fileno=descriptor) as listener:
         listener.setblocking(False)
-        asyncio.run(Coordinator(spec, folder).run(listener))
+        if spec.script is None:
+            asyncio.run(Coordinator(spec, folder).run(listener))
+        else:
+            from trainer.script_coordinator import ScriptCoordinator
+
+            asyncio.run(ScriptCoordinator(spec, folder).run(listener))
     return 0

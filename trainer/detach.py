@@ -38,29 +38,32 @@ def supervise(stdin: BinaryIO, stdout: TextIO) -> int:
         keep_spec(folder, spec)
     except (ValueError, KeyError, TypeError, OSError) as error:
         return _refuse(stdout, error)
-    return _leave_behind(lambda: Supervisor(spec, folder, received=received, listener=listener), folder, lock, stdout)
+    supervisor = functools.partial(Supervisor, spec, folder, received=received, listener=listener, anew=spec.joins)
+    return _leave_behind(supervisor, folder, lock, stdout)
 
 
-def rejoin(run: str, host: str, stdout: TextIO) -> int:
+def rejoin(run: str, host: str, stdout: TextIO, *, ended: bool = False) -> int:
     """Bring this host back into a run that it fell out of, by the spec it was given then. Answers as `supervise` does.
 
-    Its ranks start anew, and get the state of the run from the others.
+    Its ranks start anew, and get the state of the run from the others. With `ended` also one where the run has ended:
+    it was taken out of it.
     """
     received = time.time()
     folder = run_folder(run, host)
     tags = processes.tags(run, host, folder)
     if not tags.items() <= os.environ.items():  # /proc shows the environment that a process was started with
-        again = [sys.executable, "-m", "trainer", "rejoin", "--run", run, "--host", host]
+        again = [sys.executable, "-m", "trainer", "rejoin", "--run", run, "--host", host, *["--ended"] * ended]
         os.execve(sys.executable, again, {**os.environ, **tags})
     try:
         spec = Spec.from_json((folder / "spec.json").read_bytes())
         lock = take_lock(folder)
         state = state_of(folder).get("state")
-        if state != "lost":
+        if state not in (("lost", "stopped", "failed") if ended else ("lost",)):
             raise ValueError(f"the run is {state} here: only a host that was cut off can come back")
         if lead_of(folder, spec).leader == host:
             raise ValueError("this host led the run: nobody else knows how far it was")
         processes.end(folder, grace_s=0.0)  # of the supervisor that is gone
+        (folder / "stop.json").unlink(missing_ok=True)
     except (ValueError, KeyError, TypeError, OSError) as error:
         return _refuse(stdout, error)
     supervisor = functools.partial(Supervisor, spec, folder, received=received, listener=None, anew=True)

@@ -1,8 +1,7 @@
-"""DDP for ranks with unequal batches: gradients are summed, and the time to the last local gradient is known.
+"""DDP for ranks with unequal batches: the mean over all samples, and the time to the last local gradient.
 
-DDP's own average is right only when every rank has as many samples as the next. Here each rank scales its summed
-loss by one over the step's samples, and the gradients are added up, so the result is the mean over the step's samples
-however they are split. (Averaging `sum of local losses * W / global count` over W ranks is the same thing.)
+DDP averages over W ranks, which is right only when every rank has as many samples as the next. Here each rank's loss
+is `sum of local losses * W / global count`: so the average is the mean over the step's samples however they are split.
 
 The time from the start of a step to its last local gradient is the one figure that tells a slow rank from one that
 waits: all ranks end their steps together.
@@ -11,7 +10,7 @@ waits: all ranks end their steps together.
 # No `from __future__ import annotations`: DDP looks at the hook's annotations and wants the types themselves.
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -75,53 +74,60 @@ def stopwatch(device: torch.device) -> Stopwatch:
     return CudaStopwatch(device) if device.type == "cuda" else CpuStopwatch()
 
 
-@dataclass(frozen=True, slots=True)
-class Sending:
-    """How gradients go to the other ranks. The short copies of the buckets are kept, so that no step allocates."""
+class Arrivals:
+    """Which gradients of a backward pass are ready; the last one to be sent ends this rank's computation.
 
-    watch: Stopwatch
-    dtype: torch.dtype | None
-    arrived: Callable[[], object]
+    A hook of every parameter. Parameters outlive the group, so nothing here may hold on to the DDP wrapper.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], watch: Stopwatch, handed_over: Callable[[], object]) -> None:
+        """`handed_over` is called when the last gradient of a step is ready to be sent."""
+        self.ready: set[torch.Tensor] = set()
+        self.sending = False  # DDP waits for gradients, to send them
+        self._count = len(parameters)
+        self._watch = watch
+        self._handed_over = handed_over
+        self._handles = [p.register_post_accumulate_grad_hook(self) for p in parameters]
+
+    def begin(self, *, sending: bool) -> None:
+        """A backward pass is about to begin."""
+        self.ready.clear()
+        self.sending = sending
+
+    def __call__(self, parameter: torch.Tensor) -> None:
+        self.ready.add(parameter)
+        if self.sending and len(self.ready) == self._count:
+            self._watch.last_gradient()
+            self._handed_over()
+
+    def remove(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+
+@dataclass(frozen=True, slots=True)
+class Compression:
+    """Gradients go as `dtype`. The short copies of the buckets are kept, so that no step allocates."""
+
+    dtype: torch.dtype
     short: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)  # by index and length of the bucket
 
 
-def sum_gradients(sending: Sending, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
-    """DDP communication hook: the sum over the ranks, not the mean; the last bucket ends the local computation."""
-    if bucket.is_last():
-        sending.watch.last_gradient()
-        sending.arrived()
+def compressed_mean(state: Compression, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+    """DDP communication hook: the mean over the ranks, as DDP's own, on the way in fewer bytes."""
     gradient = bucket.buffer()
-    if sending.dtype is None:
-        return _summed(gradient).then(lambda future: future.value()[0])
     key = (bucket.index(), gradient.numel())
-    if key not in sending.short:
-        sending.short[key] = torch.empty_like(gradient, dtype=sending.dtype)
-    short = sending.short[key].copy_(gradient)
-    return _summed(short).then(lambda future: gradient.copy_(future.value()[0]))
-
-
-def _summed(tensor: torch.Tensor) -> torch.futures.Future[list[torch.Tensor]]:
-    work = dist.all_reduce(tensor, async_op=True)
+    if key not in state.short:
+        state.short[key] = torch.empty_like(gradient, dtype=state.dtype)
+    short = state.short[key].copy_(gradient.div_(dist.get_world_size()))
+    work = dist.all_reduce(short, async_op=True)
     assert work is not None
     future: torch.futures.Future[list[torch.Tensor]] = work.get_future()
-    return future
+    return future.then(lambda done: gradient.copy_(done.value()[0]))
 
 
-def _nobody() -> None:
-    """Nobody wants to know."""
-
-
-def wrap(
-    model: nn.Module,
-    device: torch.device,
-    watch: Stopwatch,
-    *,
-    dtype: torch.dtype | None = None,
-    arrived: Callable[[], object] = _nobody,
-) -> DistributedDataParallel:
+def wrap(model: nn.Module, device: torch.device, *, dtype: torch.dtype | None = None) -> DistributedDataParallel:
     """The model under DDP on this rank's device; gradients are sent as `dtype`, by default as they are.
-
-    `arrived` is called when the last of this rank's gradients of a step is ready.
 
     Buffers are not broadcast in forward: that would hide waiting for other ranks inside the measured computation. Nor
     is anything broadcast here: `trainer.transfer` has done that, and each rank's BatchNorm keeps its own statistics.
@@ -131,5 +137,6 @@ def wrap(
         wrapped = DistributedDataParallel(model, device_ids=ids, forward_sync_buffers=False, init_sync=False)
     except TypeError:  # torch before 2.13 knows only the older name
         wrapped = DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False, init_sync=False)
-    wrapped.register_comm_hook(Sending(watch, dtype, arrived), sum_gradients)
+    if dtype is not None:
+        wrapped.register_comm_hook(Compression(dtype), compressed_mean)
     return wrapped

@@ -7,22 +7,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
-import ipaddress
-import os
 import socket
-import struct
 from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
 
 import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
 from trainer.membership import Group
-
-SIOCGIFADDR = 0x8915
 
 
 def choose_backend(wanted: str, devices: Sequence[str]) -> str:
@@ -33,40 +26,6 @@ def choose_backend(wanted: str, devices: Sequence[str]) -> str:
     if wanted == "auto":
         return "nccl" if all_cuda and dist.is_nccl_available() else "gloo"
     return wanted
-
-
-def source_address(towards: str) -> str:
-    """Our own numeric address on the way to `towards` (numeric too). Sends nothing."""
-    family = socket.AF_INET6 if ":" in towards else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        probe.connect((towards, 9))
-        return str(probe.getsockname()[0])
-
-
-def interface_of(address: str) -> str | None:
-    """Name of the network interface that has the address, None when no interface does."""
-    if ":" in address:
-        wanted = ipaddress.ip_address(address.partition("%")[0]).packed.hex()
-        lines = Path("/proc/net/if_inet6").read_text().splitlines()
-        return next((line.split()[-1] for line in lines if line.startswith(wanted)), None)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        for _, name in socket.if_nameindex():
-            try:
-                answer = fcntl.ioctl(probe, SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
-            except OSError:  # an interface without an IPv4 address
-                continue
-            if socket.inet_ntoa(answer[20:24]) == address:
-                return name
-    return "lo" if ipaddress.ip_address(address).is_loopback else None
-
-
-def use_interface(address: str) -> str | None:
-    """Tell gloo and NCCL which interface to use: the one with our address in the cluster. Returns its name."""
-    name = interface_of(address)
-    if name is not None:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
-        os.environ.setdefault("NCCL_SOCKET_IFNAME", f"={name}")
-    return name
 
 
 def listen(address: str) -> socket.socket:

@@ -25,7 +25,7 @@ def lead_of(folder: Path, spec: Spec) -> Lead:
     if table:
         return Lead.from_table(table)
     hosts = tuple(dict.fromkeys(m.host for m in spec.members))
-    return Lead(term=0, leader=spec.leader, address=spec.leader_address, port=spec.port, hosts=hosts)
+    return Lead(term=spec.term, leader=spec.leader, address=spec.leader_address, port=spec.port, hosts=hosts)
 
 
 def follow(folder: Path, spec: Spec, lead: Lead) -> bool:

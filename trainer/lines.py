@@ -21,7 +21,8 @@ class Line:
     transport: asyncio.WriteTransport | None = None  # None: it is not connected
     ended: RunState | None = None  # its last word
     changed: float = 0.0  # when it was last heard
-    gone: bool = False  # out of the group; calling again does not change that, a new group does
+    gone: bool = False  # out of the group, or not in it yet; calling does not change that, a new group does
+    dropped: bool = False  # its host was taken out of the run: it is not listened to
     times: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -68,7 +69,8 @@ def host_states(lines: Mapping[int, Line], state: RunState) -> dict[str, str]:
     """Of every host, while the run is in `state`: that of its worst rank."""
     hosts: dict[str, str] = {}
     for line in lines.values():
-        end = "running" if state == "running" else line.ended or "failed"  # failed: it had to be told to end
+        end: str = "running" if state == "running" else line.ended or "failed"  # failed: it had to be told to end
         end = "lost" if line.gone and line.ended is None else end
+        end = "dropped" if line.dropped else end
         hosts[line.member.host] = "failed" if "failed" in (hosts.get(line.member.host), end) else end
     return hosts

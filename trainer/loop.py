@@ -3,10 +3,10 @@
 while steps are left:
     at the end of an epoch: evaluate, write a checkpoint
     take this rank's slice of the step's samples
-    forward and backward (the gradients are summed over all ranks as they get ready), clip, update
+    forward and backward (the gradients are averaged over all ranks as they get ready), clip, update
         or, with `local_steps`: forward, backward and update apart, and now and then the average of all ranks
     write one line of metrics
-    every window: exchange figures, rank 0 decides on the shares, and whether to let go of the group; all follow
+    every window: send figures to rank 0, which decides on the shares, and whether to let go of the group; all follow
 
 A collective that breaks, because a rank or host was lost, raises. The step under way is not completed then: `abort`
 drops its gradients, and the next group goes on from the newest completed step (`trainer.setup.join`).
@@ -28,7 +28,7 @@ from trainer.batches import Batches, Place
 from trainer.budget import CpuBudget
 from trainer.counting import GlobalCount
 from trainer.epochs import end_epoch
-from trainer.exchange import Row, Window, agree
+from trainer.exchange import Row, Window
 from trainer.gradient import Stopwatch
 from trainer.local_sgd import LocalSgd
 from trainer.metrics import DeviceMeter, MetricsFile
@@ -56,6 +56,9 @@ class Progress(Protocol):
     step: int  # completed
     boundary: bool  # somebody wants to join: let go of the group at the end of a step
 
+    def arrive(self) -> None:
+        """This rank's gradients of the step under way are handed over."""
+
 
 @dataclass(slots=True)
 class Unheard:
@@ -63,6 +66,9 @@ class Unheard:
 
     step: int = 0
     boundary: bool = False
+
+    def arrive(self) -> None:
+        """To nobody."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -109,7 +115,9 @@ class Job:
             self.task,
             self.model,
             self.device,
+            self.watch,
             accumulate=self.options.accumulate,
+            handed_over=self.progress.arrive,
             ran_out=lambda before, after: self.recorder.ran_out_of_memory(self, before, after),
         )
 
@@ -144,8 +152,8 @@ def train(job: Job) -> RunState | None:
             return "stopped"
         train_step(job, job.batches.place(job.step))
         last = job.step == job.steps_total
-        due = len(job.window) >= job.balancer.window and not (job.apart and job.apart.steps)
-        if (last or due) and exchange(job) and not last:
+        together = not (job.apart and job.apart.steps)
+        if (last or together) and exchange(job, last=last):
             return None
         if job.tracer is not None:
             trace(job, job.tracer, last=last)
@@ -211,7 +219,7 @@ def step_together(job: Job, inputs: Tensor, targets: Tensor, samples: int, place
     """
     job.counted.begin(targets if samples else targets[:0])
     job.in_step = True
-    loss_sum = job.passes.run(inputs, targets, scale=1 / place.size if samples else 0.0)
+    loss_sum = job.passes.run(inputs, targets, scale=job.world_size / place.size if samples else 0.0)
     job.watch.all_reduced()
     correction = job.counted.samples_over_count(place.size)
     if correction != 1:
@@ -292,18 +300,40 @@ def learning_rate(options: RunOptions, step: int, steps_total: int) -> float:
     return options.learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps_total))
 
 
-def exchange(job: Job) -> bool:
-    """Rank 0 learns what all measured, decides on the shares; all follow. Returns whether to let go of the group."""
-    job.budget.look()
-    rows = job.window.gather()
-    proposed = job.shares
-    if job.rank == 0:
-        proposed = job.balancer.decide(job.step, rows, job.shares, last=job.step == job.steps_total)
-        job.recorder.report(job, rows)
-    job.shares, leave = agree(proposed, job.rank == 0 and job.progress.boundary)
-    if leave:
-        job.progress.boundary = False
-    return leave
+def exchange(job: Job, *, last: bool = False) -> bool:
+    """Rank 0 learns what all measured, decides on the shares; all follow. Returns whether to let go of the group.
+
+    Each step takes this one stage further (`trainer.exchange`); the run's last step takes it to its end.
+    """
+    leave, window = next_stage(job, last=last), job.window
+    # Between two averages of local SGD nobody may wait for the others, so there all of it is done at once.
+    while (last and len(window)) or ((last or job.apart is not None) and window.on_its_way):
+        leave = next_stage(job, last=last)
+    return leave and not last
+
+
+def next_stage(job: Job, *, last: bool) -> bool:
+    window = job.window
+    if window.answering:
+        job.shares, leave = window.answered()
+        if leave:
+            job.progress.boundary = False
+        return leave
+    if window.gathering:
+        window.answer(consult(job, last=last), job.rank == 0 and job.progress.boundary)
+    elif len(window) >= job.balancer.window or last:
+        job.budget.look()
+        window.gather()
+    return False
+
+
+def consult(job: Job, *, last: bool) -> tuple[int, ...]:
+    """On rank 0: what all measured, told to the world; the shares that hold once all have heard of them."""
+    rows = job.window.gathered()
+    if job.rank != 0:
+        return job.shares
+    job.recorder.report(job, rows, step=job.step - len(job.window))
+    return job.balancer.decide(job.step + 1, rows, job.shares, last=last)
 
 
 def stop(job: Job) -> None:

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from typing import Any, Union
 
 from trainer.handshake import beat_s, keep_alive, proof
-from trainer.spec import Spec
+from trainer.spec import Roll, Spec
 
 LEADER_GONE_S = 3.0  # of calling it in vain, after which ranks save what they have
 DEAF_S = 3.0  # without a sign of life the coordinator is not there
@@ -36,6 +36,14 @@ REDIAL_S, REDIAL_BOUND_S = 0.2, 1.0  # between two calls, and for one: another h
 
 class JoinError(Exception):
     """The group can't be joined: no coordinator, a false one, or the others did not come. Says which."""
+
+
+class RunOver(JoinError):
+    """The run has ended, or this host was taken out of it."""
+
+    def __init__(self, text: str, state: str) -> None:
+        self.state = state
+        super().__init__(text)
 
 
 class CoordinatorLost(JoinError):
@@ -56,6 +64,7 @@ class Group:
     attempt: int = 0  # the `ready` that this answers
     stale: bool = False  # this member's state is of a lower term, and does not count
     fits: Mapping[str, Any] = field(default_factory=dict)  # for rank 0: what the one before it knew of speeds
+    roll: Roll = field(default_factory=Roll)  # who came after the start
 
     @property
     def world_size(self) -> int:
@@ -98,6 +107,8 @@ class Membership:
         self._broken = -1  # the newest generation that is known to be broken
         self._free: Callable[[], object] = lambda: None
         self._closed = threading.Event()
+        # A script that lets go has lost what it did since its last checkpoint: it waits as long as it may.
+        self._deaf_s = DEAF_S if spec.script is None else max(DEAF_S, spec.elastic.lost_after_s)
 
     @classmethod
     def dial(cls, spec: Spec, *, member: int, deadline_s: float, where: Where | None = None) -> Membership:
@@ -192,6 +203,10 @@ class Membership:
         """The first step of a generation that is not the first one has ended, so long after the one before."""
         self._send(op="resumed", generation=generation, pause_s=pause_s)
 
+    def exited(self, generation: int, code: int) -> None:
+        """The script that this member has started for a generation has ended: see `trainer.script`."""
+        self._send(op="exited", generation=generation, code=code)
+
     def ended(self, state: str) -> None:
         """The last word."""
         self._send(op="ended", state=state)
@@ -208,7 +223,7 @@ class Membership:
         """Take what the coordinator says; when it is not heard any more, free the main thread and call again."""
         while True:
             try:
-                self._socket.settimeout(DEAF_S)
+                self._socket.settimeout(self._deaf_s)
                 while text := self._file.readline():
                     if text != b"\n":
                         self._hear(json.loads(text))
@@ -243,6 +258,7 @@ class Membership:
                         attempt=int(message["attempt"]),
                         stale=bool(message["stale"]),
                         fits=dict(message["fits"]),
+                        roll=Roll.from_table(message["roll"]) if message.get("roll") else Roll(),
                     )
                 )
             case "regroup":
@@ -255,7 +271,7 @@ class Membership:
             case "give_up":
                 self._words.put(JoinError(str(message["text"])))
             case "over":
-                self._words.put(JoinError(str(message["text"])))
+                self._words.put(RunOver(str(message["text"]), str(message["state"])))
                 self.over(str(message["text"]), str(message["state"]))
 
     def _free_main(self) -> None:
@@ -295,8 +311,9 @@ class Membership:
         self._socket.settimeout(deadline_s)
         theirs = str(self._receive().get("nonce"))
         ours = secrets.token_hex(16)
-        words = proof(self._spec.token, "rank", self._member, theirs, ours)
-        self._socket.sendall(json.dumps({"member": self._member, "nonce": ours, "proof": words}).encode() + b"\n")
+        words = proof(self._spec.token, "rank", self._member, self._spec.host, theirs, ours)
+        hello = {"member": self._member, "host": self._spec.host, "nonce": ours, "proof": words}
+        self._socket.sendall(json.dumps(hello).encode() + b"\n")
         answer = str(self._receive().get("proof"))
         if not hmac.compare_digest(answer, proof(self._spec.token, "coordinator", theirs, ours)):
             address, port = self._where()

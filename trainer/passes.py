@@ -1,10 +1,10 @@
 """The gradients of one step on one rank: its share in micro-batches, and again in smaller ones when memory runs out.
 
-The loop hands over the rank's samples; afterwards `.grad` of every parameter holds the sum over all ranks (`sync`) or
+The loop hands over the rank's samples; afterwards `.grad` of every parameter holds the mean over all ranks (`sync`) or
 this rank's own.
 
-    >>> passes = Passes(task, model, device, accumulate=2, ran_out=say)
-    >>> loss_sum = passes.run(inputs, targets, scale=1 / 256)     # two forward and backward passes, one all-reduce
+    >>> passes = Passes(task, model, device, watch, accumulate=2, ran_out=say)
+    >>> loss_sum = passes.run(inputs, targets, scale=4 / 256)     # two forward and backward passes, one all-reduce
 
 All micro-batches but the last stay on this rank (DDP's `no_sync`); the all-reduce overlaps the backward of the last.
 
@@ -19,16 +19,16 @@ from __future__ import annotations
 import contextlib
 import gc
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.hooks import RemovableHandle
 
 from profiles.split import equal_split
 from trainer import batchnorm
 from trainer.errors import OutOfMemory
+from trainer.gradient import Arrivals, Stopwatch
 from trainer.tasks import Task
 from trainer.undo import Undo
 
@@ -51,8 +51,17 @@ class Passes:
     """Forward and backward of one rank. Remembers the largest micro-batch that the device can take."""
 
     def __init__(
-        self, task: Task, model: DistributedDataParallel, device: torch.device, *, accumulate: int, ran_out: RanOut
+        self,
+        task: Task,
+        model: DistributedDataParallel,
+        device: torch.device,
+        watch: Stopwatch,
+        *,
+        accumulate: int,
+        ran_out: RanOut,
+        handed_over: Callable[[], object] = lambda: None,
     ) -> None:
+        """`handed_over` is called when the last gradient of a step is ready; it must not hold on to the group."""
         self.limit: int | None = None  # largest micro-batch, once a larger one was too large
         self._task = task
         self._model = model
@@ -61,10 +70,9 @@ class Passes:
         self._ran_out = ran_out
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self.undo = Undo(model.module, device)  # of the last `run`
-        self._sending = False  # DDP waits for gradients, to send them
         self._single = False  # the last batch was a single sample
-        self._sent: set[Tensor] = set()  # parameters whose gradients DDP has taken over in this step
-        self._watch_parameters()
+        self._arrivals = Arrivals(self._parameters, watch, handed_over)
+        weakref.finalize(self, self._arrivals.remove)  # parameters outlive the group of a generation
 
     def run(self, inputs: Tensor, targets: Tensor, *, scale: float, sync: bool = True) -> Tensor:
         """Add the gradient of `scale` times the summed loss to `.grad`, which must be None. Returns the summed loss.
@@ -73,7 +81,7 @@ class Passes:
         even a single sample fits.
         """
         self.undo.note()
-        self._sending = False
+        self._arrivals.begin(sending=False)
         try:
             return self._passes(inputs, targets, scale, sync)
         except torch.OutOfMemoryError as error:
@@ -87,9 +95,8 @@ class Passes:
         for number, (some, wanted) in enumerate(zip(inputs.split(sizes), targets.split(sizes)), 1):
             last = sync and number == len(sizes)
             with contextlib.nullcontext() if last else self._model.no_sync():
-                self._sent.clear()
                 loss = self._loss(self._model, some, wanted)
-                self._sending = last
+                self._arrivals.begin(sending=last)
                 torch.autograd.backward(loss * scale)
             loss_sum += loss.detach()
         return loss_sum
@@ -134,9 +141,11 @@ class Passes:
 
     def _send_rest(self, inputs: Tensor, targets: Tensor) -> None:
         """Let DDP send what it has not sent yet: one sample, of weight 0, through backward."""
-        waiting = [p for p in self._parameters if p not in self._sent] if self._sending else self._parameters
-        model = self._model.module if self._sending else self._model
-        loss = self._loss(model, inputs, targets) * 0.0
+        begun = self._arrivals.sending
+        waiting = [p for p in self._parameters if p not in self._arrivals.ready] if begun else self._parameters
+        loss = self._loss(self._model.module if begun else self._model, inputs, targets) * 0.0
+        if not begun:
+            self._arrivals.begin(sending=True)
         torch.autograd.backward(loss, inputs=waiting)
 
     def _loss(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -146,17 +155,3 @@ class Passes:
             self._single = single
         outputs = model(inputs.to(self._device, non_blocking=True))
         return self._task.loss_sum(outputs, targets.to(self._device, non_blocking=True))
-
-    def _watch_parameters(self) -> None:
-        """Note whose gradients are ready, in the order in which DDP hears of them.
-
-        The hooks hold the set and nothing else: parameters outlive the group of a generation, which must be let go.
-        """
-        sent = self._sent
-        handles = [p.register_post_accumulate_grad_hook(sent.add) for p in self._parameters]
-        weakref.finalize(self, _remove, handles)
-
-
-def _remove(handles: Sequence[RemovableHandle]) -> None:
-    for handle in handles:
-        handle.remove()

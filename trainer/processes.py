@@ -16,12 +16,15 @@ import ctypes
 import os
 import signal
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)
+_prctl = _libc.prctl  # looked up here, not between a fork and an exec
 
 
 def tags(run: str, host: str, folder: Path) -> dict[str, str]:
@@ -46,9 +49,10 @@ def same_process(pid: int, start: int, boot: str) -> bool:
     return boot == boot_id() and start_ticks(pid) == start
 
 
-def tagged(folder: Path, *, besides: Collection[int] = ()) -> list[int]:
-    """Pids of the living processes tagged with the run folder, except the caller and `besides`."""
-    tag = b"MOTLEY_DIR=" + os.fsencode(str(folder))
+def tagged(folder: Path, *, besides: Collection[int] = (), also: Mapping[str, str] = NOTHING) -> list[int]:
+    """Pids of the living processes tagged with the run folder, and `also` these variables, except the caller and
+    `besides`."""
+    tags = {os.fsencode(f"{name}={value}") for name, value in {"MOTLEY_DIR": str(folder), **also}.items()}
     mine = {os.getpid(), *besides}
     found = []
     for entry in os.scandir("/proc"):
@@ -58,9 +62,17 @@ def tagged(folder: Path, *, besides: Collection[int] = ()) -> list[int]:
             environ = Path(f"/proc/{entry.name}/environ").read_bytes()
         except OSError:  # gone meanwhile, or another user's
             continue
-        if tag in environ.split(b"\0") and start_ticks(int(entry.name)) is not None:
+        if tags <= set(environ.split(b"\0")) and start_ticks(int(entry.name)) is not None:
             found.append(int(entry.name))
     return found
+
+
+def children(pid: int) -> list[int]:
+    """What the process has started itself, and still lives."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:  # gone meanwhile
+        return []
 
 
 def send(pids: Collection[int], number: signal.Signals) -> None:
@@ -76,31 +88,32 @@ def end(
     *,
     grace_s: float,
     besides: Collection[int] = (),
+    also: Mapping[str, str] = NOTHING,
     wait: Callable[[float], None] = time.sleep,
     bound_s: float = 10.0,
 ) -> int:
-    """End every process tagged with the folder: TERM, grace, KILL until none is left.
+    """End every process tagged with the folder, and `also` these variables: TERM, grace, KILL until none is left.
 
     `wait(seconds)` is called between looks, so that a parent can reap its children meanwhile. Returns how many are
     left after `bound_s` of killing (a process in uninterruptible sleep can't be ended): 0 in all other cases.
     """
-    found = tagged(folder, besides=besides)
+    found = tagged(folder, besides=besides, also=also)
     send(found, signal.SIGTERM)
     send(found, signal.SIGCONT)  # a stopped process does not see TERM
     deadline = time.monotonic() + grace_s
-    while (left := tagged(folder, besides=besides)) and time.monotonic() < deadline:
+    while (left := tagged(folder, besides=besides, also=also)) and time.monotonic() < deadline:
         wait(0.02)
     deadline = time.monotonic() + bound_s
     while left and time.monotonic() < deadline:
         send(left, signal.SIGKILL)
         wait(0.02)
-        left = tagged(folder, besides=besides)
+        left = tagged(folder, besides=besides, also=also)
     return len(left)
 
 
 def become_subreaper() -> None:
     """Orphans of our children become ours, so that their end is seen here."""
-    if _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+    if _prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
@@ -111,7 +124,7 @@ def die_with(parent: int) -> Callable[[], None]:
     """
 
     def set_signal() -> None:
-        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:
             os._exit(1)
 

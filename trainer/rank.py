@@ -20,7 +20,8 @@ from trainer.exits import Exit
 from trainer.folders import run_folder
 from trainer.journal import Journal
 from trainer.lead import lead_of
-from trainer.membership import CoordinatorLost, Group, JoinError, Membership
+from trainer.membership import CoordinatorLost, Group, JoinError, Membership, RunOver
+from trainer.roll import keep
 from trainer.sockets import GroupSockets
 from trainer.spec import Member, Spec
 from trainer.wire import Phase
@@ -70,7 +71,7 @@ class Rank:
             print(error, file=sys.stderr)
             return self._ended(Exit.PEER_LOST, "lost")
         except JoinError as error:
-            if self._asked_soon():
+            if (isinstance(error, RunOver) and error.state == "stopped") or self._asked_soon():
                 return self._ended(Exit.STOPPED, "stopped")
             print(error, file=sys.stderr)
             self.journal.write("note", str(error), "error")
@@ -104,6 +105,7 @@ class Rank:
                 generation=kept.generation,
                 save=lambda cut_off: self._hold(prepared, cut_off=cut_off),
             )
+            keep(self.folder, with_group.roll)
             sockets.about_to_open()
             if self.line.guard(with_group.generation, sockets.shut):
                 state = self._one_group(prepared, with_group, listener)

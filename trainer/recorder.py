@@ -52,23 +52,23 @@ class Recorder:
             step=job.step, steps_total=job.steps_total, steps_per_epoch=job.batches.steps_per_epoch, shares=job.shares,
         )  # fmt: skip
 
-    def report(self, job: Job, rows: list[list[Row]]) -> None:
-        """One window of steps, rows by rank."""
+    def report(self, job: Job, rows: list[list[Row]], *, step: int) -> None:
+        """One window of steps, rows by rank; `step` is the last of them."""
         steps, batches = [], []
         by_step = list(zip(*rows))
         apart_ms = sum(row.step_ms for row in rows[0]) / len(by_step)  # an average of all ranks ends the window
-        for number, ranks in enumerate(by_step, job.step - len(by_step) + 1):
+        for number, ranks in enumerate(by_step, step - len(by_step) + 1):
             samples = sum(r.batch for r in ranks)
             step_ms = max(r.step_ms for r in ranks) if job.apart is None else apart_ms
             steps.append([number, samples, step_ms, sum(r.loss_sum for r in ranks) / samples])
             batches.append(by_member(job, [r.batch for r in ranks]))
         figures: dict[str, Any] = {
             "steps": steps, "batches": batches, "rebalances": job.balancer.changes, "epoch": epochs_done(job),
-            "before": samples_before(job, job.step - len(by_step)),
+            "before": samples_before(job, step - len(by_step)),
         }  # fmt: skip
         if self._first_step_s is None:
-            # The first window was reported when it ended: take the steps after the first off again.
-            after_s = sum(s[2] for s in steps[1:]) / 1000
+            # The first window is reported after its end: take the steps after the first off again.
+            after_s = (sum(s[2] for s in steps[1:]) + sum(row.step_ms for row in job.window.rows)) / 1000
             figures["first_step_s"] = self._first_step_s = max(0.0, time.monotonic() - self._joined - after_s)
         if job.world_size <= FITS_OF_MOST:
             figures["fits"] = job.balancer.fits()

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 
@@ -26,17 +26,22 @@ class Regroups:
     def records(self) -> list[dict[str, Any]]:
         return [dict(record) for record in self._records]
 
+    def admit(self, member: int, host: str) -> None:
+        """Somebody new may join from now on."""
+        self._hosts[member] = host
+
     def gone(self, member: int, cause: str, step: int) -> None:
         """Once for a host, however many of its ranks go."""
         host = self._hosts[member]
         if not any(r["host"] == host and g is None for r, g in zip(self._records, self._generations)):
             self._add(cause, host, step)
 
-    def taken_over(self, members: Sequence[int], leader: str, step: int) -> None:
-        """The first group that a coordinator forms of a run that goes on already: who is not in it was lost before."""
+    def taken_over(self, members: Sequence[int], leader: str, step: int, *, dropped: Collection[str] = ()) -> None:
+        """The first group that a coordinator forms of a run that goes on already: who is not in it was lost before,
+        or `dropped`."""
         away = [m for m in self._hosts if self._hosts[m] not in {self._hosts[there] for there in members}]
         for member in away:
-            self.gone(member, "lost", step)
+            self.gone(member, "dropped" if self._hosts[member] in dropped else "lost", step)
         if not away:
             self._add("coordinator", leader, step)
 

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Union
 
-Cause = Literal["lost", "stuck"]
+Cause = Literal["lost", "stuck", "dropped"]
 PAUSED_S = 0.5  # between two ticks: then it is the coordinator that was held up, and silence says nothing
 
 
@@ -146,6 +146,7 @@ class Roster:
         self._now = 0.0  # the newest time that anybody has told
         self._asked = False  # rank 0 was told of somebody who waits
         self._held = False
+        self._later: set[int] = set()  # who may come before there is a group, and is not part of the first one
         self._news: list[News] = []
 
     def take_news(self) -> list[News]:
@@ -162,6 +163,13 @@ class Roster:
     def awaiting(self) -> bool:
         """The first group is not formed yet."""
         return self._first
+
+    def admit(self, member: int, host: str) -> None:
+        """Somebody new may join; nobody waits for it."""
+        self.seats[member] = Seat(gone="lost")
+        self._hosts[member] = host
+        if self.generation < 0:
+            self._later.add(member)
 
     def disconnected(self, member: int) -> None:
         """Its connection is gone, but it is still waited for."""
@@ -261,7 +269,10 @@ class Roster:
         waited_for = self.seats if self._first else self._left()
         if any(self.seats[m].ready is None for m in waited_for if self.seats[m].gone is None):
             return
-        members = sorted(m for m, seat in self.seats.items() if seat.ready is not None and seat.connected)
+        not_yet = self._later if self.generation < 0 else ()
+        members = sorted(
+            m for m, seat in self.seats.items() if seat.ready is not None and seat.connected and m not in not_yet
+        )
         newest = max((seat.ready.step for seat in self.seats.values() if seat.ready is not None), default=-1)
         hosts = len({self._hosts.get(m, m) for m in members})
         if hosts < self._least or not members or (newest < 0 and not self._first):
@@ -300,3 +311,6 @@ class Roster:
                 stale=tuple(m for m in members if self.seats[m].stale),
             )
         )
+        if any(seat.ready is not None and seat.connected for seat in self.seats.values()):  # of those that come later
+            self._asked = True
+            self._news.append(Boundary(member=self.group[0]))

@@ -20,7 +20,7 @@ from torch import nn
 from profiles.cgroup import CpuQuota
 from profiles.cost import CostModel
 from profiles.split import equal_split
-from trainer import checkpoint, group, tasks
+from trainer import checkpoint, group, interface, tasks
 from trainer.balance import Balancer
 from trainer.batches import Batches
 from trainer.batchnorm import has_batchnorm
@@ -52,6 +52,7 @@ class Kept:
     epoch_ends: int = 0
     best: float = 0.0
     last_end: float | None = None
+    backend: str = ""  # of the last group
     pass_limit: int | None = None
     rows: tuple[Row, ...] = ()  # of steps that nobody was told of
     balancer: Balancer | None = None
@@ -84,7 +85,6 @@ class Prepared:
     folder: Path
     journal: Journal
     device: torch.device
-    backend: str
     task: tasks.Task
     model: nn.Module
     optimizer: torch.optim.Optimizer
@@ -108,7 +108,7 @@ class Prepared:
         """What this rank trains with, for its log."""
         threads = torch.get_num_threads()
         on = f"{self.device}, {threads} thread{'s' * (threads != 1)}" if self.device.type == "cpu" else str(self.device)
-        return f"{self.task.name} on {on}, {self.backend}, torch {torch.__version__}, pid {os.getpid()}"
+        return f"{self.task.name} on {on}, {self.kept.backend}, torch {torch.__version__}, pid {os.getpid()}"
 
 
 def prepare(spec: Spec, member: Member, folder: Path, journal: Journal, line: Membership, *, anew: bool) -> Prepared:
@@ -134,15 +134,15 @@ def prepare(spec: Spec, member: Member, folder: Path, journal: Journal, line: Me
     step = -1 if anew else 0
     if member.member == 0 and spec.resume and not anew:
         step = go_on(spec.resume, options, model, optimizer, journal, apart)
-    address = group.source_address(spec.leader_address)
-    group.use_interface(address)
+    address = interface.source_address(spec.leader_address)
+    interface.use_interface(address)
+    backend = group.choose_backend(options.backend, [m.device for m in spec.members])
     return Prepared(
         spec=spec,
         member=member,
         folder=folder,
         journal=journal,
         device=device,
-        backend=group.choose_backend(options.backend, [m.device for m in spec.members]),
         task=task,
         model=model,
         optimizer=optimizer,
@@ -152,7 +152,7 @@ def prepare(spec: Spec, member: Member, folder: Path, journal: Journal, line: Me
         recorder=Recorder(folder, journal, line),
         batches=Batches(count=task.train_size, global_batch=options.global_batch, seed=options.seed),
         address=address,
-        kept=Kept(step=step, pass_limit=member.pass_limit),
+        kept=Kept(step=step, backend=backend, pass_limit=member.pass_limit),
     )
 
 
@@ -163,8 +163,10 @@ def join(prepared: Prepared, with_group: Group, listener: socket.socket, line: M
     if with_group.stale:
         kept.step, kept.undo = -1, None
     first, rank = with_group.generation == 0, with_group.rank
+    known = {m.member: m for m in with_group.roll.members(spec.members)}
+    kept.backend = group.choose_backend(options.backend, [m.device for m in known.values()])
     prepared.recorder.joining()
-    group.join(with_group, listener, backend=prepared.backend, timeout_s=options.step_timeout_s)
+    group.join(with_group, listener, backend=kept.backend, timeout_s=options.step_timeout_s)
     if first:
         check(wire_dtype(options.compress), prepared.device)
     batches = prepared.batches
@@ -180,16 +182,17 @@ def join(prepared: Prepared, with_group: Group, listener: socket.socket, line: M
     kept.epoch_ends, kept.best = int(table["epoch_ends"]), float(table["best"])
     if prepared.apart is not None:
         prepared.apart.begin(with_group.source)
-    members = [spec.members[m] for m in with_group.members]
-    shares = first_shares(spec) if first else equal_split(options.global_batch, len(members))
+    members = [known[m] for m in with_group.members]
+    as_planned = first and len(members) == len(spec.members)  # nobody was taken out before the first step
+    shares = first_shares(spec) if as_planned else equal_split(options.global_batch, len(members))
     models: list[CostModel] = []
     changes = 0
-    if rank == 0 and not first:
+    if rank == 0 and not as_planned:
         fits = kept.balancer.fits() if kept.balancer and kept.balancer.leads else with_group.fits
-        models = known(fits, members, shares)
+        models = models_of(fits, members, shares)
         changes = int(fits.get("changes", 0))
         shares = next_shares(spec, members, models)
-    shares, _ = agree(shares)
+    shares = agree(shares)
     watch = stopwatch(prepared.device)
     job = Job(
         options=options,
@@ -200,7 +203,7 @@ def join(prepared: Prepared, with_group: Group, listener: socket.socket, line: M
         generation=with_group.generation,
         device=prepared.device,
         task=prepared.task,
-        model=wrap(prepared.model, prepared.device, watch, dtype=wire_dtype(options.compress), arrived=line.arrive),
+        model=wrap(prepared.model, prepared.device, dtype=wire_dtype(options.compress)),
         optimizer=prepared.optimizer,
         watch=watch,
         batches=batches,
@@ -233,7 +236,7 @@ def join(prepared: Prepared, with_group: Group, listener: socket.socket, line: M
     return job
 
 
-def known(fits: Mapping[str, Any], members: Sequence[Member], shares: Sequence[int]) -> list[CostModel]:
+def models_of(fits: Mapping[str, Any], members: Sequence[Member], shares: Sequence[int]) -> list[CostModel]:
     """What the balancer before this one knew of the members, in rank order; of others, what their profiles say."""
     models = fits.get("models", {})
     return [

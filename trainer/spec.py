@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -50,6 +51,13 @@ class RunOptions:
     """`[run]`: what is trained and for how long."""
 
     task: str = option("simple_cnn/digits", "model/dataset")
+    script: str | None = option(
+        None, "in place of task: a script of your own, its path from the folder of cluster.toml"
+    )
+    args: tuple[str, ...] = option((), "arguments of the script")
+    project: str | None = option(
+        None, "folder that is pushed to every host for the script; by default the one that holds it"
+    )
     global_batch: int = option(256, "samples of one optimizer step, over all ranks", ge=1)
     epochs: int = option(10, "passes over the training data; not with steps", ge=1)
     steps: int | None = option(None, "optimizer steps in all; takes the place of epochs", ge=1)
@@ -107,6 +115,7 @@ class ElasticOptions:
     lost_after_s: float = option(1.5, "a host that is silent for so long is taken out of the group", gt=0)
     stuck_after_s: float = option(60.0, "a rank that others wait for so long is taken out of the group", gt=0)
     hold_s: float = option(120.0, "how long ranks wait for the leader, or for hosts that are missing", ge=0)
+    restarts: int = option(3, "how often a script is started anew after a loss; a task has no need of it", ge=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +128,7 @@ class DataOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """One rank of the first generation: its number is its rank there and its name for the whole run."""
+    """One rank. Its number is its name for the whole run, its rank in the first generation; joiners get the next."""
 
     member: int
     host: str
@@ -162,8 +171,22 @@ class Calibration:
         table = json.loads(text)
         if not isinstance(table, dict) or table.pop("protocol", None) != PROTOCOL:
             raise ValueError(f"not a request of protocol {PROTOCOL}")
-        table["options"], table["data"] = RunOptions(**table["options"]), DataOptions(**table["data"])
+        table["options"], table["data"] = _run_options(table["options"]), DataOptions(**table["data"])
         return cls(**table)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Script:
+    """What every rank of a run executes when that is the user's own script: `trainer.script`."""
+
+    path: str  # in the project, with / between its parts
+    args: tuple[str, ...]
+    tree: str  # the project is in ~/.motley/code/<tree> on every host
+    port: int  # MASTER_PORT; the coordinator has another one
+
+    @classmethod
+    def from_table(cls, table: dict[str, Any]) -> Script:
+        return cls(**{**table, "args": tuple(table["args"])})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +210,9 @@ class Spec:
     before_s: float = 0.0  # from the command to this spec, on the master's clock
     phases: dict[str, float] = field(default_factory=dict)  # connect_s, push_s, as the master measured them
     emulated: bool = False
+    script: Script | None = None  # in place of options.task
+    joins: bool = False  # the run goes on already: this host is new in it, and gets its state from the others
+    term: int = 0  # of the leader named here
 
     @property
     def local_members(self) -> tuple[Member, ...]:
@@ -206,11 +232,16 @@ class Spec:
         if not isinstance(table, dict) or table.pop("protocol", None) != PROTOCOL:
             raise ValueError(f"not a spec of protocol {PROTOCOL}")
         table["members"] = tuple(Member(**m) for m in table["members"])
-        table["options"] = RunOptions(**table["options"])
+        table["options"] = _run_options(table["options"])
         table["balance"] = BalanceOptions(**{**table["balance"], "shares": tuple(table["balance"]["shares"])})
         table["elastic"] = ElasticOptions(**table["elastic"])
         table["data"] = DataOptions(**table["data"])
+        table["script"] = Script.from_table(table["script"]) if table.get("script") else None
         return cls(**table)
+
+
+def _run_options(table: dict[str, Any]) -> RunOptions:
+    return RunOptions(**{**table, "args": tuple(table.get("args", ()))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,4 +269,38 @@ class Lead:
             address=str(table["address"]),
             port=int(table["port"]),
             hosts=tuple(map(str, table["hosts"])),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roll:
+    """Who came to a run after its start, and which hosts were taken out of it: see `trainer.roll`.
+
+    Each change has a higher edition, and the term of the leader that made it.
+    """
+
+    term: int = 0
+    edition: int = 0
+    added: tuple[Member, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+    def members(self, first: Sequence[Member]) -> tuple[Member, ...]:
+        """All that ever belonged to the run, by their numbers; `first`: those of a spec."""
+        known = {m.member: m for m in (*first, *self.added)}
+        return tuple(known[number] for number in sorted(known))
+
+    def is_newer_than(self, other: Roll) -> bool:
+        return (self.term, self.edition) > (other.term, other.edition)
+
+    def to_table(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_table(cls, table: dict[str, Any]) -> Roll:
+        """Raises KeyError, TypeError or ValueError when it is none."""
+        return cls(
+            term=int(table["term"]),
+            edition=int(table["edition"]),
+            added=tuple(Member(**m) for m in table["added"]),
+            dropped=tuple(map(str, table["dropped"])),
         )

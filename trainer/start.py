@@ -51,8 +51,9 @@ def next_shares(spec: Spec, members: Sequence[Member], models: Sequence[CostMode
     total, caps = spec.options.global_batch, [m.max_batch for m in members]
     if spec.balance.policy == "static":
         given = dict(zip((m.member for m in spec.members), spec.balance.shares))
+        usual = fmean(given.values()) if given else 0.0  # for those that came after the start
         if any(given.get(m.member) for m in members):
-            return proportional_split([given.get(m.member, 0) for m in members], total, caps=caps)
+            return proportional_split([given.get(m.member, usual) for m in members], total, caps=caps)
         return equal_split(total, len(members), caps=caps)
     if any(model.known for model in models):
         return propose(models, (), total, caps=caps).shares

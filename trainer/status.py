@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from trainer import processes
+from trainer import processes, trailer
 from trainer.attach import state_of
 from trainer.folders import read_json, run_folder, runs_folder, write_json
 from trainer.journal import Journal
@@ -34,7 +34,6 @@ def status(host: str | None = None) -> list[dict[str, Any]]:
             continue
         lead = _lead(folder, state)
         summary = read_json(folder / "summary.json")
-        checkpoints = folder / "checkpoints"
         runs.append(
             {
                 "run": state["run"],
@@ -45,9 +44,11 @@ def status(host: str | None = None) -> list[dict[str, Any]]:
                 "cause": state.get("cause") or summary.get("cause"),
                 "step": summary.get("steps"),
                 "left": len(processes.tagged(folder)),
-                "layout": layout(read_json(folder / "spec.json")),
+                "layout": layout(read_json(folder / "spec.json"), read_json(folder / "roll.json")),
                 "started": (folder / "spec.json").stat().st_mtime,
-                "checkpoints": sorted(p.name for p in checkpoints.glob("*.pt")) if checkpoints.is_dir() else [],
+                "checkpoints": {
+                    name: dataclasses.asdict(said) for name, said in trailer.listed(folder / "checkpoints").items()
+                },
             }
         )
     return sorted(runs, key=lambda r: -r["started"])
@@ -71,15 +72,21 @@ def lead(run: str, host: str, stdin: BinaryIO) -> dict[str, Any]:
     return {"lead": dataclasses.asdict(lead_of(folder, spec))}
 
 
-def layout(spec: dict[str, Any]) -> dict[str, Any]:
-    """Who takes part in a run, out of its spec: without the token and the environment."""
-    options = spec.get("options", {})
+def layout(spec: dict[str, Any], roll: dict[str, Any]) -> dict[str, Any]:
+    """Who takes part in a run, out of its spec and its roll: without the token and the environment."""
+    options, dropped = spec.get("options", {}), roll.get("dropped", [])
+    members = {m["member"]: m for m in (*spec.get("members", []), *roll.get("added", []))}
     return {
         "task": options.get("task"),
+        "script": options.get("script"),
         "global_batch": options.get("global_batch"),
         "steps": options.get("steps"),
         "policy": spec.get("balance", {}).get("policy"),
-        "members": [{k: m[k] for k in ("member", "host", "device")} for m in spec.get("members", [])],
+        "members": [
+            {**{k: members[n][k] for k in ("member", "host", "device")}, "dropped": members[n]["host"] in dropped}
+            for n in sorted(members)
+        ],
+        "edition": [roll.get("term", 0), roll.get("edition", 0)],
         "emulated": spec.get("emulated"),
     }
 

@@ -10,11 +10,12 @@ Rank 0 sends a report every window of steps; the ledger remembers what the summa
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from trainer.spec import Spec
+from trainer.spec import Member, Spec
 from trainer.wire import RunState
 
 
@@ -40,11 +41,16 @@ class Ledger:
     batches: list[tuple[int, ...]] = field(default_factory=list)  # per step; equal tuples are shared
 
     @classmethod
-    def of(cls, spec: Spec, *, received: float) -> Ledger:
-        hosts = tuple(m.host for m in sorted(spec.members, key=lambda m: m.member))
+    def of(cls, spec: Spec, *, received: float, members: Sequence[Member] | None = None) -> Ledger:
+        """`members`: all that belong to the run, by default those of the spec."""
+        hosts = tuple(m.host for m in sorted(members or spec.members, key=lambda m: m.member))
         return cls(
             run=spec.run, before_s=spec.before_s, received=received, member_hosts=hosts, phases=dict(spec.phases)
         )
+
+    def admit(self, host: str) -> None:
+        """A rank of this host may join: it has the next number."""
+        self.member_hosts += (host,)
 
     def take_report(self, report: dict[str, Any]) -> None:
         """Rank 0's word on the steps since its last: `steps` [[step, samples, step_ms, loss]]

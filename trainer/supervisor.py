@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainer import processes
+from trainer import processes, work
 from trainer.child import Child, rank_environment, spawn
 from trainer.emulation import DutyCycle
 from trainer.exits import Exit
@@ -28,6 +28,7 @@ from trainer.journal import Journal
 from trainer.lead import follow, lead_of
 from trainer.listen import listen
 from trainer.output import Output
+from trainer.roll import hosts_of, roll_of
 from trainer.spec import Member, Spec
 from trainer.wire import RunState
 
@@ -139,15 +140,14 @@ class Supervisor:
     def _lead_again(self) -> None:
         """The coordinator was killed: another takes its place, and the ranks call that one."""
         lead = lead_of(self.folder, self.spec)
-        hosts = tuple(dict.fromkeys(m.host for m in self.spec.members))
+        hosts = hosts_of(self.spec, roll_of(self.folder))
         follow(self.folder, self.spec, dataclasses.replace(lead, term=lead.term + 1, hosts=hosts))
 
     def _start_coordinator(self, descriptor: int) -> Child:
         return self._start("coordinator", ["coordinate", "--listen-fd", str(descriptor)], None, pass_fds=[descriptor])
 
     def _start_rank(self, member: Member, *, anew: bool) -> Child:
-        words = ["rank", "--member", str(member.member), *(["--anew"] if anew else [])]
-        return self._start(f"rank_{member.member}", words, member)
+        return self._start(f"rank_{member.member}", work.command(self.spec, member, anew=anew), member)
 
     def _start(self, name: str, words: list[str], member: Member | None, *, pass_fds: Sequence[int] = ()) -> Child:
         env = rank_environment(self.spec, self.folder, member, received=self._received)
@@ -286,18 +286,13 @@ class Supervisor:
         }
 
     def _training_pids(self) -> list[int]:
-        """Ranks that have completed a step: those the emulation slows down."""
-        return [
-            c.process.pid
+        """What the emulation slows down."""
+        lists = [
+            work.training(self.spec, self.folder, c.member, c.process.pid)
             for c in self._ranks
-            if c.code is None and c.member is not None and self._has_trained(c.member.member)
+            if c.code is None and c.member is not None
         ]
-
-    def _has_trained(self, member: int) -> bool:
-        try:
-            return (self.folder / f"rank_{member}.jsonl").stat().st_size > 0
-        except FileNotFoundError:
-            return False
+        return [pid for pids in lists for pid in pids]
 
     def _on_term(self, *_: object) -> None:
         self._stop_asked = True

@@ -4,7 +4,7 @@ A connection opens with a challenge on both sides, so that neither a stranger no
 knows that it speaks to its own coordinator:
 
     coordinator: {"nonce": A}
-    rank:        {"member": 2, "nonce": B, "proof": hmac(token, "rank 2 A B")}
+    rank:        {"member": 2, "host": "box1", "nonce": B, "proof": hmac(token, "rank 2 box1 A B")}
     coordinator: {"proof": hmac(token, "coordinator A B")}
 
 After that a message is one line of JSON; an empty line is a sign of life.
@@ -132,10 +132,14 @@ class _Call(asyncio.Protocol):
     def _greet(self, hello: Mapping[str, Any]) -> None:
         """Take the line of a member that holds the token; an older connection of it is closed."""
         board = self._board
-        member, theirs = int(hello["member"]), str(hello["nonce"])
-        expected = proof(board.token, "rank", member, self._nonce, theirs)
-        if member not in board.lines or not hmac.compare_digest(expected, str(hello["proof"])):
+        member, host, theirs = int(hello["member"]), str(hello["host"]), str(hello["nonce"])
+        expected = proof(board.token, "rank", member, host, self._nonce, theirs)
+        if not hmac.compare_digest(expected, str(hello["proof"])):
             board.warn("a caller without the run's token was refused")
+            self._transport.close()
+            return
+        if member not in board.lines or board.lines[member].member.host != host:
+            board.warn(f"rank {member} on {host} does not belong to this run: it was refused")
             self._transport.close()
             return
         self._patience.cancel()

@@ -66,11 +66,14 @@ class Event:
     | waiting | missing: [{member, host, phase}], waited_s |
     | gave_up | missing, waited_s |
     | group | generation, world_size, step, members: [{member, host, rank, device}] |
-    | lost | member, host, cause: lost or stuck; step |
+    | lost | member, host, cause: lost, stuck or dropped; step |
+    | admitted | host, members: [{member, host, device}]: it may join from now on |
+    | dropped | host: it is taken out |
     | regrouped | generation, pause_s |
     | cut_off | member, step, term, generation, address: it waits for a leader |
     | leader | leader, term, address, port, hosts: who leads from now on (`Lead`) |
     | holding | hosts, least, hold_s |
+    | restarted | restart, most, pause_s, why: [{member, host, cause: lost or killed}]: a script starts anew |
     | rank_killed | member, code: it is started again |
     | decision | step (from which it holds), before: [samples], after: [samples], predicted_ms, current_ms, why |
     | advice | host (to leave out; None: none any more), with, without: samples/s |

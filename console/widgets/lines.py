@@ -40,11 +40,16 @@ class Lines(ScrollView, can_focus=False):
     def lines(self) -> Sequence[Line]:
         return self._lines
 
+    @property
+    def width(self) -> int:
+        """Cells of a line: without the scrollbar, where there is one."""
+        return int(self.scrollable_content_region.width)
+
     def show(self, lines: Sequence[Line]) -> None:
         """Take the new lines; repaint the ones that differ."""
         before, self._lines = self._lines, list(lines)
         if len(before) != len(self._lines):
-            self.virtual_size = Size(self.size.width, len(self._lines))
+            self.virtual_size = Size(self.width, len(self._lines))
             self.refresh(layout=True)
             return
         for y, (old, new) in enumerate(zip(before, self._lines, strict=True)):
@@ -67,7 +72,7 @@ class Lines(ScrollView, can_focus=False):
     def render_line(self, y: int) -> Strip:
         x, top = int(self.scroll_offset.x), int(self.scroll_offset.y)
         line = self.line_at(top + y)
-        width = self.size.width
+        width = self.width
         segments = [Segment(part, self.style_of(role)) for part, role in line]
         strip = Strip(segments, width_of(line))
         selection = self.text_selection

@@ -50,12 +50,16 @@ class Panel(Lines):
         if self._frame is not None:
             self.paint(self._frame)
 
+    def watch_show_vertical_scrollbar(self) -> None:
+        """A scrollbar takes a column, and its going gives one back."""
+        self.on_resize()
+
 
 class RunPanel(Panel):
     """State, progress and figures of the run, and advice."""
 
     def paint(self, frame: Frame) -> None:
-        self.show(run_lines(frame.snapshot, width=self.size.width, now=frame.now, paused=frame.paused))
+        self.show(run_lines(frame.snapshot, width=self.width, now=frame.now, paused=frame.paused))
 
 
 class TableHead(Lines):
@@ -66,7 +70,7 @@ class RankPanel(Panel, can_focus=True):
     """One row a rank."""
 
     def paint(self, frame: Frame) -> None:
-        lines = table(frame.snapshot, width=self.size.width, now=frame.now)
+        lines = table(frame.snapshot, width=self.width, now=frame.now)
         for head in self.screen.query(TableHead):
             head.show(lines[:1])
         self.show(lines[1:])
@@ -82,7 +86,7 @@ class ChartPanel(Panel, can_focus=True):
         marks: list[Mark] = [(decision.step, "▲", "warn") for decision in snapshot.decisions]
         marks += [(regroup.step, "▼", "bad") for regroup in snapshot.regroups if regroup.lost]
         marks += [(regroup.step, "◆", "good") for regroup in snapshot.regroups if regroup.joined]
-        lines = plot(snapshot.throughput, width=self.size.width, height=self.size.height, marks=marks)
+        lines = plot(snapshot.throughput, width=self.width, height=self.size.height, marks=marks)
         self.show(lines or _quiet(snapshot, self.size))
         words = {"▲": "▲ rebalanced", "▼": "▼ lost", "◆": "◆ joined"}
         shown = dict.fromkeys(character for _, character, _ in marks)
@@ -104,7 +108,7 @@ class NoticePanel(Panel, can_focus=True):
     """What went wrong, or the summary; takes no room while there is neither."""
 
     def paint(self, frame: Frame) -> None:
-        width = self.size.width or self.screen.size.width - 2  # before its first layout it has no size
+        width = self.width or self.screen.size.width - 2  # before its first layout it has no size
         lines = notice_lines(frame.snapshot, width=max(20, width), folder=frame.folder)
         self.border_title = notice_title(frame.snapshot)
         self.set_class(self.border_title != "summary", "-bad")
@@ -120,7 +124,7 @@ class DecisionPanel(Panel, can_focus=True):
         gain = gain_of(frame.snapshot)
         title = f"decisions  {n}" if n else "decisions"
         self.border_title = f"{title}  {figures.TIMES}{gain:.2f} samples/s" if gain is not None else title
-        self.show(decision_lines(frame.snapshot, width=self.size.width))
+        self.show(decision_lines(frame.snapshot, width=self.width))
 
 
 class LogPanel(Panel, can_focus=True):
@@ -143,7 +147,7 @@ class LogPanel(Panel, can_focus=True):
         self._entries = list(frame.log)
         self._label_width = min(16, max(8, *(cell_len(entry.label) for entry in self._entries), 0))
         widest = max((cell_len(entry.text) for entry in self._entries), default=0) + self._label_width + 14
-        self.virtual_size = Size(max(self.size.width, widest), len(self._entries))
+        self.virtual_size = Size(max(self.width, widest), len(self._entries))
         if not self._following and dropped > 0:
             self.scroll_to(y=max(0, self.scroll_y - dropped), animate=False)
         self._to_end()
@@ -175,13 +179,14 @@ class FooterPanel(Panel):
     """The keys, or a hint."""
 
     def paint(self, frame: Frame) -> None:
-        self.show([clip(footer_line(frame.snapshot, width=self.size.width, hint=frame.hint), self.size.width)])
+        self.show([clip(footer_line(frame.snapshot, width=self.width, hint=frame.hint), self.width)])
 
 
 def _quiet(snapshot: Snapshot, size: Size) -> list[Line]:
     if size.height < 2:
         return []
     said = "no step was made" if snapshot.phase == "ended" else "no step yet"
+    said = "a script tells of no steps" if snapshot.script else said
     line: Line = ((said, "muted"),)
     pad = max(0, (size.width - width_of(line)) // 2)
     return [*([()] * ((size.height - 1) // 2)), ((" " * pad, "muted"), *line)]

@@ -1,9 +1,11 @@
-"""What runs on a host before anything of ours is there: it is `probe`d, `meet`s the others, `unpack`s the trainer.
+"""What runs on a host before anything of ours is there: it is `probe`d, `meet`s the others, `unpack`s trees of files.
+
+Of a large tree only those files are sent that the host `lacks`.
 
 `remote.bootstrap_call` sends their text on the standard input of the host's Python, with what they read after it. So
 they import the standard library and each other only, and run on Python 3.8 to say that 3.10 is needed. What they
 have to say is a line of stdout that starts with `motley:`.
 
-    $ (echo "$PROGRAM"; cat tree.tar.gz) | ssh box1 python3 -c '…' <hash>
+    $ (echo "$PROGRAM"; echo '{}'; cat tree.tar.gz) | ssh box1 python3 -c '…' <hash>
     motley:{"ok": true, "sent": true}
 """

@@ -88,18 +88,17 @@ def _nft_chain(rules: str) -> str:
     return f"nft {' '.join(tables[-1])} {chains[-1]}" if hook and tables and chains and refuses else ""
 
 
-def port_taken(address: str, port: int) -> dict[str, str]:
-    """`port_taken`: why the coordinator can't listen there; `port_holder`: who does; `port_run`: the run it is of."""
-    nothing = {"port_taken": "", "port_holder": "", "port_run": ""}
-    if not address or not port:
-        return nothing
-    with socket.socket(family_of(address), socket.SOCK_STREAM) as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            trial.bind((address, port))  # not more: a run that starts just now is not disturbed
-            return nothing
-        except OSError as error:
-            return {**nothing, "port_taken": error.strerror or str(error), **_holder(port)}
+def port_taken(address: str, ports: list[int]) -> dict[str, Any]:
+    """`port`: the first that is not free; `port_taken`: why; `port_holder`: what listens there; `port_run`: its run."""
+    nothing = {"port": 0, "port_taken": "", "port_holder": "", "port_run": ""}
+    for port in ports if address else []:
+        with socket.socket(family_of(address), socket.SOCK_STREAM) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                trial.bind((address, port))  # not more: a run that starts just now is not disturbed
+            except OSError as error:
+                return {**nothing, "port": port, "port_taken": error.strerror or str(error), **_holder(port)}
+    return nothing
 
 
 def _holder(port: int) -> dict[str, str]:

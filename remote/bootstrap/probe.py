@@ -1,6 +1,6 @@
 """What a host says of itself: `remote.probe.Probe` describes the answer. Runs there: see `remote.bootstrap`.
 
-Its request on stdin: `{"leader": numeric address, "self" or "", "port": to be free there or 0, "data": null or
+Its request on stdin: `{"leader": numeric address, "self" or "", "ports": to be free there, "data": null or
 {"path", "name"}}`.
 """
 
@@ -57,12 +57,12 @@ def probe(request: dict[str, Any]) -> dict[str, Any]:
         "leftovers": leftovers(),
         "code": [name for name in names(CODE) if not name.startswith(".")],
         **login(),
-        **place(str(request.get("leader", "")), int(request.get("port") or 0)),
+        **place(str(request.get("leader", "")), request.get("ports") or []),
     }
 
 
-def place(leader: str, port: int) -> dict[str, Any]:
-    """Its place in the network. `port` is looked at on the leader, where it must be free."""
+def place(leader: str, ports: list[int]) -> dict[str, Any]:
+    """Its place in the network. `ports` are looked at on the leader, where they must be free."""
     ssh = os.environ.get("SSH_CONNECTION", "").split()
     reached = ssh[2].split("%")[0] if len(ssh) == 4 else ""
     leads = leader == "self"
@@ -76,7 +76,7 @@ def place(leader: str, port: int) -> dict[str, Any]:
         "network": network,
         "interfaces": interfaces(),
         "firewall": firewall(),
-        **port_taken(reached if leads else "", port),
+        **port_taken(reached if leads else "", ports),
     }
 
 

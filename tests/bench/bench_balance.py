@@ -7,7 +7,6 @@ turns by the second, on the same hosts (`tests/bench/contest.py`).
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, median
@@ -20,9 +19,8 @@ from tests.bench.results import record
 from tests.lab.lab import Lab
 
 TASK, BATCH = "simple_cnn/fashion_mnist", 256
-STEPS, ENDLESS, ROUNDS = 60, 100_000, 16
+STEPS, ENDLESS, ROUNDS = 60, 100_000, 12
 POLICIES, LOSS, LOSS_STEPS, LOSS_TURNS = ("static", "dynamic"), 0.9, 100, 3
-SLOW_AT, SLOWER, SLOW_TURNS = 60, 2.5, 4
 
 
 def neighbours(split: Sequence[int]) -> list[list[int]]:
@@ -48,35 +46,12 @@ def best_fixed(bench: Bench, start: Sequence[int]) -> list[int]:
     return list(max(narrow.items(), key=lambda item: item[1])[0])
 
 
-def adaptation_steps(run: MotleyRun, slowed: int) -> int | None:
-    """Steps after the slowdown until the speed is within 5 % of what it settles at: the median of ten steps is."""
-    settled = median(run.step_ms[-40:])
-    for step in range(slowed, len(run.step_ms) - 10):
-        if median(run.step_ms[step : step + 10]) <= settled / 0.95:
-            return step - slowed
-    return None
-
-
 def seconds_to_loss(run: MotleyRun, target: float) -> float:
     """Time of all steps until the mean loss of ten in a row is down to `target`."""
     for step in range(10, len(run.losses) + 1):
         if mean(run.losses[step - 10 : step]) <= target:
             return sum(run.step_ms[:step]) / 1000
     raise LookupError(f"the loss did not come down to {target}: {mean(run.losses[-10:]):.2f} at the end")
-
-
-def slowdown(bench: Bench) -> tuple[MotleyRun, int]:
-    """A run in which box1 becomes slower by `SLOWER`, and the step at which it did."""
-    process = bench.start(steps=SLOW_AT + 90, policy="dynamic")
-    while process.steps() < SLOW_AT:
-        time.sleep(0.02)
-    slowed = process.steps()
-    box1 = bench.lab["box1"]
-    assert box1.cores is not None
-    box1.set_quota(box1.cores / SLOWER)
-    run = process.wait()
-    bench.lab.heal()
-    return run, slowed
 
 
 def main() -> None:
@@ -128,20 +103,6 @@ def main() -> None:
             for policy, found in zip(POLICIES, zip(*seconds))
         ]
         rows.append((f"{what}: equal split / dynamic", ", ".join(f"{a / b:.2f}" for a, b in seconds)))
-
-        slowed = [slowdown(bench) for _ in range(SLOW_TURNS)]
-        steps = [adaptation_steps(run, at) for run, at in slowed]
-        moves = [
-            (e["data"]["step"] - at, e["text"]) for run, at in slowed for e in run.decisions if e["data"]["step"] > at
-        ]
-        firsts = [next(e["data"]["step"] - at for e in run.decisions if e["data"]["step"] > at) for run, at in slowed]
-        what = f"box1 becomes {SLOWER} times slower: steps until"
-        rows.append((f"{what} the new split holds, {SLOW_TURNS} runs", ", ".join(map(str, firsts))))
-        rows.append((f"{what} 95 % of the speed it settles at", ", ".join(map(str, steps))))
-        rows.append(("the first decision after that", moves[0][1]))
-        realised = [e["data"] for run, _ in slowed for e in run.events if e["kind"] == "realised"]
-        errors = [abs(r["realised_ms"] / r["predicted_ms"] - 1) for r in realised]
-        rows.append(("prediction error of decisions, median", f"{median(errors):.1%} of {len(errors)}"))
     text = f"Four hosts of 0.8, 0.4, 0.2 and 0.2 cores, `{TASK}`, global batch {BATCH}. ± is a 95 % interval."
     print(record("Balance", f"{text} Ratios of runs that took turns by the second.", rows))
 

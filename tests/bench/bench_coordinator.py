@@ -47,8 +47,9 @@ class One:
     async def dial(self) -> None:
         self.reader, self.writer = await asyncio.open_connection(self.spec.leader_address, self.spec.port)
         nonce, mine = json.loads(await self.reader.readline())["nonce"], secrets.token_hex(16)
-        words = proof(self.spec.token, "rank", self.number, nonce, mine)
-        self.say(member=self.number, nonce=mine, proof=words)
+        host = self.spec.members[self.number].host
+        words = proof(self.spec.token, "rank", self.number, host, nonce, mine)
+        self.say(member=self.number, host=host, nonce=mine, proof=words)
         await self.reader.readline()
         self.attempt = 0
         self.ready()

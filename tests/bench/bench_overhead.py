@@ -23,7 +23,7 @@ import torch.distributed as dist
 from tests.bench import results
 from tests.trainer.ranks import make_job, run_ranks
 from trainer.balance import Balancer
-from trainer.exchange import Row, Window, agree
+from trainer.exchange import Row, Window
 from trainer.journal import Journal
 from trainer.loop import Job, Times, record, train_step
 from trainer.spec import BalanceOptions, Member, RunOptions
@@ -53,9 +53,11 @@ def parts_of(job: Job) -> dict[str, Callable[[], object]]:
         window = Window()
         for _ in range(balancer.window):
             window.note(Row(batch=BATCH // 2, loss_sum=100.0, busy_ms=60.0, step_ms=100.0))
-        rows = window.gather()
+        window.gather()
+        rows = window.gathered()
         shares = balancer.decide(10, rows, job.shares) if job.rank == 0 else job.shares
-        agree(shares)
+        window.answer(shares, leave=False)
+        window.answered()
 
     return {"stopwatch": stopwatch, "undo": undo.note, "metrics": metrics, "exchange": exchange}
 

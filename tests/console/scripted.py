@@ -13,6 +13,7 @@ import random
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,7 @@ class Scripted:
         self.folder = Path("experiments") / run
         self.calls: list[str] = []
         self.played = asyncio.Event()
+        self.refuses: Exception | None = None  # what a host that is to join finds
         self._emit, self._pace, self._hold, self._steps = emit, pace, hold, steps
         self._fail, self._now, self._launch_blocks = fail, now, launch_blocks
         self._ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
@@ -207,6 +209,14 @@ class Scripted:
 
     async def wait(self) -> Ended:
         return await asyncio.shield(self._ended)
+
+    async def join(self, name: str) -> None:
+        self.calls.append(f"join {name}")
+        if self.refuses is not None:
+            raise self.refuses
+        before = layout(self.run)
+        new = RankLayout(member=len(HOSTS), host=name, device="cpu")
+        self._emit(replace(before, ranks=(*before.ranks, new)))
 
     async def stop(self, reason: str) -> Ended:
         self.calls.append(f"stop {reason}")
@@ -253,13 +263,14 @@ def plan(**options: Any) -> tuple[Plan, list[Scripted]]:
     """A plan of scripted sessions and the list they are put in as they open."""
     sessions: list[Scripted] = []
     attach, start = options.pop("attach", False), options.pop("start", True)
+    file = options.pop("file", None)
 
     async def opened(emit: Emit) -> Opened:
         sessions.append(Scripted(emit, run=f"home-{len(sessions) + 1}", **options))
         return Opened(session=sessions[-1], speeds=SPEEDS, epochs=STEPS // STEPS_PER_EPOCH)
 
     opener: Callable[[Emit], Awaitable[Opened]] = opened
-    return Plan(cluster="home", open=opener, renew=opener, attach=attach, start=start), sessions
+    return Plan(cluster="home", open=opener, renew=opener, attach=attach, start=start, file=file), sessions
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from console.screens.confirm import Confirm
 from console.screens.help import Help, help_lines
 from console.session import Outcome
 from console.snapshot import Snapshot
+from console.widgets.panels import DecisionPanel
 from remote.errors import CheckFailed, ConfigError, RunFailed
 from tests.console import scripted
 from tests.console.scripted import START, Scripted
@@ -249,6 +250,25 @@ async def test_d_and_l_change_the_lower_panel_and_z_enlarges_it_until_esc() -> N
         await pilot.press("escape")
         await pilot.pause()
         assert "throughput" in screen_text(app)
+
+
+async def test_a_scrollbar_hides_no_end_of_a_line() -> None:
+    """More decisions than fit: the scrollbar takes a column, and the lines are as much shorter."""
+    app, sessions = make()
+    async with app.run_test(size=(200, 50)) as pilot:
+        await running(app, pilot)
+        for step in range(61, 91):
+            before, after = [64, 64, 64, 64], [64 + step % 7, 64 - step % 7, 64, 64]
+            decision = scripted.event(
+                "decision", "", step=step, before=before, after=after, why="laptop became slower", current_ms=214.0,
+                predicted_ms=141.0, noise_ms=2.0,
+            )  # fmt: skip
+            sessions[0]._emit(decision)
+        decisions = app.screen.query_one("#decisions", DecisionPanel)
+        await until(app, pilot, lambda: decisions.show_vertical_scrollbar)
+        shown = [line for line in screen_text(app).splitlines() if "214 → 141 ms" in line]
+        assert len(shown) >= 3
+        assert all("214 → 141 ms predicted" in line for line in shown)
 
 
 async def test_the_log_stays_where_it_was_scrolled_to_and_end_follows_again() -> None:

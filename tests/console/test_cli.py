@@ -84,6 +84,7 @@ def test_overrides_of_the_command_line_are_checked_too(tmp_path: Path) -> None:
         ["logs", "r", "--rank", "-1"],
         ["run", "--no-start", "--plain"],
         ["run", "--no-start"],
+        ["run", "--resume", "../other"],
     ],
 )
 def test_bad_usage_ends_with_code_2(tmp_path: Path, args: list[str]) -> None:
@@ -121,6 +122,21 @@ def test_plain_puts_the_summary_alone_on_stdout(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["state"] == "finished"
     assert "new split from step 11" in done.stderr
+
+
+def test_a_reader_that_has_gone_does_not_change_the_exit_code(tmp_path: Path) -> None:
+    """`motley run | head -0`: the run was stopped, and that is what the code says."""
+    code = (
+        "import os, console.launch, console.plain\n"
+        "from console.session import Outcome\n"
+        "async def stopped(*a, **k): return Outcome(code=4, data={'state': 'stopped', 'text': 'x' * 100_000})\n"
+        "console.plain.run_plain = stopped\n"
+        "console.launch.run_plan = lambda *a, **k: None\n"
+        "reader, writer = os.pipe(); os.close(reader); os.dup2(writer, 1)\n"
+        "from console.cli import main; main()"
+    )
+    done = motley(cwd=tmp_path, code=code)
+    assert (done.returncode, done.stderr) == (4, "")
 
 
 def test_version(tmp_path: Path) -> None:

@@ -15,11 +15,13 @@ import threading
 import time
 from pathlib import Path
 
+from trainer import trailer
 from trainer.exits import Exit
 from trainer.folders import open_next, run_folder
 from trainer.journal import Journal
 from trainer.lead import lead_of
-from trainer.membership import Group, Membership
+from trainer.membership import Group, Membership, RunOver
+from trainer.roll import keep
 from trainer.spec import Spec
 from trainer.wire import Sample, encode
 
@@ -45,7 +47,10 @@ def main(run: str, host: str, member: int, *, anew: bool) -> int:
     print(f"going on from {spec.resume}", flush=True)
     rank = StandIn(spec, host, member, folder, line, step=-1 if anew else 0)
     while True:
-        state = rank.one_group()
+        try:
+            state = rank.one_group()
+        except RunOver as over:
+            state = over.state
         if state is not None:
             line.ended(state)
             return Exit.FINISHED if state == "finished" else Exit.STOPPED
@@ -69,6 +74,7 @@ class StandIn:
             times=times, store=("127.0.0.1", 1), step=self.step, term=self.term, generation=self.generation,
             save=self.hold,
         )  # fmt: skip
+        keep(self.folder, group.roll)
         self.term, self.generation = group.term, group.generation
         self.step = group.step if group.stale else max(self.step, group.step)
         if not line.guard(group.generation, broken.set):
@@ -119,8 +125,14 @@ def sample(host: str, member: int, seq: int, step: int, generation: int) -> Samp
     )  # fmt: skip
 
 
+def sealed(content: bytes, step: int) -> bytes:
+    """With the last line that a checkpoint has."""
+    content += trailer.beginning(step)
+    return content + hashlib.sha256(content).hexdigest().encode() + b"\n"
+
+
 def checkpoint(journal: Journal, folder: Path, name: str, step: int) -> None:
-    content = f"{name} at {step}\n".encode() * 1000
+    content = sealed(f"{name} at {step}\n".encode() * 1000, step)
     (folder / "checkpoints" / f"{name}.pt").write_bytes(content)
     sha256 = hashlib.sha256(b"something else" if FALSE_SHA256 else content).hexdigest()
     path = f"checkpoints/{name}.pt"

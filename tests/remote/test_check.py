@@ -19,7 +19,8 @@ from remote.errors import Finding
 from remote.feed import Progress
 from remote.hosts import Hosts
 from remote.judge import judge
-from remote.probe import Gpu, Probe, ahead, parse
+from remote.meeting import Meeting
+from remote.probe import Gpu, Leftover, Probe, ahead, parse
 from tests.remote.conftest import MakeCluster, know
 from tests.remote.sshd import Sshd, make_key
 
@@ -268,5 +269,44 @@ async def test_all_in_order_on_demo_hosts(make_cluster: MakeCluster) -> None:
     assert all(probe.torch and probe.cores >= 1 and probe.boot_id for probe in result.probes.values())
 
 
+async def test_of_a_part_nobody_else_is_asked_and_who_leads_a_run_may_hold_its_port(make_cluster: MakeCluster) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        hosts = "".join(f'[[hosts]]\nname = "box{n}"\n' for n in range(3))
+        port = held.getsockname()[1]
+        cluster = make_cluster(f'[cluster]\nname = "demo"\nconnect = "demo"\nport = {port}\n{hosts}')
+        part = dataclasses.replace(cluster, leader="box1", hosts=cluster.hosts[1:])
+        seen: list[Progress] = []
+        async with Hosts(cluster) as pool:
+            alone = await check(pool, seen.append, part)
+            joining = await check(pool, seen.append, part, joins="night")
+    assert [(f.host, f.check, f.level) for f in alone.findings] == [("box1", "port", "error")]
+    assert joining.findings == ()
+    assert set(joining.probes) == {record.host for record in seen} == {"box1", "box2"}
+
+
+def test_that_the_leader_is_at_work_is_no_reason_not_to_join(cluster: Cluster) -> None:
+    left = Leftover(run="night", host="box1", pids=(7,), supervised=True)
+    busy = dataclasses.replace(GOOD, memory_available_mib=90, leftovers=(left,))
+    probes = {"box1": busy, "box3": dataclasses.replace(GOOD, hostname="box3", leftovers=(left,))}
+    part = dataclasses.replace(cluster, hosts=(cluster.hosts[0], cluster.hosts[2]))
+    assert judge(part, probes, {}, joins="night") == ()
+    found = judge(part, probes, {}, Meeting(missed={("box1", "box3"): "ETIMEDOUT"}), joins="evening")
+    assert [(f.host, f.check) for f in found] == [("box3", "reach"), ("box3", "leftovers")]
+
+
 def _toml(value: object) -> str:
     return str(value) if isinstance(value, int) else f'"{value}"'
+
+
+def test_what_a_script_does_not_heed_and_devices_it_would_miss_are_warned_of(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster(
+        '[[hosts]]\nname = "box1"\ndevices = ["cuda:1"]\n[[hosts]]\nname = "box2"\ndevices = ["cuda:0", "cpu"]\n'
+        '[run]\nscript = "train.py"\nseed = 1\n[balance]\nwindow = 9\n'
+    )
+    two = dataclasses.replace(CUDA, gpus=(CARD, CARD))
+    findings = judge(cluster, {"box1": two, "box2": dataclasses.replace(two, hostname="other")}, {})
+    assert [(f.host, f.check, f.level) for f in findings] == [
+        ("box1", "script", "warning"), ("box1", "devices", "warning"),
+    ]  # fmt: skip
+    assert findings[0].cause == "run.seed, balance.window have no effect on a script"
+    assert "MOTLEY_DEVICE" in findings[1].remedy

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from remote.cluster import load
+from remote.project import find
 from remote.schema import reference
 from remote.sections import SECTIONS
 
@@ -32,6 +33,19 @@ def test_examples_are_valid_and_on_real_hosts(path: Path) -> None:
     cluster = load(path)
     assert len(cluster.hosts) >= 2
     assert {host.connect for host in cluster.hosts} == {"ssh"}
+
+
+def test_the_example_of_a_script_is_valid_and_brings_it_along() -> None:
+    found = find(load(ROOT / "examples/script/cluster.toml"))
+    assert found.files == (".motleyignore", "train.py")
+
+
+def test_the_page_about_scripts_shows_a_valid_file(tmp_path: Path) -> None:
+    page = (ROOT / "docs/script.md").read_text(encoding="utf-8")
+    path = tmp_path / "cluster.toml"
+    path.write_text(page.split("```toml\n")[1].split("```")[0], encoding="utf-8")
+    cluster = load(path)
+    assert (cluster.run.script, len(cluster.run.args)) == ("train.py", 4)
 
 
 def test_there_are_examples() -> None:

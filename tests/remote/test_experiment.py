@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -311,10 +312,22 @@ def test_what_was_kept_is_told_again(folder: Path) -> None:
     experiment.close()
     samples = [(r.member, r.seq) for r in records if isinstance(r, Sample)]
     assert samples == [(member, n) for member in (0, 1) for n in range(COUNT)]
-    assert [(r.member, r.text) for r in records if isinstance(r, LogLine)] == [
-        (member, f"{host} line {n}") for member, host in enumerate(HOSTS) for n in range(COUNT)
+    assert [(r.host, r.member, r.text) for r in records if isinstance(r, LogLine)] == [
+        (host, member, f"{host} line {n}") for member, host in enumerate(HOSTS) for n in range(COUNT)
     ]
     assert [r.text for r in records if isinstance(r, Event)][-1] == "of the console"
+
+
+def test_what_was_kept_is_told_in_the_order_in_which_it_happened(folder: Path) -> None:
+    experiment = Experiment.create(folder, "")
+    for host, member, times in (("box0", 0, (1.0, 4.0)), ("box1", 1, (2.0, 3.0))):
+        lines = [encode(replace(sample(n, host=host, member=member), time=at)) for n, at in enumerate(times)]
+        text = b"".join(lines).decode()
+        experiment.take(host, Chunk(file=f"rank_{member}.jsonl", start=0, end=len(text), text=text))
+    experiment.note(replace(event("between"), time=2.5))
+    experiment.close()
+    records = [r for r in Experiment(folder, writable=False).replay() if not isinstance(r, LogLine)]
+    assert [record.time for record in records] == [1.0, 2.0, 2.5, 3.0, 4.0]
 
 
 def test_a_line_damaged_here_is_told_of(folder: Path) -> None:

@@ -69,7 +69,7 @@ def toml(value: object) -> str:
 async def test_each_is_named_with_host_cause_and_remedy(case: Case, box: Box) -> None:
     case.inject(box)
     findings = await found(box)
-    where = {"max_batch": "good", "shares": "good", "machine": "twin"}.get(case.check, "box")
+    where = {"max_batch": "good", "shares": "good", "machine": "twin", "script": "good"}.get(case.check, "box")
     assert [(f.host, f.check) for f in findings if f.check not in case.besides] == [(where, case.check)]
     (finding,) = (f for f in findings if f.check == case.check)
     assert finding.level == case.level

@@ -145,8 +145,8 @@ def test_who_takes_part_is_the_same_launched_or_found(make_cluster: MakeCluster)
     cluster = make_cluster(f'[cluster]\nname = "lab"\nconnect = "demo"\n[run]\nsteps = 40\n{text}')
     members = place(cluster, {"box1": PLAIN, "box2": PLAIN, "box3": PLAIN})
     launched = layout(cluster, "night", members)
-    table = {"run": "night", "leader": "box1", "layout": told(dataclasses.asdict(spec(cluster, members)))}
-    assert layout_of(table) == dataclasses.replace(launched, attached=True)
+    table = {"run": "night", "leader": "box1", "layout": told(dataclasses.asdict(spec(cluster, members)), {})}
+    assert layout_of(table) == dataclasses.replace(launched, attached=True, speeds={})
     assert launched.emulated == {"box1", "box2", "box3"}
 
 

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import tarfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container
 from pathlib import Path
 
 import pytest
@@ -115,6 +115,41 @@ async def test_nothing_is_sent_twice(connection: Connection, root: Path) -> None
     assert not known.sent
 
 
+async def test_of_a_large_tree_only_what_has_changed_is_sent(
+    connection: Connection, root: Path, box: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("remote.push.ASK_FROM", 1000)
+    (root / "trainer/large").write_bytes(os.urandom(200_000))
+    (root / "trainer/other").write_bytes(os.urandom(100_000))
+    first = await push(connection, sys.executable, Tree.of(root))
+    assert first.bytes > 300_000
+    (root / "trainer/loop.py").write_text("print('bye')\n")
+    (root / "trainer/new.py").write_text("")
+    (root / "trainer/other").chmod(0o755)  # of the same content
+    tree, seen = Tree.of(root), list[Progress]()
+    second = await push(connection, sys.executable, tree, seen.append, there=(Tree.of(root, ["profiles"]).hash,))
+    assert second.sent
+    assert second.bytes < 1000
+    assert any("2 of 8 files" in record.text for record in seen)
+    for file in tree.files:
+        there = box / tree.hash / file.path
+        assert there.read_bytes() == file.content
+        assert there.stat().st_mode & 0o777 == (0o555 if file.executable else 0o444)
+    (root / "trainer/large").write_bytes(os.urandom(200_000))  # as large as before
+    third = await push(connection, sys.executable, Tree.of(root), there=(tree.hash,))
+    assert 200_000 < third.bytes < 201_000
+
+
+async def test_how_far_it_is_is_told(connection: Connection, root: Path) -> None:
+    (root / "trainer/large").write_bytes(os.urandom(1_000_000))
+    seen: list[Progress] = []
+    await push(connection, sys.executable, Tree.of(root), seen.append)
+    fractions = [record.fraction for record in seen if record.fraction is not None]
+    assert len(fractions) > 5
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+
+
 async def test_two_consoles_push_at_once(connection: Connection, root: Path, box: Path) -> None:
     tree = Tree.of(root)
     results = await asyncio.gather(*(push(connection, sys.executable, tree, there=()) for _ in range(4)))
@@ -144,8 +179,8 @@ async def test_a_damaged_tree_leaves_nothing(connection: Connection, root: Path,
 
 
 class _Cut(Tree):
-    def pack(self) -> bytes:
-        return super().pack()[:-40]
+    def pack(self, only: Container[str] | None = None) -> bytes:
+        return super().pack(only)[:-40]
 
 
 async def test_a_full_or_closed_folder_is_named(connection: Connection, root: Path, box: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from remote import runs
+from remote.cluster import Cluster
 from remote.errors import UsageError
 from tests.remote.stage import Seen, Stage
 
@@ -90,11 +91,18 @@ async def test_logs_of_a_run_that_is_over(stage: Stage) -> None:
     await session.close()
     expected = [f"step {n} red" for n in range(1, 11)]
     here = [line async for line in runs.logs(cluster, "night", 1, follow=False)]
-    assert ([line.text for line in here][1:], {line.member for line in here}) == (expected, {1})
+    assert ([line.text for line in here][1:], {(line.host, line.member) for line in here}) == (expected, {("box1", 1)})
+    await no_rank_9(cluster)
     shutil.rmtree(stage.folder / "experiments")
+    await no_rank_9(cluster)
     there = [line async for line in runs.logs(cluster, "night", None, follow=False)]
     for member in (0, 1):
         assert [line.text for line in there if line.member == member][1:] == expected
+
+
+async def no_rank_9(cluster: Cluster) -> None:
+    with pytest.raises(UsageError, match="night has no rank 9: its ranks are 0, 1"):
+        _ = [line async for line in runs.logs(cluster, "night", 9, follow=False)]
 
 
 async def test_following_logs_until_the_end_or_as_long_as_they_are_read(stage: Stage) -> None:

@@ -139,3 +139,18 @@ def _batch_fits_nowhere(box: Box) -> None:
 @case("shares", "balance.shares has 3 entries, the hosts have 2 devices", remedy="one share for each device")
 def _shares_are_too_many(box: Box) -> None:
     box.cluster += ["[run]", "global_batch = 6", "[balance]", 'policy = "static"', "shares = [1, 2, 3]"]
+
+
+@case("script", "run.seed has no effect on a script", remedy="goes into run.args", level="warning")
+def _the_script_does_not_hear_of_it(box: Box) -> None:
+    (box.folder / "train.py").write_text("")
+    box.cluster += ["[run]", 'script = "train.py"', "seed = 1"]
+
+
+@case("port", "which a script needs beside ", command="sudo ss -ltnp ")
+def _the_port_after_it_is_taken_for_a_script(box: Box) -> None:
+    (box.folder / "train.py").write_text("")
+    box.leads = True
+    box.listen()
+    box.port -= 1
+    box.cluster += ["[run]", 'script = "train.py"']

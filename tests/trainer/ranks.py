@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from profiles.cgroup import CpuQuota
-from trainer import group, tasks
+from trainer import group, interface, tasks
 from trainer.balance import Balancer
 from trainer.batches import Batches
 from trainer.budget import CpuBudget
@@ -82,7 +82,7 @@ def _rank(
 ) -> None:
     try:
         torch.set_num_threads(1)
-        group.use_interface("127.0.0.1")
+        interface.use_interface("127.0.0.1")
         generation = Group(generation=0, rank=rank, members=tuple(range(world_size)), store=address)
         group.join(generation, store, backend="gloo", timeout_s=60)
         answer.send((True, work(rank, world_size, given)))
@@ -119,12 +119,24 @@ class SilentRecorder:
 
 
 def make_job(
-    rank: int, world_size: int, options: RunOptions, shares: tuple[int, ...], *, double: bool, task: Any = None
+    rank: int,
+    world_size: int,
+    options: RunOptions,
+    shares: tuple[int, ...],
+    *,
+    double: bool,
+    task: Any = None,
+    devices: tuple[str, ...] | None = None,
 ) -> Job:
-    """A job as `trainer.setup` makes it, without a coordinator, in a folder of its own. `task`: of the test's own."""
+    """A job as `trainer.setup` makes it, without a coordinator, in a folder of its own. `task`: of the test's own.
+
+    `devices`: of each rank, by default all on the CPU.
+    """
     folder = Path(tempfile.mkdtemp())
     task = task or tasks.load(options, DataOptions(), lambda *_: None)
-    model = task.model()
+    devices = devices or ("cpu",) * world_size
+    device = torch.device(devices[rank])
+    model = task.model().to(device)
     if double:
         task, model = Doubled(task=task), model.double()
     optimizer = make_optimizer(options, model)
@@ -132,11 +144,10 @@ def make_job(
     apart = LocalSgd(options, model) if options.local_steps > 1 else None
     if apart is not None:
         apart.begin()
-    device = torch.device("cpu")
     watch = stopwatch(device)
     journal = Journal(folder, host=f"host{rank}", source=f"rank {rank}")
     batches = Batches(count=task.train_size, global_batch=options.global_batch, seed=options.seed)
-    members = [Member(member=i, host=f"host{i}", local_rank=0, device="cpu") for i in range(world_size)]
+    members = [Member(member=i, host=f"host{i}", local_rank=0, device=d) for i, d in enumerate(devices)]
     recorder: Any = SilentRecorder()
     return Job(
         options=options,
@@ -146,7 +157,7 @@ def make_job(
         members=tuple(range(world_size)),
         device=device,
         task=task,
-        model=wrap(model, device, watch, dtype=wire_dtype(options.compress)),
+        model=wrap(model, device, dtype=wire_dtype(options.compress)),
         optimizer=optimizer,
         watch=watch,
         batches=batches,

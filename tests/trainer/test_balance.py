@@ -121,3 +121,25 @@ def test_a_host_that_holds_the_run_up_is_named_once_and_taken_back_when_it_no_lo
         run.window()
     assert [e["data"]["host"] for e in run.events("advice")] == ["box1", None]
     assert "every host pays" in run.events("advice")[-1]["text"]
+
+
+def test_steps_that_still_had_the_old_shares_tell_of_a_slowdown_too(tmp_path: Path) -> None:
+    """A decision takes two steps to be heard of: three of a window's five have the new shares."""
+    run = Run(tmp_path)
+    for _ in range(6):
+        run.window()
+    before = run.shares
+    run.lines[0] = (3.0, 1.5)
+    run.window()
+    moved = run.shares
+    assert moved[0] < before[0]
+    run.lines[0] = (6.0, 3.0)  # and once more, while the shares change
+    rows = [
+        [Row(b[i], 1.0, run.lines[i][0] + run.lines[i][1] * b[i], 400.0) for b in (before, before, moved, moved, moved)]
+        for i in range(2)
+    ]
+    again = run.balancer.decide(run.step + 5, rows, moved)
+    assert again[0] < moved[0]
+    a, c = run.lines[0]
+    predicted = run.events("decision")[-1]["data"]["predicted_ms"]
+    assert abs(max(a + c * again[0], 2.0 + 3.0 * again[1]) / predicted - 1) < 0.1

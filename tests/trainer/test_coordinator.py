@@ -52,7 +52,8 @@ async def coordinating(given: Spec, folder: Path) -> AsyncIterator[asyncio.Task[
 
 
 def dial(given: Spec, member: int) -> Membership:
-    return Membership.dial(given, member=member, deadline_s=5.0)
+    on_host = dataclasses.replace(given, host=f"box{member}")
+    return Membership.dial(on_host, member=member, deadline_s=5.0)
 
 
 def events(folder: Path, kind: str) -> list[dict[str, Any]]:

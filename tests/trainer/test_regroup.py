@@ -85,7 +85,7 @@ def member(text: str, number: int, folder: Path, breaks: Mapping[int, str], answ
     prepared, setup.prepare = setup.prepare, prepare
     step, loop.train_step = loop.train_step, train_step
     rank.GroupSockets, rank.Membership = Sockets, Line  # type: ignore[attr-defined]
-    given = Spec.from_json(text)
+    given = dataclasses.replace(Spec.from_json(text), host=f"box{number}")
     code = rank.Rank(given, given.members[number], folder).main()
     held = kept["prepared"]
     state = (int(code), held.model.state_dict(), held.optimizer.state_dict()["state"], torch.get_rng_state())

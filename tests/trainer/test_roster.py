@@ -290,3 +290,31 @@ def test_members_by_pairs_can_be_lost_in_any_order() -> None:
         for member in left:
             roster.ready(member, ready(9, member), now=1.0)
         assert only(roster.take_news(), Formed)[0].members == tuple(left)
+
+
+def test_nobody_waits_for_who_was_let_in_until_it_is_ready() -> None:
+    roster = formed(2)
+    roster.admit(2, "box2")
+    assert roster.missing == []
+    assert roster.take_news() == []
+    roster.connected(2, now=1.0)
+    roster.lost(2)  # it went again before it was ready
+    assert roster.take_news() == []
+    roster.connected(2, now=2.0)
+    roster.ready(2, ready(-1, 2), now=3.0)
+    assert roster.take_news() == [Boundary(member=0)]
+    for member in (0, 1):
+        roster.ready(member, ready(20, member), now=4.0)
+    (group,) = only(roster.take_news(), Formed)
+    assert (group.members, group.source, group.step) == ((0, 1, 2), 0, 20)
+
+
+def test_who_was_let_in_before_the_first_group_joins_right_after_it() -> None:
+    roster = Roster([0, 1], lost_after_s=1.5)
+    roster.admit(2, "box2")
+    for member in (2, 0, 1):
+        roster.connected(member, now=0.0)
+        roster.ready(member, ready(-1 if member == 2 else 0, member), now=1.0)
+    news = roster.take_news()
+    assert [group.members for group in only(news, Formed)] == [(0, 1)]
+    assert news[-1] == Boundary(member=0)

@@ -10,7 +10,7 @@ import pytest
 
 from profiles.split import SplitError
 from trainer.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Spec
-from trainer.start import first_shares, prior
+from trainer.start import first_shares, next_shares, prior
 
 MEMBERS = tuple(Member(member=i, host=f"box{i}", local_rank=0, device="cpu") for i in range(3))
 MEASURED = (
@@ -72,3 +72,17 @@ def test_the_figures_reach_the_hosts(tmp_path: Path) -> None:
     sent = spec(MEASURED)
     (tmp_path / "spec.json").write_text(sent.to_json())
     assert Spec.from_json((tmp_path / "spec.json").read_text()).members == MEASURED
+
+
+def test_who_joins_later_gets_the_share_that_its_profile_calls_for() -> None:
+    members = (*MEASURED, replace(MEASURED[1], member=3, host="box3"))
+    shares = next_shares(spec(MEASURED), members, [prior(m, 30) for m in members])
+    assert sum(shares) == 120
+    assert abs(shares[3] - shares[1]) <= 1
+    assert shares[0] > shares[3] > shares[2]
+
+
+def test_with_given_shares_who_joins_later_gets_as_much_as_the_others_on_average() -> None:
+    given = spec(MEASURED, policy="static", shares=(60, 40, 20))
+    members = (*MEASURED, replace(MEMBERS[0], member=3, host="box3"))
+    assert next_shares(given, members, []) == (45, 30, 15, 30)

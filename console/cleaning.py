@@ -1,0 +1,122 @@
+"""`motley clean`: shows what is old on the hosts, asks, and removes it.
+
+code = clean(cluster, older_days=7, yes=False, json=False, ask=input)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Union
+
+from rich.cells import cell_len
+
+from console.launch import on_terminal, print_data
+from console.line import fit
+from remote.clean import DAY_S, Kept, Removed, old, remove, survey
+from remote.cluster import Cluster
+from remote.errors import HostError, UsageError
+from remote.hosts import Hosts
+from remote.push import Tree
+from remote.verbs import Verbs
+
+KINDS = {"run": "run", "code": "code tree", "data": "data set", "env": "environment"}
+NAMES = 4  # that are told of each kind
+
+Found = Mapping[str, Union[Sequence[Kept], HostError]]
+
+
+def clean(cluster: Cluster, *, older_days: float, yes: bool, json: bool, ask: Callable[[str], str] = input) -> int:
+    """Returns the exit code: 1 when a host did not answer, or something could not be removed.
+
+    Raises UsageError where nobody can be asked.
+    """
+    if not yes and not json and not on_terminal():
+        raise UsageError("nobody can be asked here: say --yes to remove, or --json to look only")
+    return asyncio.run(_clean(cluster, older_s=older_days * DAY_S, yes=yes, json=json, ask=ask))
+
+
+async def _clean(cluster: Cluster, *, older_s: float, yes: bool, json: bool, ask: Callable[[str], str]) -> int:
+    async with Hosts(cluster) as hosts:
+        verbs = Verbs(hosts, Tree.installed())
+        found = await survey(verbs, [host.name for host in cluster.hosts])
+        going = {host: old(kept, older_s=older_s) for host, kept in found.items() if not isinstance(kept, HostError)}
+        total = sum(item.bytes for items in going.values() for item in items)
+        if not json:
+            print(text(found, going))
+        sure = any(going.values()) and (yes or (not json and ask(question(going)).strip().lower() in ("y", "yes")))
+        removed: dict[str, Removed] = {}
+        failed = [kept for kept in found.values() if isinstance(kept, HostError)]
+        for host, items in going.items() if sure else ():
+            try:
+                removed[host] = await remove(verbs, host, items)
+            except HostError as error:
+                failed.append(error)
+    for silent in failed:
+        print(f"✖ {silent.host}: {silent.cause}\n    {silent.remedy}", file=sys.stderr)
+    left = [f"{host}: {why}" for host, done in removed.items() for why in done.left]
+    for line in left:
+        print(f"✖ {line}", file=sys.stderr)
+    if json:
+        print_data(data(found, going, removed))
+    elif sure:
+        print(f"removed {size(sum(done.bytes for done in removed.values()))}")
+    elif total:
+        print("nothing was removed")
+    return int(bool(failed or left))
+
+
+def text(found: Found, going: Mapping[str, Sequence[Kept]]) -> str:
+    """A line a host and kind: how many there are, how large, and which of them would go."""
+    rows = []
+    for host, kept in found.items():
+        if isinstance(kept, HostError):
+            continue
+        for kind, word in KINDS.items():
+            those = [item for item in kept if item.kind == kind]
+            if those:
+                names = [item.name for item in going[host] if item.kind == kind]
+                count = f"{len(those)} {word}{'s' * (len(those) != 1)}"
+                rows.append((host, count, size(sum(item.bytes for item in those)), _old(names)))
+    if not rows:
+        return "the hosts keep nothing"
+    widths = [max(cell_len(row[i]) for row in rows) for i in range(3)]
+    return "\n".join("  ".join([*map(fit, row[:3], widths), row[3]]).rstrip() for row in rows)
+
+
+def question(going: Mapping[str, Sequence[Kept]]) -> str:
+    items = [item for kept in going.values() for item in kept]
+    hosts = sum(bool(kept) for kept in going.values())
+    logs = " (with their logs and checkpoints there)" if any(item.kind == "run" for item in items) else ""
+    where = f"{hosts} host{'s' * (hosts != 1)}"
+    return f"Remove what is old{logs}, {size(sum(item.bytes for item in items))} on {where}? [y/N] "
+
+
+def data(found: Found, going: Mapping[str, Sequence[Kept]], removed: Mapping[str, Removed]) -> dict[str, Any]:
+    """The object of `--json`."""
+    hosts: list[dict[str, Any]] = []
+    for host, kept in found.items():
+        if isinstance(kept, HostError):
+            hosts.append({"name": host, "cause": kept.cause, "remedy": kept.remedy})
+            continue
+        items = [{**asdict(item), "old": item in going[host]} for item in kept]
+        hosts.append({"name": host, "items": items, "removed_bytes": removed[host].bytes if host in removed else 0})
+    return {"hosts": hosts}
+
+
+def size(count: int) -> str:
+    """Bytes for people.
+
+    >>> size(812), size(8_123_456)
+    ('1 KiB', '7.7 MiB')
+    """
+    if count < 2**20:
+        return f"{-(-count // 2**10)} KiB"
+    return f"{count / 2**20:.1f} MiB" if count < 2**30 else f"{count / 2**30:.1f} GiB"
+
+
+def _old(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMES} more" if len(names) > NAMES else ""
+    return f"old: {', '.join(name[:24] for name in names[:NAMES])}{more}" if names else ""

@@ -1,0 +1,126 @@
+"""Bringing a host into a run under way, and taking one out: what `Session.join` and `Session.drop` do.
+
+A host that is new is checked as before a start, and gets our code. The host that leads gives its ranks their numbers
+(`trainer.roll`), and its coordinator lets them in at the end of a step; then the host gets a spec like the others'.
+One that fell out of the run, or was taken out, comes back with what it has.
+
+    >>> joined = await bring_in(verbs, "night", "box1", host, knows=knows, emit=emit)
+    >>> [(member.member, member.device) for member in joined.members]
+    [(3, 'cpu')]
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from remote.check import check
+from remote.cluster import Cluster, Host, load
+from remote.errors import CheckFailed, Finding, StartRefused, UsageError
+from remote.everywhere import Emit, having, push_all
+from remote.feed import Progress
+from remote.placement import Knows, joining_spec, place
+from remote.schema import nearest
+from remote.verbs import Verbs
+from trainer.spec import Lead, Member, Spec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """`members`: all ranks of the host, by their numbers; none when it came `back` with those it had."""
+
+    members: tuple[Member, ...] = ()
+    warnings: tuple[Finding, ...] = ()
+    back: bool = False
+
+
+def named_in(cluster: Cluster, name: str) -> Host:
+    """The host as cluster.toml has it now. Raises ConfigError for a bad file, UsageError for a name not in it."""
+    hosts = {host.name: host for host in load(cluster.path).hosts}
+    if name not in hosts:
+        raise UsageError(f"{cluster.path} has no host {name}; {nearest(name, list(hosts))}")
+    return hosts[name]
+
+
+async def bring_in(verbs: Verbs, run: str, leader: str, host: Host, *, knows: Knows, emit: Emit) -> Joined:
+    """Raises CheckFailed with all findings, UsageError when the run does not take it, a HostError: then nothing of the
+    run was started there."""
+    table = await _table(verbs, leader, run)
+    lead = Lead.from_table(table["lead"])
+    known = {str(m["host"]): bool(m.get("dropped")) for m in table["layout"]["members"]}
+    if host.name in known:
+        await _bring_back(verbs, run, leader, host.name, dropped=known[host.name])
+        return Joined(back=True)
+    spec = await verbs.spec(leader, run)
+    python, home, devices, warnings = await _ready(verbs, run, lead.leader, host, spec, knows, emit)
+    roll = await verbs.admit(leader, run, host.name, devices)
+    mine = joining_spec(spec, host, roll, lead)
+    emit(Progress(host=host.name, stage="start", text="starting ranks"))
+    try:
+        await verbs.supervise(mine, python, f"{home}/.motley/runs/{run}/{host.name}")
+    except StartRefused:
+        await verbs.drop(leader, run, host.name)
+        raise
+    emit(Progress(host=host.name, stage="start", text="ranks started", fraction=1.0, done=True))
+    return Joined(members=mine.local_members, warnings=warnings)
+
+
+async def _ready(
+    verbs: Verbs, run: str, leader: str, host: Host, spec: Spec, knows: Knows, emit: Emit
+) -> tuple[str, str, tuple[Member, ...], tuple[Finding, ...]]:
+    """Check the host together with the one that leads, and bring our code there: its Python, home and devices."""
+    hosts = verbs.hosts
+    part = dataclasses.replace(hosts.cluster, leader=leader, hosts=(hosts.named(leader), host))
+    checked = await check(hosts, lambda record: emit(record) if record.host == host.name else None, part, joins=run)
+    findings = [f for f in checked.findings if f.host == host.name or f.level == "error"]
+    devices: tuple[Member, ...] = ()
+    if host.name in checked.probes and not _failed(findings):
+        devices = place(dataclasses.replace(part, leader=host.name, hosts=(host,)), checked.probes, knows)
+        findings += _misfits(spec, devices)
+    if _failed(findings):
+        raise CheckFailed(findings)
+    probe = checked.probes[host.name]
+    if await having(verbs, run, [host.name]):
+        raise UsageError(f"{host.name} had a run named {run} before, which this one is not: it can't join it")
+    if unable := await push_all(verbs, {host.name: probe}, emit):
+        raise CheckFailed([*findings, *unable])
+    return probe.executable, probe.home, devices, tuple(findings)
+
+
+def _failed(findings: list[Finding]) -> bool:
+    return any(finding.level == "error" for finding in findings)
+
+
+def _misfits(spec: Spec, devices: tuple[Member, ...]) -> list[Finding]:
+    """What the run as it is can't do with the devices."""
+    cpus = [m for m in devices if not m.device.startswith("cuda")]
+    if spec.options.backend != "nccl" or not cpus:
+        return []
+    cause = f"it has {cpus[0].device}, and the run uses run.backend = 'nccl', which needs CUDA everywhere"
+    return [Finding(cpus[0].host, "backend", "error", cause, "Start the run with backend = 'auto' to mix devices.")]
+
+
+async def _bring_back(verbs: Verbs, run: str, leader: str, name: str, *, dropped: bool) -> None:
+    """A host that belongs to the run already."""
+    known = next((row for row in await verbs.status(name) if row.get("run") == run), None)
+    if known is None:
+        raise UsageError(f"{name} belongs to {run}, but has nothing of it any more: it can't come back")
+    at_work = known.get("state") in ("starting", "running")
+    if at_work and not dropped:
+        raise UsageError(f"{name} is at work in {run} already")
+    if at_work:  # it did not hear yet that it was taken out
+        await verbs.stop(name, run, reason="motley join", timeout_s=60.0)
+    if dropped:
+        await verbs.admit(leader, run, name, ())
+    await verbs.rejoin(name, run, ended=True)
+
+
+async def _table(verbs: Verbs, leader: str, run: str) -> dict[str, Any]:
+    """What the host that leads says of the run. Raises UsageError when it is not under way there."""
+    table = next((row for row in await verbs.status(leader) if row.get("run") == run), None)
+    if table is None:
+        raise UsageError(f"{leader} knows no run {run}: motley status lists what there is")
+    if table.get("state") not in ("starting", "running"):
+        raise UsageError(f"{run} is {table.get('state')}: nobody can join it")
+    return table

@@ -1,0 +1,61 @@
+"""The lines of a host's files as records whose text is safe to show: metrics, events, and what ranks print.
+
+    >>> list(records_of("box1", Chunk(file="rank_0.out", start=0, end=6, text="hello\n")))
+    [LogLine(host='box1', member=0, text='hello')]
+
+A line that is no record becomes an event that says so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+from collections.abc import Iterator
+
+from remote.feed import LogLine
+from remote.sanitize import clean, clean_table
+from trainer.wire import Chunk, Event, Sample, WireError, decode, encode
+
+OUTPUT = re.compile(r"rank_([0-9]{1,6})(?:\.[0-9]{1,6})?\.out")
+
+
+def records_of(host: str, chunk: Chunk) -> Iterator[Sample | Event | LogLine]:
+    output = OUTPUT.fullmatch(chunk.file)
+    for line in chunk.text.removesuffix("\n").split("\n"):
+        if output or chunk.file == "coordinator.out":
+            yield LogLine(host=host, member=int(output[1]) if output else -1, text=clean(line))
+        else:
+            yield record_of(host, chunk.file, line)
+
+
+def record_of(host: str, file: str, line: str | bytes) -> Sample | Event:
+    """The record in one line, made safe; an event that says so when the line is none that belongs into the file."""
+    belongs: type[Sample | Event] = Event if file == "events.jsonl" else Sample
+    try:
+        record = decode(line)
+        if isinstance(record, belongs):
+            return _safe(record)
+        problem = f"{type(record).__name__} where {belongs.__name__} belongs"
+    except WireError as error:
+        problem = clean(str(error))
+    text = f"a line of {file} can't be read: {problem}"
+    return Event(time=time.time(), host=host, source="console", kind="note", text=text, level="warning")
+
+
+def _safe(record: Sample | Event) -> Sample | Event:
+    if isinstance(record, Sample):
+        return dataclasses.replace(record, host=clean(record.host))
+    return dataclasses.replace(
+        record,
+        host=clean(record.host),
+        source=clean(record.source),
+        kind=clean(record.kind),
+        text=clean(record.text),
+        level=record.level if record.level in ("info", "warning", "error") else "info",
+        data=clean_table(record.data),
+    )
+
+
+def line_of(record: Sample | Event | LogLine) -> bytes:
+    return record.text.encode() + b"\n" if isinstance(record, LogLine) else encode(record)

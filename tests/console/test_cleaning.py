@@ -1,0 +1,54 @@
+"""`motley clean` as people see it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from console.cleaning import clean, data, question, size, text
+from remote.clean import Kept, Removed
+from remote.cluster import load
+from remote.errors import HostError, Unreachable, UsageError
+from tests.console.test_cli import ROOT
+
+
+def kept(kind: str, name: str, count: int, used: str = "") -> Kept:
+    return Kept(kind=kind, name=name, bytes=count, age_s=1e6, used=used)
+
+
+NIGHTS = [kept("run", f"night-{n}", 300_000_000) for n in range(6)]
+CODE = kept("code", "8f5a", 400_000, used="it is the one in use now")
+FOUND: dict[str, Sequence[Kept] | HostError] = {
+    "desktop": [*NIGHTS, CODE],
+    "laptop": [CODE],
+    "gone": Unreachable("gone", "no answer", "Switch it on."),
+}
+GOING = {"desktop": NIGHTS, "laptop": []}
+
+
+def test_what_each_host_keeps_and_what_would_go() -> None:
+    assert text(FOUND, GOING).splitlines() == [
+        "desktop  6 runs       1.7 GiB  old: night-0, night-1, night-2, night-3 and 2 more",
+        "desktop  1 code tree  391 KiB",
+        "laptop   1 code tree  391 KiB",
+    ]
+    assert text({"laptop": []}, {"laptop": []}) == "the hosts keep nothing"
+    asked = "Remove what is old (with their logs and checkpoints there), 1.7 GiB on 1 host? [y/N] "
+    assert question(GOING) == asked
+
+
+def test_for_programs() -> None:
+    desktop, laptop, gone = data(FOUND, GOING, {"desktop": Removed(1_800_000_000, ())})["hosts"]
+    assert [item["old"] for item in desktop["items"]] == [True] * 6 + [False]
+    assert (desktop["removed_bytes"], laptop["removed_bytes"]) == (1_800_000_000, 0)
+    assert gone == {"name": "gone", "cause": "no answer", "remedy": "Switch it on."}
+
+
+def test_without_a_terminal_nobody_can_be_asked() -> None:
+    with pytest.raises(UsageError, match="say --yes to remove"):
+        clean(load(ROOT / "cluster.toml"), older_days=7, yes=False, json=False)
+
+
+def test_sizes() -> None:
+    assert (size(0), size(812), size(8_123_456), size(3 * 2**30)) == ("0 KiB", "1 KiB", "7.7 MiB", "3.0 GiB")

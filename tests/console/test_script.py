@@ -1,0 +1,92 @@
+"""A run of a script on the screen and in plain lines: no steps to show, and restarts told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from console.line import text
+from console.notice import notice_lines
+from console.plain import Printer
+from console.rows import table
+from console.store import Store
+from console.view import decision_lines, run_lines
+from remote.feed import Ended, FeedRecord
+from tests.console import scripted
+from tests.console.scripted import HOSTS, START, event
+
+LAYOUT = replace(scripted.layout(), task="train.py", policy="", global_batch=0, steps_total=None, script=True)
+
+
+def group(generation: int, hosts: tuple[str, ...]) -> FeedRecord:
+    members = [
+        {"member": HOSTS.index(host), "host": host, "rank": rank, "device": "cpu"} for rank, host in enumerate(hosts)
+    ]
+    words: dict[str, Any] = {"generation": generation, "world_size": len(hosts), "members": members, "step": 0}
+    return event("group", f"the script starts: {len(hosts)} ranks", **words)
+
+
+def lost(host: str) -> FeedRecord:
+    member = HOSTS.index(host)
+    return event("lost", f"rank {member} on {host} was lost", level="warning", member=member, host=host, cause="lost")
+
+
+def restarted(number: int) -> FeedRecord:
+    why = [{"member": 3, "host": "box2", "cause": "lost"}]
+    words = f"restart {number} of 3 (elastic.restarts): rank 3 on box2 was lost"
+    return event("restarted", words, level="warning", restart=number, most=3, pause_s=3.5, why=why)
+
+
+def store_of(*records: FeedRecord) -> Store:
+    store = Store()
+    for record in (LAYOUT, group(0, HOSTS), *records):
+        store.apply(record, START)
+    return store
+
+
+def lines_of(store: Store) -> list[str]:
+    snapshot = store.snapshot()
+    return [text(line) for line in (*run_lines(snapshot, width=100, now=START), *table(snapshot, width=100, now=START))]
+
+
+def test_it_runs_once_it_is_started_though_no_step_is_told() -> None:
+    store = store_of(event("phase", "training", host="laptop", member=1, phase="training"))
+    snapshot = store.snapshot()
+    assert (snapshot.phase, snapshot.step) == ("running", 0)
+    shown = lines_of(store)
+    assert "● running" in shown[0]
+    assert "train.py" in shown[0]
+    assert "split" not in shown[0]
+    assert "batch" not in shown[0]
+    assert shown[2] == "the script train.py runs"
+    assert any("laptop" in line and "training" in line for line in shown)
+    assert [text(line) for line in decision_lines(snapshot, width=80)] == ["A script shares out its work itself."]
+
+
+def test_a_restart_is_shown_with_who_was_lost() -> None:
+    store = store_of(lost("box2"), group(1, HOSTS[:3]), restarted(1))
+    shown = lines_of(store)
+    assert "3 of 4 ranks on 4 hosts" in shown[0]
+    assert shown[2] == "the script train.py runs, started anew 1 time"
+    assert any("box2" in line and "lost" in line for line in shown)
+    assert [entry.text for entry in store.log()][-1].startswith("restart 1 of 3")
+
+
+def test_the_summary_tells_of_time_and_restarts_and_of_no_steps() -> None:
+    store = store_of(lost("box2"), group(1, HOSTS[:3]), restarted(1))
+    hosts = [{"name": host, "share": 0.0} for host in HOSTS]
+    store.apply(Ended(state="finished", summary={"state": "finished", "seconds": 61.0, "hosts": hosts}), START)
+    shown = " ".join(text(line) for line in notice_lines(store.snapshot(), width=100, folder="experiments/x"))
+    assert "restarts 1" in shown
+    assert "time 1:01" in shown
+    assert "steps" not in shown
+    assert "shares" not in shown
+
+
+def test_plain_lines_tell_it_too() -> None:
+    lines: list[str] = []
+    printer = Printer(write=lines.append, clock=lambda: START)
+    for record in (LAYOUT, group(0, HOSTS), lost("box2"), group(1, HOSTS[:3]), restarted(1)):
+        printer(record)
+    assert "run home-1: train.py on desktop, laptop (emulated)" in lines[0]
+    assert any("warning: restart 1 of 3 (elastic.restarts): rank 3 on box2 was lost" in line for line in lines)

@@ -1,0 +1,185 @@
+"""The folder of a script: what goes to the hosts, what stays behind, mistakes that are told before anything starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from remote import project as projects
+from remote.cluster import Cluster, load
+from remote.errors import ConfigError, UsageError
+from remote.project import find, project_of
+from remote.script_keys import check_resume, needs_task
+
+HOSTS = '[[hosts]]\nname = "box1"\n[[hosts]]\nname = "box2"\n'
+
+
+def write(root: Path, *paths: str, text: str = "x\n") -> None:
+    for path in paths:
+        file = root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+
+def cluster_of(folder: Path, run: str = 'script = "train.py"', more: str = "", hosts: str = HOSTS) -> Cluster:
+    path = folder / "cluster.toml"
+    path.write_text(f"{hosts}[run]\n{run}\n{more}")
+    return load(path)
+
+
+def refused(folder: Path, *words: str, **given: str) -> str:
+    """The one problem that the file has."""
+    with pytest.raises(ConfigError) as caught:
+        project_of(cluster_of(folder, **given))
+    (problem,) = caught.value.problems
+    for word in words:
+        assert word in problem
+    assert caught.value.exit_code == 2
+    return problem
+
+
+def test_what_hosts_never_need_stays_behind(tmp_path: Path) -> None:
+    write(tmp_path, "train.py", "lib/model.py", "lib/.hidden", "data/words.txt", ".git/config", "__pycache__/train.pyc")
+    write(tmp_path, "lib/__pycache__/model.pyc", "experiments/old/summary.json", "lib/experiments/notes.md")
+    write(tmp_path, "venv/pyvenv.cfg", "venv/bin/python", "node_modules/left.js", ".mypy_cache/x")
+    found = find(cluster_of(tmp_path))
+    assert found.files == (
+        "cluster.toml", "data/words.txt", "lib/.hidden", "lib/experiments/notes.md", "lib/model.py", "train.py",
+    )  # fmt: skip
+    assert (found.root, found.script) == (tmp_path, "train.py")
+
+
+def test_motleyignore_goes_by_the_rules_of_gitignore(tmp_path: Path) -> None:
+    write(
+        tmp_path, "train.py", "a/big.bin", "a/small.bin", "data/x", "lib/data/x", "logs/1.txt", "b/logs/2.txt", "n.tmp"
+    )
+    (tmp_path / ".motleyignore").write_text("# comment\n*.bin\n!small.bin\n/data/\nlogs\n*.t?p\n*.toml\n")
+    assert find(cluster_of(tmp_path)).files == (".motleyignore", "a/small.bin", "lib/data/x", "train.py")
+
+
+def test_links_to_files_become_files_and_links_to_folders_stay_behind(tmp_path: Path) -> None:
+    write(tmp_path, "far/data.bin", "far/folder/x", text="far")
+    write(tmp_path, "near/train.py")
+    (tmp_path / "near/data.bin").symlink_to(tmp_path / "far/data.bin")
+    (tmp_path / "near/folder").symlink_to(tmp_path / "far/folder")
+    (tmp_path / "near/nowhere").symlink_to(tmp_path / "gone")
+    tree, script = project_of(cluster_of(tmp_path, 'script = "near/train.py"'))
+    assert tree is not None
+    assert script is not None
+    assert [(file.path, file.content) for file in tree.files] == [("data.bin", b"far"), ("train.py", b"x\n")]
+    assert (script.path, script.tree) == ("train.py", tree.hash)
+
+
+def test_the_tree_is_another_one_only_when_something_in_it_has_changed(tmp_path: Path) -> None:
+    write(tmp_path, "train.py", "junk/x")
+    (tmp_path / ".motleyignore").write_text("junk\n*.toml\n")
+    first, _ = project_of(cluster_of(tmp_path))
+    write(tmp_path, "junk/y", "__pycache__/z")
+    same, _ = project_of(cluster_of(tmp_path, more="[elastic]\nrestarts = 1\n"))
+    write(tmp_path, "train.py", text="y\n")
+    other, _ = project_of(cluster_of(tmp_path))
+    assert first is not None
+    assert first == same
+    assert first != other
+    assert first.what == "the project"
+
+
+def test_a_project_around_the_script(tmp_path: Path) -> None:
+    write(tmp_path, "code/src/train.py", "code/lib/x.py", "else.py")
+    found = find(cluster_of(tmp_path, 'script = "code/src/train.py"\nproject = "code"\nargs = ["--lr", "0.1"]'))
+    assert (found.script, found.files) == ("src/train.py", ("lib/x.py", "src/train.py"))
+    assert project_of(cluster_of(tmp_path, 'task = "mlp/digits"')) == (None, None)
+
+
+def test_a_script_that_is_not_there_is_named_with_its_line_and_key(tmp_path: Path) -> None:
+    problem = refused(tmp_path, f"there is no file {tmp_path}/train.py", "begins at the folder of cluster.toml")
+    assert problem.startswith("cluster.toml:6: run.script: ")
+    (tmp_path / "train.py").mkdir()
+    refused(tmp_path, "train.py is a folder")
+
+
+def test_a_script_outside_its_project_and_a_project_that_is_not_there(tmp_path: Path) -> None:
+    write(tmp_path, "train.py", "code/x.py")
+    refused(tmp_path, "run.script: lies outside run.project", run='script = "train.py"\nproject = "code"')
+    refused(tmp_path, "run.project: there is no folder", run='script = "train.py"\nproject = "cod"')
+
+
+def test_a_script_that_is_ignored_and_a_project_that_is_too_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "train.py", ".motleyignore", text="*.py\n")
+    refused(tmp_path, "run.script: is left out of the project by", ".motleyignore")
+    (tmp_path / ".motleyignore").unlink()
+    monkeypatch.setattr(projects, "MOST_MIB", 2)
+    write(tmp_path, "data/a", "data/b", text="x" * 2**20)
+    refused(tmp_path, f"{tmp_path} is 2 MiB (data/ 2 MiB, ", "2 is the most", f"name in {tmp_path}/.motleyignore")
+
+
+def test_a_name_that_no_other_machine_can_have(tmp_path: Path) -> None:
+    write(tmp_path, "train.py")
+    (tmp_path / "bad\nname").write_text("x")
+    refused(tmp_path, "'bad\\nname' is no name that every host can have")
+
+
+@pytest.mark.parametrize(
+    ("run", "expected"),
+    [
+        ('script = "train.py"\ntask = "mlp/digits"', "run.task: script is given too; keep one of them"),
+        ('args = ["--lr", "1"]', 'run.args: is for a script; name one, such as script = "train.py"'),
+        ('project = "."', "run.project: is for a script"),
+        ('script = ""', 'run.script: "" is empty'),
+        ('script = "-x"', 'run.script: "-x" must not begin with -'),
+        ("script = 3", "run.script: must be text"),
+        ('script = "train.py"\nargs = [1]', 'run.args.#1: must be text, is 1; write it in quotes: "1"'),
+    ],
+)
+def test_keys_that_do_not_go_together(tmp_path: Path, run: str, expected: str) -> None:
+    refused(tmp_path, expected, run=run)
+
+
+def test_restarts_and_ports_out_of_bounds(tmp_path: Path) -> None:
+    refused(tmp_path, "elastic.restarts: must be at least 0, is -1", more="[elastic]\nrestarts = -1\n")
+    refused(tmp_path, "cluster.port: must be at most 65534 for a script", more="[cluster]\nport = 65535\n")
+
+
+def test_a_script_by_set_takes_the_place_of_the_task_and_the_other_way_round(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.toml"
+    path.write_text(f'{HOSTS}[run]\ntask = "mlp/digits"\n')
+    assert load(path, ["run.script=train.py"]).run.script == "train.py"
+    path.write_text(f'{HOSTS}[run]\nscript = "train.py"\nargs = ["x"]\n')
+    assert load(path, ["run.task=mlp/digits"]).run.script is None
+
+
+def test_what_a_script_does_not_heed_is_known(tmp_path: Path) -> None:
+    write(tmp_path, "train.py")
+    cluster = cluster_of(
+        tmp_path,
+        'script = "train.py"\nthreads = 2\nepochs = 3',
+        '[balance]\npolicy = "static"\nshares = [1, 2]\n[elastic]\nmin_hosts = 2\nstuck_after_s = 5\n'
+        '[data]\npath = "x"\n',
+        hosts='[defaults]\nmax_batch = 3\n[[hosts]]\nname = "box1"\n[[hosts]]\nname = "box2"\n',
+    )
+    assert cluster.unheeded == (
+        "run.epochs", "elastic.stuck_after_s", "balance.policy", "balance.shares", "data.path", "hosts.max_batch",
+    )  # fmt: skip
+    assert cluster_of(tmp_path, "epochs = 3").unheeded == ()
+
+
+def test_only_a_task_can_be_resumed_profiled_and_planned(tmp_path: Path) -> None:
+    cluster, task = cluster_of(tmp_path), cluster_of(tmp_path, "epochs = 3")
+    with pytest.raises(UsageError, match=r"--resume old is for a task: the script train\.py goes on from"):
+        check_resume(cluster, "old")
+    with pytest.raises(UsageError, match=r"motley plan is for a task; this run is of the script train\.py"):
+        needs_task(cluster, "motley plan")
+    check_resume(cluster, None)
+    check_resume(task, "old")
+    needs_task(task, "motley plan")
+
+
+def test_the_ranks_of_a_script_meet_at_the_port_and_the_coordinator_takes_the_next(tmp_path: Path) -> None:
+    write(tmp_path, "train.py")
+    cluster = cluster_of(tmp_path, more="[cluster]\nport = 31000\n")
+    _, script = project_of(cluster)
+    assert script is not None
+    assert (script.port, cluster.coordinator_port) == (31000, 31001)

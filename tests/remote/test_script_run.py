@@ -1,0 +1,197 @@
+"""A run of the user's own script as one console sees it, on demo hosts: pushed, started, stopped, started anew."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from remote.cluster import load
+from remote.errors import ConfigError, UsageError
+from remote.feed import Layout, LogLine, Progress
+from remote.run import Session
+from remote.runs import status
+from tests.remote.stage import HOSTS, Seen, Stage, take_away
+from trainer.wire import Event
+
+SCRIPT = """
+import json, os, pathlib, signal, sys
+import helper
+place = pathlib.Path(os.environ["MOTLEY_DIR"])
+kept = place / ".part"
+kept.write_text(json.dumps({"args": sys.argv[1:], "pid": os.getpid(), **os.environ}))
+kept.rename(place / f"seen_{os.environ['MOTLEY_RESTART']}")
+print(f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']}, restart {os.environ['MOTLEY_RESTART']}, {helper.WORD}")
+"""
+WAITS = "while True: signal.pause()\n"
+
+
+async def launched(
+    stage: Stage, text: str = SCRIPT + WAITS, *, more: str = "", hosts: Mapping[str, str] = HOSTS, run: str = "night"
+) -> tuple[Session, Seen]:
+    """A session whose script was started on every host."""
+    project(stage, text)
+    seen = Seen()
+    session = stage.session(run, seen, cluster(stage, more=more, hosts=hosts))
+    group = asyncio.ensure_future(seen.until(lambda r: isinstance(r, Event) and r.kind == "group"))
+    await session.launch()
+    await group
+    return session, seen
+
+
+def project(stage: Stage, text: str) -> None:
+    folder = stage.folder / "code"
+    folder.mkdir(exist_ok=True)
+    (folder / "train.py").write_text(text)
+    (folder / "helper.py").write_text("WORD = 'hello'\n")
+    (folder / ".motleyignore").write_text("*.md\n")
+    (folder / "notes.md").write_text("not for the hosts")
+
+
+def cluster(stage: Stage, *, more: str = "", hosts: Mapping[str, str] = HOSTS) -> Any:
+    path = stage.folder / "cluster.toml"
+    path.write_text(
+        f'[cluster]\nname = "stage"\nconnect = "demo"\nport = {stage.port}\n'
+        + '[run]\nscript = "code/train.py"\nargs = ["--lr", "0.1"]\nstop_grace_s = 0.5\n'
+        + "".join(f'[[hosts]]\nname = "{n}"\n{k}\n' for n, k in hosts.items())
+        + more
+    )
+    return load(path)
+
+
+def seen_by(stage: Stage, host: str, restart: int = 0, run: str = "night") -> dict[str, Any]:
+    table: dict[str, Any] = json.loads((stage.run_folder(run, host) / f"seen_{restart}").read_text())
+    return table
+
+
+def says(word: str) -> Any:
+    return lambda record: isinstance(record, LogLine) and word in record.text
+
+
+def events(seen: Seen, kind: str) -> list[Event]:
+    return [record for record in seen.records if isinstance(record, Event) and record.kind == kind]
+
+
+async def test_from_launch_to_summary(stage: Stage) -> None:
+    session, seen = await launched(stage, SCRIPT, more="[balance]\nwindow = 9\n")
+    ended = await session.wait()
+    await session.close()
+    assert (ended.state, ended.unanswered) == ("finished", ())
+    assert ended.summary == stage.summary("night")
+    assert (ended.summary["steps"], ended.summary["final_loss"], ended.summary["regroups"]) == (0, None, [])
+    assert [(h["name"], h["state"]) for h in ended.summary["hosts"]] == [("box0", "finished"), ("box1", "finished")]
+    assert set(ended.summary["phases"]) >= {"connect_s", "push_s", "spawn_s", "rendezvous_s"}
+    second = seen_by(stage, "box1")
+    assert (second["args"], second["NODE_RANK"], second["LOCAL_RANK"]) == (["--lr", "0.1"], "1", "0")
+    assert (second["MASTER_ADDR"], second["MASTER_PORT"]) == ("127.0.0.1", str(stage.port))
+    log = stage.experiment("night") / "logs/rank_1.log"
+    assert log.read_text() == "rank 1 of 2, restart 0, hello\n"
+    code = stage.run_folder("night", "box1").parents[2] / "code"
+    trees = [{file.name for file in tree.iterdir()} - {"__pycache__"} for tree in code.iterdir()]
+    assert {".motleyignore", "helper.py", "train.py"} in trees
+    (layout,) = [record for record in seen.records if isinstance(record, Layout)]
+    assert (layout.task, layout.script, layout.policy, layout.global_batch) == ("code/train.py", True, "", 0)
+    warnings = [event.text for event in events(seen, "note") if event.level == "warning"]
+    assert any("balance.window has no effect on a script" in text for text in warnings)
+    assert stage.alive() == []
+
+
+async def test_a_project_that_is_there_is_not_sent_again(stage: Stage) -> None:
+    said: list[list[str]] = []
+    for run, word in (("one", "hello"), ("two", "hello"), ("three", "bye")):
+        project(stage, SCRIPT)
+        (stage.folder / "code/helper.py").write_text(f"WORD = {word!r}\n")
+        session = stage.session(run, seen := Seen(), cluster(stage))
+        await session.launch()
+        await session.wait()
+        await session.close()
+        said.append([r.text for r in seen.records if isinstance(r, Progress) and "project" in r.text])
+    assert any(text.startswith("sending the project") for text in said[0])
+    assert said[1] == ["the project is there already"] * 2
+    assert any(text.startswith("sending the project") for text in said[2])
+
+
+async def test_leaving_and_coming_back_and_stopping(stage: Stage) -> None:
+    first, _ = await launched(stage)
+    await first.close()
+    assert len(stage.alive()) == 7  # two supervisors, a coordinator, two processes for the ranks, two scripts
+    found = await status(load(stage.folder / "cluster.toml"))
+    assert [(run["run"], run["state"]) for run in found["runs"]] == [("night", "running")]
+    (stage.folder / "code/train.py").unlink()  # what runs does not need it
+    second = stage.session("night", again := Seen())
+    await second.attach()
+    layout = next(record for record in again.records if isinstance(record, Layout))
+    assert (layout.task, layout.script, layout.attached) == ("code/train.py", True, True)
+    ended = await second.stop("x pressed")
+    await second.close()
+    assert (ended.state, ended.unanswered) == ("stopped", ())
+    assert stage.alive() == []
+    assert {h["state"] for h in stage.summary("night")["hosts"]} == {"stopped"}
+
+
+async def test_a_killed_host_is_left_out_of_the_next_start(stage: Stage) -> None:
+    """Its supervisor dies, and what it has started with it."""
+    hosts = {"box0": "", "box1": "", "box2": ""}
+    session, seen = await launched(stage, hosts=hosts, more="[elastic]\nlost_after_s = 0.5\n")
+    await take_away(session, "box1")  # else this console brings it back
+    state = json.loads((stage.run_folder("night", "box1") / "state.json").read_text())
+    again = [asyncio.ensure_future(seen.until(says(f"rank {n} of 2, restart 1"))) for n in (0, 1)]
+    os.kill(state["pid"], signal.SIGKILL)
+    await asyncio.gather(*again)
+    assert [seen_by(stage, host, 1)["RANK"] for host in ("box0", "box2")] == ["0", "1"]
+    (event,) = events(seen, "restarted")
+    assert event.text == "restart 1 of 3 (elastic.restarts): rank 1 on box1 was lost"
+    ended = await session.stop("enough")
+    await session.close()
+    assert ended.state == "stopped"
+    (record,) = ended.summary["regroups"]
+    assert (record["cause"], record["host"]) == ("lost", "box1")
+    assert record["pause_s"] >= 1
+
+
+async def test_a_lost_leader_is_followed_by_another_host(stage: Stage) -> None:
+    hosts = {"box0": "", "box1": "", "box2": ""}
+    session, seen = await launched(stage, hosts=hosts, more="[elastic]\nlost_after_s = 0.5\n")
+    await take_away(session, "box0")
+    state = json.loads((stage.run_folder("night", "box0") / "state.json").read_text())
+    again = [asyncio.ensure_future(seen.until(says(f"rank {n} of 2, restart 1"))) for n in (0, 1)]
+    os.kill(state["pid"], signal.SIGKILL)
+    await asyncio.gather(*again)
+    assert seen_by(stage, "box1", 1)["RANK"] == "0"
+    ended = await session.stop("enough")
+    await session.close()
+    assert ended.state == "stopped"
+    assert [record["host"] for record in ended.summary["regroups"]] == ["box0"]
+
+
+async def test_a_script_that_fails_on_one_host_ends_on_all(stage: Stage) -> None:
+    text = SCRIPT + "if os.environ['RANK'] == '1': raise RuntimeError('out of luck')\n" + WAITS
+    session, seen = await launched(stage, text)
+    ended = await session.wait()
+    await session.close()
+    assert (ended.state, ended.summary["cause"]) == ("failed", "rank 1 on box1 failed: exit code 1")
+    roots = [event for event in events(seen, "rank_failed") if event.data["root_cause"]]
+    assert [(event.host, event.text) for event in roots] == [("box1", "rank 1: exit code 1")]
+    assert roots[0].data["traceback"].endswith("RuntimeError: out of luck")
+    assert {h["state"] for h in ended.summary["hosts"]} == {"failed"}
+    assert stage.alive() == []
+
+
+async def test_no_script_starts_nothing_and_says_where_it_was_looked_for(stage: Stage) -> None:
+    given = cluster(stage)
+    session = stage.session("night", Seen(), given)
+    with pytest.raises(ConfigError, match=r"run\.script: there is no file .*/code/train\.py"):
+        await session.launch()
+    await session.close()
+    project(stage, SCRIPT)
+    session = stage.session("night", Seen(), given)
+    with pytest.raises(UsageError, match="--resume old is for a task"):
+        await session.launch(resume="old")
+    await session.close()
+    assert stage.alive() == []
+    assert not (stage.folder / "experiments").exists()

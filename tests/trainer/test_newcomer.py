@@ -1,0 +1,149 @@
+"""A real rank joins two that train, and one of the two is taken out: what is learned is what one machine learns."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import multiprocessing
+import os
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.trainer.test_coordinator import coordinating, events, spec, summary
+from trainer.batches import Batches
+from trainer.exits import Exit
+from trainer.roll import admit, drop, keep, roll_of
+from trainer.spec import Member, RunOptions, Spec
+
+pytestmark = pytest.mark.ranks
+
+STEPS, BATCH, BOUND_S = 25, 24, 90.0
+LET_IN_AT, TAKEN_OUT_AT = 4, 13  # steps before which rank 0 waits for it
+NEW = Member(member=0, host="box2", local_rank=0, device="cpu")
+OPTIONS: dict[str, Any] = {"steps": STEPS, "global_batch": BATCH, "eval_every": 0, "checkpoint_every": 0}
+
+
+class Noise:
+    """A task in float64 whose model knows nothing of how a batch is split."""
+
+    name, classes, train_size, test_size = "mlp/noise", 4, 96, 12
+
+    def model(self) -> nn.Module:
+        torch.manual_seed(3)
+        return nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 4)).double()
+
+    def train_batch(self, ids: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(epoch)
+        inputs = torch.randn(self.train_size, 6, generator=generator, dtype=torch.float64)
+        return inputs[ids], (inputs.sum(dim=1).abs() * 2).long()[ids] % 4
+
+    def test_batch(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        return self.train_batch(torch.arange(start, stop), 0)
+
+    def loss_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(outputs, targets, reduction="sum")
+
+    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs.argmax(dim=1) == targets).sum()
+
+
+def alone() -> dict[str, Tensor]:
+    """The same steps in one process."""
+    from trainer.loop import learning_rate
+    from trainer.setup import make_optimizer
+
+    options, task = RunOptions(**OPTIONS), Noise()
+    model = task.model()
+    optimizer = make_optimizer(options, model)
+    batches = Batches(count=task.train_size, global_batch=BATCH, seed=options.seed)
+    for step in range(STEPS):
+        inputs, targets = task.train_batch(batches.ids(step, (BATCH,), 0), batches.place(step).epoch)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(options, step, STEPS)
+        optimizer.zero_grad()
+        torch.autograd.backward(task.loss_sum(model(inputs), targets) / len(targets))
+        optimizer.step()
+    return model.state_dict()
+
+
+def process(text: str, number: int, folder: Path, anew: bool, answer: Connection) -> None:
+    """The process of a rank; rank 0 waits for what the test is about."""
+    from trainer import loop, rank, setup, tasks
+
+    tasks.load = lambda *_: Noise()
+    kept: dict[str, Any] = {}
+
+    def prepare(*arguments: Any, **named: Any) -> Any:
+        kept["prepared"] = prepared(*arguments, **named)
+        return kept["prepared"]
+
+    def train_step(job: Any, place: Any) -> None:
+        if job.member == 0 and job.step == LET_IN_AT:
+            wait(lambda: job.progress.boundary or job.generation > 0)
+        if job.member == 0 and job.step == TAKEN_OUT_AT:
+            wait(lambda: bool(events(folder, "lost")))
+        step(job, place)
+
+    def wait(condition: Any) -> None:
+        deadline = time.monotonic() + BOUND_S
+        while not condition() and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    prepared, setup.prepare = setup.prepare, prepare
+    step, loop.train_step = loop.train_step, train_step
+    given = Spec.from_json(text)
+    mine = next(m for m in given.members if m.member == number)
+    code = rank.Rank(given, mine, folder, anew=anew).main()
+    torch.save((int(code), kept["prepared"].model.state_dict()), folder / f"{number}.end")
+    answer.send(True)
+    os._exit(0)
+
+
+async def heard(folder: Path, kind: str, count: int) -> None:
+    deadline = asyncio.get_running_loop().time() + BOUND_S
+    while len(events(folder, kind)) < count:
+        assert asyncio.get_running_loop().time() < deadline, f"no {kind}: {[e['text'] for e in events(folder, 'note')]}"
+        await asyncio.sleep(0.02)
+
+
+async def test_one_joins_another_is_taken_out_and_nothing_of_it_is_learned(tmp_path: Path) -> None:
+    given = spec(2, lost_after_s=BOUND_S, **OPTIONS)
+    given = dataclasses.replace(given, balance=dataclasses.replace(given.balance, policy="static"))
+    roll = admit(given, roll_of(tmp_path), "box2", [NEW], term=0)
+    joining = dataclasses.replace(given, members=roll.members(given.members), joins=True)
+    context = multiprocessing.get_context("spawn")
+    pipes = [context.Pipe() for _ in range(3)]
+    async with coordinating(given, tmp_path):
+        keep(tmp_path, roll)
+        await heard(tmp_path, "admitted", 1)
+        for number, (_, theirs) in enumerate(pipes):
+            mine = dataclasses.replace(joining if number == 2 else given, host=f"box{number}")
+            arguments = (mine.to_json(), number, tmp_path, number == 2, theirs)
+            context.Process(target=process, args=arguments, daemon=True).start()
+        await heard(tmp_path, "group", 2)
+        keep(tmp_path, drop(given, roll, "box1", term=0, leader="box0"))
+        answered = await asyncio.gather(*(asyncio.to_thread(ours.poll, BOUND_S) for ours, _ in pipes))
+    assert all(answered), [event["text"] for event in events(tmp_path, "note")]
+    groups = [[m["member"] for m in event["data"]["members"]] for event in events(tmp_path, "group")]
+    assert groups == [[0, 1], [0, 1, 2], [0, 2]]
+    ends = {number: torch.load(tmp_path / f"{number}.end") for number in range(3)}
+    assert {number: code for number, (code, _) in ends.items()} == {0: 0, 1: int(Exit.STOPPED), 2: 0}
+    expected = alone()
+    for number in (0, 2):
+        for name, tensor in expected.items():
+            assert torch.allclose(ends[number][1][name], tensor, rtol=1e-9, atol=1e-12), (number, name)
+    table = summary(tmp_path)
+    assert (table["state"], table["steps"], table["samples"]) == ("finished", STEPS, STEPS * BATCH)
+    assert [(r["cause"], r["host"], r["step_before"] - r["step_after"]) for r in table["regroups"]] == [
+        ("joined", "box2", 0), ("dropped", "box1", 0),
+    ]  # fmt: skip
+    assert {h["name"]: h["state"] for h in table["hosts"]} == {
+        "box0": "finished", "box1": "dropped", "box2": "finished",
+    }  # fmt: skip
+    assert [h["share"] for h in table["hosts"]] == [0.5, 0.0, 0.5]

@@ -1,0 +1,269 @@
+"""When a script is started and when it is over, as a pure state machine: fed by the coordinator, it says what to do.
+
+    >>> attempts = Attempts({0: "box1", 1: "box2"}, lost_after_s=1.5, restarts=3)
+    >>> attempts.connected(0, now=0.0); attempts.ready(0, Ready(step=0, store=("10.0.0.1", 29500)), now=0.0)
+    >>> attempts.connected(1, now=0.1); attempts.ready(1, Ready(step=0, store=("10.0.0.2", 29500)), now=0.1)
+    >>> attempts.take_news()
+    [Started(generation=0, members=(0, 1), store=('10.0.0.1', 29500))]
+
+A script can't regroup: what it needs is in a process that is gone. So when a member is lost, or something kills a rank,
+the script is ended everywhere and started anew with those that are left, under other ranks, at most `restarts` times.
+Each start is a *generation*; its number is the count of restarts.
+
+When a host dies, the scripts of the others often fail before anybody knows why. So an exit code is not believed at
+once: only when `VERDICT_S` later nobody is missed was it that rank's own fault. Who is lost has `RETURN_S` to come
+back before the next start: a process that was killed does, at once.
+
+Nothing here reads a clock or a socket: times are arguments, in seconds of any one clock.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, Union
+
+from trainer.roster import PAUSED_S, Ready
+from trainer.wire import RunState
+
+VERDICT_S = 1.0  # beyond the time after which silence is a loss
+RETURN_S = 3.0
+FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})  # nobody sends them to itself
+
+
+@dataclass(slots=True)
+class Seat:
+    """One member."""
+
+    connected: bool = False
+    ready: Ready | None = None
+    heard: float = 0.0
+    code: int | None = None  # how the script of this generation ended there
+    gone: bool = False  # lost, and not back yet
+    attempt: int = -1  # of the readiness that brought it into the group
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """Why a script has to be started anew: a member was lost, or a signal ended its script."""
+
+    member: int
+    cause: Literal["lost", "killed"]
+    signal: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """Tell `members`, in rank order, to start the script; rank 0 is at `store`."""
+
+    generation: int
+    members: tuple[int, ...]
+    store: tuple[str, int]
+    why: tuple[Trouble, ...] = ()  # empty for the first start
+    pause_s: float | None = None  # since the script before was broken off
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetGo:
+    """Tell `members` to end the script of the generation."""
+
+    generation: int
+    members: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gone:
+    """A member is no longer counted on."""
+
+    member: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """Too few hosts are left to start it."""
+
+    hosts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Over:
+    """The run is over. `root`: whose script failed by itself; `why`: the troubles that no restart is left for."""
+
+    state: RunState
+    root: int | None = None
+    code: int = 0
+    why: tuple[Trouble, ...] = ()
+
+
+News = Union[Started, LetGo, Gone, Holding, Over]
+
+
+class Attempts:
+    """Members by their numbers, with the host of each. Every method may add news; `take_news` hands them over."""
+
+    def __init__(
+        self,
+        hosts: Mapping[int, str],
+        *,
+        lost_after_s: float,
+        restarts: int,
+        least: int = 1,
+        term: int = 0,
+        expected: Iterable[int] | None = None,
+    ) -> None:
+        """In a `term` above 0 a new coordinator starts the script anew on the `expected` members."""
+        there = set(hosts if expected is None else expected)
+        self.seats = {member: Seat(gone=member not in there) for member in hosts}
+        self.generation = -1
+        self.group: tuple[int, ...] = ()
+        self.running = False
+        self._hosts = dict(hosts)
+        self._lost_after_s = lost_after_s
+        self._restarts = restarts
+        self._least = least
+        self._first = True  # of this coordinator
+        self._over = False
+        self._held = False
+        self._suspect: int | None = None  # the first that failed, as it seems by itself
+        self._verdict_at = 0.0
+        self._why: list[Trouble] = [Trouble(member=m, cause="lost") for m in hosts if term and m not in there]
+        self._broken_at: float | None = None  # None: under a former coordinator
+        self._ticked: float | None = None
+        self._news: list[News] = []
+
+    def take_news(self) -> list[News]:
+        news, self._news = self._news, []
+        return news
+
+    @property
+    def missing(self) -> list[int]:
+        """Of the first start: who is not ready yet."""
+        return [m for m, s in self.seats.items() if self._first and s.ready is None and not s.gone]
+
+    def connected(self, member: int, *, now: float) -> None:
+        """It has called, perhaps once more: then its older call is over, and with it the script there."""
+        seat = self.seats[member]
+        if seat.connected:
+            self._let_go_by(member, now)
+        seat.connected, seat.heard, seat.ready = True, now, None
+
+    def ready(self, member: int, ready: Ready, *, now: float) -> None:
+        """It can start the script."""
+        seat = self.seats[member]
+        if self.running and member in self.group and ready.attempt == seat.attempt:
+            return  # said twice: it was heard the first time
+        self._let_go_by(member, now)
+        self.generation = max(self.generation, ready.generation)
+        seat.ready, seat.heard, seat.gone = ready, now, False
+        self._start_if_possible(now)
+
+    def beat(self, member: int, *, now: float) -> None:
+        self.seats[member].heard = now
+
+    def exited(self, member: int, generation: int, code: int, *, now: float) -> None:
+        """Its script has ended: 0 or another exit code, or minus the signal that ended it."""
+        if not self.running or generation != self.generation or member not in self.group:
+            return
+        self.seats[member].code = code
+        if code == 0:
+            self._see_whether_finished()
+        elif code < 0 and (-code in FROM_OUTSIDE or self._suspect is None):
+            self._trouble(Trouble(member=member, cause="killed", signal=-code), now)
+        elif self._suspect is None:
+            self._suspect, self._verdict_at = member, now + self._lost_after_s + VERDICT_S
+
+    def lost(self, member: int, *, now: float) -> None:
+        """Its connection is gone."""
+        seat = self.seats[member]
+        seat.connected, seat.ready = False, None
+        if self._over or seat.gone or (member not in self.group and not self._first):
+            return
+        if seat.code != 0:  # else it has done its part
+            seat.gone = True
+            self._news.append(Gone(member=member))
+            if self.running:
+                self._let_go_by(member, now)
+            else:
+                self._why.append(Trouble(member=member, cause="lost"))
+        self._start_if_possible(now)
+
+    def tick(self, now: float) -> None:
+        """Look at the clock, a few times a second: who is silent, who has failed, who may be started without whom."""
+        paused = self._ticked is not None and now - self._ticked > PAUSED_S
+        self._ticked = now
+        if paused:  # then silence says nothing
+            for seat in self.seats.values():
+                seat.heard = now
+            return
+        for member in self.group:
+            if self.seats[member].connected and now - self.seats[member].heard > self._lost_after_s:
+                self.lost(member, now=now)
+        if self.running and self._suspect is not None and now >= self._verdict_at:
+            self._end(Over(state="failed", root=self._suspect, code=self.seats[self._suspect].code or 0))
+        self._start_if_possible(now)
+
+    def _let_go_by(self, member: int, now: float) -> None:
+        """It is known that the script does not run there any more."""
+        if self.running and member in self.group and self.seats[member].code != 0:
+            self._trouble(Trouble(member=member, cause="lost"), now)
+
+    def _trouble(self, trouble: Trouble, now: float) -> None:
+        """The script can't go on."""
+        self._why.append(trouble)
+        self.running, self._suspect, self._broken_at = False, None, now
+        if self.generation >= self._restarts:
+            self._end(Over(state="failed", why=tuple(self._why)))
+            return
+        there = tuple(m for m in self.group if self.seats[m].connected)
+        self._news.append(LetGo(generation=self.generation, members=there))
+
+    def _see_whether_finished(self) -> None:
+        if all(self.seats[m].code == 0 for m in self.group):
+            self._end(Over(state="finished"))
+
+    def _end(self, over: Over) -> None:
+        if not self._over:
+            self._over, self.running = True, False
+            self._news.append(over)
+
+    def _start_if_possible(self, now: float) -> None:
+        """The next start, once everybody who is left is ready, and who was lost has had the time to come back."""
+        if self.running or self._over:
+            return
+        if self._first:
+            if self.missing:
+                return
+        else:
+            seats = [self.seats[m] for m in self.group]
+            if any(s.connected and s.ready is None for s in seats):
+                return
+            if any(not s.connected for s in seats) and now - (self._broken_at or 0.0) < RETURN_S:
+                return
+        members = tuple(sorted(m for m, seat in self.seats.items() if seat.ready is not None and seat.connected))
+        hosts = len({self._hosts[m] for m in members})
+        if hosts < self._least or not members:
+            if not self._held:
+                self._held = True
+                self._news.append(Holding(hosts=hosts))
+        elif self.generation >= self._restarts:
+            self._end(Over(state="failed", why=tuple(self._why)))
+        else:
+            self._start(members, now)
+
+    def _start(self, members: tuple[int, ...], now: float) -> None:
+        first = self.seats[members[0]].ready
+        assert first is not None
+        self.generation += 1
+        self.group, self.running = members, True
+        self._first = self._held = False
+        self._suspect = None
+        for member in members:
+            seat = self.seats[member]
+            seat.attempt = seat.ready.attempt if seat.ready is not None else -1
+            seat.ready, seat.code, seat.gone = None, None, False
+        why, self._why = tuple(self._why), []
+        pause_s = None if self._broken_at is None else now - self._broken_at
+        self._news.append(
+            Started(generation=self.generation, members=members, store=first.store, why=why, pause_s=pause_s)
+        )

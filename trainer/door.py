@@ -1,0 +1,79 @@
+"""Who is let into a run under way, and who is shown out: the coordinator's eye on `roll.json` (`trainer.roll`).
+
+Nobody waits for a host that is let in: its ranks call when they are ready, and join at the end of a step. One that is
+taken out breaks its group as a lost one does, and is told to leave; it is not listened to until it is let in again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainer.journal import Journal
+from trainer.lines import Line
+from trainer.regroups import Regroups
+from trainer.roll import roll_of
+from trainer.roster import Roster
+from trainer.spec import Member, Roll, Spec
+from trainer.summary import Ledger
+
+SHOWN_OUT = "this host was taken out of the run"
+
+
+class Door:
+    """`look` a few times a second, and before a rank that leaves is taken for one that was stopped."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        folder: Path,
+        roll: Roll,
+        *,
+        lines: dict[int, Line],
+        roster: Roster,
+        regroups: Regroups,
+        ledger: Ledger,
+        journal: Journal,
+    ) -> None:
+        self.roll = roll
+        self._spec = spec
+        self._folder = folder
+        self._lines = lines
+        self._roster = roster
+        self._regroups = regroups
+        self._ledger = ledger
+        self._journal = journal
+
+    def look(self, now: float) -> None:
+        """Do what has changed on the roll."""
+        before, roll = self.roll, roll_of(self._folder)
+        if not roll.is_newer_than(before):
+            return
+        self.roll = roll
+        new = [m for m in roll.members(self._spec.members) if m.member not in self._lines]
+        for member in new:
+            self._let_in(member, now)
+        for line in self._lines.values():
+            line.dropped, was = line.member.host in roll.dropped, line.dropped
+            if line.dropped and not was:
+                self._roster.lost(line.member.member, "dropped")
+        for host in dict.fromkeys(m.host for m in new):
+            self._say_admitted(host, [m for m in new if m.host == host])
+        for host in before.dropped:
+            if host not in roll.dropped:
+                self._say_admitted(host, [line.member for line in self._lines.values() if line.member.host == host])
+        for host in roll.dropped:
+            if host not in before.dropped:
+                self._journal.write("dropped", f"{host} is taken out of the run", host=host)
+
+    def _let_in(self, member: Member, now: float) -> None:
+        self._lines[member.member] = Line(member=member, changed=now, gone=True)
+        self._roster.admit(member.member, member.host)
+        self._regroups.admit(member.member, member.host)
+        self._ledger.admit(member.host)
+
+    def _say_admitted(self, host: str, members: Sequence[Member]) -> None:
+        ranks = ", ".join(str(m.member) for m in members)
+        text = f"{host} is let into the run as rank{'s' * (len(members) != 1)} {ranks}: it joins at the end of a step"
+        table = [{"member": m.member, "host": m.host, "device": m.device} for m in members]
+        self._journal.write("admitted", text, host=host, members=table)
