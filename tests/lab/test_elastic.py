@@ -14,34 +14,33 @@ STEPS = 1000
 
 
 def steps_of(lab: Lab, host: str, member: int) -> int:
-    path = lab[host].home / f".motley/runs/night/{host}/rank_{member}.jsonl"
+    path = lab[host].home / f".motley/runs/held/{host}/rank_{member}.jsonl"
     return len(path.read_text().splitlines()) if path.exists() else 0
 
 
 def test_without_leader_and_console_the_run_is_held_then_lost_and_gone_on_with(lab: Lab, tmp_path: Path) -> None:
     run = {"task": "simple_cnn/digits", "steps": STEPS, "global_batch": 64, "eval_every": 0, "checkpoint_every": 0}
-    config = lab.cluster_toml(tmp_path, run=run, elastic={"hold_s": HOLD_S})
+    config = lab.cluster_toml(tmp_path, hosts=("box1", "box2"), run=run, elastic={"hold_s": HOLD_S})
     words = ("-c", str(config))
-    started = lab.exec(lab.motley("run", *words, "--name", "night", "--detach"), timeout_s=120, cwd=tmp_path)
+    started = lab.exec(lab.motley("run", *words, "--name", "held", "--detach"), timeout_s=120, cwd=tmp_path)
     assert started.returncode == 0, started.stderr
     wait_until(lambda: steps_of(lab, "box2", 1) >= 20, "20 steps")
     lab["box1"].power_cut()
     reached = steps_of(lab, "box2", 1)
 
     def ended() -> bool:
-        states = [lab[h].home / f".motley/runs/night/{h}/state.json" for h in ("box2", "box3", "box4")]
-        return {json.loads(path.read_text())["state"] for path in states} == {"lost"}
+        state = lab["box2"].home / ".motley/runs/held/box2/state.json"
+        return bool(json.loads(state.read_text())["state"] == "lost")
 
-    wait_until(ended, "the others give up")
-    for host in ("box2", "box3", "box4"):
-        assert lab[host].processes("night") == []
+    wait_until(ended, "box2 gives up")
+    assert lab["box2"].processes("held") == []
     lab.bring_back("box1")
     status = lab.exec(lab.motley("status", *words, "--json"), cwd=tmp_path)
-    (row,) = [row for row in json.loads(status.stdout)["runs"] if row["run"] == "night"]
+    (row,) = [row for row in json.loads(status.stdout)["runs"] if row["run"] == "held"]
     assert row["state"] == "lost"
-    assert "motley run --resume night goes on from checkpoints/held.pt" in row["cause"]
+    assert "motley run --resume held goes on from checkpoints/held.pt" in row["cause"]
 
-    again = ("run", *words, "--name", "again", "--resume", "night", "--plain", "--set", f"run.steps={reached + 40}")
+    again = ("run", *words, "--name", "again", "--resume", "held", "--plain", "--set", f"run.steps={reached + 40}")
     done = lab.exec(lab.motley(*again), timeout_s=240, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     events = (tmp_path / "experiments/again/events.jsonl").read_text()
