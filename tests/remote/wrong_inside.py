@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from tests.remote.misconfigured import Box, case
+from tests.remote.stage import free_pair
 
 GPU = "0, GPU-1, NVIDIA GeForce RTX 3070, 8192, {free}, {driver}"
 APPS = "GPU-1, {pid}, /usr/bin/blender, 6100"
@@ -151,6 +152,7 @@ def _the_script_does_not_hear_of_it(box: Box) -> None:
 def _the_port_after_it_is_taken_for_a_script(box: Box) -> None:
     (box.folder / "train.py").write_text("")
     box.leads = True
+    box.port = free_pair() + 1
     box.listen()
     box.port -= 1
     box.cluster += ["[run]", 'script = "train.py"']
