@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -90,9 +91,7 @@ class Stage:
         self.home = home
         self.tree = tree
         self._sessions: list[Session] = []
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
+        self.port = free_pair()
 
     def cluster(self, *, steps: int = FOREVER, hosts: Mapping[str, str] = HOSTS, **env: str) -> Cluster:
         """`hosts` have further lines each, `env` is for the stand-in."""
@@ -171,3 +170,13 @@ async def take_away(session: Session, name: str) -> None:
 
 def _reaches(member: int, step: int) -> Callable[[FeedRecord], bool]:
     return lambda record: isinstance(record, Sample) and record.member == member and record.step >= step
+
+
+def free_pair() -> int:
+    """A port that is free, as is the next one; below those that the system gives to whoever connects just then."""
+    for port in random.SystemRandom().sample(range(20_000, 32_000, 2), 100):
+        with contextlib.suppress(OSError), socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", port))
+            second.bind(("127.0.0.1", port + 1))
+            return port
+    raise AssertionError("no two free ports in a row")
