@@ -12,14 +12,14 @@ TORCH_INDEX ?=
 ARGS ?=
 TESTS := $(BIN)/python -m pytest
 
-.PHONY: help venv demo test test-fast test-ranks test-lab test-gpu lint bench chaos soak clean
+.PHONY: help venv demo test test-fast test-ranks test-lab test-lab-short test-gpu lint bench chaos soak clean
 
 help:
 	@echo 'make demo       opens the console on four emulated hosts of unequal speed'
 	@echo 'make test       every check and test; those on the lab'"'"'s real hosts need root (docs/lab.md)'
 	@echo 'make test-fast  the same without the lab and without real ranks'
 	@echo 'make test-ranks the tests of the training step, by real ranks'
-	@echo 'make test-lab   the tests on real hosts only'
+	@echo 'make test-lab   all tests on real hosts, those too that are too long for make test'
 	@echo 'make test-gpu   the tests that need an NVIDIA GPU'
 	@echo 'make bench      what the parts cost on this machine'
 	@echo 'make chaos      200 faults strike runs in the lab, as root: about an hour'
@@ -63,7 +63,10 @@ test-gpu: $(READY)
 test-ranks: $(READY)
 	$(TESTS) -m ranks $(ARGS)
 
-test: test-fast test-ranks test-lab
+test-lab-short: $(READY)
+	$(TESTS) -m 'lab and not long' $(ARGS)
+
+test: test-fast test-ranks test-lab-short
 
 clean:
 	rm -rf $(VENV) .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -19,14 +20,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.lab)
 
 
+def not_here(reason: str) -> NoReturn:
+    """On a user's machine what can't run is a skip with its reason; in CI it is a failure."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 @pytest.fixture(scope="session")
 def can_have_a_lab() -> None:
-    """On a user's machine a lab that can't be is a skip with its reason; in CI it is a failure."""
-    reason = why_not()
-    if reason and os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    elif reason:
-        pytest.skip(reason)
+    if reason := why_not():
+        not_here(reason)
 
 
 @pytest.fixture(scope="session")

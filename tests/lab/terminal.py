@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +18,7 @@ class Terminal:
 
     def __init__(self, lab: Lab, argv: Sequence[str], *, cwd: Path, width: int = 80, height: int = 24) -> None:
         self._lab = lab
-        self._socket = str(cwd / "tmux.socket")
+        self._socket = str(cwd / f"tmux.{uuid.uuid4().hex[:8]}")  # a server that is ending may still hold its own
         command = f'{shlex.join(argv)}; echo "exit code $?"; exec cat'
         self._start = ["new-session", "-d", "-x", str(width), "-y", str(height), command]
         self._cwd = cwd

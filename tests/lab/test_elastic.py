@@ -6,6 +6,8 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.lab.lab import Lab
 from tests.lab.test_run import wait_until
 
@@ -18,6 +20,7 @@ def steps_of(lab: Lab, host: str, member: int) -> int:
     return len(path.read_text().splitlines()) if path.exists() else 0
 
 
+@pytest.mark.long
 def test_without_leader_and_console_the_run_is_held_then_lost_and_gone_on_with(lab: Lab, tmp_path: Path) -> None:
     run = {"task": "simple_cnn/digits", "steps": STEPS, "global_batch": 64, "eval_every": 0, "checkpoint_every": 0}
     config = lab.cluster_toml(tmp_path, hosts=("box1", "box2"), run=run, elastic={"hold_s": HOLD_S})

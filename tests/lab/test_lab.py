@@ -17,7 +17,7 @@ import pytest
 from remote.cluster import load
 from tests.lab import lab as lab_module
 from tests.lab.cgroup import Cgroup
-from tests.lab.host import REPOSITORY
+from tests.lab.host import REPOSITORY, LabHost
 from tests.lab.lab import FOLDERS, Lab, sweep
 from tests.lab.network import NetworkError
 
@@ -158,15 +158,17 @@ def test_restarting_sshd_keeps_open_sessions(lab: Lab) -> None:
 
 
 def test_processes_of_a_run_are_found_by_their_tag(lab: Lab) -> None:
+    host = lab["box2"]
     started = lab.ssh(
         "box2", "for run in one two; do MOTLEY_RUN=$run setsid sleep 60 >/dev/null 2>&1 </dev/null & done; echo ok"
     )
     assert started.stdout == "ok\n"
     deadline = time.monotonic() + SOON_S
-    while len(lab["box2"].processes()) != 2 or len(lab["box2"].processes("one")) != 1:
-        assert time.monotonic() < deadline, lab["box2"].processes()
-        time.sleep(0.02)  # the shell has forked; the tags come with exec, a moment later on a slow host
-    (one,) = lab["box2"].processes("one")
+    while [programs(host, run) for run in ("one", "two")] != [["sleep"], ["sleep"]]:
+        assert time.monotonic() < deadline, host.processes()
+        time.sleep(0.02)  # shell, setsid, sleep: while one program takes the place of another its tags cannot be read
+    (one,) = host.processes("one")
+    assert len(host.processes()) == 2
     assert lab["box1"].processes() == []
     ended = os.pidfd_open(one)
     try:
@@ -174,9 +176,14 @@ def test_processes_of_a_run_are_found_by_their_tag(lab: Lab) -> None:
         assert select.select([ended], [], [], SOON_S)[0]
     finally:
         os.close(ended)
-    assert lab["box2"].processes("one") == []
-    lab["box2"].crash()
-    assert lab["box2"].processes() == []
+    assert host.processes("one") == []
+    host.crash()
+    assert host.processes() == []
+
+
+def programs(host: LabHost, run: str) -> list[str]:
+    """What the processes with a run's tag are running at this moment."""
+    return [Path(f"/proc/{pid}/comm").read_text().strip() for pid in host.processes(run)]
 
 
 def test_its_cluster_toml_names_the_hosts_it_was_asked_for(lab: Lab, tmp_path: Path) -> None:

@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.mark import ParameterSet
 
+from tests.lab.conftest import not_here
 from tests.lab.lab import Lab
 
 WITHIN_S = 5.0
@@ -54,6 +56,7 @@ class Case:
     heals: bool = False
     needs: str = ""
     stand_in: str = ""
+    often: bool = False  # in `make test`, too
 
 
 def _firewall(rule: str) -> str:
@@ -79,6 +82,7 @@ CASES = (
         remedy="ssh -t 10.77.0.13 'sudo nft insert rule inet filter input ip saddr 10.77.0.0/24 accept'",
         heals=True,
         needs="nft",
+        often=True,
     ),
     Case(
         name="a firewall rejects",
@@ -130,6 +134,7 @@ CASES = (
         undo="umount ~/.motley",
         cause="only 0 MiB are free for /root/.motley",
         remedy="ssh 10.77.0.12 'du -xsh ~/.[!.]* ~/* 2>/dev/null | sort -h | tail'",
+        often=True,
     ),
     Case(
         name="its home is read-only",
@@ -204,10 +209,17 @@ def on(lab: Lab, host: str, command: str) -> None:
     assert done.returncode == 0, f"{host}: {command}: {done.stdout}{done.stderr}"
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
+def params() -> list[ParameterSet]:
+    return [
+        pytest.param(case, id=case.name.replace(" ", "-"), marks=() if case.often else pytest.mark.long)
+        for case in CASES
+    ]
+
+
+@pytest.mark.parametrize("case", params())
 def test_each_is_named_with_host_cause_and_remedy(boxes: Lab, config: Path, case: Case) -> None:
     if case.needs and shutil.which(case.needs) is None:
-        pytest.skip(f"no {case.needs} on this machine: apt install nftables")
+        not_here(f"no {case.needs} on this machine: apt install nftables")
     try:
         on(boxes, case.host, case.inject)
         (finding,) = check(boxes, config)
@@ -250,6 +262,7 @@ def test_hosts_that_are_off_or_frozen_or_set_up_anew_are_told_apart_at_once(boxe
     assert "switched on" in found["box3"]["remedy"]
 
 
+@pytest.mark.long
 def test_a_leader_that_only_its_own_machine_reaches(boxes: Lab, tmp_path: Path) -> None:
     """The console's machine leads, as a demo host: the others would look for it on their own loopback."""
     config = boxes.cluster_toml(tmp_path, cluster={"leader": "here"}, extra=MASTER_LEADS)
@@ -258,6 +271,7 @@ def test_a_leader_that_only_its_own_machine_reaches(boxes: Lab, tmp_path: Path) 
     assert "its address 127.0.0.1 can't be reached from box1, box2, box3" in finding["cause"]
 
 
+@pytest.mark.long
 def test_a_slow_host_is_waited_for_and_not_refused(boxes: Lab, config: Path) -> None:
     """A tenth of a core: its answers take seconds."""
     boxes["box3"].set_quota(0.1)

@@ -27,6 +27,7 @@ def three(can_have_a_lab: None) -> Iterator[Lab]:  # noqa: ARG001
         lab.heal()
 
 
+@pytest.mark.long
 def test_it_is_started_anew_on_the_hosts_that_are_left_until_it_has_finished(three: Lab, tmp_path: Path) -> None:
     shutil.copy(EXAMPLE / "train.py", tmp_path)
     config = three.cluster_toml(tmp_path, run={"script": "train.py", "args": ["--epochs", str(EPOCHS)]})

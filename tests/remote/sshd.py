@@ -17,6 +17,8 @@ import subprocess
 from pathlib import Path
 from types import TracebackType
 
+from tests.ports import free_pair
+
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 
 
@@ -48,9 +50,7 @@ class Sshd:
     def __enter__(self) -> Sshd:
         if os.getuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd refuses to start without it
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_pair()
         config = self._folder / "sshd_config"
         lines = [
             f"ListenAddress 127.0.0.1:{self.port}",

@@ -15,10 +15,8 @@ import asyncio
 import contextlib
 import json
 import os
-import random
 import shutil
 import signal
-import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,7 @@ from remote.errors import MotleyError
 from remote.feed import FeedRecord
 from remote.push import Tree
 from remote.run import Session
+from tests.ports import free_pair
 from trainer.wire import Sample
 
 WITHIN_S = 30.0  # for a record that a test waits for
@@ -170,13 +169,3 @@ async def take_away(session: Session, name: str) -> None:
 
 def _reaches(member: int, step: int) -> Callable[[FeedRecord], bool]:
     return lambda record: isinstance(record, Sample) and record.member == member and record.step >= step
-
-
-def free_pair() -> int:
-    """A port that is free, as is the next one; below those that the system gives to whoever connects just then."""
-    for port in random.sample(range(20_000, 32_000, 2), 100):
-        with contextlib.suppress(OSError), socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", port))
-            second.bind(("127.0.0.1", port + 1))
-            return port
-    raise AssertionError("no two free ports in a row")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from tests.ports import free_pair
 from tests.remote.misconfigured import Box, case
-from tests.remote.stage import free_pair
 
 GPU = "0, GPU-1, NVIDIA GeForce RTX 3070, 8192, {free}, {driver}"
 APPS = "GPU-1, {pid}, /usr/bin/blender, 6100"

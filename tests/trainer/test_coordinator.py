@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.ports import free_pair
 from trainer.coordinator import Coordinator
 from trainer.listen import listen
 from trainer.membership import Group, JoinError, Membership
@@ -23,16 +24,10 @@ TOKEN = "5a" * 32
 BOUND_S = 20.0
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def spec(members: int, *, lost_after_s: float = 1.5, **options: Any) -> Spec:
     elastic = ElasticOptions(lost_after_s=lost_after_s)
     return Spec(
-        run="night", host="box0", token=TOKEN, leader="box0", leader_address="127.0.0.1", port=free_port(),
+        run="night", host="box0", token=TOKEN, leader="box0", leader_address="127.0.0.1", port=free_pair(),
         members=tuple(Member(member=i, host=f"box{i}", local_rank=0, device="cpu") for i in range(members)),
         options=RunOptions(**options), balance=BalanceOptions(), elastic=elastic, data=DataOptions(), env={},
     )  # fmt: skip

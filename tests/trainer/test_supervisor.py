@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.ports import free_pair
 from tests.remote.stage import stand_in_tree
 from trainer import processes
 from trainer.folders import run_folder
@@ -43,9 +44,7 @@ class Machine:
         self.home.mkdir()
         self.code = folder / "code"
         stand_in_tree(self.code)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_pair()
 
     def folder(self, run: str = "night") -> Path:
         return run_folder(run, "box1", home=self.home)
