@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from _pytest.mark import ParameterSet
 
-from tests.lab.conftest import not_here
+from tests.absent import not_here
 from tests.lab.lab import Lab
 
 WITHIN_S = 5.0
@@ -209,14 +208,10 @@ def on(lab: Lab, host: str, command: str) -> None:
     assert done.returncode == 0, f"{host}: {command}: {done.stdout}{done.stderr}"
 
 
-def params() -> list[ParameterSet]:
-    return [
-        pytest.param(case, id=case.name.replace(" ", "-"), marks=() if case.often else pytest.mark.long)
-        for case in CASES
-    ]
-
-
-@pytest.mark.parametrize("case", params())
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(c, id=c.name.replace(" ", "-"), marks=() if c.often else pytest.mark.long) for c in CASES],
+)
 def test_each_is_named_with_host_cause_and_remedy(boxes: Lab, config: Path, case: Case) -> None:
     if case.needs and shutil.which(case.needs) is None:
         not_here(f"no {case.needs} on this machine: apt install nftables")
