@@ -1,6 +1,9 @@
 """The end of an epoch: evaluation over all ranks, and the checkpoints that are due. Called by the loop between steps.
 
 >>> end_epoch(job, epochs_done=3, last=False)
+
+It ends on all ranks together, after rank 0 has written: one that has got through it knows that all have the combined
+statistics of BatchNorm. When it breaks, `trainer.setup.Kept` puts them back as they were, and it is done again.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ def end_epoch(job: Job, epochs_done: int, *, last: bool) -> None:
     due_eval = last or (options.eval_every and epochs_done % options.eval_every == 0)
     due_checkpoint = options.checkpoint_every and epochs_done % options.checkpoint_every == 0
     if due_eval or due_checkpoint:
+        job.passes.undo.note()
+        job.ending_epoch = True
         batchnorm.combine(job.model.module, job.shares[job.rank] / sum(job.shares))
     if due_eval:
         accuracy, loss = evaluate(job)
@@ -41,7 +46,9 @@ def end_epoch(job: Job, epochs_done: int, *, last: bool) -> None:
             job.recorder.checkpoint(job, f"epoch_{epochs_done}")
         if last:
             job.recorder.checkpoint(job, "final")
-    job.epoch_ends = epochs_done
+    if job.ending_epoch:
+        dist.all_reduce(torch.zeros(1))
+    job.epoch_ends, job.ending_epoch = epochs_done, False
     job.step_end += time.perf_counter() - began
 
 

@@ -112,6 +112,13 @@ class Window:
         return tuple(agreed), bool(left)
 
 
+def agree_on_epochs(ended: int, best: float) -> tuple[int, float]:
+    """What any rank knows: how many epochs' ends are done, and the highest accuracy of their evaluations."""
+    tensor = torch.tensor([ended, best], dtype=torch.float64)
+    dist.all_reduce(tensor, dist.ReduceOp.MAX)
+    return int(tensor[0]), float(tensor[1])
+
+
 def agree(shares: Sequence[int]) -> tuple[int, ...]:
     """Rank 0's shares, at once; what the others pass only gives the length."""
     tensor = torch.tensor(shares, dtype=torch.int64)

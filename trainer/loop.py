@@ -101,6 +101,7 @@ class Job:
     epoch_ends: int = 0  # evaluations and checkpoints that are done, or were not due
     best: float = 0.0  # the highest accuracy of the evaluations so far, 0 to 1
     in_step: bool = False
+    ending_epoch: bool = False
     progress: Progress = field(default_factory=Unheard)
     window: Window = field(default_factory=Window)
     step_end: float = 0.0  # perf_counter at the end of the last step, moved on over evaluations and checkpoints

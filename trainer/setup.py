@@ -27,7 +27,7 @@ from trainer.batchnorm import has_batchnorm
 from trainer.budget import CpuBudget
 from trainer.compress import check, wire_dtype
 from trainer.errors import CheckpointError, TrainerError
-from trainer.exchange import Row, agree
+from trainer.exchange import Row, agree, agree_on_epochs
 from trainer.gradient import stopwatch, wrap
 from trainer.journal import Journal
 from trainer.local_sgd import LocalSgd
@@ -38,7 +38,7 @@ from trainer.recorder import Recorder, state_of
 from trainer.spec import Member, RunOptions, Spec
 from trainer.start import first_shares, next_shares, prior
 from trainer.trace import Tracer
-from trainer.transfer import share_state, share_table
+from trainer.transfer import share_state
 from trainer.undo import Undo
 
 
@@ -56,23 +56,27 @@ class Kept:
     pass_limit: int | None = None
     rows: tuple[Row, ...] = ()  # of steps that nobody was told of
     balancer: Balancer | None = None
-    undo: Undo | None = None  # of a step that was begun and not completed
+    undo: Undo | None = None  # of a step, or an epoch's end, that was begun and not completed
+    ending_epoch: bool = False  # it is an epoch's end
 
     def keep(self, job: Job) -> None:
         """After the group of `job` broke, or was let go of. Keeps nothing that holds on to the group."""
-        self.undo = job.passes.undo if job.in_step else None
+        self.undo = job.passes.undo if job.in_step or job.ending_epoch else None
+        self.ending_epoch = job.ending_epoch
         self.step, self.epoch_ends, self.best, self.last_end = job.step, job.epoch_ends, job.best, job.last_end
         self.pass_limit, self.rows, self.balancer = job.passes.limit, job.window.rows, job.balancer
 
-    def settle(self, newest: int) -> bool:
+    def settle(self, newest: int, epoch_ends: int) -> bool:
         """Before the state of `newest` completed steps is taken: returns whether this rank's buffers stay its own.
 
-        A step that nobody completed is tried again, as if it had not begun. When another rank completed it, ours has
-        gone through all of it but the update: what it did to buffers and random numbers holds.
+        A step, or an epoch's end, that nobody completed is tried again, as if it had not begun. When another rank
+        completed it, ours has gone through all of it but the last: what it did to buffers and random numbers holds.
+        `epoch_ends` of them are done.
         """
-        if self.undo is not None and self.step == newest:
+        done = self.ending_epoch and self.epoch_ends < epoch_ends
+        if self.undo is not None and self.step == newest and not done:
             self.undo.restore()
-        self.undo = None
+        self.undo, self.epoch_ends = None, epoch_ends
         return 0 <= newest - 1 <= self.step
 
 
@@ -161,7 +165,7 @@ def join(prepared: Prepared, with_group: Group, listener: socket.socket, line: M
     spec, options, kept = prepared.spec, prepared.spec.options, prepared.kept
     kept.term, kept.generation = with_group.term, with_group.generation
     if with_group.stale:
-        kept.step, kept.undo = -1, None
+        kept.step, kept.undo, kept.epoch_ends, kept.best = -1, None, 0, 0.0
     first, rank = with_group.generation == 0, with_group.rank
     known = {m.member: m for m in with_group.roll.members(spec.members)}
     kept.backend = group.choose_backend(options.backend, [m.device for m in known.values()])
@@ -170,16 +174,14 @@ def join(prepared: Prepared, with_group: Group, listener: socket.socket, line: M
     if first:
         check(wire_dtype(options.compress), prepared.device)
     batches = prepared.batches
-    mine, own_step = rank == with_group.source, kept.step
+    own_step = kept.step
     if own_step < with_group.step - 1:  # the others went on without it: its own pause is not the run's
         kept.last_end = None
-    own_buffers = not first and kept.settle(with_group.step)
+    epoch_ends, kept.best = agree_on_epochs(kept.epoch_ends, kept.best)
+    own_buffers = not first and kept.settle(with_group.step, epoch_ends)
     kept.step = share_state(
         prepared.model, prepared.optimizer, kept.step, source=with_group.source, own_buffers=own_buffers
     )
-    known_there = {"epoch_ends": kept.epoch_ends, "best": kept.best} if mine else None
-    table = share_table(known_there, prepared.device, source=with_group.source)
-    kept.epoch_ends, kept.best = int(table["epoch_ends"]), float(table["best"])
     if prepared.apart is not None:
         prepared.apart.begin(with_group.source)
     members = [known[m] for m in with_group.members]
@@ -260,6 +262,9 @@ def began(prepared: Prepared, job: Job) -> None:
         prepared.recorder.began(job)
         if has_batchnorm(prepared.model) and job.world_size > 1:
             text = "BatchNorm sees each rank's samples alone, so the split matters a little; norm = 'group' is exact"
+            prepared.journal.write("note", text, "warning")
+        if options.dropout and job.world_size > 1:
+            text = "what dropout leaves out of a sample depends on its rank, so the split matters a little"
             prepared.journal.write("note", text, "warning")
         if prepared.apart is not None:
             text = (

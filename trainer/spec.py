@@ -78,6 +78,7 @@ class RunOptions:
     )
     outer_learning_rate: float = option(0.7, "with local_steps: of the step along the averaged change", gt=0)
     outer_momentum: float = option(0.5, "with local_steps: Nesterov momentum of the averaged change", ge=0, lt=1)
+    dropout: float = option(0.0, "part of the last layer's inputs that a step leaves out, by chance", ge=0, lt=1)
     norm: Literal["batch", "group"] = option("batch", "group makes every split exactly equal in what it learns")
     dtype: Literal["float32", "float64"] = option(
         "float32", "of weights and data; float64 is slow, and exact to compare"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import dataclasses
 import multiprocessing
 import os
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.ranks
 
 RANKS, STEPS, BATCH, BOUND_S = 3, 14, 24, 90.0
 AT_ARRIVAL, AT_BEGIN = "when its gradients are handed over", "when the step begins"
+AT_COMBINING = "after the step, when all but this one have combined their BatchNorms"
 Breaks = Mapping[int, Mapping[int, str]]  # by member and step: when it cuts its sockets
 
 
@@ -52,7 +54,7 @@ class Wobbly:
 
 def member(text: str, number: int, folder: Path, breaks: Mapping[int, str], answer: Connection) -> None:
     """The process of a rank, which cuts the sockets of its own group where `breaks` says so."""
-    from trainer import loop, rank, setup, tasks
+    from trainer import batchnorm, loop, rank, setup, tasks
     from trainer.membership import Membership
     from trainer.sockets import GroupSockets
 
@@ -82,6 +84,16 @@ def member(text: str, number: int, folder: Path, breaks: Mapping[int, str], answ
             kept["sockets"].shut()
         step(job, place)
 
+    def combine(model: nn.Module, weight: float) -> None:
+        step = kept["prepared"].recorder._line.step
+        if left.get(step) == AT_COMBINING:
+            del left[step]
+            combined(copy.deepcopy(model), weight)
+            kept["sockets"].shut()
+        else:
+            combined(model, weight)
+
+    combined, batchnorm.combine = batchnorm.combine, combine
     prepared, setup.prepare = setup.prepare, prepare
     step, loop.train_step = loop.train_step, train_step
     rank.GroupSockets, rank.Membership = Sockets, Line  # type: ignore[attr-defined]
@@ -101,7 +113,7 @@ async def run(folder: Path, breaks: Breaks) -> list[tuple[int, dict[str, Tensor]
         "task": "wobbly/noise",
         "steps": STEPS,
         "global_batch": BATCH,
-        "eval_every": 0,
+        "eval_every": 1,
         "checkpoint_every": 0,
     }
     given = spec(RANKS, lost_after_s=BOUND_S, **options)
@@ -122,7 +134,11 @@ async def run(folder: Path, breaks: Breaks) -> list[tuple[int, dict[str, Tensor]
 
 async def test_broken_steps_leave_no_trace_in_weights_buffers_or_random_numbers(tmp_path: Path) -> None:
     undisturbed = await run(tmp_path / "calm", {})
-    breaks = {0: {6: AT_BEGIN, 9: AT_ARRIVAL}, 1: {3: AT_ARRIVAL, 11: AT_BEGIN}, 2: {9: AT_ARRIVAL, 13: AT_ARRIVAL}}
+    breaks = {
+        0: {6: AT_BEGIN, 9: AT_ARRIVAL, 12: AT_COMBINING},
+        1: {3: AT_ARRIVAL, 11: AT_BEGIN},
+        2: {8: AT_COMBINING, 9: AT_ARRIVAL, 13: AT_ARRIVAL},
+    }
     broken = await run(tmp_path / "broken", breaks)
     for (code, model, optimizer, random), (_, model0, optimizer0, random0) in zip(broken, undisturbed, strict=True):
         assert code == 0
@@ -131,6 +147,6 @@ async def test_broken_steps_leave_no_trace_in_weights_buffers_or_random_numbers(
         for index, state in optimizer0.items():
             assert torch.allclose(optimizer[index]["momentum_buffer"], state["momentum_buffer"], rtol=1e-9, atol=1e-12)
         assert torch.equal(random, random0)
-    assert len(events(tmp_path / "broken", "group")) >= 5
+    assert len(events(tmp_path / "broken", "group")) >= 7
     table = summary(tmp_path / "broken")
     assert (table["state"], table["steps"]) == ("finished", STEPS)

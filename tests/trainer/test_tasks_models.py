@@ -76,3 +76,16 @@ def test_first_outputs_have_the_scale_of_he_initialisation() -> None:
     with torch.no_grad():
         spread = float(model(torch.randn(4, 3, 32, 32)).std())
     assert 0.1 < spread < 50
+
+
+def test_dropout_comes_before_the_last_layer_and_renames_no_weight() -> None:
+    plain = build("simple_cnn", channels=1, size=8, classes=10, norm="batch", seed=0)
+    model = build("simple_cnn", channels=1, size=8, classes=10, norm="batch", seed=0, dropout=0.5)
+    *_, dropout, last = model
+    assert isinstance(dropout, nn.Dropout)
+    assert dropout.p == 0.5
+    assert isinstance(last, nn.Linear)
+    model.load_state_dict(plain.state_dict())
+    inputs = torch.randn(4, 1, 8, 8)
+    assert torch.equal(model.eval()(inputs), plain.eval()(inputs))
+    assert not torch.equal(model.train()(inputs), model(inputs))

@@ -91,6 +91,7 @@ def load(options: RunOptions, data: DataOptions, note: Note) -> Task:
         model_name=model,
         data=image_data(dataset, options, data, note),
         norm=options.norm,
+        dropout=options.dropout,
         seed=options.seed,
         dtype=getattr(torch, options.dtype),
     )

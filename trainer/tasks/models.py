@@ -9,6 +9,7 @@ the process are left as they were.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Literal, Protocol
 
 import torch
@@ -18,10 +19,10 @@ from trainer.tasks.resnet import Norm, resnet18, resnet50
 
 
 class Builder(Protocol):
-    def __call__(self, *, channels: int, size: int, classes: int, norm: Norm) -> nn.Module: ...
+    def __call__(self, *, channels: int, size: int, classes: int, norm: Norm) -> nn.Sequential: ...
 
 
-def simple_cnn(*, channels: int, size: int, classes: int, norm: Norm) -> nn.Module:
+def simple_cnn(*, channels: int, size: int, classes: int, norm: Norm) -> nn.Sequential:
     """Three convolutions and one linear layer: 20,000 to 100,000 weights, good for digits in seconds on a CPU."""
 
     def stage(inputs: int, outputs: int, *, halve: bool) -> list[nn.Module]:
@@ -39,7 +40,7 @@ def simple_cnn(*, channels: int, size: int, classes: int, norm: Norm) -> nn.Modu
     )
 
 
-def mlp(*, channels: int, size: int, classes: int, norm: Norm) -> nn.Module:  # noqa: ARG001 - nothing to normalise
+def mlp(*, channels: int, size: int, classes: int, norm: Norm) -> nn.Sequential:  # noqa: ARG001 - nothing to normalise
     """Two hidden layers of 2,048: quick to compute and heavy to send, 23 MB of gradients for pictures of 28 pixels."""
     return nn.Sequential(
         nn.Flatten(),
@@ -63,9 +64,19 @@ NORMS: dict[str, Norm] = {"batch": nn.BatchNorm2d, "group": _group_norm}
 
 
 def build(
-    name: str, *, channels: int, size: int, classes: int, norm: Literal["batch", "group"], seed: int
-) -> nn.Module:
-    """A new model on the CPU, its weights drawn after He et al. (2015) from `seed`. `size`: pixels of a side."""
+    name: str,
+    *,
+    channels: int,
+    size: int,
+    classes: int,
+    norm: Literal["batch", "group"],
+    seed: int,
+    dropout: float = 0.0,
+) -> nn.Sequential:
+    """A new model on the CPU, its weights drawn after He et al. (2015) from `seed`. `size`: pixels of a side.
+
+    `dropout` (0 to 1) is the part of the last layer's inputs that training leaves out (Srivastava et al. 2014).
+    """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = BUILDERS[name](channels=channels, size=size, classes=classes, norm=NORMS[norm])
@@ -75,4 +86,7 @@ def build(
             elif isinstance(module, nn.Linear):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
                 nn.init.zeros_(module.bias)
+        if dropout:
+            *others, last = model.named_children()  # their names stay, and with them those in a checkpoint
+            model = nn.Sequential(OrderedDict([*others, ("dropout", nn.Dropout(dropout)), last]))
     return model

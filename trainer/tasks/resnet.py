@@ -54,7 +54,7 @@ class Block(nn.Module):
 
 def _resnet(
     depths: tuple[int, ...], *, bottleneck: bool, channels: int, size: int, classes: int, norm: Norm
-) -> nn.Module:
+) -> nn.Sequential:
     if size <= _SMALL:
         layers: list[nn.Module] = [_convolution(channels, 64, kernel=3), norm(64), nn.ReLU(inplace=True)]
     else:
@@ -73,9 +73,9 @@ def _resnet(
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, classes))
 
 
-def resnet18(*, channels: int, size: int, classes: int, norm: Norm) -> nn.Module:
+def resnet18(*, channels: int, size: int, classes: int, norm: Norm) -> nn.Sequential:
     return _resnet((2, 2, 2, 2), bottleneck=False, channels=channels, size=size, classes=classes, norm=norm)
 
 
-def resnet50(*, channels: int, size: int, classes: int, norm: Norm) -> nn.Module:
+def resnet50(*, channels: int, size: int, classes: int, norm: Norm) -> nn.Sequential:
     return _resnet((3, 4, 6, 3), bottleneck=True, channels=channels, size=size, classes=classes, norm=norm)

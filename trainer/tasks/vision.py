@@ -31,6 +31,7 @@ class ImageTask:
     data: ImageData
     norm: Literal["batch", "group"]
     seed: int
+    dropout: float = 0.0
     dtype: torch.dtype = torch.float32
 
     @property
@@ -53,6 +54,7 @@ class ImageTask:
             size=data.size,
             classes=data.classes,
             norm=self.norm,
+            dropout=self.dropout,
             seed=self.seed,
         ).to(self.dtype)
 
