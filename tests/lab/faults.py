@@ -44,7 +44,10 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """`weight`: how often it is drawn; `seconds`: of which its length is drawn; `loses`: the host leaves the group."""
+    """`weight`: how often it is drawn; `seconds`: of which its length is drawn.
+
+    `loses`: the host leaves the group. `spares`: every rank lives on with its own state, and the leader stays.
+    """
 
     begin: Callable[[Run, str], None]
     heal: Callable[[Run, str], None] = lambda _run, _host: None
@@ -53,6 +56,7 @@ class Kind:
     alone: bool = False  # no other fault at the same time
     weight: int = 2
     loses: bool = False
+    spares: bool = True
 
 
 def _kill(*words: str) -> Callable[[Run, str], None]:
@@ -88,11 +92,15 @@ def _whole(run: Run, host: str) -> None:
 
 
 KINDS: dict[str, Kind] = {
-    "rank killed": Kind(begin=_kill("rank"), weight=3, loses=True),
-    "supervisor killed": Kind(begin=_kill("supervise", "rejoin"), loses=True),
+    "rank killed": Kind(begin=_kill("rank"), weight=3, loses=True, spares=False),
+    "supervisor killed": Kind(begin=_kill("supervise", "rejoin"), loses=True, spares=False),
     "coordinator killed": Kind(begin=_kill("coordinate"), weight=1),
-    "host crashed": Kind(begin=lambda run, host: run.lab[host].crash(), heal=_back, seconds=(3.0, 6.0), loses=True),
-    "power cut": Kind(begin=lambda run, host: run.lab[host].power_cut(), heal=_back, seconds=(3.0, 6.0), loses=True),
+    "host crashed": Kind(
+        begin=lambda run, host: run.lab[host].crash(), heal=_back, seconds=(3.0, 6.0), loses=True, spares=False
+    ),
+    "power cut": Kind(
+        begin=lambda run, host: run.lab[host].power_cut(), heal=_back, seconds=(3.0, 6.0), loses=True, spares=False
+    ),
     "cable pulled": Kind(
         begin=lambda run, host: run.lab[host].unplug(),
         heal=_back,
@@ -107,6 +115,7 @@ KINDS: dict[str, Kind] = {
         alone=True,
         weight=1,
         loses=True,
+        spares=False,
     ),
     "host frozen": Kind(
         begin=lambda run, host: run.lab[host].freeze(), heal=_back, seconds=(1.0, 3.0, 5.0, 10.0), weight=3, loses=True
@@ -139,24 +148,38 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def draw(generator: random.Random, hosts: Sequence[str], *, leader: str, longest_s: float = 60.0) -> Fault:
-    """One fault. The coordinator is where the leader is; no fault is longer than `longest_s`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What may be drawn: no fault longer than `longest_s`; only those that spare the ranks' own state."""
+
+    longest_s: float = 60.0
+    sparing: bool = False
+
+    def allow(self, fault: Fault, leader: str) -> bool:
+        """A leader that is away for long is replaced, and takes the others' state when it is back."""
+        kind = KINDS[fault.kind]
+        return not self.sparing or (kind.spares and not (kind.loses and fault.host == leader))
+
+
+def draw(generator: random.Random, hosts: Sequence[str], *, leader: str, limits: Limits) -> Fault:
+    """One fault. The coordinator is where the leader is."""
     names = list(KINDS)
-    kind = generator.choices(names, [KINDS[name].weight for name in names])[0]
-    seconds = generator.choice([s for s in KINDS[kind].seconds if s <= longest_s])
-    host = "" if KINDS[kind].of_console else leader if kind == "coordinator killed" else generator.choice(hosts)
-    return Fault(kind=kind, host=host, seconds=seconds)
+    while True:
+        kind = generator.choices(names, [KINDS[name].weight for name in names])[0]
+        seconds = generator.choice([s for s in KINDS[kind].seconds if s <= limits.longest_s])
+        host = "" if KINDS[kind].of_console else leader if kind == "coordinator killed" else generator.choice(hosts)
+        fault = Fault(kind=kind, host=host, seconds=seconds)
+        if limits.allow(fault, leader):
+            return fault
 
 
-def draw_some(
-    generator: random.Random, hosts: Sequence[str], *, leader: str, longest_s: float = 60.0
-) -> tuple[Fault, ...]:
+def draw_some(generator: random.Random, hosts: Sequence[str], *, leader: str, limits: Limits) -> tuple[Fault, ...]:
     """One fault, or (a third of the time) two that meet, never twice the same host."""
-    first = draw(generator, hosts, leader=leader, longest_s=longest_s)
+    first = draw(generator, hosts, leader=leader, limits=limits)
     if KINDS[first.kind].alone or generator.random() > 1 / 3:
         return (first,)
     while True:
-        second = draw(generator, hosts, leader=leader, longest_s=longest_s)
+        second = draw(generator, hosts, leader=leader, limits=limits)
         if second.host != first.host and not KINDS[second.kind].alone:
             return first, second
 

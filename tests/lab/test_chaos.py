@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.lab import chaos
-from tests.lab.chaos import DISK_MIB, HOSTS, TOLERANCE, furthest, parameters, steps_lost, strike, undisturbed
+from tests.lab.chaos import DISK_MIB, GROUP, HOSTS, TOLERANCE, furthest, steps_lost, strike
 from tests.lab.faults import Fault
 from tests.lab.lab import Lab
 from tests.lab.night import Night
@@ -39,19 +39,16 @@ def assert_only_one_half_trained(night: Night) -> None:
     assert [s for s in night.samples("box4", 3) if missed + 1 < s["time"] < back]
 
 
-def test_whatever_is_lost_the_run_ends_as_if_nothing_had_happened(
-    small_disks: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(chaos, "STEPS", 700)
-    monkeypatch.setitem(chaos.RUN, "steps", 700)
-    reference = undisturbed(small_disks, tmp_path)
-    with Night(small_disks, tmp_path, "night", run=chaos.RUN) as night:
+def test_whatever_is_lost_the_run_ends_as_if_nothing_had_happened(small_disks: Lab, tmp_path: Path) -> None:
+    training = dataclasses.replace(GROUP, steps=700)
+    reference = training.undisturbed(small_disks, tmp_path)
+    with training.start(small_disks, tmp_path, "night") as night:
         night.until(lambda: night.step() >= 5, "the first steps")
         struck = [strike(night, faults) for faults in BLOWS]
         assert_only_one_half_trained(night)
         summary = night.end()
         assert night.left() == {}
-        found = parameters(night.folder)
+        found = training.learned(night)
     assert summary["state"] == "finished"
     assert furthest(found, reference) <= TOLERANCE
     assert steps_lost(summary) == 0
