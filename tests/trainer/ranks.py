@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import multiprocessing
+import os
 import socket
 import tempfile
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,6 +41,14 @@ from trainer.transfer import share_state
 BOUND_S = 120.0
 
 
+@functools.cache
+def with_torch() -> ForkServerContext:
+    """Where processes come from that have torch imported already. Their environment is that of the first of them."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "torch.distributed", "torch.nn.parallel"])
+    return context
+
+
 class Work(Protocol):
     def __call__(self, rank: int, world_size: int, given: dict[str, Any], /) -> Any: ...
 
@@ -47,12 +58,12 @@ def run_ranks(world_size: int, work: Work, given: dict[str, Any]) -> list[Any]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        context = multiprocessing.get_context("spawn")
+        context = with_torch()
         ends = [context.Pipe() for _ in range(world_size)]
         processes = []
         for rank, (_, theirs) in enumerate(ends):
             store = listener if rank == 0 else None
-            arguments = (rank, world_size, store, listener.getsockname(), theirs, work, given)
+            arguments = (rank, world_size, store, listener.getsockname(), theirs, work, given, dict(os.environ))
             processes.append(context.Process(target=_rank, args=arguments, daemon=True))
         for process in processes:
             process.start()
@@ -79,7 +90,9 @@ def _rank(
     answer: Connection,
     work: Work,
     given: dict[str, Any],
+    environ: dict[str, str],
 ) -> None:
+    os.environ.update(environ)
     try:
         torch.set_num_threads(1)
         interface.use_interface("127.0.0.1")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import multiprocessing
 import os
 import time
 from multiprocessing.connection import Connection
@@ -15,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.trainer.ranks import with_torch
 from tests.trainer.test_coordinator import coordinating, events, spec, summary
 from trainer.batches import Batches
 from trainer.exits import Exit
@@ -117,7 +117,7 @@ async def test_one_joins_another_is_taken_out_and_nothing_of_it_is_learned(tmp_p
     given = dataclasses.replace(given, balance=dataclasses.replace(given.balance, policy="static"))
     roll = admit(given, roll_of(tmp_path), "box2", [NEW], term=0)
     joining = dataclasses.replace(given, members=roll.members(given.members), joins=True)
-    context = multiprocessing.get_context("spawn")
+    context = with_torch()
     pipes = [context.Pipe() for _ in range(3)]
     async with coordinating(given, tmp_path):
         keep(tmp_path, roll)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import dataclasses
-import multiprocessing
 import os
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
@@ -16,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.trainer.ranks import with_torch
 from tests.trainer.test_coordinator import coordinating, events, spec, summary
 from trainer.spec import Spec
 
@@ -118,7 +118,7 @@ async def run(folder: Path, breaks: Breaks) -> list[tuple[int, dict[str, Tensor]
     }
     given = spec(RANKS, lost_after_s=BOUND_S, **options)
     given = dataclasses.replace(given, balance=dataclasses.replace(given.balance, policy="static"))
-    context = multiprocessing.get_context("spawn")
+    context = with_torch()
     pipes = [context.Pipe() for _ in range(RANKS)]
     processes = [
         context.Process(target=member, args=(given.to_json(), i, folder, breaks.get(i, {}), pipes[i][1]), daemon=True)
