@@ -7,81 +7,38 @@ it ended: `{"op": "exited", "generation": 0, "code": 1}`. `trainer.attempts` dec
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import signal
-import socket
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from trainer.attempts import Attempts, Gone, Holding, LetGo, News, Over, Started, Trouble
-from trainer.folders import write_json
-from trainer.handshake import answer_s
-from trainer.journal import Journal
-from trainer.lead import lead_of
-from trainer.lines import Line, host_states, missing_of, names_of
-from trainer.patience import Patience
-from trainer.regroups import Regroups
+from trainer.lines import Line
 from trainer.roster import Ready
+from trainer.service import Service, seats
 from trainer.spec import Spec
-from trainer.summary import Ledger
-from trainer.switchboard import Switchboard
 from trainer.wire import RunState
 
-SUMMARY_S = 1.0
-TICK_S = 0.1
-REFORM_S = 4.0  # that a run which goes on under a new coordinator waits for those that were there
 
-
-class ScriptCoordinator:
+class ScriptCoordinator(Service):
     """Serves one run until its script has ended everywhere, or can't be started any more."""
 
     def __init__(self, spec: Spec, folder: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
-        lead = lead_of(folder, spec)
-        self.spec = spec
-        self._folder = folder
-        self._clock = clock
-        self._journal = Journal(folder, host=spec.host, source="coordinator")
-        now = clock()
+        super().__init__(spec, folder, spec.members, clock=clock)
         self._hosts = {m.member: m.host for m in spec.members}
-        self._lines = {m.member: Line(member=m, changed=now) for m in spec.members}
-        self._term = lead.term
         self._attempts = Attempts(
             self._hosts,
             lost_after_s=spec.elastic.lost_after_s,
             restarts=spec.elastic.restarts,
             least=spec.elastic.min_hosts,
-            term=lead.term,
-            expected=[m.member for m in spec.members if m.host in lead.hosts],
+            term=self._lead.term,
+            expected=[m.member for m in spec.members if m.host in self._lead.hosts],
         )
-        self._regroups = Regroups(self._hosts)
-        self._began = now
-        self._patience = Patience(began=now, limit_s=REFORM_S if lead.term else spec.options.join_timeout_s)
         self._started: Started | None = None  # not everybody has said yet that the script runs
-        self._started_at = now
-        self._held_at: float | None = None
-        self._beaten_at = 0.0
+        self._started_at = clock()
         self._state: RunState | None = None  # at the end
         self._root: int | None = None  # whose script failed
-        self._over = asyncio.Event()
-        self._ledger = Ledger.of(spec, received=time.time())
-
-    async def run(self, listener: socket.socket) -> None:
-        """Serve on the listening socket, and write the summary of the end state."""
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._end, "stopped")
-        async with Switchboard(listener, self._lines, self.spec.token, self._journal, self):
-            watch = asyncio.create_task(self._watch())
-            await self._over.wait()
-            watch.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watch
-            state = self._state or "failed"
-            self._write_summary(state)
-            for member, line in self._lines.items():
-                theirs = "lost" if state == "failed" and member != self._root else state  # lost: by another's fault
-                line.send(op="over", text=self._ledger.cause or "the run is over", state=theirs)
 
     # What the switchboard tells
 
@@ -126,9 +83,10 @@ class ScriptCoordinator:
         elif line.ended == "failed" and self._state is None:  # its minder, not the script
             self._root = member
             self._end("failed", f"{line.name} failed")
-        elif self._attempts.missing and not self._term:
+        elif self._attempts.missing and not self._lead.term:
             line.ended = "failed"
-            self._give_up(f"{line.name} ended before the script was started")
+            why = f"{line.name} ended before the script was started"
+            self._gathering.give_up(why, self._clock(), self._attempts.missing)
         else:
             self._attempts.lost(member, now=self._clock())
             self._act()
@@ -138,7 +96,7 @@ class ScriptCoordinator:
     def _act(self) -> None:
         for news in self._attempts.take_news():
             self._do(news)
-        self._ledger.regroups = self._regroups.records()
+        self.ledger.regroups = self._regroups.records()
 
     def _do(self, news: News) -> None:
         match news:
@@ -150,7 +108,7 @@ class ScriptCoordinator:
             case Gone(member=member):
                 self._gone(self._lines[member])
             case Holding(hosts=hosts):
-                self._hold(hosts)
+                self._hold(self._too_few(hosts), hosts)
             case Over(state=state, root=root, code=code, why=why):
                 self._root = root
                 if root is not None:
@@ -165,25 +123,22 @@ class ScriptCoordinator:
         lines = [self._lines[m] for m in news.members]
         if not news.generation:
             for name in ("spawn_s", "import_s"):
-                self._ledger.phases[name] = max(line.times.get(name, 0.0) for line in lines)
+                self.ledger.phases[name] = max(line.times.get(name, 0.0) for line in lines)
         for trouble in news.why:
             self._regroups.gone(trouble.member, "lost", 0)
         self._regroups.formed(news.generation, news.members, 0)
-        members = [
-            {"member": line.member.member, "host": line.member.host, "rank": rank, "device": line.member.device}
-            for rank, line in enumerate(lines)
-        ]
         for rank, line in enumerate(lines):
             line.ended, line.gone = None, False
             line.send(
                 op="group", generation=news.generation, rank=rank, members=news.members, store=news.store, source=0,
-                step=0, term=self._term, attempt=self._attempts.seats[line.member.member].attempt, stale=False, fits={},
+                step=0, term=self._lead.term, attempt=self._attempts.seats[line.member.member].attempt, stale=False,
+                fits={},
             )  # fmt: skip
         hosts = list(dict.fromkeys(line.member.host for line in lines))
         count = f"{len(lines)} rank{'s' * (len(lines) != 1)} on {', '.join(hosts)}"
         self._journal.write(
-            "group", f"the script starts: {count}", generation=news.generation, world_size=len(lines), members=members,
-            step=0,
+            "group", f"the script starts: {count}", generation=news.generation, world_size=len(lines),
+            members=seats(lines), step=0,
         )  # fmt: skip
         if news.generation:
             most = self.spec.elastic.restarts
@@ -199,7 +154,7 @@ class ScriptCoordinator:
             return
         self._started = None
         if not started.generation:
-            self._ledger.phases["rendezvous_s"] = now - self._started_at
+            self.ledger.phases["rendezvous_s"] = now - self._started_at
         elif started.pause_s is not None:
             self._regroups.resumed(started.generation, started.pause_s + now - self._started_at)
 
@@ -217,13 +172,6 @@ class ScriptCoordinator:
         member, host = line.member.member, line.member.host
         self._journal.write("lost", f"{line.name} was lost", "warning", member=member, host=host, cause="lost", step=0)
 
-    def _hold(self, hosts: int) -> None:
-        self._held_at = self._clock()
-        least, hold_s = self.spec.elastic.min_hosts, self.spec.elastic.hold_s
-        text = f"{hosts} host{'s' * (hosts != 1)} left, {least} needed (elastic.min_hosts)"
-        text += f": waiting {hold_s:.0f} s for others to come back"
-        self._journal.write("holding", text, "warning", hosts=hosts, least=least, hold_s=hold_s)
-
     def _used_up(self, why: Sequence[Trouble]) -> None:
         most = self.spec.elastic.restarts
         times = f"the script was started anew {most} time{'s' * (most != 1)} already" if most else "it is not restarted"
@@ -233,66 +181,37 @@ class ScriptCoordinator:
 
     # The clock, and ends
 
-    async def _watch(self) -> None:
-        """Look at the clock: who is silent, who is missing, and is the summary fresh."""
-        wrote_at = self._clock()
-        while True:
-            await asyncio.sleep(TICK_S)
-            now = self._clock()
-            self._attempts.tick(now)
-            self._act()
-            if now - self._beaten_at >= answer_s(len(self._lines)):
-                self._beaten_at = now
-                for line in self._lines.values():
-                    line.beat()
-            if self._attempts.missing:
-                self._look_for_missing(now)
-                continue
-            if now - wrote_at > SUMMARY_S:
-                wrote_at = now
-                self._write_summary("running")
-            hold_s = self.spec.elastic.hold_s
-            if self._held_at is not None and now - self._held_at > hold_s:
-                self._end("failed", f"too few hosts for {hold_s:.0f} s (elastic.hold_s)")
+    def _tick(self, now: float) -> None:
+        self._attempts.tick(now)
+        self._act()
 
-    def _look_for_missing(self, now: float) -> None:
-        """Before the first start: say who is missing; give up, or go on without them, when they get no further."""
-        missing = [self._lines[m] for m in self._attempts.missing]
-        verdict = self._patience.look(now, missing)
-        if verdict == "say":
-            text = "waiting for " + names_of(missing)
-            self._journal.write("waiting", text, missing=missing_of(missing), waited_s=now - self._began)
-        elif verdict == "give up" and self._term:
-            for line in missing:
-                self._attempts.lost(line.member.member, now=now)
-        elif verdict == "give up":
-            self._give_up(f"no progress for {self.spec.options.join_timeout_s:.0f} s (run.join_timeout_s)")
+    def _missing(self) -> list[int]:
+        return self._attempts.missing
 
-    def _give_up(self, why: str) -> None:
-        behind = [line for line in self._lines.values() if line.ended == "failed"]
-        behind = behind or [self._lines[m] for m in self._attempts.missing]
-        text = f"gave up waiting for {names_of(behind)}: {why}"
-        self._journal.write("gave_up", text, "error", missing=missing_of(behind), waited_s=self._clock() - self._began)
-        self._end("failed", text)
+    def _without(self, member: int) -> None:
+        self._attempts.lost(member, now=self._clock())
+        self._act()
+
+    def _gave_up(self) -> None:
+        self._end("failed", self.ledger.cause)
+
+    def _held_too_long(self, why: str) -> None:
+        self._end("failed", why)
+
+    def _end_state(self) -> RunState:
+        return self._state or ("stopped" if self._stopping else "failed")
+
+    def _end_for(self, line: Line, state: RunState) -> RunState:
+        """Those that end by another's fault are lost."""
+        return "lost" if state == "failed" and line.member.member != self._root else state
 
     def _end(self, state: RunState, cause: str | None = None) -> None:
         if self._state is None:
             self._state = state
-            self._ledger.cause = cause
+            self.ledger.cause = cause
             for line in self._lines.values():
                 line.ended = line.ended or ("stopped" if state == "stopped" else None)
             self._over.set()
-
-    def _stop_asked(self) -> bool:
-        """Members ended for a stop may be gone before its TERM comes here; the request is on the disk by then."""
-        return self._state == "stopped" or (self._folder / "stop.json").exists()
-
-    def _write_summary(self, state: RunState) -> None:
-        hosts = host_states(self._lines, state)
-        try:
-            write_json(self._folder / "summary.json", self._ledger.summary(state, hosts, now=time.time()))
-        except OSError as error:
-            self._journal.write("note", f"summary.json not written: {error}", "warning")
 
 
 def how_it_ended(code: int) -> str:

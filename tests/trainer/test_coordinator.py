@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.ports import free_pair
+from trainer import service
 from trainer.coordinator import Coordinator
 from trainer.listen import listen
 from trainer.membership import Group, JoinError, Membership
@@ -294,16 +295,35 @@ async def test_a_run_that_nobody_comes_back_to_ends_when_it_has_waited_long_enou
     assert [host["state"] for host in table["hosts"]] == ["failed", "lost"]
 
 
+def led_anew(given: Spec, folder: Path) -> None:
+    """The coordinator that is started now is the second of a run of box0 and box1."""
+    lead = Lead(term=1, leader="box0", address="127.0.0.1", port=given.port, hosts=("box0", "box1"))
+    (folder / "lead.json").write_text(lead.to_json())
+
+
+def ready(line: Membership) -> Awaitable[Group]:
+    said: dict[str, Any] = {"step": 7, "term": 0, "generation": 3}
+    return asyncio.to_thread(line.ready, times={}, store=("127.0.0.1", 1), **said)
+
+
+async def test_a_new_coordinator_goes_on_without_those_that_do_not_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "REFORM_S", 0.3)
+    given = spec(2)
+    led_anew(given, tmp_path)
+    async with coordinating(given, tmp_path):
+        line = await asyncio.to_thread(dial, given, 0)
+        group = await asyncio.wait_for(ready(line), BOUND_S / 2)
+        assert (group.members, group.term, group.generation, group.step) == ((0,), 1, 4, 7)
+        line.ended("finished")
+    assert summary(tmp_path)["state"] == "finished"
+    assert [r["cause"] for r in summary(tmp_path)["regroups"] if r["host"] == "box1"] == ["lost"]
+
+
 async def test_a_new_coordinator_waits_for_ranks_that_reach_it_only_at_the_second_try(tmp_path: Path) -> None:
     given = spec(2)
-    (tmp_path / "lead.json").write_text(
-        Lead(term=1, leader="box0", address="127.0.0.1", port=given.port, hosts=("box0", "box1")).to_json()
-    )
-
-    def ready(line: Membership) -> Awaitable[Group]:
-        said: dict[str, Any] = {"step": 7, "term": 0, "generation": 3}
-        return asyncio.to_thread(line.ready, times={}, store=("127.0.0.1", 1), **said)
-
+    led_anew(given, tmp_path)
     async with coordinating(given, tmp_path):
         first = await asyncio.to_thread(dial, given, 0)
         waiting = asyncio.ensure_future(ready(first))
