@@ -31,7 +31,7 @@ from trainer.wire import RunState
 
 SUMMARY_S = 1.0
 TICK_S = 0.1
-REFORM_S = 4.0  # that a run which goes on under a new coordinator waits for those that were there
+REFORM_S = 3.0  # that a run which goes on under a new coordinator waits for those that were there
 
 
 class Service(ABC):
