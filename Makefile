@@ -43,13 +43,14 @@ lint: $(READY)
 	$(BIN)/lint-imports --no-cache
 
 bench: $(READY)
-	@for bench in tests/bench/bench_*.py; do echo "== $$bench" && $(BIN)/python "$$bench" || exit 1; done
+	@failed=0; for bench in tests/bench/bench_*.py; do echo "== $$bench"; $(BIN)/python "$$bench" || failed=1; done; exit $$failed
 
 chaos: $(READY)
 	$(BIN)/python tests/lab/chaos.py $(ARGS)
 
 soak: $(READY)
 	$(BIN)/python tests/remote/soak.py $(ARGS)
+	$(BIN)/python tests/remote/crowd.py
 
 test-fast: lint
 	$(TESTS) -n auto --maxprocesses 4 --dist loadfile -m 'not ranks and not lab and not gpu' $(ARGS)

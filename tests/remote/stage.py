@@ -59,11 +59,11 @@ class Seen:
             if not future.done() and wanted(record):
                 future.set_result(None)
 
-    async def until(self, wanted: Callable[[FeedRecord], bool]) -> None:
+    async def until(self, wanted: Callable[[FeedRecord], bool], within_s: float = WITHIN_S) -> None:
         """Until a record to come is wanted."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._awaited.append((wanted, future))
-        await asyncio.wait_for(future, WITHIN_S)
+        await asyncio.wait_for(future, within_s)
 
     async def further(self, steps: int = 10) -> None:
         """Until every rank has been seen to do so many more steps."""
