@@ -85,7 +85,7 @@ async def cuts(stage: Stage, number: int) -> dict[str, str]:
     assert all(numbers == list(range(len(numbers))) for numbers in kept.values()), "lines lost or doubled"
     lines = sum(map(len, kept.values()))
     return {
-        f"3 hosts, all SSH connections cut {number} times: followed again, on average after": f"{took_s / number:.2f} s",
+        f"3 hosts, all connections cut {number} times: followed again, on average after": f"{took_s / number:.2f} s",
         "lines of metrics meanwhile, lost, doubled": f"{lines:,}, 0, 0",
     }
 
