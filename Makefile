@@ -51,6 +51,7 @@ chaos: $(READY)
 soak: $(READY)
 	$(BIN)/python tests/remote/soak.py $(ARGS)
 	$(BIN)/python tests/remote/crowd.py
+	$(BIN)/python tests/lab/soak.py
 
 test-fast: lint
 	$(TESTS) -n auto --maxprocesses 4 --dist loadfile -m 'not ranks and not lab and not gpu' $(ARGS)

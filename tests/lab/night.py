@@ -150,6 +150,25 @@ class Night:
         if self._process.poll() is not None:
             self._process = self._console("attach", self.name)
 
+    def interrupt(self) -> None:
+        """Ctrl-C in the console, which stops the run."""
+        self._process.send_signal(signal.SIGINT)
+
+    def wait(self, within_s: float) -> int:
+        """The console's exit code."""
+        return self._process.wait(timeout=within_s)
+
+    def motley(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """A verb of the command line on this run's cluster, beside the console that watches."""
+        argv = self.lab.motley(words[0], *words[1:], "-c", str(self._config))
+        return self.lab.exec(argv, cwd=self._config.parent)
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """As `motley`, not waited for."""
+        argv = self.lab.motley(words[0], *words[1:], "-c", str(self._config))
+        nowhere = subprocess.DEVNULL
+        return self.lab.popen(argv, cwd=self._config.parent, stdout=nowhere, stderr=nowhere)
+
     def end(self) -> dict[str, Any]:
         """Wait for the run's end; its summary. Fails when it ends badly."""
         try:
