@@ -156,7 +156,7 @@ def main() -> int:
     generator = random.Random(given.seed)
     outcomes: list[Outcome] = []
     with Lab(HOSTS, disk_mib=DISK_MIB) as lab, tempfile.TemporaryDirectory(prefix="chaos-") as place:
-        references = {training.name: training.undisturbed(lab, Path(place)) for training in dict.fromkeys(TURNS)}
+        references = {training.name: training.undisturbed(lab, Path(place)) for training in (GROUP, BATCH)}
         while (done := sum(outcome.faults for outcome in outcomes)) < given.faults:
             training = TURNS[len(outcomes) % len(TURNS)]
             most = min(given.each, given.faults - done)
