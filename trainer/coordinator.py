@@ -69,19 +69,16 @@ class Coordinator(Service):
 
     def take(self, line: Line, message: dict[str, Any]) -> None:
         member, now = line.member.member, self._clock()
-        line.changed = now
+        line.note(message, now)
         match message["op"]:
             case "beat":
                 self._roster.beat(member, step=int(message["step"]), arrived=int(message["arrived"]), now=now)
             case "phase":
-                line.phase = str(message["phase"])
+                pass
             case "ready":
-                line.phase = "joining"
-                line.times.update(message["times"])
                 self._roster.ready(member, Ready.of(message), now=now)
                 self._act()
             case "joined":
-                line.phase = "training"
                 self._roster.beat(member, step=-1, arrived=-1, now=now)
                 if self._ready_at is not None and all(self._lines[m].phase == "training" for m in self._roster.group):
                     self.ledger.phases.setdefault("rendezvous_s", now - self._ready_at)
@@ -92,8 +89,6 @@ class Coordinator(Service):
             case "resumed":
                 self._resumed(int(message["generation"]), float(message["pause_s"]))
             case "ended":
-                line.ended = message["state"]
-                line.phase = "ended"
                 self._roster.ended(member)
             case other:
                 raise ValueError(f"unknown message {other!r}")

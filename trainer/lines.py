@@ -29,6 +29,20 @@ class Line:
     def name(self) -> str:
         return f"rank {self.member.member} on {self.member.host}"
 
+    def note(self, message: Mapping[str, Any], now: float) -> None:
+        """What its words say of the member itself."""
+        self.changed = now
+        match message["op"]:
+            case "phase":
+                self.phase = str(message["phase"])
+            case "ready":
+                self.phase = "joining"
+                self.times.update(message["times"])
+            case "joined":
+                self.phase = "training"
+            case "ended":
+                self.ended, self.phase = message["state"], "ended"
+
     def send(self, **message: Any) -> None:
         """One message, if it is connected."""
         if self.transport is not None:

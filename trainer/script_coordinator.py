@@ -48,29 +48,23 @@ class ScriptCoordinator(Service):
 
     def take(self, line: Line, message: dict[str, Any]) -> None:
         member, now = line.member.member, self._clock()
-        line.changed = now
+        line.note(message, now)
         match message["op"]:
             case "beat":
                 self._attempts.beat(member, now=now)
-            case "phase":
-                line.phase = str(message["phase"])
+            case "phase" | "ended":
+                pass
             case "ready":
-                line.phase = "joining"
-                line.times.update(message["times"])
                 self._attempts.ready(member, Ready.of(message), now=now)
                 if self._attempts.running and member not in self._attempts.group:
                     self._journal.write("note", f"{line.name} is back, and waits for the next restart of the script")
             case "joined":
-                line.phase = "training"
                 self._see_whether_started(now)
             case "exited":
                 code = int(message["code"])
                 line.ended = "finished" if code == 0 else None
                 if not self._stop_asked():
                     self._attempts.exited(member, int(message["generation"]), code, now=now)
-            case "ended":
-                line.ended = message["state"]
-                line.phase = "ended"
             case other:
                 raise ValueError(f"unknown message {other!r}")
         self._act()

@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 
-from tests.lab.chaos_table import Outcome, Struck, table
+from tests.lab.chaos_table import Outcome, Struck, results
 from tests.lab.faults import Fault, Limits, begin, draw_some, heal
 from tests.lab.lab import Lab
 from tests.lab.night import Night
@@ -168,7 +168,7 @@ def main() -> int:
                     outcome.failed = f"its end: parameters differ by {outcome.difference:.1e}"
             outcomes.append(outcome)
             print(f"{name}: {training.name}, {outcome}", flush=True)
-            given.out.write_text(table(outcomes, given.seed))
+            given.out.write_text(results(outcomes, given.seed))
             lab.heal()
     print(given.out.read_text())
     return int(any(outcome.failed for outcome in outcomes))

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from statistics import median
 from typing import Any
 
 import torch
 
 from tests.lab.faults import KINDS, Fault
+from tests.pages import machine, page, table
 
 
 @dataclass(slots=True)
@@ -68,25 +66,15 @@ def spread(pauses: Sequence[float]) -> str:
     return f"{median(pauses):.1f} s, {max(pauses):.1f} s of {len(pauses)}" if pauses else "none"
 
 
-def table(outcomes: Sequence[Outcome], seed: int) -> str:
+def results(outcomes: Sequence[Outcome], seed: int) -> str:
     """CHAOS.md."""
-    lines = [
-        "# Chaos",
-        "",
+    intro = [
         "Made by `make chaos`: seeded faults strike runs in the lab, singly and two at a time. Each run must go on",
         "with all hosts after each of them, and end with the parameters of an undisturbed one (relative 1e-6). A pause",
         "is the time from the end of the last step before a fault to the end of the first step after it.",
-        "",
-        f"Machine: {os.cpu_count()} cores, Linux {platform.release()}, torch {torch.__version__}, seed {seed}, "
-        f"{datetime.now(timezone.utc):%Y-%m-%d}.",
-        "",
-        *by_kind(outcomes),
-        "",
-        *in_all(outcomes),
-        "",
-        *by_run(outcomes),
     ]
-    return "\n".join(lines) + "\n"
+    about = machine(f"torch {torch.__version__}", f"seed {seed}")
+    return page("Chaos", intro, about, by_kind(outcomes), in_all(outcomes), by_run(outcomes))
 
 
 def by_kind(outcomes: Sequence[Outcome]) -> list[str]:
@@ -96,12 +84,12 @@ def by_kind(outcomes: Sequence[Outcome]) -> list[str]:
         for blow in outcome.struck:
             for fault in blow.faults:
                 (waited if outcome.holds else struck)[fault.kind].append(blow)
-    lines = ["| fault | times | alone: pause median, longest | all hosts back: median, longest |", "|---|---|---|---|"]
+    rows = []
     for kind in KINDS:
         alone = [p for s in struck[kind] if len(s.faults) == 1 and not s.hit_leader for p in s.pauses[:1]]
         those = struck[kind] + waited[kind]
-        lines.append(f"| {kind} | {len(those)} | {spread(alone)} | {spread([s.back_s for s in those])} |")
-    return lines
+        rows.append((kind, len(those), spread(alone), spread([s.back_s for s in those])))
+    return table(("fault", "times", "alone: pause median, longest", "all hosts back: median, longest"), rows)
 
 
 def in_all(outcomes: Sequence[Outcome]) -> list[str]:
@@ -112,23 +100,22 @@ def in_all(outcomes: Sequence[Outcome]) -> list[str]:
     faults, blows = sum(o.faults for o in outcomes), sum(len(o.struck) for o in outcomes)
     differences = [outcome.difference for outcome in outcomes if outcome.difference is not None]
     whole = f"{max(differences):.1e} in {len(differences)} runs" if differences else "no run was finished"
-    return [
-        "| in all | |",
-        "|---|---|",
-        f"| faults, in how many blows, in how many runs | {faults}, {blows}, {len(outcomes)} |",
-        f"| runs that did not go on or end as they should | {sum(bool(o.failed) for o in outcomes)} |",
-        f"| a host lost while the leader lives, first pause: median, longest | {spread(lost_hosts)} |",
-        f"| the leader's host lost, first pause: median, longest | {spread(leaders)} |",
-        f"| no host lost, first pause where there was one: median, longest | {spread(others)} |",
-        f"| completed steps lost | {sum(o.lost for o in outcomes)} |",
-        f"| largest relative difference of parameters and buffers from the undisturbed run | {whole} |",
-        f"| processes left after a run | {0 if differences else 'unknown'} |",
+    rows = [
+        ("faults, in how many blows, in how many runs", f"{faults}, {blows}, {len(outcomes)}"),
+        ("runs that did not go on or end as they should", sum(bool(o.failed) for o in outcomes)),
+        ("a host lost while the leader lives, first pause: median, longest", spread(lost_hosts)),
+        ("the leader's host lost, first pause: median, longest", spread(leaders)),
+        ("no host lost, first pause where there was one: median, longest", spread(others)),
+        ("completed steps lost", sum(o.lost for o in outcomes)),
+        ("largest relative difference of parameters and buffers from the undisturbed run", whole),
+        ("processes left after a run", 0 if differences else "unknown"),
     ]
+    return table(("in all", ""), rows)
 
 
 def by_run(outcomes: Sequence[Outcome]) -> list[str]:
-    lines = ["| run | model | faults | what came of it |", "|---|---|---|---|"]
+    rows = []
     for number, o in enumerate(outcomes, 1):
         end = o.failed or f"finished, difference {o.difference:.1e}, {o.lost} steps lost"
-        lines.append(f"| {number} | {o.training} | {o.faults} | {end} |")
-    return lines
+        rows.append((number, o.training, o.faults, end))
+    return table(("run", "model", "faults", "what came of it"), rows)

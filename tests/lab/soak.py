@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import random
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime, timezone
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -26,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.lab.faults import KINDS, Fault, begin, heal
 from tests.lab.lab import Lab
 from tests.lab.night import Night
+from tests.pages import machine, page, soak_rows
 
 HOSTS = {"box1": 0.5, "box2": 0.5, "box3": 0.5, "box4": 0.5}
 RUN = {"task": "simple_cnn/digits", "global_batch": 64, "epochs": 100_000, "checkpoint_every": 0}
@@ -109,29 +107,18 @@ def main() -> None:
             nights += 1
             print(f"{counted.total():4d}  night-{nights}: {', '.join(done)}", flush=True)
             lab.heal()
-    given.out.write_text(table(counted, nights, given.seed, time.monotonic() - began))
+    given.out.write_text(results(counted, nights, given.seed, time.monotonic() - began))
     print(given.out.read_text())
 
 
-def table(counted: Counter[str], nights: int, seed: int, seconds: float) -> str:
+def results(counted: Counter[str], nights: int, seed: int, seconds: float) -> str:
     """SOAK.md."""
-    lines = [
-        "# Soak in the lab",
-        "",
+    intro = [
         "Made by `make soak`: runs on four real hosts are disturbed and ended at random moments. After each, no",
         "process was left on any host and each line of metrics was beside cluster.toml once.",
-        "",
-        f"Machine: {os.cpu_count()} cores, Linux {platform.release()}, seed {seed}, "
-        f"{datetime.now(timezone.utc):%Y-%m-%d}, {seconds / 60:.0f} minutes.",
-        "",
-        "| what | times |",
-        "|---|---|",
-        *(f"| {name} | {times} |" for name, times in counted.most_common()),
-        f"| **in all**, in {nights} runs | {counted.total()} |",
-        "| processes left | 0 |",
-        "| lines of metrics lost or doubled | 0 |",
     ]
-    return "\n".join(lines) + "\n"
+    about = machine(f"seed {seed}", f"{seconds / 60:.0f} minutes")
+    return page("Soak in the lab", intro, about, soak_rows(counted, nights))
 
 
 if __name__ == "__main__":

@@ -11,21 +11,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import platform
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping
-from datetime import datetime, timezone
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from remote.feed import FeedRecord, Link
 from remote.run import Session
-from tests.remote.stage import Seen, Stage, cut, stand_in_tree
+from tests.pages import machine, page, table
+from tests.remote.stage import Seen, Stage, cut, rehearsal
 
 RANKS = 4  # a host
 BOUND_S = 300.0  # until so many processes have started on few cores
@@ -138,35 +135,16 @@ async def main() -> None:
     given = parser.parse_args()
     rows: dict[str, str] = {}
     for part, number in ((cuts, given.cuts), (crowd, given.hosts)):
-        with tempfile.TemporaryDirectory(prefix="crowd-") as folder:
-            home, here, tree = (Path(folder) / name for name in ("home", "here", "tree"))
-            for made in (home, here, tree):
-                made.mkdir()
-            os.environ["HOME"] = str(home)
-            os.environ.pop("SSH_AUTH_SOCK", None)
-            stage = Stage(here, home, stand_in_tree(tree))
-            try:
-                rows |= await part(stage, number)
-            finally:
-                await stage.clear()
-    given.out.write_text(table(rows))
+        async with rehearsal() as stage:
+            rows |= await part(stage, number)
+    given.out.write_text(results(rows))
     print(given.out.read_text())
 
 
-def table(rows: Mapping[str, str]) -> str:
+def results(rows: Mapping[str, str]) -> str:
     """CROWD.md."""
-    lines = [
-        "# Many hosts, many cuts",
-        "",
-        "Made by `make soak`: demo hosts, whose SSH servers and ranks (without torch) share this machine's cores.",
-        "",
-        f"Machine: {os.cpu_count()} cores, Linux {platform.release()}, {datetime.now(timezone.utc):%Y-%m-%d}.",
-        "",
-        "| what | measured |",
-        "|---|---|",
-        *(f"| {name} | {value} |" for name, value in rows.items()),
-    ]
-    return "\n".join(lines) + "\n"
+    intro = ["Made by `make soak`: demo hosts, whose SSH servers and ranks (without torch) share this machine's cores."]
+    return page("Many hosts, many cuts", intro, machine(), table(("what", "measured"), list(rows.items())))
 
 
 if __name__ == "__main__":

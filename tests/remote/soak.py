@@ -14,22 +14,20 @@ import asyncio
 import contextlib
 import json
 import os
-import platform
 import random
 import signal
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timezone
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from remote.feed import Ended
 from remote.run import Session
-from tests.remote.stage import FOREVER, Seen, Stage, cut, stand_in_tree
+from tests.pages import machine, page, soak_rows
+from tests.remote.stage import FOREVER, Seen, Stage, cut, rehearsal
 from trainer.folders import read_json
 
 HOSTS = {"box0": "", "box1": "", "box2": ""}
@@ -198,25 +196,13 @@ async def soak(stage: Stage, *, acts: int, seed: int, say: Callable[[str], None]
     return counted, number
 
 
-def table(counted: Counter[str], nights: int, seed: int, seconds: float) -> str:
+def results(counted: Counter[str], nights: int, seed: int, seconds: float) -> str:
     """SOAK.md."""
-    lines = [
-        "# Soak",
-        "",
+    intro = [
         f"Made by `make soak`: runs on {len(HOSTS)} demo hosts with ranks that import no torch are disturbed and ended",
         "at random moments. After each, no process was left and each line of metrics was here once.",
-        "",
-        f"Machine: {os.cpu_count()} cores, Linux {platform.release()}, seed {seed}, "
-        f"{datetime.now(timezone.utc):%Y-%m-%d}, {seconds / 60:.0f} minutes.",
-        "",
-        "| what | times |",
-        "|---|---|",
-        *(f"| {name} | {times} |" for name, times in sorted(counted.items(), key=lambda item: -item[1])),
-        f"| **in all**, in {nights} runs | {counted.total()} |",
-        "| processes left | 0 |",
-        "| lines of metrics lost or doubled | 0 |",
     ]
-    return "\n".join(lines) + "\n"
+    return page("Soak", intro, machine(f"seed {seed}", f"{seconds / 60:.0f} minutes"), soak_rows(counted, nights))
 
 
 async def main() -> None:
@@ -225,21 +211,10 @@ async def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        home, here, tree = (Path(folder) / name for name in ("home", "here", "tree"))
-        for made in (home, here, tree):
-            made.mkdir()
-        os.environ["HOME"] = str(home)
-        os.environ.pop("SSH_AUTH_SOCK", None)
-        stage = Stage(here, home, stand_in_tree(tree))
-        began = time.monotonic()
-        try:
-            counted, nights = await soak(
-                stage, acts=given.acts, seed=given.seed, say=lambda text: print(text, flush=True)
-            )
-        finally:
-            await stage.clear()
-        given.out.write_text(table(counted, nights, given.seed, time.monotonic() - began))
+    began = time.monotonic()
+    async with rehearsal() as stage:
+        counted, nights = await soak(stage, acts=given.acts, seed=given.seed, say=lambda text: print(text, flush=True))
+    given.out.write_text(results(counted, nights, given.seed, time.monotonic() - began))
     print(given.out.read_text())
 
 

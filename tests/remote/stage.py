@@ -17,7 +17,8 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +170,19 @@ async def take_away(session: Session, name: str) -> None:
 
 def _reaches(member: int, step: int) -> Callable[[FeedRecord], bool]:
     return lambda record: isinstance(record, Sample) and record.member == member and record.step >= step
+
+
+@contextlib.asynccontextmanager
+async def rehearsal() -> AsyncIterator[Stage]:
+    """A stage outside pytest, in folders that go away, with an empty home."""
+    with tempfile.TemporaryDirectory(prefix="stage-") as folder:
+        home, here, tree = (Path(folder) / name for name in ("home", "here", "tree"))
+        for made in (home, here, tree):
+            made.mkdir()
+        os.environ["HOME"] = str(home)
+        os.environ.pop("SSH_AUTH_SOCK", None)
+        stage = Stage(here, home, stand_in_tree(tree))
+        try:
+            yield stage
+        finally:
+            await stage.clear()
