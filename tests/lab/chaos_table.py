@@ -22,7 +22,7 @@ class Struck:
     step: int
     leader: str
     on_s: float = 0.0  # from its beginning until two more steps were done
-    back_s: float = 0.0  # from its end until all hosts were in the group
+    back_s: float | None = 0.0  # from its end until all hosts were in the group; None: the run finished before that
     pauses: list[float] = field(default_factory=list)
 
     @property
@@ -34,9 +34,10 @@ class Struck:
         return any(KINDS[f.kind].loses for f in self.faults)
 
     def __str__(self) -> str:
+        back = "the run finished" if self.back_s is None else f"all back after {self.back_s:5.1f} s"
         return (
             f"step {self.step:4d}  {' and '.join(map(str, self.faults)):60s} on after {self.on_s:5.1f} s, "
-            f"all back after {self.back_s:5.1f} s, pauses {' '.join(f'{p:.1f}' for p in self.pauses)}"
+            f"{back}, pauses {' '.join(f'{p:.1f}' for p in self.pauses)}"
         )
 
 
@@ -88,7 +89,8 @@ def by_kind(outcomes: Sequence[Outcome]) -> list[str]:
     for kind in KINDS:
         alone = [p for s in struck[kind] if len(s.faults) == 1 and not s.hit_leader for p in s.pauses[:1]]
         those = struck[kind] + waited[kind]
-        rows.append((kind, len(those), spread(alone), spread([s.back_s for s in those])))
+        back = [s.back_s for s in those if s.back_s is not None]
+        rows.append((kind, len(those), spread(alone), spread(back)))
     return table(("fault", "times", "alone: pause median, longest", "all hosts back: median, longest"), rows)
 
 

@@ -139,6 +139,11 @@ class Night:
             time.sleep(LOOK_S)  # it is another process's doing: there is nothing to await
         return time.monotonic() - began
 
+    @property
+    def over(self) -> bool:
+        """The console has seen the run's end."""
+        return self._process.poll() == 0
+
     # What is done to it
 
     def kill_console(self) -> None:
