@@ -35,6 +35,7 @@ class Follower:
         self.host = host
         self.state: dict[str, Any] = {}
         self.up = False
+        self.heard_at = 0.0  # on the loop's clock; a beat comes every second
         self.live = asyncio.Event()  # set by the first beat: what the host had before has been read
         self._run = run
         self._verbs = verbs
@@ -87,6 +88,7 @@ class Follower:
                 raise CommandFailed(self.host, f"following the run failed: {said[0]}", "The run itself may go on.")
 
     def _take(self, line: bytes) -> None:
+        self.heard_at = asyncio.get_running_loop().time()
         try:
             record = decode(line)
         except WireError as error:

@@ -29,7 +29,8 @@ from trainer.wire import Event
 
 QUICK_WORDS_S = 5.0  # after the leader has ended, other hosts have this long to end by themselves
 GONE_S = 4.0  # without a word from the leader, before another host takes its place
-TICK_S = 0.5
+GONE_FOR_ALL_S = 2.5  # the same, when no host that is reached can reach it either
+TICK_S = 0.25
 LAST_WORDS_S = 15.0  # and those that answer so much longer to be read to their end
 
 Stop = Callable[[Sequence[str], str], Awaitable[object]]
@@ -166,11 +167,14 @@ class Following:
         self._look_who_leads()
         now = asyncio.get_running_loop().time()
         leading = self._followers[self.leader]
-        if (leading.up and leading.state.get("state") != "lost") or self.stopping:
+        if self.stopping:
             self._heard_at = now
-        if now - self._heard_at < GONE_S:
-            return
+        elif leading.up and leading.state.get("state") != "lost":
+            self._heard_at = max(self._heard_at, leading.heard_at)
         reached = [name for name, follower in self._followers.items() if follower.up]
+        all_hold = self._reform.all_hold(gone=self.leader, reached=reached)
+        if now - self._heard_at < (GONE_FOR_ALL_S if all_hold else GONE_S):
+            return
         lead = self._reform.propose(gone=self.leader, reached=reached)
         if lead is None:
             return

@@ -78,12 +78,22 @@ class Reform:
 
     def propose(self, *, gone: str, reached: Iterable[str]) -> Lead | None:
         """The lead without the host that is gone; None while nobody that is reached holds the state."""
-        there = set(reached) - {gone}
-        addresses = {h: address for h, (generation, address) in self._holding.items() if generation >= self._generation}
+        there, addresses = set(reached) - {gone}, self._addresses()
         hosts = tuple(host for host in self._order if host in there and host in addresses)
         if not hosts:
             return None
         return Lead(term=self._term + 1, leader=hosts[0], address=addresses[hosts[0]], port=self._port, hosts=hosts)
+
+    def all_hold(self, *, gone: str, reached: Iterable[str]) -> bool:
+        """Whether none of the hosts that are reached can reach the leader."""
+        there = set(reached) - {gone}
+        return bool(there) and there <= self._addresses().keys()
+
+    def _addresses(self) -> dict[str, str]:
+        """Of the hosts that hold the state of the newest group."""
+        return {
+            host: address for host, (generation, address) in self._holding.items() if generation >= self._generation
+        }
 
     async def tell(self, lead: Lead, hosts: Iterable[str]) -> list[str]:
         """Tell the new leader, and then the others. Returns those that did not hear it.

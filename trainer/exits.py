@@ -14,3 +14,4 @@ class Exit(IntEnum):
     STOPPED = 204  # asked to, before the end
     PEER_LOST = 205  # another rank went away
     GAVE_UP = 206  # the others did not come, or could not go on
+    STUCK = 207  # its group had broken, and its main thread did not get free: it starts again

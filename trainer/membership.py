@@ -29,8 +29,9 @@ from typing import Any, Union
 from trainer.handshake import beat_s, keep_alive, proof
 from trainer.spec import Roll, Spec
 
-LEADER_GONE_S = 3.0  # of calling it in vain, after which ranks save what they have
-DEAF_S = 3.0  # without a sign of life the coordinator is not there
+LEADER_GONE_S = 2.0  # of calling it in vain, after which ranks save what they have
+DEAF_S = 2.0  # without a sign of life the coordinator is not there
+FREED_S, FREED_AT_WORK_S = 2.0, 30.0  # for the main thread, once its group broke: in a collective, or before one
 REDIAL_S, REDIAL_BOUND_S = 0.2, 1.0  # between two calls, and for one: another host may lead meanwhile
 
 
@@ -95,6 +96,7 @@ class Membership:
         self.boundary = False  # somebody wants to join: rank 0 lets go at the end of a step
         # Called on the listener's thread when the run is over, with the reason and the end state.
         self.over: Callable[[str, str], None] = lambda _text, _state: None
+        self.stuck: Callable[[], None] = lambda: None  # called when `free` does not free the main thread
         self._spec = spec
         self._member = member
         self._where = where
@@ -106,9 +108,9 @@ class Membership:
         self._guarded = -1  # the generation that `free` ends
         self._broken = -1  # the newest generation that is known to be broken
         self._free: Callable[[], object] = lambda: None
+        self._freed_at: float | None = None  # when `free` was called first, of this generation
         self._closed = threading.Event()
-        # A script that lets go has lost what it did since its last checkpoint: it waits as long as it may.
-        self._deaf_s = DEAF_S if spec.script is None else max(DEAF_S, spec.elastic.lost_after_s)
+        self._deaf_s = max(DEAF_S, spec.elastic.lost_after_s)
 
     @classmethod
     def dial(cls, spec: Spec, *, member: int, deadline_s: float, where: Where | None = None) -> Membership:
@@ -164,7 +166,7 @@ class Membership:
         can't be reached. Raises JoinError when the coordinator gives up, CoordinatorLost when it can't be reached for
         `hold_s`. Without that the wait has no bound of its own.
         """
-        self._guarded = -1
+        self._guarded, self._freed_at = -1, None
         self._attempt += 1
         self.step = self.arrived = step
         said = {"times": times, "store": store, "step": step, "term": term, "generation": generation}
@@ -276,12 +278,16 @@ class Membership:
 
     def _free_main(self) -> None:
         if 0 <= self._guarded <= self._broken:
+            self._freed_at = self._freed_at or time.monotonic()
             self._free()
 
     def _beat(self) -> None:
         while not self._closed.wait(beat_s(len(self._spec.members))):
             self._send(op="beat", step=self.step, arrived=max(self.arrived, self.step))
             self._free_main()  # once more: a group that was being made may have opened further sockets
+            if is_stuck(self._freed_at, time.monotonic(), waits=self.arrived > self.step):
+                self._freed_at = None
+                self.stuck()
 
     def _redial(self) -> None:
         """Until the coordinator answers again. Raises CoordinatorLost after `hold_s`, JoinError for a false one."""
@@ -343,3 +349,12 @@ class Membership:
         with contextlib.suppress(OSError, ValueError):  # a reader on another thread has it
             self._file.close()
         self._socket.close()
+
+
+def is_stuck(freed_at: float | None, now: float, *, waits: bool) -> bool:
+    """Whether the main thread should long have let go of a group that broke at `freed_at`.
+
+    `waits`: it has handed its gradients over. Then the end of the group's connections wakes it, but for a gap in gloo:
+    a send that fails while the event loop answers a peer wakes nobody before the collective's timeout.
+    """
+    return freed_at is not None and now - freed_at > (FREED_S if waits else FREED_AT_WORK_S)

@@ -6,6 +6,7 @@ others can be told what this rank is doing meanwhile.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -27,7 +28,7 @@ from trainer.spec import Member, Spec
 from trainer.wire import Phase
 
 if TYPE_CHECKING:
-    from trainer.loop import StopFlag
+    from trainer.loop import Job, StopFlag
     from trainer.setup import Prepared
 
 OVER_S = 1.0  # from the word that the run is over to leaving, if the main thread does not leave by itself
@@ -49,6 +50,8 @@ class Rank:
         self.journal = Journal(folder, host=spec.host, source=f"rank {member.member}")
         self.line: Membership | None = None
         self.flag: StopFlag | None = None
+        self._prepared: Prepared | None = None
+        self._job: Job | None = None  # while it trains in a group
         self._asked = False
         self._gone = False
 
@@ -63,6 +66,7 @@ class Rank:
                 self.spec, member=self.member.member, deadline_s=self.spec.options.join_timeout_s, where=self._leader
             )
             self.line.over = self._over
+            self.line.stuck = self._stuck
             return self._train(spawn_s)
         except Stopped:
             return self._ended(Exit.STOPPED, "stopped")
@@ -90,6 +94,7 @@ class Rank:
         times = {"spawn_s": spawn_s, "import_s": time.monotonic() - began}
         self._phase("loading data")
         prepared = setup.prepare(self.spec, self.member, self.folder, self.journal, self.line, anew=self._anew)
+        self._prepared = prepared
         self._phase("joining")
         self.flag = StopFlag(asked=self._asked)
         sockets = GroupSockets(keep=self.line.fileno)
@@ -127,6 +132,7 @@ class Rank:
         try:
             job = setup.join(prepared, with_group, listener, self.line, self.flag)
             self.line.joined()
+            self._job = job
             self._phase("training", tell=False)
             world = with_group.world_size
             print(f"rank {with_group.rank} of {world} on {self.spec.host}: {prepared.describe()}", flush=True)
@@ -140,9 +146,19 @@ class Rank:
             self.journal.write("note", f"rank {self.member.member} lets go of its group: {broken_by(error)}")
             if job is not None:
                 abort(job)
+        self._job = None
         if job is not None:
             prepared.kept.keep(job)
         return None
+
+    def _stuck(self) -> None:
+        """The main thread hangs in a group that broke, and nothing frees it: a new process goes on with its state."""
+        with contextlib.suppress(OSError, RuntimeError, ValueError):  # else the others have it
+            if self._prepared is not None and self._job is not None:
+                self._prepared.leave_behind(self._job)
+        text = f"rank {self.member.member} hangs in a group that has broken: its process starts again"
+        self.journal.write("note", text, "warning")
+        os._exit(Exit.STUCK)
 
     def _leader(self) -> tuple[str, int]:
         lead = lead_of(self.folder, self.spec)

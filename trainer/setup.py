@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -108,6 +109,22 @@ class Prepared:
             state = state_of(self.spec.options, self.batches, self.kept.step, self.model, self.optimizer, self.apart)
             self.recorder.save("held", self.kept.step, state, keep=self.spec.options.keep_checkpoints)
 
+    def leave_behind(self, job: Job) -> None:
+        """From another thread, while the main one hangs in the step after `job.step`: keep the state for a new process.
+
+        Raises OSError or RuntimeError when it can't be written. With local SGD nothing is kept: others have it.
+        """
+        if job.apart is not None:
+            return
+        if job.in_step or job.ending_epoch:
+            job.passes.undo.restore()
+        state = state_of(self.spec.options, self.batches, job.step, self.model, self.optimizer, self.apart)
+        about = {"term": self.kept.term, "generation": job.generation, "epoch_ends": job.epoch_ends, "best": job.best}
+        path = left_behind(self.folder, self.member.member)
+        part = path.with_suffix(".part")
+        torch.save({**state, **about}, part)
+        part.replace(path)
+
     def describe(self) -> str:
         """What this rank trains with, for its log."""
         threads = torch.get_num_threads()
@@ -138,9 +155,12 @@ def prepare(spec: Spec, member: Member, folder: Path, journal: Journal, line: Me
     step = -1 if anew else 0
     if member.member == 0 and spec.resume and not anew:
         step = go_on(spec.resume, options, model, optimizer, journal, apart)
+    kept = Kept(step=step, pass_limit=member.pass_limit)
+    if anew:
+        take_up(left_behind(folder, member.member), kept, model, optimizer)
     address = interface.source_address(spec.leader_address)
     interface.use_interface(address)
-    backend = group.choose_backend(options.backend, [m.device for m in spec.members])
+    kept.backend = group.choose_backend(options.backend, [m.device for m in spec.members])
     return Prepared(
         spec=spec,
         member=member,
@@ -156,7 +176,7 @@ def prepare(spec: Spec, member: Member, folder: Path, journal: Journal, line: Me
         recorder=Recorder(folder, journal, line),
         batches=Batches(count=task.train_size, global_batch=options.global_batch, seed=options.seed),
         address=address,
-        kept=Kept(step=step, backend=backend, pass_limit=member.pass_limit),
+        kept=kept,
     )
 
 
@@ -312,6 +332,27 @@ def go_on(
         journal.write("note", f"going on from {path.name} at step {state['step']}")
         return int(state["step"])
     raise TrainerError(f"no checkpoint to go on from in {folder}", "Start anew, without --resume")
+
+
+def left_behind(folder: Path, member: int) -> Path:
+    """Where the process of a rank that hung leaves its state for the next one."""
+    return folder / f"rank_{member}.left"
+
+
+def take_up(path: Path, kept: Kept, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Go on with what a process of this rank left behind, once; without that, the others have the state."""
+    try:
+        state = torch.load(path, weights_only=True)
+        path.unlink()
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+    except FileNotFoundError:
+        return
+    except (OSError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError):
+        path.unlink(missing_ok=True)
+        return
+    kept.step, kept.term, kept.generation = int(state["step"]), int(state["term"]), int(state["generation"])
+    kept.epoch_ends, kept.best = int(state["epoch_ends"]), float(state["best"])
 
 
 def _check(state: dict[str, Any], options: RunOptions, path: Path) -> None:

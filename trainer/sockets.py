@@ -3,6 +3,10 @@
 gloo's own `abort` does not wake a thread that waits for a host which has gone silent. Shutting its sockets down does:
 the collective raises within milliseconds, here and at every peer.
 
+Only their reading side is shut: gloo then finds the end of each, and closes it. Were the writing side shut, gloo might
+still read what had come before, answer it, and forget to wake whoever waits for that answer to be sent. When a peer
+was faster that happens all the same, now and then: `trainer.membership` notices.
+
     >>> sockets = GroupSockets(keep=line.fileno)
     >>> sockets.about_to_open()         # before the group is made
     >>> sockets.shut()                  # from any thread, also while the group is being made
@@ -28,7 +32,7 @@ class GroupSockets:
         self._before = set(_sockets())
 
     def shut(self) -> int:
-        """End every connection of the group, both ways. Returns how many there were."""
+        """End every connection of the group. Returns how many there were."""
         count = 0
         kept = self._keep()
         for inode, descriptor in _sockets().items():
@@ -37,7 +41,7 @@ class GroupSockets:
             try:
                 with socket.socket(fileno=os.dup(descriptor)) as one:
                     one.getpeername()  # raises for a listener: gloo ends the process when that is shut down
-                    one.shutdown(socket.SHUT_RDWR)
+                    one.shutdown(socket.SHUT_RD)
                 count += 1
             except OSError:  # closed meanwhile, or a listener, or not connected any more
                 continue

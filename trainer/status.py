@@ -68,8 +68,16 @@ def lead(run: str, host: str, stdin: BinaryIO) -> dict[str, Any]:
     """
     folder = run_folder(run, host)
     spec = Spec.from_json((folder / "spec.json").read_bytes())
-    follow(folder, spec, Lead.from_table(json.loads(stdin.read())))
+    if follow(folder, spec, Lead.from_table(json.loads(stdin.read()))):
+        wake(folder)
     return {"lead": dataclasses.asdict(lead_of(folder, spec))}
+
+
+def wake(folder: Path) -> None:
+    """Have the run's supervisor look around at once: a child's signal does that."""
+    state = read_json(folder / "state.json")
+    if processes.same_process(int(state.get("pid", 0)), int(state.get("start", 0)), str(state.get("boot_id"))):
+        processes.send([int(state["pid"])], signal.SIGCHLD)
 
 
 def layout(spec: dict[str, Any], roll: dict[str, Any]) -> dict[str, Any]:

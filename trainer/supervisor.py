@@ -35,7 +35,7 @@ from trainer.wire import RunState
 TICK_S = 0.1
 BEAT_S = 1.0
 PEERS_S = 5.0  # after a rank failed, its neighbours on this host have this long to end by themselves
-STARTS, AGAIN_S = 4, 1.0  # of a rank that something kills: how often at most in a row, and the first pause
+STARTS, AGAIN_S = 4, 1.0  # of what something kills: how often at most in a row, and a rank's first pause
 LIVED_S = 60.0  # a rank that has lived for so long was no attempt in vain
 CHILDREN_S = 0.5  # what ranks have left behind has this long to end by itself
 COORDINATOR_S = 5.0  # after the last rank here, the coordinator has this long to write the summary
@@ -59,6 +59,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._ranks: list[Child] = []
         self._coordinator: Child | None = None
+        self._coordinators = 0  # that something killed, in a row
         self._stop_asked = False
         self._left = 0
         self._cause: str | None = None  # of a run that was lost here
@@ -231,11 +232,13 @@ class Supervisor:
         if code in (0, Exit.STOPPED) or self._stop_asked:
             return
         self._drain(child.output)
-        killed = code is not None and code < 0
-        how = f"ended by signal {-(code or 0)}" if killed else f"exit code {code}"
+        killed = code is not None and (code < 0 or code == Exit.STUCK)
+        how = f"ended by signal {-(code or 0)}" if (code or 0) < 0 else f"exit code {code}"
         if child.member is None:
             self._journal.write("note", f"the coordinator {how}: {child.output.tail()}", "error")
-            if killed and self._term < STARTS:
+            lived = time.monotonic() - child.began > LIVED_S
+            self._coordinators = 1 if lived else self._coordinators + 1
+            if killed and self._coordinators <= STARTS:
                 self._lead_again()
             return
         if time.monotonic() - child.began > LIVED_S:

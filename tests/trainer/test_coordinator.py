@@ -321,6 +321,25 @@ async def test_a_new_coordinator_goes_on_without_those_that_do_not_come(
     assert [r["cause"] for r in summary(tmp_path)["regroups"] if r["host"] == "box1"] == ["lost"]
 
 
+async def test_a_new_coordinator_does_not_wait_for_a_rank_that_starts_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no state, and joins when it has imported torch."""
+    monkeypatch.setattr(service, "REFORM_S", 1000.0)
+    given = spec(2)
+    led_anew(given, tmp_path)
+    async with coordinating(given, tmp_path):
+        there = await asyncio.to_thread(dial, given, 0)
+        waiting = asyncio.ensure_future(ready(there))
+        again = await asyncio.to_thread(dial, given, 1)
+        again.phase("importing torch")
+        group = await asyncio.wait_for(waiting, BOUND_S / 2)
+        assert (group.members, group.step) == ((0,), 7)
+        again.close()
+        there.ended("finished")
+    assert summary(tmp_path)["state"] == "finished"
+
+
 async def test_a_new_coordinator_waits_for_ranks_that_reach_it_only_at_the_second_try(tmp_path: Path) -> None:
     given = spec(2)
     led_anew(given, tmp_path)
