@@ -1,6 +1,6 @@
 """The life of a run as the app sees it: one session at a time, its store, and how it ends. No UI.
 
-    life = Life(plan, time.time)
+    life = Life(plan, time.time, ask)
     await life.first()     # launch or attach, then until the run ends
     await life.stop("x in the console")
     outcome = await life.leave()
@@ -21,6 +21,7 @@ from console.store import Store
 from console.view import offer
 from remote.errors import CheckFailed, ConfigError, HostError, MotleyError
 from remote.feed import Ended
+from remote.introduced import Ask, nobody
 
 CLOSE_S = 5.0  # that leaving may take
 
@@ -38,11 +39,13 @@ def problems_of(error: MotleyError, *, again: str = "s starts") -> list[Problem]
 
 
 class Life:
-    def __init__(self, plan: Plan, clock: Callable[[], float]) -> None:
+    def __init__(self, plan: Plan, clock: Callable[[], float], ask: Ask = nobody) -> None:
+        """`ask` is asked about host keys that nobody knows yet."""
         self.store = Store()
         self.fresh = True  # nothing was started yet
         self._plan = plan
         self._clock = clock
+        self._ask = ask
         self._session: SessionLike | None = None
         self._on_hosts = False  # ranks were started, or found
         self._starting: asyncio.Task[None] | None = None
@@ -132,7 +135,9 @@ class Life:
         await self._close()
         return outcome
 
-    async def _live(self, opener: Callable[[Emit], Awaitable[Opened]], *, attach: bool, resume: str | None) -> None:
+    async def _live(
+        self, opener: Callable[[Emit, Ask], Awaitable[Opened]], *, attach: bool, resume: str | None
+    ) -> None:
         await self._close()
         store = self.store = Store()
         store.begin(self._clock())
@@ -140,7 +145,7 @@ class Life:
         self._on_hosts = False
         self._outcome = Outcome(code=0)
         try:
-            opened = await opener(lambda record: store.apply(record, self._clock()))
+            opened = await opener(lambda record: store.apply(record, self._clock()), self._ask)
             store.learn(speeds=opened.speeds, epochs=opened.epochs)
             session = self._session = opened.session
             if attach:

@@ -15,8 +15,11 @@ ERROR, WARNING, BOTH = "error", "warning", "error or warning"
 CHECKS: dict[str, tuple[str, str]] = {
     "connect": (ERROR, "what `~/.ssh/config` and cluster.toml say of the way there can be used: keys, jump hosts"),
     "reachable": (ERROR, "the name is known, sshd answers at the address and port, by way of the jump hosts"),
-    "host_key": (ERROR, "its host key is in your `known_hosts`; its fingerprint is shown, nothing is accepted for you"),
-    "authentication": (ERROR, "one of your keys lets you in"),
+    "host_key": (
+        ERROR,
+        "its host key is in your `known_hosts`, or you say yes to it; a changed one is refused",
+    ),
+    "authentication": (ERROR, "one of your keys lets you in; `motley keys` puts it there"),
     "shell": (ERROR, "the user's login shell there starts commands"),
     "system": (ERROR, "it runs Linux, or WSL2 on Windows"),
     "python": (ERROR, "`python` is there, runs, and is 3.10 or newer"),
@@ -69,6 +72,12 @@ _AFTER = """
 This page is made from the definitions in `remote/checks.py`.
 
 ## How it looks
+A host key that nobody knows yet is shown with its fingerprint. On a terminal you are asked whether it is right, and the
+answer is No unless you say yes: compare it with what `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` says on that
+machine. What you accept goes into `~/.motley/known_hosts`, which is read besides the files of ssh. Without a terminal,
+and with `--json`, it is a finding. A key that is not the one it was is never asked about: either the machine was set
+up anew, or another one answers in its place.
+
 Nothing needs to be on a host but an SSH server and a Python: a small program of the standard library goes there over
 SSH, says what it sees, and is gone. It leaves the folder `~/.motley`, in which it tries whether it can write.
 

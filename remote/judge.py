@@ -49,7 +49,7 @@ def judge(
         if host.name in errors:
             error = errors[host.name]
             name = "python" if error.check == "command" else error.check
-            found.append(Finding(host.name, name, "error", error.cause, error.remedy))
+            found.append(Finding(host.name, name, "error", error.cause, error.remedy, error.new_key))
         elif host.name in probes and not (joins and host.name == cluster.leader):
             others = tuple(left for left in probes[host.name].leftovers if not joins or left.run != joins)
             found += _one(cluster, host, replace(probes[host.name], leftovers=others), usual_torch)

@@ -29,6 +29,7 @@ from remote.find import find
 from remote.following import Following
 from remote.harvest import Harvest, final_summary, pretty
 from remote.hosts import Hosts
+from remote.introduced import Ask, introduced, new_keys, nobody
 from remote.joining import bring_in, named_in
 from remote.project import project_of
 from remote.push import Tree
@@ -49,7 +50,10 @@ def experiments_folder(cluster: Cluster) -> Path:
 
 
 class Session:
-    """One run of one cluster, from one console. `tree` is what the hosts are given; by default this installation's."""
+    """One run of one cluster, from one console. `tree` is what the hosts are given; by default this installation's.
+
+    `ask` is asked about host keys that nobody knows yet, between two attempts to connect.
+    """
 
     def __init__(
         self,
@@ -59,6 +63,7 @@ class Session:
         emit: Callable[[FeedRecord], None],
         tree: Tree | None = None,
         knows: placement.Knows = placement.unknown,
+        ask: Ask = nobody,
     ) -> None:
         check_run_name(run)
         self.run = run
@@ -66,6 +71,7 @@ class Session:
         self._cluster = cluster
         self._emit_to = emit
         self._knows = knows
+        self._ask = ask
         self._hosts = Hosts(cluster)
         self._verbs = Verbs(self._hosts, tree or Tree.installed())
         self._experiment: Experiment | None = None
@@ -93,7 +99,13 @@ class Session:
         if self.folder.exists():
             raise UsageError(f"{self.folder} is there already: choose another name with --name")
         project, script = await asyncio.to_thread(project_of, self._cluster)
-        checked = await check(self._hosts, self._emit)
+
+        async def look() -> CheckResult:
+            nonlocal began
+            began = time.monotonic()  # what the user took to answer does not count
+            return await check(self._hosts, self._emit)
+
+        checked = await introduced(look, lambda found: new_keys(found.findings), self._ask)
         connected = time.monotonic()
         if taken := await having(self._verbs, self.run, checked.probes):  # it may hold the port, too
             raise UsageError(f"{', '.join(taken)} had a run named {self.run} already: choose another name with --name")
@@ -135,7 +147,9 @@ class Session:
         With `revive` hosts that were cut off are brought back. Raises UsageError when no host that answers knows the
         run, or the folder here can't be used.
         """
-        outcomes = await self._hosts.connect(self._emit)
+        outcomes = await introduced(
+            lambda: self._hosts.connect(self._emit), lambda found: new_keys(found.values()), self._ask
+        )
         layout, lead = await find(self._verbs, outcomes, self.run, self._warn)
         self._leader = layout.leader
         experiment = Experiment.open(self.folder)

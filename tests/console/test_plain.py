@@ -12,7 +12,7 @@ import pytest
 
 from console.plain import LINES_PER_S, PlainRun, Printer, run_plain
 from console.session import Outcome, ended
-from remote.errors import CheckFailed
+from remote.errors import CheckFailed, NewKey
 from remote.feed import Ended, LogLine
 from tests.console import scripted
 from tests.console.scripted import START, event, layout, sample
@@ -63,6 +63,21 @@ async def test_a_run_is_told_from_start_to_end() -> None:
     assert said(lines, "epoch 2: accuracy")
     assert "the run finished" in lines[-1]
     assert sessions[0].calls == ["launch", "close"]
+
+
+async def test_a_new_host_key_is_asked_about_before_the_run_starts() -> None:
+    key = NewKey(host="box2", name="box2", fingerprint="SHA256:abc", line="")
+    asked: list[NewKey] = []
+
+    async def accept(shown: NewKey) -> bool:
+        asked.append(shown)
+        return len(asked) > 1
+
+    plan, _ = scripted.plan(steps=60, new_key=key)
+    with pytest.raises(CheckFailed, match="accept it: ssh box2 true"):
+        await run_plain(plan, printer=printer()[0], ask=accept)
+    assert (await run_plain(plan, printer=printer()[0], ask=accept)).code == 0
+    assert asked == [key, key]
 
 
 def test_throughput_is_told_every_five_seconds_and_once_a_second_in_short_epochs() -> None:
