@@ -160,11 +160,15 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
             "zoom": self._zoom,
             "theme": self._change_theme,
             "back": self._back,
-            "help": lambda: self.push_screen(Help()),
-            "hint": lambda: self.hint("ctrl+c quits nothing: q leaves (the run goes on), x stops the run"),
+            "help": lambda: self.push_screen(Help(readonly=self.plan.readonly)),
+            "hint": self._remind,
         }
         does[action]()
         self.paint()
+
+    def _remind(self) -> None:
+        stops = "" if self.plan.readonly else ", x stops the run"
+        self.hint(f"ctrl+c quits nothing: q leaves (the run goes on){stops}")
 
     def _start(self) -> None:
         self._held = None

@@ -144,11 +144,14 @@ def attach(
     run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="The run; by default the newest.")] = None,
     config: Config = DEFAULT_CONFIG,
     plain: Plain = False,
+    readonly: Annotated[
+        bool, typer.Option("--readonly", help="Only watch: nothing of the run can be changed from here.")
+    ] = False,
 ) -> int:
     """Come back to a run, from any machine with the cluster.toml."""
     from console import launch
 
-    return launch.follow(launch.attach_plan(config, run), plain=plain)
+    return launch.follow(launch.attach_plan(config, run, readonly=readonly), plain=plain)
 
 
 @app.command("status")

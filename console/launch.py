@@ -54,17 +54,17 @@ def run_plan(
     return Plan(cluster=cluster.name, open=first, renew=renew, resume=resume, start=start, file=file)
 
 
-def attach_plan(config: Path, run: str | None) -> Plan:
-    """Back to a run that the hosts know: `run`, or the newest one."""
+def attach_plan(config: Path, run: str | None, *, readonly: bool = False) -> Plan:
+    """Back to a run that the hosts know: `run`, or the newest one; with `readonly` only to look at it."""
     cluster = load(config)
 
     async def found(emit: Emit, ask: Ask) -> Opened:
         from remote import runs
 
-        return _opened(cluster, run or await runs.newest(cluster, ask), emit, ask)
+        return _opened(cluster, run or await runs.newest(cluster, ask), emit, ask, readonly)
 
-    file = ClusterFile(config, unseen=True)  # it may have changed since the run began
-    return Plan(cluster=cluster.name, open=found, renew=_renewing(config), attach=True, file=file)
+    file = None if readonly else ClusterFile(config, unseen=True)  # it may have changed since the run began
+    return Plan(cluster=cluster.name, open=found, renew=_renewing(config), attach=True, file=file, readonly=readonly)
 
 
 def _renewing(
@@ -116,12 +116,13 @@ def print_data(data: dict[str, Any]) -> None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the interpreter's own last flush
 
 
-def _opened(cluster: Cluster, run: str, emit: Emit, ask: Ask) -> Opened:
+def _opened(cluster: Cluster, run: str, emit: Emit, ask: Ask, readonly: bool = False) -> Opened:
     from console.profiling import knows, store_of
     from remote.run import Session
 
     speeds = {host.name: host.speed for host in cluster.hosts if host.speed is not None}
-    session = Session(cluster, run, emit=emit, knows=knows(cluster, store_of(cluster)), ask=ask)
+    known = knows(cluster, store_of(cluster))
+    session = Session(cluster, run, emit=emit, knows=known, ask=ask, readonly=readonly)
     epochs = cluster.run.epochs if cluster.run.steps is None and cluster.run.script is None else None
     return Opened(session=session, speeds=speeds, epochs=epochs)
 

@@ -41,7 +41,7 @@ def problems_of(error: MotleyError, *, again: str = "s starts") -> list[Problem]
 class Life:
     def __init__(self, plan: Plan, clock: Callable[[], float], ask: Ask = nobody) -> None:
         """`ask` is asked about host keys that nobody knows yet."""
-        self.store = Store()
+        self.store = Store(readonly=plan.readonly)
         self.fresh = True  # nothing was started yet
         self._plan = plan
         self._clock = clock
@@ -113,6 +113,8 @@ class Life:
     def before_leaving(self) -> tuple[str, str] | None:
         """The question to ask before leaving, where leaving does more than closing the console."""
         phase = self.snapshot().phase
+        if self._plan.readonly:
+            return None
         if phase == "stopping":
             return "Leave while the run is being stopped?", "Hosts that were not told yet may run on."
         if phase == "starting" and not self._on_hosts and not self._plan.attach:
@@ -124,7 +126,7 @@ class Life:
         snapshot, session = self.snapshot(), self._session
         outcome = self._outcome
         if snapshot.live and session is not None:
-            if snapshot.phase == "stopping":
+            if snapshot.phase == "stopping" and not self._plan.readonly:
                 text = f"{session.run} was being stopped; motley status tells what is left"
                 outcome = Outcome(code=1, data={"run": session.run, "state": "stopping"}, text=text)
             elif self._on_hosts or self._plan.attach:
@@ -139,7 +141,7 @@ class Life:
         self, opener: Callable[[Emit, Ask], Awaitable[Opened]], *, attach: bool, resume: str | None
     ) -> None:
         await self._close()
-        store = self.store = Store()
+        store = self.store = Store(readonly=self._plan.readonly)
         store.begin(self._clock())
         self.fresh = False
         self._on_hosts = False
@@ -161,7 +163,8 @@ class Life:
         except MotleyError as error:
             if store.snapshot().phase == "ended":  # it was stopped meanwhile; what broke after that is no news
                 return
-            store.fail(problems_of(error), self._clock())
+            again = "attach again" if self._plan.readonly else "s starts"
+            store.fail(problems_of(error, again=again), self._clock())
             self._outcome = Outcome(code=error.exit_code, text=str(error))
         except asyncio.CancelledError:
             # Either the start was given up, which `stop` tells of, or the console closes.

@@ -4,7 +4,7 @@
 
     outcome = await run_plain(plan)
 
-Ctrl-C stops the run; a second one leaves at once and says that the run may go on.
+Ctrl-C stops the run; a second one leaves at once and says that the run may go on. With a `readonly` plan it leaves.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ class PlainRun:
                 return running.result()
             running.cancel()
             await asyncio.wait([running])
-            return await self._stop()
+            return await self._stop() if not self._plan.readonly else self._leave()
         finally:
             running.cancel()
             if self._session is not None and not self._second.is_set():
@@ -202,6 +202,9 @@ class PlainRun:
             for name in self._printer.store.offer(found.hosts) if found is not None and not found.problems else ():
                 where = "" if file.path == Path("cluster.toml") else f" -c {shlex.quote(str(file.path))}"
                 self._printer.note(offer([name], f"motley join {run} {name}{where} brings {{}} in"))
+
+    def _leave(self) -> Outcome:
+        return Outcome(code=0) if self._session is None else left(self._session.run)
 
     async def _stop(self) -> Outcome:
         session = self._session

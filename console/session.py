@@ -60,7 +60,7 @@ class Plan:
 
     `open` makes the session of the first start or attach, `renew` one for a new run (from cluster.toml as it is then).
     Both may raise `remote.errors.MotleyError`, and have `Ask` asked about new host keys. `file` is looked at while the
-    run is on, for hosts that are new in it.
+    run is on, for hosts that are new in it. With `readonly` nothing can be changed from here.
     """
 
     cluster: str
@@ -69,6 +69,7 @@ class Plan:
     attach: bool = False
     resume: str | None = None
     start: bool = True
+    readonly: bool = False
     file: ClusterFile | None = None
 
 

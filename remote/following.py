@@ -56,6 +56,7 @@ class Following:
     ) -> None:
         self.stopping = False
         self.revives = True  # brings back hosts that were cut off
+        self.acts = True  # False: it only looks, and leaves all that keeps the run going to other consoles
         self.stopped = asyncio.Event()  # every host that was asked to stop has answered, or its time is over
         self._verbs = verbs
         self._run = run
@@ -117,7 +118,7 @@ class Following:
             await self.stopped.wait()
         _, left = await asyncio.wait(self._tasks.values(), timeout=QUICK_WORDS_S)
         answering = [task for task in left if self._followers[task.get_name()].up]
-        if answering and not self.stopping:  # cut off from the others at the end
+        if answering and not self.stopping and self.acts:  # cut off from the others at the end
             await self._stop([task.get_name() for task in answering], "the run is over")
         if answering:
             await asyncio.wait(answering, timeout=LAST_WORDS_S)
@@ -168,7 +169,7 @@ class Following:
         leading = self._followers[self.leader]
         if (leading.up and leading.state.get("state") != "lost") or self.stopping:
             self._heard_at = now
-        if now - self._heard_at < GONE_S:
+        if now - self._heard_at < GONE_S or not self.acts:
             return
         reached = [name for name, follower in self._followers.items() if follower.up]
         lead = self._reform.propose(gone=self.leader, reached=reached)
@@ -200,7 +201,7 @@ class Following:
             self._hear_of_change(record)
             self._reform.hear(record)
             self._look_who_leads()
-        if isinstance(record, Link) and record.up and not self._followers[record.host].up:
+        if self.acts and isinstance(record, Link) and record.up and not self._followers[record.host].up:
             task = asyncio.ensure_future(self._reform.spread([record.host]))  # it may have missed who leads now
             self._telling.add(task)
             task.add_done_callback(self._telling.discard)
@@ -239,7 +240,7 @@ class Following:
         return host != self.leader and leading in ("starting", "running") and not self.stopping
 
     def _may_come(self, host: str) -> bool:
-        return self.revives and host not in self._dropped
+        return self.revives and self.acts and host not in self._dropped
 
     async def _at_work(self, host: str) -> bool:
         """Whether a supervisor is there after all: another console may have been first."""

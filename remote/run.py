@@ -52,7 +52,8 @@ def experiments_folder(cluster: Cluster) -> Path:
 class Session:
     """One run of one cluster, from one console. `tree` is what the hosts are given; by default this installation's.
 
-    `ask` is asked about host keys that nobody knows yet, between two attempts to connect.
+    `ask` is asked about host keys that nobody knows yet, between two attempts to connect. One that is `readonly` can
+    attach and follow, and changes nothing for the run: it brings no host back and names no leader either.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Session:
         tree: Tree | None = None,
         knows: placement.Knows = placement.unknown,
         ask: Ask = nobody,
+        readonly: bool = False,
     ) -> None:
         check_run_name(run)
         self.run = run
@@ -72,6 +74,7 @@ class Session:
         self._emit_to = emit
         self._knows = knows
         self._ask = ask
+        self._readonly = readonly
         self._hosts = Hosts(cluster)
         self._verbs = Verbs(self._hosts, tree or Tree.installed())
         self._experiment: Experiment | None = None
@@ -93,6 +96,7 @@ class Session:
         Raises ConfigError for a script that is not there, CheckFailed with all findings, UsageError for a name in use,
         RunFailed when a host could not start its part: then nothing is left running anywhere.
         """
+        self._may_change()
         began = time.monotonic()
         self._launched = True
         check_resume(self._cluster, resume)
@@ -181,6 +185,7 @@ class Session:
         Before there is anything to follow, that is every host of the cluster; a start that was broken off has left
         nothing running there.
         """
+        self._may_change()
         self._stopping = True
         self._note(f"stopping: {reason}", kind="stopping")
         following = self._following
@@ -229,7 +234,13 @@ class Session:
             return False
         return not await self._stop_hosts([name], "motley drop")
 
+    def _may_change(self) -> None:
+        """Raises UsageError when this console only watches."""
+        if self._readonly:
+            raise UsageError(f"this console only watches {self.run}: attach without --readonly to change it")
+
     def _under_way(self) -> Following:
+        self._may_change()
         if self._following is None or self._stopping:
             raise UsageError(f"{self.run} is not under way: nobody can join or leave it")
         return self._following
@@ -290,6 +301,7 @@ class Session:
             emit=self._emit, note=self._note, stop=self._stop_hosts,
         )  # fmt: skip
         self._following.revives = revive
+        self._following.acts = not self._readonly
         self._following.start(names)
         self._tasks.append(loop.create_task(self._watch(self._following, self._ended)))
 

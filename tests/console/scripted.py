@@ -271,14 +271,15 @@ def plan(**options: Any) -> tuple[Plan, list[Scripted]]:
     """A plan of scripted sessions and the list they are put in as they open."""
     sessions: list[Scripted] = []
     attach, start = options.pop("attach", False), options.pop("start", True)
-    file = options.pop("file", None)
+    file, readonly = options.pop("file", None), options.pop("readonly", False)
 
     async def opened(emit: Emit, ask: Ask) -> Opened:
         sessions.append(Scripted(emit, run=f"home-{len(sessions) + 1}", ask=ask, **options))
         return Opened(session=sessions[-1], speeds=SPEEDS, epochs=STEPS // STEPS_PER_EPOCH)
 
     opener: Callable[[Emit, Ask], Awaitable[Opened]] = opened
-    return Plan(cluster="home", open=opener, renew=opener, attach=attach, start=start, file=file), sessions
+    made = Plan(cluster="home", open=opener, renew=opener, attach=attach, start=start, file=file, readonly=readonly)
+    return made, sessions
 
 
 if __name__ == "__main__":

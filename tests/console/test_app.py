@@ -127,6 +127,29 @@ async def test_a_host_key_that_nobody_knows_is_asked_about_with_no_as_default() 
         assert [session.calls for session in sessions] == [["launch", "close"], ["launch"]]
 
 
+async def test_a_console_that_only_watches_has_no_key_that_changes_the_run() -> None:
+    app, sessions = make(attach=True, readonly=True)
+    async with app.run_test(size=(110, 60)) as pilot:
+        await running(app, pilot)
+        assert "read-only" in screen_text(app)
+        for key in (key for key in KEYS if key.acts):
+            assert f"{key.name} {key.label}" not in screen_text(app).splitlines()[-1]
+            await pilot.press(key.key)
+            await until(app, pilot, lambda: "this console only watches" in screen_text(app))
+            app._hint = ("", 0.0)
+            app.paint()
+            await pilot.pause()
+        assert "q leave" in screen_text(app).splitlines()[-1]
+        await pilot.press("question_mark")
+        await pilot.pause()
+        assert isinstance(app.screen, Help)
+        assert not any(key.help.split(".")[0][:30] in screen_text(app) for key in KEYS if key.acts)
+        await pilot.press("escape", "q")
+    assert sessions[0].calls == ["attach", "close"]
+    assert app.return_value is not None
+    assert app.return_value.data == {"run": "home-1", "state": "running"}
+
+
 async def test_stop_confirmed_ends_the_run_with_a_summary_and_exit_code_4() -> None:
     app, sessions = make()
     async with app.run_test(size=SIZE) as pilot:

@@ -126,6 +126,16 @@ async def test_ctrl_c_stops_the_run_with_code_4() -> None:
     assert said(lines, "Ctrl-C again leaves at once")
 
 
+async def test_ctrl_c_leaves_a_run_that_is_only_watched() -> None:
+    plan, sessions = scripted.plan(hold=True, steps=30, attach=True, readonly=True)
+    following = asyncio.ensure_future(run_plain(plan, printer=printer()[0]))
+    await until(lambda: bool(sessions) and sessions[0].played.is_set())
+    os.kill(os.getpid(), signal.SIGINT)
+    outcome = await asyncio.wait_for(following, 5)
+    assert sessions[0].calls == ["attach", "close"]
+    assert (outcome.code, outcome.data) == (0, {"run": "home-1", "state": "running"})
+
+
 async def test_a_second_ctrl_c_leaves_at_once_and_says_that_the_run_may_go_on() -> None:
     plan, sessions = scripted.plan(hold=True, steps=30)
     shown, _, _ = printer()
