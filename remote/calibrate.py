@@ -23,6 +23,8 @@ from typing import Any, TypeGuard, TypeVar
 
 from remote.check import CheckResult, check
 from remote.cluster import Cluster, Host
+from remote.environment import findings as unable_to_make
+from remote.environment import prepare
 from remote.errors import CheckFailed, CommandFailed, Finding, HostError
 from remote.everywhere import push_all
 from remote.feed import Progress
@@ -60,6 +62,8 @@ class Calibrated:
 
 async def calibrate(hosts: Hosts, emit: Emit, tree: Tree | None = None) -> Calibrated:
     """Every device that can be measured. Raises CheckFailed with all findings when the cluster is not in order."""
+    if unmade := await prepare(hosts, emit):
+        raise CheckFailed(unable_to_make(unmade))
     cluster = hosts.cluster
     checked = await check(hosts, emit)
     if not checked.ok:

@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
+from remote import environment
 from remote.cluster import Cluster, Host
 from remote.ending import end
 from remote.errors import CheckFailed, CommandFailed, Finding, HostError, Unreachable
@@ -108,12 +109,18 @@ async def preflight(cluster: Cluster, emit: Emit, ask: Ask = nobody) -> tuple[Fi
 
     `ask` is asked about host keys that nobody knows yet; then the check is made anew.
 
-    Raises ConfigError for a script that is not there.
+    Raises ConfigError for a script or a requirements file that is not there.
     """
     if cluster.run.script is not None:
         await asyncio.to_thread(find, cluster)
     async with Hosts(cluster, CONNECT_S) as hosts:
-        checked = await introduced(lambda: check(hosts, emit), lambda found: new_keys(found.findings), ask)
+
+        async def look() -> CheckResult:
+            without = await environment.look(hosts, emit)
+            checked = await check(hosts, emit)
+            return replace(checked, findings=environment.not_built(checked.findings, without))
+
+        checked = await introduced(look, lambda found: new_keys(found.findings), ask)
     if not checked.ok:
         return checked.findings
     return (*checked.findings, *misfits(cluster, place(cluster, checked.probes)))

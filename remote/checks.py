@@ -23,6 +23,10 @@ CHECKS: dict[str, tuple[str, str]] = {
     "shell": (ERROR, "the user's login shell there starts commands"),
     "system": (ERROR, "it runs Linux, or WSL2 on Windows"),
     "python": (ERROR, "`python` is there, runs, and is 3.10 or newer"),
+    "environment": (
+        BOTH,
+        "what `[environment]` asks for is there or can be made; a warning where it is not yet",
+    ),
     "torch": (BOTH, "torch is there, 2.6 or newer; a warning where its version is not that of most hosts"),
     "devices": (BOTH, "the GPUs asked for are there and torch has CUDA; a warning where it will train on the CPU"),
     "driver": (BOTH, "the NVIDIA driver works and is new enough for torch's CUDA; a warning where no GPU is asked for"),

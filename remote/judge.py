@@ -86,6 +86,8 @@ def _torch(host: Host, probe: Probe, usual: tuple[int, ...]) -> Iterator[Finding
     version = _version(probe.torch)[:2]
     wanted = ".".join(map(str, usual)) if usual >= OLDEST_TORCH else ".".join(map(str, OLDEST_TORCH))
     install = there(host, f'{pasteable([python])} -m pip install "torch=={wanted}.*"')
+    if host.requirements is not None:
+        install = f"add torch=={wanted}.* to {host.requirements}"
     if not probe.torch:
         remedy = f"Name the Python that has it as python in cluster.toml, or install it: {install}"
         yield Finding(host.name, "torch", "error", f"{python} (Python {probe.python}) has no torch", remedy)

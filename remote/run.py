@@ -21,6 +21,8 @@ from remote import placement
 from remote.check import CheckResult, check, members_of
 from remote.cluster import Cluster, check_run_name
 from remote.ending import end
+from remote.environment import findings as unable_to_make
+from remote.environment import prepare
 from remote.errors import CheckFailed, HostError, RunFailed, StartRefused, UsageError
 from remote.everywhere import having, push_all, start_all, stop_all
 from remote.experiment import Experiment
@@ -97,7 +99,7 @@ class Session:
         RunFailed when a host could not start its part: then nothing is left running anywhere.
         """
         self._may_change()
-        began = time.monotonic()
+        began = looked = time.monotonic()
         self._launched = True
         check_resume(self._cluster, resume)
         if self.folder.exists():
@@ -105,8 +107,11 @@ class Session:
         project, script = await asyncio.to_thread(project_of, self._cluster)
 
         async def look() -> CheckResult:
-            nonlocal began
+            nonlocal began, looked
             began = time.monotonic()  # what the user took to answer does not count
+            if unmade := await prepare(self._hosts, self._emit):
+                raise CheckFailed(unable_to_make(unmade))
+            looked = time.monotonic()
             return await check(self._hosts, self._emit)
 
         checked = await introduced(look, lambda found: new_keys(found.findings), self._ask)
@@ -125,11 +130,12 @@ class Session:
         if words := placement.first_words(members, self._cluster):
             self._note(words)
         token = secrets.token_hex(32)
-        phases = {"connect_s": max(0.0, (self._connected_at or connected) - began), "push_s": pushed - connected}
+        phases = {"connect_s": max(0.0, (self._connected_at or connected) - looked), "push_s": pushed - connected}
         specs = [
             placement.spec_for(
                 self._cluster, self.run, host, members, token=token, leader_address=checked.leader_address,
                 before_s=time.monotonic() - began, phases=phases, resume=checkpoint, script=script,
+                python=checked.probes[host.name].executable,
             )
             for host in self._cluster.hosts
         ]  # fmt: skip
@@ -214,6 +220,9 @@ class Session:
         following = self._under_way()
         host = named_in(self._cluster, name)
         await self._hosts.put(host)
+        if unmade := await prepare(self._hosts, self._emit, [name]):
+            raise CheckFailed(unable_to_make(unmade))
+        host = self._hosts.named(name)
         joined = await bring_in(self._verbs, self.run, following.leader, host, knows=self._knows, emit=self._emit)
         for finding in joined.warnings:
             self._note(f"{finding.host}: {finding.cause}. {finding.remedy}", "warning")

@@ -214,6 +214,7 @@ class Spec:
     script: Script | None = None  # in place of options.task
     joins: bool = False  # the run goes on already: this host is new in it, and gets its state from the others
     term: int = 0  # of the leader named here
+    python: str = ""  # what its ranks run with, absolute; a host that comes back starts them with the same one
 
     @property
     def local_members(self) -> tuple[Member, ...]:

@@ -34,7 +34,8 @@ CASES = [
     ("[defaults]\naddress = 'b'", "4: defaults.address: is no key here; it belongs in [[hosts]]"),
     ('[run]\n"a\\nb" = 1', "there are task"),
     ("[[run]]\nseed = 1", "3: run: must be a table; begin it with [run]"),
-    ("[environment]\npip = ['x']", "4: environment.pip: is unknown; nothing can be set here yet"),
+    ("[environment]\npip = ['x']", "4: environment.pip: is unknown; there are requirements, wheels"),
+    ("[environment]\nrequirements = ''", '4: environment.requirements: "" is empty'),
     ("[run]\npush = 1", "4: run.push: is unknown"),
     ("[elastic]\nlost = 1", "4: elastic.lost: is unknown"),
     # types and bounds
