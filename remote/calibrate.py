@@ -23,6 +23,7 @@ from typing import Any, TypeGuard, TypeVar
 
 from remote.check import CheckResult, check
 from remote.cluster import Cluster, Host
+from remote.data import folder_of, placed, push_data
 from remote.environment import findings as unable_to_make
 from remote.environment import prepare
 from remote.errors import CheckFailed, CommandFailed, Finding, HostError
@@ -64,13 +65,17 @@ async def calibrate(hosts: Hosts, emit: Emit, tree: Tree | None = None) -> Calib
     """Every device that can be measured. Raises CheckFailed with all findings when the cluster is not in order."""
     if unmade := await prepare(hosts, emit):
         raise CheckFailed(unable_to_make(unmade))
-    cluster = hosts.cluster
+    data = await folder_of(hosts.cluster, emit)
     checked = await check(hosts, emit)
     if not checked.ok:
         raise CheckFailed(checked.findings)
     verbs = Verbs(hosts, tree or Tree.installed())
     if unable := await push_all(verbs, checked.probes, emit):
         raise CheckFailed([*checked.findings, *unable])
+    pythons = {name: probe.executable for name, probe in checked.probes.items()}
+    if unable := await push_data(hosts, data, pythons, emit):
+        raise CheckFailed([*checked.findings, *unable])
+    cluster = placed(hosts.cluster, data)
     members = place(cluster, checked.probes)
     outcomes = await _devices(verbs, cluster, checked.probes, members, emit)
     links = await _links(verbs, cluster, checked, emit)

@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from remote import environment
+from remote import data, environment
 from remote.cluster import Cluster, Host
 from remote.ending import end
 from remote.errors import CheckFailed, CommandFailed, Finding, HostError, Unreachable
@@ -109,10 +109,11 @@ async def preflight(cluster: Cluster, emit: Emit, ask: Ask = nobody) -> tuple[Fi
 
     `ask` is asked about host keys that nobody knows yet; then the check is made anew.
 
-    Raises ConfigError for a script or a requirements file that is not there.
+    Raises ConfigError for a script, a requirements file or a folder of data that is not there.
     """
     if cluster.run.script is not None:
         await asyncio.to_thread(find, cluster)
+    await asyncio.to_thread(data.check_there, cluster)
     async with Hosts(cluster, CONNECT_S) as hosts:
 
         async def look() -> CheckResult:

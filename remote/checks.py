@@ -34,7 +34,10 @@ CHECKS: dict[str, tuple[str, str]] = {
     "memory": (BOTH, "1 GiB of memory is available; below 256 MiB it is an error"),
     "disk": (BOTH, "1 GiB is free where the home folder is; below 200 MiB it is an error"),
     "write": (ERROR, "`~/.motley` can be written"),
-    "data": (BOTH, "the folder of `[data] path` is there; an error where the data is to be had from nowhere else"),
+    "data": (
+        BOTH,
+        "the folder of `[data] path` is there; an error where the data is not to be had at all",
+    ),
     "limits": (BOTH, "enough files may be open; enough threads may be started, below 32 it is an error"),
     "login": (WARNING, "systemd lets processes live on after the logout (KillUserProcesses, lingering)"),
     "leftovers": (WARNING, "no run is at work there, and no processes of an earlier one are left"),

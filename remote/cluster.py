@@ -107,6 +107,11 @@ def load(path: Path, overrides: Sequence[str] = (), only: Sequence[str] = ()) ->
         unheeded=unheeded(table) if "script" in options["run"] else (),
     )
     _check_run(cluster, table, problems)
+    if cluster.data.push is not None:
+        if cluster.data.path is not None:
+            problems.add(("data", "push"), "path is given too; keep one of them")
+        if problem := rules.path_problem(cluster.data.push):
+            problems.add(("data", "push"), f'"{cluster.data.push}" {problem}')
     _check_shares(cluster, problems)
     if kept and cluster.elastic.min_hosts > len(kept):
         problems.add(

@@ -17,6 +17,7 @@ from typing import Any
 
 from remote.check import check
 from remote.cluster import Cluster, Host, load
+from remote.data import check_pushed
 from remote.errors import CheckFailed, Finding, StartRefused, UsageError
 from remote.everywhere import Emit, having, push_all
 from remote.feed import Progress
@@ -81,6 +82,7 @@ async def _ready(
     if _failed(findings):
         raise CheckFailed(findings)
     probe = checked.probes[host.name]
+    await check_pushed(hosts, host.name, run, spec.data.path)
     if await having(verbs, run, [host.name]):
         raise UsageError(f"{host.name} had a run named {run} before, which this one is not: it can't join it")
     if unable := await push_all(verbs, {host.name: probe}, emit):

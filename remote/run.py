@@ -20,6 +20,7 @@ from typing import Any
 from remote import placement
 from remote.check import CheckResult, check, members_of
 from remote.cluster import Cluster, check_run_name
+from remote.data import folder_of, placed, push_data
 from remote.ending import end
 from remote.environment import findings as unable_to_make
 from remote.environment import prepare
@@ -30,7 +31,7 @@ from remote.feed import Ended, FeedRecord, Layout, Progress
 from remote.find import find
 from remote.following import Following
 from remote.harvest import Harvest, final_summary, pretty
-from remote.hosts import Hosts
+from remote.hosts import Hosts, python_of
 from remote.introduced import Ask, introduced, new_keys, nobody
 from remote.joining import bring_in, named_in
 from remote.project import project_of
@@ -105,6 +106,7 @@ class Session:
         if self.folder.exists():
             raise UsageError(f"{self.folder} is there already: choose another name with --name")
         project, script = await asyncio.to_thread(project_of, self._cluster)
+        data = await folder_of(self._cluster, self._emit)
 
         async def look() -> CheckResult:
             nonlocal began, looked
@@ -121,6 +123,10 @@ class Session:
         members = members_of(self._cluster, checked, self._knows)
         if unable := await push_all(self._verbs, checked.probes, self._emit, project):
             raise CheckFailed([*checked.findings, *unable])
+        pythons = {name: probe.executable for name, probe in checked.probes.items()}
+        if unable := await push_data(self._hosts, data, pythons, self._emit):
+            raise CheckFailed([*checked.findings, *unable])
+        cluster = placed(self._cluster, data)
         pushed = time.monotonic()
         checkpoint = await self._checkpoint_of(resume, checked) if resume else None
         self._keep(Experiment.create(self.folder, self._cluster.text))
@@ -133,7 +139,7 @@ class Session:
         phases = {"connect_s": max(0.0, (self._connected_at or connected) - looked), "push_s": pushed - connected}
         specs = [
             placement.spec_for(
-                self._cluster, self.run, host, members, token=token, leader_address=checked.leader_address,
+                cluster, self.run, host, members, token=token, leader_address=checked.leader_address,
                 before_s=time.monotonic() - began, phases=phases, resume=checkpoint, script=script,
                 python=checked.probes[host.name].executable,
             )
@@ -223,6 +229,9 @@ class Session:
         if unmade := await prepare(self._hosts, self._emit, [name]):
             raise CheckFailed(unable_to_make(unmade))
         host = self._hosts.named(name)
+        data = await folder_of(self._cluster, self._emit)
+        if unable := await push_data(self._hosts, data, {name: python_of(host)}, self._emit):
+            raise CheckFailed(unable)
         joined = await bring_in(self._verbs, self.run, following.leader, host, knows=self._knows, emit=self._emit)
         for finding in joined.warnings:
             self._note(f"{finding.host}: {finding.cause}. {finding.remedy}", "warning")

@@ -124,6 +124,9 @@ class DataOptions:
     """`[data]`: where the training data comes from."""
 
     path: str | None = option(None, "folder on the hosts that holds the data set's official files")
+    push: str | None = option(
+        None, "folder here, from that of cluster.toml, that every host gets before the start; takes the place of path"
+    )
     download: bool = option(True, "fetch the official archive, checksum verified, when it is not there")
 
 
