@@ -119,7 +119,7 @@ async def preflight(cluster: Cluster, emit: Emit, ask: Ask = nobody) -> tuple[Fi
         async def look() -> CheckResult:
             without = await environment.look(hosts, emit)
             checked = await check(hosts, emit)
-            return replace(checked, findings=environment.not_built(checked.findings, without))
+            return replace(checked, findings=environment.not_built(hosts.cluster, checked.findings, without))
 
         checked = await introduced(look, lambda found: new_keys(found.findings), ask)
     if not checked.ok:

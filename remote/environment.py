@@ -13,7 +13,7 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,13 +90,13 @@ def findings(failed: Mapping[str, HostError]) -> list[Finding]:
     return [Finding(name, "environment", "error", error.cause, error.remedy) for name, error in failed.items()]
 
 
-def not_built(found: Iterable[Finding], missing: Iterable[str]) -> tuple[Finding, ...]:
-    """The findings of a look at hosts that have no environment yet: what it may bring is not missed."""
-    without = list(missing)
+def not_built(cluster: Cluster, found: Iterable[Finding], without: Collection[str]) -> tuple[Finding, ...]:
+    """The findings of a look at hosts, some `without` their environment yet: what that may bring is not missed."""
     kept = [f for f in found if f.host not in without or f.check not in ("torch", "devices", "driver")]
     words = "its environment is not made yet; whether torch is in it is not known"
     kept += [Finding(n, "environment", "warning", words, "motley run makes it before it starts.") for n in without]
-    return tuple(kept)
+    order = {host.name: place for place, host in enumerate(cluster.hosts)}
+    return tuple(sorted(kept, key=lambda finding: (order[finding.host], finding.level)))
 
 
 async def _prepare(hosts: Hosts, name: str, wanted: Wanted, emit: Emit, *, build: bool) -> bool | HostError | None:

@@ -22,6 +22,7 @@ from remote.errors import CheckFailed, Finding, StartRefused, UsageError
 from remote.everywhere import Emit, having, push_all
 from remote.feed import Progress
 from remote.placement import Knows, joining_spec, place
+from remote.ready import equipped
 from remote.schema import nearest
 from remote.verbs import Verbs
 from trainer.spec import Lead, Member, Spec
@@ -72,6 +73,7 @@ async def _ready(
 ) -> tuple[str, str, tuple[Member, ...], tuple[Finding, ...]]:
     """Check the host together with the one that leads, and bring our code there: its Python, home and devices."""
     hosts = verbs.hosts
+    host = await equipped(hosts, host.name, emit)
     part = dataclasses.replace(hosts.cluster, leader=leader, hosts=(hosts.named(leader), host))
     checked = await check(hosts, lambda record: emit(record) if record.host == host.name else None, part, joins=run)
     findings = [f for f in checked.findings if f.host == host.name or f.level == "error"]

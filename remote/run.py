@@ -18,24 +18,23 @@ from pathlib import Path
 from typing import Any
 
 from remote import placement
-from remote.check import CheckResult, check, members_of
+from remote.check import CheckResult, members_of
 from remote.cluster import Cluster, check_run_name
-from remote.data import folder_of, placed, push_data
+from remote.data import folder_of
 from remote.ending import end
-from remote.environment import findings as unable_to_make
-from remote.environment import prepare
-from remote.errors import CheckFailed, HostError, RunFailed, StartRefused, UsageError
-from remote.everywhere import having, push_all, start_all, stop_all
+from remote.errors import HostError, RunFailed, StartRefused, UsageError
+from remote.everywhere import having, start_all, stop_all
 from remote.experiment import Experiment
 from remote.feed import Ended, FeedRecord, Layout, Progress
 from remote.find import find
 from remote.following import Following
 from remote.harvest import Harvest, final_summary, pretty
-from remote.hosts import Hosts, python_of
+from remote.hosts import Hosts
 from remote.introduced import Ask, introduced, new_keys, nobody
 from remote.joining import bring_in, named_in
 from remote.project import project_of
 from remote.push import Tree
+from remote.ready import looked_over, supplied
 from remote.reform import Reform
 from remote.resume import bring_checkpoint
 from remote.script_keys import check_resume
@@ -100,33 +99,19 @@ class Session:
         RunFailed when a host could not start its part: then nothing is left running anywhere.
         """
         self._may_change()
-        began = looked = time.monotonic()
         self._launched = True
         check_resume(self._cluster, resume)
         if self.folder.exists():
             raise UsageError(f"{self.folder} is there already: choose another name with --name")
         project, script = await asyncio.to_thread(project_of, self._cluster)
         data = await folder_of(self._cluster, self._emit)
-
-        async def look() -> CheckResult:
-            nonlocal began, looked
-            began = time.monotonic()  # what the user took to answer does not count
-            if unmade := await prepare(self._hosts, self._emit):
-                raise CheckFailed(unable_to_make(unmade))
-            looked = time.monotonic()
-            return await check(self._hosts, self._emit)
-
-        checked = await introduced(look, lambda found: new_keys(found.findings), self._ask)
+        look = await looked_over(self._hosts, self._emit, self._ask)
+        checked = look.checked
         connected = time.monotonic()
         if taken := await having(self._verbs, self.run, checked.probes):  # it may hold the port, too
             raise UsageError(f"{', '.join(taken)} had a run named {self.run} already: choose another name with --name")
         members = members_of(self._cluster, checked, self._knows)
-        if unable := await push_all(self._verbs, checked.probes, self._emit, project):
-            raise CheckFailed([*checked.findings, *unable])
-        pythons = {name: probe.executable for name, probe in checked.probes.items()}
-        if unable := await push_data(self._hosts, data, pythons, self._emit):
-            raise CheckFailed([*checked.findings, *unable])
-        cluster = placed(self._cluster, data)
+        cluster = await supplied(self._verbs, checked, self._emit, project=project, data=data)
         pushed = time.monotonic()
         checkpoint = await self._checkpoint_of(resume, checked) if resume else None
         self._keep(Experiment.create(self.folder, self._cluster.text))
@@ -136,11 +121,14 @@ class Session:
         if words := placement.first_words(members, self._cluster):
             self._note(words)
         token = secrets.token_hex(32)
-        phases = {"connect_s": max(0.0, (self._connected_at or connected) - looked), "push_s": pushed - connected}
+        phases = {
+            "connect_s": max(0.0, (self._connected_at or connected) - look.checking),
+            "push_s": pushed - connected,
+        }
         specs = [
             placement.spec_for(
                 cluster, self.run, host, members, token=token, leader_address=checked.leader_address,
-                before_s=time.monotonic() - began, phases=phases, resume=checkpoint, script=script,
+                before_s=time.monotonic() - look.began, phases=phases, resume=checkpoint, script=script,
                 python=checked.probes[host.name].executable,
             )
             for host in self._cluster.hosts
@@ -226,12 +214,6 @@ class Session:
         following = self._under_way()
         host = named_in(self._cluster, name)
         await self._hosts.put(host)
-        if unmade := await prepare(self._hosts, self._emit, [name]):
-            raise CheckFailed(unable_to_make(unmade))
-        host = self._hosts.named(name)
-        data = await folder_of(self._cluster, self._emit)
-        if unable := await push_data(self._hosts, data, {name: python_of(host)}, self._emit):
-            raise CheckFailed(unable)
         joined = await bring_in(self._verbs, self.run, following.leader, host, knows=self._knows, emit=self._emit)
         for finding in joined.warnings:
             self._note(f"{finding.host}: {finding.cause}. {finding.remedy}", "warning")

@@ -16,6 +16,8 @@ from remote.cluster import Cluster, load
 from remote.errors import CommandFailed, ConfigError
 from remote.feed import Progress
 from remote.hosts import Hosts, python_of
+from remote.ready import looked_over
+from tests.ports import free_pair
 from tests.remote.conftest import MakeCluster
 from tests.remote.stage import HOSTS, Seen, Stage
 from tests.remote.test_following import kill_supervisor, trains
@@ -136,6 +138,16 @@ async def test_a_check_makes_nothing_and_does_not_miss_what_it_may_bring(cluster
     assert [(f.host, f.check, f.level) for f in findings if f.check in ("environment", "torch")] == [
         ("box", "environment", "warning")
     ]
+    assert not any(path.name == "env" for path in home.rglob("env"))
+
+
+async def test_none_is_made_while_a_host_can_not_be_reached(cluster: Cluster, home: Path) -> None:
+    gone = f'[[hosts]]\nname = "gone"\nconnect = "ssh"\naddress = "127.0.0.1"\nport = {free_pair()}\n'
+    cluster.path.write_text(cluster.path.read_text() + gone)
+    async with Hosts(load(cluster.path)) as hosts:
+        found = (await looked_over(hosts, lambda _: None)).checked.findings
+    told = [(f.host, f.check) for f in found if f.check in ("environment", "reachable", "torch")]
+    assert told == [("box", "environment"), ("gone", "reachable")]
     assert not any(path.name == "env" for path in home.rglob("env"))
 
 
