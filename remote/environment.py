@@ -118,7 +118,7 @@ async def _prepare(hosts: Hosts, name: str, wanted: Wanted, emit: Emit, *, build
     if not told["python"]:
         return False
     hosts.run_with(name, clean(str(told["python"])))
-    text = "the environment is " + ("made" if told.get("built") else "there already")
+    text = "has the environment " + ("now" if told.get("built") else "already")
     emit(Progress(host=name, stage="packages", text=text, fraction=1.0, done=True))
     return True
 
@@ -161,7 +161,7 @@ def _failure(host: Host, wanted: Wanted, told: Mapping[str, Any], emit: Emit) ->
     """All that it said goes to the log, the last lines into the error."""
     said = [clean(str(line)) for line in told.get("said") or ()]
     for line in said:
-        emit(Progress(host=host.name, stage="packages", text=line))
+        emit(Progress(host=host.name, stage="packages", text=line, failed=True))
     errors = [line for line in said if line.startswith("ERROR")] or said
     cause = ": ".join([clean(str(told.get("error"))), " / ".join(errors[-LAST:])] if said else [str(told.get("error"))])
     remedy = clean(str(told.get("remedy") or ""))

@@ -46,7 +46,7 @@ async def push_folder(
     except HostError as error:
         emit(Progress(host=host, stage=stage, text=error.cause, done=True, failed=True))
         raise
-    text = f"{what} {'is there' if sent else 'is there already'}, {amount(folder.bytes)}"
+    text = f"has {what} {'now' if sent else 'already'}, {amount(folder.bytes)}"
     emit(Progress(host=host, stage=stage, text=text, fraction=1.0, done=True))
     return sent
 

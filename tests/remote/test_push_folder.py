@@ -64,7 +64,7 @@ async def test_all_of_it_arrives_once_then_only_what_changed(connection: Connect
     assert len(fractions) > 3
     assert fractions[-1] == 1.0
     assert await push(connection, folder, seen) == 0
-    assert "there already" in seen[-1].text
+    assert "has the data already" in seen[-1].text
     (root / "train/a b.txt").write_text("three\n")
     changed = Folder.of(root)
     assert changed.hash != folder.hash
