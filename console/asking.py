@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from remote.errors import NewKey
 
-COMPARE = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"
+KINDS = ("ed25519", "ecdsa", "rsa")  # of host keys, by which sshd names its files
 
 
 def can_ask() -> bool:
@@ -27,7 +27,9 @@ def can_ask() -> bool:
 def about(key: NewKey) -> tuple[str, str]:
     """The question whether a host key is right, and what to know for it."""
     who = key.host if key.host == key.name else f"{key.host} ({key.name})"
-    detail = f"It shows {key.fingerprint}. Compare that with what the machine itself says: {COMPARE}"
+    kind = next((kind for kind in KINDS if kind in key.fingerprint.partition("(")[2]), KINDS[0])
+    look = f"ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub"
+    detail = f"It shows {key.fingerprint}. Compare that with what the machine itself says: {look}"
     return f"Is this the key of {who}?", detail
 
 

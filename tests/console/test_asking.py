@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from console.asking import about
+from remote.errors import NewKey
 from tests.console.test_cli import ROOT
 from tests.remote.by_password import ByPassword
 
@@ -69,6 +71,13 @@ def terminals() -> Iterator[list[Terminal]]:
     yield opened
     for terminal in opened:
         terminal.close()
+
+
+@pytest.mark.parametrize("kind", ["ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa"])
+def test_what_to_compare_a_host_key_with_is_the_file_of_its_kind(kind: str) -> None:
+    question, detail = about(NewKey(host="box", name="box", fingerprint=f"SHA256:rsaecdsa ({kind})", line=""))
+    assert question == "Is this the key of box?"
+    assert f"/etc/ssh/ssh_host_{kind.removeprefix('ssh-').partition('-')[0]}_key.pub" in detail
 
 
 def test_only_yes_is_yes_a_secret_is_not_shown_and_ctrl_c_leaves_the_terminal_as_it_was(

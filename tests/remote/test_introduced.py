@@ -12,9 +12,11 @@ from remote.check import preflight
 from remote.cluster import Cluster, load
 from remote.connection import Connection
 from remote.dial import Dialer
-from remote.errors import Finding, HostError, HostKeyChanged, HostKeyUnknown, NewKey
+from remote.errors import CheckFailed, Finding, HostError, HostKeyChanged, HostKeyUnknown, NewKey, UsageError
 from remote.hosts import Hosts
 from remote.introduced import OWN, accept, introduced, new_keys
+from remote.run import Session
+from remote.runs import newest
 from tests.remote.conftest import host_of
 from tests.remote.sshd import Sshd, make_key
 
@@ -106,3 +108,18 @@ async def test_a_place_that_can_not_be_written_is_named(
     (home / ".motley").write_text("in the way")
     with pytest.raises(HostError, match="known_hosts: "):
         accept([unknown.value.new_key])
+
+
+async def test_starting_a_run_and_coming_back_to_one_ask_too(make_sshd: Callable[..., Sshd], tmp_path: Path) -> None:
+    sshd = make_sshd()
+    cluster = cluster_of(tmp_path, box=sshd)
+    user = Answers()
+    session = Session(cluster, "night", emit=lambda _: None, ask=user)
+    with pytest.raises(CheckFailed, match="is not known yet"):
+        await session.launch()
+    with pytest.raises(UsageError, match="no host knows a run named night; no answer from box"):
+        await session.attach()
+    await session.close()
+    with pytest.raises(UsageError, match="no answer from box"):
+        await newest(cluster, user)
+    assert [key.host for key in user.asked] == ["box"] * 3
