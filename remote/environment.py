@@ -26,6 +26,7 @@ from remote.feed import Progress
 from remote.folder import Folder
 from remote.hosts import Emit, Hosts, python_of
 from remote.push_folder import push_folder
+from remote.remedy import motley
 from remote.sanitize import clean
 from remote.shell import pasteable, there
 
@@ -94,7 +95,8 @@ def not_built(cluster: Cluster, found: Iterable[Finding], without: Collection[st
     """The findings of a look at hosts, some `without` their environment yet: what that may bring is not missed."""
     kept = [f for f in found if f.host not in without or f.check not in ("torch", "devices", "driver")]
     words = "its environment is not made yet; whether torch is in it is not known"
-    kept += [Finding(n, "environment", "warning", words, "motley run makes it before it starts.") for n in without]
+    remedy = f"It is made before a run starts: {motley(cluster, 'run')}"
+    kept += [Finding(name, "environment", "warning", words, remedy) for name in without]
     order = {host.name: place for place, host in enumerate(cluster.hosts)}
     return tuple(sorted(kept, key=lambda finding: (order[finding.host], finding.level)))
 
