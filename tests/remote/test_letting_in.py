@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import stat
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import pytest
 
 from remote.cluster import Host
 from remote.errors import AuthenticationFailed, NewKey, NoPasswords, Unreachable
@@ -13,7 +15,7 @@ from remote.letting_in import Entry, User, let_in
 from tests.ports import free_pair
 from tests.remote.by_password import ByPassword
 from tests.remote.conftest import host_of
-from tests.remote.sshd import Sshd
+from tests.remote.sshd import Sshd, make_key
 
 SECRET = "wide, Open"
 
@@ -154,6 +156,37 @@ async def test_a_key_that_opens_nothing_is_not_put_anywhere(tmp_path: Path) -> N
         assert f"ssh-add {path}" in str(entry.error)
         assert server.tried == []
         assert not any(asked.startswith("password") for asked in person.asked)
+
+
+@pytest.fixture
+def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A running ssh-agent that holds the key of this path."""
+    key = make_key(tmp_path / "in_agent")
+    place = tmp_path / "agent"
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(place)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()  # it listens
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(place))
+    subprocess.run(["ssh-add", "-q", key], check=True, capture_output=True)
+    yield key
+    process.terminate()
+    process.wait(5)
+    process.stdout.close()
+
+
+async def test_the_key_of_the_agent_is_put_there_also_that_of_a_file_with_a_passphrase(
+    agent: Path, tmp_path: Path
+) -> None:
+    line = agent.with_suffix(".pub").read_text()
+    async with ByPassword(tmp_path / "box", SECRET) as server:
+        (entry,) = await Person(SECRET).set_up(host(server))
+        assert entry.error is None
+        assert server.authorized.read_text() == line
+    subprocess.run(["ssh-keygen", "-q", "-p", "-N", "secret", "-f", agent], check=True, capture_output=True)
+    async with ByPassword(tmp_path / "other", SECRET) as server:
+        (entry,) = await Person(SECRET).set_up(host(server, identity=str(agent)))
+        assert entry.error is None
+        assert server.authorized.read_text() == line
 
 
 async def test_what_a_key_does_not_mend_is_told_without_a_question(sshd: Sshd) -> None:
