@@ -20,6 +20,7 @@ from pathlib import Path
 
 HASH_DIGITS = 24
 CHUNK = 2**20
+MOST_FILES = 100_000
 CACHE = "~/.motley/hashes"
 
 
@@ -42,14 +43,18 @@ class Folder:
     def of(cls, root: Path) -> Folder:
         """Everything in it but hidden files and links to folders.
 
-        Raises OSError when something can't be read, ValueError for a name that not every host can have.
+        Raises OSError when something can't be read, ValueError for a name that not every host can have, and for more
+        than `MOST_FILES`.
         """
         cache = (
             Path(CACHE).expanduser() / f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:HASH_DIGITS]}.json"
         )
         known = _known(cache)
         kept: dict[str, tuple[int, int, str]] = {}
-        for path in sorted(_paths(root)):
+        paths = sorted(_paths(root))
+        if len(paths) > MOST_FILES:
+            raise ValueError(f"it holds more than {MOST_FILES:,} files; pack them into fewer ones")
+        for path in paths:
             stat = (root / path).stat()
             before = known.get(path)
             same = before is not None and before[:2] == (stat.st_size, stat.st_mtime_ns)
@@ -80,7 +85,7 @@ def sha256_of(path: Path) -> str:
 
 
 def _paths(root: Path, below: str = "") -> Iterator[str]:
-    for entry in os.scandir(root / below):
+    for entry in list(os.scandir(root / below)):  # read to its end, which closes it
         if entry.name.startswith("."):
             continue
         if not entry.name.isprintable():  # also what is not UTF-8

@@ -123,8 +123,10 @@ def _teller(host: str, stage: Stage, what: str, total: int, emit: Callable[[Prog
 async def _answer(
     host: str, process: RemoteProcess, answers: AsyncIterator[dict[str, Any]], within_s: float | None
 ) -> dict[str, Any]:
+    told: dict[str, Any] | None = {"note": ""}
     try:
-        told = await asyncio.wait_for(anext(answers, None), within_s)
+        while told is not None and "note" in told:
+            told = await asyncio.wait_for(anext(answers, None), within_s)
     except asyncio.TimeoutError as error:
         remedy = "The machine may be overloaded; try again."
         raise CommandFailed(host, f"it said nothing for {within_s:.0f} s", remedy) from error

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from typing import Any, BinaryIO
 
 from remote.bootstrap.files import OURS, answer
@@ -19,6 +20,7 @@ from remote.bootstrap.files import OURS, answer
 DATA = os.path.join(OURS, "data")
 CHUNK = 2**20
 PART = ".motley-part"
+WAIT_S = 1.0  # between two looks whether another one is done; whoever waits hears of each
 
 
 def main(_argv: list[str], stdin: BinaryIO) -> None:
@@ -26,12 +28,22 @@ def main(_argv: list[str], stdin: BinaryIO) -> None:
         request = json.loads(stdin.readline())
         folder = os.path.join(DATA, str(request["name"]))
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        lock = os.open(folder, os.O_RDONLY)
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another console, or a host with the same home
+        os.chdir(folder)  # so that nobody cleans it away meanwhile
+        _lock(os.open(folder, os.O_RDONLY))
         _bring(folder, request["files"], stdin)
         answer({"ok": True})
     except (OSError, EOFError, ValueError, KeyError) as error:
         answer({"ok": False, "error": f"{type(error).__name__}: {error}"})
+
+
+def _lock(handle: int) -> None:
+    """Another console may be at it, or a host with the same home."""
+    while True:
+        try:
+            return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            answer({"note": "it is being sent there already"})
+            time.sleep(WAIT_S)
 
 
 def _bring(folder: str, files: list[list[Any]], stdin: BinaryIO) -> None:
@@ -94,9 +106,9 @@ def _others(folder: str) -> dict[tuple[str, int], str]:
     for name in os.listdir(DATA):
         other = os.path.join(DATA, name)
         if other != folder:
-            for path, (size, digest, time) in _listing(other).items():
+            for path, (size, digest, changed) in _listing(other).items():
                 place = _place(other, path)
-                if os.path.isfile(place) and (os.stat(place).st_size, os.stat(place).st_mtime_ns) == (size, time):
+                if os.path.isfile(place) and (os.stat(place).st_size, os.stat(place).st_mtime_ns) == (size, changed):
                     found[digest, size] = place
     return found
 

@@ -127,3 +127,15 @@ def test_a_file_is_hashed_again_only_when_it_has_changed(root: Path, monkeypatch
     (root / "empty").write_text("no more")
     assert Folder.of(root).hash != first.hash
     assert read == ["empty"]
+
+
+def test_more_files_than_a_host_is_asked_about_are_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("remote.folder.MOST_FILES", 3)
+    with pytest.raises(ValueError, match="more than 3 files"):
+        Folder.of(root)
+
+
+async def test_two_that_send_the_same_at_once_take_turns(connection: Connection, root: Path, home: Path) -> None:
+    folder = Folder.of(root)
+    assert sorted(await asyncio.gather(push(connection, folder), push(connection, folder))) == [0, folder.bytes]
+    assert content(there(home, folder)) == content(root)
