@@ -64,6 +64,7 @@ class Following:
         self._reform = reform
         self._heard_at = 0.0  # when the leader was last there, on the loop's clock
         self._dropped: set[str] = set()  # taken out of the run: they stay away until they are let in again
+        self._grouped: set[str] = set()  # hosts that a group was formed with while they were followed
         self._strangers: set[str] = set()  # hosts of the run that were not known here when it was found
         self._telling: set[asyncio.Task[Any]] = set()
         self._experiment = experiment
@@ -139,6 +140,11 @@ class Following:
         delays = backoff()
         while True:
             state = await follower.run()
+            if state == "lost":
+                await self._know_leader()
+            if state == "lost" and not self._may_come(follower.host) and follower.host in self._grouped:
+                self._grouped.discard(follower.host)  # another console may have brought it back just now
+                continue
             if state != "lost" or not self._goes_on(follower.host) or not self._may_come(follower.host):
                 return state
             await asyncio.sleep(next(delays))  # one that falls out again and again is brought back less often
@@ -151,6 +157,11 @@ class Following:
                 if not await self._at_work(follower.host):
                     self._note(f"{follower.host} can't come back: {error.cause}", "warning")
                     return state
+
+    async def _know_leader(self) -> None:
+        """What becomes of a host that was cut off hangs on the one that leads, which may answer later than it."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._followers[self.leader].live.wait(), LAST_WORDS_S)
 
     def _is_over(self) -> bool:
         """The leader has ended the run; one that was cut off has not, as long as others hold its state."""
@@ -220,6 +231,7 @@ class Following:
         """Another console may have brought hosts in: follow them too."""
         for name in dict.fromkeys(str(m.get("host")) for m in event.data.get("members") or () if isinstance(m, dict)):
             if name in self._followers:
+                self._grouped.add(name)
                 self.follow(name)
             elif name not in self._strangers:
                 self._strangers.add(name)
