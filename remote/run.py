@@ -32,6 +32,7 @@ from remote.harvest import Harvest, final_summary, pretty
 from remote.hosts import Hosts
 from remote.introduced import Ask, introduced, new_keys, nobody
 from remote.joining import bring_in, named_in
+from remote.last_loss import LastLosses
 from remote.project import project_of
 from remote.push import Tree
 from remote.ready import looked_over, supplied
@@ -40,7 +41,7 @@ from remote.resume import bring_checkpoint
 from remote.script_keys import check_resume
 from remote.verbs import Verbs
 from trainer.spec import Lead
-from trainer.wire import Event
+from trainer.wire import Event, Sample
 
 COMMIT_S = 0.5
 STOP_BOUND_S = 25.0  # beyond the grace: the supervisor's own bounds
@@ -82,6 +83,7 @@ class Session:
         self._experiment: Experiment | None = None
         self._harvest: Harvest | None = None
         self._following: Following | None = None
+        self._losses = LastLosses()
         self._leader = cluster.leader
         self._layout: Layout | None = None
         self._world_size = 0  # of the newest group
@@ -329,7 +331,7 @@ class Session:
         summary = await self._harvest.summary(leader) if leader in states else None
         result = final_summary(self.run, summary, states, following.hosts, self._stopping)
         self._experiment.commit()
-        loss = self._experiment.global_loss(int(result["steps"]), self._world_size)
+        loss = self._losses.of(int(result["steps"]), self._world_size)
         result["final_loss"] = result["final_loss"] if loss is None else loss
         if leader in states:
             await self._harvest.finish()
@@ -350,6 +352,8 @@ class Session:
     def _emit(self, record: FeedRecord) -> None:
         if isinstance(record, Progress) and record.stage == "connect" and record.done:
             self._connected_at = time.monotonic()
+        if isinstance(record, Sample):
+            self._losses.hear(record)
         if isinstance(record, Event) and self._harvest is not None:
             self._harvest.hear(record)
         if isinstance(record, Event) and record.kind == "group":
