@@ -23,7 +23,7 @@ from textual.containers import Container
 from textual.screen import Screen
 from textual.worker import Worker, WorkerState
 
-from console import crash, themes
+from console import asking, crash, themes
 from console.clusterfile import LOOK_S
 from console.keys import BY_ACTION, KEYS, reason
 from console.life import Life
@@ -44,6 +44,7 @@ from console.widgets.panels import (
     RunPanel,
     TableHead,
 )
+from remote.errors import NewKey
 
 HINT_S = 5.0
 NATIVE = ("focus", "scroll")  # keys that Textual's own screens and panels answer
@@ -75,7 +76,7 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
         self.theme = themes.preferred(os.environ)
         self.plan = plan
         self.clock = clock
-        self.life = Life(plan, clock)
+        self.life = Life(plan, clock, self._ask_key)
         self._hint = ("", 0.0)
         self._held: Frame | None = None
 
@@ -159,11 +160,15 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
             "zoom": self._zoom,
             "theme": self._change_theme,
             "back": self._back,
-            "help": lambda: self.push_screen(Help()),
-            "hint": lambda: self.hint("ctrl+c quits nothing: q leaves (the run goes on), x stops the run"),
+            "help": lambda: self.push_screen(Help(readonly=self.plan.readonly)),
+            "hint": self._remind,
         }
         does[action]()
         self.paint()
+
+    def _remind(self) -> None:
+        stops = "" if self.plan.readonly else ", x stops the run"
+        self.hint(f"ctrl+c quits nothing: q leaves (the run goes on){stops}")
 
     def _start(self) -> None:
         self._held = None
@@ -188,6 +193,11 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
             if self.life.snapshot().live:
                 await self.life.stop("r in the console")
             self._follow(functools.partial(self.life.again, resume=resume))
+
+    async def _ask_key(self, key: NewKey) -> bool:
+        """Whether a host key that nobody knows is right."""
+        self._held = None
+        return await self.push_screen_wait(Confirm(*asking.about(key), yes="Accept"))
 
     @work(exit_on_error=False, group="join", exclusive=True)
     async def _ask_join(self) -> None:

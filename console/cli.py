@@ -144,11 +144,14 @@ def attach(
     run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="The run; by default the newest.")] = None,
     config: Config = DEFAULT_CONFIG,
     plain: Plain = False,
+    readonly: Annotated[
+        bool, typer.Option("--readonly", help="Only watch: nothing of the run can be changed from here.")
+    ] = False,
 ) -> int:
     """Come back to a run, from any machine with the cluster.toml."""
     from console import launch
 
-    return launch.follow(launch.attach_plan(config, run), plain=plain)
+    return launch.follow(launch.attach_plan(config, run, readonly=readonly), plain=plain)
 
 
 @app.command("status")
@@ -323,18 +326,34 @@ def plan(config: Config = DEFAULT_CONFIG, json: Json = False, overrides: Overrid
 @verb
 def check(config: Config = DEFAULT_CONFIG, json: Json = False, overrides: Overrides = None, only: Only = None) -> int:
     """Look at every host without starting anything; each finding names its cause and remedy."""
-    from console.launch import print_data
+    from console.launch import asker, print_data
     from console.plain import Printer
     from console.tables import findings_text
     from remote.cluster import load
+    from remote.introduced import nobody
 
     cluster = load(config, overrides or (), only or ())
     from remote.check import preflight
 
-    findings = asyncio.run(preflight(cluster, Printer()))
+    findings = asyncio.run(preflight(cluster, Printer(), nobody if json else asker()))
     ok = not any(finding.level == "error" for finding in findings)
     if json:
         print_data({"ok": ok, "findings": [finding.as_dict() for finding in findings]})
     else:
         print(findings_text(findings, hosts=len(cluster.hosts)))
     return 0 if ok else 3
+
+
+@app.command("keys")
+@verb
+def keys(
+    hosts: Annotated[list[str] | None, typer.Argument(metavar="[HOST]...", help="By default all of them.")] = None,
+    config: Config = DEFAULT_CONFIG,
+) -> int:
+    """Set up SSH keys: puts yours on every host that does not let you in yet; asks for each password once."""
+    from remote.cluster import load
+
+    cluster = load(config)
+    from console import setting_up
+
+    return setting_up.set_up(cluster, hosts or ())

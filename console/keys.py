@@ -25,6 +25,7 @@ class Key:
     shown: str = ""  # how the key is written, where its name differs
     enabled: Callable[[Snapshot], str | None] = lambda _: None
     footer: int = 9  # 0 stays longest in a narrow footer; 9: not there
+    acts: bool = False  # changes the run: not there in a console that only watches
 
     @property
     def name(self) -> str:
@@ -57,6 +58,7 @@ KEYS = (
     Key(
         key="s",
         action="start",
+        acts=True,
         label="start",
         help="Start a run of this cluster.toml, read anew.",
         enabled=_start,
@@ -65,6 +67,7 @@ KEYS = (
     Key(
         key="x",
         action="stop",
+        acts=True,
         label="stop",
         help="Stop the run on every host: a checkpoint first, then no process is left. Asks before.",
         enabled=_stop,
@@ -73,6 +76,7 @@ KEYS = (
     Key(
         key="r",
         action="restart",
+        acts=True,
         label="restart",
         help="Stop the run and start a new one that goes on from its last step. Asks before.",
         enabled=_restart,
@@ -81,6 +85,7 @@ KEYS = (
     Key(
         key="j",
         action="join",
+        acts=True,
         label="bring in",
         help="Bring a host that is new in cluster.toml into the run. Asks before.",
         enabled=_join,
@@ -131,14 +136,21 @@ KEYS = (
         action="hint",
         label="hint",
         shown="ctrl+c",
-        help="Quits nothing: reminds of q (leave) and x (stop). To copy, select text with the mouse first.",
+        help="Quits nothing: reminds of the keys that leave and stop. To copy, select text with the mouse first.",
     ),
 )
 BY_ACTION = {key.action: key for key in KEYS}
 
 
+def shown(*, readonly: bool) -> tuple[Key, ...]:
+    """The keys that a console has."""
+    return tuple(key for key in KEYS if not (readonly and key.acts))
+
+
 def reason(key: Key, snapshot: Snapshot) -> str | None:
     """Why the key does nothing now; None when it works."""
+    if snapshot.readonly and key.acts:
+        return "this console only watches (--readonly)"
     return key.enabled(snapshot)
 
 
@@ -146,11 +158,11 @@ def footer_line(snapshot: Snapshot, *, width: int, hint: str = "") -> Line:
     """The keys that fit, those without effect dimmed; or a hint in their place for a while."""
     if hint:
         return ((f" {hint}", "warn"),)
-    keys = sorted((key for key in KEYS if key.footer < 9), key=lambda key: key.footer)
+    there = shown(readonly=snapshot.readonly)
+    keys = sorted((key for key in there if key.footer < 9), key=lambda key: key.footer)
     while keys:
-        shown = [key for key in KEYS if key in keys]
         line: list[tuple[str, Role]] = [(" ", "text")]
-        for key in shown:
+        for key in [key for key in there if key in keys]:
             off = reason(key, snapshot) is not None
             line += [(key.name, "muted" if off else "accent"), (f" {key.label}  ", "muted" if off else "text")]
         last, role = line[-1]

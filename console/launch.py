@@ -16,9 +16,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from console import asking
 from console.clusterfile import ClusterFile
 from console.session import Emit, Opened, Outcome, Plan
 from remote.cluster import Cluster, check_run_name, load, new_run_name
+from remote.introduced import Ask, nobody
 from remote.script_keys import check_resume
 
 
@@ -45,34 +47,34 @@ def run_plan(
 
         find(cluster)
 
-    async def first(emit: Emit) -> Opened:
-        return _opened(cluster, name or new_run_name(cluster, _now()), emit)
+    async def first(emit: Emit, ask: Ask) -> Opened:
+        return _opened(cluster, name or new_run_name(cluster, _now()), emit, ask)
 
     renew = _renewing(config, overrides, only)
     return Plan(cluster=cluster.name, open=first, renew=renew, resume=resume, start=start, file=file)
 
 
-def attach_plan(config: Path, run: str | None) -> Plan:
-    """Back to a run that the hosts know: `run`, or the newest one."""
+def attach_plan(config: Path, run: str | None, *, readonly: bool = False) -> Plan:
+    """Back to a run that the hosts know: `run`, or the newest one; with `readonly` only to look at it."""
     cluster = load(config)
 
-    async def found(emit: Emit) -> Opened:
+    async def found(emit: Emit, ask: Ask) -> Opened:
         from remote import runs
 
-        return _opened(cluster, run or await runs.newest(cluster), emit)
+        return _opened(cluster, run or await runs.newest(cluster, ask), emit, ask, readonly)
 
-    file = ClusterFile(config, unseen=True)  # it may have changed since the run began
-    return Plan(cluster=cluster.name, open=found, renew=_renewing(config), attach=True, file=file)
+    file = None if readonly else ClusterFile(config, unseen=True)  # it may have changed since the run began
+    return Plan(cluster=cluster.name, open=found, renew=_renewing(config), attach=True, file=file, readonly=readonly)
 
 
 def _renewing(
     config: Path, overrides: Sequence[str] = (), only: Sequence[str] = ()
-) -> Callable[[Emit], Awaitable[Opened]]:
+) -> Callable[[Emit, Ask], Awaitable[Opened]]:
     """What makes the session of a new run, from cluster.toml as it is then."""
 
-    async def anew(emit: Emit) -> Opened:
+    async def anew(emit: Emit, ask: Ask) -> Opened:
         fresh = load(config, overrides, only)
-        return _opened(fresh, new_run_name(fresh, _now()), emit)
+        return _opened(fresh, new_run_name(fresh, _now()), emit, ask)
 
     return anew
 
@@ -82,7 +84,7 @@ def follow(plan: Plan, *, plain: bool, detach: bool = False) -> int:
     if plain or detach or not on_terminal():
         from console.plain import run_plain
 
-        outcome = asyncio.run(run_plain(plan, detach=detach))
+        outcome = asyncio.run(run_plain(plan, detach=detach, ask=asker()))
     else:
         from console.app import MotleyApp
 
@@ -101,6 +103,11 @@ def on_terminal() -> bool:
     return os.environ.get("TERM") != "dumb" and all(s is not None and s.isatty() for s in streams)
 
 
+def asker() -> Ask:
+    """Asks about new host keys in a terminal; nobody where there is none."""
+    return asking.known if asking.can_ask() else nobody
+
+
 def print_data(data: dict[str, Any]) -> None:
     """One object on stdout, and nothing else. A reader that has gone changes nothing."""
     try:
@@ -109,12 +116,13 @@ def print_data(data: dict[str, Any]) -> None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the interpreter's own last flush
 
 
-def _opened(cluster: Cluster, run: str, emit: Emit) -> Opened:
+def _opened(cluster: Cluster, run: str, emit: Emit, ask: Ask, readonly: bool = False) -> Opened:
     from console.profiling import knows, store_of
     from remote.run import Session
 
     speeds = {host.name: host.speed for host in cluster.hosts if host.speed is not None}
-    session = Session(cluster, run, emit=emit, knows=knows(cluster, store_of(cluster)))
+    known = knows(cluster, store_of(cluster))
+    session = Session(cluster, run, emit=emit, knows=known, ask=ask, readonly=readonly)
     epochs = cluster.run.epochs if cluster.run.steps is None and cluster.run.script is None else None
     return Opened(session=session, speeds=speeds, epochs=epochs)
 

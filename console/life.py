@@ -1,6 +1,6 @@
 """The life of a run as the app sees it: one session at a time, its store, and how it ends. No UI.
 
-    life = Life(plan, time.time)
+    life = Life(plan, time.time, ask)
     await life.first()     # launch or attach, then until the run ends
     await life.stop("x in the console")
     outcome = await life.leave()
@@ -21,6 +21,7 @@ from console.store import Store
 from console.view import offer
 from remote.errors import CheckFailed, ConfigError, HostError, MotleyError
 from remote.feed import Ended
+from remote.introduced import Ask, nobody
 
 CLOSE_S = 5.0  # that leaving may take
 
@@ -38,11 +39,13 @@ def problems_of(error: MotleyError, *, again: str = "s starts") -> list[Problem]
 
 
 class Life:
-    def __init__(self, plan: Plan, clock: Callable[[], float]) -> None:
-        self.store = Store()
+    def __init__(self, plan: Plan, clock: Callable[[], float], ask: Ask = nobody) -> None:
+        """`ask` is asked about host keys that nobody knows yet."""
+        self.store = Store(readonly=plan.readonly)
         self.fresh = True  # nothing was started yet
         self._plan = plan
         self._clock = clock
+        self._ask = ask
         self._session: SessionLike | None = None
         self._on_hosts = False  # ranks were started, or found
         self._starting: asyncio.Task[None] | None = None
@@ -110,6 +113,8 @@ class Life:
     def before_leaving(self) -> tuple[str, str] | None:
         """The question to ask before leaving, where leaving does more than closing the console."""
         phase = self.snapshot().phase
+        if self._plan.readonly:
+            return None
         if phase == "stopping":
             return "Leave while the run is being stopped?", "Hosts that were not told yet may run on."
         if phase == "starting" and not self._on_hosts and not self._plan.attach:
@@ -121,7 +126,7 @@ class Life:
         snapshot, session = self.snapshot(), self._session
         outcome = self._outcome
         if snapshot.live and session is not None:
-            if snapshot.phase == "stopping":
+            if snapshot.phase == "stopping" and not self._plan.readonly:
                 text = f"{session.run} was being stopped; motley status tells what is left"
                 outcome = Outcome(code=1, data={"run": session.run, "state": "stopping"}, text=text)
             elif self._on_hosts or self._plan.attach:
@@ -132,15 +137,17 @@ class Life:
         await self._close()
         return outcome
 
-    async def _live(self, opener: Callable[[Emit], Awaitable[Opened]], *, attach: bool, resume: str | None) -> None:
+    async def _live(
+        self, opener: Callable[[Emit, Ask], Awaitable[Opened]], *, attach: bool, resume: str | None
+    ) -> None:
         await self._close()
-        store = self.store = Store()
+        store = self.store = Store(readonly=self._plan.readonly)
         store.begin(self._clock())
         self.fresh = False
         self._on_hosts = False
         self._outcome = Outcome(code=0)
         try:
-            opened = await opener(lambda record: store.apply(record, self._clock()))
+            opened = await opener(lambda record: store.apply(record, self._clock()), self._ask)
             store.learn(speeds=opened.speeds, epochs=opened.epochs)
             session = self._session = opened.session
             if attach:
@@ -156,7 +163,8 @@ class Life:
         except MotleyError as error:
             if store.snapshot().phase == "ended":  # it was stopped meanwhile; what broke after that is no news
                 return
-            store.fail(problems_of(error), self._clock())
+            again = "attach again" if self._plan.readonly else "s starts"
+            store.fail(problems_of(error, again=again), self._clock())
             self._outcome = Outcome(code=error.exit_code, text=str(error))
         except asyncio.CancelledError:
             # Either the start was given up, which `stop` tells of, or the console closes.

@@ -4,7 +4,7 @@
 
     outcome = await run_plain(plan)
 
-Ctrl-C stops the run; a second one leaves at once and says that the run may go on.
+Ctrl-C stops the run; a second one leaves at once and says that the run may go on. With a `readonly` plan it leaves.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from console.session import Outcome, Plan, SessionLike, ended, left
 from console.store import Store
 from console.view import decision_text, offer
 from remote.feed import Ended, FeedRecord, Layout, LogLine
+from remote.introduced import Ask, nobody
 from trainer.wire import Event, Level, Sample
 
 EVERY_S = 5.0  # between two lines of throughput within an epoch
@@ -149,8 +150,9 @@ class Printer:
 class PlainRun:
     """One run followed in lines; `interrupt` is what Ctrl-C does."""
 
-    def __init__(self, plan: Plan, printer: Printer, *, detach: bool = False) -> None:
+    def __init__(self, plan: Plan, printer: Printer, *, detach: bool = False, ask: Ask = nobody) -> None:
         self._plan = plan
+        self._ask = ask
         self._printer = printer
         self._detach = detach
         self._session: SessionLike | None = None
@@ -168,14 +170,14 @@ class PlainRun:
                 return running.result()
             running.cancel()
             await asyncio.wait([running])
-            return await self._stop()
+            return await self._stop() if not self._plan.readonly else self._leave()
         finally:
             running.cancel()
             if self._session is not None and not self._second.is_set():
                 await self._session.close()
 
     async def _live(self) -> Outcome:
-        opened = await self._plan.open(self._printer)
+        opened = await self._plan.open(self._printer, self._ask)
         session = self._session = opened.session
         self._printer.store.learn(speeds=opened.speeds, epochs=opened.epochs)
         if self._plan.attach:
@@ -201,6 +203,9 @@ class PlainRun:
                 where = "" if file.path == Path("cluster.toml") else f" -c {shlex.quote(str(file.path))}"
                 self._printer.note(offer([name], f"motley join {run} {name}{where} brings {{}} in"))
 
+    def _leave(self) -> Outcome:
+        return Outcome(code=0) if self._session is None else left(self._session.run)
+
     async def _stop(self) -> Outcome:
         session = self._session
         if session is None:
@@ -214,9 +219,9 @@ class PlainRun:
         return Outcome(code=1, data={"run": session.run, "state": "stopping"}, text=text)
 
 
-async def run_plain(plan: Plan, *, detach: bool = False, printer: Printer | None = None) -> Outcome:
+async def run_plain(plan: Plan, *, detach: bool = False, printer: Printer | None = None, ask: Ask = nobody) -> Outcome:
     """Follow the plan's run in lines on stderr, with Ctrl-C as described above."""
-    run = PlainRun(plan, printer or Printer(), detach=detach)
+    run = PlainRun(plan, printer or Printer(), detach=detach, ask=ask)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, run.interrupt)
     try:

@@ -3,7 +3,7 @@
 `cli` makes a `Plan` from the command line with real sessions; tests make one with a scripted session that plays
 recorded records. The app knows nothing else of the outside.
 
-    plan = Plan(cluster="home", open=lambda emit: Session(cluster, run, emit=emit), ...)
+    plan = Plan(cluster="home", open=lambda emit, ask: Session(cluster, run, emit=emit, ask=ask), ...)
     outcome = await run_plain(plan, ...)
 """
 
@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from console.clusterfile import ClusterFile
 from remote.feed import Ended, FeedRecord
+from remote.introduced import Ask
 
 Emit = Callable[[FeedRecord], None]
 
@@ -58,15 +59,17 @@ class Plan:
     """What the command line asked for.
 
     `open` makes the session of the first start or attach, `renew` one for a new run (from cluster.toml as it is then).
-    Both may raise `remote.errors.MotleyError`. `file` is looked at while the run is on, for hosts that are new in it.
+    Both may raise `remote.errors.MotleyError`, and have `Ask` asked about new host keys. `file` is looked at while the
+    run is on, for hosts that are new in it. With `readonly` nothing can be changed from here.
     """
 
     cluster: str
-    open: Callable[[Emit], Awaitable[Opened]]
-    renew: Callable[[Emit], Awaitable[Opened]]
+    open: Callable[[Emit, Ask], Awaitable[Opened]]
+    renew: Callable[[Emit, Ask], Awaitable[Opened]]
     attach: bool = False
     resume: str | None = None
     start: bool = True
+    readonly: bool = False
     file: ClusterFile | None = None
 
 

@@ -120,6 +120,7 @@ class Snapshot:
     global_batch: int | None = None
     leader: str = ""
     attached: bool = False
+    readonly: bool = False  # this console only watches
     step: int = 0
     steps_total: int | None = None
     epoch: int | None = None

@@ -34,7 +34,8 @@ QUIET = frozenset({"report", "phase", "realised"})  # kinds shown elsewhere than
 class Store:
     """The state of one run. Not for several threads: everything happens on the event loop's."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, readonly: bool = False) -> None:
+        self._readonly = readonly
         self._epochs: int | None = None
         self._roster = Roster()
         self._layout: Layout | None = None
@@ -267,6 +268,7 @@ class Store:
             global_batch=batch,
             leader=layout.leader if layout else "",
             attached=bool(layout and layout.attached),
+            readonly=self._readonly,
             step=self._step,
             steps_total=self._steps_total,
             epoch=self._epoch,

@@ -72,7 +72,8 @@ def _title(snapshot: Snapshot, width: int, now: float, paused: bool) -> Line:
             counts = f"{active} of {counts}"
         about.append(((counts, "muted"),))
     seconds = elapsed_s(snapshot, now)
-    right: list[Span] = [("‖ paused ", "inverse")] if paused else []
+    right: list[Span] = [("read-only ", "muted")] if snapshot.readonly else []
+    right += [("‖ paused ", "inverse")] if paused else []
     right.append((f" {figures.duration(seconds)}" if seconds is not None else "", "text"))
     state = state_span(snapshot)
     while True:

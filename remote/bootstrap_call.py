@@ -23,13 +23,15 @@ from remote.remote_process import RemoteProcess
 from remote.sanitize import clean_lines
 from remote.shell import pasteable, there
 
-Name = Literal["probe", "meet", "lacks", "unpack"]
+Name = Literal["probe", "meet", "lacks", "unpack", "folder", "environment"]
 _PREFIX = b"motley:"
 _MODULES: dict[Name, tuple[str, ...]] = {  # each after those it imports
     "probe": ("files", "gpus", "leftovers", "login", "network", "probe"),
     "meet": ("files", "meet"),
     "lacks": ("files", "trees", "lacks"),
     "unpack": ("files", "trees", "unpack"),
+    "folder": ("files", "folder"),
+    "environment": ("files", "environment"),
 }
 _LOAD = """
 import sys
@@ -77,7 +79,7 @@ async def call(
     result = await connection.run(command(python, name, argv), stdin=whole, timeout_s=timeout_s, sent=sent)
     answers = [line for line in result.stdout.split(b"\n") if line.startswith(_PREFIX)]
     if result.code == 127 or (result.code == 126 and not answers):
-        raise CommandFailed(host, *_no_python(connection.host, python, found=result.code == 126))
+        raise CommandFailed(host, *no_python(connection.host, python, found=result.code == 126))
     if len(answers) != 1:
         said = result.stderr or clean_lines(result.stdout[-2000:].decode(errors="replace")).strip() or "nothing"
         last = said.splitlines()[-1]
@@ -106,7 +108,7 @@ async def _answers(host: str, python: str, process: RemoteProcess) -> AsyncItera
             yield _table(host, python, line)
 
 
-def _no_python(host: Host, python: str, *, found: bool) -> tuple[str, str]:
+def no_python(host: Host, python: str, *, found: bool = False) -> tuple[str, str]:
     """Cause and remedy."""
     word = pasteable([python])
     if found:

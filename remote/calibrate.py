@@ -21,15 +21,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeGuard, TypeVar
 
-from remote.check import CheckResult, check
+from remote.check import CheckResult
 from remote.cluster import Cluster, Host
+from remote.data import folder_of
 from remote.errors import CheckFailed, CommandFailed, Finding, HostError
-from remote.everywhere import push_all
 from remote.feed import Progress
 from remote.hosts import Emit, Hosts
 from remote.placement import environment, place
 from remote.probe import Probe
 from remote.push import Tree
+from remote.ready import looked_over, supplied
 from remote.remote_process import RemoteProcess
 from remote.sanitize import clean, clean_table
 from remote.verbs import Verbs
@@ -60,13 +61,12 @@ class Calibrated:
 
 async def calibrate(hosts: Hosts, emit: Emit, tree: Tree | None = None) -> Calibrated:
     """Every device that can be measured. Raises CheckFailed with all findings when the cluster is not in order."""
-    cluster = hosts.cluster
-    checked = await check(hosts, emit)
+    data = await folder_of(hosts.cluster, emit)
+    checked = (await looked_over(hosts, emit)).checked
     if not checked.ok:
         raise CheckFailed(checked.findings)
     verbs = Verbs(hosts, tree or Tree.installed())
-    if unable := await push_all(verbs, checked.probes, emit):
-        raise CheckFailed([*checked.findings, *unable])
+    cluster = await supplied(verbs, checked, emit, data=data)
     members = place(cluster, checked.probes)
     outcomes = await _devices(verbs, cluster, checked.probes, members, emit)
     links = await _links(verbs, cluster, checked, emit)

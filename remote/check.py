@@ -15,11 +15,13 @@ import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
+from remote import data, environment
 from remote.cluster import Cluster, Host
 from remote.ending import end
 from remote.errors import CheckFailed, CommandFailed, Finding, HostError, Unreachable
 from remote.feed import Progress
 from remote.hosts import Emit, Hosts, python_of
+from remote.introduced import Ask, introduced, new_keys, nobody
 from remote.judge import judge
 from remote.judge_network import leader_address
 from remote.meeting import Meeting, meet
@@ -102,15 +104,24 @@ def members_of(cluster: Cluster, checked: CheckResult, knows: Knows = unknown) -
     return members
 
 
-async def preflight(cluster: Cluster, emit: Emit) -> tuple[Finding, ...]:
+async def preflight(cluster: Cluster, emit: Emit, ask: Ask = nobody) -> tuple[Finding, ...]:
     """`motley check`: the findings alone, connections opened for it and closed again.
 
-    Raises ConfigError for a script that is not there.
+    `ask` is asked about host keys that nobody knows yet; then the check is made anew.
+
+    Raises ConfigError for a script, a requirements file or a folder of data that is not there.
     """
     if cluster.run.script is not None:
         await asyncio.to_thread(find, cluster)
+    await asyncio.to_thread(data.check_there, cluster)
     async with Hosts(cluster, CONNECT_S) as hosts:
-        checked = await check(hosts, emit)
+
+        async def look() -> CheckResult:
+            without = await environment.look(hosts, emit)
+            checked = await check(hosts, emit)
+            return replace(checked, findings=environment.not_built(hosts.cluster, checked.findings, without))
+
+        checked = await introduced(look, lambda found: new_keys(found.findings), ask)
     if not checked.ok:
         return checked.findings
     return (*checked.findings, *misfits(cluster, place(cluster, checked.probes)))

@@ -15,11 +15,18 @@ ERROR, WARNING, BOTH = "error", "warning", "error or warning"
 CHECKS: dict[str, tuple[str, str]] = {
     "connect": (ERROR, "what `~/.ssh/config` and cluster.toml say of the way there can be used: keys, jump hosts"),
     "reachable": (ERROR, "the name is known, sshd answers at the address and port, by way of the jump hosts"),
-    "host_key": (ERROR, "its host key is in your `known_hosts`; its fingerprint is shown, nothing is accepted for you"),
-    "authentication": (ERROR, "one of your keys lets you in"),
+    "host_key": (
+        ERROR,
+        "its host key is in your `known_hosts`, or you say yes to it; a changed one is refused",
+    ),
+    "authentication": (ERROR, "one of your keys lets you in; `motley keys` puts it there"),
     "shell": (ERROR, "the user's login shell there starts commands"),
     "system": (ERROR, "it runs Linux, or WSL2 on Windows"),
     "python": (ERROR, "`python` is there, runs, and is 3.10 or newer"),
+    "environment": (
+        BOTH,
+        "what `[environment]` asks for is there or can be made; a warning where it is not yet",
+    ),
     "torch": (BOTH, "torch is there, 2.6 or newer; a warning where its version is not that of most hosts"),
     "devices": (BOTH, "the GPUs asked for are there and torch has CUDA; a warning where it will train on the CPU"),
     "driver": (BOTH, "the NVIDIA driver works and is new enough for torch's CUDA; a warning where no GPU is asked for"),
@@ -27,7 +34,10 @@ CHECKS: dict[str, tuple[str, str]] = {
     "memory": (BOTH, "1 GiB of memory is available; below 256 MiB it is an error"),
     "disk": (BOTH, "1 GiB is free where the home folder is; below 200 MiB it is an error"),
     "write": (ERROR, "`~/.motley` can be written"),
-    "data": (BOTH, "the folder of `[data] path` is there; an error where the data is to be had from nowhere else"),
+    "data": (
+        BOTH,
+        "the folder of `[data] path` is there; an error where the data is not to be had at all",
+    ),
     "limits": (BOTH, "enough files may be open; enough threads may be started, below 32 it is an error"),
     "login": (WARNING, "systemd lets processes live on after the logout (KillUserProcesses, lingering)"),
     "leftovers": (WARNING, "no run is at work there, and no processes of an earlier one are left"),
@@ -69,6 +79,12 @@ _AFTER = """
 This page is made from the definitions in `remote/checks.py`.
 
 ## How it looks
+A host key that nobody knows yet is shown with its fingerprint. On a terminal you are asked whether it is right, and the
+answer is No unless you say yes: compare it with what `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` says on that
+machine. What you accept goes into `~/.motley/known_hosts`, which is read besides the files of ssh. Without a terminal,
+and with `--json`, it is a finding. A key that is not the one it was is never asked about: either the machine was set
+up anew, or another one answers in its place.
+
 Nothing needs to be on a host but an SSH server and a Python: a small program of the standard library goes there over
 SSH, says what it sees, and is gone. It leaves the folder `~/.motley`, in which it tries whether it can write.
 

@@ -25,7 +25,7 @@ from remote.problems import Problems, host_names
 from remote.sanitize import clean
 from remote.schema import nearest, unknown
 from remote.script_keys import check_script, unheeded
-from remote.sections import EMPTY_SECTIONS, SECTIONS, ClusterKeys, Connect
+from remote.sections import SECTIONS, ClusterKeys, Connect
 from remote.toml_lines import key_lines
 from trainer.spec import BalanceOptions, DataOptions, ElasticOptions, RunOptions, check_task
 
@@ -76,11 +76,9 @@ def load(path: Path, overrides: Sequence[str] = (), only: Sequence[str] = ()) ->
     table = _parse(path, text)
     problems = Problems(key_lines(text), path.name)
     apply_overrides(table, overrides, problems)
-    for section, value in table.items():
-        if section not in (*SECTIONS, *EMPTY_SECTIONS):
+    for section in table:
+        if section not in SECTIONS:
             problems.add((section,), unknown(section, list(SECTIONS)))
-        elif section in EMPTY_SECTIONS:
-            _refuse_keys(section, value, problems)
 
     keys = read_section(ClusterKeys, table.get("cluster", {}), ("cluster",), problems)
     options = {
@@ -109,6 +107,11 @@ def load(path: Path, overrides: Sequence[str] = (), only: Sequence[str] = ()) ->
         unheeded=unheeded(table) if "script" in options["run"] else (),
     )
     _check_run(cluster, table, problems)
+    if cluster.data.push is not None:
+        if cluster.data.path is not None:
+            problems.add(("data", "push"), "path is given too; keep one of them")
+        if problem := rules.path_problem(cluster.data.push):
+            problems.add(("data", "push"), f'"{cluster.data.push}" {problem}')
     _check_shares(cluster, problems)
     if kept and cluster.elastic.min_hosts > len(kept):
         problems.add(
@@ -177,13 +180,6 @@ def _syntax_error(message: str, text: str) -> tuple[str, int, int]:
 def _refuse(path: Path, text: str, line: int | None = None) -> NoReturn:
     where = path.name if line is None else f"{path.name}:{line}"
     raise ConfigError(str(path), [clean(f"{where}: {text}")]) from None
-
-
-def _refuse_keys(section: str, value: Any, problems: Problems) -> None:
-    for key in value if isinstance(value, dict) else ():
-        problems.add((section, key), unknown(key, [], ()))
-    if not isinstance(value, dict):
-        problems.add((section,), f"must be a table; begin it with [{section}]")
 
 
 def _keep(hosts: tuple[Host, ...], only: Sequence[str], problems: Problems) -> tuple[Host, ...]:

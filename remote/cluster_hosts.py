@@ -18,7 +18,7 @@ from typing import Any, Literal
 from remote.problems import Problems
 from remote.rules import device_name
 from remote.schema import heading, validate
-from remote.sections import NOT_IN_DEFAULTS, Connect, HostKeys
+from remote.sections import NOT_IN_DEFAULTS, Connect, EnvironmentKeys, HostKeys
 from remote.toml_lines import KeyPath
 
 DEMO_ADDRESS = "127.0.0.1"
@@ -41,6 +41,9 @@ class Host:
     pass_env: tuple[str, ...] = ()
     connect: Connect = "ssh"
     speed: float | None = None  # demo hosts only: above 0, at most 1
+    requirements: str | None = None  # absolute, as is the next; None: it has no environment of its own
+    wheels: str | None = None
+    system_site_packages: bool = True
 
 
 def read_hosts(table: dict[str, Any], connect: Connect, folder: Path, problems: Problems) -> tuple[Host, ...]:
@@ -48,6 +51,7 @@ def read_hosts(table: dict[str, Any], connect: Connect, folder: Path, problems: 
 
     What is wrong goes to `problems`, and the key concerned is left out, so that the rest can be checked too.
     """
+    shared = read_section(EnvironmentKeys, table.get("environment", {}), ("environment",), problems)
     defaults = read_section(HostKeys, table.get("defaults", {}), ("defaults",), problems, NOT_IN_DEFAULTS)
     rows = table.get("hosts", [])
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -60,7 +64,10 @@ def read_hosts(table: dict[str, Any], connect: Connect, folder: Path, problems: 
     for index, row in enumerate(rows):
         if "name" not in row:
             problems.add(("hosts", index), 'has no name; add one, such as name = "box1"')
-    hosts = [_host(index, own, defaults, connect, folder) for index, own in enumerate(keys)]
+    hosts = [
+        _host(index, {**shared, **defaults, **own}, [k.get("env", {}) for k in (defaults, own)], connect, folder)
+        for index, own in enumerate(keys)
+    ]
     _check_names(hosts, problems)
     _check_machines(hosts, problems)
     _check_speeds(hosts, keys, defaults, problems)
@@ -80,8 +87,8 @@ def read_section(
     return values
 
 
-def _host(index: int, own: dict[str, Any], defaults: dict[str, Any], connect: Connect, folder: Path) -> Host:
-    keys = {**defaults, **own}
+def _host(index: int, keys: dict[str, Any], envs: Sequence[dict[str, str]], connect: Connect, folder: Path) -> Host:
+    """`keys` from all sections that concern it, `envs` those that are joined, the last one counting most."""
     name = keys.get("name", f"#{index + 1}")  # no valid name: only ever seen by the checks that follow
     is_demo = keys.get("connect", connect) == "demo"
     identity, devices = keys.get("identity"), keys.get("devices", "auto")
@@ -90,16 +97,23 @@ def _host(index: int, own: dict[str, Any], defaults: dict[str, Any], connect: Co
         address=DEMO_ADDRESS if is_demo else keys.get("address", name),
         user=keys.get("user"),
         port=keys.get("port"),
-        identity=None if identity is None else os.path.join(folder.absolute(), os.path.expanduser(identity)),
+        identity=_absolute(folder, identity),
         jump=keys.get("jump"),
         python=keys.get("python", None if is_demo else "python3"),
         devices="auto" if devices == "auto" else tuple(map(device_name, devices)),
         max_batch=keys.get("max_batch"),
-        env={**defaults.get("env", {}), **own.get("env", {})},
+        env={name: value for env in envs for name, value in env.items()},
         pass_env=keys.get("pass_env", ()),
         connect="demo" if is_demo else "ssh",
         speed=keys.get("speed", 1.0) if is_demo else None,
+        requirements=_absolute(folder, keys.get("requirements")),
+        wheels=_absolute(folder, keys.get("wheels")),
+        system_site_packages=keys.get("system_site_packages", True),
     )
+
+
+def _absolute(folder: Path, path: str | None) -> str | None:
+    return os.path.join(folder.absolute(), os.path.expanduser(path)) if path else None
 
 
 def _check_names(hosts: Sequence[Host], problems: Problems) -> None:

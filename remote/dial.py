@@ -12,11 +12,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import asyncssh
 
 from remote.cluster import Host
-from remote.dial_errors import LOST, Watch, explain
+from remote.dial_errors import LOST, PasswordWatch, Watch, explain
 from remote.errors import HostError, Unreachable
 from remote.host_keys import KnownHosts
 from remote.route import Endpoint, Route, demo_route, jump_routes, known_hosts_of, route_of
@@ -29,7 +30,7 @@ RETRY_S = (0.1, 0.3, 0.9)  # between attempts, when it hangs up before the login
 AT_ONCE = 8  # connections being opened to one sshd: it drops some from 10 on (MaxStartups)
 
 Raw = asyncssh.SSHClientConnection
-_Stamp = tuple[tuple[Path, int], ...]
+_Stamp = tuple[tuple[Path, tuple[int, int]], ...]
 
 
 class Dialer:
@@ -48,8 +49,17 @@ class Dialer:
         try:
             return await asyncio.wait_for(self._dial_host(host), DEADLINE_S)
         except asyncio.TimeoutError as error:
-            remedy = "Look whether the machine and the way to it are up, then try again."
-            raise Unreachable(host.name, f"{host.address} did not answer within {DEADLINE_S:g} s", remedy) from error
+            raise _silent(host.name, host.address) from error
+
+    async def open(self, route: Route, tunnel: Raw | None, password: str | None = None) -> tuple[Raw, Watch]:
+        """A connection along one route alone, through one that is open already; by password in place of keys.
+
+        Raises a HostError within `DEADLINE_S`.
+        """
+        try:
+            return await asyncio.wait_for(self._dial(route, tunnel, password), DEADLINE_S)
+        except asyncio.TimeoutError as error:
+            raise _silent(route.host, route.target) from error
 
     async def close(self) -> None:
         """Closes the connections to jump hosts."""
@@ -84,25 +94,25 @@ class Dialer:
                 tunnel = await asyncio.shield(task)
             except HostError as error:
                 cause = f"by way of the jump host {hop.target}: {error.cause}"
-                raise type(error)(route.host, cause, error.remedy) from error
+                raise type(error)(route.host, cause, error.remedy, error.new_key) from error
         return tunnel
 
     async def _open_jump(self, hop: Route, tunnel: Raw | None) -> Raw:
         return (await self._dial(hop, tunnel))[0]
 
-    async def _dial(self, route: Route, tunnel: Raw | None) -> tuple[Raw, Watch]:
+    async def _dial(self, route: Route, tunnel: Raw | None, password: str | None = None) -> tuple[Raw, Watch]:
         known = self._read_known(route)
         within_s = CONNECT_S if self._connect_s is None else self._connect_s
         gate = self._gates.setdefault((route.hostname, route.port), asyncio.Semaphore(AT_ONCE))
         async with gate:
             for pause_s in RETRY_S:
                 try:
-                    return await _attempt(route, known, tunnel, within_s)
+                    return await _attempt(route, known, tunnel, within_s, password)
                 except Unreachable as error:  # perhaps sshd had too many at once: it counts those just logged in too
                     if not isinstance(error.__cause__, LOST):
                         raise
                 await asyncio.sleep(pause_s)
-            return await _attempt(route, known, tunnel, within_s)
+            return await _attempt(route, known, tunnel, within_s, password)
 
     def _read_known(self, route: Route) -> KnownHosts:
         """Read anew when a file has changed: the user may have mended it while the console is open."""
@@ -114,8 +124,10 @@ class Dialer:
         return self._known[stamp]
 
 
-async def _attempt(route: Route, known: KnownHosts, tunnel: Raw | None, within_s: float) -> tuple[Raw, Watch]:
-    watch = Watch()
+async def _attempt(
+    route: Route, known: KnownHosts, tunnel: Raw | None, within_s: float, password: str | None
+) -> tuple[Raw, Watch]:
+    watch = Watch() if password is None else PasswordWatch(password)
     try:
         return await _connect(route, known, watch, tunnel, within_s), watch
     except (asyncssh.Error, OSError, ValueError, asyncio.TimeoutError) as error:
@@ -124,6 +136,8 @@ async def _attempt(route: Route, known: KnownHosts, tunnel: Raw | None, within_s
 
 async def _connect(route: Route, known: KnownHosts, watch: Watch, tunnel: Raw | None, within_s: float) -> Raw:
     demo = route.endpoint
+    keys: Any = [demo.key] if demo else [str(p) for p in route.identities] or ()
+    by_password = isinstance(watch, PasswordWatch)
     return await asyncssh.connect(
         route.target,
         route.port,
@@ -132,12 +146,12 @@ async def _connect(route: Route, known: KnownHosts, watch: Watch, tunnel: Raw | 
         username=route.user,
         client_factory=lambda: watch,
         known_hosts=lambda host, _address, port: known.trusted(host, port),
-        client_keys=[demo.key] if demo else [str(p) for p in route.identities] or (),
+        client_keys=None if by_password else keys,
         agent_identities=_agent_identities(route),
         agent_path=None if demo else (),
         ignore_encrypted=True,
-        password_auth=False,
-        kbdint_auth=False,
+        password_auth=by_password,
+        kbdint_auth=by_password,
         host_based_auth=False,
         agent_forwarding=False,
         x11_forwarding=False,
@@ -149,6 +163,11 @@ async def _connect(route: Route, known: KnownHosts, watch: Watch, tunnel: Raw | 
         keepalive_interval=KEEPALIVE_S,
         keepalive_count_max=KEEPALIVE_COUNT,
     )
+
+
+def _silent(host: str, address: str) -> Unreachable:
+    remedy = "Look whether the machine and the way to it are up, then try again."
+    return Unreachable(host, f"{address} did not answer within {DEADLINE_S:g} s", remedy)
 
 
 def _agent_identities(route: Route) -> list[bytes] | None:
@@ -176,8 +195,9 @@ def _look_at(task: asyncio.Task[Raw]) -> None:
         task.exception()
 
 
-def _changed(path: Path) -> int:
+def _changed(path: Path) -> tuple[int, int]:
     try:
-        return path.stat().st_mtime_ns
+        stat = path.stat()
     except OSError:
-        return 0
+        return 0, 0
+    return stat.st_mtime_ns, stat.st_size

@@ -12,12 +12,20 @@ import asyncio
 import errno
 import os
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 import asyncssh
 
-from remote.errors import AuthenticationFailed, HostError, HostKeyChanged, HostKeyUnknown, Unreachable
-from remote.host_keys import KnownHosts, describe
+from remote.errors import (
+    AuthenticationFailed,
+    HostError,
+    HostKeyChanged,
+    HostKeyUnknown,
+    NoPasswords,
+    Unreachable,
+)
+from remote.host_keys import KnownHosts, describe, listed, new_key
 from remote.route import Route
 from remote.sanitize import clean
 from remote.shell import pasteable
@@ -47,6 +55,31 @@ class Watch(asyncssh.SSHClient):
         self.ended.set()
 
 
+class PasswordWatch(Watch):
+    """Of a connection that logs in by password. It gives that once, however sshd asks for it, and forgets it."""
+
+    def __init__(self, password: str) -> None:
+        super().__init__()
+        self._password: str | None = password
+        self.wanted = False  # sshd asked for one
+
+    def password_auth_requested(self) -> str | None:
+        self.wanted = True
+        given, self._password = self._password, None
+        return given
+
+    def kbdint_auth_requested(self) -> str | None:
+        return "" if self._password is not None else None
+
+    def kbdint_challenge_received(
+        self, _name: str, _instructions: str, _lang: str, prompts: Sequence[tuple[str, bool]]
+    ) -> list[str] | None:
+        if not prompts:
+            return []
+        given = self.password_auth_requested() if len(prompts) == 1 and not prompts[0][1] else None
+        return None if given is None else [given]
+
+
 def explain(error: Exception, route: Route, watch: Watch, known: KnownHosts, limit_s: float) -> HostError:
     """`limit_s`: how long the connection was tried for."""
     where = route.hostname if route.hostname == route.target else f"{route.target} ({route.hostname})"
@@ -54,7 +87,7 @@ def explain(error: Exception, route: Route, watch: Watch, known: KnownHosts, lim
     if isinstance(error, asyncssh.HostKeyNotVerifiable) or _no_common_host_key(error):
         return _host_key(error, route, watch, known)
     if isinstance(error, asyncssh.PermissionDenied) or "Too many authentication failures" in str(error):
-        return _authentication(error, route)
+        return _password(route, watch) if isinstance(watch, PasswordWatch) else _authentication(error, route)
     if isinstance(error, asyncssh.ChannelOpenError):
         cause = f"the jump host can't reach {at}: {clean(str(error))}"
         return Unreachable(route.host, cause, f"{_UP}, as the jump host sees it, and that sshd runs there.")
@@ -92,22 +125,25 @@ def _no_common_host_key(error: Exception) -> bool:
 def _host_key(error: Exception, route: Route, watch: Watch, known: KnownHosts) -> HostError:
     shown = f"It shows {describe(watch.host_key)}" if watch.host_key is not None else clean(str(error))
     places = known.places(route.alias, route.port)
-    name = route.alias if route.port == 22 else f"[{route.alias}]:{route.port}"
+    name = listed(route.alias, route.port)
     if "revoked" in str(error):
         remedy = f"Whoever revoked it knows why. The line is in one of {', '.join(map(str, route.known_files))}."
         return HostKeyChanged(route.host, f"the host key of {name} is revoked in known_hosts", remedy)
     if places:
-        file = places[0].rsplit(":", 1)[0]
+        files = dict.fromkeys(place.rsplit(":", 1)[0] for place in places)
         cause = (
             f"the host key of {name} is not the one in {', '.join(places)}. {shown}. "
-            "Either the machine was set up anew, or another one answers in its place"
+            "Either the machine was set up anew, or another one answers in its place, to which you would give "
+            "your commands and data"
         )
-        forget = pasteable(["ssh-keygen", "-f", file, "-R", name])
+        forget = " && ".join(pasteable(["ssh-keygen", "-f", file, "-R", name]) for file in files)
         remedy = f"If its owner confirms the new key, forget the old one and accept it: {forget} && "
         return HostKeyChanged(route.host, cause, remedy + route.command("true"))
     cause = f"the host key of {name} is not known yet. {shown}"
     remedy = f"If that is the key of this machine, accept it: {route.command('true')}"
-    return HostKeyUnknown(route.host, cause, remedy)
+    shown_key = watch.host_key
+    offered = None if shown_key is None else new_key(route.host, route.alias, route.port, shown_key)
+    return HostKeyUnknown(route.host, cause, remedy, offered)
 
 
 def _authentication(error: Exception, route: Route) -> HostError:
@@ -118,7 +154,7 @@ def _authentication(error: Exception, route: Route) -> HostError:
     if "Too many" in str(error):
         remedy = "It hung up after too many keys: name the right one as identity in cluster.toml."
         return AuthenticationFailed(route.host, cause, remedy)
-    locked = [path for path in route.key_files if _has_passphrase(path)]
+    locked = [path for path in route.key_files if has_passphrase(path)]
     jump = ["-o", f"ProxyJump={route.jump}"] if "-J" in route.ssh_words else []
     port = ["-p", str(route.port)] if "-p" in route.ssh_words else []
     identity = ["-i", files[0]] if "-i" in route.ssh_words and files else []
@@ -131,7 +167,15 @@ def _authentication(error: Exception, route: Route) -> HostError:
     return AuthenticationFailed(route.host, cause, f"Correct user in cluster.toml, or let your key in: {copy}")
 
 
-def _has_passphrase(path: Path) -> bool:
+def _password(route: Route, watch: PasswordWatch) -> HostError:
+    if watch.wanted:
+        remedy = "Correct user in cluster.toml if that is somebody else's name; then try again."
+        return AuthenticationFailed(route.host, f"the password of {route.user} was not accepted", remedy)
+    cause = f"sshd on {route.hostname} lets nobody in by password"
+    return NoPasswords(route.host, cause, "Your public key must get there in another way, at its own console perhaps.")
+
+
+def has_passphrase(path: Path) -> bool:
     try:
         asyncssh.read_private_key(path)
     except asyncssh.KeyImportError as error:

@@ -7,7 +7,8 @@
     │   ├── Unreachable             no route, refused, timed out, name not found
     │   ├── HostKeyUnknown          no entry in known_hosts
     │   ├── HostKeyChanged          another key than the one in known_hosts
-    │   ├── AuthenticationFailed    the host refused every key
+    │   ├── AuthenticationFailed    the host refused every key, or the password
+    │   │   └── NoPasswords         the host lets nobody in by password
     │   └── CommandFailed           a command there ended with an error, or said what we can't read
     │       ├── StartRefused        the host says that it started nothing
     │       ├── NoShell             the login shell there starts no command
@@ -21,7 +22,7 @@ asyncssh's and the system's own errors are turned into these in `remote.connecti
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 
@@ -47,16 +48,27 @@ class UsageError(MotleyError):
     exit_code = 2
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewKey:
+    """The host key that a machine showed which nobody knows yet: `remote.introduced` asks whether it is right."""
+
+    host: str  # in cluster.toml; the key may be that of a jump host on the way there
+    name: str  # as known_hosts lists it
+    fingerprint: str
+    line: str  # of known_hosts
+
+
 class HostError(MotleyError):
     """One host, the cause, and the remedy: a command to paste where there is one."""
 
     exit_code = 3
     check = "connect"
 
-    def __init__(self, host: str, cause: str, remedy: str) -> None:
+    def __init__(self, host: str, cause: str, remedy: str, new_key: NewKey | None = None) -> None:
         self.host = host
         self.cause = cause
         self.remedy = remedy
+        self.new_key = new_key
         super().__init__(f"{host}: {cause}. {remedy}")
 
 
@@ -74,6 +86,10 @@ class HostKeyChanged(HostError):
 
 class AuthenticationFailed(HostError):
     check = "authentication"
+
+
+class NoPasswords(AuthenticationFailed):
+    pass
 
 
 class CommandFailed(HostError):
@@ -94,16 +110,18 @@ class WrongSystem(CommandFailed):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One result of the preflight that is not in order."""
+    """One result of the preflight that is not in order. `new_key`: what would mend it, if the user says so."""
 
     host: str
     check: str
     level: Literal["error", "warning"]
     cause: str
     remedy: str
+    new_key: NewKey | None = None
 
     def as_dict(self) -> dict[str, str]:
-        return asdict(self)
+        """As `--json` prints it."""
+        return {name: str(getattr(self, name)) for name in ("host", "check", "level", "cause", "remedy")}
 
 
 class CheckFailed(MotleyError):

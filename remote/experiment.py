@@ -26,9 +26,8 @@ from remote.errors import RunFailed, UsageError
 from remote.feed import LogLine
 from remote.records import OUTPUT, line_of, record_of, records_of
 from remote.sanitize import clean
-from trainer.wire import Chunk, Event, Sample, WireError, decode, encode
+from trainer.wire import Chunk, Event, Sample, encode
 
-LAST_BYTES = 128 * 1024  # of a rank's metrics, in which the last step of the run is looked for
 _METRICS = re.compile(r"rank_([0-9]{1,6})(?:\.[0-9]{1,6})?\.jsonl")
 _OURS = re.compile(r"rank_([0-9]{1,6})(?:_metrics\.jsonl|\.log)|coordinator\.log")  # in logs/
 
@@ -144,24 +143,6 @@ class Experiment:
         """The members that have left a log or metrics here."""
         found = (_OURS.fullmatch(path.name) for path in self._logs())
         return {int(match[1]) for match in found if match and match[1]}
-
-    def global_loss(self, step: int, members: int) -> float | None:
-        """Mean loss of one step over all ranks, from their metrics; None when a rank's line is not here."""
-        found: dict[int, tuple[int, float]] = {}
-        for path in self._logs():
-            if path.suffix != ".jsonl":
-                continue
-            with path.open("rb") as file:
-                file.seek(max(0, path.stat().st_size - LAST_BYTES))
-                lines = file.read().split(b"\n")
-            for line in reversed(lines):
-                with contextlib.suppress(WireError):  # half a line: the first of the part, the last while it grows
-                    record = decode(line)
-                    if isinstance(record, Sample) and record.step == step:
-                        found[record.member] = (record.batch, (record.loss or 0.0) * record.batch)
-                        break
-        total = sum(batch for batch, _ in found.values())
-        return sum(loss for _, loss in found.values()) / total if len(found) == members and total else None
 
     def commit(self) -> None:
         """Make what was taken so far permanent. Raises RunFailed when it can't be written here."""

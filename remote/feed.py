@@ -15,7 +15,7 @@ from typing import Any, Literal, Union
 
 from trainer.wire import Event, Sample
 
-Stage = Literal["connect", "check", "push", "data", "start", "import", "join", "train", "stop", "measure"]
+Stage = Literal["connect", "check", "packages", "push", "data", "start", "import", "join", "train", "stop", "measure"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,6 +57,7 @@ class Following:
     ) -> None:
         self.stopping = False
         self.revives = True  # brings back hosts that were cut off
+        self.acts = True  # False: it only looks, and leaves all that keeps the run going to other consoles
         self.stopped = asyncio.Event()  # every host that was asked to stop has answered, or its time is over
         self._verbs = verbs
         self._run = run
@@ -64,6 +65,7 @@ class Following:
         self._reform = reform
         self._heard_at = 0.0  # when the leader was last there, on the loop's clock
         self._dropped: set[str] = set()  # taken out of the run: they stay away until they are let in again
+        self._grouped: set[str] = set()  # hosts that a group was formed with while they were followed
         self._strangers: set[str] = set()  # hosts of the run that were not known here when it was found
         self._telling: set[asyncio.Task[Any]] = set()
         self._experiment = experiment
@@ -118,7 +120,7 @@ class Following:
             await self.stopped.wait()
         _, left = await asyncio.wait(self._tasks.values(), timeout=QUICK_WORDS_S)
         answering = [task for task in left if self._followers[task.get_name()].up]
-        if answering and not self.stopping:  # cut off from the others at the end
+        if answering and not self.stopping and self.acts:  # cut off from the others at the end
             await self._stop([task.get_name() for task in answering], "the run is over")
         if answering:
             await asyncio.wait(answering, timeout=LAST_WORDS_S)
@@ -139,6 +141,11 @@ class Following:
         delays = backoff()
         while True:
             state = await follower.run()
+            if state == "lost":
+                await self._know_leader()
+            if state == "lost" and not self._may_come(follower.host) and follower.host in self._grouped:
+                self._grouped.discard(follower.host)  # another console may have brought it back just now
+                continue
             if state != "lost" or not self._goes_on(follower.host) or not self._may_come(follower.host):
                 return state
             await asyncio.sleep(next(delays))  # one that falls out again and again is brought back less often
@@ -151,6 +158,11 @@ class Following:
                 if not await self._at_work(follower.host):
                     self._note(f"{follower.host} can't come back: {error.cause}", "warning")
                     return state
+
+    async def _know_leader(self) -> None:
+        """What becomes of a host that was cut off hangs on the one that leads, which may answer later than it."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._followers[self.leader].live.wait(), LAST_WORDS_S)
 
     def _is_over(self) -> bool:
         """The leader has ended the run; one that was cut off has not, as long as others hold its state."""
@@ -173,7 +185,7 @@ class Following:
             self._heard_at = max(self._heard_at, leading.heard_at)
         reached = [name for name, follower in self._followers.items() if follower.up]
         all_hold = self._reform.all_hold(gone=self.leader, reached=reached)
-        if now - self._heard_at < (GONE_FOR_ALL_S if all_hold else GONE_S):
+        if now - self._heard_at < (GONE_FOR_ALL_S if all_hold else GONE_S) or not self.acts:
             return
         lead = self._reform.propose(gone=self.leader, reached=reached)
         if lead is None:
@@ -204,7 +216,7 @@ class Following:
             self._hear_of_change(record)
             self._reform.hear(record)
             self._look_who_leads()
-        if isinstance(record, Link) and record.up and not self._followers[record.host].up:
+        if self.acts and isinstance(record, Link) and record.up and not self._followers[record.host].up:
             task = asyncio.ensure_future(self._reform.spread([record.host]))  # it may have missed who leads now
             self._telling.add(task)
             task.add_done_callback(self._telling.discard)
@@ -223,6 +235,7 @@ class Following:
         """Another console may have brought hosts in: follow them too."""
         for name in dict.fromkeys(str(m.get("host")) for m in event.data.get("members") or () if isinstance(m, dict)):
             if name in self._followers:
+                self._grouped.add(name)
                 self.follow(name)
             elif name not in self._strangers:
                 self._strangers.add(name)
@@ -243,7 +256,7 @@ class Following:
         return host != self.leader and leading in ("starting", "running") and not self.stopping
 
     def _may_come(self, host: str) -> bool:
-        return self.revives and host not in self._dropped
+        return self.revives and self.acts and host not in self._dropped
 
     async def _at_work(self, host: str) -> bool:
         """Whether a supervisor is there after all: another console may have been first."""

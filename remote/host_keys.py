@@ -1,6 +1,7 @@
-"""Which host keys are trusted: the known_hosts files of the user, read as ssh reads them.
+"""Which host keys are trusted: the known_hosts files of the user, read as ssh reads them, and one of our own.
 
-`remote.dial` asks at each connection. Only the name of the host counts, not the address it resolves to: a key that
+`remote.dial` asks at each connection, and never accepts a key: what the user says yes to, `remote.introduced` writes
+into the one of our own. Only the name of the host counts, not the address it resolves to: a key that
 is known for another machine at that address proves nothing. A line that can't be read is passed over, as in ssh.
 
     >>> known = KnownHosts.read([Path("~/.ssh/known_hosts").expanduser()])
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import asyncssh
+
+from remote.errors import NewKey
 
 SSH_PORT = 22
 ALGORITHMS = (
@@ -64,7 +67,7 @@ class KnownHosts:
     @classmethod
     def only(cls, host: str, port: int, key: asyncssh.SSHKey) -> KnownHosts:
         """One key for one host: a demo host's."""
-        return cls([("demo", f"{_name(host, port)} {key.export_public_key().decode()}")])
+        return cls([("demo", _line(host, port, key))])
 
     def trusted(self, host: str, port: int | None) -> tuple[_Keys, _Keys, _Keys]:
         """Host keys, keys of certificate authorities and revoked keys, as asyncssh asks for them."""
@@ -83,12 +86,23 @@ class KnownHosts:
 
     def places(self, host: str, port: int) -> tuple[str, ...]:
         """Where a key for just this host and port stands."""
-        name = _name(host.lower(), port)
+        name = listed(host.lower(), port)
         return tuple(line.place for line in self._lines if any(line.entry.match(name, "", None)[:2]))
 
 
-def _name(host: str, port: int) -> str:
+def listed(host: str, port: int) -> str:
+    """The name that known_hosts has for it."""
     return host if port == SSH_PORT else f"[{host}]:{port}"
+
+
+def new_key(host: str, alias: str, port: int, key: asyncssh.SSHKey) -> NewKey:
+    """`alias`: the name that known_hosts is to list the key by."""
+    return NewKey(host=host, name=listed(alias, port), fingerprint=describe(key), line=_line(alias.lower(), port, key))
+
+
+def _line(host: str, port: int, key: asyncssh.SSHKey) -> str:
+    algorithm, data = key.export_public_key().decode().split()[:2]
+    return f"{listed(host, port)} {algorithm} {data}"
 
 
 def describe(key: asyncssh.SSHKey) -> str:

@@ -40,6 +40,7 @@ class Hosts:
         self._hosts = {host.name: host for host in cluster.hosts}
         self._demo = DemoHosts(cluster)
         self._dialer: Dialer | None = None
+        self._written: dict[str, Host] = {}  # as in cluster.toml, those that run with another Python
         self._open: dict[str, Connection] = {}
         self._locks = {name: asyncio.Lock() for name in self._hosts}
         self._starting = asyncio.Lock()
@@ -54,16 +55,30 @@ class Hosts:
 
     async def put(self, host: Host) -> None:
         """Take in a host that is new in cluster.toml, or that was mended there."""
-        if self._hosts.get(host.name) == host:
+        if self._written.get(host.name, self._hosts.get(host.name)) == host:
             return
+        self._written.pop(host.name, None)
         held = self._open.pop(host.name, None)
         if held is not None:
             await held.close()
         self._hosts[host.name] = host
         self._locks.setdefault(host.name, asyncio.Lock())
-        self.cluster = dataclasses.replace(self.cluster, hosts=tuple(self._hosts.values()))
+        self._renew_cluster()
         if host.connect == "demo":
             await self._demo.add(host.name)
+
+    def run_with(self, name: str, python: str) -> None:
+        """From now on the host's Python is that of an environment there (`remote.environment`)."""
+        self._written.setdefault(name, self._hosts[name])
+        self._hosts[name] = dataclasses.replace(self._hosts[name], python=python)
+        self._renew_cluster()
+
+    def as_written(self, name: str) -> Host:
+        """The host as cluster.toml has it, with the Python that environments are made with."""
+        return self._written.get(name, self.named(name))
+
+    def _renew_cluster(self) -> None:
+        self.cluster = dataclasses.replace(self.cluster, hosts=tuple(self._hosts.values()))
 
     def named(self, name: str) -> Host:
         """Raises UsageError when the cluster has no host of that name."""

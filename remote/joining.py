@@ -17,10 +17,12 @@ from typing import Any
 
 from remote.check import check
 from remote.cluster import Cluster, Host, load
+from remote.data import check_pushed
 from remote.errors import CheckFailed, Finding, StartRefused, UsageError
 from remote.everywhere import Emit, having, push_all
 from remote.feed import Progress
 from remote.placement import Knows, joining_spec, place
+from remote.ready import equipped
 from remote.schema import nearest
 from remote.verbs import Verbs
 from trainer.spec import Lead, Member, Spec
@@ -55,7 +57,7 @@ async def bring_in(verbs: Verbs, run: str, leader: str, host: Host, *, knows: Kn
     spec = await verbs.spec(leader, run)
     python, home, devices, warnings = await _ready(verbs, run, lead.leader, host, spec, knows, emit)
     roll = await verbs.admit(leader, run, host.name, devices)
-    mine = joining_spec(spec, host, roll, lead)
+    mine = joining_spec(spec, host, roll, lead, python)
     emit(Progress(host=host.name, stage="start", text="starting ranks"))
     try:
         await verbs.supervise(mine, python, f"{home}/.motley/runs/{run}/{host.name}")
@@ -71,6 +73,7 @@ async def _ready(
 ) -> tuple[str, str, tuple[Member, ...], tuple[Finding, ...]]:
     """Check the host together with the one that leads, and bring our code there: its Python, home and devices."""
     hosts = verbs.hosts
+    host = await equipped(hosts, host.name, emit)
     part = dataclasses.replace(hosts.cluster, leader=leader, hosts=(hosts.named(leader), host))
     checked = await check(hosts, lambda record: emit(record) if record.host == host.name else None, part, joins=run)
     findings = [f for f in checked.findings if f.host == host.name or f.level == "error"]
@@ -81,6 +84,7 @@ async def _ready(
     if _failed(findings):
         raise CheckFailed(findings)
     probe = checked.probes[host.name]
+    await check_pushed(hosts, host.name, run, spec.data.path)
     if await having(verbs, run, [host.name]):
         raise UsageError(f"{host.name} had a run named {run} before, which this one is not: it can't join it")
     if unable := await push_all(verbs, {host.name: probe}, emit):

@@ -49,7 +49,7 @@ def judge(
         if host.name in errors:
             error = errors[host.name]
             name = "python" if error.check == "command" else error.check
-            found.append(Finding(host.name, name, "error", error.cause, error.remedy))
+            found.append(Finding(host.name, name, "error", error.cause, error.remedy, error.new_key))
         elif host.name in probes and not (joins and host.name == cluster.leader):
             others = tuple(left for left in probes[host.name].leftovers if not joins or left.run != joins)
             found += _one(cluster, host, replace(probes[host.name], leftovers=others), usual_torch)
@@ -86,6 +86,8 @@ def _torch(host: Host, probe: Probe, usual: tuple[int, ...]) -> Iterator[Finding
     version = _version(probe.torch)[:2]
     wanted = ".".join(map(str, usual)) if usual >= OLDEST_TORCH else ".".join(map(str, OLDEST_TORCH))
     install = there(host, f'{pasteable([python])} -m pip install "torch=={wanted}.*"')
+    if host.requirements is not None:
+        install = f"add torch=={wanted}.* to {host.requirements}"
     if not probe.torch:
         remedy = f"Name the Python that has it as python in cluster.toml, or install it: {install}"
         yield Finding(host.name, "torch", "error", f"{python} (Python {probe.python}) has no torch", remedy)

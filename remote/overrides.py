@@ -32,6 +32,8 @@ _DISPLACED = (
     (("run", "task"), None, ("run", "script")),
     (("run", "task"), None, ("run", "args")),
     (("run", "task"), None, ("run", "project")),
+    (("data", "path"), None, ("data", "push")),
+    (("data", "push"), None, ("data", "path")),
     (("balance", "policy"), ("dynamic", "proportional"), ("balance", "shares")),
 )
 

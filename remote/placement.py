@@ -163,6 +163,7 @@ def spec_for(
     phases: Mapping[str, float],
     resume: str | None,
     script: Script | None = None,
+    python: str = "",
 ) -> Spec:
     """The spec of one host."""
     return Spec(
@@ -184,10 +185,11 @@ def spec_for(
         before_s=before_s,
         phases=dict(phases),
         script=script,
+        python=python,
     )
 
 
-def joining_spec(run: Spec, host: Host, roll: Roll, lead: Lead) -> Spec:
+def joining_spec(run: Spec, host: Host, roll: Roll, lead: Lead, python: str = "") -> Spec:
     """The spec of a host that joins a run under way: that of the host that leads, with what is this one's own."""
     return dataclasses.replace(
         run,
@@ -204,4 +206,5 @@ def joining_spec(run: Spec, host: Host, roll: Roll, lead: Lead) -> Spec:
         resume=None,
         before_s=0.0,
         phases={},
+        python=python,
     )

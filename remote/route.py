@@ -22,6 +22,7 @@ import asyncssh
 from remote.cluster import Host
 from remote.errors import HostError
 from remote.host_keys import KnownHosts
+from remote.introduced import OWN
 from remote.shell import pasteable, ssh_words
 
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk")
@@ -159,7 +160,7 @@ def _route(
         jump=None if way is None or way.lower() in ("", "none") else way,
         identities=identities,
         only_identities=identity is not None or bool(get("IdentitiesOnly")),
-        known_files=tuple(map(_expand, [*user_files, *global_files, "~/.motley/known_hosts"])),
+        known_files=tuple(map(_expand, [*user_files, *global_files, OWN])),
         config=config,
         chosen=frozenset(name for name in ALGORITHMS if get(name) is not None),
         ssh_words=tuple(ssh_words(target, user=user, port=port, identity=identity, jump=jump)),

@@ -94,6 +94,11 @@ def path_problem(path: str) -> str | None:
     return None if odd is None else f"holds {_char(odd)}"
 
 
+def optional_path_problem(path: str) -> str | None:
+    """The same, where an empty one says that there is none."""
+    return path_problem(path) if path else None
+
+
 def devices_problem(devices: str | Sequence[str | int]) -> str | None:
     if devices == "auto":
         return None

@@ -18,26 +18,30 @@ from pathlib import Path
 from typing import Any
 
 from remote import placement
-from remote.check import CheckResult, check, members_of
+from remote.check import CheckResult, members_of
 from remote.cluster import Cluster, check_run_name
+from remote.data import folder_of
 from remote.ending import end
-from remote.errors import CheckFailed, HostError, RunFailed, StartRefused, UsageError
-from remote.everywhere import having, push_all, start_all, stop_all
+from remote.errors import HostError, RunFailed, StartRefused, UsageError
+from remote.everywhere import having, start_all, stop_all
 from remote.experiment import Experiment
 from remote.feed import Ended, FeedRecord, Layout, Progress
 from remote.find import find
 from remote.following import Following
 from remote.harvest import Harvest, final_summary, pretty
 from remote.hosts import Hosts
+from remote.introduced import Ask, introduced, new_keys, nobody
 from remote.joining import bring_in, named_in
+from remote.last_loss import LastLosses
 from remote.project import project_of
 from remote.push import Tree
+from remote.ready import looked_over, supplied
 from remote.reform import Reform
 from remote.resume import bring_checkpoint
 from remote.script_keys import check_resume
 from remote.verbs import Verbs
 from trainer.spec import Lead
-from trainer.wire import Event
+from trainer.wire import Event, Sample
 
 COMMIT_S = 0.5
 STOP_BOUND_S = 25.0  # beyond the grace: the supervisor's own bounds
@@ -49,7 +53,11 @@ def experiments_folder(cluster: Cluster) -> Path:
 
 
 class Session:
-    """One run of one cluster, from one console. `tree` is what the hosts are given; by default this installation's."""
+    """One run of one cluster, from one console. `tree` is what the hosts are given; by default this installation's.
+
+    `ask` is asked about host keys that nobody knows yet, between two attempts to connect. One that is `readonly` can
+    attach and follow, and changes nothing for the run: it brings no host back and names no leader either.
+    """
 
     def __init__(
         self,
@@ -59,6 +67,8 @@ class Session:
         emit: Callable[[FeedRecord], None],
         tree: Tree | None = None,
         knows: placement.Knows = placement.unknown,
+        ask: Ask = nobody,
+        readonly: bool = False,
     ) -> None:
         check_run_name(run)
         self.run = run
@@ -66,11 +76,14 @@ class Session:
         self._cluster = cluster
         self._emit_to = emit
         self._knows = knows
+        self._ask = ask
+        self._readonly = readonly
         self._hosts = Hosts(cluster)
         self._verbs = Verbs(self._hosts, tree or Tree.installed())
         self._experiment: Experiment | None = None
         self._harvest: Harvest | None = None
         self._following: Following | None = None
+        self._losses = LastLosses()
         self._leader = cluster.leader
         self._layout: Layout | None = None
         self._world_size = 0  # of the newest group
@@ -87,19 +100,20 @@ class Session:
         Raises ConfigError for a script that is not there, CheckFailed with all findings, UsageError for a name in use,
         RunFailed when a host could not start its part: then nothing is left running anywhere.
         """
-        began = time.monotonic()
+        self._may_change()
         self._launched = True
         check_resume(self._cluster, resume)
         if self.folder.exists():
             raise UsageError(f"{self.folder} is there already: choose another name with --name")
         project, script = await asyncio.to_thread(project_of, self._cluster)
-        checked = await check(self._hosts, self._emit)
+        data = await folder_of(self._cluster, self._emit)
+        look = await looked_over(self._hosts, self._emit, self._ask)
+        checked = look.checked
         connected = time.monotonic()
         if taken := await having(self._verbs, self.run, checked.probes):  # it may hold the port, too
             raise UsageError(f"{', '.join(taken)} had a run named {self.run} already: choose another name with --name")
         members = members_of(self._cluster, checked, self._knows)
-        if unable := await push_all(self._verbs, checked.probes, self._emit, project):
-            raise CheckFailed([*checked.findings, *unable])
+        cluster = await supplied(self._verbs, checked, self._emit, project=project, data=data)
         pushed = time.monotonic()
         checkpoint = await self._checkpoint_of(resume, checked) if resume else None
         self._keep(Experiment.create(self.folder, self._cluster.text))
@@ -109,11 +123,15 @@ class Session:
         if words := placement.first_words(members, self._cluster):
             self._note(words)
         token = secrets.token_hex(32)
-        phases = {"connect_s": max(0.0, (self._connected_at or connected) - began), "push_s": pushed - connected}
+        phases = {
+            "connect_s": max(0.0, (self._connected_at or connected) - look.checking),
+            "push_s": pushed - connected,
+        }
         specs = [
             placement.spec_for(
-                self._cluster, self.run, host, members, token=token, leader_address=checked.leader_address,
-                before_s=time.monotonic() - began, phases=phases, resume=checkpoint, script=script,
+                cluster, self.run, host, members, token=token, leader_address=checked.leader_address,
+                before_s=time.monotonic() - look.began, phases=phases, resume=checkpoint, script=script,
+                python=checked.probes[host.name].executable,
             )
             for host in self._cluster.hosts
         ]  # fmt: skip
@@ -135,7 +153,9 @@ class Session:
         With `revive` hosts that were cut off are brought back. Raises UsageError when no host that answers knows the
         run, or the folder here can't be used.
         """
-        outcomes = await self._hosts.connect(self._emit)
+        outcomes = await introduced(
+            lambda: self._hosts.connect(self._emit), lambda found: new_keys(found.values()), self._ask
+        )
         layout, lead = await find(self._verbs, outcomes, self.run, self._warn)
         self._leader = layout.leader
         experiment = Experiment.open(self.folder)
@@ -167,6 +187,7 @@ class Session:
         Before there is anything to follow, that is every host of the cluster; a start that was broken off has left
         nothing running there.
         """
+        self._may_change()
         self._stopping = True
         self._note(f"stopping: {reason}", kind="stopping")
         following = self._following
@@ -215,7 +236,13 @@ class Session:
             return False
         return not await self._stop_hosts([name], "motley drop")
 
+    def _may_change(self) -> None:
+        """Raises UsageError when this console only watches."""
+        if self._readonly:
+            raise UsageError(f"this console only watches {self.run}: attach without --readonly to change it")
+
     def _under_way(self) -> Following:
+        self._may_change()
         if self._following is None or self._stopping:
             raise UsageError(f"{self.run} is not under way: nobody can join or leave it")
         return self._following
@@ -276,6 +303,7 @@ class Session:
             emit=self._emit, note=self._note, stop=self._stop_hosts,
         )  # fmt: skip
         self._following.revives = revive
+        self._following.acts = not self._readonly
         self._following.start(names)
         self._tasks.append(loop.create_task(self._watch(self._following, self._ended)))
 
@@ -303,7 +331,7 @@ class Session:
         summary = await self._harvest.summary(leader) if leader in states else None
         result = final_summary(self.run, summary, states, following.hosts, self._stopping)
         self._experiment.commit()
-        loss = self._experiment.global_loss(int(result["steps"]), self._world_size)
+        loss = self._losses.of(int(result["steps"]), self._world_size)
         result["final_loss"] = result["final_loss"] if loss is None else loss
         if leader in states:
             await self._harvest.finish()
@@ -324,6 +352,8 @@ class Session:
     def _emit(self, record: FeedRecord) -> None:
         if isinstance(record, Progress) and record.stage == "connect" and record.done:
             self._connected_at = time.monotonic()
+        if isinstance(record, Sample):
+            self._losses.hear(record)
         if isinstance(record, Event) and self._harvest is not None:
             self._harvest.hear(record)
         if isinstance(record, Event) and record.kind == "group":

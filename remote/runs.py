@@ -19,6 +19,7 @@ from remote.errors import HostError, RunFailed, UsageError
 from remote.experiment import Experiment
 from remote.feed import Ended, FeedRecord, Layout, LogLine, Progress
 from remote.hosts import Hosts
+from remote.introduced import Ask, introduced, new_keys, nobody
 from remote.placement import Knows
 from remote.push import Tree
 from remote.run import Session, experiments_folder
@@ -30,11 +31,15 @@ JOIN_S = 180.0  # from the start of a host's ranks to their first group: importi
 Emit = Callable[[FeedRecord], None]
 
 
-async def status(cluster: Cluster) -> dict[str, Any]:
+async def status(cluster: Cluster, ask: Ask = nobody) -> dict[str, Any]:
     """The object of `motley status --json`; hosts that do not answer are listed under `unreachable`."""
     async with Hosts(cluster) as hosts:
         verbs = Verbs(hosts, Tree.installed())
-        answers = await asyncio.gather(*(_ask(verbs, host.name) for host in cluster.hosts))
+
+        async def look() -> list[list[dict[str, Any]] | HostError]:
+            return list(await asyncio.gather(*(_ask(verbs, host.name) for host in cluster.hosts)))
+
+        answers = await introduced(look, new_keys, ask)
     tables = {host.name: a for host, a in zip(cluster.hosts, answers, strict=True) if not isinstance(a, HostError)}
     silent = [
         {"host": error.host, "cause": error.cause, "remedy": error.remedy}
@@ -61,9 +66,9 @@ def merge(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, A
     return [{"run": run, **{k: v for k, v in entry.items() if k != "started"}} for run, entry in newest]
 
 
-async def newest(cluster: Cluster) -> str:
+async def newest(cluster: Cluster, ask: Ask = nobody) -> str:
     """The run to attach to when none is named: the newest that is on, else the newest. Raises UsageError."""
-    found = await status(cluster)
+    found = await status(cluster, ask)
     on = [run for run in found["runs"] if run["state"] in ("starting", "running")]
     for run in (*on, *found["runs"]):
         return str(run["run"])

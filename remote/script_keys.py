@@ -23,7 +23,7 @@ HEEDED = {
     "run": frozenset({"script", "args", "project", "threads", "join_timeout_s", "stop_grace_s"}),
     "elastic": frozenset({"min_hosts", "lost_after_s", "hold_s", "restarts"}),
     "balance": frozenset[str](),
-    "data": frozenset[str](),
+    "data": frozenset({"push"}),
 }
 _HIGHEST_PORT = 65534  # the coordinator takes the next one
 

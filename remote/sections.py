@@ -67,9 +67,38 @@ class HostKeys:
         "variables of the console's environment to pass on to its ranks, never logged",
         check=rules.variables_problem,
     )
+    requirements: str | None = option(
+        None,
+        'requirements file for this host; by default that of [environment], "" for none',
+        check=rules.optional_path_problem,
+    )
+    wheels: str | None = option(
+        None,
+        'folder of wheels for this host; by default that of [environment], "" for none',
+        check=rules.optional_path_problem,
+    )
     connect: Connect | None = option(None, "for this host; by default that of [cluster]")
     speed: float | None = option(
         None, "demo hosts only: the fraction of full speed that is emulated; by default 1", gt=0, le=1
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentKeys:
+    """`[environment]`: a virtual environment that is made on every host, and what runs there then runs in it."""
+
+    requirements: str | None = option(
+        None,
+        "pip's requirements file, from the folder of cluster.toml; a change of it makes a new environment",
+        check=rules.path_problem,
+    )
+    wheels: str | None = option(
+        None,
+        "folder of wheels, from the folder of cluster.toml, that is pushed and the only place to install from",
+        check=rules.path_problem,
+    )
+    system_site_packages: bool = option(
+        True, "what the host's python has, such as torch, is there too (venv's --system-site-packages)"
     )
 
 
@@ -81,6 +110,6 @@ SECTIONS: dict[str, type] = {
     "balance": BalanceOptions,
     "elastic": ElasticOptions,
     "data": DataOptions,
+    "environment": EnvironmentKeys,
 }
-EMPTY_SECTIONS = ("environment",)  # may be written, has no keys
 NOT_IN_DEFAULTS = ("name", "address")  # no two hosts share these

@@ -98,17 +98,18 @@ def _why_used(tree: Path, folders: Iterable[Path], running: str) -> str:
     if tree.resolve() == HERE:
         return "it is the one in use now"
     if any(folder.is_relative_to(tree.resolve()) for folder in folders):
-        return "a process works in it"
+        return "a process uses it"
     return f"{running} may use it" if running else ""
 
 
 def _working_folders() -> set[Path]:
-    """Of all processes that can be looked at."""
+    """Of all processes that can be looked at, and the programs that they were started as."""
     found = set()
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
             try:
                 found.add(Path(os.readlink(f"/proc/{entry.name}/cwd")))
+                found.add(Path(os.fsdecode(Path(f"/proc/{entry.name}/cmdline").read_bytes().split(b"\0")[0])))
             except OSError:  # gone meanwhile, or another user's
                 continue
     return found

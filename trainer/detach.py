@@ -52,8 +52,9 @@ def rejoin(run: str, host: str, stdout: TextIO, *, ended: bool = False) -> int:
     folder = run_folder(run, host)
     tags = processes.tags(run, host, folder)
     if not tags.items() <= os.environ.items():  # /proc shows the environment that a process was started with
-        again = [sys.executable, "-m", "trainer", "rejoin", "--run", run, "--host", host, *["--ended"] * ended]
-        os.execve(sys.executable, again, {**os.environ, **tags})
+        python = _python_of(folder)
+        again = [python, "-m", "trainer", "rejoin", "--run", run, "--host", host, *["--ended"] * ended]
+        os.execve(python, again, {**os.environ, **tags})
     try:
         spec = Spec.from_json((folder / "spec.json").read_bytes())
         lock = take_lock(folder)
@@ -68,6 +69,15 @@ def rejoin(run: str, host: str, stdout: TextIO, *, ended: bool = False) -> int:
         return _refuse(stdout, error)
     supervisor = functools.partial(Supervisor, spec, folder, received=received, listener=None, anew=True)
     return _leave_behind(supervisor, folder, lock, stdout)
+
+
+def _python_of(folder: Path) -> str:
+    """What the ranks of the run were started with here, so that they find the same packages."""
+    try:
+        python = Spec.from_json((folder / "spec.json").read_bytes()).python
+    except (ValueError, KeyError, TypeError, OSError):
+        return sys.executable
+    return python if os.access(python, os.X_OK) else sys.executable
 
 
 def _refuse(stdout: TextIO, error: Exception) -> int:

@@ -124,6 +124,9 @@ class DataOptions:
     """`[data]`: where the training data comes from."""
 
     path: str | None = option(None, "folder on the hosts that holds the data set's official files")
+    push: str | None = option(
+        None, "folder here, from that of cluster.toml, that every host gets before the start; takes the place of path"
+    )
     download: bool = option(True, "fetch the official archive, checksum verified, when it is not there")
 
 
@@ -214,6 +217,7 @@ class Spec:
     script: Script | None = None  # in place of options.task
     joins: bool = False  # the run goes on already: this host is new in it, and gets its state from the others
     term: int = 0  # of the leader named here
+    python: str = ""  # what its ranks run with, absolute; a host that comes back starts them with the same one
 
     @property
     def local_members(self) -> tuple[Member, ...]:

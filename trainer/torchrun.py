@@ -1,4 +1,4 @@
-"""The environment of a script's rank as torchrun gives it: `torch.distributed`, and what is built on it, read it. Pure.
+"""The environment of a script's rank as torchrun gives it: `torch.distributed`, and what is built on it, read it.
 
 >>> env = environment(spec, group, member=2)
 >>> env["RANK"], env["LOCAL_RANK"], env["WORLD_SIZE"], env["NODE_RANK"], env["MASTER_ADDR"]
@@ -6,6 +6,8 @@
 """
 
 from __future__ import annotations
+
+import os
 
 from trainer.membership import Group
 from trainer.spec import Spec
@@ -38,4 +40,5 @@ def environment(spec: Spec, group: Group, member: int) -> dict[str, str]:
         "MOTLEY_MEMBER": str(member),
         "MOTLEY_DEVICE": devices[member],
         "MOTLEY_RESTART": str(group.generation),
+        **({"MOTLEY_DATA": os.path.expanduser(spec.data.path)} if spec.data.path else {}),
     }

@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 
-from console.keys import KEYS
+from console.keys import shown
 from console.line import Line, Span, fit, wrap
 from console.widgets.lines import Lines
 
@@ -30,9 +30,10 @@ READING: tuple[tuple[str, str], ...] = (
 )
 
 
-def help_lines(width: int) -> list[Line]:
+def help_lines(width: int, *, readonly: bool = False) -> list[Line]:
     lines: list[Line] = []
-    for title, pairs in (("Keys", [(key.name, key.help) for key in KEYS]), ("Reading the screen", READING)):
+    keys = [(key.name, key.help) for key in shown(readonly=readonly)]
+    for title, pairs in (("Keys", keys), ("Reading the screen", READING)):
         if lines:
             lines.append(())
         lines.append(((title, "strong"),))
@@ -48,20 +49,28 @@ def help_lines(width: int) -> list[Line]:
 
 
 class HelpLines(Lines, can_focus=True):
-    """Its lines depend on the width alone."""
+    """Its lines depend on the width, and on whether the console only watches."""
+
+    def __init__(self, *, readonly: bool) -> None:
+        super().__init__(id="keys")
+        self._readonly = readonly
 
     def on_resize(self) -> None:
-        self.show(help_lines(self.size.width))
+        self.show(help_lines(self.size.width, readonly=self._readonly))
 
 
 class Help(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("question_mark,escape,q", "close", "Close")]
 
+    def __init__(self, *, readonly: bool = False) -> None:
+        super().__init__()
+        self._readonly = readonly
+
     def compose(self) -> ComposeResult:
         with Vertical(id="box") as box:
             box.border_title = "help"
             box.border_subtitle = "esc closes"
-            yield HelpLines(id="keys")
+            yield HelpLines(readonly=self._readonly)
 
     def action_close(self) -> None:
         self.dismiss(None)

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from console.session import Emit, Opened, Plan
-from remote.errors import CheckFailed, Finding
+from remote.errors import CheckFailed, Finding, NewKey
 from remote.feed import Ended, FeedRecord, Layout, Link, LogLine, Progress, RankLayout, Stage
+from remote.introduced import Ask, nobody
 from trainer.wire import Event, Phase, Sample
 
 HOSTS = ("desktop", "laptop", "box1", "box2")
@@ -166,7 +167,8 @@ def summary(run: str, state: str = "finished", *, steps: int = STEPS) -> dict[st
 class Scripted:
     """A `SessionLike`: `pace` seconds of each second of the script are waited for; 0 plays it at once.
 
-    `hold` keeps the run going after the script's end until it is stopped; `fail` is raised by `launch`.
+    `hold` keeps the run going after the script's end until it is stopped; `fail` is raised by `launch`,
+    also when the user says no to `new_key`.
     `calls` tells a test what was asked for.
     """
 
@@ -181,6 +183,8 @@ class Scripted:
         fail: Exception | None = None,
         now: Callable[[], float] = lambda: START,
         launch_blocks: bool = False,
+        ask: Ask = nobody,
+        new_key: NewKey | None = None,
     ) -> None:
         self.run = run
         self.folder = Path("experiments") / run
@@ -189,11 +193,15 @@ class Scripted:
         self.refuses: Exception | None = None  # what a host that is to join finds
         self._emit, self._pace, self._hold, self._steps = emit, pace, hold, steps
         self._fail, self._now, self._launch_blocks = fail, now, launch_blocks
+        self._ask, self._new_key = ask, new_key
         self._ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self._playing: asyncio.Task[None] | None = None
 
     async def launch(self, *, resume: str | None = None) -> None:
         self.calls.append(f"launch {resume}" if resume else "launch")
+        if self._new_key is not None and not await self._ask(self._new_key):
+            finding = Finding("box2", "host_key", "error", "its key is not known yet", "accept it: ssh box2 true")
+            raise CheckFailed([finding])
         async for record in self._paced(startup(self.run)):
             self._emit(record)
             if self._fail is not None and isinstance(record, Progress) and record.stage == "check":
@@ -263,14 +271,15 @@ def plan(**options: Any) -> tuple[Plan, list[Scripted]]:
     """A plan of scripted sessions and the list they are put in as they open."""
     sessions: list[Scripted] = []
     attach, start = options.pop("attach", False), options.pop("start", True)
-    file = options.pop("file", None)
+    file, readonly = options.pop("file", None), options.pop("readonly", False)
 
-    async def opened(emit: Emit) -> Opened:
-        sessions.append(Scripted(emit, run=f"home-{len(sessions) + 1}", **options))
+    async def opened(emit: Emit, ask: Ask) -> Opened:
+        sessions.append(Scripted(emit, run=f"home-{len(sessions) + 1}", ask=ask, **options))
         return Opened(session=sessions[-1], speeds=SPEEDS, epochs=STEPS // STEPS_PER_EPOCH)
 
-    opener: Callable[[Emit], Awaitable[Opened]] = opened
-    return Plan(cluster="home", open=opener, renew=opener, attach=attach, start=start, file=file), sessions
+    opener: Callable[[Emit, Ask], Awaitable[Opened]] = opened
+    made = Plan(cluster="home", open=opener, renew=opener, attach=attach, start=start, file=file, readonly=readonly)
+    return made, sessions
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from console.screens.help import Help, help_lines
 from console.session import Outcome
 from console.snapshot import Snapshot
 from console.widgets.panels import DecisionPanel
-from remote.errors import CheckFailed, ConfigError, RunFailed
+from remote.errors import CheckFailed, ConfigError, NewKey, RunFailed
 from tests.console import scripted
 from tests.console.scripted import START, Scripted
 
@@ -107,6 +107,47 @@ async def test_stop_asks_with_no_as_default_and_enter_changes_nothing() -> None:
         await until(app, pilot, lambda: not isinstance(app.screen, Confirm))
         assert phase(app) == "running"
         assert sessions[0].calls == ["launch"]
+
+
+async def test_a_host_key_that_nobody_knows_is_asked_about_with_no_as_default() -> None:
+    key = NewKey(host="box2", name="[10.0.0.2]:2222", fingerprint="SHA256:abc (ssh-ed25519)", line="")
+    app, sessions = make(new_key=key)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(app, pilot, lambda: isinstance(app.screen, Confirm))
+        shown = screen_text(app)
+        assert "Is this the key of box2 ([10.0.0.2]:2222)?" in shown
+        assert "SHA256:abc" in shown
+        await pilot.press("enter")
+        await until(app, pilot, lambda: phase(app) == "ended")
+        assert "accept it: ssh box2 true" in screen_text(app)
+        await pilot.press("s")
+        await until(app, pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("y")
+        await running(app, pilot)
+        assert [session.calls for session in sessions] == [["launch", "close"], ["launch"]]
+
+
+async def test_a_console_that_only_watches_has_no_key_that_changes_the_run() -> None:
+    app, sessions = make(attach=True, readonly=True)
+    async with app.run_test(size=(110, 60)) as pilot:
+        await running(app, pilot)
+        assert "read-only" in screen_text(app)
+        for key in (key for key in KEYS if key.acts):
+            assert f"{key.name} {key.label}" not in screen_text(app).splitlines()[-1]
+            await pilot.press(key.key)
+            await until(app, pilot, lambda: "this console only watches" in screen_text(app))
+            app._hint = ("", 0.0)
+            app.paint()
+            await pilot.pause()
+        assert "q leave" in screen_text(app).splitlines()[-1]
+        await pilot.press("question_mark")
+        await pilot.pause()
+        assert isinstance(app.screen, Help)
+        assert not any(key.help.split(".")[0][:30] in screen_text(app) for key in KEYS if key.acts)
+        await pilot.press("escape", "q")
+    assert sessions[0].calls == ["attach", "close"]
+    assert app.return_value is not None
+    assert app.return_value.data == {"run": "home-1", "state": "running"}
 
 
 async def test_stop_confirmed_ends_the_run_with_a_summary_and_exit_code_4() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from console.plain import LINES_PER_S, PlainRun, Printer, run_plain
 from console.session import Outcome, ended
-from remote.errors import CheckFailed
+from remote.errors import CheckFailed, NewKey
 from remote.feed import Ended, LogLine
 from tests.console import scripted
 from tests.console.scripted import START, event, layout, sample
@@ -65,6 +65,21 @@ async def test_a_run_is_told_from_start_to_end() -> None:
     assert sessions[0].calls == ["launch", "close"]
 
 
+async def test_a_new_host_key_is_asked_about_before_the_run_starts() -> None:
+    key = NewKey(host="box2", name="box2", fingerprint="SHA256:abc", line="")
+    asked: list[NewKey] = []
+
+    async def accept(shown: NewKey) -> bool:
+        asked.append(shown)
+        return len(asked) > 1
+
+    plan, _ = scripted.plan(steps=60, new_key=key)
+    with pytest.raises(CheckFailed, match="accept it: ssh box2 true"):
+        await run_plain(plan, printer=printer()[0], ask=accept)
+    assert (await run_plain(plan, printer=printer()[0], ask=accept)).code == 0
+    assert asked == [key, key]
+
+
 def test_throughput_is_told_every_five_seconds_and_once_a_second_in_short_epochs() -> None:
     shown, lines, clock = printer()
     shown(layout())
@@ -109,6 +124,16 @@ async def test_ctrl_c_stops_the_run_with_code_4() -> None:
     assert sessions[0].calls == ["launch", "stop Ctrl-C", "close"]
     assert (outcome.code, outcome.data) == (4, scripted.summary("home-1", "stopped", steps=30))
     assert said(lines, "Ctrl-C again leaves at once")
+
+
+async def test_ctrl_c_leaves_a_run_that_is_only_watched() -> None:
+    plan, sessions = scripted.plan(hold=True, steps=30, attach=True, readonly=True)
+    following = asyncio.ensure_future(run_plain(plan, printer=printer()[0]))
+    await until(lambda: bool(sessions) and sessions[0].played.is_set())
+    os.kill(os.getpid(), signal.SIGINT)
+    outcome = await asyncio.wait_for(following, 5)
+    assert sessions[0].calls == ["attach", "close"]
+    assert (outcome.code, outcome.data) == (0, {"run": "home-1", "state": "running"})
 
 
 async def test_a_second_ctrl_c_leaves_at_once_and_says_that_the_run_may_go_on() -> None:

@@ -104,8 +104,9 @@ class Stage:
         )  # fmt: skip
         return load(path)
 
-    def session(self, run: str, seen: Seen, cluster: Cluster | None = None) -> Session:
-        made = Session(cluster or load(self.folder / "cluster.toml"), run, emit=seen, tree=self.tree)
+    def session(self, run: str, seen: Seen, cluster: Cluster | None = None, *, readonly: bool = False) -> Session:
+        known = cluster or load(self.folder / "cluster.toml")
+        made = Session(known, run, emit=seen, tree=self.tree, readonly=readonly)
         self._sessions.append(made)
         return made
 

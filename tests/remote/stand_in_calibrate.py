@@ -30,6 +30,7 @@ def calibrate(stdin: BinaryIO, stdout: TextIO) -> int:
 
     log("begin\n")
     say({"note": "loading \x1b[31mdata", "fraction": 0.5})
+    say({"note": f"python {sys.executable}, data {asked.data.path}"})
     print("a library greets", file=stdout, flush=True)
     signal.sigtimedwait((), PACE_S)
     log("end\n")  # it may be ended as soon as it has answered

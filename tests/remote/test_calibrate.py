@@ -11,6 +11,7 @@ import pytest
 
 from remote import calibrate as module
 from remote.calibrate import Calibrated, calibrate
+from remote.cluster import load
 from remote.errors import CheckFailed
 from remote.feed import Progress
 from remote.hosts import Emit, Hosts
@@ -73,9 +74,21 @@ async def test_every_device_and_every_way_to_the_leader_is_measured(stage: Stage
     assert left(stage) == []
 
 
-async def test_hosts_on_one_machine_take_turns(stage: Stage, tree: Tree) -> None:
-    await calibrated(stage, tree, {"box0": "", "box1": "", "box2": ""}, Seen())
+async def test_hosts_on_one_machine_take_turns_with_the_environment_and_the_data_of_a_run(
+    stage: Stage, tree: Tree
+) -> None:
+    stage.cluster(hosts={"box0": 'requirements = "none.txt"', "box1": "", "box2": ""}, LOG=str(stage.folder / "log"))
+    (stage.folder / "none.txt").write_text("")
+    (stage.folder / "pictures").mkdir()
+    (stage.folder / "pictures" / "one").write_text("1")
+    path = stage.folder / "cluster.toml"
+    path.write_text(f'[data]\npush = "pictures"\n{path.read_text()}')
+    async with Hosts(load(path)) as hosts:
+        found = await calibrate(hosts, seen := Seen(), tree)
+    assert found.findings == ()
     assert (stage.folder / "log").read_text().split() == ["begin", "end"] * 3
+    told = [text for host in ("box0", "box1", "box2") for text in texts(seen, host) if "data ~/.motley/data/" in text]
+    assert ["/.motley/env/" in text for text in told] == [True, False, False]
 
 
 @pytest.mark.parametrize(

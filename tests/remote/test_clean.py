@@ -69,9 +69,9 @@ def trees(home: Path) -> Path:
 def test_a_tree_in_which_a_process_works_stays(trees: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(trees / "code/bb")
     used = {item.name: item.used for item in clean.items("box1")}
-    assert used == {"aa": "", "bb": "a process works in it", "cc": ""}
+    assert used == {"aa": "", "bb": "a process uses it", "cc": ""}
     answer = clean.remove("box1", [("code", "aa"), ("code", "bb"), ("data", "cc"), ("code", "../../x")])
-    assert answer["kept"] == [["code", "bb", "a process works in it"]]
+    assert answer["kept"] == [["code", "bb", "a process uses it"]]
     assert answer["bytes"] >= 20_000
     assert [path.name for path in (trees / "code").iterdir()] == ["bb"]
     assert list((trees / "data").iterdir()) == []

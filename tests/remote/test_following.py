@@ -6,6 +6,9 @@ import os
 import signal
 from collections.abc import Callable
 
+import pytest
+
+from remote.errors import UsageError
 from remote.feed import FeedRecord
 from tests.remote.stage import Seen, Stage
 from trainer.folders import read_json
@@ -21,6 +24,10 @@ def trains(member: int, generation: int) -> Callable[[FeedRecord], bool]:
         return isinstance(record, Sample) and record.member == member and record.generation >= generation
 
     return wanted
+
+
+def has_made(member: int, step: int) -> Callable[[FeedRecord], bool]:
+    return lambda record: isinstance(record, Sample) and record.member == member and record.step >= step
 
 
 def said(seen: Seen, part: str) -> bool:
@@ -57,4 +64,29 @@ async def test_another_host_leads_when_the_leader_is_gone_and_it_comes_back_as_a
     assert (ended.state, ended.unanswered) == ("stopped", ())
     await again.close()
     await session.close()
+    assert stage.alive() == []
+
+
+async def test_a_console_that_only_watches_brings_nobody_back_and_can_change_nothing(stage: Stage) -> None:
+    first = stage.session("night", seen := Seen(), stage.cluster())
+    await first.launch()
+    await seen.further(5)
+    watching = stage.session("night", watched := Seen(), readonly=True)
+    await watching.attach()
+    await watched.further(5)
+    for change in (watching.stop("no"), watching.join("box1"), watching.drop("box1"), watching.launch()):
+        with pytest.raises(UsageError, match="only watches night"):
+            await change
+    await first.close()
+    kill_supervisor(stage, "box1")
+    await watched.until(trains(0, generation=1))
+    await watched.until(has_made(0, watched.last_steps()[0] + 20))
+    acting = stage.session("night", Seen())
+    await acting.attach()
+    await watched.until(trains(1, generation=2))
+    assert not said(watched, "box1 is back")
+    ended = await acting.stop("enough")
+    assert (await watching.wait()).state == ended.state == "stopped"
+    await acting.close()
+    await watching.close()
     assert stage.alive() == []

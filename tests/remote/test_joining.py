@@ -68,17 +68,19 @@ async def test_a_host_that_is_new_in_cluster_toml_joins_and_every_console_sees_i
     assert set(stage.metrics("night")) == {0, 1, 2}
 
 
-async def test_a_new_host_brings_its_profile(stage: Stage) -> None:
+async def test_a_new_host_brings_its_profile_and_gets_its_environment(stage: Stage) -> None:
     cluster = stage.cluster()
     made = Session(cluster, "night", emit=(seen := Seen()), tree=stage.tree, knows=lambda *_: Pace(a_ms=2.0, c_ms=0.25))
     stage._sessions.append(made)
     await made.launch()
     await seen.further(3)
-    stage.cluster(hosts=THREE)
+    (stage.folder / "none.txt").write_text("# nothing more\n")
+    stage.cluster(hosts={**THREE, "box2": f'{THREE["box2"]}\nrequirements = "none.txt"'})
     await made.join("box2")
     await seen.until(group_of(0, 1, 2))
     (member,) = read_json(stage.run_folder("night", "box0") / "roll.json")["added"]
     assert (member["member"], member["a_ms"], member["c_ms"], member["max_batch"]) == (2, 2.0, 0.25, 64)
+    assert "/.motley/env/" in read_json(stage.run_folder("night", "box2") / "spec.json")["python"]
     await made.stop("enough")
 
 

@@ -105,22 +105,26 @@ async def test_a_checkpoint_announced_to_a_console_that_left_is_fetched_by_the_n
     assert final.read_bytes().startswith(b"final at 10\n")
 
 
-async def test_another_console_stops_what_the_first_follows(stage: Stage) -> None:
+@pytest.mark.parametrize("by", ["first", "second"])
+async def test_of_two_consoles_on_one_run_either_stops_it_and_both_see_the_same(stage: Stage, by: str) -> None:
     first, seen = await launched(stage, "night", steps=FOREVER)
     await seen.further(20)
-    other = stage.session("night", watching := Seen())
-    await other.attach()
+    second = stage.session("night", watching := Seen())
+    await second.attach()
     await watching.further(20)
-    ended = await other.stop("enough")
-    theirs = await first.wait()
-    await other.close()
+    stops, watches = (first, second) if by == "first" else (second, first)
+    ended = await stops.stop("enough")
+    theirs = await watches.wait()
+    await second.close()
     await first.close()
     assert (ended.state, theirs.state) == ("stopped", "stopped")
+    assert {**theirs.summary, "hosts": []} == {**ended.summary, "hosts": []}
     assert stage.alive() == []
     assert watching.sequences() == seen.sequences() == stage.metrics("night")
     assert all(numbers == list(range(len(numbers))) for numbers in seen.sequences().values())
-    assert any(r.kind == "stopping" and "enough" in r.text for r in seen.records if isinstance(r, Event))
-    assert stage.summary("night") == theirs.summary
+    for records in (seen.records, watching.records):
+        assert any(r.kind == "stopping" and "enough" in r.text for r in records if isinstance(r, Event))
+    assert stage.summary("night") == (ended if by == "first" else theirs).summary
 
 
 async def test_a_stop_leaves_no_process_that_ignores_it(stage: Stage) -> None:

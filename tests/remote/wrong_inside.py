@@ -156,3 +156,9 @@ def _the_port_after_it_is_taken_for_a_script(box: Box) -> None:
     box.listen()
     box.port -= 1
     box.cluster += ["[run]", 'script = "train.py"']
+
+
+@case("environment", "its environment is not made yet", command="motley run", level="warning")
+def _its_environment_is_not_made_yet(box: Box) -> None:
+    (box.folder / "requirements.txt").write_text("einops\n")
+    box.keys["requirements"] = str(box.folder / "requirements.txt")

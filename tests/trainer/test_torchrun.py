@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
+
 import pytest
 
 from trainer.membership import Group
@@ -42,3 +45,6 @@ def test_ranks_are_counted_among_those_that_take_part(members: tuple[int, ...], 
     assert counts == ["1", "1", "2"]
     assert env["MOTLEY_DEVICE"] == PLACES[member][1]
     assert env["NODE_RANK"] == env["GROUP_RANK"]
+    assert "MOTLEY_DATA" not in env
+    pushed = dataclasses.replace(SPEC, data=DataOptions(path="~/.motley/data/8f5a/files"))
+    assert environment(pushed, group, member)["MOTLEY_DATA"] == f"{os.environ['HOME']}/.motley/data/8f5a/files"

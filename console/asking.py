@@ -1,0 +1,71 @@
+"""Questions in a plain terminal: answered No unless the user types yes; a password is read without an echo.
+
+`motley check`, `motley keys` and `--plain` ask like this, between two attempts to connect; the screen has its own
+(`screens.confirm`). The event loop stands still while the user thinks, so that Ctrl-C works as everywhere.
+
+    findings = await preflight(cluster, Printer(), known if can_ask() else nobody)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import signal
+import sys
+from collections.abc import Callable
+
+from remote.errors import NewKey
+
+KINDS = ("ed25519", "ecdsa", "rsa")  # of host keys, by which sshd names its files
+
+
+def can_ask() -> bool:
+    """Whether a user sits there: questions go to stderr, so stdout may be elsewhere."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
+
+
+def about(key: NewKey) -> tuple[str, str]:
+    """The question whether a host key is right, and what to know for it."""
+    who = key.host if key.host == key.name else f"{key.host} ({key.name})"
+    kind = next((kind for kind in KINDS if kind in key.fingerprint.partition("(")[2]), KINDS[0])
+    look = f"ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub"
+    detail = f"It shows {key.fingerprint}. Compare that with what the machine itself says: {look}"
+    return f"Is this the key of {who}?", detail
+
+
+async def known(key: NewKey) -> bool:
+    """Ask whether to accept a host key."""
+    question, detail = about(key)
+    return await yes(f"{question} It is not known yet.\n  {detail}\nAccept it?")
+
+
+async def yes(question: str) -> bool:
+    return (await _asked(lambda: _line(f"{question} [y/N] "))).strip().lower() in ("y", "yes")
+
+
+async def secret(prompt: str) -> str:
+    """What the user types, unseen; empty when they type nothing. Nothing keeps it but the caller."""
+    return await _asked(lambda: getpass.getpass(prompt, sys.stderr))
+
+
+async def _asked(read: Callable[[], str]) -> str:
+    """Empty at the end of input. Ctrl-C goes to whoever waits for it once the terminal is as it was."""
+    wakeup = signal.set_wakeup_fd(-1)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return read()
+    except EOFError:
+        return ""
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        signal.set_wakeup_fd(wakeup)
+    signal.raise_signal(signal.SIGINT)
+    await asyncio.Event().wait()  # that ends this task
+    return ""
+
+
+def _line(prompt: str) -> str:
+    print(prompt, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline()

@@ -1,0 +1,130 @@
+"""A virtual environment with what a requirements file names, kept as `~/.motley/env/<hash>/`. Runs on a host: see
+`remote.bootstrap`.
+
+One line of JSON comes in: `{"requirements": text, "wheels": folder below the home folder or "", "key": hash of both,
+"system": bool, "build": bool}`. `{"note": text}` tells how it goes; the answer is `{"ok": true, "python": path,
+"built": bool}`, with no path when there is none and none is to be built; or `{"ok": false, "error", "said", "remedy"}`.
+
+`motley.json` is written last: an environment without it is half-built, and made anew.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import site
+import subprocess
+import sys
+from typing import Any, BinaryIO
+
+from remote.bootstrap.files import HOME, OURS, answer
+
+ENV = os.path.join(OURS, "env")
+DONE = "motley.json"
+TOLD = ("Collecting ", "Downloading ", "Processing ", "Building ", "Installing ", "Looking in ")
+LAST = 12  # lines of what failed
+DIGITS = 24
+
+
+def main(_argv: list[str], stdin: BinaryIO) -> None:
+    request = json.loads(stdin.readline())
+    words = [request["key"], sys.version, sys.prefix, request["system"]]
+    folder = os.path.join(ENV, hashlib.sha256(json.dumps(words).encode()).hexdigest()[:DIGITS])
+    python = os.path.join(folder, "bin", "python")
+    try:
+        if _is_done(folder, python):
+            answer({"ok": True, "python": python, "built": False})
+        elif not request["build"]:
+            answer({"ok": True, "python": "", "built": False})
+        else:
+            os.makedirs(ENV, mode=0o700, exist_ok=True)
+            lock = os.open(ENV, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                answer({"note": "waiting for another one that is being built there"})
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            built = not _is_done(folder, python)
+            if built:
+                _build(folder, python, request)
+            answer({"ok": True, "python": python, "built": built})
+    except Failed as failed:
+        answer({"ok": False, "error": failed.error, "said": failed.said, "remedy": failed.remedy})
+    except OSError as error:
+        answer({"ok": False, "error": f"{error.strerror}: {error.filename}", "said": [], "remedy": ""})
+
+
+class Failed(Exception):
+    def __init__(self, error: str, said: list[str], remedy: str = "") -> None:
+        self.error, self.said, self.remedy = error, said[-LAST:], remedy
+
+
+def _is_done(folder: str, python: str) -> bool:
+    """Whole, and the Python that it was made of is still there."""
+    if not os.path.isfile(os.path.join(folder, DONE)) or not os.access(python, os.X_OK):
+        return False
+    os.utime(folder)  # `motley clean` goes by it
+    return True
+
+
+def _build(folder: str, python: str, request: dict[str, Any]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    answer({"note": "making a virtual environment"})
+    # pip is the one of this Python where there is one: quicker, and it needs no python3-venv.
+    borrowed = request["system"] and importlib.util.find_spec("pip") is not None
+    options = ["--system-site-packages"] * bool(request["system"]) + ["--without-pip"] * borrowed
+    try:
+        _run([sys.executable, "-m", "venv", *options, folder])
+    except Failed as failed:
+        remedy = ""
+        if "ensurepip" in "".join(failed.said):
+            remedy = f"sudo apt install python{sys.version_info[0]}.{sys.version_info[1]}-venv"
+        raise Failed("python -m venv failed", failed.said, remedy) from None
+    if request["system"] and sys.prefix != sys.base_prefix:
+        _show_outer(folder)
+    listed = os.path.join(folder, "requirements.txt")
+    with open(listed, "w") as file:
+        file.write(request["requirements"])
+    pip = [python, "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--progress-bar", "off"]
+    offline = ["--no-index", "--find-links", os.path.join(HOME, request["wheels"])] if request["wheels"] else []
+    os.chdir(folder)  # so that nobody cleans it away meanwhile
+    try:
+        _run([*pip, *offline, "-r", listed])
+    except Failed as failed:
+        raise Failed("pip could not install requirements", failed.said) from None
+    with open(DONE + ".part", "w") as file:
+        json.dump({"python": sys.version, "key": request["key"]}, file)
+    os.replace(DONE + ".part", DONE)
+
+
+def _show_outer(folder: str) -> None:
+    """The Python is itself that of a virtual environment, whose packages a new one would not see."""
+    library = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    with open(os.path.join(folder, "lib", library, "site-packages", "motley-outer.pth"), "w") as file:
+        file.writelines(place + "\n" for place in site.getsitepackages())
+
+
+def _run(argv: list[str]) -> None:
+    """Raises Failed with what it said. When nobody listens any more, it is ended."""
+    child = subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    )
+    assert child.stdout is not None
+    said: list[str] = []
+    try:
+        for line in child.stdout:
+            if line.strip():
+                said = [*said[1 - LAST :], line.rstrip()]
+            if line.lstrip().startswith(TOLD):
+                answer({"note": line.strip()[:200]})
+        code = child.wait()
+    except BaseException:
+        child.kill()
+        child.wait()
+        raise
+    if code != 0:
+        raise Failed("", said or [f"exit code {code}"])

@@ -1,0 +1,102 @@
+"""`[data] push`: a folder beside cluster.toml that every host gets before a run starts, whole, and checked by hash.
+
+`remote.run` and `remote.calibrate` push it once the hosts have proved right. Where it lies then is the run's `[data]
+path`.
+
+    >>> folder = await folder_of(cluster, emit)
+    >>> placed(cluster, folder).data.path
+    '~/.motley/data/8f5a…/files'
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from remote.cluster import Cluster
+from remote.errors import ConfigError, Finding, HostError, UsageError
+from remote.feed import Progress
+from remote.folder import Folder
+from remote.hosts import Emit, Hosts
+from remote.problems import Problems
+from remote.push_folder import push_folder
+from remote.toml_lines import key_lines
+
+ASK_S = 10.0
+WHAT = "the data"
+
+
+async def folder_of(cluster: Cluster, emit: Emit) -> Folder | None:
+    """The folder as it is now; None when there is none to push. Reading it takes a while when much has changed.
+
+    Raises ConfigError when it can't be read.
+    """
+    if cluster.data.push is None:
+        return None
+    emit(Progress(host=cluster.leader, stage="data", text=f"looking at {cluster.data.push} here"))
+    return await asyncio.to_thread(_read, cluster)
+
+
+def check_there(cluster: Cluster) -> None:
+    """Raises ConfigError when the folder is not there: for who only looks."""
+    root = _root(cluster)
+    if root is not None and not root.is_dir():
+        raise _wrong(cluster, f"there is no folder {root}; a path begins at the folder of cluster.toml")
+
+
+def placed(cluster: Cluster, folder: Folder | None) -> Cluster:
+    """The cluster whose ranks look for their data where the folder lies."""
+    if folder is None:
+        return cluster
+    return dataclasses.replace(cluster, data=dataclasses.replace(cluster.data, path=f"~/{folder.place}"))
+
+
+async def push_data(hosts: Hosts, folder: Folder | None, pythons: Mapping[str, str], emit: Emit) -> list[Finding]:
+    """Bring it to the hosts, by their Pythons. Returns a finding for each that can't have it."""
+
+    async def one(name: str, python: str, whole: Folder) -> Finding | None:
+        try:
+            await push_folder(await hosts.get(name), python, whole, WHAT, emit)
+        except HostError as error:
+            return Finding(name, "data", "error", error.cause, error.remedy)
+        return None
+
+    if folder is None:
+        return []
+    outcomes = await asyncio.gather(*(one(name, python, folder) for name, python in pythons.items()))
+    return [finding for finding in outcomes if finding is not None]
+
+
+async def check_pushed(hosts: Hosts, name: str, run: str, path: str | None) -> None:
+    """Raises UsageError when the run's data was pushed, and this host, which is to join, does not have it."""
+    if path is None or not path.startswith("~/.motley/data/"):
+        return
+    listing = os.path.join(os.path.dirname(path.removeprefix("~/")), "listing.json")
+    if (await (await hosts.get(name)).run(["test", "-e", listing], timeout_s=ASK_S)).code != 0:
+        text = f"the data of {run} is not on {name}: [data] push is another folder now than when {run} began"
+        raise UsageError(f"{text}, or has changed since. Start a new run")
+
+
+def _read(cluster: Cluster) -> Folder:
+    check_there(cluster)
+    root = _root(cluster)
+    assert root is not None
+    try:
+        return Folder.of(root)
+    except (OSError, ValueError) as error:
+        raise _wrong(cluster, f"{root} can't be read: {error}") from error
+
+
+def _root(cluster: Cluster) -> Path | None:
+    if cluster.data.push is None:
+        return None
+    return Path(os.path.normpath(cluster.path.absolute().parent / Path(cluster.data.push).expanduser()))
+
+
+def _wrong(cluster: Cluster, text: str) -> ConfigError:
+    problems = Problems(key_lines(cluster.text), cluster.path.name)
+    problems.add(("data", "push"), text)
+    return ConfigError(str(cluster.path), problems.lines({}))

@@ -1,0 +1,82 @@
+"""What comes before a run or a measurement: hosts are looked over, then given all that they need there.
+
+`remote.run` and `remote.calibrate` call `looked_over`, judge what it found, and call `supplied`; `remote.joining` has a
+host `equipped`.
+
+    >>> look = await looked_over(hosts, emit, ask)
+    >>> cluster = await supplied(verbs, look.checked, emit, project=tree, data=folder)
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+from remote import environment
+from remote.check import CheckResult, check
+from remote.cluster import Cluster, Host
+from remote.data import folder_of, placed, push_data
+from remote.errors import CheckFailed, HostError
+from remote.everywhere import push_all
+from remote.folder import Folder
+from remote.hosts import Emit, Hosts, python_of
+from remote.introduced import Ask, introduced, new_keys, nobody
+from remote.push import Tree
+from remote.verbs import Verbs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """`began` and `checking` are times of the monotonic clock: before and after environments were made."""
+
+    checked: CheckResult
+    began: float
+    checking: float
+
+
+async def looked_over(hosts: Hosts, emit: Emit, ask: Ask = nobody) -> Look:
+    """The check, with the environments made first. `ask` is asked about new host keys, then all is looked at anew.
+
+    Environments take long, so none is made while a host can't be reached. Raises CheckFailed where one can't be made.
+    """
+
+    async def look() -> Look:
+        began = time.monotonic()  # the last look: what the user took to answer does not count
+        without: list[str] = []
+        if any(host.requirements for host in hosts.cluster.hosts):
+            reached = await hosts.connect(emit)
+            if any(isinstance(outcome, HostError) for outcome in reached.values()):
+                without = await environment.look(hosts, emit)
+            elif failed := await environment.prepare(hosts, emit):
+                raise CheckFailed(environment.findings(failed))
+        checking = time.monotonic()
+        checked = await check(hosts, emit)
+        checked = replace(checked, findings=environment.not_built(hosts.cluster, checked.findings, without))
+        return Look(checked=checked, began=began, checking=checking)
+
+    return await introduced(look, lambda found: new_keys(found.checked.findings), ask)
+
+
+async def supplied(
+    verbs: Verbs, checked: CheckResult, emit: Emit, *, project: Tree | None = None, data: Folder | None = None
+) -> Cluster:
+    """Bring the trainer, the user's project and the data to every host: the cluster whose ranks find them.
+
+    Raises CheckFailed where a host can't have them.
+    """
+    pythons = {name: probe.executable for name, probe in checked.probes.items()}
+    unable = await push_all(verbs, checked.probes, emit, project) or await push_data(verbs.hosts, data, pythons, emit)
+    if unable:
+        raise CheckFailed([*checked.findings, *unable])
+    return placed(verbs.hosts.cluster, data)
+
+
+async def equipped(hosts: Hosts, name: str, emit: Emit) -> Host:
+    """A host that is to join, with its environment and the data of `[data] push`. Raises CheckFailed, ConfigError."""
+    if failed := await environment.prepare(hosts, emit, [name]):
+        raise CheckFailed(environment.findings(failed))
+    host = hosts.named(name)
+    data = await folder_of(hosts.cluster, emit)
+    if unable := await push_data(hosts, data, {name: python_of(host)}, emit):
+        raise CheckFailed(unable)
+    return host
