@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import json
 import os
@@ -18,13 +17,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
-from trainer import processes
+from trainer import processes, title
 from trainer.attach import state_of
 from trainer.folders import run_folder
 from trainer.lead import lead_of
 from trainer.listen import listen
+from trainer.rerun import follow, give_up
 from trainer.spec import Spec
+from trainer.start_up import keep_spec, take_lock
 from trainer.supervisor import Supervisor
+
+TAGS_ROOM = 512  # bytes: the next run may have a longer name
 
 
 def supervise(stdin: BinaryIO, stdout: TextIO) -> int:
@@ -53,7 +56,7 @@ def rejoin(run: str, host: str, stdout: TextIO, *, ended: bool = False) -> int:
     tags = processes.tags(run, host, folder)
     if not tags.items() <= os.environ.items():  # /proc shows the environment that a process was started with
         again = [sys.executable, "-m", "trainer", "rejoin", "--run", run, "--host", host, *["--ended"] * ended]
-        os.execve(sys.executable, again, {**os.environ, **tags})
+        os.execve(sys.executable, again, {**os.environ, **tags, **title.room(TAGS_ROOM)})
     try:
         spec = Spec.from_json((folder / "spec.json").read_bytes())
         lock = take_lock(folder)
@@ -91,51 +94,45 @@ def _leave_behind(make: Callable[[], Supervisor], folder: Path, lock: int, stdou
     return 0 if json.loads(line)["ok"] else 1
 
 
-def take_lock(folder: Path) -> int:
-    """The lock of the run on this host, held as long as the descriptor is open. Raises OSError when another has it."""
-    folder.mkdir(parents=True, mode=0o700, exist_ok=True)
-    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(lock)
-        raise OSError(f"a supervisor of this run is at work on this host already ({folder})") from error
-    return lock
-
-
-def keep_spec(folder: Path, spec: Spec) -> None:
-    """Write `spec.json`, readable by the user only. Raises FileExistsError when the name was used before."""
-    path = folder / "spec.json"
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise FileExistsError(f"run {spec.run} is on this host already ({folder}): choose another name") from None
-    with os.fdopen(handle, "w") as file:
-        file.write(spec.to_json())
-    (folder / "checkpoints").mkdir(exist_ok=True)
-
-
 def _stay(supervisor: Supervisor, folder: Path, lock: int, writer: int) -> None:
-    """The supervisor's process: never returns."""
+    """The supervisor's process: never returns. It may go on with the next run when this one has ended."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     null = os.open(os.devnull, os.O_RDONLY)
-    log = os.open(folder / "supervisor.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    for target, source in ((0, null), (1, log), (2, log)):
-        os.dup2(source, target)
+    os.dup2(null, 0)
+    _log_to(folder)
+
+    code, answered = 1, False
 
     def ready() -> None:
+        nonlocal answered
         os.write(writer, json.dumps({"ok": True, "pid": os.getpid()}).encode() + b"\n")
         os.close(writer)
+        answered = True
 
-    code = 1
     try:
         supervisor.run(ready)
+        while supervisor.kept is not None:
+            try:
+                begun = follow(folder, supervisor.kept)
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                give_up(folder, error)
+                raise
+            os.close(lock)
+            supervisor, folder, lock = begun.supervisor, begun.folder, begun.lock
+            _log_to(folder)
+            supervisor.run(lambda: None)
         code = 0
     except BaseException as error:  # noqa: BLE001 - nobody above: it goes to supervisor.log, and to the starter
         traceback.print_exc()
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and not answered:
             os.write(writer, json.dumps({"ok": False, "error": str(error)}).encode() + b"\n")
     finally:
         sys.stderr.flush()
-        os.close(lock)
         os._exit(code)
+
+
+def _log_to(folder: Path) -> None:
+    log = os.open(folder / "supervisor.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    for target in (1, 2):
+        os.dup2(log, target)
+    os.close(log)
