@@ -65,6 +65,11 @@ class Hosts:
         if host.connect == "demo":
             await self._demo.add(host.name)
 
+    def adopt(self, cluster: Cluster) -> None:
+        """Go on with a cluster whose hosts are reached as those of this one; connections stay open."""
+        self.cluster = cluster
+        self._hosts = {host.name: host for host in cluster.hosts}
+
     def named(self, name: str) -> Host:
         """Raises UsageError when the cluster has no host of that name."""
         if name not in self._hosts:

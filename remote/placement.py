@@ -187,6 +187,18 @@ def spec_for(
     )
 
 
+def next_spec(
+    before: Spec, cluster: Cluster, run: str, host: Host, *, token: str, before_s: float, resume: str | None
+) -> Spec:
+    """The spec of one host for a run that follows `before`: the same ranks, and what `cluster` says of the rest."""
+    caps = {host.name: host.max_batch for host in cluster.hosts}
+    members = tuple(dataclasses.replace(member, max_batch=caps[member.host]) for member in before.members)
+    return spec_for(
+        cluster, run, host, members, token=token, leader_address=before.leader_address, before_s=before_s,
+        phases={"connect_s": 0.0, "push_s": 0.0}, resume=resume,
+    )  # fmt: skip
+
+
 def joining_spec(run: Spec, host: Host, roll: Roll, lead: Lead) -> Spec:
     """The spec of a host that joins a run under way: that of the host that leads, with what is this one's own."""
     return dataclasses.replace(
