@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 
 import pytest
 
@@ -67,9 +66,9 @@ async def test_the_processes_stay_and_both_runs_are_complete(stage: Stage) -> No
 async def test_a_console_that_only_found_the_run_restarts_it_warm_too(stage: Stage) -> None:
     first = await under_way(stage)
     await first.close()
-    old = stage.session("night", seen := Seen())
+    old = stage.session("night", Seen())
     await old.attach()
-    await seen.further(5)
+    await old.caught_up()
     before = pids(stage, "night")
     new = stage.session("day", seen := Seen())
     assert await new.take_over(old, resume="night") == ""
@@ -102,30 +101,22 @@ async def test_what_a_host_has_against_it_is_said_and_changes_nothing(
     await new.close()
 
 
-def other_tree(new: Session, _cluster: Cluster) -> None:
-    new._verbs.tree = dataclasses.replace(new._verbs.tree, hash="0" * 24)
-
-
 async def test_what_speaks_against_it_from_here_is_said(stage: Stage) -> None:
     old = await under_way(stage)
 
     async def why(cluster: Cluster) -> str:
-        new = stage.session("day", Seen(), cluster)
-        return await new.take_over(old, resume="night")
+        return await stage.session("day", Seen(), cluster).take_over(old, resume="night")
 
     assert await why(stage.cluster(hosts={"box0": ""})) == "cluster.toml has other hosts"
     assert await why(stage.cluster(SPEED="1")) == "box0 has changed in cluster.toml"
-    assert (
-        await why(stage.cluster(hosts={"box0": 'devices = ["cuda:0"]', "box1": ""})) == "box0 is to use other devices"
-    )
+    others = {"box0": 'devices = ["cuda:0"]', "box1": ""}
+    assert await why(stage.cluster(hosts=others)) == "box0 is to use other devices"
     same = stage.cluster()
     changed = stage.session("day", Seen(), same)
     changed._verbs.tree = dataclasses.replace(changed._verbs.tree, hash="0" * 24)
     assert await changed.take_over(old, resume="night") == "the code has changed"
-    os.close(os.open(stage.experiment("night"), os.O_RDONLY))  # it is there
-    assert (
-        await stage.session("night", Seen(), same).take_over(old, resume=None) == "there is a run named night already"
-    )
+    namesake = stage.session("night", Seen(), same)
+    assert await namesake.take_over(old, resume=None) == "there is a run named night already"
     assert (await old.stop("enough")).unanswered == ()
     assert await why(same) == "no run is under way"
     await old.close()
