@@ -166,8 +166,9 @@ class Session:
         ]
 
         def begin() -> None:
-            self._keep(Experiment.create(self.folder, self._cluster.text))
+            experiment = Experiment.create(self.folder, self._cluster.text)
             self._verbs, self._hosts = old._verbs, old._hosts
+            self._keep(experiment)
             self._hosts.adopt(self._cluster)
             old._lent = old._stopping = following.stopping = True
             old._note(f"stopping: restart as {self.run}", kind="stopping")
