@@ -91,6 +91,10 @@ class Life:
                 why = await renewed.session.take_over(old, resume=resume)
             except MotleyError as error:
                 renewed, why = None, str(error)
+            except asyncio.CancelledError:  # the console closes
+                if renewed is not None:
+                    await renewed.session.close()
+                raise
             if not why and renewed is not None:
                 await self._go_on(store, renewed, old)
                 return
@@ -113,8 +117,11 @@ class Life:
     async def _finish(self, old: SessionLike) -> None:
         try:
             await old.wait()
-        except MotleyError as error:
-            self.store.note(f"{old.run} is not complete here: {error}", self._clock(), "warning")
+        except (MotleyError, asyncio.CancelledError) as error:
+            text = f"{old.run} is not complete here: motley attach {old.run} fetches the rest"
+            self.store.note(f"{text} ({error})" if str(error) else text, self._clock(), "warning")
+            if isinstance(error, asyncio.CancelledError):
+                raise
         finally:
             await old.close()
 

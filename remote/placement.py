@@ -187,16 +187,23 @@ def spec_for(
     )
 
 
-def next_spec(
-    before: Spec, cluster: Cluster, run: str, host: Host, *, token: str, before_s: float, resume: str | None
-) -> Spec:
-    """The spec of one host for a run that follows `before`: the same ranks, and what `cluster` says of the rest."""
+def next_specs(
+    before: Spec, cluster: Cluster, run: str, *, token: str, before_s: float, resume: str | None
+) -> list[Spec]:
+    """The specs of a run that follows `before` in its processes: the same ranks, and what `cluster` says of the rest.
+
+    `resume`: the name of that run, when the new one goes on from its last step.
+    """
     caps = {host.name: host.max_batch for host in cluster.hosts}
     members = tuple(dataclasses.replace(member, max_batch=caps[member.host]) for member in before.members)
-    return spec_for(
-        cluster, run, host, members, token=token, leader_address=before.leader_address, before_s=before_s,
-        phases={"connect_s": 0.0, "push_s": 0.0}, resume=resume,
-    )  # fmt: skip
+    return [
+        spec_for(
+            cluster, run, host, members, token=token, leader_address=before.leader_address, before_s=before_s,
+            phases={"connect_s": 0.0, "push_s": 0.0},
+            resume=f"~/.motley/runs/{resume}/{before.leader}/checkpoints" if resume else None,
+        )
+        for host in cluster.hosts
+    ]  # fmt: skip
 
 
 def joining_spec(run: Spec, host: Host, roll: Roll, lead: Lead) -> Spec:

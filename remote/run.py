@@ -156,14 +156,10 @@ class Session:
             return str(error)
         if why := why_cold(old._cluster, self._cluster, before):
             return why
-        checkpoints = f"~/.motley/runs/{resume}/{before.leader}/checkpoints" if resume else None
-        token, before_s = secrets.token_hex(32), time.monotonic() - began
-        specs = [
-            placement.next_spec(
-                before, self._cluster, self.run, host, token=token, before_s=before_s, resume=checkpoints
-            )
-            for host in self._cluster.hosts
-        ]
+        specs = placement.next_specs(
+            before, self._cluster, self.run, token=secrets.token_hex(32), before_s=time.monotonic() - began,
+            resume=resume,
+        )  # fmt: skip
 
         def begin() -> None:
             experiment = Experiment.create(self.folder, self._cluster.text)

@@ -29,6 +29,7 @@ MESSAGE_BYTES = 256 * 1024  # the most that a socket takes at once, or less
 ROOM_BYTES = 2048  # for what a rank's environment has and the fork server's has not
 WORDS_ROOM = 512
 RENAME_S = 5.0
+UNTOUCHED = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}  # to look for GPUs must not begin to use them, before a fork
 
 
 class Forks:
@@ -50,7 +51,7 @@ class Forks:
                 [sys.executable, "-m", "trainer", "forkserver", *words],
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # supervisor.log
-                env={**env, **title.room(ROOM_BYTES)},
+                env={**env, **UNTOUCHED, **title.room(ROOM_BYTES)},
                 start_new_session=True,
                 pass_fds=[theirs.fileno()],
                 preexec_fn=processes.die_with(os.getpid()),

@@ -201,6 +201,8 @@ def become(
         while os.getppid() == between:
             time.sleep(NOT_YET_S)
         processes.die_with(supervisor)()
+        if gpus_are_lost():
+            return
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         null = os.open(os.devnull, os.O_RDONLY)
@@ -225,6 +227,12 @@ def become(
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
         os._exit(code)
+
+
+def gpus_are_lost() -> bool:
+    """Whether an import has begun to use a GPU before the fork, after which no forked process can."""
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)
+    return bool(getattr(cuda, "_is_in_bad_fork", lambda: False)())
 
 
 def close_all(*, besides: set[int]) -> None:
