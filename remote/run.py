@@ -20,6 +20,7 @@ from typing import Any
 from remote import placement
 from remote.check import CheckResult, check, members_of
 from remote.cluster import Cluster, check_run_name
+from remote.early import Early
 from remote.ending import end
 from remote.errors import CheckFailed, HostError, RunFailed, StartRefused, UsageError
 from remote.everywhere import having, push_all, start_all, stop_all
@@ -90,13 +91,17 @@ class Session:
         Raises ConfigError for a script that is not there, CheckFailed with all findings, UsageError for a name in use,
         RunFailed when a host could not start its part: then nothing is left running anywhere.
         """
+        async with Early(self._verbs, self._cluster, self.run) as early:
+            await self._launch(resume, early)
+
+    async def _launch(self, resume: str | None, early: Early) -> None:
         began = time.monotonic()
         self._launched = True
         check_resume(self._cluster, resume)
         if self.folder.exists():
             raise UsageError(f"{self.folder} is there already: choose another name with --name")
         project, script = await asyncio.to_thread(project_of, self._cluster)
-        checked = await check(self._hosts, self._emit)
+        checked = await check(self._hosts, self._emit, probed=early.begin)
         connected = time.monotonic()
         if taken := await having(self._verbs, self.run, checked.probes):  # it may hold the port, too
             raise UsageError(f"{', '.join(taken)} had a run named {self.run} already: choose another name with --name")
@@ -121,7 +126,7 @@ class Session:
             for host in self._cluster.hosts
         ]  # fmt: skip
         self._spec = next(spec for spec in specs if spec.is_leader)
-        starting = asyncio.ensure_future(start_all(self._verbs, specs, checked.probes, self._emit))
+        starting = asyncio.ensure_future(start_all(self._verbs, specs, checked.probes, self._emit, early))
         try:
             failed = await asyncio.shield(starting)
         except asyncio.CancelledError:

@@ -57,14 +57,9 @@ class Verbs:
         Raises StartRefused with what the host said when it started nothing, another HostError when that isn't known.
         """
         connection = await self.connection(spec.host)
-        tags = {"MOTLEY_RUN": spec.run, "MOTLEY_HOST": spec.host, "MOTLEY_DIR": folder, "MOTLEY_ROOM": "." * TAGS_ROOM}
-        argv = ["env", *(f"{k}={v}" for k, v in tags.items()), python, "-m", "trainer", "supervise"]
-        stdin = spec.to_json().encode()
+        argv, stdin = supervise_argv(spec.run, spec.host, python, folder), spec.to_json().encode()
         result = await connection.run(argv, stdin=stdin, timeout_s=SUPERVISE_S, cwd=self.tree.folder)
-        answer = _object(spec.host, result, "start the run")
-        if answer.get("ok") is not True:
-            raise StartRefused(spec.host, clean(str(answer.get("error"))), "Nothing was started on this host.")
-        return int(answer["pid"])
+        return pid_of(spec.host, result)
 
     async def rejoin(self, host: str, run: str, *, ended: bool = False) -> None:
         """Bring a host back into a run that it fell out of; with `ended` also one that was taken out of it.
@@ -203,6 +198,19 @@ class Verbs:
         connection = await self.connection(host)
         result = await connection.run(self.argv(host, *words), timeout_s=timeout_s, cwd=self.tree.folder)
         return _object(host, result, words[0])
+
+
+def supervise_argv(run: str, host: str, python: str, folder: str) -> list[str]:
+    tags = {"MOTLEY_RUN": run, "MOTLEY_HOST": host, "MOTLEY_DIR": folder, "MOTLEY_ROOM": "." * TAGS_ROOM}
+    return ["env", *(f"{k}={v}" for k, v in tags.items()), python, "-m", "trainer", "supervise"]
+
+
+def pid_of(host: str, result: Result) -> int:
+    """Of the supervisor that was started. Raises StartRefused with what the host said when it started nothing."""
+    answer = _object(host, result, "start the run")
+    if answer.get("ok") is not True:
+        raise StartRefused(host, clean(str(answer.get("error"))), "Nothing was started on this host.")
+    return int(answer["pid"])
 
 
 def _object(host: str, result: Result, what: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainer import environment, processes, title
+from trainer.folders import run_folder
 from trainer.output import Output
 from trainer.spec import Member, Spec
 
@@ -62,18 +63,41 @@ def spawn(
     return Child(process.pid, output, start=processes.start_ticks(process.pid), process=process)
 
 
-def rank_environment(spec: Spec, folder: Path, member: Member | None, *, received: float) -> dict[str, str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What the environment of every rank of a run on a host depends on. Known before the run's spec is."""
+
+    run: str
+    host: str
+    env: dict[str, str]
+    threads: int | None
+    local_ranks: int
+    emulated: bool
+
+    @classmethod
+    def of(cls, spec: Spec) -> Given:
+        return cls(
+            run=spec.run, host=spec.host, env=spec.env, threads=spec.options.threads,
+            local_ranks=len(spec.local_members), emulated=spec.emulated,
+        )  # fmt: skip
+
+    def environment(self) -> dict[str, str]:
+        env = environment.of_rank(
+            self.env, threads=self.threads, local_ranks=self.local_ranks, emulated=self.emulated
+        )  # fmt: skip
+        env.pop(title.ROOM, None)
+        folder = run_folder(self.run, self.host)
+        return {**env, **processes.tags(self.run, self.host, folder), "PYTHONUNBUFFERED": "1"}
+
+
+def rank_environment(spec: Spec, member: Member | None, *, received: float) -> dict[str, str]:
     """What a rank finds in its environment; the coordinator (no `member`) gets the same but for its rank."""
-    local = len(spec.local_members)
-    env = environment.of_rank(spec.env, threads=spec.options.threads, local_ranks=local, emulated=spec.emulated)
-    env.pop(title.ROOM, None)
-    env |= processes.tags(spec.run, spec.host, folder)
-    env |= {"MOTLEY_SPAWNED": repr(received), "PYTHONUNBUFFERED": "1"}
+    env = {**Given.of(spec).environment(), "MOTLEY_SPAWNED": repr(received)}
     if member is not None:
         env |= {
             "RANK": str(member.member),
             "LOCAL_RANK": str(member.local_rank),
             "WORLD_SIZE": str(len(spec.members)),
-            "LOCAL_WORLD_SIZE": str(local),
+            "LOCAL_WORLD_SIZE": str(len(spec.local_members)),
         }
     return env

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trainer import processes, work
-from trainer.child import Child, rank_environment, spawn
+from trainer.child import Child, Given, rank_environment, spawn
 from trainer.exits import Exit
 from trainer.forks import Forks
 from trainer.output import Output
@@ -42,7 +42,7 @@ class Starter:
         self._tickets = 0
         self.forks = forks
         if forks is None and spec.script is None and spec.local_members:
-            self.forks = Forks.start(spec.run, spec.host, rank_environment(spec, folder, None, received=received))
+            self.forks = Forks.start(spec.run, spec.host, Given.of(spec).environment())
 
     def coordinator(self, listening: int) -> Child:
         return self._execute("coordinator", ["coordinate", "--listen-fd", str(listening)], None, listening)
@@ -54,7 +54,7 @@ class Starter:
         os.set_blocking(reader, False)
         verb, *words = work.command(self._spec, member, anew=anew)
         words = [verb, "--run", self._spec.run, "--host", self._spec.host, *words]
-        env = rank_environment(self._spec, self._folder, member, received=self._received)
+        env = rank_environment(self._spec, member, received=self._received)
         self._tickets += 1
         asked = self.forks.ask(self._tickets, words, env, writer, member=member.member)
         os.close(writer)
@@ -130,7 +130,7 @@ class Starter:
         return child
 
     def _execute(self, name: str, words: list[str], member: Member | None, *pass_fds: int) -> Child:
-        env = rank_environment(self._spec, self._folder, member, received=self._received)
+        env = rank_environment(self._spec, member, received=self._received)
         child = spawn(self._spec, self._folder, name, words, env=env, pass_fds=pass_fds)
         child.member = member
         self._watch(child.output)

@@ -17,6 +17,7 @@ import pytest
 
 from tests.trainer.test_supervisor import Machine, cmdline, eventually
 from trainer import processes
+from trainer.child import Given
 from trainer.folders import read_json
 from trainer.rerun import why_cold
 from trainer.spec import Lead, Member, Roll, RunOptions, Script, Spec
@@ -139,6 +140,38 @@ def test_without_a_word_of_the_master_the_old_run_goes_on(machine: Machine) -> N
     assert machine.state()["state"] == "running"
     assert not machine.folder("day").exists()
     assert machine.stop()["left"] == 0
+
+
+@pytest.mark.parametrize("comes", [True, False])
+def test_a_supervisor_that_was_told_early_has_torch_imported_until_its_run_comes(machine: Machine, comes: bool) -> None:
+    spec, tags = machine.spec(1), processes.tags("night", "box1", machine.folder())
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trainer", "supervise"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=machine.code,
+        env={"HOME": str(machine.home), "PATH": os.environ["PATH"], **tags},
+    )  # fmt: skip
+
+    def forks() -> list[int]:
+        return [pid for pid in processes.tagged(machine.folder()) if b"\0forkserver\0" in cmdline(pid)]
+
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        prepare = {"prepare": dataclasses.asdict(Given.of(spec))}
+        process.stdin.write(json.dumps(prepare).encode() + b"\n")
+        process.stdin.flush()
+        eventually(lambda: bool(forks()), "the fork server is there")
+        found = forks()
+        assert not machine.folder().exists()
+        process.stdin.write(spec.to_json().encode() if comes else b"")
+        process.stdin.close()
+        answer = json.loads(process.stdout.readline())
+    assert answer["ok"] is comes
+    if comes:
+        eventually(lambda: machine.training(1), "the rank trains")
+        assert [machine.state()["forks"]] == found
+        assert machine.stop()["left"] == 0
+    assert processes.tagged(machine.folder()) == []
 
 
 def test_a_new_run_that_can_t_begin_leaves_nothing_and_says_why(machine: Machine) -> None:
