@@ -19,7 +19,7 @@ from remote.connection import Result
 from remote.errors import CommandFailed, HostError
 from remote.placement import devices, environment
 from remote.probe import Probe
-from remote.verbs import SUPERVISE_S, Verbs, pid_of, supervise_argv
+from remote.verbs import SUPERVISE_S, Verbs, started, supervise_argv
 from trainer.spec import Spec
 
 
@@ -51,21 +51,21 @@ class Early:
             self._specs[name] = asyncio.get_running_loop().create_future()
             self._tasks[name] = asyncio.ensure_future(self._hold(name, probe, self._specs[name]))
 
-    async def supervise(self, spec: Spec) -> int | None:
-        """Hand the spec to a host's supervisor that waits for it; returns its pid, None when none does.
+    async def supervise(self, spec: Spec) -> bool:
+        """Hand the spec to a host's supervisor that waits for it. False when none does.
 
         Raises as `Verbs.supervise` does.
         """
         task = self._tasks.get(spec.host)
         if task is None or task.done():
-            return None
+            return False
         self._specs[spec.host].set_result(spec)
         try:
             result = await asyncio.wait_for(asyncio.shield(task), SUPERVISE_S)
         except asyncio.TimeoutError as error:
             cause = f"the supervisor did not start within {SUPERVISE_S:g} s"
             raise CommandFailed(spec.host, cause, "The machine may be overloaded; try again.") from error
-        return None if result is None else pid_of(spec.host, result)
+        return result is not None and started(spec.host, result)
 
     async def _hold(self, name: str, probe: Probe, coming: asyncio.Future[Spec | None]) -> Result | None:
         """One host's conversation. None when it came to nothing before there was a spec."""

@@ -53,7 +53,7 @@ async def start_all(
         probe = probes[spec.host]
         emit(Progress(host=spec.host, stage="start", text="starting ranks"))
         try:
-            if await early.supervise(spec) is None:
+            if not await early.supervise(spec):
                 await verbs.supervise(spec, probe.executable, f"{probe.home}/.motley/runs/{spec.run}/{spec.host}")
         except HostError as error:
             emit(Progress(host=spec.host, stage="start", text=error.cause, done=True, failed=True))

@@ -51,15 +51,15 @@ class Verbs:
             self._pushed.add(host)
         return connection
 
-    async def supervise(self, spec: Spec, python: str, folder: str) -> int:
-        """Start the supervisor of a host; returns its pid. `folder` is the run's there, absolute.
+    async def supervise(self, spec: Spec, python: str, folder: str) -> None:
+        """Start the supervisor of a host. `folder` is the run's there, absolute.
 
         Raises StartRefused with what the host said when it started nothing, another HostError when that isn't known.
         """
         connection = await self.connection(spec.host)
         argv, stdin = supervise_argv(spec.run, spec.host, python, folder), spec.to_json().encode()
         result = await connection.run(argv, stdin=stdin, timeout_s=SUPERVISE_S, cwd=self.tree.folder)
-        return pid_of(spec.host, result)
+        started(spec.host, result)
 
     async def rejoin(self, host: str, run: str, *, ended: bool = False) -> None:
         """Bring a host back into a run that it fell out of; with `ended` also one that was taken out of it.
@@ -205,12 +205,17 @@ def supervise_argv(run: str, host: str, python: str, folder: str) -> list[str]:
     return ["env", *(f"{k}={v}" for k, v in tags.items()), python, "-m", "trainer", "supervise"]
 
 
-def pid_of(host: str, result: Result) -> int:
-    """Of the supervisor that was started. Raises StartRefused with what the host said when it started nothing."""
+def started(host: str, result: Result) -> bool:
+    """Whether the supervisor has begun; False when it did not wait so long for its spec.
+
+    Raises StartRefused with what the host said when it started nothing.
+    """
     answer = _object(host, result, "start the run")
+    if answer.get("late") is True:
+        return False
     if answer.get("ok") is not True:
         raise StartRefused(host, clean(str(answer.get("error"))), "Nothing was started on this host.")
-    return int(answer["pid"])
+    return True
 
 
 def _object(host: str, result: Result, what: str) -> dict[str, Any]:

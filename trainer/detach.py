@@ -50,7 +50,7 @@ def supervise(stdin: BinaryIO, stdout: TextIO) -> int:
     """Read a spec, leave a supervisor behind, answer `{"ok": true, "pid": …}` or `{"ok": false, "error": …}`.
 
     A line `{"prepare": …}` may come before it (`trainer.child.Given`): then torch is being imported until the spec
-    comes. Without one nothing is left behind.
+    comes. When none comes, nothing is left behind; when it comes too late, the answer has `"late": true`.
     """
     line = stdin.readline()
     try:
@@ -76,17 +76,21 @@ def _prepare(given: Given, writer: int, coming: int) -> None:
         os.dup2(null, target)
     processes.become_subreaper()
     forks = Forks.start(given.run, given.host, given.environment())
-    text = b""
-    while select.select([coming], [], [], PREPARED_S)[0] and (data := os.read(coming, 65536)):
+    text, late = b"", True
+    while late and select.select([coming], [], [], PREPARED_S)[0]:
+        data = os.read(coming, 65536)
         text += data
-    os.close(coming)
+        late = bool(data)
     try:
+        if late or not text:
+            raise TimeoutError("no run has come")
         begun = _begin(text, time.time())
     except REFUSED as error:
         forks.close()
         os.waitpid(forks.pid, 0)
-        os.write(writer, json.dumps({"ok": False, "error": str(error)}).encode() + b"\n")
+        os.write(writer, json.dumps({"ok": False, "error": str(error), "late": late}).encode() + b"\n")
         os._exit(1)
+    os.close(coming)
     _stay(Supervisor(**begun.about, forks=forks), begun.folder, begun.lock, writer)
 
 
@@ -148,6 +152,8 @@ def _leave_behind(stay: Callable[[int, int], None], stdout: TextIO, stdin: Binar
         if os.fork() == 0:
             os.close(reader)
             os.close(passing)
+            if stdin is None:
+                os.close(coming)
             stay(writer, coming)
         os._exit(0)
     os.close(writer)
