@@ -23,14 +23,14 @@ from typing import Any, BinaryIO, TextIO
 from trainer import processes, title
 from trainer.attach import state_of
 from trainer.child import Given
-from trainer.folders import run_folder
+from trainer.folders import FOLLOWING, run_folder
 from trainer.forks import Forks
 from trainer.lead import lead_of
 from trainer.listen import listen
-from trainer.rerun import follow, give_up
 from trainer.spec import Spec
 from trainer.start_up import keep_spec, take_lock
-from trainer.supervisor import FOLLOWING, Supervisor
+from trainer.successor import follow, give_up
+from trainer.supervisor import Supervisor
 
 TAGS_ROOM = 512  # bytes: the next run may have a longer name
 PREPARED_S = 120.0  # without a word of the run that is to come, nobody waits for it any longer

@@ -7,7 +7,8 @@
     master: go
     host:   {"ok": true, "pid": …} once the old run has ended here and the new one has begun, or {"ok": false, "why": …}
 
-The supervisor is told by a file, and ends the old run as if it had been stopped. `follow` is its part after that.
+The supervisor is told by a file, and ends the old run as if it had been stopped: `trainer.successor` is its part after
+that. This module imports little: on a slow host the start of a Python is most of what a restart takes.
 """
 
 from __future__ import annotations
@@ -18,24 +19,16 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
-from trainer import processes, title
-from trainer.attach import state_of
-from trainer.folders import read_json, run_folder, write_json
-from trainer.forks import Forks
+from trainer import processes
+from trainer.folders import FOLLOWING, HERE, read_json, run_folder, write_json
 from trainer.lead import lead_of
-from trainer.listen import listen
 from trainer.roll import roll_of
 from trainer.spec import Lead, Roll, Spec
-from trainer.start_up import keep_spec, take_lock
-from trainer.status import KILL_BOUND_S
-from trainer.supervisor import FOLLOWING, HERE, Supervisor
 
 LOOK_S = 0.02
-BEGIN_S = 10.0  # from the end of the old run to the new one's first word
+END_S = 25.0  # beyond the grace: the supervisor's own bounds, and the new run's first word
 
 
 def rerun(run: str, host: str, stdin: BinaryIO, stdout: TextIO) -> int:
@@ -50,20 +43,22 @@ def rerun(run: str, host: str, stdin: BinaryIO, stdout: TextIO) -> int:
     try:
         new = Spec.from_json(stdin.readline())
         old = Spec.from_json((folder / "spec.json").read_bytes())
-        state = state_of(folder)
+        state = read_json(folder / "state.json")
+        pid, start, boot = int(state["pid"]), int(state["start"]), str(state["boot_id"])
         why = why_cold(old, new, state, lead_of(folder, old), roll_of(folder))
+        if why is None and not processes.same_process(pid, start, boot):
+            why = "its supervisor has ended"
         if why is None and (run_folder(new.run, host) / "spec.json").exists():
             why = f"there is a run named {new.run} already"
     except (OSError, ValueError, KeyError, TypeError) as error:
         return answer(str(error))
     if answer(why) or stdin.readline() != b"go\n":
         return 1
-    pid, start, boot = int(state["pid"]), int(state["start"]), str(state["boot_id"])
     write_json(folder / FOLLOWING, {"received": received, "spec": new.to_json()})
     write_json(folder / "stop.json", {"reason": f"restart as {new.run}", "time": received})
     if processes.same_process(pid, start, boot):
         os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + old.options.stop_grace_s + KILL_BOUND_S + BEGIN_S
+    deadline = time.monotonic() + old.options.stop_grace_s + END_S
     begun = run_folder(new.run, host)
     while time.monotonic() < deadline:
         if read_json(begun / "state.json"):
@@ -95,39 +90,3 @@ def why_cold(old: Spec, new: Spec, state: Mapping[str, Any], lead: Lead, roll: R
     if roll.edition:
         return "hosts have come to the run, or were taken out of it"
     return None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Begun:
-    """A run that is about to follow another one in its supervisor's process."""
-
-    supervisor: Supervisor
-    folder: Path
-    lock: int
-
-
-def follow(before: Path, forks: Forks) -> Begun:
-    """Make ready for the run that was asked for, with the fork server of the one in the folder `before`.
-
-    From here on nothing is left of that one: this process and the fork server bear the new run's tags. Raises OSError,
-    ValueError, KeyError or TypeError when that can't be; then both have to end.
-    """
-    table = read_json(before / FOLLOWING)
-    spec, received = Spec.from_json(str(table["spec"])), float(table["received"])
-    folder = run_folder(spec.run, spec.host)
-    lock = take_lock(folder)
-    listener = listen(spec.leader_address, spec.port) if spec.is_leader else None
-    tags = processes.tags(spec.run, spec.host, folder)
-    if not forks.rename(spec.run, tags) or not title.write({**os.environ, **tags}):
-        raise OSError("the name of the new run is too long for the processes that are there")
-    if left := processes.tagged(before):
-        raise OSError(f"{len(left)} processes of the old run are left")
-    keep_spec(folder, spec)
-    (before / FOLLOWING).unlink()
-    supervisor = Supervisor(spec, folder, received=received, listener=listener, forks=forks)
-    return Begun(supervisor=supervisor, folder=folder, lock=lock)
-
-
-def give_up(before: Path, error: Exception) -> None:
-    """The run that was asked for can't follow: whoever asked gets to know."""
-    write_json(before / FOLLOWING, {"why": str(error)})

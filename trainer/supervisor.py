@@ -24,7 +24,7 @@ from trainer import processes, work
 from trainer.child import Child
 from trainer.emulation import DutyCycle
 from trainer.exits import Exit
-from trainer.folders import read_json, write_json
+from trainer.folders import FOLLOWING, HERE, read_json, write_json
 from trainer.forks import Forks
 from trainer.journal import Journal
 from trainer.lead import follow, lead_of
@@ -35,15 +35,12 @@ from trainer.spec import Spec
 from trainer.starter import Starter
 from trainer.wire import RunState
 
-HERE = Path(__file__).resolve().parents[1]  # the tree that this file is of
-
 TICK_S = 0.1
 BEAT_S = 1.0
 PEERS_S = 5.0  # after a rank failed, its neighbours on this host have this long to end by themselves
 STARTS, AGAIN_S = 4, 1.0  # of a rank that something kills: how often at most in a row, and the first pause
 LIVED_S = 60.0  # a rank that has lived for so long was no attempt in vain
 CHILDREN_S = 0.5  # what ranks have left behind has this long to end by itself
-FOLLOWING = "rerun.json"  # in the run's folder: the run that is to follow it here, see `trainer.rerun`
 COORDINATOR_S = 5.0  # after the last rank here, the coordinator has this long to write the summary
 
 
