@@ -14,7 +14,6 @@ from tests.lab.terminal import Terminal
 from tests.lab.test_run import PHASES, START_S, metrics, processes, wait_until
 
 pytestmark = pytest.mark.long
-WARM_S = 3.0
 
 
 def restarted(terminal: Terminal, experiments: Path) -> tuple[Path, float]:
@@ -60,11 +59,11 @@ def test_r_goes_on_within_seconds_and_says_when_it_can_t(lab: Lab, tmp_path: Pat
         assert (experiments / "night" / "checkpoints" / "stop.pt").exists()
         assert metrics(day, 0)[0]["step"] == last + 1
         assert "warm restart of night: torch is imported already" in texts(day)
-        assert warm_s < WARM_S
 
         config.write_text(config.read_text() + '[defaults.env]\nCHANGED = "1"\n')
         evening, cold_s = restarted(terminal, experiments)
         print(f"cold restart: {cold_s:.2f} s to the first step")
+        assert warm_s < cold_s / 2
         terminal.wait_for("cold restart: box1 has changed in cluster.toml", 5.0)
         assert set(summary(day)["phases"]) == PHASES
         assert processes(lab, day.name) == {}

@@ -20,7 +20,17 @@ from trainer import processes
 from trainer.child import Given
 from trainer.folders import read_json
 from trainer.rerun import why_cold
-from trainer.spec import Lead, Member, Roll, RunOptions, Script, Spec
+from trainer.spec import (
+    BalanceOptions,
+    DataOptions,
+    ElasticOptions,
+    Lead,
+    Member,
+    Roll,
+    RunOptions,
+    Script,
+    Spec,
+)
 
 
 @pytest.fixture
@@ -92,7 +102,7 @@ def test_a_warm_restart_keeps_the_supervisor_and_leaves_nothing_of_the_old_run(m
     assert processes.tagged(machine.folder("day")) == []
 
 
-def test_a_forked_rank_has_its_own_words_and_environment_in_proc(machine: Machine) -> None:
+def test_a_forked_rank_has_its_own_words_and_environment_in_proc_and_ends_with_its_supervisor(machine: Machine) -> None:
     pid = machine.supervise(machine.spec(2))["pid"]
     eventually(lambda: machine.training(2), "both ranks train")
     for member, rank in enumerate(machine.state()["ranks"]):
@@ -105,14 +115,8 @@ def test_a_forked_rank_has_its_own_words_and_environment_in_proc(machine: Machin
         assert f"\nPPid:\t{pid}\n" in status
         assert os.getsid(rank["pid"]) == rank["pid"]
         assert len(os.listdir(f"/proc/{rank['pid']}/fd")) < 12  # none of the fork server's
-    assert machine.stop()["left"] == 0
-
-
-def test_a_supervisor_that_is_killed_takes_the_fork_server_and_the_ranks_along(machine: Machine) -> None:
-    pid = machine.supervise(machine.spec(2))["pid"]
-    eventually(lambda: machine.training(2), "both ranks train")
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: processes.tagged(machine.folder()) == [], "nothing is left")
+    eventually(lambda: processes.tagged(machine.folder()) == [], "fork server and ranks end with their supervisor")
 
 
 def test_without_its_fork_server_a_run_goes_on_and_a_killed_rank_comes_back(machine: Machine) -> None:
@@ -126,19 +130,6 @@ def test_without_its_fork_server_a_run_goes_on_and_a_killed_rank_comes_back(mach
     rerun = Rerun(machine, dataclasses.replace(spec, run="day"))
     assert rerun.answer == {"ok": False, "why": "the process that has torch imported is not there"}
     assert rerun.end() == 1
-    assert machine.stop()["left"] == 0
-
-
-def test_without_a_word_of_the_master_the_old_run_goes_on(machine: Machine) -> None:
-    """Another host may have said no."""
-    spec = machine.spec(1)
-    machine.supervise(spec)
-    eventually(lambda: machine.training(1), "the rank trains")
-    rerun = Rerun(machine, dataclasses.replace(spec, run="day"))
-    assert rerun.answer == {"ok": True}
-    assert rerun.end() == 1
-    assert machine.state()["state"] == "running"
-    assert not machine.folder("day").exists()
     assert machine.stop()["left"] == 0
 
 
@@ -190,6 +181,11 @@ def test_a_new_run_that_can_t_begin_leaves_nothing_and_says_why(machine: Machine
 
 
 STATE = {"state": "running", "forks": 4711, "code": str(Path(processes.__file__).parents[1]), "python": sys.executable}
+OLD = Spec(
+    run="night", host="box1", token="ab" * 32, leader="box1", leader_address="127.0.0.1", port=1,
+    members=(Member(member=0, host="box1", local_rank=0, device="cpu"),), options=RunOptions(),
+    balance=BalanceOptions(), elastic=ElasticOptions(), data=DataOptions(), env={"TOKEN": "old"},
+)  # fmt: skip
 LEAD = Lead(term=0, leader="box1", address="", port=0, hosts=("box1",))
 
 
@@ -205,9 +201,8 @@ LEAD = Lead(term=0, leader="box1", address="", port=0, hosts=("box1",))
         ({"script": Script(path="a.py", args=(), tree="", port=1)}, "a script is started anew each time"),
     ],
 )
-def test_what_makes_a_restart_a_cold_one(machine: Machine, changes: dict[str, Any], why: str | None) -> None:
-    old = machine.spec(1, TOKEN="old")
-    assert why_cold(old, dataclasses.replace(old, **changes), STATE, LEAD, Roll()) == why
+def test_what_makes_a_restart_a_cold_one(changes: dict[str, Any], why: str | None) -> None:
+    assert why_cold(OLD, dataclasses.replace(OLD, **changes), STATE, LEAD, Roll()) == why
 
 
 @pytest.mark.parametrize(
@@ -219,7 +214,6 @@ def test_what_makes_a_restart_a_cold_one(machine: Machine, changes: dict[str, An
         ({"state": "lost"}, "the run is lost there"),
     ],
 )
-def test_what_a_host_says_of_itself_may_make_it_a_cold_one(machine: Machine, state: dict[str, Any], why: str) -> None:
-    old = machine.spec(1)
-    assert why_cold(old, old, {**STATE, **state}, LEAD, Roll()) == why
-    assert why_cold(old, old, STATE, LEAD, Roll(edition=1)) is not None
+def test_what_a_host_says_of_itself_may_make_it_a_cold_one(state: dict[str, Any], why: str) -> None:
+    assert why_cold(OLD, OLD, {**STATE, **state}, LEAD, Roll()) == why
+    assert why_cold(OLD, OLD, STATE, LEAD, Roll(edition=1)) is not None
