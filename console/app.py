@@ -10,7 +10,6 @@ through `session.SessionLike`.
 
 from __future__ import annotations
 
-import functools
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -190,9 +189,7 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
         goes_on = "A new one goes on from its last step." if resume else "A new one starts from step 1."
         if await self.push_screen_wait(Confirm("Start a new run?", stops + goes_on, yes="Restart")):
             self._held = None
-            if self.life.snapshot().live:
-                await self.life.stop("r in the console")
-            self._follow(functools.partial(self.life.again, resume=resume))
+            self._follow(self.life.restart)
 
     async def _ask_key(self, key: NewKey) -> bool:
         """Whether a host key that nobody knows is right."""

@@ -19,11 +19,19 @@ from console.session import Emit, Opened, Outcome, Plan, SessionLike, ended, lef
 from console.snapshot import Problem, Snapshot
 from console.store import Store
 from console.view import offer
+from remote.ending import end
 from remote.errors import CheckFailed, ConfigError, HostError, MotleyError
 from remote.feed import Ended
 from remote.introduced import Ask, nobody
 
 CLOSE_S = 5.0  # that leaving may take
+
+
+def _given(opened: Opened) -> Callable[[Emit, Ask], Awaitable[Opened]]:
+    async def give(_emit: Emit, _ask: Ask) -> Opened:
+        return opened
+
+    return give
 
 
 def problems_of(error: MotleyError, *, again: str = "s starts") -> list[Problem]:
@@ -50,6 +58,7 @@ class Life:
         self._on_hosts = False  # ranks were started, or found
         self._starting: asyncio.Task[None] | None = None
         self._outcome = Outcome(code=0)
+        self._finishing: set[asyncio.Task[None]] = set()  # runs that another one has followed
 
     @property
     def folder(self) -> str:
@@ -62,9 +71,62 @@ class Life:
         """What the command line asked for, until the run ends."""
         await self._live(self._plan.open, attach=self._plan.attach, resume=self._plan.resume)
 
-    async def again(self, *, resume: str | None = None) -> None:
-        """A new run, from the beginning or from the newest checkpoint of the run `resume`, until it ends."""
-        await self._live(self._plan.renew, attach=False, resume=resume)
+    async def again(self) -> None:
+        """A new run, from the beginning, until it ends."""
+        await self._live(self._plan.renew, attach=False, resume=None)
+
+    async def restart(self) -> None:
+        """A new run in place of the one on the screen, from its newest checkpoint (`to_resume`), until it ends.
+
+        Where the processes on the hosts can stay, torch is not imported again; else the log says why not.
+        """
+        resume, old = self.to_resume(), self._session
+        if not self.snapshot().live:
+            await self._live(self._plan.renew, attach=False, resume=resume)
+            return
+        store = Store()
+        store.begin(self._clock())
+        renewed: Opened | None = None
+        if old is not None and self._on_hosts:
+            self.store.stopping()
+            try:
+                renewed = await self._plan.renew(lambda record: store.apply(record, self._clock()), self._ask)
+                why = await renewed.session.take_over(old, resume=resume)
+            except MotleyError as error:
+                renewed, why = None, str(error)
+            except asyncio.CancelledError:  # the console closes
+                if renewed is not None:
+                    await renewed.session.close()
+                raise
+            if not why and renewed is not None:
+                await self._go_on(store, renewed, old)
+                return
+            store.note(f"cold restart: {why}", self._clock())
+        await self.stop("r in the console")
+        opener = _given(renewed) if renewed is not None else self._plan.renew
+        await self._live(opener, attach=False, resume=resume, store=store)
+
+    async def _go_on(self, store: Store, renewed: Opened, old: SessionLike) -> None:
+        """The new run has begun in place of the old one, whose last files are fetched meanwhile."""
+        self.store, self._session = store, renewed.session
+        store.learn(speeds=renewed.speeds, epochs=renewed.epochs)
+        self._outcome = Outcome(code=0)
+        self._finishing.add(asyncio.ensure_future(self._finish(old)))
+        try:
+            self._end(renewed.session.run, await renewed.session.wait())
+        except MotleyError as error:
+            self._failed(store, error)
+
+    async def _finish(self, old: SessionLike) -> None:
+        try:
+            await old.wait()
+        except (MotleyError, asyncio.CancelledError) as error:
+            text = f"{old.run} is not complete here: motley attach {old.run} fetches the rest"
+            self.store.note(f"{text} ({error})" if str(error) else text, self._clock(), "warning")
+            if isinstance(error, asyncio.CancelledError):
+                raise
+        finally:
+            await old.close()
 
     def to_resume(self) -> str | None:
         """The run that a restart goes on from: the one on the screen, unless it has finished or made no step."""
@@ -138,10 +200,16 @@ class Life:
         return outcome
 
     async def _live(
-        self, opener: Callable[[Emit, Ask], Awaitable[Opened]], *, attach: bool, resume: str | None
+        self,
+        opener: Callable[[Emit, Ask], Awaitable[Opened]],
+        *,
+        attach: bool,
+        resume: str | None,
+        store: Store | None = None,
     ) -> None:
+        """`store`: that of a session which was opened already."""
         await self._close()
-        store = self.store = Store(readonly=self._plan.readonly)
+        store = self.store = store or Store(readonly=self._plan.readonly)
         store.begin(self._clock())
         self.fresh = False
         self._on_hosts = False
@@ -161,15 +229,18 @@ class Life:
             self._on_hosts = True
             self._end(session.run, await session.wait())
         except MotleyError as error:
-            if store.snapshot().phase == "ended":  # it was stopped meanwhile; what broke after that is no news
-                return
-            again = "attach again" if self._plan.readonly else "s starts"
-            store.fail(problems_of(error, again=again), self._clock())
-            self._outcome = Outcome(code=error.exit_code, text=str(error))
+            self._failed(store, error)
         except asyncio.CancelledError:
             # Either the start was given up, which `stop` tells of, or the console closes.
             if self._on_hosts or self._session is None:
                 raise
+
+    def _failed(self, store: Store, error: MotleyError) -> None:
+        if store.snapshot().phase == "ended":  # it was stopped meanwhile; what broke after that is no news
+            return
+        again = "attach again" if self._plan.readonly else "s starts"
+        store.fail(problems_of(error, again=again), self._clock())
+        self._outcome = Outcome(code=error.exit_code, text=str(error))
 
     def _end(self, run: str, record: Ended) -> None:
         if self.store.snapshot().phase != "ended":
@@ -177,6 +248,10 @@ class Life:
         self._outcome = ended(run, record)
 
     async def _close(self) -> None:
+        if self._finishing:  # they use the connections of the session that followed them
+            await asyncio.wait(self._finishing, timeout=CLOSE_S)
+            await end(self._finishing)
+            self._finishing.clear()
         session, self._session = self._session, None
         if session is not None:
             try:

@@ -12,7 +12,7 @@ known after `CONNECT_S`; one that is connected and slow has until `CHECK_S`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from remote import data, environment
@@ -50,11 +50,23 @@ class CheckResult:
         return not any(finding.level == "error" for finding in self.findings)
 
 
-async def check(hosts: Hosts, emit: Emit, part: Cluster | None = None, *, joins: str = "") -> CheckResult:
+def _nothing(_probe: Probe, _host: str) -> None:
+    """To be done early."""
+
+
+async def check(
+    hosts: Hosts,
+    emit: Emit,
+    part: Cluster | None = None,
+    *,
+    joins: str = "",
+    probed: Callable[[Probe, str], object] = _nothing,
+) -> CheckResult:
     """Findings in the order of the hosts. A host that fails is a finding, never an exception.
 
     `part`: the cluster with some of its hosts alone, its leader among them; nobody else is looked at. `joins`: the run
     that the others are to join. Its leader is at work in it, so only the way between it and them is looked at.
+    `probed` is called for each host that has answered.
     """
     cluster = part or hosts.cluster
     loop = asyncio.get_running_loop()
@@ -63,7 +75,7 @@ async def check(hosts: Hosts, emit: Emit, part: Cluster | None = None, *, joins:
     connected: set[str] = set()
     asked = Asked(ports=() if joins else cluster.leader_ports, data=_data(cluster))
     tasks = {
-        host.name: asyncio.ensure_future(_ask(hosts, cluster, host, asked, leader, connected, emit))
+        host.name: asyncio.ensure_future(_ask(hosts, cluster, host, asked, leader, connected, emit, probed))
         for host in cluster.hosts
     }
     meeting = asyncio.ensure_future(_gather(hosts, tasks, connected))
@@ -135,6 +147,7 @@ async def _ask(
     leader: asyncio.Future[str],
     connected: set[str],
     emit: Emit,
+    probed: Callable[[Probe, str], object],
 ) -> Probe | HostError:
     """One host's answer. The leader's comes first, so that the others can say how they reach it."""
     name, leads = host.name, host.name == cluster.leader
@@ -155,6 +168,7 @@ async def _ask(
         if leads and not leader.done():
             leader.set_result("")
     emit(Progress(host=name, stage="check", text=_in_short(found), fraction=1.0, done=True))
+    probed(found, name)
     return found
 
 

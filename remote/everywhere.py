@@ -2,7 +2,7 @@
 
 `remote.run.Session` calls these, in this order; `Verbs` holds the hosts and the tree that is pushed.
 
-    >>> await start_all(verbs, specs, probes, emit)
+    >>> await start_all(verbs, specs, probes, emit, early)
     {'box2': Unreachable('box2', 'the connection was lost', …)}
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from remote.early import Early
 from remote.errors import Finding, HostError, Unreachable
 from remote.feed import Progress
 from remote.probe import Probe
@@ -44,7 +45,7 @@ async def having(verbs: Verbs, run: str, names: Iterable[str]) -> list[str]:
 
 
 async def start_all(
-    verbs: Verbs, specs: Sequence[Spec], probes: Mapping[str, Probe], emit: Emit
+    verbs: Verbs, specs: Sequence[Spec], probes: Mapping[str, Probe], emit: Emit, early: Early
 ) -> dict[str, HostError]:
     """Leave a supervisor on every host. Returns the hosts that failed; on some of those it may run all the same."""
 
@@ -52,7 +53,8 @@ async def start_all(
         probe = probes[spec.host]
         emit(Progress(host=spec.host, stage="start", text="starting ranks"))
         try:
-            await verbs.supervise(spec, probe.executable, f"{probe.home}/.motley/runs/{spec.run}/{spec.host}")
+            if not await early.supervise(spec):
+                await verbs.supervise(spec, probe.executable, f"{probe.home}/.motley/runs/{spec.run}/{spec.host}")
         except HostError as error:
             emit(Progress(host=spec.host, stage="start", text=error.cause, done=True, failed=True))
             return error

@@ -79,6 +79,11 @@ class Following:
     def hosts(self) -> list[str]:
         return list(self._followers)
 
+    @property
+    def silent(self) -> list[str]:
+        """Hosts that are not heard at the moment, or have ended."""
+        return [name for name, follower in self._followers.items() if not follower.up or self._tasks[name].done()]
+
     def start(self, names: Iterable[str]) -> None:
         loop = asyncio.get_running_loop()
         self._heard_at = loop.time()

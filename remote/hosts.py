@@ -80,6 +80,11 @@ class Hosts:
     def _renew_cluster(self) -> None:
         self.cluster = dataclasses.replace(self.cluster, hosts=tuple(self._hosts.values()))
 
+    def adopt(self, cluster: Cluster) -> None:
+        """Go on with a cluster whose hosts are reached as those of this one; connections stay open."""
+        self.cluster = cluster
+        self._hosts = {host.name: host for host in cluster.hosts}
+
     def named(self, name: str) -> Host:
         """Raises UsageError when the cluster has no host of that name."""
         if name not in self._hosts:

@@ -189,6 +189,25 @@ def spec_for(
     )
 
 
+def next_specs(
+    before: Spec, cluster: Cluster, run: str, *, token: str, before_s: float, resume: str | None
+) -> list[Spec]:
+    """The specs of a run that follows `before` in its processes: the same ranks, and what `cluster` says of the rest.
+
+    `resume`: the name of that run, when the new one goes on from its last step.
+    """
+    caps = {host.name: host.max_batch for host in cluster.hosts}
+    members = tuple(dataclasses.replace(member, max_batch=caps[member.host]) for member in before.members)
+    return [
+        spec_for(
+            cluster, run, host, members, token=token, leader_address=before.leader_address, before_s=before_s,
+            phases={"connect_s": 0.0, "push_s": 0.0},
+            resume=f"~/.motley/runs/{resume}/{before.leader}/checkpoints" if resume else None,
+        )
+        for host in cluster.hosts
+    ]  # fmt: skip
+
+
 def joining_spec(run: Spec, host: Host, roll: Roll, lead: Lead, python: str = "") -> Spec:
     """The spec of a host that joins a run under way: that of the host that leads, with what is this one's own."""
     return dataclasses.replace(

@@ -10,6 +10,7 @@ host `equipped`.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from remote import environment
@@ -21,6 +22,7 @@ from remote.everywhere import push_all
 from remote.folder import Folder
 from remote.hosts import Emit, Hosts, python_of
 from remote.introduced import Ask, introduced, new_keys, nobody
+from remote.probe import Probe
 from remote.push import Tree
 from remote.verbs import Verbs
 
@@ -34,8 +36,12 @@ class Look:
     checking: float
 
 
-async def looked_over(hosts: Hosts, emit: Emit, ask: Ask = nobody) -> Look:
+async def looked_over(
+    hosts: Hosts, emit: Emit, ask: Ask = nobody, *, probed: Callable[[Probe, str], object] = lambda *_: None
+) -> Look:
     """The check, with the environments made first. `ask` is asked about new host keys, then all is looked at anew.
+
+    `probed` is called for each host that has answered, each time.
 
     Environments take long, so none is made while a host can't be reached. Raises CheckFailed where one can't be made.
     """
@@ -50,7 +56,7 @@ async def looked_over(hosts: Hosts, emit: Emit, ask: Ask = nobody) -> Look:
             elif failed := await environment.prepare(hosts, emit):
                 raise CheckFailed(environment.findings(failed))
         checking = time.monotonic()
-        checked = await check(hosts, emit)
+        checked = await check(hosts, emit, probed=probed)
         checked = replace(checked, findings=environment.not_built(hosts.cluster, checked.findings, without))
         return Look(checked=checked, began=began, checking=checking)
 

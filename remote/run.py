@@ -21,6 +21,7 @@ from remote import placement
 from remote.check import CheckResult, members_of
 from remote.cluster import Cluster, check_run_name
 from remote.data import folder_of
+from remote.early import Early
 from remote.ending import end
 from remote.errors import HostError, RunFailed, StartRefused, UsageError
 from remote.everywhere import having, start_all, stop_all
@@ -40,7 +41,8 @@ from remote.reform import Reform
 from remote.resume import bring_checkpoint
 from remote.script_keys import check_resume
 from remote.verbs import Verbs
-from trainer.spec import Lead
+from remote.warm import rerun_all, why_cold
+from trainer.spec import Lead, Spec
 from trainer.wire import Event, Sample
 
 COMMIT_S = 0.5
@@ -93,6 +95,8 @@ class Session:
         self._stopping = False
         self._unanswered: tuple[str, ...] = ()
         self._connected_at = 0.0
+        self._spec: Spec | None = None  # of the host that leads, as it was started
+        self._lent = False  # another session has the connections now
 
     async def launch(self, *, resume: str | None = None) -> None:
         """Check, push and start. `resume` names the run whose newest checkpoint to go on from.
@@ -101,13 +105,17 @@ class Session:
         RunFailed when a host could not start its part: then nothing is left running anywhere.
         """
         self._may_change()
+        async with Early(self._verbs, self._hosts, self.run) as early:
+            await self._launch(resume, early)
+
+    async def _launch(self, resume: str | None, early: Early) -> None:
         self._launched = True
         check_resume(self._cluster, resume)
         if self.folder.exists():
             raise UsageError(f"{self.folder} is there already: choose another name with --name")
         project, script = await asyncio.to_thread(project_of, self._cluster)
         data = await folder_of(self._cluster, self._emit)
-        look = await looked_over(self._hosts, self._emit, self._ask)
+        look = await looked_over(self._hosts, self._emit, self._ask, probed=early.begin)
         checked = look.checked
         connected = time.monotonic()
         if taken := await having(self._verbs, self.run, checked.probes):  # it may hold the port, too
@@ -135,7 +143,8 @@ class Session:
             )
             for host in self._cluster.hosts
         ]  # fmt: skip
-        starting = asyncio.ensure_future(start_all(self._verbs, specs, checked.probes, self._emit))
+        self._spec = next(spec for spec in specs if spec.is_leader)
+        starting = asyncio.ensure_future(start_all(self._verbs, specs, checked.probes, self._emit, early))
         try:
             failed = await asyncio.shield(starting)
         except asyncio.CancelledError:
@@ -146,6 +155,62 @@ class Session:
             left = [f"{name}: no answer to the stop, ranks may run on there." for name in unanswered]
             raise RunFailed("\n".join([*map(str, failed.values()), *left]))
         self._follow([host.name for host in self._cluster.hosts], self._reform())
+
+    async def take_over(self, old: object, *, resume: str | None) -> str:
+        """A warm restart: start this run in place of the one that `old`, another session, follows. Ends that one.
+
+        `resume`: the name of that run, to go on from its last step. Returns why it can't be, with nothing changed; or
+        "" when the ranks are started everywhere. `old` then only brings home what is left to fetch: wait for it, and
+        close it before this one. Raises RunFailed when a host broke its word: the old run is ended where it could be.
+        """
+        began = time.monotonic()
+        self._may_change()
+        following = old._following if isinstance(old, Session) else None
+        if not isinstance(old, Session) or following is None or old._stopping:
+            return "no run is under way"
+        if self._verbs.tree.hash != old._verbs.tree.hash:
+            return "the code has changed"
+        if self.folder.exists():
+            return f"there is a run named {self.run} already"
+        if silent := following.silent:
+            return f"{', '.join(silent)} can't be reached at the moment"
+        try:
+            before = old._spec or await old._verbs.spec(following.leader, old.run)
+        except HostError as error:
+            return str(error)
+        if why := why_cold(old._cluster, self._cluster, before):
+            return why
+        specs = placement.next_specs(
+            before, self._cluster, self.run, token=secrets.token_hex(32), before_s=time.monotonic() - began,
+            resume=resume,
+        )  # fmt: skip
+
+        def begin() -> None:
+            experiment = Experiment.create(self.folder, self._cluster.text)
+            self._verbs, self._hosts = old._verbs, old._hosts
+            self._keep(experiment)
+            self._hosts.adopt(self._cluster)
+            old._lent = old._stopping = following.stopping = True
+            old._note(f"stopping: restart as {self.run}", kind="stopping")
+            self._launched = True
+            self._spec = next(spec for spec in specs if spec.is_leader)
+            self._lay_out(placement.layout(self._cluster, self.run, self._spec.members))
+            self._note(f"warm restart of {old.run}: torch is imported already")
+
+        bound_s = before.options.stop_grace_s + STOP_BOUND_S
+        outcome = await rerun_all(old._verbs, old.run, specs, self._emit, bound_s=bound_s, begin=begin)
+        if outcome.refused:
+            return outcome.refused
+        following.stopped.set()
+        if outcome.failed:
+            old._lent = False
+            text = "; ".join(f"{host}: {why}" for host, why in outcome.failed.items())
+            await self._end_start([h.name for h in self._cluster.hosts], f"the restart failed: {text}", "failed")
+            self._lent = True  # the connections are the other's again
+            await self.close()
+            raise RunFailed(text)
+        self._follow([host.name for host in self._cluster.hosts], self._reform())
+        return ""
 
     async def attach(self, *, revive: bool = True) -> None:
         """Find the run on the hosts and follow it from where the experiment folder ends, or from its beginning.
@@ -259,7 +324,8 @@ class Session:
                 self._experiment.close()
             except RunFailed as error:
                 self._warn(str(error))
-        await self._hosts.close()
+        if not self._lent:
+            await self._hosts.close()
 
     async def _abandon(
         self, starting: asyncio.Future[dict[str, HostError]], reason: str, *, stopped: bool = False
@@ -270,12 +336,17 @@ class Session:
         """
         failed = await starting
         hosts = [host.name for host in self._cluster.hosts]
-        unanswered = await self._stop_hosts((n for n in hosts if not isinstance(failed.get(n), StartRefused)), reason)
+        begun = [name for name in hosts if not isinstance(failed.get(name), StartRefused)]
+        return await self._end_start(begun, reason, "stopped" if stopped else "failed")
+
+    async def _end_start(self, begun: Iterable[str], reason: str, state: str) -> tuple[str, ...]:
+        """Stop what may have begun, and say in the experiment that nothing came of it. Returns who did not answer."""
+        unanswered = await self._stop_hosts(begun, reason)
         assert self._experiment is not None
         self._note(f"not started: {reason}", "error")
-        state = "stopped" if stopped else "failed"
+        hosts = [host.name for host in self._cluster.hosts]
         states = dict.fromkeys((name for name in hosts if name not in unanswered), state)
-        summary = {**final_summary(self.run, None, states, hosts, stopping=stopped), "cause": reason}
+        summary = {**final_summary(self.run, None, states, hosts, stopping=state == "stopped"), "cause": reason}
         self._experiment.write_whole("summary.json", pretty(summary))
         self._experiment.close()
         return unanswered

@@ -6,8 +6,10 @@ StopAnswer(left=0, state='stopped')
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,6 +23,7 @@ from trainer.spec import Lead, Member, Roll, Spec
 SUPERVISE_S = 30.0
 ASK_S = 15.0
 FETCH_S = 600.0
+TAGS_ROOM = 512  # bytes: a run that follows in the same process may have a longer name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,20 +51,15 @@ class Verbs:
             self._pushed.add(host)
         return connection
 
-    async def supervise(self, spec: Spec, python: str, folder: str) -> int:
-        """Start the supervisor of a host; returns its pid. `folder` is the run's there, absolute.
+    async def supervise(self, spec: Spec, python: str, folder: str) -> None:
+        """Start the supervisor of a host. `folder` is the run's there, absolute.
 
         Raises StartRefused with what the host said when it started nothing, another HostError when that isn't known.
         """
         connection = await self.connection(spec.host)
-        tags = {"MOTLEY_RUN": spec.run, "MOTLEY_HOST": spec.host, "MOTLEY_DIR": folder}
-        argv = ["env", *(f"{k}={v}" for k, v in tags.items()), python, "-m", "trainer", "supervise"]
-        stdin = spec.to_json().encode()
+        argv, stdin = supervise_argv(spec.run, spec.host, python, folder), spec.to_json().encode()
         result = await connection.run(argv, stdin=stdin, timeout_s=SUPERVISE_S, cwd=self.tree.folder)
-        answer = _object(spec.host, result, "start the run")
-        if answer.get("ok") is not True:
-            raise StartRefused(spec.host, clean(str(answer.get("error"))), "Nothing was started on this host.")
-        return int(answer["pid"])
+        started(spec.host, result)
 
     async def rejoin(self, host: str, run: str, *, ended: bool = False) -> None:
         """Bring a host back into a run that it fell out of; with `ended` also one that was taken out of it.
@@ -73,6 +71,34 @@ class Verbs:
         answer = _object(host, await connection.run(argv, timeout_s=SUPERVISE_S, cwd=self.tree.folder), "come back")
         if answer.get("ok") is not True:
             raise StartRefused(host, clean(str(answer.get("error"))), "Nothing was started on this host.")
+
+    @asynccontextmanager
+    async def rerun(self, run: str, spec: Spec, bound_s: float) -> AsyncIterator[Callable[[], Awaitable[str]]]:
+        """Have a new run follow another one on a host, in two parts: see `trainer.rerun`.
+
+        The first call of what this gives asks whether that can be, the second has it done; each returns why not, or "".
+        Both raise a HostError when the host does not answer. Leaving the block before the second changes nothing.
+        """
+        connection = await self.connection(spec.host)
+        argv = self.argv(spec.host, "rerun", "--run", run, "--host", spec.host)
+        said = iter((spec.to_json(), "go"))
+        async with connection.stream(argv, cwd=self.tree.folder) as process:
+            lines = process.lines()
+
+            async def say() -> str:
+                await process.write(next(said).encode() + b"\n")
+                try:
+                    line = await asyncio.wait_for(lines.__anext__(), bound_s)
+                except asyncio.TimeoutError as error:
+                    cause = f"did not answer within {bound_s:g} s"
+                    raise CommandFailed(spec.host, cause, "The machine may be overloaded; try again.") from error
+                except StopAsyncIteration:
+                    line = b""
+                result = Result(code=0 if line else await process.wait(), stdout=line, stderr=process.stderr_tail)
+                answer = _object(spec.host, result, "go on with the new run")
+                return "" if answer.get("ok") is True else clean(str(answer.get("why")))
+
+            yield say
 
     async def lead(self, host: str, run: str, lead: Lead) -> Lead:
         """Let a host know who leads the run now; returns what it knows then, which may be newer. Raises a HostError."""
@@ -172,6 +198,24 @@ class Verbs:
         connection = await self.connection(host)
         result = await connection.run(self.argv(host, *words), timeout_s=timeout_s, cwd=self.tree.folder)
         return _object(host, result, words[0])
+
+
+def supervise_argv(run: str, host: str, python: str, folder: str) -> list[str]:
+    tags = {"MOTLEY_RUN": run, "MOTLEY_HOST": host, "MOTLEY_DIR": folder, "MOTLEY_ROOM": "." * TAGS_ROOM}
+    return ["env", *(f"{k}={v}" for k, v in tags.items()), python, "-m", "trainer", "supervise"]
+
+
+def started(host: str, result: Result) -> bool:
+    """Whether the supervisor has begun; False when it did not wait so long for its spec.
+
+    Raises StartRefused with what the host said when it started nothing.
+    """
+    answer = _object(host, result, "start the run")
+    if answer.get("late") is True:
+        return False
+    if answer.get("ok") is not True:
+        raise StartRefused(host, clean(str(answer.get("error"))), "Nothing was started on this host.")
+    return True
 
 
 def _object(host: str, result: Result, what: str) -> dict[str, Any]:

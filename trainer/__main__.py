@@ -4,6 +4,8 @@
 |---|---|---|
 | supervise, rejoin | master | reads a spec (or has it already), leaves a supervisor behind |
 | coordinate, rank, script | supervisor | one run's coordinator, one rank, what starts one rank of a script |
+| forkserver | supervisor | imports torch once, and forks the ranks |
+| rerun | master | has the supervisor go on with a new run, whose ranks need not import torch |
 | attach | master | streams a run's files from offsets |
 | status, stop, fetch, store, lead, roll, clean | master | answers and ends |
 | calibrate, link | master | measures a device, the network to the leader; ends when stdin closes |
@@ -30,6 +32,10 @@ def main(arguments: list[str] | None = None) -> int:
     rank_verb.add_argument("--member", type=int, required=True)
     rank_verb.add_argument("--anew", action="store_true")
     verbs.add_parser("script", parents=[one]).add_argument("--member", type=int, required=True)
+    forkserver_verb = verbs.add_parser("forkserver", parents=[one])
+    forkserver_verb.add_argument("--control", type=int, required=True)
+    forkserver_verb.add_argument("--room", help="of no use but to be long")
+    verbs.add_parser("rerun", parents=[one])
     verbs.add_parser("attach", parents=[one])
     verbs.add_parser("rejoin", parents=[one]).add_argument("--ended", action="store_true")
     verbs.add_parser("lead", parents=[one])
@@ -65,6 +71,14 @@ def main(arguments: list[str] | None = None) -> int:
             from trainer import rank
 
             return rank.main(given.run, given.host, given.member, anew=given.anew)
+        case "forkserver":
+            from trainer import forkserver
+
+            return forkserver.serve(given.run, given.host, given.control)
+        case "rerun":
+            from trainer.rerun import rerun
+
+            return rerun(given.run, given.host, sys.stdin.buffer, sys.stdout)
         case "script":
             from trainer import script
 

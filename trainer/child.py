@@ -14,23 +14,32 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainer import environment, processes
+from trainer import environment, processes, title
+from trainer.folders import run_folder
 from trainer.output import Output
 from trainer.spec import Member, Spec
 
 
 @dataclass(slots=True)
 class Child:
-    """`code` is None while it lives; negative when a signal ended it."""
+    """`code` is None while it lives; negative when a signal ended it. `pid` is None until it was forked."""
 
-    process: subprocess.Popen[bytes]
+    pid: int | None
     output: Output
-    start: int | None
+    start: int | None = None
+    process: subprocess.Popen[bytes] | None = None  # of one that was executed
     member: Member | None = None
+    anew: bool = False  # it comes to a run under way
     code: int | None = None
     began: float = field(default_factory=time.monotonic)
     started: int = 1  # how often within a short time, this time included
     again_at: float | None = None  # monotonic, when it is to be started once more
+
+    def ended(self, status: int) -> None:
+        """With this status of `waitpid`."""
+        self.code = os.waitstatus_to_exitcode(status)
+        if self.process is not None:
+            self.process.returncode = self.code
 
 
 def spawn(
@@ -50,20 +59,45 @@ def spawn(
         preexec_fn=processes.die_with(os.getpid()),
     )
     os.close(writer)
-    return Child(process=process, output=Output(folder, name, reader), start=processes.start_ticks(process.pid))
+    output = Output(folder, name, reader)
+    return Child(process.pid, output, start=processes.start_ticks(process.pid), process=process)
 
 
-def rank_environment(spec: Spec, folder: Path, member: Member | None, *, received: float) -> dict[str, str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What the environment of every rank of a run on a host depends on. Known before the run's spec is."""
+
+    run: str
+    host: str
+    env: dict[str, str]
+    threads: int | None
+    local_ranks: int
+    emulated: bool
+
+    @classmethod
+    def of(cls, spec: Spec) -> Given:
+        return cls(
+            run=spec.run, host=spec.host, env=spec.env, threads=spec.options.threads,
+            local_ranks=len(spec.local_members), emulated=spec.emulated,
+        )  # fmt: skip
+
+    def environment(self) -> dict[str, str]:
+        env = environment.of_rank(
+            self.env, threads=self.threads, local_ranks=self.local_ranks, emulated=self.emulated
+        )  # fmt: skip
+        env.pop(title.ROOM, None)
+        folder = run_folder(self.run, self.host)
+        return {**env, **processes.tags(self.run, self.host, folder), "PYTHONUNBUFFERED": "1"}
+
+
+def rank_environment(spec: Spec, member: Member | None, *, received: float) -> dict[str, str]:
     """What a rank finds in its environment; the coordinator (no `member`) gets the same but for its rank."""
-    local = len(spec.local_members)
-    env = environment.of_rank(spec.env, threads=spec.options.threads, local_ranks=local, emulated=spec.emulated)
-    env |= processes.tags(spec.run, spec.host, folder)
-    env |= {"MOTLEY_SPAWNED": repr(received), "PYTHONUNBUFFERED": "1"}
+    env = {**Given.of(spec).environment(), "MOTLEY_SPAWNED": repr(received)}
     if member is not None:
         env |= {
             "RANK": str(member.member),
             "LOCAL_RANK": str(member.local_rank),
             "WORLD_SIZE": str(len(spec.members)),
-            "LOCAL_WORLD_SIZE": str(local),
+            "LOCAL_WORLD_SIZE": str(len(spec.local_members)),
         }
     return env

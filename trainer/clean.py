@@ -20,10 +20,9 @@ from typing import Any
 
 from trainer import processes
 from trainer.attach import state_of
-from trainer.folders import run_folder, runs_folder
+from trainer.folders import HERE, run_folder, runs_folder
 
 TREES = ("code", "data", "env")  # folders of `~/.motley` that hold one tree each
-HERE = Path(__file__).resolve().parents[1]  # the tree that this file is of
 BEAT_S = 60.0  # a supervisor elsewhere that wrote its state so recently is at work
 
 

@@ -6,40 +6,103 @@
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import functools
 import json
 import os
+import select
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO
 
-from trainer import processes
+from trainer import processes, title
 from trainer.attach import state_of
-from trainer.folders import run_folder
+from trainer.child import Given
+from trainer.folders import FOLLOWING, run_folder
+from trainer.forks import Forks
 from trainer.lead import lead_of
 from trainer.listen import listen
 from trainer.spec import Spec
+from trainer.start_up import keep_spec, take_lock
+from trainer.successor import follow, give_up
 from trainer.supervisor import Supervisor
+
+TAGS_ROOM = 512  # bytes: the next run may have a longer name
+PREPARED_S = 120.0  # without a word of the run that is to come, nobody waits for it any longer
+REFUSED = (OSError, ValueError, KeyError, TypeError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """A run that has its place on this host. `about`: for the supervisor."""
+
+    about: dict[str, Any]
+    folder: Path
+    lock: int
 
 
 def supervise(stdin: BinaryIO, stdout: TextIO) -> int:
-    """Read a spec, leave a supervisor behind, answer `{"ok": true, "pid": …}` or `{"ok": false, "error": …}`."""
+    """Read a spec, leave a supervisor behind, answer `{"ok": true, "pid": …}` or `{"ok": false, "error": …}`.
+
+    A line `{"prepare": …}` may come before it (`trainer.child.Given`): then torch is being imported until the spec
+    comes. When none comes, nothing is left behind; when it comes too late, the answer has `"late": true`.
+    """
+    line = stdin.readline()
+    try:
+        table = json.loads(line)
+        given = Given(**table["prepare"]) if isinstance(table, dict) and "prepare" in table else None
+    except (ValueError, TypeError) as error:
+        return _refuse(stdout, error)
+    if given is not None:
+        return _leave_behind(functools.partial(_prepare, given), stdout, stdin)
     received = time.time()
     try:
-        spec = Spec.from_json(stdin.read())
-        folder = run_folder(spec.run, spec.host)
-        lock = take_lock(folder)
-        listener = listen(spec.leader_address, spec.port) if spec.is_leader else None
-        keep_spec(folder, spec)
-    except (ValueError, KeyError, TypeError, OSError) as error:
+        begun = _begin(line, received)
+    except REFUSED as error:
         return _refuse(stdout, error)
-    supervisor = functools.partial(Supervisor, spec, folder, received=received, listener=listener, anew=spec.joins)
-    return _leave_behind(supervisor, folder, lock, stdout)
+    return _leave_behind(lambda writer, _: _stay(Supervisor(**begun.about), begun.folder, begun.lock, writer), stdout)
+
+
+def _prepare(given: Given, writer: int, coming: int) -> None:
+    """The supervisor's process before its run is known: have torch imported, and wait for the spec."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    null = os.open(os.devnull, os.O_RDWR)
+    for target in (0, 1, 2):
+        os.dup2(null, target)
+    processes.become_subreaper()
+    forks = Forks.start(given.run, given.host, given.environment())
+    text, late = b"", True
+    while late and select.select([coming], [], [], PREPARED_S)[0]:
+        data = os.read(coming, 65536)
+        text += data
+        late = bool(data)
+    try:
+        if late or not text:
+            raise TimeoutError("no run has come")
+        begun = _begin(text, time.time())
+    except REFUSED as error:
+        forks.close()
+        os.waitpid(forks.pid, 0)
+        os.write(writer, json.dumps({"ok": False, "error": str(error), "late": late}).encode() + b"\n")
+        os._exit(1)
+    os.close(coming)
+    _stay(Supervisor(**begun.about, forks=forks), begun.folder, begun.lock, writer)
+
+
+def _begin(text: bytes, received: float) -> Begun:
+    """Raises one of `REFUSED`."""
+    spec = Spec.from_json(text)
+    folder = run_folder(spec.run, spec.host)
+    lock = take_lock(folder)
+    listener = listen(spec.leader_address, spec.port) if spec.is_leader else None
+    keep_spec(folder, spec)
+    about = {"spec": spec, "folder": folder, "received": received, "listener": listener, "anew": spec.joins}
+    return Begun(about=about, folder=folder, lock=lock)
 
 
 def rejoin(run: str, host: str, stdout: TextIO, *, ended: bool = False) -> int:
@@ -54,7 +117,7 @@ def rejoin(run: str, host: str, stdout: TextIO, *, ended: bool = False) -> int:
     if not tags.items() <= os.environ.items():  # /proc shows the environment that a process was started with
         python = _python_of(folder)
         again = [python, "-m", "trainer", "rejoin", "--run", run, "--host", host, *["--ended"] * ended]
-        os.execve(python, again, {**os.environ, **tags})
+        os.execve(python, again, {**os.environ, **tags, **title.room(TAGS_ROOM)})
     try:
         spec = Spec.from_json((folder / "spec.json").read_bytes())
         lock = take_lock(folder)
@@ -64,11 +127,12 @@ def rejoin(run: str, host: str, stdout: TextIO, *, ended: bool = False) -> int:
         if lead_of(folder, spec).leader == host:
             raise ValueError("this host led the run: nobody else knows how far it was")
         processes.end(folder, grace_s=0.0)  # of the supervisor that is gone
-        (folder / "stop.json").unlink(missing_ok=True)
-    except (ValueError, KeyError, TypeError, OSError) as error:
+        for name in ("stop.json", FOLLOWING):
+            (folder / name).unlink(missing_ok=True)
+    except REFUSED as error:
         return _refuse(stdout, error)
     supervisor = functools.partial(Supervisor, spec, folder, received=received, listener=None, anew=True)
-    return _leave_behind(supervisor, folder, lock, stdout)
+    return _leave_behind(lambda writer, _: _stay(supervisor(), folder, lock, writer), stdout)
 
 
 def _python_of(folder: Path) -> str:
@@ -85,67 +149,72 @@ def _refuse(stdout: TextIO, error: Exception) -> int:
     return 1
 
 
-def _leave_behind(make: Callable[[], Supervisor], folder: Path, lock: int, stdout: TextIO) -> int:
-    """Fork the supervisor's process, and answer what it says of its start."""
+def _leave_behind(stay: Callable[[int, int], None], stdout: TextIO, stdin: BinaryIO | None = None) -> int:
+    """Fork the supervisor's process, and answer what it says of its start.
+
+    `stay` is what that process does; it gets the descriptor for its answer, and one from which comes what is left of
+    `stdin`.
+    """
     reader, writer = os.pipe()
+    coming, passing = os.pipe()
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
             os.close(reader)
-            _stay(make(), folder, lock, writer)
+            os.close(passing)
+            if stdin is None:
+                os.close(coming)
+            stay(writer, coming)
         os._exit(0)
     os.close(writer)
+    os.close(coming)
+    with contextlib.suppress(BrokenPipeError), os.fdopen(passing, "wb") as rest:
+        rest.write(stdin.read() if stdin is not None else b"")
     with os.fdopen(reader) as answer:
         line = answer.readline() or json.dumps({"ok": False, "error": "the supervisor ended before it had started"})
     print(line.strip(), file=stdout, flush=True)
     return 0 if json.loads(line)["ok"] else 1
 
 
-def take_lock(folder: Path) -> int:
-    """The lock of the run on this host, held as long as the descriptor is open. Raises OSError when another has it."""
-    folder.mkdir(parents=True, mode=0o700, exist_ok=True)
-    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(lock)
-        raise OSError(f"a supervisor of this run is at work on this host already ({folder})") from error
-    return lock
-
-
-def keep_spec(folder: Path, spec: Spec) -> None:
-    """Write `spec.json`, readable by the user only. Raises FileExistsError when the name was used before."""
-    path = folder / "spec.json"
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise FileExistsError(f"run {spec.run} is on this host already ({folder}): choose another name") from None
-    with os.fdopen(handle, "w") as file:
-        file.write(spec.to_json())
-    (folder / "checkpoints").mkdir(exist_ok=True)
-
-
 def _stay(supervisor: Supervisor, folder: Path, lock: int, writer: int) -> None:
-    """The supervisor's process: never returns."""
+    """The supervisor's process: never returns. It may go on with the next run when this one has ended."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     null = os.open(os.devnull, os.O_RDONLY)
-    log = os.open(folder / "supervisor.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    for target, source in ((0, null), (1, log), (2, log)):
-        os.dup2(source, target)
+    os.dup2(null, 0)
+    _log_to(folder)
+
+    code, answered = 1, False
 
     def ready() -> None:
+        nonlocal answered
         os.write(writer, json.dumps({"ok": True, "pid": os.getpid()}).encode() + b"\n")
         os.close(writer)
+        answered = True
 
-    code = 1
     try:
         supervisor.run(ready)
+        while supervisor.kept is not None:
+            try:
+                begun = follow(folder, supervisor.kept)
+            except REFUSED as error:
+                give_up(folder, error)
+                raise
+            os.close(lock)
+            supervisor, folder, lock = begun.supervisor, begun.folder, begun.lock
+            _log_to(folder)
+            supervisor.run(lambda: None)
         code = 0
     except BaseException as error:  # noqa: BLE001 - nobody above: it goes to supervisor.log, and to the starter
         traceback.print_exc()
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and not answered:
             os.write(writer, json.dumps({"ok": False, "error": str(error)}).encode() + b"\n")
     finally:
         sys.stderr.flush()
-        os.close(lock)
         os._exit(code)
+
+
+def _log_to(folder: Path) -> None:
+    log = os.open(folder / "supervisor.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    for target in (1, 2):
+        os.dup2(log, target)
+    os.close(log)

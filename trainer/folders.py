@@ -13,6 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+HERE = Path(__file__).resolve().parents[1]  # the tree that this file is of
+FOLLOWING = "rerun.json"  # in a run's folder: the run that is to follow it in the same processes
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 

@@ -34,6 +34,9 @@ class Journal:
         except OSError as error:
             os.write(2, f"event not written ({error}): {text}\n".encode())
 
+    def close(self) -> None:
+        os.close(self._descriptor)
+
     def _gap(self) -> bytes:
         """A disk that was full may have taken half a line, of any process: the next one begins on its own."""
         size = os.fstat(self._descriptor).st_size

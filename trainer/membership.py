@@ -85,6 +85,7 @@ class _Redialled:
 
 
 Where = Callable[[], tuple[str, int]]
+called: dict[tuple[str, int], Membership] = {}  # by run and member: lines that were dialled for a rank to come
 _Word = Union[Group, _Save, _Redialled, JoinError]
 
 
@@ -118,6 +119,16 @@ class Membership:
 
         `where` says its address and port, which change when another host leads the run; by default those of the spec.
         """
+        line = called.pop((spec.run, member), None)
+        if line is None:
+            line = cls.call(spec, member=member, deadline_s=deadline_s, where=where)
+        line._where = where or line._where
+        line._start()
+        return line
+
+    @classmethod
+    def call(cls, spec: Spec, *, member: int, deadline_s: float, where: Where | None = None) -> Membership:
+        """As `dial`, of a line that nobody listens to yet and that starts no thread, for a process that is to fork."""
         deadline = time.monotonic() + deadline_s
         where = where or (lambda: (spec.leader_address, spec.port))
         while True:
@@ -138,9 +149,11 @@ class Membership:
         except BaseException:
             line.close()
             raise
-        for name, run in (("listen", line._listen), ("beat", line._beat)):
-            threading.Thread(target=run, name=f"membership {name}", daemon=True).start()
         return line
+
+    def _start(self) -> None:
+        for name, run in (("listen", self._listen), ("beat", self._beat)):
+            threading.Thread(target=run, name=f"membership {name}", daemon=True).start()
 
     def fileno(self) -> int:
         """Of the line's socket; -1 while it is lost."""
@@ -214,6 +227,15 @@ class Membership:
         self._send(op="ended", state=state)
         self.close()
 
+    def beat(self) -> None:
+        """A sign of life."""
+        self._send(op="beat", step=self.step, arrived=max(self.arrived, self.step))
+
+    def hand_over(self) -> None:
+        """A process that was forked from this one has the line now."""
+        self._file.close()
+        self._socket.close()
+
     def close(self) -> None:
         """Hang up without a word."""
         self._closed.set()
@@ -283,7 +305,7 @@ class Membership:
 
     def _beat(self) -> None:
         while not self._closed.wait(beat_s(len(self._spec.members))):
-            self._send(op="beat", step=self.step, arrived=max(self.arrived, self.step))
+            self.beat()
             self._free_main()  # once more: a group that was being made may have opened further sockets
             if is_stuck(self._freed_at, time.monotonic(), waits=self.arrived > self.step):
                 self._freed_at = None

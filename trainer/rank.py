@@ -59,7 +59,7 @@ class Rank:
         """Run to the end; the traceback of a failure goes to standard error, where the supervisor finds it."""
         signal.signal(signal.SIGTERM, self._on_term)
         spawned = float(os.environ.get("MOTLEY_SPAWNED", time.time()))
-        spawn_s = max(0.0, time.time() - spawned)
+        spawn_s = max(0.0, time.time() - spawned - imported_s())
         try:
             self._phase("connecting")
             self.line = Membership.dial(
@@ -91,7 +91,7 @@ class Rank:
         from trainer import group, setup
         from trainer.loop import StopFlag
 
-        times = {"spawn_s": spawn_s, "import_s": time.monotonic() - began}
+        times = {"spawn_s": spawn_s, "import_s": imported_s() + time.monotonic() - began}
         self._phase("loading data")
         prepared = setup.prepare(self.spec, self.member, self.folder, self.journal, self.line, anew=self._anew)
         self._prepared = prepared
@@ -220,6 +220,22 @@ class Rank:
         if self.flag is None:
             raise Stopped
         self.flag.asked = True
+
+
+def imported_s() -> float:
+    """How long this rank waited for what it was forked from to import torch; 0 when it was not forked."""
+    return float(os.environ.get("MOTLEY_IMPORTED_S", "0"))
+
+
+def preload() -> None:
+    """Import what a rank needs, in a process that ranks are forked from: no thread is started, no device touched."""
+    import torch
+
+    from trainer import group, setup  # noqa: F401
+    from trainer.loop import train  # noqa: F401
+    from trainer.spec import RunOptions
+
+    setup.make_optimizer(RunOptions(), torch.nn.Linear(1, 1))  # the first one imports as much as torch itself
 
 
 def broken_by(error: Exception) -> str:

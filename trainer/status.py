@@ -117,6 +117,8 @@ def stop(run: str, host: str, reason: str) -> dict[str, Any]:
             os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + grace_s + KILL_BOUND_S
         while processes.same_process(pid, start, boot) and time.monotonic() < deadline:
+            if read_json(folder / "state.json").get("state") in END_STATES and pid not in processes.tagged(folder):
+                break  # the supervisor goes on with another run
             time.sleep(0.02)
     left = processes.end(folder, grace_s=0.0)
     state = read_json(folder / "state.json")

@@ -14,22 +14,25 @@ import os
 import selectors
 import signal
 import socket
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from trainer import processes, work
-from trainer.child import Child, rank_environment, spawn
+from trainer.child import Child
 from trainer.emulation import DutyCycle
 from trainer.exits import Exit
-from trainer.folders import read_json, write_json
+from trainer.folders import FOLLOWING, HERE, read_json, write_json
+from trainer.forks import Forks
 from trainer.journal import Journal
 from trainer.lead import follow, lead_of
 from trainer.listen import listen
 from trainer.output import Output
 from trainer.roll import hosts_of, roll_of
-from trainer.spec import Member, Spec
+from trainer.spec import Spec
+from trainer.starter import Starter
 from trainer.wire import RunState
 
 TICK_S = 0.1
@@ -45,14 +48,23 @@ class Supervisor:
     """One run on one host, from the first fork to the last. `run()` returns its end state."""
 
     def __init__(
-        self, spec: Spec, folder: Path, *, received: float, listener: socket.socket | None, anew: bool = False
+        self,
+        spec: Spec,
+        folder: Path,
+        *,
+        received: float,
+        listener: socket.socket | None,
+        anew: bool = False,
+        forks: Forks | None = None,
     ) -> None:
-        """`anew`: the run goes on already; the ranks here come back to it."""
+        """`anew`: the run goes on already; the ranks here come back to it. `forks`: what the run before it had."""
         self.spec = spec
         self.folder = folder
         self.state: RunState = "starting"
+        self.kept: Forks | None = None  # for the run that follows this one, when it was asked for
         self._received = received
         self._listener = listener
+        self._forks = forks
         self._anew = anew
         self._term = lead_of(folder, spec).term
         self._journal = Journal(folder, host=spec.host, source="supervisor")
@@ -74,11 +86,17 @@ class Supervisor:
         reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(writer)
         self._selector.register(reader, selectors.EVENT_READ, None)
+        self._starter = Starter(
+            self.spec, self.folder, received=self._received, forks=self._forks,
+            watch=lambda output: self._selector.register(output.pipe, selectors.EVENT_READ, output),
+        )  # fmt: skip
+        if self._starter.forks is not None:
+            self._selector.register(self._starter.forks.control, selectors.EVENT_READ, self._starter)
         if self._listener is not None:
-            self._coordinator = self._start_coordinator(self._listener.fileno())
+            self._coordinator = self._starter.coordinator(self._listener.fileno())
             self._listener.close()
         for member in self.spec.local_members:
-            self._ranks.append(self._start_rank(member, anew=self._anew))
+            self._ranks.append(self._starter.rank(member, anew=self._anew))
         self._set_state("running")
         self._journal.write(
             "started",
@@ -104,6 +122,10 @@ class Supervisor:
             "ended", f"{state}, {self._left} processes left", "info" if not self._left else "error",
             state=state, left=self._left,
         )  # fmt: skip
+        signal.set_wakeup_fd(-1)
+        self._selector.close()
+        os.close(reader)
+        os.close(writer)
         return state
 
     def _at_work(self) -> bool:
@@ -116,7 +138,7 @@ class Supervisor:
         now = time.monotonic()
         for i, child in enumerate(self._ranks):
             if child.again_at is not None and now >= child.again_at and child.member is not None:
-                again = self._start_rank(child.member, anew=True)
+                again = self._starter.rank(child.member, anew=True)
                 again.started = child.started + 1
                 self._ranks[i] = again
 
@@ -127,12 +149,12 @@ class Supervisor:
             return
         self._term = lead.term
         if self._coordinator is not None and self._coordinator.code is None:
-            processes.send([self._coordinator.process.pid], signal.SIGKILL)
+            processes.send(pids([self._coordinator]), signal.SIGKILL)
         self._coordinator = None
         if lead.leader == self.spec.host:
             try:
                 with listen(lead.address, lead.port) as listener:
-                    self._coordinator = self._start_coordinator(listener.fileno())
+                    self._coordinator = self._starter.coordinator(listener.fileno())
             except OSError as error:
                 self._journal.write("note", str(error), "error")
                 return
@@ -144,37 +166,28 @@ class Supervisor:
         hosts = hosts_of(self.spec, roll_of(self.folder))
         follow(self.folder, self.spec, dataclasses.replace(lead, term=lead.term + 1, hosts=hosts))
 
-    def _start_coordinator(self, descriptor: int) -> Child:
-        return self._start("coordinator", ["coordinate", "--listen-fd", str(descriptor)], None, pass_fds=[descriptor])
-
-    def _start_rank(self, member: Member, *, anew: bool) -> Child:
-        return self._start(f"rank_{member.member}", work.command(self.spec, member, anew=anew), member)
-
-    def _start(self, name: str, words: list[str], member: Member | None, *, pass_fds: Sequence[int] = ()) -> Child:
-        env = rank_environment(self.spec, self.folder, member, received=self._received)
-        child = spawn(self.spec, self.folder, name, words, env=env, pass_fds=pass_fds)
-        child.member = member
-        self._selector.register(child.output.pipe, selectors.EVENT_READ, child.output)
-        return child
-
     def _finish(self) -> RunState:
         """End what still runs, wait for the coordinator's summary, sweep, and say how it ended."""
         stopping = self._stop_asked
+        if stopping and (self.folder / FOLLOWING).exists():
+            self.kept = self._starter.keep()
+        if self.kept is None:
+            self._starter.end()
+        keep = [self.kept.pid] if self.kept is not None else []
         if stopping:
             request = read_json(self.folder / "stop.json")
             self._journal.write(
                 "stopping", f"stopping: {request.get('reason') or 'asked to'}", reason=request.get("reason")
             )
-        processes.send([c.process.pid for c in self._ranks if c.code is None], signal.SIGTERM)
+        processes.send(pids(self._ranks), signal.SIGTERM)
         self._wait_while(lambda: any(c.code is None for c in self._ranks), self.spec.options.stop_grace_s)
         coordinator = self._coordinator
-        keep = [coordinator.process.pid] if coordinator and coordinator.code is None else []
-        processes.end(self.folder, grace_s=CHILDREN_S, besides=keep, wait=self._wait)
-        if coordinator and keep:
+        processes.end(self.folder, grace_s=CHILDREN_S, besides=[*keep, *pids([coordinator])], wait=self._wait)
+        if coordinator and coordinator.code is None:
             if stopping:
-                processes.send(keep, signal.SIGTERM)
+                processes.send(pids([coordinator]), signal.SIGTERM)
             self._wait_while(lambda: coordinator.code is None, COORDINATOR_S)
-        self._left = processes.end(self.folder, grace_s=0.0, wait=self._wait)
+        self._left = processes.end(self.folder, grace_s=0.0, besides=keep, wait=self._wait)
         self._wait(0.0)
         if stopping:
             return "stopped"
@@ -203,11 +216,21 @@ class Supervisor:
         for key, _ in self._selector.select(seconds):
             if isinstance(key.data, Output):
                 self._drain(key.data)
+            elif isinstance(key.data, Starter):
+                self._hear(key.data)
             else:
                 os.read(key.fd, 4096)
         self._reap()
         if time.monotonic() >= self._beat_due:
             self._set_state(self.state)
+
+    def _hear(self, starter: Starter) -> None:
+        control = starter.forks.control if starter.forks is not None else None
+        for child in starter.hear():
+            self._report_end(child)
+        self._set_state(self.state)  # with the new pids
+        if control is not None and starter.forks is None:
+            self._selector.unregister(control)
 
     def _drain(self, output: Output) -> None:
         if not output.closed and not output.pump():
@@ -222,10 +245,13 @@ class Supervisor:
                 return
             if pid == 0:
                 return
-            for child in (*self._ranks, *([self._coordinator] if self._coordinator else [])):
-                if child.process.pid == pid:
-                    child.code = child.process.returncode = os.waitstatus_to_exitcode(status)
-                    self._report_end(child)
+            known = (*self._ranks, *([self._coordinator] if self._coordinator else []))
+            child = next((child for child in known if child.pid == pid and child.code is None), None)
+            if child is None:
+                self._starter.reaped(pid, status)
+                continue
+            child.ended(status)
+            self._report_end(child)
 
     def _report_end(self, child: Child) -> None:
         code = child.code
@@ -278,11 +304,14 @@ class Supervisor:
             "start": processes.start_ticks(os.getpid()),
             "boot_id": processes.boot_id(),
             "tags": processes.tags(self.spec.run, self.spec.host, self.folder),
+            "code": str(HERE),
+            "python": sys.executable,
+            "forks": self._starter.forks.pid if self._starter.forks is not None else None,
             "time": time.time(),
             "left": self._left,
             "cause": self._cause,
             "ranks": [
-                {"member": c.member.member, "pid": c.process.pid, "start": c.start, "code": c.code}
+                {"member": c.member.member, "pid": c.pid, "start": c.start, "code": c.code}
                 for c in self._ranks
                 if c.member is not None
             ],
@@ -291,11 +320,16 @@ class Supervisor:
     def _training_pids(self) -> list[int]:
         """What the emulation slows down."""
         lists = [
-            work.training(self.spec, self.folder, c.member, c.process.pid)
+            work.training(self.spec, self.folder, c.member, c.pid)
             for c in self._ranks
-            if c.code is None and c.member is not None
+            if c.code is None and c.member is not None and c.pid is not None
         ]
         return [pid for pids in lists for pid in pids]
 
     def _on_term(self, *_: object) -> None:
         self._stop_asked = True
+
+
+def pids(children: Iterable[Child | None]) -> list[int]:
+    """Of those that live."""
+    return [child.pid for child in children if child is not None and child.code is None and child.pid is not None]

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from console.session import Emit, Opened, Plan
+from console.session import Emit, Opened, Plan, SessionLike
 from remote.errors import CheckFailed, Finding, NewKey
 from remote.feed import Ended, FeedRecord, Layout, Link, LogLine, Progress, RankLayout, Stage
 from remote.introduced import Ask, nobody
@@ -167,6 +167,7 @@ def summary(run: str, state: str = "finished", *, steps: int = STEPS) -> dict[st
 class Scripted:
     """A `SessionLike`: `pace` seconds of each second of the script are waited for; 0 plays it at once.
 
+    `cold`: what it answers when it is to take over.
     `hold` keeps the run going after the script's end until it is stopped; `fail` is raised by `launch`,
     also when the user says no to `new_key`.
     `calls` tells a test what was asked for.
@@ -183,6 +184,7 @@ class Scripted:
         fail: Exception | None = None,
         now: Callable[[], float] = lambda: START,
         launch_blocks: bool = False,
+        cold: str = "the code has changed",
         ask: Ask = nobody,
         new_key: NewKey | None = None,
     ) -> None:
@@ -192,6 +194,7 @@ class Scripted:
         self.played = asyncio.Event()
         self.refuses: Exception | None = None  # what a host that is to join finds
         self._emit, self._pace, self._hold, self._steps = emit, pace, hold, steps
+        self._cold = cold  # why it can't take over; empty: it can
         self._fail, self._now, self._launch_blocks = fail, now, launch_blocks
         self._ask, self._new_key = ask, new_key
         self._ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
@@ -209,6 +212,16 @@ class Scripted:
         if self._launch_blocks:
             await asyncio.Event().wait()
         self._playing = asyncio.ensure_future(self._play())
+
+    async def take_over(self, old: SessionLike, *, resume: str | None) -> str:
+        self.calls.append(f"take over {old.run} from {resume}")
+        if self._cold:
+            return self._cold
+        assert isinstance(old, Scripted)
+        await old.stop(f"restart as {self.run}")
+        self._emit(layout(self.run))
+        self._playing = asyncio.ensure_future(self._play())
+        return ""
 
     async def attach(self) -> None:
         self.calls.append("attach")

@@ -169,7 +169,23 @@ async def test_stop_confirmed_ends_the_run_with_a_summary_and_exit_code_4() -> N
     assert app.return_value.data == scripted.summary("home-1", "stopped", steps=60)
 
 
-async def test_restart_stops_the_run_and_starts_a_new_one_that_goes_on_from_it() -> None:
+async def test_a_warm_restart_puts_a_new_run_in_the_place_of_the_old_one() -> None:
+    app, sessions = make(cold="")
+    async with app.run_test(size=SIZE) as pilot:
+        await running(app, pilot)
+        await pilot.press("r")
+        await until(app, pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("right", "enter")
+        await until(app, pilot, lambda: app.life.snapshot().run == "home-2" and app.life.snapshot().step == 60)
+        assert sessions[0].calls == ["launch", "stop restart as home-2", "close"]
+        assert sessions[1].calls == ["take over home-1 from home-1"]
+        assert phase(app) == "running"
+        await pilot.press("q")
+    assert app.return_value is not None
+    assert app.return_value.data == {"run": "home-2", "state": "running"}
+
+
+async def test_a_cold_restart_says_why_and_goes_on_from_the_run_that_it_stopped() -> None:
     app, sessions = make()
     async with app.run_test(size=SIZE) as pilot:
         await running(app, pilot)
@@ -178,8 +194,9 @@ async def test_restart_stops_the_run_and_starts_a_new_one_that_goes_on_from_it()
         await pilot.press("right", "enter")
         await until(app, pilot, lambda: len(sessions) == 2 and app.life.snapshot().step == 60)
         assert sessions[0].calls == ["launch", "stop r in the console", "close"]
-        assert sessions[1].calls == ["launch home-1"]
+        assert sessions[1].calls == ["take over home-1 from home-1", "launch home-1"]
         assert "home-2" in screen_text(app)
+        assert any(entry.text == "cold restart: the code has changed" for entry in app.life.store.log())
 
 
 async def test_restarting_a_finished_run_begins_from_the_first_step() -> None:

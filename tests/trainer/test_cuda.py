@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 
 from tests.trainer.ranks import make_job, run_ranks
 from tests.trainer.test_exactness import relative, single_gradient
+from trainer.forks import UNTOUCHED
 from trainer.gradient import CudaStopwatch
 from trainer.loop import train_step
 from trainer.spec import RunOptions
@@ -102,3 +104,24 @@ def test_a_run_with_a_gpu_and_a_cpu_gives_the_gpu_more(tmp_path: Path) -> None:
     assert shares["desktop"] > shares["laptop"]
     lines = (tmp_path / "experiments/night/logs/rank_0_metrics.jsonl").read_text().splitlines()
     assert all(json.loads(line)["compute_ms"] > 0 for line in lines)
+
+
+FORKED = """
+import os
+from trainer import forkserver
+forkserver.preload()
+pid = os.fork()
+if pid == 0:
+    import torch
+    assert not forkserver.gpus_are_lost()
+    os._exit(0 if float(torch.ones(3, device="cuda:0").sum()) == 3.0 else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+def test_a_process_forked_from_one_that_has_imported_everything_can_use_the_gpu() -> None:
+    env = {**os.environ, **UNTOUCHED}
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout.split() == ["0"], done.stderr

@@ -17,7 +17,7 @@ import pytest
 
 from tests.ports import free_pair
 from tests.remote.stage import stand_in_tree
-from trainer import processes
+from trainer import processes, title
 from trainer.folders import run_folder
 from trainer.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Spec
 
@@ -58,7 +58,7 @@ class Machine:
         )  # fmt: skip
 
     def verb(self, *words: str, stdin: str = "") -> dict[str, Any]:
-        tags = processes.tags("night", "box1", self.folder()) if words == ("supervise",) else {}
+        tags = processes.tags("night", "box1", self.folder()) | title.room(512) if words == ("supervise",) else {}
         done = subprocess.run(
             [sys.executable, "-m", "trainer", *words],
             input=stdin, capture_output=True, text=True, cwd=self.code, timeout=60, check=False,
@@ -99,7 +99,7 @@ def test_the_run_goes_on_after_its_starter_and_stop_leaves_nothing(machine: Mach
     state = machine.state()
     assert (state["state"], state["pid"]) == ("running", answer["pid"])
     assert processes.same_process(state["pid"], state["start"], state["boot_id"])
-    assert len(processes.tagged(machine.folder())) == 4  # supervisor, coordinator, two ranks
+    assert len(processes.tagged(machine.folder())) == 5  # supervisor, fork server, coordinator, two ranks
     assert (machine.folder() / "spec.json").stat().st_mode & 0o777 == 0o600
     assert machine.stop() == {"left": 0, "state": "stopped"}
     assert processes.tagged(machine.folder()) == []
@@ -110,7 +110,7 @@ def test_the_run_goes_on_after_its_starter_and_stop_leaves_nothing(machine: Mach
 def test_ranks_that_ignore_term_and_children_in_sessions_of_their_own_end_too(machine: Machine) -> None:
     machine.supervise(machine.spec(2, STAND_IN_STUBBORN="1"))
     eventually(lambda: machine.training(2), "both ranks train")
-    assert len(processes.tagged(machine.folder())) == 6
+    assert len(processes.tagged(machine.folder())) == 7
     assert machine.stop()["left"] == 0
     assert processes.tagged(machine.folder()) == []
 
@@ -201,5 +201,5 @@ def test_processes_of_another_home_are_not_touched(machine: Machine, tmp_path: P
     eventually(lambda: machine.training(1) and other.training(1), "both runs train")
     assert machine.stop()["left"] == 0
     assert other.state()["state"] == "running"
-    assert len(processes.tagged(other.folder())) == 3
+    assert len(processes.tagged(other.folder())) == 4
     assert other.stop()["left"] == 0

@@ -1,0 +1,112 @@
+"""A warm restart: the hosts go on with a new run, and the processes there that have torch imported stay.
+
+`why_cold` says from here what speaks against it; the hosts have a word too, before anything is ended
+(`trainer.rerun`). Connections, the pushed code and what the check has found are those of the old run.
+
+    >>> await rerun_all(verbs, "night", specs, emit, bound_s=45, begin=begin)
+    Outcome(refused="box2: its environment has changed (HF_HOME)")
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from remote.cluster import Cluster, Host
+from remote.errors import HostError
+from remote.feed import Progress
+from remote.placement import misfits
+from remote.verbs import Verbs
+from trainer.spec import Spec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """`refused`: why nothing was done, or empty. `failed`: hosts that said they could go on, and why they did not."""
+
+    refused: str = ""
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def why_cold(before: Cluster, now: Cluster, spec: Spec) -> str:
+    """What in cluster.toml, or in the `spec` of the run that is on, keeps a new run from using its ranks' processes.
+
+    Empty when nothing does.
+    """
+    if now.run.script is not None or spec.script is not None:
+        return "a script is started anew each time"
+    if {host.name for host in now.hosts} != {member.host for member in spec.members}:
+        return "cluster.toml has other hosts"
+    if (now.leader, now.coordinator_port) != (spec.leader, spec.port):
+        return "another host leads, or at another port"
+    if any(host.requirements for host in now.hosts):
+        return "[environment] may have changed"
+    if now.data.push is not None:
+        return "the data may have changed"
+    known = {host.name: _reached(host) for host in before.hosts}
+    for host in now.hosts:
+        there = tuple(member.device for member in spec.members if member.host == host.name)
+        if known.get(host.name) != _reached(host):
+            return f"{host.name} has changed in cluster.toml"
+        if host.devices not in ("auto", there):
+            return f"{host.name} is to use other devices"
+    if findings := misfits(now, spec.members):
+        return findings[0].cause
+    return ""
+
+
+def _reached(host: Host) -> Host:
+    """What is behind a host's connection and in its processes: without what a run asks of it."""
+    return dataclasses.replace(host, max_batch=None, devices="auto", speed=None)
+
+
+async def rerun_all(
+    verbs: Verbs,
+    run: str,
+    specs: Sequence[Spec],
+    emit: Callable[[Progress], None],
+    *,
+    bound_s: float,
+    begin: Callable[[], None],
+) -> Outcome:
+    """Have the new run follow `run` on all hosts, or on none when one says no. `begin` is called once all can.
+
+    Raises what `begin` raises: then nothing was done.
+    """
+    loop = asyncio.get_running_loop()
+    ready: dict[str, asyncio.Future[str]] = {spec.host: loop.create_future() for spec in specs}
+    go: asyncio.Future[bool] = loop.create_future()
+
+    async def one(spec: Spec) -> str:
+        host = spec.host
+        emit(Progress(host=host, stage="start", text="asking whether its processes can stay"))
+        try:
+            async with verbs.rerun(run, spec, bound_s) as say:
+                ready[host].set_result(await say())
+                why = await say() if await go else ""
+        except HostError as error:
+            why = error.cause
+            if not ready[host].done():
+                ready[host].set_result(why)
+        text = why or "ranks started, torch was imported already"
+        if go.result():
+            emit(Progress(host=host, stage="start", text=text, fraction=1.0, done=True, failed=bool(why)))
+        return why
+
+    tasks = {spec.host: asyncio.ensure_future(one(spec)) for spec in specs}
+    try:
+        answers = {host: await future for host, future in ready.items()}
+        refused = "; ".join(f"{host}: {why}" for host, why in answers.items() if why)
+        if not refused:
+            begin()
+        go.set_result(not refused)
+        said = {host: await task for host, task in tasks.items()}
+    finally:
+        if not go.done():
+            go.set_result(False)
+        for task in tasks.values():
+            task.cancel()
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
+    return Outcome(refused=refused, failed={} if refused else {host: why for host, why in said.items() if why})

@@ -1,0 +1,76 @@
+"""`r` in the console, on four unequal hosts: warm within seconds, cold where something has changed, nothing left."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.lab import Lab
+from tests.lab.terminal import Terminal
+from tests.lab.test_run import PHASES, START_S, metrics, processes, wait_until
+
+pytestmark = pytest.mark.long
+
+
+def restarted(terminal: Terminal, experiments: Path) -> tuple[Path, float]:
+    """Press `r` and confirm: the new run's folder, and how long it was to its first step."""
+    known = {path.name for path in experiments.iterdir()}
+    terminal.press("r")
+    terminal.wait_for("Start a new run?", 5.0)
+    pressed = time.time()
+    terminal.press("y")
+
+    def new() -> list[Path]:
+        return [path for path in experiments.iterdir() if path.name not in known and metrics(path, 0)]
+
+    wait_until(lambda: bool(new()), "a step of the new run", START_S)
+    (folder,) = new()
+    return folder, metrics(folder, 0)[0]["time"] - pressed
+
+
+def texts(folder: Path) -> list[str]:
+    return [json.loads(line)["text"] for line in (folder / "events.jsonl").read_text().splitlines()]
+
+
+def summary(folder: Path) -> Any:
+    path = folder / "summary.json"
+    wait_until(path.exists, f"the summary of {folder.name}", 30.0)
+    return json.loads(path.read_text())
+
+
+def test_r_goes_on_within_seconds_and_says_when_it_can_t(lab: Lab, tmp_path: Path) -> None:
+    run = {"task": "simple_cnn/digits", "epochs": 100000, "checkpoint_every": 0}
+    config = lab.cluster_toml(tmp_path, run=run)
+    experiments = tmp_path / "experiments"
+    words = lab.motley("run", "-c", str(config), "--name", "night")
+    with Terminal(lab, words, cwd=tmp_path, width=120, height=40) as terminal:
+        terminal.wait_for("● running", START_S)
+        wait_until(lambda: len(metrics(experiments / "night", 0)) > 10, "metrics of the first run")
+        supervisors = {host: processes(lab, "night")[host][0] for host in lab.hosts}
+        day, warm_s = restarted(terminal, experiments)
+        print(f"warm restart: {warm_s:.2f} s to the first step")
+        last = summary(experiments / "night")["steps"]
+        assert processes(lab, "night") == {}
+        assert {host: pids[0] for host, pids in processes(lab, day.name).items()} == supervisors
+        assert (experiments / "night" / "checkpoints" / "stop.pt").exists()
+        assert metrics(day, 0)[0]["step"] == last + 1
+        assert "warm restart of night: torch is imported already" in texts(day)
+
+        config.write_text(config.read_text() + '[defaults.env]\nCHANGED = "1"\n')
+        evening, cold_s = restarted(terminal, experiments)
+        print(f"cold restart: {cold_s:.2f} s to the first step")
+        assert warm_s < cold_s / 2
+        terminal.wait_for("cold restart: box1 has changed in cluster.toml", 5.0)
+        assert set(summary(day)["phases"]) == PHASES
+        assert processes(lab, day.name) == {}
+        terminal.press("x")
+        terminal.wait_for("Stop the run?", 5.0)
+        terminal.press("y")
+        terminal.wait_for("■ stopped", 40.0)
+        assert processes(lab, evening.name) == {}
+        terminal.press("q")
+        terminal.wait_for("exit code 4", 15.0)

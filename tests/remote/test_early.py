@@ -1,0 +1,46 @@
+"""Torch is imported while hosts are being checked: by supervisors that get their run later, or end without one."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from remote.errors import CheckFailed, UsageError
+from tests.remote.stage import FOREVER, HOSTS, Seen, Stage
+from trainer.folders import read_json
+
+
+async def first_run(stage: Stage) -> None:
+    """After it the hosts have our code."""
+    session = stage.session("first", Seen(), stage.cluster(steps=3))
+    await session.launch()
+    await session.wait()
+    await session.close()
+
+
+async def test_supervisors_are_there_before_the_run_is(stage: Stage) -> None:
+    await first_run(stage)
+    session = stage.session("night", Seen(), stage.cluster(steps=FOREVER))
+    await session.launch()
+    for host in HOSTS:
+        forks = read_json(stage.run_folder("night", host) / "state.json")["forks"]
+        assert os.readlink(f"/proc/{forks}/fd/2") == os.devnull  # when it was started, there was no log of the run yet
+    assert (await session.stop("enough")).unanswered == ()
+    await session.close()
+    assert stage.alive() == []
+
+
+async def test_a_run_that_does_not_come_leaves_nothing(stage: Stage) -> None:
+    await first_run(stage)
+    again = stage.session("first", Seen(), stage.cluster(steps=3))
+    (stage.experiment("first")).rename(stage.experiment("gone"))
+    with pytest.raises(UsageError, match="had a run named first already"):
+        await again.launch()
+    assert stage.alive() == []
+    await again.close()
+    wrong = stage.session("wrong", Seen(), stage.cluster(hosts={"box0": "max_batch = 1", "box1": "max_batch = 1"}))
+    with pytest.raises(CheckFailed, match="max_batch"):
+        await wrong.launch()
+    assert stage.alive() == []
+    await wrong.close()

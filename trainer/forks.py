@@ -1,0 +1,121 @@
+"""A host's fork server, as its supervisor sees it. Standard library only; what it does is in `trainer.forkserver`.
+
+It imports torch once, and every rank of the host is forked from it: the second rank costs no import, nor does one that
+was killed and comes back, nor those of the next run (`trainer.rerun`). It ends with its supervisor.
+
+    >>> forks = Forks.start("night", "box1", env)
+    >>> forks.ask(0, ["rank", "--run", "night", "--host", "box1", "--member", "0"], env, output, member=0)
+    True
+    >>> forks.answers()               # once `forks.control` can be read
+    [(0, 4711)]
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trainer import processes, title
+
+MESSAGE_BYTES = 256 * 1024  # the most that a socket takes at once, or less
+ROOM_BYTES = 2048  # for what a rank's environment has and the fork server's has not
+WORDS_ROOM = 512
+RENAME_S = 5.0
+UNTOUCHED = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}  # to look for GPUs must not begin to use them, before a fork
+
+
+class Forks:
+    """`control` can be read when there are `answers`; `gone` is set once the process has ended."""
+
+    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket) -> None:
+        self.control = control
+        self.gone = False
+        self._process = process
+
+    @classmethod
+    def start(cls, run: str, host: str, env: Mapping[str, str]) -> Forks:
+        """Start it with the environment of a rank. Called from the main thread only."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        words = ["--run", run, "--host", host, "--control", str(theirs.fileno()), "--room", "." * WORDS_ROOM]
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "trainer", "forkserver", *words],
+                stdin=subprocess.DEVNULL,
+                stdout=2,  # supervisor.log
+                env={**env, **UNTOUCHED, **title.room(ROOM_BYTES)},
+                start_new_session=True,
+                pass_fds=[theirs.fileno()],
+                preexec_fn=processes.die_with(os.getpid()),
+            )
+        return cls(process, ours)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def ask(self, ticket: int, words: Sequence[str], env: Mapping[str, str], output: int, *, member: int) -> bool:
+        """Ask for a process that does what `python -m trainer WORDS` would, its output into a descriptor.
+
+        The answer bears the ticket's number. False when it can't be asked.
+        """
+        message = {"ticket": ticket, "words": list(words), "env": dict(env), "member": member}
+        return not self.gone and self._send(message, [output])
+
+    def answers(self) -> list[tuple[int, int | None]]:
+        """Tickets, and the processes that were forked for them: children of this process. None: it could not be."""
+        found = []
+        while not self.gone and (answer := self._receive()) is not None:
+            found.append((int(answer["ticket"]), answer["pid"]))
+        return found
+
+    def rename(self, run: str, tags: Mapping[str, str]) -> bool:
+        """It belongs to another run from now on. False when that can't be: then it has to end. Bounded."""
+        if self.gone or not self._send({"run": run, "tags": dict(tags)}):
+            return False
+        if not select.select([self.control], [], [], RENAME_S)[0]:
+            return False
+        answer = self._receive()
+        return answer is not None and answer.get("renamed") is True
+
+    def reaped(self, status: int) -> None:
+        """Its end was seen."""
+        self._process.returncode = os.waitstatus_to_exitcode(status)
+        self.gone = True
+
+    def close(self) -> None:
+        """End it. Ranks that it has forked live on."""
+        self.gone = True
+        self.control.close()
+        if self._process.returncode is None:
+            processes.send([self.pid], signal.SIGKILL)
+
+    def _send(self, message: Mapping[str, object], descriptors: Sequence[int] = ()) -> bool:
+        try:
+            socket.send_fds(self.control, [json.dumps(message).encode()], list(descriptors))
+        except OSError:  # it has ended, is too far behind, or the message is too long
+            return False
+        return True
+
+    def _receive(self) -> dict[str, Any] | None:
+        with contextlib.suppress(BlockingIOError, ValueError):
+            data = self._read()
+            if data:
+                answer = json.loads(data)
+                return answer if isinstance(answer, dict) else None
+            self.gone = True
+        return None
+
+    def _read(self) -> bytes:
+        try:
+            return self.control.recv(MESSAGE_BYTES)
+        except ConnectionError:
+            return b""

@@ -1,0 +1,33 @@
+"""What a run needs on a host before it may begin there: its lock, which nobody else has, and its spec on the disk."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from trainer.spec import Spec
+
+
+def take_lock(folder: Path) -> int:
+    """The lock of the run on this host, held as long as the descriptor is open. Raises OSError when another has it."""
+    folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(lock)
+        raise OSError(f"a supervisor of this run is at work on this host already ({folder})") from error
+    return lock
+
+
+def keep_spec(folder: Path, spec: Spec) -> None:
+    """Write `spec.json`, readable by the user only. Raises FileExistsError when the name was used before."""
+    path = folder / "spec.json"
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise FileExistsError(f"run {spec.run} is on this host already ({folder}): choose another name") from None
+    with os.fdopen(handle, "w") as file:
+        file.write(spec.to_json())
+    (folder / "checkpoints").mkdir(exist_ok=True)

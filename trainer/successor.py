@@ -1,0 +1,55 @@
+"""A run that follows another one in the processes that are there: the supervisor's part of `trainer.rerun`.
+
+>>> begun = follow(folder, supervisor.kept)      # after the run in `folder` has ended
+>>> begun.supervisor.run(...)
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer import processes, title
+from trainer.folders import FOLLOWING, read_json, run_folder, write_json
+from trainer.forks import Forks
+from trainer.listen import listen
+from trainer.spec import Spec
+from trainer.start_up import keep_spec, take_lock
+from trainer.supervisor import Supervisor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """A run that is about to follow another one in its supervisor's process."""
+
+    supervisor: Supervisor
+    folder: Path
+    lock: int
+
+
+def follow(before: Path, forks: Forks) -> Begun:
+    """Make ready for the run that was asked for, with the fork server of the one in the folder `before`.
+
+    From here on nothing is left of that one: this process and the fork server bear the new run's tags. Raises OSError,
+    ValueError, KeyError or TypeError when that can't be; then both have to end.
+    """
+    table = read_json(before / FOLLOWING)
+    spec, received = Spec.from_json(str(table["spec"])), float(table["received"])
+    folder = run_folder(spec.run, spec.host)
+    lock = take_lock(folder)
+    listener = listen(spec.leader_address, spec.port) if spec.is_leader else None
+    tags = processes.tags(spec.run, spec.host, folder)
+    if not forks.rename(spec.run, tags) or not title.write({**os.environ, **tags}):
+        raise OSError("the name of the new run is too long for the processes that are there")
+    if left := processes.tagged(before):
+        raise OSError(f"{len(left)} processes of the old run are left")
+    keep_spec(folder, spec)
+    (before / FOLLOWING).unlink()
+    supervisor = Supervisor(spec, folder, received=received, listener=listener, forks=forks)
+    return Begun(supervisor=supervisor, folder=folder, lock=lock)
+
+
+def give_up(before: Path, error: Exception) -> None:
+    """The run that was asked for can't follow: whoever asked gets to know."""
+    write_json(before / FOLLOWING, {"why": str(error)})
