@@ -356,8 +356,8 @@ class Membership:
 def is_stuck(freed_at: float | None, now: float, *, waits: bool) -> bool:
     """Whether the main thread should long have let go of a group that broke at `freed_at`.
 
-    `waits`: it makes the group, or has handed its gradients over. Then the end of the connections wakes it, but for gaps
-    in gloo: a send that fails while the event loop answers a peer wakes nobody before the collective's timeout, nor does
-    a peer that was to connect and has let go.
+    `waits`: it makes the group, or has handed its gradients over. Then the end of the connections wakes it, but for
+    gaps in gloo: a send that fails while the event loop answers a peer wakes nobody before the collective's timeout,
+    nor does a peer that was to connect and has let go.
     """
     return freed_at is not None and now - freed_at > (FREED_S if waits else FREED_AT_WORK_S)
