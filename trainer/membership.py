@@ -110,6 +110,7 @@ class Membership:
         self._broken = -1  # the newest generation that is known to be broken
         self._free: Callable[[], object] = lambda: None
         self._freed_at: float | None = None  # when `free` was called first, of this generation
+        self._forming = False  # the main thread makes the group
         self._closed = threading.Event()
         self._deaf_s = max(DEAF_S, spec.elastic.lost_after_s)
 
@@ -200,7 +201,7 @@ class Membership:
 
         The main thread may be stuck in it, or about to be. False when it is broken already.
         """
-        self._free, self._guarded = free, generation
+        self._free, self._guarded, self._forming = free, generation, True
         return generation > self._broken
 
     def arrive(self) -> None:
@@ -208,6 +209,7 @@ class Membership:
         self.arrived = self.step + 1
 
     def joined(self) -> None:
+        self._forming = False
         self._send(op="joined")
 
     def report(self, **figures: Any) -> None:
@@ -307,7 +309,7 @@ class Membership:
         while not self._closed.wait(beat_s(len(self._spec.members))):
             self.beat()
             self._free_main()  # once more: a group that was being made may have opened further sockets
-            if is_stuck(self._freed_at, time.monotonic(), waits=self.arrived > self.step):
+            if is_stuck(self._freed_at, time.monotonic(), waits=self._forming or self.arrived > self.step):
                 self._freed_at = None
                 self.stuck()
 
@@ -376,7 +378,8 @@ class Membership:
 def is_stuck(freed_at: float | None, now: float, *, waits: bool) -> bool:
     """Whether the main thread should long have let go of a group that broke at `freed_at`.
 
-    `waits`: it has handed its gradients over. Then the end of the group's connections wakes it, but for a gap in gloo:
-    a send that fails while the event loop answers a peer wakes nobody before the collective's timeout.
+    `waits`: it makes the group, or has handed its gradients over. Then the end of the connections wakes it, but for
+    gaps in gloo: a send that fails while the event loop answers a peer wakes nobody before the collective's timeout,
+    nor does a peer that was to connect and has let go.
     """
     return freed_at is not None and now - freed_at > (FREED_S if waits else FREED_AT_WORK_S)

@@ -154,7 +154,7 @@ class Rank:
     def _stuck(self) -> None:
         """The main thread hangs in a group that broke, and nothing frees it: a new process goes on with its state."""
         with contextlib.suppress(OSError, RuntimeError, ValueError):  # else the others have it
-            if self._prepared is not None and self._job is not None:
+            if self._prepared is not None:
                 self._prepared.leave_behind(self._job)
         text = f"rank {self.member.member} hangs in a group that has broken: its process starts again"
         self.journal.write("note", text, "warning")

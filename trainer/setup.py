@@ -59,6 +59,7 @@ class Kept:
     balancer: Balancer | None = None
     undo: Undo | None = None  # of a step, or an epoch's end, that was begun and not completed
     ending_epoch: bool = False  # it is an epoch's end
+    receiving: bool = False  # another rank's state takes the place of this one's, and is not all here yet
 
     def keep(self, job: Job) -> None:
         """After the group of `job` broke, or was let go of. Keeps nothing that holds on to the group."""
@@ -109,17 +110,24 @@ class Prepared:
             state = state_of(self.spec.options, self.batches, self.kept.step, self.model, self.optimizer, self.apart)
             self.recorder.save("held", self.kept.step, state, keep=self.spec.options.keep_checkpoints)
 
-    def leave_behind(self, job: Job) -> None:
-        """From another thread, while the main one hangs in the step after `job.step`: keep the state for a new process.
+    def leave_behind(self, job: Job | None) -> None:
+        """From another thread, while the main one hangs in the step after `job.step`, or between two groups: keep the
+        state for a new process.
 
-        Raises OSError or RuntimeError when it can't be written. With local SGD nothing is kept: others have it.
+        Raises OSError or RuntimeError when it can't be written. With local SGD, or while another rank's state was
+        coming in, nothing is kept: others have it.
         """
-        if job.apart is not None:
-            return
-        if job.in_step or job.ending_epoch:
+        kept = self.kept
+        if job is not None and (job.in_step or job.ending_epoch):
             job.passes.undo.restore()
-        state = state_of(self.spec.options, self.batches, job.step, self.model, self.optimizer, self.apart)
-        about = {"term": self.kept.term, "generation": job.generation, "epoch_ends": job.epoch_ends, "best": job.best}
+        elif job is None and kept.undo is not None:
+            kept.undo.restore()
+        step = kept.step if job is None else job.step
+        if self.apart is not None or kept.receiving or step < 0:
+            return
+        state = state_of(self.spec.options, self.batches, step, self.model, self.optimizer, self.apart)
+        of = kept if job is None else job
+        about = {"term": kept.term, "generation": kept.generation, "epoch_ends": of.epoch_ends, "best": of.best}
         path = left_behind(self.folder, self.member.member)
         part = path.with_suffix(".part")
         torch.save({**state, **about}, part)
@@ -199,9 +207,11 @@ def join(prepared: Prepared, with_group: Group, listener: socket.socket, line: M
         kept.last_end = None
     epoch_ends, kept.best = agree_on_epochs(kept.epoch_ends, kept.best)
     own_buffers = not first and kept.settle(with_group.step, epoch_ends)
+    kept.receiving = True
     kept.step = share_state(
         prepared.model, prepared.optimizer, kept.step, source=with_group.source, own_buffers=own_buffers
     )
+    kept.receiving = False
     if prepared.apart is not None:
         prepared.apart.begin(with_group.source)
     members = [known[m] for m in with_group.members]

@@ -57,7 +57,7 @@ class Wobbly:
 
 def member(text: str, number: int, folder: Path, breaks: Mapping[int, str], answer: Connection, anew: bool) -> None:
     """The process of a rank, which cuts the sockets of its own group where `breaks` says so."""
-    from trainer import batchnorm, loop, membership, rank, setup, tasks
+    from trainer import batchnorm, loop, rank, setup, tasks
     from trainer.membership import Membership
     from trainer.sockets import GroupSockets
 
@@ -103,7 +103,6 @@ def member(text: str, number: int, folder: Path, breaks: Mapping[int, str], answ
     prepared, setup.prepare = setup.prepare, prepare
     step, loop.train_step = loop.train_step, train_step
     rank.GroupSockets, rank.Membership = Sockets, Line  # type: ignore[attr-defined]
-    membership.FREED_S = 0.3
     given = dataclasses.replace(Spec.from_json(text), host=f"box{number}")
     code = rank.Rank(given, given.members[number], folder, anew=anew).main()
     held = kept["prepared"]
@@ -131,7 +130,7 @@ async def run(folder: Path, breaks: Breaks) -> list[tuple[int, dict[str, Tensor]
 
     def live(number: int) -> bool:
         """A rank's processes: one that hung is followed by another. Whether it came to its end."""
-        for anew in (False, True):
+        for anew in (False, True, True):
             known = {step: how for step, how in breaks.get(number, {}).items() if not anew}
             arguments = (given.to_json(), number, folder, known, pipes[number][1], anew)
             process = context.Process(target=member, args=arguments, daemon=True)
