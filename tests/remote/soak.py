@@ -83,7 +83,7 @@ class Night:
 
     async def rank_killed(self) -> None:
         ranks = read_json(self.folder(self._any_host()) / "state.json").get("ranks", [])
-        kill(*(rank["pid"] for rank in ranks if rank["code"] is None))
+        kill(*(rank["pid"] for rank in ranks if rank["code"] is None and rank["pid"] is not None))
 
     async def supervisor_killed(self) -> None:
         state = read_json(self.folder(self._any_host()) / "state.json")
