@@ -256,6 +256,7 @@ class Membership:
             except (OSError, ValueError):  # silent, gone, or said what can't be read
                 pass
             if self._closed.is_set():
+                self._hang_up()  # it may have been dialled again meanwhile
                 return
             self._broken = max(self._broken, self._guarded)  # without the coordinator nobody steps
             self._free_main()
