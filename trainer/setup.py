@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import pickle
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,13 +20,13 @@ from torch import nn
 from profiles.cgroup import CpuQuota
 from profiles.cost import CostModel
 from profiles.split import equal_split
-from trainer import checkpoint, group, interface, tasks
+from trainer import group, interface, tasks
 from trainer.balance import Balancer
 from trainer.batches import Batches
 from trainer.batchnorm import has_batchnorm
 from trainer.budget import CpuBudget
 from trainer.compress import check, wire_dtype
-from trainer.errors import CheckpointError, TrainerError
+from trainer.errors import TrainerError
 from trainer.exchange import Row, agree, agree_on_epochs
 from trainer.gradient import stopwatch, wrap
 from trainer.journal import Journal
@@ -36,6 +35,7 @@ from trainer.loop import Job, StopFlag
 from trainer.membership import Group, Membership
 from trainer.metrics import DeviceMeter, MetricsFile
 from trainer.recorder import Recorder, state_of
+from trainer.restore import Left, go_on, leave, take_up
 from trainer.spec import Member, RunOptions, Spec
 from trainer.start import first_shares, next_shares, prior
 from trainer.trace import Tracer
@@ -127,11 +127,8 @@ class Prepared:
             return
         state = state_of(self.spec.options, self.batches, step, self.model, self.optimizer, self.apart)
         of = kept if job is None else job
-        about = {"term": kept.term, "generation": kept.generation, "epoch_ends": of.epoch_ends, "best": of.best}
-        path = left_behind(self.folder, self.member.member)
-        part = path.with_suffix(".part")
-        torch.save({**state, **about}, part)
-        part.replace(path)
+        left = Left(step=step, term=kept.term, generation=kept.generation, epoch_ends=of.epoch_ends, best=of.best)
+        leave(self.folder, self.member.member, left, state)
 
     def describe(self) -> str:
         """What this rank trains with, for its log."""
@@ -164,8 +161,9 @@ def prepare(spec: Spec, member: Member, folder: Path, journal: Journal, line: Me
     if member.member == 0 and spec.resume and not anew:
         step = go_on(spec.resume, options, model, optimizer, journal, apart)
     kept = Kept(step=step, pass_limit=member.pass_limit)
-    if anew:
-        take_up(left_behind(folder, member.member), kept, model, optimizer)
+    if anew and (left := take_up(folder, member.member, model, optimizer)) is not None:
+        kept.step, kept.term, kept.generation = left.step, left.term, left.generation
+        kept.epoch_ends, kept.best = left.epoch_ends, left.best
     address = interface.source_address(spec.leader_address)
     interface.use_interface(address)
     kept.backend = group.choose_backend(options.backend, [m.device for m in spec.members])
@@ -317,59 +315,3 @@ def make_optimizer(options: RunOptions, model: nn.Module) -> torch.optim.Optimiz
     if options.optimizer == "adamw":
         return torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay, fused=True)
     return torch.optim.SGD(model.parameters(), lr=rate, momentum=options.momentum, weight_decay=decay, fused=True)
-
-
-def go_on(
-    folder: str,
-    options: RunOptions,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    journal: Journal,
-    apart: LocalSgd | None = None,
-) -> int:
-    """Load the newest whole checkpoint under `folder`; damaged ones are said and passed over. Returns its step."""
-
-    def skipped(error: CheckpointError) -> None:
-        journal.write("note", f"checkpoint left out: {error}", "warning")
-
-    for path in checkpoint.newest(Path(folder).expanduser(), skipped):
-        state = checkpoint.load(path)
-        _check(state, options, path)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        if apart is not None and "outer" in state:
-            apart.load(state["outer"])
-        journal.write("note", f"going on from {path.name} at step {state['step']}")
-        return int(state["step"])
-    raise TrainerError(f"no checkpoint to go on from in {folder}", "Start anew, without --resume")
-
-
-def left_behind(folder: Path, member: int) -> Path:
-    """Where the process of a rank that hung leaves its state for the next one."""
-    return folder / f"rank_{member}.left"
-
-
-def take_up(path: Path, kept: Kept, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Go on with what a process of this rank left behind, once; without that, the others have the state."""
-    try:
-        state = torch.load(path, weights_only=True)
-        path.unlink()
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-    except FileNotFoundError:
-        return
-    except (OSError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError):
-        path.unlink(missing_ok=True)
-        return
-    kept.step, kept.term, kept.generation = int(state["step"]), int(state["term"]), int(state["generation"])
-    kept.epoch_ends, kept.best = int(state["epoch_ends"]), float(state["best"])
-
-
-def _check(state: dict[str, Any], options: RunOptions, path: Path) -> None:
-    """A resumed run sees the samples that the old one would have seen only if these are the same."""
-    for key in ("task", "global_batch", "seed", "norm"):
-        if key in state and state[key] != getattr(options, key):
-            raise TrainerError(
-                f"{path.name} was made with run.{key} = {state[key]!r}, now it is {getattr(options, key)!r}",
-                "Set it back, or start anew",
-            )

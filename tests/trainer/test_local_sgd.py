@@ -16,7 +16,7 @@ from trainer.journal import Journal
 from trainer.local_sgd import LocalSgd
 from trainer.loop import exchange, train, train_step
 from trainer.recorder import Recorder, checkpoint_state
-from trainer.setup import go_on
+from trainer.restore import go_on
 from trainer.spec import RunOptions
 
 pytestmark = pytest.mark.ranks

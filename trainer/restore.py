@@ -1,0 +1,97 @@
+"""Where a rank's state comes from when its process begins: a checkpoint, or what a process before it left behind.
+
+>>> go_on("~/.motley/runs/night/box1/checkpoints", options, model, optimizer, journal)
+420
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainer import checkpoint
+from trainer.errors import CheckpointError, TrainerError
+from trainer.journal import Journal
+from trainer.local_sgd import LocalSgd
+from trainer.spec import RunOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """How far a rank was whose process hung: steps completed, and of which group it was last."""
+
+    step: int
+    term: int
+    generation: int
+    epoch_ends: int
+    best: float
+
+
+def leave(folder: Path, member: int, left: Left, state: Mapping[str, Any]) -> None:
+    """Keep the state of a process that ends because it hangs. Raises OSError or RuntimeError where it can't."""
+    path = _path(folder, member)
+    part = path.with_suffix(".part")
+    torch.save({**state, "left": dataclasses.asdict(left)}, part)
+    part.replace(path)
+
+
+def take_up(folder: Path, member: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> Left | None:
+    """Go on with what a process of this rank left behind, once. None without that: the others have the state."""
+    path = _path(folder, member)
+    try:
+        state = torch.load(path, weights_only=True)
+        path.unlink()
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        return Left(**state["left"])
+    except FileNotFoundError:
+        return None
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError, pickle.UnpicklingError):
+        path.unlink(missing_ok=True)
+        return None
+
+
+def _path(folder: Path, member: int) -> Path:
+    return folder / f"rank_{member}.left"
+
+
+def go_on(
+    folder: str,
+    options: RunOptions,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    journal: Journal,
+    apart: LocalSgd | None = None,
+) -> int:
+    """Load the newest whole checkpoint under `folder`; damaged ones are said and passed over. Returns its step."""
+
+    def skipped(error: CheckpointError) -> None:
+        journal.write("note", f"checkpoint left out: {error}", "warning")
+
+    for path in checkpoint.newest(Path(folder).expanduser(), skipped):
+        state = checkpoint.load(path)
+        _check(state, options, path)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        if apart is not None and "outer" in state:
+            apart.load(state["outer"])
+        journal.write("note", f"going on from {path.name} at step {state['step']}")
+        return int(state["step"])
+    raise TrainerError(f"no checkpoint to go on from in {folder}", "Start anew, without --resume")
+
+
+def _check(state: dict[str, Any], options: RunOptions, path: Path) -> None:
+    """A resumed run sees the samples that the old one would have seen only if these are the same."""
+    for key in ("task", "global_batch", "seed", "norm"):
+        if key in state and state[key] != getattr(options, key):
+            raise TrainerError(
+                f"{path.name} was made with run.{key} = {state[key]!r}, now it is {getattr(options, key)!r}",
+                "Set it back, or start anew",
+            )
