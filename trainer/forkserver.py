@@ -164,7 +164,7 @@ def answer(control: socket.socket, request: Request, pid: int | None) -> None:
 
 
 def rename(run: str, tags: Mapping[str, str]) -> bool:
-    words = list(sys.orig_argv)
+    words = sys.orig_argv[: sys.orig_argv.index("--room")]  # the last: it makes room for what is longer now
     words[words.index("--run") + 1] = run
     return title.write({**os.environ, **tags}, words)
 

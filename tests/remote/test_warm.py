@@ -14,6 +14,8 @@ from tests.remote.stage import FOREVER, HOSTS, Seen, Stage
 from trainer.folders import read_json
 from trainer.wire import Event
 
+DAY = "the-day-that-follows-the-night"  # longer than the name that the processes were started with
+
 
 async def under_way(stage: Stage) -> Session:
     session = stage.session("night", seen := Seen(), stage.cluster(steps=FOREVER))
@@ -42,9 +44,9 @@ def tagged(stage: Stage, run: str) -> list[int]:
 async def test_the_processes_stay_and_both_runs_are_complete(stage: Stage) -> None:
     old = await under_way(stage)
     before = pids(stage, "night")
-    new = stage.session("day", seen := Seen(), stage.cluster(steps=30))
+    new = stage.session(DAY, seen := Seen(), stage.cluster(steps=30))
     assert await new.take_over(old, resume="night") == ""
-    assert pids(stage, "day") == before
+    assert pids(stage, DAY) == before
     assert tagged(stage, "night") == []
     first = await old.wait()
     await old.close()
