@@ -95,6 +95,7 @@ KINDS: dict[str, Kind] = {
     "rank killed": Kind(begin=_kill("rank"), weight=3, loses=True, spares=False),
     "supervisor killed": Kind(begin=_kill("supervise", "rejoin"), loses=True, spares=False),
     "coordinator killed": Kind(begin=_kill("coordinate"), weight=1),
+    "fork server killed": Kind(begin=_kill("forkserver"), weight=1),
     "host crashed": Kind(
         begin=lambda run, host: run.lab[host].crash(), heal=_back, seconds=(3.0, 6.0), loses=True, spares=False
     ),

@@ -18,13 +18,14 @@ pytestmark = pytest.mark.long
 WARM_S = 3.0  # from the key to the first step
 
 
-def restarted(terminal: Terminal, experiments: Path) -> tuple[Path, float]:
-    """Press `r` and confirm: the new run's folder, and how long it was to its first step."""
+def restarted(terminal: Terminal, experiments: Path, says: str) -> tuple[Path, float]:
+    """Press `r` and confirm: the new run's folder, and how long it was to its first step. The log `says` what it is."""
     known = {path.name for path in experiments.iterdir()}
     terminal.press("r")
     terminal.wait_for("Start a new run?", 5.0)
     pressed = time.time()
     terminal.press("y")
+    terminal.wait_for(says, 20.0)
 
     def new() -> list[Path]:
         return [path for path in experiments.iterdir() if path.name not in known and metrics(path, 0)]
@@ -59,7 +60,7 @@ def test_r_goes_on_within_seconds_and_says_when_it_can_t(lab: Lab, tmp_path: Pat
         terminal.wait_for("● running", START_S)
         wait_until(lambda: len(metrics(experiments / "night", 0)) > 10, "metrics of the first run")
         supervisors = {host: supervisor(lab, host, "night") for host in lab.hosts}
-        day, warm_s = restarted(terminal, experiments)
+        day, warm_s = restarted(terminal, experiments, "warm restart of night")
         print(f"warm restart: {warm_s:.2f} s to the first step")
         last = summary(experiments / "night")["steps"]
         assert processes(lab, "night") == {}
@@ -69,11 +70,10 @@ def test_r_goes_on_within_seconds_and_says_when_it_can_t(lab: Lab, tmp_path: Pat
         assert "warm restart of night: torch is imported already" in texts(day)
 
         config.write_text(config.read_text() + '[defaults.env]\nCHANGED = "1"\n')
-        evening, cold_s = restarted(terminal, experiments)
+        evening, cold_s = restarted(terminal, experiments, "cold restart: box1 has changed in cluster.toml")
         print(f"cold restart: {cold_s:.2f} s to the first step")
         assert warm_s < WARM_S
         assert warm_s < cold_s / 2
-        terminal.wait_for("cold restart: box1 has changed in cluster.toml", 5.0)
         assert set(summary(day)["phases"]) == PHASES
         assert processes(lab, day.name) == {}
         terminal.press("x")
