@@ -74,7 +74,7 @@ class Coordinator(Service):
             case "beat":
                 self._roster.beat(member, step=int(message["step"]), arrived=int(message["arrived"]), now=now)
             case "phase":
-                if self._lead.term and self._roster.awaiting:  # a new process: it has no state, and comes when it can
+                if self._lead.term and member in self._roster.missing:  # a new process: it comes when it can
                     self._without(member)
             case "ready":
                 self._roster.ready(member, Ready.of(message), now=now)

@@ -301,8 +301,8 @@ def led_anew(given: Spec, folder: Path) -> None:
     (folder / "lead.json").write_text(lead.to_json())
 
 
-def ready(line: Membership) -> Awaitable[Group]:
-    said: dict[str, Any] = {"step": 7, "term": 0, "generation": 3}
+def ready(line: Membership, *, term: int = 0, generation: int = 3) -> Awaitable[Group]:
+    said: dict[str, Any] = {"step": 7, "term": term, "generation": generation}
     return asyncio.to_thread(line.ready, times={}, store=("127.0.0.1", 1), **said)
 
 
@@ -337,6 +337,33 @@ async def test_a_new_coordinator_does_not_wait_for_a_rank_that_starts_again(
         assert (group.members, group.step) == ((0,), 7)
         again.close()
         there.ended("finished")
+    assert summary(tmp_path)["state"] == "finished"
+
+
+async def test_a_rank_that_starts_again_under_a_new_coordinator_is_let_in_when_it_is_ready(tmp_path: Path) -> None:
+    """Whatever it says of its phases until then."""
+    given = spec(2)
+    led_anew(given, tmp_path)
+    async with coordinating(given, tmp_path):
+        again = await asyncio.to_thread(dial, given, 1)
+        again.phase("importing torch")
+        await asyncio.to_thread(again._words.get)  # it was hung up on, and has called once more
+        again.phase("loading data")
+        again.phase("joining")
+        waiting = asyncio.ensure_future(
+            asyncio.to_thread(again.ready, times={}, store=("127.0.0.1", 1), step=-1, term=-1, generation=-1)
+        )
+        there = await asyncio.to_thread(dial, given, 0)
+        group = await asyncio.wait_for(ready(there), BOUND_S / 4)
+        if group.members != (0, 1):  # it came a moment too late for the first group
+            deadline = asyncio.get_running_loop().time() + BOUND_S / 4
+            while not there.boundary and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - another thread sets it
+                await asyncio.sleep(0.02)
+            again_there = ready(there, term=group.term, generation=group.generation)
+            group = await asyncio.wait_for(again_there, BOUND_S / 4)
+        assert group.members == (await asyncio.wait_for(waiting, BOUND_S / 4)).members == (0, 1)
+        for line in (there, again):
+            line.ended("finished")
     assert summary(tmp_path)["state"] == "finished"
 
 
