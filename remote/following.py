@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, Protocol
 
 from remote.connection import backoff
@@ -24,6 +24,7 @@ from remote.feed import FeedRecord, Link
 from remote.follow import Follower
 from remote.joining import named_in
 from remote.reform import Reform
+from remote.silence import Silence
 from remote.verbs import Verbs
 from trainer.wire import Event
 
@@ -31,6 +32,7 @@ QUICK_WORDS_S = 5.0  # after the leader has ended, other hosts have this long to
 GONE_S = 4.0  # without a word from the leader, before another host takes its place
 GONE_FOR_ALL_S = 2.5  # the same, when no host that is reached can reach it either
 TICK_S = 0.25
+TELL_S = 1.0  # between two attempts to tell hosts who leads
 LAST_WORDS_S = 15.0  # and those that answer so much longer to be read to their end
 
 Stop = Callable[[Sequence[str], str], Awaitable[object]]
@@ -63,7 +65,8 @@ class Following:
         self._run = run
         self.leader = leader
         self._reform = reform
-        self._heard_at = 0.0  # when the leader was last there, on the loop's clock
+        self._silence = Silence(0.0)  # of the leader, on the loop's clock
+        self._telling_due = 0.0
         self._dropped: set[str] = set()  # taken out of the run: they stay away until they are let in again
         self._grouped: set[str] = set()  # hosts that a group was formed with while they were followed
         self._strangers: set[str] = set()  # hosts of the run that were not known here when it was found
@@ -85,8 +88,7 @@ class Following:
         return [name for name, follower in self._followers.items() if not follower.up or self._tasks[name].done()]
 
     def start(self, names: Iterable[str]) -> None:
-        loop = asyncio.get_running_loop()
-        self._heard_at = loop.time()
+        self._silence.restart(asyncio.get_running_loop().time())
         for name in names:
             self.follow(name)
 
@@ -182,15 +184,13 @@ class Following:
     async def _look_for_leader(self) -> None:
         """Name another leader when this one is gone for a while and others hold the state."""
         self._look_who_leads()
-        now = asyncio.get_running_loop().time()
-        leading = self._followers[self.leader]
-        if self.stopping:
-            self._heard_at = now
-        elif leading.up and leading.state.get("state") != "lost":
-            self._heard_at = max(self._heard_at, leading.heard_at)
+        if not self.acts or self.stopping:
+            self._silence.restart(asyncio.get_running_loop().time())
+            return
         reached = [name for name, follower in self._followers.items() if follower.up]
+        self._tell_who_leads(reached)
         all_hold = self._reform.all_hold(gone=self.leader, reached=reached)
-        if now - self._heard_at < (GONE_FOR_ALL_S if all_hold else GONE_S) or not self.acts:
+        if self._silent_s(reached) < (GONE_FOR_ALL_S if all_hold else GONE_S):
             return
         lead = self._reform.propose(gone=self.leader, reached=reached)
         if lead is None:
@@ -206,13 +206,37 @@ class Following:
             self._note(f"{', '.join(untold)} could not be told that {lead.leader} leads the run", "warning")
         self._look_who_leads()
 
+    def _silent_s(self, reached: Iterable[str]) -> float:
+        """For how long the leader was not heard."""
+        leading = self._followers[self.leader]
+        there = leading.up and leading.state.get("state") != "lost"
+        return self._silence.look(
+            asyncio.get_running_loop().time(),
+            leader=leading.heard_at if there else None,
+            others=max((self._followers[name].heard_at for name in reached if name != self.leader), default=None),
+        )
+
+    def _tell_who_leads(self, reached: Iterable[str]) -> None:
+        """Hosts that may have missed it, until they have answered: two leaders would share out the ranks."""
+        now = asyncio.get_running_loop().time()
+        untold = self._reform.untold(reached)
+        if untold and now >= self._telling_due:
+            self._telling_due = now + TELL_S
+            self._alongside(self._reform.spread(untold))
+
+    def _alongside(self, work: Coroutine[Any, Any, object]) -> None:
+        task = asyncio.ensure_future(work)
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
     def _look_who_leads(self) -> None:
         """Go by the newest lead that is known: this console's own, or what another one has made it."""
         lead, before = self._reform.lead, self.leader
         if lead is None or lead.leader == before or lead.leader not in self._followers:
             return
         loop = asyncio.get_running_loop()
-        self.leader, self._heard_at = lead.leader, loop.time()
+        self.leader = lead.leader
+        self._silence.restart(loop.time())
         if self._tasks[before].done() and not self.stopping:  # its supervisor had gone: it may come back
             self._tasks[before] = loop.create_task(self._life_of(self._followers[before]), name=before)
 
@@ -221,10 +245,8 @@ class Following:
             self._hear_of_change(record)
             self._reform.hear(record)
             self._look_who_leads()
-        if self.acts and isinstance(record, Link) and record.up and not self._followers[record.host].up:
-            task = asyncio.ensure_future(self._reform.spread([record.host]))  # it may have missed who leads now
-            self._telling.add(task)
-            task.add_done_callback(self._telling.discard)
+        if isinstance(record, Link) and record.up and not self._followers[record.host].up:
+            self._reform.forget(record.host)  # it may have missed who leads now
         self._pass_on(record)
 
     def _hear_of_change(self, event: Event) -> None:
@@ -244,9 +266,7 @@ class Following:
                 self.follow(name)
             elif name not in self._strangers:
                 self._strangers.add(name)
-                task = asyncio.ensure_future(self._meet(name))
-                self._telling.add(task)
-                task.add_done_callback(self._telling.discard)
+                self._alongside(self._meet(name))
 
     async def _meet(self, name: str) -> None:
         hosts = self._verbs.hosts

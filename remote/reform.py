@@ -3,7 +3,7 @@
 Ranks that can't reach the coordinator hold their state and say so (`cut_off`). When this console can't reach the leader
 either, it names the first of their hosts the leader of a higher term, and tells all it reaches.
 
-    reform = Reform(verbs, "night", order=["box1", "box2", "box3"], port=29500)
+    reform = Reform(verbs, "night", order=["box1", "box2", "box3"], leader="box1", port=29500)
     reform.hear(event)
     lead = reform.propose(gone="box1", reached=["box2", "box3"])
     if lead is not None: await reform.tell(lead, ["box2", "box3"])
@@ -27,9 +27,11 @@ ROUNDS = 3  # of raising the term above one that was not known of
 
 
 class Reform:
-    """`order`: the hosts as cluster.toml has them; `port`: of the coordinator."""
+    """`order`: the hosts as cluster.toml has them; `leader` from the start; `port`: of the coordinator."""
 
-    def __init__(self, verbs: Verbs, run: str, *, order: Sequence[str], port: int, lead: Lead | None = None) -> None:
+    def __init__(
+        self, verbs: Verbs, run: str, *, order: Sequence[str], leader: str, port: int, lead: Lead | None = None
+    ) -> None:
         self.lead = lead  # the newest that this console has made or heard of
         self._verbs = verbs
         self._run = run
@@ -38,6 +40,8 @@ class Reform:
         self._term = lead.term if lead is not None else 0  # the highest that any host has told of
         self._holding: dict[str, tuple[int, str]] = {}  # where ranks wait: their last generation, their address
         self._generation = -1  # the newest group that was heard of
+        self._leader = leader
+        self._follow: dict[str, str | None] = {}  # whom hosts have said they follow; by default the first leader
 
     def admit(self, host: str) -> None:
         """A host that came after the start may lead too."""
@@ -47,7 +51,8 @@ class Reform:
     def hear(self, event: Event) -> None:
         """An event of the run: who holds, that others go on, and which term a host knows of.
 
-        They come in any order. Who holds with the state of an older group than others have formed does not count.
+        Those of several hosts come in any order, those of one in its own. Who holds with the state of an older group
+        than others have formed does not count, nor who has trained since.
         """
         generation = event.data.get("generation")
         if event.kind in ("cut_off", "leader") and isinstance(term := event.data.get("term"), int):
@@ -59,6 +64,8 @@ class Reform:
                 generation if isinstance(generation, int) else -1,
                 str(event.data.get("address")),
             )
+        elif event.kind == "phase" and event.data.get("phase") == "training":
+            self._holding.pop(event.host, None)
         elif event.kind == "group" and isinstance(generation, int):
             self._generation = max(self._generation, generation)
 
@@ -89,6 +96,16 @@ class Reform:
         there = set(reached) - {gone}
         return bool(there) and there <= self._addresses().keys()
 
+    def untold(self, hosts: Iterable[str]) -> list[str]:
+        """Those that may follow another leader than the newest one."""
+        if self.lead is None:
+            return []
+        return [host for host in hosts if self._follow.get(host, self._leader) != self.lead.leader]
+
+    def forget(self, host: str) -> None:
+        """It was away: whom it follows is not known."""
+        self._follow[host] = None
+
     def _addresses(self) -> dict[str, str]:
         """Of the hosts that hold the state of the newest group."""
         return {
@@ -102,6 +119,7 @@ class Reform:
         """
         for _ in range(ROUNDS):
             known = await self._verbs.lead(lead.leader, self._run, lead)
+            self._follow[lead.leader] = known.leader
             if known == lead:
                 break
             lead = dataclasses.replace(lead, term=known.term + 1)
@@ -127,6 +145,7 @@ class Reform:
                     raise answer
             silent = [host for host, answer in answers.items() if isinstance(answer, HostError)]
             leads = {host: answer for host, answer in answers.items() if isinstance(answer, Lead)}
+            self._follow |= {host: known.leader for host, known in leads.items()}
             astray = {host: known for host, known in leads.items() if known.leader != lead.leader}
             if not astray:
                 return silent

@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
-from remote.errors import UsageError
+from remote.errors import Unreachable, UsageError
 from remote.feed import FeedRecord
 from tests.remote.stage import Seen, Stage
 from trainer.folders import read_json
+from trainer.spec import Lead
 from trainer.wire import Event, Sample
 
 
@@ -63,6 +64,31 @@ async def test_another_host_leads_when_the_leader_is_gone_and_it_comes_back_as_a
     ended = await again.stop("enough")
     assert (ended.state, ended.unanswered) == ("stopped", ())
     await again.close()
+    await session.close()
+    assert stage.alive() == []
+
+
+async def test_a_host_that_could_not_be_told_who_leads_is_told_later(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = stage.session("night", seen := Seen(), stage.cluster(hosts=dict.fromkeys(("box0", "box1", "box2"), "")))
+    await session.launch()
+    await seen.further(5)
+    tell = session._verbs.lead
+    missed: list[str] = []
+
+    async def misses_once(host: str, run: str, lead: Lead) -> Lead:
+        if host == "box2" and not missed:
+            missed.append(lead.leader)
+            raise Unreachable(host, "no answer", "Plug it in.")
+        return await tell(host, run, lead)
+
+    monkeypatch.setattr(session._verbs, "lead", misses_once)
+    kill_supervisor(stage, "box0")
+    await seen.until(trains(2, generation=1))
+    assert missed == ["box1"]
+    assert said(seen, "box2 could not be told that box1 leads the run")
+    await session.stop("enough")
     await session.close()
     assert stage.alive() == []
 

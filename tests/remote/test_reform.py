@@ -26,7 +26,7 @@ def cut_off(host: str, term: int = 0, generation: int = 0) -> Event:
 
 
 def reform(*heard: Event) -> Reform:
-    made = Reform(cast(Verbs, None), "night", order=ORDER, port=29500)
+    made = Reform(cast(Verbs, None), "night", order=ORDER, leader="box1", port=29500)
     for one in heard:
         made.hear(one)
     return made
@@ -48,6 +48,16 @@ def test_nobody_leads_while_nobody_holds_or_the_others_went_on() -> None:
     for heard in (went_on, reversed(went_on)):  # their hosts' files are read in any order
         assert reform(*heard).propose(gone="box1", reached=["box2"]) is None
     assert reform(*went_on, cut_off("box2", generation=3)).propose(gone="box1", reached=["box2"]) is not None
+
+
+def test_a_host_whose_ranks_train_again_holds_no_longer() -> None:
+    made = reform(cut_off("box3", generation=4), event("phase", "box2", phase="training"))
+    assert made.all_hold(gone="box1", reached=["box3"])
+    made.hear(event("phase", "box3", phase="joining"))
+    assert made.all_hold(gone="box1", reached=["box3"])
+    made.hear(event("phase", "box3", phase="training"))  # in a group that its coordinator has not told of here yet
+    assert not made.all_hold(gone="box1", reached=["box3"])
+    assert made.propose(gone="box1", reached=["box3"]) is None
 
 
 def test_the_term_is_above_all_that_were_heard_of() -> None:
@@ -89,7 +99,7 @@ def lead_by(leader: str, term: int) -> Lead:
 
 
 def answered_by(hosts: FollowingHosts, lead: Lead | None = None) -> Reform:
-    return Reform(cast(Verbs, hosts), "night", order=ORDER, port=29500, lead=lead)
+    return Reform(cast(Verbs, hosts), "night", order=ORDER, leader="box1", port=29500, lead=lead)
 
 
 async def test_a_former_leader_of_a_higher_term_follows_the_new_one_when_it_is_back() -> None:
@@ -120,6 +130,22 @@ async def test_two_consoles_that_name_two_leaders_of_one_term_agree_on_the_first
     assert one.lead is not None
     assert other.lead is not None
     assert one.lead.leader == other.lead.leader == "box2"
+
+
+async def test_whoever_was_not_told_of_another_leader_stays_to_be_told() -> None:
+    hosts = FollowingHosts(box1=lead_by("box1", term=2), box2=None, box3=None)
+    made = answered_by(hosts)
+    assert made.untold(ORDER) == []
+    made.hear(leader("box1", lead_by("box1", term=2)))
+    assert made.untold(ORDER) == []  # the leader is whom they follow anyway
+    hosts.gone = {"box3"}
+    await made.tell(lead_by("box2", term=3), ["box2", "box3"])
+    assert made.untold(ORDER) == ["box1", "box3"]
+    hosts.gone = set()
+    assert await made.spread(made.untold(ORDER)) == []
+    assert made.untold(ORDER) == []
+    made.forget("box1")  # its connection broke and is back
+    assert made.untold(ORDER) == ["box1"]
 
 
 async def test_a_host_that_can_not_be_told_is_named() -> None:
