@@ -14,7 +14,6 @@ What a control group or an affinity mask withholds does not count as there. Noth
 from __future__ import annotations
 
 import json
-import os
 import platform
 import re
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from profiles.cgroup import limits, read
+from profiles.cores import affinity
 from profiles.gpu import Gpu, gpus
 
 
@@ -56,7 +56,7 @@ class Hardware:
 
 def probe(root: Path = Path("/"), *, cpu_count: int | None = None) -> Hardware:
     """Look at this machine. `root` stands in for `/` and `cpu_count` for the affinity mask, for tests."""
-    count = cpu_count or _affinity()
+    count = cpu_count or affinity()
     granted = limits(root)
     total, available = _memory(root)
     return Hardware(
@@ -67,18 +67,6 @@ def probe(root: Path = Path("/"), *, cpu_count: int | None = None) -> Hardware:
         mem_available_mib=_smaller(available, granted.mem_free_mib),
         gpus=gpus(),
     )
-
-
-def usable_cores(root: Path = Path("/")) -> float:
-    """`probe().cpu_cores` alone, without asking the GPUs."""
-    count = float(_affinity())
-    return min(count, limits(root).cpu_cores or count)
-
-
-def _affinity() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # macOS has no affinity
 
 
 def _cpu_model(root: Path) -> str:

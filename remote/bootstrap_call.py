@@ -1,6 +1,6 @@
 """Runs a program of `remote.bootstrap` on a host: its text goes in on stdin, and JSON objects come back.
 
-`remote.probe` and `remote.push` call it; `remote.meeting` holds a longer conversation. Nothing needs to be on the
+`remote.push` calls it; `remote.interview` holds a longer conversation. Nothing needs to be on the
 host but a Python.
 
     >>> await call(connection, "python3", "unpack", [tree.hash], payload=b"{}\\n" + tree.pack(), timeout_s=5)
@@ -23,11 +23,11 @@ from remote.remote_process import RemoteProcess
 from remote.sanitize import clean_lines
 from remote.shell import pasteable, there
 
-Name = Literal["probe", "meet", "lacks", "unpack", "folder", "environment"]
+Name = Literal["look", "lacks", "unpack", "folder", "environment"]
+STRAY = 2000  # bytes of what an error shows the last line of
 _PREFIX = b"motley:"
 _MODULES: dict[Name, tuple[str, ...]] = {  # each after those it imports
-    "probe": ("files", "gpus", "leftovers", "login", "network", "probe"),
-    "meet": ("files", "meet"),
+    "look": ("files", "gpus", "leftovers", "login", "network", "probe", "meet", "look"),
     "lacks": ("files", "trees", "lacks"),
     "unpack": ("files", "trees", "unpack"),
     "folder": ("files", "folder"),
@@ -78,34 +78,53 @@ async def call(
     whole = program(name) + payload
     result = await connection.run(command(python, name, argv), stdin=whole, timeout_s=timeout_s, sent=sent)
     answers = [line for line in result.stdout.split(b"\n") if line.startswith(_PREFIX)]
-    if result.code == 127 or (result.code == 126 and not answers):
-        raise CommandFailed(host, *no_python(connection.host, python, found=result.code == 126))
     if len(answers) != 1:
-        said = result.stderr or clean_lines(result.stdout[-2000:].decode(errors="replace")).strip() or "nothing"
-        last = said.splitlines()[-1]
-        trial = there(connection.host, pasteable([python, "-c", "import json, tarfile"]))
-        remedy = f"See whether it works there: {trial}"
-        raise CommandFailed(host, f"{python} ended with code {result.code} and said: {last}", remedy)
+        stray = b"" if answers else result.stdout
+        raise no_answer(connection.host, python, result.code, result.stderr, stray)
     return _table(host, python, answers[0])
+
+
+def no_answer(host: Host, python: str, code: int, stderr: str, stdout: bytes) -> CommandFailed:
+    """Why a program has ended with `code` and without an answer, but perhaps with other words on stdout."""
+    if code in (126, 127):
+        return CommandFailed(host.name, *no_python(host, python, found=code == 126))
+    said = stderr or clean_lines(stdout[-STRAY:].decode(errors="replace")).strip() or "nothing"
+    trial = there(host, pasteable([python, "-c", "import json, tarfile"]))
+    cause = f"{python} ended with code {code} and said: {said.splitlines()[-1]}"
+    return CommandFailed(host.name, cause, f"See whether it works there: {trial}")
 
 
 @asynccontextmanager
 async def conversation(
     connection: Connection, python: str, name: Name, argv: Sequence[str] = ()
-) -> AsyncIterator[tuple[RemoteProcess, AsyncIterator[dict[str, Any]]]]:
+) -> AsyncIterator[tuple[RemoteProcess, Answers]]:
     """A running program, and the objects it answers with. Leaving the block closes its stdin, which ends it."""
     async with connection.stream(command(python, name, argv)) as process:
         await process.write(program(name))
         try:
-            yield process, _answers(connection.host.name, python, process)
+            yield process, Answers(connection.host.name, python, process)
         finally:
             process.close_stdin()
 
 
-async def _answers(host: str, python: str, process: RemoteProcess) -> AsyncIterator[dict[str, Any]]:
-    async for line in process.lines():
-        if line.startswith(_PREFIX):
-            yield _table(host, python, line)
+class Answers:
+    """What a program answers, until it ends. Raises what `RemoteProcess.lines` does, CommandFailed for no object."""
+
+    def __init__(self, host: str, python: str, process: RemoteProcess) -> None:
+        self.stray = b""  # the last words on stdout that are no answer
+        self._host = host
+        self._python = python
+        self._lines = process.lines()
+
+    def __aiter__(self) -> Answers:
+        return self
+
+    async def __anext__(self) -> dict[str, Any]:
+        async for line in self._lines:
+            if line.startswith(_PREFIX):
+                return _table(self._host, self._python, line)
+            self.stray = (self.stray + line + b"\n")[-STRAY:]
+        raise StopAsyncIteration
 
 
 def no_python(host: Host, python: str, *, found: bool = False) -> tuple[str, str]:

@@ -12,27 +12,28 @@ known after `CONNECT_S`; one that is connected and slow has until `CHECK_S`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from remote import data, environment
-from remote.cluster import Cluster, Host
+from remote.cluster import Cluster
 from remote.ending import end
-from remote.errors import CheckFailed, CommandFailed, Finding, HostError, Unreachable
-from remote.feed import Progress
-from remote.hosts import Emit, Hosts, python_of
+from remote.errors import CheckFailed, Finding, HostError, Unreachable
+from remote.hosts import Emit, Hosts
 from remote.introduced import Ask, introduced, new_keys, nobody
 from remote.judge import judge
 from remote.judge_network import leader_address
-from remote.meeting import Meeting, meet
+from remote.meeting import Meeting, Room
 from remote.placement import Knows, misfits, place, unknown
-from remote.probe import SELF, Asked, Probe, probe
+from remote.probe import Asked, Probe
 from remote.project import find
+from remote.visit import Common, Visit
 from trainer.spec import Member
 
 CONNECT_S = 3.0  # of `motley check`, which is to be quick; a run is more patient
 CHECK_S = 9.7  # from the first connection to the last answer
-LEADER_S = 2.0  # how long the others wait for the leader's address
+CLOSE_S = 1.0  # for the conversations to end
 GATHER_S = 2.0  # how long those that have answered wait for those that have not, before they meet
 NO_FILES = ("digits", "synthetic_image")  # data sets that [data] path is not for
 
@@ -70,38 +71,52 @@ async def check(
     """
     cluster = part or hosts.cluster
     loop = asyncio.get_running_loop()
-    leader: asyncio.Future[str] = loop.create_future()
     ends = loop.time() + CHECK_S
-    connected: set[str] = set()
     asked = Asked(ports=() if joins else cluster.leader_ports, data=_data(cluster))
-    tasks = {
-        host.name: asyncio.ensure_future(_ask(hosts, cluster, host, asked, leader, connected, emit, probed))
-        for host in cluster.hosts
-    }
-    meeting = asyncio.ensure_future(_gather(hosts, tasks, connected))
+    common = Common(hosts, asked, emit, probed)
+    visits = [Visit(host, common, leads=host.name == cluster.leader) for host in cluster.hosts]
+    tasks = {visit: asyncio.ensure_future(visit.run()) for visit in visits}
+    answers: list[asyncio.Future[Any]] = [visit.answered for visit in visits]
+    meeting = asyncio.ensure_future(_gather(visits, common))
     try:
-        await asyncio.wait([*tasks.values(), meeting], timeout=ends - loop.time())
-        await end([task for task in tasks.values() if not task.done()])
+        await asyncio.wait([meeting, *answers], timeout=ends - loop.time())
+        slow = [visit for visit in visits if not visit.answered.done()]
+        await end([tasks[visit] for visit in slow])
+        for visit in slow:
+            cause = f"it had not answered after {CHECK_S:g} s"
+            visit.give_up(Unreachable(visit.host.name, cause, "The machine may be overloaded; try again."))
         met = await meeting  # bounded
+        await asyncio.wait(tasks.values(), timeout=CLOSE_S)
     finally:
         await end([*tasks.values(), meeting])
-
-    probes: dict[str, Probe] = {}
-    errors: dict[str, HostError] = {}
-    for name, task in tasks.items():
-        if task.cancelled():
-            remedy = "The machine may be overloaded; try again."
-            errors[name] = Unreachable(name, f"it had not answered after {CHECK_S:g} s", remedy)
-            emit(Progress(host=name, stage="check", text=errors[name].cause, done=True, failed=True))
-            continue
-        outcome = task.result()
-        if isinstance(outcome, Probe):
-            probes[name] = outcome
-        else:
-            errors[name] = outcome
+    for task in tasks.values():
+        if not task.cancelled():
+            task.result()  # raises what a visit should never fail with
+    outcomes = {visit.host.name: visit.answered.result() for visit in visits}
+    probes = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Probe)}
+    errors = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, HostError)}
     met = met.counting({name for name in probes if probes[name].address})
     findings = judge(cluster, probes, errors, met, joins=joins)
     return CheckResult(findings=findings, probes=probes, leader_address=leader_address(cluster, probes))
+
+
+async def _gather(visits: Sequence[Visit], common: Common) -> Meeting:
+    """Let the hosts meet once all have answered; those that can't be connected to are waited for until `GATHER_S`."""
+    await asyncio.wait([visit.answered for visit in visits], timeout=GATHER_S)
+    while slow := [visit.answered for visit in visits if visit.connected and not visit.answered.done()]:
+        await asyncio.wait(slow)
+    outcomes = {visit.host.name: visit.answered.result() for visit in visits if visit.answered.done()}
+    room = Room.of({name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Probe)})
+    common.room.set_result(room)
+    return await room.until_over()
+
+
+def _data(cluster: Cluster) -> dict[str, str] | None:
+    """The folder to look for; None where the task needs none, and for a script, which finds its data itself."""
+    name = cluster.run.task.partition("/")[2]
+    if cluster.data.path is None or name in NO_FILES or cluster.run.script is not None:
+        return None
+    return {"path": cluster.data.path, "name": name}
 
 
 def members_of(cluster: Cluster, checked: CheckResult, knows: Knows = unknown) -> tuple[Member, ...]:
@@ -137,68 +152,3 @@ async def preflight(cluster: Cluster, emit: Emit, ask: Ask = nobody) -> tuple[Fi
     if not checked.ok:
         return checked.findings
     return (*checked.findings, *misfits(cluster, place(cluster, checked.probes)))
-
-
-async def _ask(
-    hosts: Hosts,
-    cluster: Cluster,
-    host: Host,
-    asked: Asked,
-    leader: asyncio.Future[str],
-    connected: set[str],
-    emit: Emit,
-    probed: Callable[[Probe, str], object],
-) -> Probe | HostError:
-    """One host's answer. The leader's comes first, so that the others can say how they reach it."""
-    name, leads = host.name, host.name == cluster.leader
-    try:
-        connection = await hosts.attempt(name, emit)
-        if isinstance(connection, HostError):
-            return connection
-        connected.add(name)
-        emit(Progress(host=name, stage="check", text="looking at Python, torch, devices and disk"))
-        to = SELF if leads else await _wait_for(leader)
-        found = await probe(connection, python_of(host), replace(asked, leader=to))
-        if leads:
-            leader.set_result(found.server_address)
-    except (CommandFailed, Unreachable) as error:
-        emit(Progress(host=name, stage="check", text=error.cause, done=True, failed=True))
-        return error
-    finally:
-        if leads and not leader.done():
-            leader.set_result("")
-    emit(Progress(host=name, stage="check", text=_in_short(found), fraction=1.0, done=True))
-    probed(found, name)
-    return found
-
-
-async def _gather(
-    hosts: Hosts, tasks: Mapping[str, asyncio.Task[Probe | HostError]], connected: Collection[str]
-) -> Meeting:
-    """Let the hosts meet once all have answered; those that can't be connected to are waited for until `GATHER_S`."""
-    await asyncio.wait(tasks.values(), timeout=GATHER_S)
-    while slow := [tasks[name] for name in connected if not tasks[name].done()]:
-        await asyncio.wait(slow)
-    outcomes = {name: task.result() for name, task in tasks.items() if task.done() and not task.cancelled()}
-    probes = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Probe)}
-    return await meet(hosts, probes)
-
-
-def _data(cluster: Cluster) -> dict[str, str] | None:
-    """The folder to look for; None where the task needs none, and for a script, which finds its data itself."""
-    name = cluster.run.task.partition("/")[2]
-    if cluster.data.path is None or name in NO_FILES or cluster.run.script is not None:
-        return None
-    return {"path": cluster.data.path, "name": name}
-
-
-async def _wait_for(leader: asyncio.Future[str]) -> str:
-    try:
-        return await asyncio.wait_for(asyncio.shield(leader), LEADER_S)
-    except asyncio.TimeoutError:
-        return ""
-
-
-def _in_short(found: Probe) -> str:
-    devices = ", ".join(gpu.name for gpu in found.gpus) or f"{found.cores} cores"
-    return f"Python {found.python}, torch {found.torch or 'missing'}, {devices}"

@@ -1,27 +1,24 @@
 """Every host connects to every other one, on ports that the systems pick: what training needs, tried beforehand.
 
-`remote.check` calls it with the hosts that answered; `remote.judge_network` says what the pairs that failed mean. The
-program on the hosts is `remote.bootstrap.meet`.
+`remote.check` has a room for the hosts that answered; each attends it in its own conversation (`remote.visit`).
+`remote.judge_network` says what the pairs that failed mean. The program on the hosts is `remote.bootstrap.meet`.
 
-    >>> (await meet(hosts, {"box1": probe, "box2": probe, "box3": probe})).missed
+    >>> room = Room.of({"box1": probe, "box2": probe, "box3": probe})       # box3 is behind a firewall
+    >>> (await room.until_over()).missed
     {('box1', 'box3'): 'ETIMEDOUT', ('box2', 'box3'): 'ETIMEDOUT'}
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
 import secrets
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from remote.bootstrap_call import conversation
-from remote.ending import end
 from remote.errors import HostError
-from remote.hosts import Hosts, python_of
+from remote.interview import Interview
 from remote.probe import Probe
-from remote.remote_process import RemoteProcess
 from remote.sanitize import clean
 
 COME_S = 1.4  # for all to listen; who comes later is not waited for
@@ -43,78 +40,75 @@ class Meeting:
         return replace(self, absent={**self.absent, **dict.fromkeys(late, "it answered after the others had met")})
 
 
-async def meet(hosts: Hosts, probes: Mapping[str, Probe]) -> Meeting:
-    """All pairs of these hosts at once, by the addresses that they have towards the leader. Known within `MEET_S`."""
-    who = [name for name, probe in probes.items() if probe.address]
-    if len(who) < 2:
-        return Meeting(asked=frozenset(who))
-    room = _Room(expected=len(who))
-    tasks = {name: asyncio.ensure_future(_attend(hosts, name, probes[name].address, room)) for name in who}
-    asyncio.get_running_loop().call_later(COME_S, room.full.set)
-    try:
-        await asyncio.wait(tasks.values(), timeout=MEET_S)
-    finally:
-        await end(tasks.values())
-    absent = {name: room.absent.get(name, "it took too long") for name in who if name not in room.missed}
-    pairs = [
-        (name, other) for name in who for other in who if other in room.missed.get(name, ()) and other not in absent
-    ]
-    kept = {(name, other): room.missed[name][other] for name, other in pairs}
-    return Meeting(asked=frozenset(who), missed=kept, absent=absent)
+class Room:
+    """Where hosts meet: who is to come, who has come, and what they said. Bounded by `MEET_S`."""
 
+    def __init__(self, who: Collection[str]) -> None:
+        self._who = list(who)
+        self._token = secrets.token_hex(16)
+        self._places: dict[str, tuple[str, int]] = {}
+        self._missed: dict[str, dict[str, str]] = {}
+        self._absent: dict[str, str] = {}
+        self._full, self._over = asyncio.Event(), asyncio.Event()  # nobody else is waited for; all have spoken
 
-class _Room:
-    """Who has come, and what they said. `full` when nobody else is to be waited for, `over` when all have spoken."""
+    @classmethod
+    def of(cls, probes: Mapping[str, Probe]) -> Room:
+        """For the hosts that have an address towards the leader."""
+        return cls([name for name, probe in probes.items() if probe.address])
 
-    def __init__(self, expected: int) -> None:
-        self.token = secrets.token_hex(16)
-        self.places: dict[str, tuple[str, int]] = {}
-        self.missed: dict[str, dict[str, str]] = {}
-        self.absent: dict[str, str] = {}
-        self.full, self.over = asyncio.Event(), asyncio.Event()
-        self._expected = expected
+    async def until_over(self) -> Meeting:
+        """What came of it; one alone meets nobody."""
+        who = frozenset(self._who)
+        if len(who) < 2:
+            self._over.set()
+            return Meeting(asked=who)
+        asyncio.get_running_loop().call_later(COME_S, self._full.set)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._over.wait(), MEET_S)
+        self._over.set()
+        absent = {name: self._absent.get(name, "it took too long") for name in self._who if name not in self._missed}
+        pairs = [
+            (name, other)
+            for name in self._who
+            for other in self._who
+            if other in self._missed.get(name, ()) and other not in absent
+        ]
+        return Meeting(asked=who, missed={pair: self._missed[pair[0]][pair[1]] for pair in pairs}, absent=absent)
 
-    def look(self) -> None:
-        if len(self.places.keys() | self.absent.keys()) == self._expected:
-            self.full.set()
-        if self.full.is_set() and self.places.keys() <= self.missed.keys() | self.absent.keys():
-            self.over.set()
+    async def attend(self, host: Interview, name: str, address: str) -> None:
+        """One host's part, until it is over. One that is not to come does not."""
+        if name not in self._who or len(self._who) < 2:
+            return
+        try:
+            await self._attend(host, name, address)
+        except HostError as error:
+            self._absent[name] = error.cause
+        finally:
+            self._look()
 
+    async def _attend(self, host: Interview, name: str, address: str) -> None:
+        await host.say(meet={"name": name, "token": self._token, "address": address})
+        answer = await host.heard()
+        if not isinstance(answer.get("port"), int):
+            self._absent[name] = clean(str(answer.get("unable", "it said nothing")))
+            return
+        if self._full.is_set():
+            return
+        self._places[name] = (address, answer["port"])
+        self._look()
+        await self._full.wait()
+        peers = {other: place for other, place in self._places.items() if other != name}
+        await host.say(peers=peers, within_s=WITHIN_S)
+        missed = (await host.heard()).get("missed")
+        if not isinstance(missed, dict):
+            self._absent[name] = "it said nothing"
+            return
+        self._missed[name] = {other: clean(str(why)) for other, why in missed.items() if other in peers}
+        self._look()
+        await self._over.wait()  # the others may still be on their way to it
 
-async def _attend(hosts: Hosts, name: str, address: str, room: _Room) -> None:
-    host = hosts.named(name)
-    try:
-        connection = await hosts.get(name)
-        async with conversation(connection, python_of(host), "meet", [address]) as (process, answers):
-            await _say(process, name=name, token=room.token)
-            answer = await _heard(answers)
-            if not isinstance(answer.get("port"), int):
-                room.absent[name] = clean(str(answer.get("unable", "it said nothing")))
-                return
-            if room.full.is_set():
-                return
-            room.places[name] = (address, answer["port"])
-            room.look()
-            await room.full.wait()
-            peers = {other: place for other, place in room.places.items() if other != name}
-            await _say(process, peers=peers, within_s=WITHIN_S)
-            missed = (await _heard(answers)).get("missed")
-            if not isinstance(missed, dict):
-                room.absent[name] = "it said nothing"
-                return
-            room.missed[name] = {other: clean(str(why)) for other, why in missed.items() if other in peers}
-            room.look()
-            await room.over.wait()
-    except HostError as error:
-        room.absent[name] = error.cause
-    finally:
-        room.look()
-
-
-async def _say(process: RemoteProcess, **words: Any) -> None:
-    await process.write(json.dumps(words).encode() + b"\n")
-
-
-async def _heard(answers: AsyncIterator[dict[str, Any]]) -> dict[str, Any]:
-    """The next object; empty when there is none."""
-    return await anext(answers, {})
+    def _look(self) -> None:
+        if len(self._places.keys() | self._absent.keys()) == len(self._who):
+            self._full.set()
+        if self._full.is_set() and self._places.keys() <= self._missed.keys() | self._absent.keys():
+            self._over.set()

@@ -1,28 +1,18 @@
-"""What one host says of itself before anything is sent to it: one command, one answer.
+"""What a host says of itself before anything is sent there, as data.
 
-`remote.check` asks all hosts at once and judges the answers; `remote.run` uses them to push, place ranks and choose
-addresses.
-
-    >>> found = await probe(connection, "python3", Asked(leader="192.168.0.7"))
-    >>> found.torch, found.interface
-    ('2.13.0+cpu', 'eth0')
+`remote.interview` asks, `remote.check` asks all hosts at once and judges the answers; a start uses them to push, place
+ranks and choose addresses.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import ipaddress
-import json
-import time
 from dataclasses import dataclass
 from typing import Any
 
-from remote.bootstrap_call import call
-from remote.connection import Connection
-from remote.errors import CommandFailed
 from remote.sanitize import clean
 
-PROBE_S = 8.0
 SELF = "self"
 
 
@@ -98,22 +88,6 @@ class Probe:
     port_holder: str = ""  # what listens there
     port_run: str = ""  # the run that it belongs to
     code: tuple[str, ...]  # hashes of the trees it has
-
-
-async def probe(connection: Connection, python: str, asked: Asked | None = None) -> Probe:
-    """Raises CommandFailed when the Python is missing, broken or older than 3.8, Unreachable on a broken connection."""
-    request = json.dumps(dataclasses.asdict(asked or Asked())).encode()
-    began = time.time()
-    answer = await call(connection, python, "probe", payload=request, timeout_s=PROBE_S)
-    ended = time.time()
-    if set(answer) == {"python"}:
-        raise CommandFailed(connection.host.name, *too_old(python, clean(str(answer["python"]))))
-    try:
-        answer["clock_ahead_s"] = ahead(float(answer["clock"]), began + float(answer["took_s"]), ended)
-        return parse(answer)
-    except (ValueError, KeyError, TypeError) as error:
-        cause = f"{python} answered the probe with {clean(str(error))}"
-        raise CommandFailed(connection.host.name, cause, "Report this, with the version of that Python.") from error
 
 
 def ahead(clock: float, began: float, ended: float) -> float:

@@ -11,41 +11,33 @@ SSH is a viewer and a command path: closing a session, or losing its connections
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from remote import placement
-from remote.check import CheckResult, members_of
 from remote.cluster import Cluster, check_run_name
-from remote.data import folder_of
-from remote.early import Early
 from remote.ending import end
-from remote.errors import HostError, RunFailed, StartRefused, UsageError
-from remote.everywhere import having, start_all, stop_all
+from remote.errors import HostError, RunFailed, UsageError
+from remote.everywhere import stop_all
 from remote.experiment import Experiment
-from remote.feed import Ended, FeedRecord, Layout, Progress
+from remote.feed import Ended, FeedRecord
 from remote.find import find
 from remote.following import Following
-from remote.harvest import Harvest, final_summary, pretty
+from remote.harvest import final_summary
 from remote.hosts import Hosts
 from remote.introduced import Ask, introduced, new_keys, nobody
 from remote.joining import bring_in, named_in
-from remote.last_loss import LastLosses
-from remote.project import project_of
+from remote.launch import Launch, end_start
+from remote.logbook import Logbook
 from remote.push import Tree
-from remote.ready import looked_over, supplied
 from remote.reform import Reform
-from remote.resume import bring_checkpoint
-from remote.script_keys import check_resume
 from remote.verbs import Verbs
-from remote.warm import rerun_all, why_cold
+from remote.warm import Cold, Offer, next_run, rerun_all
 from trainer.spec import Lead, Spec
-from trainer.wire import Event, Sample
+from trainer.wire import Event
 
-COMMIT_S = 0.5
 STOP_BOUND_S = 25.0  # beyond the grace: the supervisor's own bounds
 
 
@@ -76,25 +68,19 @@ class Session:
         self.run = run
         self.folder = experiments_folder(cluster) / run
         self._cluster = cluster
-        self._emit_to = emit
         self._knows = knows
         self._ask = ask
         self._readonly = readonly
         self._hosts = Hosts(cluster)
         self._verbs = Verbs(self._hosts, tree or Tree.installed())
-        self._experiment: Experiment | None = None
-        self._harvest: Harvest | None = None
+        self._logbook = Logbook(run, emit=emit)
         self._following: Following | None = None
-        self._losses = LastLosses()
         self._leader = cluster.leader
-        self._layout: Layout | None = None
-        self._world_size = 0  # of the newest group
         self._tasks: list[asyncio.Task[Any]] = []
         self._ended: asyncio.Future[Ended] | None = None
         self._launched = False
         self._stopping = False
         self._unanswered: tuple[str, ...] = ()
-        self._connected_at = 0.0
         self._spec: Spec | None = None  # of the host that leads, as it was started
         self._lent = False  # another session has the connections now
 
@@ -105,55 +91,12 @@ class Session:
         RunFailed when a host could not start its part: then nothing is left running anywhere.
         """
         self._may_change()
-        async with Early(self._verbs, self._hosts, self.run) as early:
-            await self._launch(resume, early)
-
-    async def _launch(self, resume: str | None, early: Early) -> None:
         self._launched = True
-        check_resume(self._cluster, resume)
-        if self.folder.exists():
-            raise UsageError(f"{self.folder} is there already: choose another name with --name")
-        project, script = await asyncio.to_thread(project_of, self._cluster)
-        data = await folder_of(self._cluster, self._emit)
-        look = await looked_over(self._hosts, self._emit, self._ask, probed=early.begin)
-        checked = look.checked
-        connected = time.monotonic()
-        if taken := await having(self._verbs, self.run, checked.probes):  # it may hold the port, too
-            raise UsageError(f"{', '.join(taken)} had a run named {self.run} already: choose another name with --name")
-        members = members_of(self._cluster, checked, self._knows)
-        cluster = await supplied(self._verbs, checked, self._emit, project=project, data=data)
-        pushed = time.monotonic()
-        checkpoint = await self._checkpoint_of(resume, checked) if resume else None
-        self._keep(Experiment.create(self.folder, self._cluster.text))
-        self._lay_out(placement.layout(self._cluster, self.run, members))
-        for finding in checked.findings:
-            self._note(f"{finding.host}: {finding.cause}. {finding.remedy}", "warning")
-        if words := placement.first_words(members, self._cluster):
-            self._note(words)
-        token = secrets.token_hex(32)
-        phases = {
-            "connect_s": max(0.0, (self._connected_at or connected) - look.checking),
-            "push_s": pushed - connected,
-        }
-        specs = [
-            placement.spec_for(
-                cluster, self.run, host, members, token=token, leader_address=checked.leader_address,
-                before_s=time.monotonic() - look.began, phases=phases, resume=checkpoint, script=script,
-                python=checked.probes[host.name].executable,
-            )
-            for host in self._cluster.hosts
-        ]  # fmt: skip
-        self._spec = next(spec for spec in specs if spec.is_leader)
-        starting = asyncio.ensure_future(start_all(self._verbs, specs, checked.probes, self._emit, early))
-        try:
-            failed = await asyncio.shield(starting)
-        except asyncio.CancelledError:
-            await asyncio.shield(self._abandon(starting, "the start was broken off", stopped=True))
-            raise
-        if failed:
-            unanswered = await asyncio.shield(self._abandon(starting, f"{', '.join(failed)} could not start"))
-            left = [f"{name}: no answer to the stop, ranks may run on there." for name in unanswered]
-            raise RunFailed("\n".join([*map(str, failed.values()), *left]))
+        launch = Launch(
+            self._cluster, self.run, self.folder, verbs=self._verbs, logbook=self._logbook,
+            knows=self._knows, ask=self._ask, stop=self._stop_hosts,
+        )  # fmt: skip
+        self._spec = await launch.start(resume=resume)
         self._follow([host.name for host in self._cluster.hosts], self._reform())
 
     async def take_over(self, old: object, *, resume: str | None) -> str:
@@ -165,52 +108,70 @@ class Session:
         """
         began = time.monotonic()
         self._may_change()
-        following = old._following if isinstance(old, Session) else None
-        if not isinstance(old, Session) or following is None or old._stopping:
+        if not isinstance(old, Session):
             return "no run is under way"
-        if self._verbs.tree.hash != old._verbs.tree.hash:
-            return "the code has changed"
         if self.folder.exists():
             return f"there is a run named {self.run} already"
-        if silent := following.silent:
-            return f"{', '.join(silent)} can't be reached at the moment"
         try:
-            before = old._spec or await old._verbs.spec(following.leader, old.run)
-        except HostError as error:
-            return str(error)
-        if why := why_cold(old._cluster, self._cluster, before):
-            return why
-        specs = placement.next_specs(
-            before, self._cluster, self.run, token=secrets.token_hex(32), before_s=time.monotonic() - began,
-            resume=resume,
-        )  # fmt: skip
+            offer = await old.offer()
+            specs = next_run(
+                offer, self._cluster, self.run, tree=self._verbs.tree.hash, before_s=time.monotonic() - began,
+                resume=resume,
+            )  # fmt: skip
+        except Cold as cold:
+            return str(cold)
 
         def begin() -> None:
             experiment = Experiment.create(self.folder, self._cluster.text)
-            self._verbs, self._hosts = old._verbs, old._hosts
-            self._keep(experiment)
+            self._verbs, self._hosts = offer.verbs, offer.verbs.hosts
+            self._logbook.keep(experiment, self._verbs)
             self._hosts.adopt(self._cluster)
-            old._lent = old._stopping = following.stopping = True
-            old._note(f"stopping: restart as {self.run}", kind="stopping")
+            old.hand_over(self.run)
             self._launched = True
             self._spec = next(spec for spec in specs if spec.is_leader)
-            self._lay_out(placement.layout(self._cluster, self.run, self._spec.members))
-            self._note(f"warm restart of {old.run}: torch is imported already")
+            self._logbook.lay_out(placement.layout(self._cluster, self.run, self._spec.members))
+            self._logbook.note(f"warm restart of {old.run}: torch is imported already")
 
-        bound_s = before.options.stop_grace_s + STOP_BOUND_S
-        outcome = await rerun_all(old._verbs, old.run, specs, self._emit, bound_s=bound_s, begin=begin)
+        bound_s = offer.spec.options.stop_grace_s + STOP_BOUND_S
+        outcome = await rerun_all(offer.verbs, offer.run, specs, self._logbook.emit, bound_s=bound_s, begin=begin)
         if outcome.refused:
             return outcome.refused
-        following.stopped.set()
+        hosts = [host.name for host in self._cluster.hosts]
         if outcome.failed:
-            old._lent = False
+            old.handed_over(back=True)
+            self._lent = True
             text = "; ".join(f"{host}: {why}" for host, why in outcome.failed.items())
-            await self._end_start([h.name for h in self._cluster.hosts], f"the restart failed: {text}", "failed")
-            self._lent = True  # the connections are the other's again
+            await end_start(self._logbook, self._stop_hosts, hosts, hosts, f"the restart failed: {text}")
             await self.close()
             raise RunFailed(text)
-        self._follow([host.name for host in self._cluster.hosts], self._reform())
+        old.handed_over(back=False)
+        self._follow(hosts, self._reform())
         return ""
+
+    async def offer(self) -> Offer:
+        """What another session needs to start a run in the processes of this one. Raises Cold when it can't."""
+        following = self._following
+        if following is None or self._stopping:
+            raise Cold("no run is under way")
+        if silent := following.silent:
+            raise Cold(f"{', '.join(silent)} can't be reached at the moment")
+        try:
+            spec = self._spec or await self._verbs.spec(following.leader, self.run)
+        except HostError as error:
+            raise Cold(str(error)) from error
+        return Offer(run=self.run, cluster=self._cluster, spec=spec, verbs=self._verbs)
+
+    def hand_over(self, run: str) -> None:
+        """Another session starts `run` in place of this one's: over these connections, which it is to close."""
+        assert self._following is not None, "launch or attach comes first"
+        self._lent = self._stopping = self._following.stopping = True
+        self._logbook.note(f"stopping: restart as {run}", kind="stopping")
+
+    def handed_over(self, *, back: bool) -> None:
+        """Every host has ended its part of this run. With `back` the connections are this session's again."""
+        assert self._following is not None, "launch or attach comes first"
+        self._lent = not back
+        self._following.stopped.set()
 
     async def attach(self, *, revive: bool = True) -> None:
         """Find the run on the hosts and follow it from where the experiment folder ends, or from its beginning.
@@ -219,13 +180,13 @@ class Session:
         run, or the folder here can't be used.
         """
         outcomes = await introduced(
-            lambda: self._hosts.connect(self._emit), lambda found: new_keys(found.values()), self._ask
+            lambda: self._hosts.connect(self._logbook.emit), lambda found: new_keys(found.values()), self._ask
         )
-        layout, lead = await find(self._verbs, outcomes, self.run, self._warn)
+        layout, lead = await find(self._verbs, outcomes, self.run, self._logbook.warn)
         self._leader = layout.leader
         experiment = Experiment.open(self.folder)
-        self._keep(experiment)
-        self._lay_out(layout)
+        self._logbook.keep(experiment, self._verbs)
+        self._logbook.lay_out(layout)
         reform = self._reform(lead)
         if experiment.writable:  # else everything comes from the hosts, from its beginning
             if not (self.folder / "cluster.toml").exists():
@@ -233,7 +194,7 @@ class Session:
             for record in experiment.replay():
                 if isinstance(record, Event):
                     reform.hear(record)
-                self._emit(record)
+                self._logbook.emit(record)
         self._follow(dict.fromkeys(rank.host for rank in layout.ranks), reform, revive=revive)
 
     async def wait(self) -> Ended:
@@ -254,7 +215,7 @@ class Session:
         """
         self._may_change()
         self._stopping = True
-        self._note(f"stopping: {reason}", kind="stopping")
+        self._logbook.note(f"stopping: {reason}", kind="stopping")
         following = self._following
         if following is None:
             hosts = [host.name for host in self._cluster.hosts]
@@ -268,7 +229,7 @@ class Session:
         finally:
             following.stopped.set()
         for name in self._unanswered:
-            self._note(f"{name} did not answer the stop: processes may be left there", "error")
+            self._logbook.note(f"{name} did not answer the stop: processes may be left there", "error")
             following.give_up(name)
         return await self.wait()
 
@@ -281,14 +242,18 @@ class Session:
         following = self._under_way()
         host = named_in(self._cluster, name)
         await self._hosts.put(host)
-        joined = await bring_in(self._verbs, self.run, following.leader, host, knows=self._knows, emit=self._emit)
+        joined = await bring_in(
+            self._verbs, self.run, following.leader, host, knows=self._knows, emit=self._logbook.emit
+        )
         for finding in joined.warnings:
-            self._note(f"{finding.host}: {finding.cause}. {finding.remedy}", "warning")
-        if self._layout is not None and joined.members:
-            self._lay_out(placement.joined(self._layout, host, joined.members))
+            self._logbook.warn(f"{finding.host}: {finding.cause}. {finding.remedy}")
+        if self._logbook.layout is not None and joined.members:
+            self._logbook.lay_out(placement.joined(self._logbook.layout, host, joined.members))
         following.follow(name)
         what = "comes back" if joined.back else "is new"
-        self._note(f"{name} {what}: its ranks start, get the state from the others, and join at the end of a step")
+        self._logbook.note(
+            f"{name} {what}: its ranks start, get the state from the others, and join at the end of a step"
+        )
 
     async def drop(self, name: str) -> bool:
         """Take a host out of the run; the others go on. Returns whether the host said that no process is left there.
@@ -317,61 +282,21 @@ class Session:
         await end(self._tasks)
         if self._following is not None:
             await self._following.close()
-        if self._harvest is not None:
-            await self._harvest.close()
-        if self._experiment is not None:
-            try:
-                self._experiment.close()
-            except RunFailed as error:
-                self._warn(str(error))
+        await self._logbook.close()
         if not self._lent:
             await self._hosts.close()
 
-    async def _abandon(
-        self, starting: asyncio.Future[dict[str, HostError]], reason: str, *, stopped: bool = False
-    ) -> tuple[str, ...]:
-        """A start that failed leaves nothing running, and an experiment that says so. Returns who did not answer.
-
-        A start under way is awaited first: a stop that overtakes it would find nothing to stop.
-        """
-        failed = await starting
-        hosts = [host.name for host in self._cluster.hosts]
-        begun = [name for name in hosts if not isinstance(failed.get(name), StartRefused)]
-        return await self._end_start(begun, reason, "stopped" if stopped else "failed")
-
-    async def _end_start(self, begun: Iterable[str], reason: str, state: str) -> tuple[str, ...]:
-        """Stop what may have begun, and say in the experiment that nothing came of it. Returns who did not answer."""
-        unanswered = await self._stop_hosts(begun, reason)
-        assert self._experiment is not None
-        self._note(f"not started: {reason}", "error")
-        hosts = [host.name for host in self._cluster.hosts]
-        states = dict.fromkeys((name for name in hosts if name not in unanswered), state)
-        summary = {**final_summary(self.run, None, states, hosts, stopping=state == "stopped"), "cause": reason}
-        self._experiment.write_whole("summary.json", pretty(summary))
-        self._experiment.close()
-        return unanswered
-
-    async def _checkpoint_of(self, old: str, checked: CheckResult) -> str:
-        """The folder on the leader with the old run's checkpoints, brought there from here when it has none."""
-        folder = experiments_folder(self._cluster) / old
-        await bring_checkpoint(self._verbs, self._leader, old, hosts=checked.probes, experiment=folder)
-        return f"{checked.probes[self._leader].home}/.motley/runs/{old}/{self._leader}/checkpoints"
-
-    def _keep(self, experiment: Experiment) -> None:
-        self._experiment = experiment
-        self._harvest = Harvest(self._verbs, self.run, experiment, say=self._warn)
-
     def _reform(self, lead: Lead | None = None) -> Reform:
         order = [host.name for host in self._cluster.hosts]
-        return Reform(self._verbs, self.run, order=order, port=self._cluster.coordinator_port, lead=lead)
+        port = self._cluster.coordinator_port
+        return Reform(self._verbs, self.run, order=order, leader=self._leader, port=port, lead=lead)
 
     def _follow(self, names: Iterable[str], reform: Reform, *, revive: bool = True) -> None:
-        assert self._experiment is not None
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
         self._following = Following(
-            self._verbs, self.run, self._leader, self._experiment, reform,
-            emit=self._emit, note=self._note, stop=self._stop_hosts,
+            self._verbs, self.run, self._leader, self._logbook.experiment, reform,
+            emit=self._logbook.emit, note=self._logbook.note, stop=self._stop_hosts,
         )  # fmt: skip
         self._following.revives = revive
         self._following.acts = not self._readonly
@@ -381,65 +306,20 @@ class Session:
     async def _watch(self, following: Following, ended: asyncio.Future[Ended]) -> None:
         """Wait for every host's end, and say how the run ended; or what keeps this console from following it."""
         try:
-            committing = asyncio.ensure_future(self._commit_regularly())
+            committing = asyncio.ensure_future(self._logbook.commit_regularly())
             try:
                 await following.until_over(committing)
             finally:
                 await end([committing])
-            result = await self._bring_home(following)
+            result = await self._logbook.bring_home(
+                following.states(), following.leader, following.hosts, stopping=self._stopping
+            )
             record = Ended(state=str(result["state"]), summary=result, unanswered=self._unanswered)
-            self._emit(record)
+            self._logbook.emit(record)
             ended.set_result(record)
         except Exception as error:  # noqa: BLE001 - whoever waits for the end gets it
             ended.set_exception(error)
 
-    async def _bring_home(self, following: Following) -> dict[str, Any]:
-        """Fetch what the leader kept, and write the summary."""
-        assert self._experiment is not None
-        assert self._harvest is not None
-        states = following.states()
-        leader = following.leader
-        summary = await self._harvest.summary(leader) if leader in states else None
-        result = final_summary(self.run, summary, states, following.hosts, self._stopping)
-        self._experiment.commit()
-        loss = self._losses.of(int(result["steps"]), self._world_size)
-        result["final_loss"] = result["final_loss"] if loss is None else loss
-        if leader in states:
-            await self._harvest.finish()
-        self._experiment.write_whole("summary.json", pretty(result))
-        self._experiment.commit()
-        return result
-
     async def _stop_hosts(self, names: Iterable[str], reason: str) -> tuple[str, ...]:
         bound_s = self._cluster.run.stop_grace_s + STOP_BOUND_S
-        return await stop_all(self._verbs, self.run, names, self._emit, reason=reason, bound_s=bound_s)
-
-    async def _commit_regularly(self) -> None:
-        assert self._experiment is not None
-        while True:
-            await asyncio.sleep(COMMIT_S)
-            self._experiment.commit()
-
-    def _emit(self, record: FeedRecord) -> None:
-        if isinstance(record, Progress) and record.stage == "connect" and record.done:
-            self._connected_at = time.monotonic()
-        if isinstance(record, Sample):
-            self._losses.hear(record)
-        if isinstance(record, Event) and self._harvest is not None:
-            self._harvest.hear(record)
-        if isinstance(record, Event) and record.kind == "group":
-            self._world_size = len(record.data.get("members") or ()) or self._world_size
-        self._emit_to(record)
-
-    def _lay_out(self, layout: Layout) -> None:
-        self._layout, self._world_size = layout, len(layout.ranks)
-        self._emit(layout)
-
-    def _note(self, text: str, level: Any = "info", *, kind: str = "note") -> None:
-        event = Event(time=time.time(), host="console", source="console", kind=kind, text=text, level=level)
-        if self._experiment is not None:
-            self._experiment.note(event)
-        self._emit_to(event)
-
-    def _warn(self, text: str) -> None:
-        self._note(text, "warning")
+        return await stop_all(self._verbs, self.run, names, self._logbook.emit, reason=reason, bound_s=bound_s)

@@ -11,15 +11,30 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from remote.cluster import Cluster, Host
 from remote.errors import HostError
 from remote.feed import Progress
-from remote.placement import misfits
+from remote.placement import misfits, next_specs
 from remote.verbs import Verbs
 from trainer.spec import Spec
+
+
+class Cold(Exception):
+    """Why a run can't go on in the processes of another. Nothing has changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What a session that follows a run has for the one that takes its place."""
+
+    run: str
+    cluster: Cluster
+    spec: Spec  # of the host that leads, as it was started
+    verbs: Verbs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +43,18 @@ class Outcome:
 
     refused: str = ""
     failed: dict[str, str] = field(default_factory=dict)
+
+
+def next_run(offer: Offer, cluster: Cluster, run: str, *, tree: str, before_s: float, resume: str | None) -> list[Spec]:
+    """The specs of a run in the processes of the one offered; `tree` is the hash of the code it is to have.
+
+    `before_s` and `resume` as in `placement.next_specs`. Raises Cold.
+    """
+    if tree != offer.verbs.tree.hash:
+        raise Cold("the code has changed")
+    if why := why_cold(offer.cluster, cluster, offer.spec):
+        raise Cold(why)
+    return next_specs(offer.spec, cluster, run, token=secrets.token_hex(32), before_s=before_s, resume=resume)
 
 
 def why_cold(before: Cluster, now: Cluster, spec: Spec) -> str:

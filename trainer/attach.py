@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from profiles.hardware import usable_cores
+from profiles.cores import usable_cores
 from trainer import processes
 from trainer.folders import read_json
 from trainer.wire import END_STATES, Beat, Chunk, encode

@@ -24,12 +24,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainer import membership, processes, title
+from trainer.call import JoinError
 from trainer.folders import run_folder
 from trainer.forks import MESSAGE_BYTES
 from trainer.handshake import beat_s
 from trainer.journal import Journal
 from trainer.lead import lead_of
-from trainer.membership import JoinError, Membership
+from trainer.membership import Membership
 from trainer.spec import Spec
 from trainer.wire import Phase
 

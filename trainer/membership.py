@@ -15,28 +15,22 @@ heard any more, the listener frees the main thread (`guard`). A lost line is dia
 from __future__ import annotations
 
 import contextlib
-import hmac
-import json
 import queue
-import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Union
 
-from trainer.handshake import beat_s, keep_alive, proof
+from trainer.call import Call, JoinError
+from trainer.handshake import beat_s
 from trainer.spec import Roll, Spec
 
 LEADER_GONE_S = 2.0  # of calling it in vain, after which ranks save what they have
 DEAF_S = 2.0  # without a sign of life the coordinator is not there
 FREED_S, FREED_AT_WORK_S = 2.0, 30.0  # for the main thread, once its group broke: in a collective, or before one
+CALL_S = 5.0
 REDIAL_S, REDIAL_BOUND_S = 0.2, 1.0  # between two calls, and for one: another host may lead meanwhile
-
-
-class JoinError(Exception):
-    """The group can't be joined: no coordinator, a false one, or the others did not come. Says which."""
 
 
 class RunOver(JoinError):
@@ -67,6 +61,24 @@ class Group:
     fits: Mapping[str, Any] = field(default_factory=dict)  # for rank 0: what the one before it knew of speeds
     roll: Roll = field(default_factory=Roll)  # who came after the start
 
+    @classmethod
+    def of(cls, message: Mapping[str, Any]) -> Group:
+        """As `trainer.coordinator` sends it. Raises LookupError, TypeError or ValueError for one that can't be read."""
+        address, port = message["store"]
+        return cls(
+            generation=int(message["generation"]),
+            rank=int(message["rank"]),
+            members=tuple(map(int, message["members"])),
+            store=(str(address), int(port)),
+            source=int(message["source"]),
+            step=int(message["step"]),
+            term=int(message["term"]),
+            attempt=int(message["attempt"]),
+            stale=bool(message["stale"]),
+            fits=dict(message["fits"]),
+            roll=Roll.from_table(message["roll"]) if message.get("roll") else Roll(),
+        )
+
     @property
     def world_size(self) -> int:
         return len(self.members)
@@ -92,7 +104,7 @@ _Word = Union[Group, _Save, _Redialled, JoinError]
 class Membership:
     """The connection of one member. Calls block; each has a bound."""
 
-    def __init__(self, connection: socket.socket, spec: Spec, member: int, where: Where) -> None:
+    def __init__(self, call: Call, spec: Spec, member: int, where: Where) -> None:
         self.step = self.arrived = -1  # the loop writes them: steps completed, gradients handed over
         self.boundary = False  # somebody wants to join: rank 0 lets go at the end of a step
         # Called on the listener's thread when the run is over, with the reason and the end state.
@@ -101,9 +113,7 @@ class Membership:
         self._spec = spec
         self._member = member
         self._where = where
-        self._socket = connection
-        self._file = connection.makefile("rb")
-        self._sending = threading.Lock()
+        self._call = call
         self._words: queue.SimpleQueue[_Word] = queue.SimpleQueue()
         self._attempt = 0
         self._guarded = -1  # the generation that `free` ends
@@ -135,8 +145,8 @@ class Membership:
         while True:
             address = where()
             try:
-                connection = socket.create_connection(address, timeout=5.0)
-                break
+                call = Call.make(address, spec, member=member, connect_s=CALL_S, greet_s=deadline_s)
+                return cls(call, spec, member, where)
             except OSError as error:
                 if time.monotonic() > deadline:
                     raise JoinError(
@@ -144,13 +154,6 @@ class Membership:
                         f"firewall between this host and {spec.leader}?"
                     ) from error
                 time.sleep(0.1)
-        line = cls(connection, spec, member, where)
-        try:
-            line._greet(deadline_s)
-        except BaseException:
-            line.close()
-            raise
-        return line
 
     def _start(self) -> None:
         for name, run in (("listen", self._listen), ("beat", self._beat)):
@@ -158,10 +161,10 @@ class Membership:
 
     def fileno(self) -> int:
         """Of the line's socket; -1 while it is lost."""
-        return self._socket.fileno()
+        return self._call.fileno()
 
     def phase(self, name: str) -> None:
-        self._send(op="phase", phase=name)
+        self._call.send(op="phase", phase=name)
 
     def ready(
         self,
@@ -184,7 +187,7 @@ class Membership:
         self._attempt += 1
         self.step = self.arrived = step
         said = {"times": times, "store": store, "step": step, "term": term, "generation": generation}
-        self._send(op="ready", attempt=self._attempt, **said)
+        self._call.send(op="ready", attempt=self._attempt, **said)
         while True:
             match self._words.get():
                 case Group() as group if group.attempt == self._attempt:
@@ -194,7 +197,7 @@ class Membership:
                 case _Save(cut_off=cut_off):
                     save(cut_off)
                 case _Redialled():
-                    self._send(op="ready", attempt=self._attempt, **said)
+                    self._call.send(op="ready", attempt=self._attempt, **said)
 
     def guard(self, generation: int, free: Callable[[], object]) -> bool:
         """Call `free` from another thread, again and again until `ready`, once this generation is broken.
@@ -210,84 +213,66 @@ class Membership:
 
     def joined(self) -> None:
         self._forming = False
-        self._send(op="joined")
+        self._call.send(op="joined")
 
     def report(self, **figures: Any) -> None:
         """Rank 0's figures for the summary: see `trainer.summary.Ledger.take_report`."""
-        self._send(op="report", **figures)
+        self._call.send(op="report", **figures)
 
     def resumed(self, generation: int, pause_s: float) -> None:
         """The first step of a generation that is not the first one has ended, so long after the one before."""
-        self._send(op="resumed", generation=generation, pause_s=pause_s)
+        self._call.send(op="resumed", generation=generation, pause_s=pause_s)
 
     def exited(self, generation: int, code: int) -> None:
         """The script that this member has started for a generation has ended: see `trainer.script`."""
-        self._send(op="exited", generation=generation, code=code)
+        self._call.send(op="exited", generation=generation, code=code)
 
     def ended(self, state: str) -> None:
         """The last word."""
-        self._send(op="ended", state=state)
+        self._call.send(op="ended", state=state)
         self.close()
 
     def beat(self) -> None:
         """A sign of life."""
-        self._send(op="beat", step=self.step, arrived=max(self.arrived, self.step))
+        self._call.send(op="beat", step=self.step, arrived=max(self.arrived, self.step))
 
     def hand_over(self) -> None:
         """A process that was forked from this one has the line now."""
-        self._file.close()
-        self._socket.close()
+        self._call.hand_over()
 
     def close(self) -> None:
         """Hang up without a word."""
         self._closed.set()
-        self._hang_up()
+        self._call.hang_up()
 
     # The threads
 
     def _listen(self) -> None:
         """Take what the coordinator says; when it is not heard any more, free the main thread and call again."""
         while True:
-            try:
-                self._socket.settimeout(self._deaf_s)
-                while text := self._file.readline():
-                    if text != b"\n":
-                        self._hear(json.loads(text))
-            except (OSError, ValueError):  # silent, gone, or said what can't be read
-                pass
+            with contextlib.suppress(OSError, LookupError, TypeError, ValueError):  # it said what can't be read
+                for message in self._call.messages(self._deaf_s):
+                    self._hear(message)
+            self._call.hang_up()
             if self._closed.is_set():
-                self._hang_up()  # it may have been dialled again meanwhile
                 return
             self._broken = max(self._broken, self._guarded)  # without the coordinator nobody steps
             self._free_main()
-            self._hang_up()
             try:
                 self._redial()
             except JoinError as error:
                 self._words.put(error)
                 self.over(str(error), "lost")
                 return
+            if self._closed.is_set():  # meanwhile
+                self._call.hang_up()
+                return
             self._words.put(_Redialled())
 
     def _hear(self, message: Mapping[str, Any]) -> None:
         match message.get("op"):
             case "group":
-                store = message["store"]
-                self._words.put(
-                    Group(
-                        generation=int(message["generation"]),
-                        rank=int(message["rank"]),
-                        members=tuple(map(int, message["members"])),
-                        store=(str(store[0]), int(store[1])),
-                        source=int(message["source"]),
-                        step=int(message["step"]),
-                        term=int(message["term"]),
-                        attempt=int(message["attempt"]),
-                        stale=bool(message["stale"]),
-                        fits=dict(message["fits"]),
-                        roll=Roll.from_table(message["roll"]) if message.get("roll") else Roll(),
-                    )
-                )
+                self._words.put(Group.of(message))
             case "regroup":
                 self._broken = int(message["generation"])
                 self._free_main()
@@ -323,57 +308,14 @@ class Membership:
                 saved = True
                 self._words.put(_Save(cut_off=True))
             try:
-                connection = socket.create_connection(self._where(), timeout=REDIAL_BOUND_S)
-                with self._sending:  # no sign of life in the middle of the greeting
-                    self._socket, self._file = connection, connection.makefile("rb")
-                    self._greet(DEAF_S)
+                self._call = Call.make(
+                    self._where(), self._spec, member=self._member, connect_s=REDIAL_BOUND_S, greet_s=DEAF_S
+                )
                 return
             except (OSError, JoinError) as error:
-                self._hang_up()
                 if time.monotonic() - began > hold_s:
                     raise CoordinatorLost(f"the run's leader was not to be reached for {hold_s:.0f} s") from error
                 self._closed.wait(REDIAL_S)
-
-    # The wire
-
-    def _greet(self, deadline_s: float) -> None:
-        """Prove that we hold the run's token, and have the other side prove it."""
-        keep_alive(self._socket)
-        self._socket.settimeout(deadline_s)
-        theirs = str(self._receive().get("nonce"))
-        ours = secrets.token_hex(16)
-        words = proof(self._spec.token, "rank", self._member, self._spec.host, theirs, ours)
-        hello = {"member": self._member, "host": self._spec.host, "nonce": ours, "proof": words}
-        self._socket.sendall(json.dumps(hello).encode() + b"\n")
-        answer = str(self._receive().get("proof"))
-        if not hmac.compare_digest(answer, proof(self._spec.token, "coordinator", theirs, ours)):
-            address, port = self._where()
-            raise JoinError(f"{address}:{port} is not this run's coordinator")
-
-    def _receive(self) -> dict[str, Any]:
-        while True:
-            try:
-                line = self._file.readline()
-                if line == b"\n":  # a sign of life
-                    continue
-                message = json.loads(line)
-            except (OSError, ValueError) as error:
-                raise JoinError(f"the coordinator did not answer: {error}") from error
-            if not isinstance(message, dict):
-                raise JoinError(f"the coordinator answered {line[:80]!r}")
-            return message
-
-    def _send(self, **message: Any) -> None:
-        """What a lost line does not carry is not said: the listener notices, and calls again."""
-        with self._sending, contextlib.suppress(OSError):
-            self._socket.sendall(json.dumps(message).encode() + b"\n")
-
-    def _hang_up(self) -> None:
-        with contextlib.suppress(OSError):  # the other side was first
-            self._socket.shutdown(socket.SHUT_RDWR)
-        with contextlib.suppress(OSError, ValueError):  # a reader on another thread has it
-            self._file.close()
-        self._socket.close()
 
 
 def is_stuck(freed_at: float | None, now: float, *, waits: bool) -> bool:

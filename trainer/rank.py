@@ -17,11 +17,12 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainer.call import JoinError
 from trainer.exits import Exit
 from trainer.folders import run_folder
 from trainer.journal import Journal
 from trainer.lead import lead_of
-from trainer.membership import CoordinatorLost, Group, JoinError, Membership, RunOver
+from trainer.membership import CoordinatorLost, Group, Membership, RunOver
 from trainer.roll import keep
 from trainer.sockets import GroupSockets
 from trainer.spec import Member, Spec

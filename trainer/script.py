@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from trainer import processes
+from trainer.call import JoinError
 from trainer.exits import Exit
 from trainer.folders import run_folder
 from trainer.interface import source_address, use_interface
 from trainer.journal import Journal
 from trainer.lead import lead_of
-from trainer.membership import CoordinatorLost, Group, JoinError, Membership
+from trainer.membership import CoordinatorLost, Group, Membership
 from trainer.spec import Member, Script, Spec
 from trainer.torchrun import environment
 from trainer.wire import Phase

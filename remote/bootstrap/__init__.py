@@ -1,4 +1,4 @@
-"""What runs on a host before anything of ours is there: it is `probe`d, `meet`s the others, `unpack`s trees of files.
+"""What runs on a host before anything of ours is there: a `look` at it, and what `unpack`s trees of files.
 
 Of a large tree only those files are sent that the host `lacks`.
 

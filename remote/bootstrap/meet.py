@@ -1,11 +1,11 @@
 """Whether this host reaches the others on ports that the system picks, as training will. Runs there: see
 `remote.bootstrap`.
 
-`remote.meeting` runs it on every host at once: it listens on its address in the cluster, says on which port, is told
+`remote.meeting` has every host do it at once: it listens on its address in the cluster, says on which port, is told
 the others' ports, connects to each, and says which it could not reach. It serves until stdin closes.
 
-    in  {"name": "box1", "token": "f00…"}                       out  {"port": 40123}
-    in  {"peers": {"box2": ["10.0.0.2", 40456]}, "within_s": 1.5}   out  {"missed": {"box2": "ETIMEDOUT"}}
+    in  {"meet": {"name": "box1", "token": "f00…", "address": "10.0.0.1"}}      out  {"port": 40123}
+    in  {"peers": {"box2": ["10.0.0.2", 40456]}, "within_s": 1.5}               out  {"missed": {"box2": "ETIMEDOUT"}}
 """
 
 from __future__ import annotations
@@ -13,24 +13,19 @@ from __future__ import annotations
 import errno
 import hmac
 import json
-import signal
 import socket
 import threading
 from typing import Any, BinaryIO
 
 from remote.bootstrap.files import answer
 
-LIFE_S = 30  # its console may have gone without a word
 HELLO_S = 2.0
 LINE = 256
 
 
-def main(argv: list[str], stdin: BinaryIO) -> None:
-    signal.alarm(LIFE_S)
-    address = argv[0]
-    hello = json.loads(stdin.readline() or b"{}")
-    if not hello:
-        return
+def meet(hello: dict[str, str], stdin: BinaryIO) -> None:
+    """`hello`: this host's name and address, and the token of the meeting."""
+    address = hello["address"]
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:

@@ -1,12 +1,11 @@
 """What a host says of itself: `remote.probe.Probe` describes the answer. Runs there: see `remote.bootstrap`.
 
-Its request on stdin: `{"leader": numeric address, "self" or "", "ports": to be free there, "data": null or
+It is asked with `{"leader": numeric address, "self" or "", "ports": to be free there, "data": null or
 {"path", "name"}}`.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -14,22 +13,17 @@ import socket
 import sys
 import tempfile
 import time
-from typing import Any, BinaryIO
+from typing import Any
 
-from remote.bootstrap.files import CODE, HOME, OURS, answer, names, text
+from remote.bootstrap.files import CODE, HOME, OURS, names, text
 from remote.bootstrap.gpus import gpus
 from remote.bootstrap.leftovers import leftovers
 from remote.bootstrap.login import login
 from remote.bootstrap.network import firewall, interface_of, interfaces, port_taken, way_to
 
 
-def main(_argv: list[str], stdin: BinaryIO) -> None:
-    began = time.monotonic()
-    found = probe(json.loads(stdin.read()))
-    answer({**found, "clock": time.time(), "took_s": time.monotonic() - began})
-
-
 def probe(request: dict[str, Any]) -> dict[str, Any]:
+    began = time.monotonic()
     version, cuda = torch_version()
     cards, gpu_trouble = gpus()
     data_missing, data_elsewhere = data(request.get("data"))
@@ -58,6 +52,8 @@ def probe(request: dict[str, Any]) -> dict[str, Any]:
         "code": [name for name in names(CODE) if not name.startswith(".")],
         **login(),
         **place(str(request.get("leader", "")), request.get("ports") or []),
+        "clock": time.time(),
+        "took_s": time.monotonic() - began,
     }
 
 

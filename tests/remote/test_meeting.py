@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import socket
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
 from remote.bootstrap import meet as there
-from remote.hosts import Hosts
-from remote.meeting import Meeting, meet
+from remote.hosts import Hosts, python_of
+from remote.interview import interview
+from remote.meeting import Meeting, Room
 from tests.remote.conftest import MakeCluster
 from tests.remote.test_check import GOOD
 
-LOCAL = dataclasses.replace(GOOD, address="127.0.0.1")
+LOCAL = "127.0.0.1"
 TOKEN = "f00"
 
 
@@ -26,22 +28,34 @@ async def hosts(make_cluster: MakeCluster) -> AsyncIterator[Hosts]:
         yield made
 
 
+async def meet(hosts: Hosts, addresses: Mapping[str, str]) -> Meeting:
+    room = Room.of({name: dataclasses.replace(GOOD, address=address) for name, address in addresses.items()})
+
+    async def come(name: str, address: str) -> None:
+        async with interview(await hosts.get(name), python_of(hosts.named(name))) as host:
+            await room.attend(host, name, address)
+
+    coming = [asyncio.ensure_future(come(name, address)) for name, address in addresses.items()]
+    met = await room.until_over()
+    await asyncio.gather(*coming)
+    return met
+
+
 async def test_hosts_that_reach_each_other(hosts: Hosts) -> None:
-    met = await meet(hosts, {"box0": LOCAL, "box1": LOCAL, "box2": LOCAL})
+    met = await meet(hosts, dict.fromkeys(("box0", "box1", "box2"), LOCAL))
     assert met == Meeting(asked=frozenset({"box0", "box1", "box2"}))
 
 
 async def test_one_without_its_address_is_absent_and_the_others_meet(hosts: Hosts) -> None:
-    met = await meet(hosts, {"box0": LOCAL, "box1": LOCAL, "box2": dataclasses.replace(GOOD, address="192.0.2.1")})
+    met = await meet(hosts, {"box0": LOCAL, "box1": LOCAL, "box2": "192.0.2.1"})
     assert met.missed == {}
     assert list(met.absent) == ["box2"]
     assert "assign requested address" in met.absent["box2"]
 
 
 async def test_one_without_a_way_does_not_come_and_one_alone_meets_nobody(hosts: Hosts) -> None:
-    nowhere = dataclasses.replace(GOOD, address="")
-    assert (await meet(hosts, {"box0": LOCAL, "box1": LOCAL, "box2": nowhere})).asked == {"box0", "box1"}
-    assert await meet(hosts, {"box0": LOCAL, "box1": nowhere}) == Meeting(asked=frozenset({"box0"}))
+    assert (await meet(hosts, {"box0": LOCAL, "box1": LOCAL, "box2": ""})).asked == {"box0", "box1"}
+    assert await meet(hosts, {"box0": LOCAL, "box1": ""}) == Meeting(asked=frozenset({"box0"}))
 
 
 def test_only_who_shows_the_token_is_told_who_is_here() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 
 import pytest
@@ -35,7 +36,7 @@ def tagged(stage: Stage, run: str) -> list[int]:
     tag = f"MOTLEY_RUN={run}".encode()
     found = []
     for pid in stage.alive():
-        with open(f"/proc/{pid}/environ", "rb") as file:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:  # it may have ended
             if tag in file.read().split(b"\0"):
                 found.append(pid)
     return found

@@ -16,9 +16,10 @@ import pytest
 
 from tests.ports import free_pair
 from trainer import service
+from trainer.call import JoinError
 from trainer.coordinator import Coordinator
 from trainer.listen import listen
-from trainer.membership import Group, JoinError, Membership
+from trainer.membership import Group, Membership
 from trainer.spec import BalanceOptions, DataOptions, ElasticOptions, Lead, Member, RunOptions, Spec
 
 TOKEN = "5a" * 32
@@ -211,7 +212,7 @@ async def test_a_rank_whose_line_was_cut_is_freed_calls_again_and_joins_at_the_e
         lines = await three_in_a_group(given)
         for number, line in enumerate(lines):
             line.guard(0, lambda n=number: loop.call_soon_threadsafe(freed.put_nowait, n))  # type: ignore[misc]
-        lines[2]._socket.shutdown(socket.SHUT_RDWR)
+        lines[2]._call._socket.shutdown(socket.SHUT_RDWR)
         heard: set[int] = set()
         while heard != {0, 1, 2}:
             heard.add(await asyncio.wait_for(freed.get(), BOUND_S))

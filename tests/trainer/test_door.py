@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from tests.trainer.test_coordinator import coordinating, dial, events, spec, summary, three_in_a_group, until
+from trainer.call import JoinError
 from trainer.folders import write_json
-from trainer.membership import Group, JoinError, Membership, RunOver
+from trainer.membership import Group, Membership, RunOver
 from trainer.roll import admit, drop, keep, roll_of
 from trainer.spec import Lead, Member, Roll, Spec
 

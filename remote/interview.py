@@ -1,0 +1,84 @@
+"""A host in one conversation, before anything is sent there: what it is, and whether it reaches the others.
+
+One process on the host answers all of it (`remote.bootstrap.look`); it starts as soon as the connection is there.
+
+    >>> async with interview(connection, "python3") as host:
+    ...     found = await host.probe(Asked(leader="192.168.0.7"))
+    >>> found.torch, found.interface
+    ('2.13.0+cpu', 'eth0')
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from remote.bootstrap_call import Answers, conversation, no_answer
+from remote.cluster import Host
+from remote.connection import Connection
+from remote.errors import CommandFailed
+from remote.probe import Asked, Probe, ahead, parse, too_old
+from remote.remote_process import RemoteProcess
+from remote.sanitize import clean
+
+PROBE_S = 8.0
+LAST_S = 1.0  # for a process that has said its last word to end
+
+
+class Interview:
+    """Made by `interview`."""
+
+    def __init__(self, host: Host, python: str, process: RemoteProcess, answers: Answers) -> None:
+        self._host = host
+        self._python = python
+        self._process = process
+        self._answers = answers
+
+    async def say(self, **words: Any) -> None:
+        """Raises Unreachable when the connection is gone; a process that is gone takes nothing."""
+        await self._process.write(json.dumps(words).encode() + b"\n")
+
+    async def heard(self) -> dict[str, Any]:
+        """The next answer; empty when there is none. Raises Unreachable, CommandFailed."""
+        return await anext(self._answers, {})
+
+    async def probe(self, asked: Asked) -> Probe:
+        """Raises CommandFailed when the Python is missing, broken, slow or too old, or Unreachable."""
+        began = time.time()
+        await self.say(probe=dataclasses.asdict(asked))
+        try:
+            answer = await asyncio.wait_for(self.heard(), PROBE_S)
+        except asyncio.TimeoutError as error:
+            cause = f"{self._python} did not answer within {PROBE_S:g} s"
+            raise CommandFailed(self._host.name, cause, "The machine may be overloaded; try again.") from error
+        ended = time.time()
+        if not answer:
+            raise await self._no_answer()
+        if set(answer) == {"python"}:
+            raise CommandFailed(self._host.name, *too_old(self._python, clean(str(answer["python"]))))
+        try:
+            answer["clock_ahead_s"] = ahead(float(answer["clock"]), began + float(answer["took_s"]), ended)
+            return parse(answer)
+        except (ValueError, KeyError, TypeError) as error:
+            cause = f"{self._python} answered the probe with {clean(str(error))}"
+            raise CommandFailed(self._host.name, cause, "Report this, with the version of that Python.") from error
+
+    async def _no_answer(self) -> CommandFailed:
+        """Raises Unreachable when it is the connection."""
+        try:
+            code = await asyncio.wait_for(self._process.wait(), LAST_S)
+        except asyncio.TimeoutError:
+            code = 0
+        return no_answer(self._host, self._python, code, self._process.stderr_tail, self._answers.stray)
+
+
+@asynccontextmanager
+async def interview(connection: Connection, python: str) -> AsyncIterator[Interview]:
+    """Leaving the block ends it. Raises Unreachable, CommandFailed when the host starts no command."""
+    async with conversation(connection, python, "look") as (process, answers):
+        yield Interview(connection.host, python, process, answers)

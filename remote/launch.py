@@ -1,0 +1,143 @@
+"""The start of a run on all hosts of a cluster: check, push, start; or nothing of it is left anywhere.
+
+launch = Launch(cluster, "night", folder, verbs=verbs, logbook=logbook, knows=knows, ask=ask, stop=stop)
+spec = await launch.start(resume=None)      # of the host that leads; ranks are started everywhere
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+
+from remote import placement
+from remote.check import CheckResult, members_of
+from remote.cluster import Cluster
+from remote.data import folder_of
+from remote.early import Early
+from remote.errors import HostError, RunFailed, StartRefused, UsageError
+from remote.everywhere import having, start_all
+from remote.experiment import Experiment
+from remote.introduced import Ask
+from remote.logbook import Logbook
+from remote.project import project_of
+from remote.ready import looked_over, supplied
+from remote.resume import bring_checkpoint
+from remote.script_keys import check_resume
+from remote.verbs import Verbs
+from trainer.spec import Member, Spec
+
+Stop = Callable[[Iterable[str], str], Awaitable[tuple[str, ...]]]  # hosts, reason: those that did not answer
+
+
+class Launch:
+    """One attempt. `folder` is to be the experiment's; `stop` ends the run on hosts."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        run: str,
+        folder: Path,
+        *,
+        verbs: Verbs,
+        logbook: Logbook,
+        knows: placement.Knows,
+        ask: Ask,
+        stop: Stop,
+    ) -> None:
+        self._cluster = cluster
+        self._run = run
+        self._folder = folder
+        self._verbs = verbs
+        self._logbook = logbook
+        self._knows = knows
+        self._ask = ask
+        self._stop = stop
+
+    async def start(self, *, resume: str | None) -> Spec:
+        """Raises what `Session.launch` says."""
+        async with Early(self._verbs, self._verbs.hosts, self._run) as early:
+            check_resume(self._cluster, resume)
+            if self._folder.exists():
+                raise UsageError(f"{self._folder} is there already: choose another name with --name")
+            project, script = await asyncio.to_thread(project_of, self._cluster)
+            data = await folder_of(self._cluster, self._logbook.emit)
+            look = await looked_over(self._verbs.hosts, self._logbook.emit, self._ask, probed=early.begin)
+            connected = time.monotonic()
+            await self._is_new(look.checked)
+            members = members_of(self._cluster, look.checked, self._knows)
+            cluster = await supplied(self._verbs, look.checked, self._logbook.emit, project=project, data=data)
+            phases = {
+                "connect_s": max(0.0, (self._logbook.connected_at or connected) - look.checking),
+                "push_s": time.monotonic() - connected,
+            }
+            checkpoint = await self._checkpoint_of(resume, look.checked) if resume else None
+            self._open(look.checked, members)
+            token = secrets.token_hex(32)
+            specs = [
+                placement.spec_for(
+                    cluster, self._run, host, members, token=token, leader_address=look.checked.leader_address,
+                    before_s=time.monotonic() - look.began, phases=phases, resume=checkpoint, script=script,
+                    python=look.checked.probes[host.name].executable,
+                )
+                for host in self._cluster.hosts
+            ]  # fmt: skip
+            await self._start_ranks(specs, look.checked, early)
+            return next(spec for spec in specs if spec.is_leader)
+
+    async def _is_new(self, checked: CheckResult) -> None:
+        """An older run of this name may hold the port, too."""
+        if taken := await having(self._verbs, self._run, checked.probes):
+            raise UsageError(f"{', '.join(taken)} had a run named {self._run} already: choose another name with --name")
+
+    def _open(self, checked: CheckResult, members: tuple[Member, ...]) -> None:
+        """From here on there is an experiment."""
+        self._logbook.keep(Experiment.create(self._folder, self._cluster.text), self._verbs)
+        self._logbook.lay_out(placement.layout(self._cluster, self._run, members))
+        for finding in checked.findings:
+            self._logbook.warn(f"{finding.host}: {finding.cause}. {finding.remedy}")
+        if words := placement.first_words(members, self._cluster):
+            self._logbook.note(words)
+
+    async def _checkpoint_of(self, old: str, checked: CheckResult) -> str:
+        """The folder on the leader with the old run's checkpoints, brought there from here when it has none."""
+        leader = self._cluster.leader
+        folder = self._folder.with_name(old)
+        await bring_checkpoint(self._verbs, leader, old, hosts=checked.probes, experiment=folder)
+        return f"{checked.probes[leader].home}/.motley/runs/{old}/{leader}/checkpoints"
+
+    async def _start_ranks(self, specs: list[Spec], checked: CheckResult, early: Early) -> None:
+        starting = asyncio.ensure_future(start_all(self._verbs, specs, checked.probes, self._logbook.emit, early))
+        try:
+            failed = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._abandon(starting, "the start was broken off", stopped=True))
+            raise
+        if failed:
+            unanswered = await asyncio.shield(self._abandon(starting, f"{', '.join(failed)} could not start"))
+            left = [f"{name}: no answer to the stop, ranks may run on there." for name in unanswered]
+            raise RunFailed("\n".join([*map(str, failed.values()), *left]))
+
+    async def _abandon(
+        self, starting: asyncio.Future[dict[str, HostError]], reason: str, *, stopped: bool = False
+    ) -> tuple[str, ...]:
+        """A start that failed leaves nothing running, and an experiment that says so. Returns who did not answer.
+
+        A start under way is awaited first: a stop that overtakes it would find nothing to stop.
+        """
+        failed = await starting
+        hosts = [host.name for host in self._cluster.hosts]
+        begun = [name for name in hosts if not isinstance(failed.get(name), StartRefused)]
+        return await end_start(self._logbook, self._stop, hosts, begun, reason, stopped=stopped)
+
+
+async def end_start(
+    logbook: Logbook, stop: Stop, hosts: list[str], begun: Iterable[str], reason: str, *, stopped: bool = False
+) -> tuple[str, ...]:
+    """Stop what may have `begun`, and say in the experiment that nothing came of it. Returns who did not answer."""
+    unanswered = await stop(begun, reason)
+    answered = [name for name in hosts if name not in unanswered]
+    logbook.not_started(reason, dict.fromkeys(answered, "stopped" if stopped else "failed"), hosts, stopped=stopped)
+    return unanswered

@@ -1,0 +1,98 @@
+"""One host's part of the preflight: it is connected, says what it is, and meets the others, in one conversation.
+
+`remote.check` makes one for each host and runs all at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from remote.cluster import Host
+from remote.errors import CommandFailed, HostError, Unreachable
+from remote.feed import Progress
+from remote.hosts import Emit, Hosts, python_of
+from remote.interview import Interview, interview
+from remote.meeting import Room
+from remote.probe import SELF, Asked, Probe
+
+LEADER_S = 2.0  # how long the others wait for the leader's address
+
+
+def _future() -> asyncio.Future[Any]:
+    return asyncio.get_running_loop().create_future()
+
+
+@dataclass(slots=True)
+class Common:
+    """What the visits of one check share."""
+
+    hosts: Hosts
+    asked: Asked
+    emit: Emit
+    probed: Callable[[Probe, str], object]
+    leader: asyncio.Future[str] = field(default_factory=_future)  # its address
+    room: asyncio.Future[Room] = field(default_factory=_future)
+
+
+class Visit:
+    """`answered` is set to what the host says, or why it says nothing; never to an exception."""
+
+    def __init__(self, host: Host, common: Common, *, leads: bool) -> None:
+        self.host = host
+        self.connected = False
+        self.answered: asyncio.Future[Probe | HostError] = _future()
+        self._common = common
+        self._leads = leads
+
+    async def run(self) -> None:
+        """Until the meeting is over. The leader's address comes first, so that the others can say how they reach it."""
+        common, name = self._common, self.host.name
+        try:
+            connection = await common.hosts.attempt(name, common.emit)
+            if isinstance(connection, HostError):
+                self.answered.set_result(connection)
+                return
+            self.connected = True
+            self._tell("looking at Python, torch, devices and disk")
+            async with interview(connection, python_of(self.host)) as host:
+                found = await self._probe(host)
+                self.answered.set_result(found)
+                await (await asyncio.shield(common.room)).attend(host, name, found.address)
+        except (CommandFailed, Unreachable) as error:
+            if not self.answered.done():
+                self.give_up(error)
+        finally:
+            if self._leads and not common.leader.done():
+                common.leader.set_result("")
+
+    def give_up(self, error: HostError) -> None:
+        """It does not answer, and is not waited for any more."""
+        self._tell(error.cause, done=True, failed=True)
+        self.answered.set_result(error)
+
+    async def _probe(self, host: Interview) -> Probe:
+        common = self._common
+        to = SELF if self._leads else await self._leader()
+        found = await host.probe(replace(common.asked, leader=to))
+        if self._leads:
+            common.leader.set_result(found.server_address)
+        self._tell(_in_short(found), fraction=1.0, done=True)
+        common.probed(found, self.host.name)
+        return found
+
+    async def _leader(self) -> str:
+        try:
+            return await asyncio.wait_for(asyncio.shield(self._common.leader), LEADER_S)
+        except asyncio.TimeoutError:
+            return ""
+
+    def _tell(self, text: str, **how: Any) -> None:
+        self._common.emit(Progress(host=self.host.name, stage="check", text=text, **how))
+
+
+def _in_short(found: Probe) -> str:
+    devices = ", ".join(gpu.name for gpu in found.gpus) or f"{found.cores} cores"
+    return f"Python {found.python}, torch {found.torch or 'missing'}, {devices}"
