@@ -26,6 +26,7 @@ from remote.ending import end
 from remote.errors import HostError, RunFailed, StartRefused, UsageError
 from remote.everywhere import having, start_all, stop_all
 from remote.experiment import Experiment
+from remote.failures import Failures, Report
 from remote.feed import Ended, FeedRecord, Layout, Progress
 from remote.find import find
 from remote.following import Following
@@ -86,6 +87,7 @@ class Session:
         self._harvest: Harvest | None = None
         self._following: Following | None = None
         self._losses = LastLosses()
+        self._failures = Failures()
         self._leader = cluster.leader
         self._layout: Layout | None = None
         self._world_size = 0  # of the newest group
@@ -240,6 +242,11 @@ class Session:
         """The end of the run, once every host has been read to its end."""
         assert self._ended is not None, "launch or attach comes first"
         return await asyncio.shield(self._ended)
+
+    @property
+    def failed(self) -> Report | None:
+        """Which rank failed first, of those that are known to have failed by now."""
+        return self._failures.report()
 
     async def caught_up(self) -> None:
         """Until every host that answers has sent what it had: its first sign of life comes after that."""
@@ -404,6 +411,9 @@ class Session:
         self._experiment.commit()
         loss = self._losses.of(int(result["steps"]), self._world_size)
         result["final_loss"] = result["final_loss"] if loss is None else loss
+        report = self._failures.report()
+        if report is not None and result["state"] == "failed":
+            result["cause"] = report.cause(str(result.get("cause") or ""))
         if leader in states:
             await self._harvest.finish()
         self._experiment.write_whole("summary.json", pretty(result))
@@ -425,6 +435,8 @@ class Session:
             self._connected_at = time.monotonic()
         if isinstance(record, Sample):
             self._losses.hear(record)
+        else:
+            self._failures.hear(record)
         if isinstance(record, Event) and self._harvest is not None:
             self._harvest.hear(record)
         if isinstance(record, Event) and record.kind == "group":
