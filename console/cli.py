@@ -250,10 +250,13 @@ def logs(
     from remote import runs
 
     async def copy() -> None:
-        async for line in runs.logs(cluster, run, rank, follow):
+        async for line in runs.logs(cluster, run, rank, follow, told=causes.append):
             print(f"{line.host} #{line.member}  {line.text}", flush=follow)
 
+    causes: list[str] = []
     asyncio.run(copy())
+    for cause in causes:
+        print(f"motley: {run}: {cause}", file=sys.stderr)
     return 0
 
 

@@ -8,12 +8,13 @@ Data of an event comes from a host: a figure that is missing or of another type 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from console.snapshot import Decision, Problem, Waiting
+from remote.failures import Report
 from trainer.wire import Event
+
+NAMED = 6  # hosts in one line
 
 
 def decision_of(event: Event, names: tuple[str, ...], *, known: Decision | None = None) -> Decision:
@@ -49,17 +50,10 @@ def waiting_of(event: Event, at: float) -> Waiting | None:
     return Waiting(missing=missing, since=at - (number(event.data.get("waited_s")) or 0.0)) if missing else None
 
 
-def problem_of(event: Event, run: str) -> Problem | None:
-    """What of an event belongs on the screen as a failure: its root, in one line."""
-    if event.kind == "rank_failed" and event.data.get("root_cause") is False:
-        return None  # it only lost the one that failed
+def problem_of(event: Event) -> Problem | None:
+    """What of an event belongs on the screen as a problem, in one line."""
     if event.kind == "rank_failed":
-        trace = [line for line in str(event.data.get("traceback") or "").splitlines() if line.strip()]
-        member = event.data.get("member")
-        cause = f"rank {member} failed: {trace[-1].strip()}" if trace else event.text
-        remedy = f"l shows the log; or: motley logs {run} --rank {member}"
-        silent = int(number(member) or 0) if not trace and number(member) is not None else None
-        return Problem(host=event.host, cause=cause, remedy=remedy, unexplained=silent)
+        return None  # of those `failed` tells together
     if event.kind == "gave_up":
         who = ", ".join(f"{host} ({phase})" for host, phase in _missing(event))
         cause = f"gave up waiting for {who}" if who else event.text
@@ -71,10 +65,18 @@ def problem_of(event: Event, run: str) -> Problem | None:
     return None
 
 
-def explained(problem: Problem, last_words: Mapping[int, str]) -> Problem:
-    """A rank that failed without a word in its record, with the exception it printed."""
-    said = last_words.get(problem.unexplained) if problem.unexplained is not None else None
-    return replace(problem, cause=f"{problem.cause}, after {said}", unexplained=None) if said else problem
+def failed(report: Report, run: str) -> Problem:
+    """The ranks that failed as one problem: the root, what mends it, and the others."""
+    more = f"motley logs {run} --rank {report.root.member}"
+    hosts = report.hosts[:NAMED] + ((f"{len(report.hosts) - NAMED} more",) if len(report.hosts) > NAMED else ())
+    return Problem(
+        host=", ".join(hosts),
+        cause=report.headline,
+        remedy=report.told or f"All that it said: {more}",
+        words=report.root.words,
+        others=report.others,
+        more=more if report.told else "",
+    )
 
 
 def _missing(event: Event) -> tuple[tuple[str, str], ...]:

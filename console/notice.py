@@ -12,12 +12,14 @@ from dataclasses import replace
 
 from console import figures
 from console.events import number
-from console.line import Line, Role, join, width_of, wrap
+from console.line import Line, Role, clip, join, width_of, wrap
 from console.snapshot import Problem, Snapshot
 from console.view import gain_of
+from remote.last_words import shown
 
 RANK = re.compile(r"^rank \d+( failed)?: ")
 SHOWN = 6  # problems; the log has them all
+CALLS = 4  # lines of a traceback
 
 
 def notice_title(snapshot: Snapshot) -> str:
@@ -39,7 +41,7 @@ def notice_lines(snapshot: Snapshot, *, width: int, folder: str = "") -> list[Li
 
 
 def in_order(problems: tuple[Problem, ...]) -> list[Problem]:
-    """Each cause once, in the order it happened (the first is the root); ranks that ended without a word come last."""
+    """Each cause once, in the order it happened: the first is the root."""
     kept: dict[str, Problem] = {}
     hosts: dict[str, list[str]] = {}
     for problem in problems:
@@ -47,11 +49,10 @@ def in_order(problems: tuple[Problem, ...]) -> list[Problem]:
         kept.setdefault(cause, problem)
         if problem.host not in hosts.setdefault(cause, []):
             hosts[cause].append(problem.host)
-    merged = [
+    return [
         replace(problem, host=", ".join(hosts[cause]), cause=cause) if len(hosts[cause]) > 1 else problem
         for cause, problem in kept.items()
     ]
-    return sorted(merged, key=lambda problem: problem.unexplained is not None)
 
 
 def _problem(problem: Problem, width: int) -> list[Line]:
@@ -66,7 +67,16 @@ def _problem(problem: Problem, width: int) -> list[Line]:
         else:
             lines.append((("  " + part, "strong"),))
     lines += [(("  → " if n == 0 else "    ", "accent"), (part, "text")) for n, part in _remedy(problem, width)]
+    lines += [clip((("    ", "muted"), (part, "muted")), width) for part in told_below(problem, CALLS)]
     return lines
+
+
+def told_below(problem: Problem, calls: int) -> list[str]:
+    """A line each: the last calls of the rank that failed first, where all of it is, and the ranks that failed too."""
+    lines = list(shown(problem.words, calls))
+    if problem.more:
+        lines.append(f"all of it: {problem.more}")
+    return [*lines, *problem.others]
 
 
 def _remedy(problem: Problem, width: int) -> list[tuple[int, str]]:

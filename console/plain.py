@@ -23,7 +23,7 @@ from rich.cells import cell_len
 from console import figures
 from console.clusterfile import LOOK_S, problem
 from console.line import fit
-from console.notice import in_order
+from console.notice import in_order, told_below
 from console.session import Outcome, Plan, SessionLike, ended, left
 from console.store import Store
 from console.view import decision_text, offer
@@ -34,6 +34,7 @@ from trainer.wire import Event, Level, Sample
 EVERY_S = 5.0  # between two lines of throughput within an epoch
 LEAST_S = 1.0  # between two of short epochs
 ROOTS = 4  # problems told again at the end
+CALLS = 8  # lines of a traceback
 LINES_PER_S = 20  # of the ranks' own output
 
 
@@ -72,6 +73,8 @@ class Printer:
             for problem in in_order(self.store.snapshot().problems)[:ROOTS]:
                 where = f"{problem.host}: " if problem.host else ""
                 self.say(f"{where}{problem.cause}. {problem.remedy}", now=now)
+                for line in told_below(problem, CALLS):
+                    self.say(f"    {line}", now=now)
             self.say(f"the run {record.state}", now=now)
 
     def note(self, text: str, level: Level = "info") -> None:

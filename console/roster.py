@@ -12,6 +12,7 @@ from dataclasses import replace
 from console.events import number
 from console.snapshot import HostView, RankView, Regroup
 from console.tracks import RankTrack
+from remote.clocks import Clocks
 from remote.feed import Layout, Link, Progress
 from trainer.wire import Event, Sample
 
@@ -24,7 +25,7 @@ class Roster:
         self.hosts: dict[str, HostView] = {}
         self.group: tuple[int, ...] = ()
         self.speeds: dict[str, float] = {}
-        self._offsets: dict[str, float] = {}
+        self.clocks = Clocks()
 
     def lay_out(self, layout: Layout) -> None:
         for rank in layout.ranks:
@@ -97,7 +98,7 @@ class Roster:
     def link(self, link: Link) -> bool:
         """Take the state of a connection; true when it went up or down."""
         host = self.host(link.host)
-        self._offsets[link.host] = link.clock_offset_s
+        self.clocks.hear(link)
         for track in self.ranks.values():
             track.stale = track.stale or track.host == link.host
         self.hosts[link.host] = replace(host, link_up=link.up, link_text=link.text)
@@ -105,7 +106,7 @@ class Roster:
 
     def at(self, host: str, time: float) -> float:
         """A time of the host's clock on the master's."""
-        return time - self._offsets.get(host, 0.0)
+        return self.clocks.at(host, time)
 
     def label(self, host: str, member: int) -> str:
         """A rank's name for people: its host, with its number where the host has several."""
@@ -120,7 +121,7 @@ class Roster:
         tracks = sorted(self.ranks.values(), key=lambda track: track.member)
         step = [t.last.batch for t in tracks if t.last is not None]
         whole = sum(step) if len(step) == len(tracks) and any(step) else global_batch  # an epoch's last step is smaller
-        return tuple(t.shown(offset_s=self._offsets.get(t.host, 0.0), global_batch=whole) for t in tracks)
+        return tuple(t.shown(offset_s=self.clocks.offset_s(t.host), global_batch=whole) for t in tracks)
 
     def _form(self, group: tuple[int, ...]) -> None:
         self.group = group

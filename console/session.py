@@ -90,10 +90,12 @@ def left(run: str) -> Outcome:
 
 
 def ended(run: str, record: Ended) -> Outcome:
-    """The run is over; a host that did not answer a stop makes it a failure."""
+    """The run is over, and why when it failed; a host that did not answer a stop makes it a failure."""
     data = record.summary or {"run": run, "state": record.state}
     if record.unanswered:
         who = ", ".join(record.unanswered)
         text = f"{run}: no answer from {who}; ranks may run on there. When back: motley stop {run}"
         return Outcome(code=1, data={**data, "unanswered": list(record.unanswered)}, text=text)
-    return Outcome(code=EXIT_CODES.get(record.state, 1), data=data, text=f"{run} {record.state}")
+    cause = " ".join(str(data.get("cause") or "").split()) if record.state == "failed" else ""
+    text = f"{run} {record.state}: {cause}" if cause else f"{run} {record.state}"
+    return Outcome(code=EXIT_CODES.get(record.state, 1), data=data, text=text)

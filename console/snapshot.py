@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from remote.last_words import Words
 from trainer.wire import Level
 
 RunPhase = Literal["idle", "starting", "running", "stopping", "ended"]
@@ -98,7 +99,9 @@ class Problem:
     cause: str
     remedy: str
     level: Literal["error", "warning"] = "error"
-    unexplained: int | None = None  # the rank that failed without an exception of its own in the record
+    words: Words = field(default_factory=Words)  # of a rank that failed: its last calls
+    others: tuple[str, ...] = ()  # a line each: who failed with it
+    more: str = ""  # the command that shows all of it, where the remedy does not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

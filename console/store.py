@@ -11,24 +11,23 @@ Times of the hosts are turned into the master's with the offset that `feed.Link`
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from console.curve import Curve
-from console.events import decision_of, explained, number, problem_of, waiting_of
+from console.events import decision_of, failed, number, problem_of, waiting_of
 from console.roster import Roster
 from console.snapshot import Decision, LogEntry, Problem, Regroup, RunPhase, Snapshot, Waiting
 from console.tracks import StepTable, StepTotal
+from remote.failures import Failures
 from remote.feed import Ended, FeedRecord, Layout, Link, LogLine, Progress
 from trainer.wire import Event, Level, Sample
 
 LOG_LIMIT = 5000
 DECISION_LIMIT = 200
 RECENT_STEPS = 16  # that the cluster's throughput, loss and step time are averaged over
-EXCEPTION = re.compile(r"[\w.]+(Error|Exception|Interrupt)\b")  # the last line of a traceback begins like this
-QUIET = frozenset({"report", "phase", "realised"})  # kinds shown elsewhere than in the log
+QUIET = frozenset({"report", "phase", "realised", "fault"})  # kinds shown elsewhere than in the log
 
 
 class Store:
@@ -61,7 +60,7 @@ class Store:
         self._advice = ""
         self._offered: tuple[str, ...] = ()
         self._problems: list[Problem] = []
-        self._last_words: dict[int, str] = {}  # the newest exception that a rank printed
+        self._failures = Failures(self._roster.clocks)
         self._log: deque[LogEntry] = deque(maxlen=LOG_LIMIT)
         self._log_total = 0
         self._said: dict[str, str] = {}  # the newest progress in the log, by host
@@ -132,6 +131,7 @@ class Store:
 
     def settle(self, host: str, problems: Iterable[Problem]) -> None:
         """What is wrong with a host from now on; what was before counts no more."""
+        self._failures.forget(host)
         self._problems = [problem for problem in self._problems if problem.host != host] + list(problems)
 
     def note(self, text: str, now: float, level: Level = "info") -> None:
@@ -167,8 +167,6 @@ class Store:
 
     def _log_line(self, line: LogLine, now: float) -> None:
         self._add_log(now, self._roster.label(line.host, line.member), line.text)
-        if EXCEPTION.match(line.text):
-            self._last_words[line.member] = line.text
 
     def _event(self, event: Event, now: float) -> None:
         at = self._roster.at(event.host, event.time)
@@ -177,11 +175,12 @@ class Store:
         self.begin(at if attached else now)
         if attached and self._started is not None:
             self._started = min(self._started, at)
+        self._failures.hear(event)
         if event.kind not in QUIET:
             label = "console" if event.source == "console" else event.host
             for line in event.text.splitlines() or [""]:
                 self._add_log(at, label, line, event.level)
-        problem = problem_of(event, self._layout.run if self._layout else "RUN")
+        problem = problem_of(event)
         if problem is not None:
             self._problems.append(problem)
         if event.kind in ("waiting", "holding"):
@@ -289,13 +288,19 @@ class Store:
             waiting=self._waiting,
             advice=self._advice,
             offered=tuple(host for host in self._offered if not self._roster.has(host)),
-            problems=tuple(explained(problem, self._last_words) for problem in self._problems),
+            problems=self._all_problems(),
             throughput=self._throughput.points(),
             losses=self._losses.points(),
             log_total=self._log_total,
             summary=ended.summary if ended else {},
             unanswered=ended.unanswered if ended else (),
         )
+
+    def _all_problems(self) -> tuple[Problem, ...]:
+        """What failed comes first: by now the clocks may be known better than when it was heard."""
+        report = self._failures.report()
+        run = self._layout.run if self._layout else "RUN"
+        return (*((failed(report, run),) if report else ()), *self._problems)
 
     def log(self) -> deque[LogEntry]:
         """The newest lines, oldest first; `snapshot().log_total` says how many there ever were."""

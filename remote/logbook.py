@@ -16,6 +16,7 @@ from typing import Any
 
 from remote.errors import RunFailed
 from remote.experiment import Experiment
+from remote.failures import Failures
 from remote.feed import FeedRecord, Layout, Progress
 from remote.harvest import Harvest, final_summary, pretty
 from remote.last_loss import LastLosses
@@ -30,6 +31,7 @@ class Logbook:
 
     def __init__(self, run: str, *, emit: Callable[[FeedRecord], None]) -> None:
         self.layout: Layout | None = None
+        self.failures = Failures()
         self.connected_at = 0.0  # when all hosts had been reached, on the monotonic clock
         self._run = run
         self._tell = emit
@@ -53,6 +55,8 @@ class Logbook:
             self.connected_at = time.monotonic()
         if isinstance(record, Sample):
             self._losses.hear(record)
+        else:
+            self.failures.hear(record)
         if isinstance(record, Event) and self._harvest is not None:
             self._harvest.hear(record)
         if isinstance(record, Event) and record.kind == "group":
@@ -90,6 +94,9 @@ class Logbook:
         self.experiment.commit()
         loss = self._losses.of(int(result["steps"]), self._world_size)
         result["final_loss"] = result["final_loss"] if loss is None else loss
+        report = self.failures.report()
+        if report is not None and result["state"] == "failed":
+            result["cause"] = report.cause(str(result.get("cause") or ""))
         if leader in states:
             await self._harvest.finish()
         self.experiment.write_whole("summary.json", pretty(result))

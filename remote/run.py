@@ -22,6 +22,7 @@ from remote.ending import end
 from remote.errors import HostError, RunFailed, UsageError
 from remote.everywhere import stop_all
 from remote.experiment import Experiment
+from remote.failures import Report
 from remote.feed import Ended, FeedRecord
 from remote.find import find
 from remote.following import Following
@@ -201,6 +202,11 @@ class Session:
         """The end of the run, once every host has been read to its end."""
         assert self._ended is not None, "launch or attach comes first"
         return await asyncio.shield(self._ended)
+
+    @property
+    def failed(self) -> Report | None:
+        """Which rank failed first, of those that are known to have failed by now."""
+        return self._logbook.failures.report()
 
     async def caught_up(self) -> None:
         """Until every host that answers has sent what it had: its first sign of life comes after that."""

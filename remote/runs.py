@@ -10,19 +10,23 @@ Everything comes from the hosts' own state, so it works from any machine with th
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from remote.cluster import Cluster
 from remote.ending import end
 from remote.errors import HostError, RunFailed, UsageError
 from remote.experiment import Experiment
+from remote.failures import Failures
 from remote.feed import Ended, FeedRecord, Layout, LogLine, Progress
 from remote.hosts import Hosts
 from remote.introduced import Ask, introduced, new_keys, nobody
 from remote.placement import Knows
 from remote.push import Tree
 from remote.run import Session, experiments_folder
+from remote.sanitize import clean
 from remote.verbs import Verbs
 from trainer.wire import Event
 
@@ -94,8 +98,11 @@ async def join(cluster: Cluster, run: str, host: str, emit: Emit, knows: Knows) 
     """
     joined: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     began = False
+    failures = Failures()
 
     def hear(record: FeedRecord) -> None:
+        if began:
+            failures.hear(record)
         if isinstance(record, Progress) and record.host == host:
             emit(record)
         if began and isinstance(record, Event) and record.host in (host, "console"):
@@ -104,7 +111,9 @@ async def join(cluster: Cluster, run: str, host: str, emit: Emit, knows: Knows) 
             if record.kind == "group" and any(m.get("host") == host for m in record.data.get("members", ())):
                 joined.set_result(None)
             elif record.kind == "rank_failed" and record.host == host:
-                joined.set_exception(RunFailed(f"{host}: {record.text}. motley logs {run} shows what it printed"))
+                report = failures.report()
+                cause = report.cause() if report is not None else f"{host}: {record.text}"
+                joined.set_exception(RunFailed(f"{cause}. motley logs {run} shows what it printed"))
 
     session = Session(cluster, run, emit=hear, knows=knows)
     try:
@@ -136,9 +145,12 @@ async def drop(cluster: Cluster, run: str, host: str) -> bool:
         await session.close()
 
 
-async def logs(cluster: Cluster, run: str, member: int | None, follow: bool) -> AsyncGenerator[LogLine, None]:
+async def logs(
+    cluster: Cluster, run: str, member: int | None, follow: bool, told: Callable[[str], None] = lambda _: None
+) -> AsyncGenerator[LogLine, None]:
     """What the ranks printed: from the experiment folder and the hosts; with `follow` until the run's end.
 
+    After the last line `told` is called with the cause, when ranks have failed.
     Raises UsageError when the run has no rank `member`.
     """
     queue: asyncio.Queue[LogLine | None] = asyncio.Queue()
@@ -156,6 +168,8 @@ async def logs(cluster: Cluster, run: str, member: int | None, follow: bool) -> 
         _check_rank(run, member, recorded.members())
         for line in read_logs(recorded, member):
             yield line
+        if cause := _recorded_cause(folder):
+            told(cause)
         return
     session = Session(cluster, run, emit=emit)
     tasks: list[asyncio.Task[object]] = []
@@ -166,7 +180,13 @@ async def logs(cluster: Cluster, run: str, member: int | None, follow: bool) -> 
         tasks[0].add_done_callback(lambda _: queue.put_nowait(None))
         while (found := await queue.get()) is not None:
             yield found
-        await tasks[0]
+        ended = await tasks[0]
+        if isinstance(ended, Ended):
+            cause = str(ended.summary.get("cause") or "") if ended.state == "failed" else ""
+        else:
+            cause = session.failed.cause() if session.failed else ""
+        if cause:
+            told(cause)
     finally:
         await end(tasks)  # the reader may have gone first
         await session.close()
@@ -175,6 +195,17 @@ async def logs(cluster: Cluster, run: str, member: int | None, follow: bool) -> 
 def _check_rank(run: str, member: int | None, ranks: Collection[int]) -> None:
     if member is not None and ranks and member not in ranks:
         raise UsageError(f"{run} has no rank {member}: its ranks are {', '.join(map(str, sorted(ranks)))}")
+
+
+def _recorded_cause(folder: Path) -> str:
+    """Of the run's failure; empty when it did not fail, or its summary can't be read."""
+    try:
+        summary = json.loads((folder / "summary.json").read_bytes())
+    except (OSError, ValueError):
+        return ""
+    if not isinstance(summary, dict) or summary.get("state") != "failed":
+        return ""
+    return " ".join(clean(str(summary.get("cause") or "")).split())
 
 
 def read_logs(experiment: Experiment, member: int | None) -> list[LogLine]:

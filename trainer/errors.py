@@ -46,3 +46,20 @@ class CheckpointMissing(CheckpointError):
 
 class CheckpointDamaged(CheckpointError):
     pass
+
+
+def told(error: Exception) -> tuple[str, str]:
+    """The cause in one line, and the remedy where the error is one of ours.
+
+    >>> told(KeyError("lr"))
+    ("KeyError: 'lr'", '')
+    """
+    if isinstance(error, TrainerError):
+        return error.cause, error.remedy
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    first, _, rest = str(error).strip().partition("\n")
+    if first.endswith(":"):  # it only announces what comes
+        second = rest.partition("\n")[0].strip()
+        first = f"{first} {second}".strip()
+    return f"{name}: {first}" if first else name, ""

@@ -14,7 +14,7 @@ from trainer.folders import open_next
 
 CAP_BYTES = 8 * 1024 * 1024
 KEPT = 4
-TAIL_LINES = 60
+TAIL_LINES = 100  # a traceback through several libraries
 
 
 class Output:

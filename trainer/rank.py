@@ -178,8 +178,11 @@ class Rank:
         )  # fmt: skip
 
     def _failed(self, error: Exception) -> Exit:
-        from trainer.errors import TrainerError
+        from trainer.errors import TrainerError, told
 
+        cause, remedy = told(error)
+        member = self.member.member
+        self.journal.write("fault", f"rank {member}: {cause}", member=member, error=cause, remedy=remedy)
         if isinstance(error, TrainerError):
             print(error, file=sys.stderr)
         else:

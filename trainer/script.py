@@ -118,6 +118,8 @@ class ScriptRank:
             match word.kind:
                 case "ended" if word.generation == group.generation:
                     self._code = process.wait()
+                    if self._code:
+                        self._tell_of_fault(self._code)
                     line.exited(group.generation, self._code)
                 case "broken" if word.generation == group.generation:
                     self._end(process, min(BROKEN_GRACE_S, self.spec.options.stop_grace_s))
@@ -199,6 +201,11 @@ class ScriptRank:
                 "cut_off", f"rank {self.member.member} waits for a leader", "warning",
                 member=self.member.member, step=0, term=term, generation=self._generation, address=self._address,
             )  # fmt: skip
+
+    def _tell_of_fault(self, code: int) -> None:
+        """At once: this process ends only when it is known whose fault it was."""
+        member = self.member.member
+        self.journal.write("fault", f"rank {member}: the script ended with code {code}", member=member, code=code)
 
     def _phase(self, phase: Phase, *, tell: bool = True) -> None:
         self.journal.write("phase", f"rank {self.member.member}: {phase}", member=self.member.member, phase=phase)

@@ -29,6 +29,7 @@ from trainer.forks import Forks
 from trainer.journal import Journal
 from trainer.lead import follow, lead_of
 from trainer.listen import listen
+from trainer.oom import oom_kills
 from trainer.output import Output
 from trainer.roll import hosts_of, roll_of
 from trainer.spec import Spec
@@ -74,6 +75,7 @@ class Supervisor:
         self._coordinators = 0  # that something killed, in a row
         self._stop_asked = False
         self._left = 0
+        self._oom_kills = oom_kills()
         self._cause: str | None = None  # of a run that was lost here
         self._beat_due = 0.0
         self._duty = DutyCycle(spec.speed or 1.0, self._training_pids, processes.send)
@@ -259,7 +261,10 @@ class Supervisor:
             return
         self._drain(child.output)
         killed = code is not None and (code < 0 or code == Exit.STUCK)
+        starved = oom_kills() - self._oom_kills
         how = f"ended by signal {-(code or 0)}" if (code or 0) < 0 else f"exit code {code}"
+        if code == -signal.SIGKILL and starved > 0:
+            how += ", and the kernel was out of memory"
         if child.member is None:
             self._journal.write("note", f"the coordinator {how}: {child.output.tail()}", "error")
             lived = time.monotonic() - child.began > LIVED_S
@@ -274,7 +279,7 @@ class Supervisor:
             child.again_at = time.monotonic() + pause_s
             self._journal.write(
                 "rank_killed", f"rank {child.member.member}: {how}; it is started again in {pause_s:g} s", "warning",
-                member=child.member.member, code=code,
+                member=child.member.member, code=code, oom_kills=starved,
             )  # fmt: skip
             return
         cause = code not in (Exit.PEER_LOST, Exit.GAVE_UP)
@@ -282,7 +287,8 @@ class Supervisor:
             "rank_failed",
             f"rank {child.member.member}: {how}" if cause else f"rank {child.member.member} ended after the others",
             "error" if cause else "warning",
-            member=child.member.member, code=code, root_cause=cause, traceback="" if killed else child.output.tail(),
+            member=child.member.member, code=code, root_cause=cause,
+            traceback="" if code == Exit.STUCK else child.output.tail(), python=sys.executable, oom_kills=starved,
         )  # fmt: skip
 
     def _set_state(self, state: RunState) -> None:

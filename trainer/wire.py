@@ -74,7 +74,7 @@ class Event:
     | leader | leader, term, address, port, hosts: who leads from now on (`Lead`) |
     | holding | hosts, least, hold_s |
     | restarted | restart, most, pause_s, why: [{member, host, cause: lost or killed}]: a script starts anew |
-    | rank_killed | member, code: it is started again |
+    | rank_killed | member, code, oom_kills: it is started again |
     | decision | step (from which it holds), before: [samples], after: [samples], predicted_ms, current_ms, why |
     | advice | host (to leave out; None: none any more), with, without: samples/s |
     | realised | step (of the decision), predicted_ms, realised_ms |
@@ -83,7 +83,9 @@ class Event:
     | checkpoint | step, path (relative to the run's folder), bytes, sha256, seconds |
     | memory | step, member, before, after: the micro-batch in samples |
     | trace | steps, path (relative to the run's folder on the event's host), bytes, sha256 |
-    | rank_failed | member, code, traceback |
+    | fault | member; of a task error and remedy, of a script code: said by the rank that fails, before it ends |
+    | rank_failed | member, code, root_cause (False: it only lost others), traceback (the end of its output), python, |
+    | | oom_kills: processes that the kernel has ended on this host for lack of memory, since the run began |
     | note | anything else worth a line in the log |
     | stopping | reason |
     | ended | state, left: processes still alive |

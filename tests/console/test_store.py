@@ -126,13 +126,14 @@ def test_a_failed_rank_is_a_problem_with_the_last_line_of_its_traceback() -> Non
     assert store.snapshot().ranks[2].phase == "failed"
 
 
-def test_a_rank_that_fails_without_a_record_is_explained_by_what_it_printed() -> None:
+def test_a_rank_that_was_killed_is_explained_by_the_exception_it_had_just_printed() -> None:
     store = Store()
     store.apply(layout(), START)
-    store.apply(event("rank_failed", "rank 2: exit code 1", host="box1", level="error", member=2), START)
-    for line in ("Traceback (most recent call last):", "    raise x", "torch.OutOfMemoryError: 2 GiB"):
-        store.apply(LogLine(host="box1", member=2, text=line), START)
-    assert store.snapshot().problems[0].cause == "rank 2: exit code 1, after torch.OutOfMemoryError: 2 GiB"
+    trace = "Traceback (most recent call last):\n    raise x\ntorch.OutOfMemoryError: 2 GiB"
+    store.apply(event("rank_failed", "", host="box1", level="error", member=2, code=-9, traceback=trace), START)
+    problem = store.snapshot().problems[0]
+    assert problem.cause == "rank 2 failed: ended by signal 9 (SIGKILL), after torch.OutOfMemoryError: 2 GiB"
+    assert "hosts.box1.max_batch" in problem.remedy
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from trainer import trailer
+from trainer.errors import told
 from trainer.exits import Exit
 from trainer.folders import open_next, run_folder
 from trainer.journal import Journal
@@ -28,8 +29,14 @@ from trainer.wire import Sample, encode
 BATCH = 8
 PACE_S = float(os.environ.get("STAND_IN_PACE_S", "0.004"))
 STUBBORN = "STAND_IN_STUBBORN" in os.environ  # leaves TERM unheard, and has a child in a session of its own
-FAILS = "STAND_IN_FAILS" in os.environ  # rank 1, at its fifth step
+FAILS = os.environ.get("STAND_IN_FAILS", "")  # how rank 1 does at its fifth step: a key of `ERRORS`
+FAILS_TOO = os.environ.get("STAND_IN_FAILS_TOO", "")  # how rank 0 does when it sees that
 FALSE_SHA256 = "STAND_IN_FALSE_SHA256" in os.environ
+ERRORS: dict[str, Exception] = {
+    "1": RuntimeError("out of luck"),
+    "no module": ModuleNotFoundError("No module \x1b]0;mine\x07\x1b[31mnamed 'einops'\x1b[0m"),
+    "no peer": RuntimeError("[pair.cc:534] Connection closed by peer [10.0.0.2]:28048"),
+}
 
 
 def main(run: str, host: str, member: int, *, anew: bool) -> int:
@@ -93,8 +100,9 @@ class StandIn:
     def one_step(self, group: Group) -> None:
         self.step += 1
         if FAILS and (self.member, self.step) == (1, 5):
-            self.line.ended("failed")
-            raise RuntimeError("out of luck")
+            self.fail(FAILS)
+        if FAILS_TOO and self.member == 0 and failed_here(self.spec.run).exists():
+            self.fail(FAILS_TOO)
         self.line.step = self.line.arrived = self.step
         os.write(self.metrics, encode(sample(self.host, self.member, self.seq, self.step, group.generation)))
         self.seq += 1
@@ -105,12 +113,25 @@ class StandIn:
             if self.step % 10 == 0:
                 checkpoint(self.journal, self.folder, f"epoch_{self.step // 10}", self.step)
 
+    def fail(self, how: str) -> None:
+        """As a rank does: its own word in the journal, then a traceback and an exit code."""
+        cause, remedy = told(ERRORS[how])
+        self.journal.write("fault", cause, member=self.member, error=cause, remedy=remedy)
+        failed_here(self.spec.run).touch()
+        self.line.ended("failed")
+        raise ERRORS[how]
+
     def hold(self, cut_off: bool) -> None:
         if not cut_off:
             return
         where = {"term": self.term, "generation": self.generation, "address": "127.0.0.1"}
         data = {"member": self.member, "step": self.step, **where}
         self.journal.write("cut_off", f"rank {self.member} waits", "warning", **data)
+
+
+def failed_here(run: str) -> Path:
+    """Tells the other rank: the demo hosts of a test are one machine."""
+    return Path.home().parent / f"{run}.failed"
 
 
 def asked_to_leave() -> bool:

@@ -174,7 +174,7 @@ async def test_a_script_that_fails_on_one_host_ends_on_all(stage: Stage) -> None
     session, seen = await launched(stage, text)
     ended = await session.wait()
     await session.close()
-    assert (ended.state, ended.summary["cause"]) == ("failed", "rank 1 on box1 failed: exit code 1")
+    assert (ended.state, ended.summary["cause"]) == ("failed", "rank 1 on box1 failed: RuntimeError: out of luck")
     roots = [event for event in events(seen, "rank_failed") if event.data["root_cause"]]
     assert [(event.host, event.text) for event in roots] == [("box1", "rank 1: exit code 1")]
     assert roots[0].data["traceback"].endswith("RuntimeError: out of luck")
