@@ -31,6 +31,7 @@ from trainer.wire import Event
 QUICK_WORDS_S = 5.0  # after the leader has ended, other hosts have this long to end by themselves
 GONE_S = 4.0  # without a word from the leader, before another host takes its place
 GONE_FOR_ALL_S = 2.5  # the same, when no host that is reached can reach it either
+SETTLE_S = 1.0  # that a console which was cut off itself waits even if none of all the others can
 TICK_S = 0.25
 TELL_S = 1.0  # between two attempts to tell hosts who leads
 LAST_WORDS_S = 15.0  # and those that answer so much longer to be read to their end
@@ -189,8 +190,7 @@ class Following:
             return
         reached = [name for name, follower in self._followers.items() if follower.up]
         self._tell_who_leads(reached)
-        all_hold = self._reform.all_hold(gone=self.leader, reached=reached)
-        if self._silent_s(reached) < (GONE_FOR_ALL_S if all_hold else GONE_S):
+        if not self._is_gone(reached):
             return
         lead = self._reform.propose(gone=self.leader, reached=reached)
         if lead is None:
@@ -205,6 +205,15 @@ class Following:
         if untold:
             self._note(f"{', '.join(untold)} could not be told that {lead.leader} leads the run", "warning")
         self._look_who_leads()
+
+    def _is_gone(self, reached: Sequence[str]) -> bool:
+        """Whether the leader was silent for long enough, by what the other hosts say of it."""
+        silent_s = self._silent_s(reached)
+        if not self._reform.all_hold(gone=self.leader, reached=reached):
+            return silent_s >= GONE_S
+        if {*reached, self.leader} == self._followers.keys():
+            return silent_s >= SETTLE_S and self._silence.unheard(asyncio.get_running_loop().time()) >= GONE_FOR_ALL_S
+        return silent_s >= GONE_FOR_ALL_S
 
     def _silent_s(self, reached: Iterable[str]) -> float:
         """For how long the leader was not heard."""

@@ -21,16 +21,21 @@ class Silence:
     """Times in seconds on one clock that never goes back; `now` is when the leader counts as heard first."""
 
     def __init__(self, now: float) -> None:
-        self._since = now
+        self._since = self._heard = now
 
     def restart(self, now: float) -> None:
         """Another host leads, or nobody is waited for."""
-        self._since = now
+        self._since = self._heard = now
 
     def look(self, now: float, *, leader: float | None, others: float | None) -> float:
         """When the leader was heard last, and the others: the newest of them; None is nobody. Returns the silence."""
         if leader is not None:
+            self._heard = max(self._heard, leader)
             self._since = max(self._since, leader)
         if others is None or now - others > DEAF_S:
             self._since = now
         return now - self._since
+
+    def unheard(self, now: float) -> float:
+        """Since the leader's last word, whoever else was heard."""
+        return now - self._heard

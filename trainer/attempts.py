@@ -24,7 +24,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Union
 
-from trainer.roster import PAUSED_S, Ready
+from trainer.news import Ready
+from trainer.roster import PAUSED_S
 from trainer.wire import RunState
 
 VERDICT_S = 1.0  # beyond the time after which silence is a loss

@@ -33,6 +33,7 @@ class Call:
         self._socket = connection
         self._file = connection.makefile("rb")
         self._sending = threading.Lock()
+        self.address = str(connection.getsockname()[0])  # our own, numeric, on the way to the coordinator
 
     @classmethod
     def make(cls, address: tuple[str, int], spec: Spec, *, member: int, connect_s: float, greet_s: float) -> Call:

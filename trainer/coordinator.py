@@ -21,8 +21,9 @@ from typing import Any
 from trainer.door import SHOWN_OUT, Door
 from trainer.folders import run_folder
 from trainer.lines import Line, end_state
+from trainer.news import Boundary, Broken, Formed, Gone, Holding, News, Ready
 from trainer.roll import roll_of
-from trainer.roster import Boundary, Broken, Formed, Gone, Holding, News, Ready, Roster
+from trainer.roster import Roster
 from trainer.service import Service, seats
 from trainer.spec import Spec
 from trainer.wire import Level, RunState
@@ -180,6 +181,8 @@ class Coordinator(Service):
         if not first and not self._taken_over:
             self._regroups.taken_over(news.members, self.spec.host, news.step, dropped=self._door.roll.dropped)
         self._taken_over = True
+        for line in self._lines.values():  # who did not come to a new coordinator may yet
+            line.gone = line.gone or line.member.member not in news.members
         self._regroups.formed(news.generation, news.members, news.step)
         roll = self._door.roll.to_table() if self._door.roll.edition else None
         for rank, line in enumerate(lines):

@@ -1,7 +1,7 @@
-"""This host in the cluster's network: its own address there, and the interface that has it. Standard library only.
+"""The interface that has this host's address in the cluster's network. Standard library only.
 
->>> source_address("10.0.0.1"), interface_of(source_address("10.0.0.1"))
-('10.0.0.3', 'eth0')
+>>> interface_of("10.0.0.3")
+'eth0'
 """
 
 from __future__ import annotations
@@ -15,14 +15,6 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 SIOCGIFADDR = 0x8915
-
-
-def source_address(towards: str) -> str:
-    """Our own numeric address on the way to `towards` (numeric too). Sends nothing."""
-    family = socket.AF_INET6 if ":" in towards else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        probe.connect((towards, 9))
-        return str(probe.getsockname()[0])
 
 
 def interface_of(address: str) -> str | None:

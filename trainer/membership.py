@@ -163,6 +163,11 @@ class Membership:
         """Of the line's socket; -1 while it is lost."""
         return self._call.fileno()
 
+    @property
+    def address(self) -> str:
+        """This host's own on the way to the coordinator, numeric; while the line is lost that of before."""
+        return self._call.address
+
     def phase(self, name: str) -> None:
         self._call.send(op="phase", phase=name)
 

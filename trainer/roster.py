@@ -17,37 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Union
 
-Cause = Literal["lost", "stuck", "dropped"]
+from trainer.lineage import State, counts, origin_of
+from trainer.news import Boundary, Broken, Cause, Formed, Gone, Holding, News, Ready
+
+HOPE_S = 1.0  # that the first group of a new coordinator waits for those that it need not wait for
 PAUSED_S = 0.5  # between two ticks: then it is the coordinator that was held up, and silence says nothing
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ready:
-    """A member can join a group: the steps it has completed (-1: it has no state), where it would keep the store.
-
-    `term` and `generation` are those of the last group it was in, -1 before the first. `attempt` counts how often it
-    was ready: what is said again over a new connection has the same number.
-    """
-
-    step: int
-    store: tuple[str, int]
-    term: int = -1
-    generation: int = -1
-    attempt: int = 0
-
-    @classmethod
-    def of(cls, message: Mapping[str, Any]) -> Ready:
-        """Out of what the member sent. Raises KeyError, TypeError or ValueError when it is malformed."""
-        address, port = message.get("store") or ("", 0)
-        return cls(
-            step=int(message["step"]),
-            store=(str(address), int(port)),
-            term=int(message["term"]),
-            generation=int(message["generation"]),
-            attempt=int(message["attempt"]),
-        )
 
 
 @dataclass(slots=True)
@@ -64,52 +39,6 @@ class Seat:
     over: bool = False  # it has said its last word
     stale: bool = False  # what it was ready with is of a lower term
     attempt: int = -1  # of the readiness that brought it into the group
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Formed:
-    """Tell `members`, in rank order, to join; `source` is the rank with the newest state, of `step` completed steps."""
-
-    generation: int
-    members: tuple[int, ...]
-    store: tuple[str, int]
-    source: int
-    step: int
-    stale: tuple[int, ...] = ()  # members whose state is of a lower term: they take the others'
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Broken:
-    """Tell `members` to let go of the generation: a collective there may never end."""
-
-    generation: int
-    members: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Boundary:
-    """Tell rank 0 (a member) to let go at the end of a step: somebody wants to join."""
-
-    member: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gone:
-    """A member is no longer counted on."""
-
-    member: int
-    cause: Cause
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holding:
-    """Too few hosts are left to go on, or nobody has the run's state. `keeper` has the newest, None when nobody has."""
-
-    hosts: int
-    keeper: int | None
-
-
-News = Union[Formed, Broken, Boundary, Gone, Holding]
 
 
 class Roster:
@@ -129,7 +58,7 @@ class Roster:
         """`hosts`: where each member is, by default a host each; fewer than `least` of them do not train.
 
         In a `term` above 0 the run goes on under a new coordinator: the first group is of the `expected` members, and
-        theirs is the state that counts.
+        theirs is the state that counts (`trainer.lineage`). The others have `HOPE_S` to come with them.
         """
         there = set(members if expected is None else expected)
         self.seats = {member: Seat(gone=None if member in there else "lost") for member in members}
@@ -138,6 +67,9 @@ class Roster:
         self.group: tuple[int, ...] = ()
         self.training = False  # the generation is whole
         self._first = True
+        self._hoped = [member for member in self.seats if member not in there] if term else []
+        self._origin: State | None = None  # what the first group went on from
+        self._began: float | None = None
         self._lost_after_s = lost_after_s
         self._stuck_after_s = stuck_after_s
         self._hosts = dict(hosts or {})
@@ -187,7 +119,8 @@ class Roster:
         seat, self._now = self.seats[member], now
         if self.training and member in self.group and ready.attempt == seat.attempt:
             return  # said twice: it was heard the first time
-        seat.stale = 0 <= ready.term < self.term and (not self._first or seat.gone is not None)
+        lower = 0 <= ready.term < self.term
+        seat.stale = lower and self._origin is not None and not counts(ready.state, self._origin)
         if seat.stale:
             ready = replace(ready, step=-1)
         self.generation = max(self.generation, ready.generation)
@@ -227,6 +160,8 @@ class Roster:
     def tick(self, now: float) -> None:
         """Look for members that fell silent or are stuck; a few times a second."""
         self._now = now
+        if self._began is None:
+            self._began = now
         paused = self._ticked is not None and now - self._ticked > PAUSED_S
         self._ticked = now
         if paused:
@@ -239,6 +174,8 @@ class Roster:
                 self.lost(member)
         if self.training:
             self._look_for_stuck(now)
+        elif self._first:  # the hope may be over
+            self._form()
 
     def _look_for_stuck(self, now: float) -> None:
         seats = {m: seat for m in self.group if not (seat := self.seats[m]).over}
@@ -269,6 +206,10 @@ class Roster:
         waited_for = self.seats if self._first else self._left()
         if any(self.seats[m].ready is None for m in waited_for if self.seats[m].gone is None):
             return
+        if self._first and self._hopes():
+            return
+        if self._first:
+            self._discard()
         not_yet = self._later if self.generation < 0 else ()
         members = sorted(
             m for m, seat in self.seats.items() if seat.ready is not None and seat.connected and m not in not_yet
@@ -283,6 +224,26 @@ class Roster:
             return
         self._start(members)
 
+    def _hopes(self) -> bool:
+        """Whether somebody may still come who was not told in time that the coordinator is another one."""
+        if all(self.seats[m].ready is not None for m in self._hoped):
+            return False
+        return self._began is None or self._now - self._began < HOPE_S
+
+    def _discard(self) -> None:
+        """What is not of the line that the first group goes on from does not count."""
+        seats = [seat for seat in self.seats.values() if seat.ready is not None]
+        origin = origin_of(
+            trusted=[seat.ready.state for seat in seats if seat.ready is not None and seat.gone is None],
+            others=[seat.ready.state for seat in seats if seat.ready is not None and seat.gone is not None],
+        )
+        for seat in seats:
+            ready = seat.ready
+            if ready is None or origin is None or seat.gone is None or not 0 <= ready.term < self.term:
+                continue
+            if not counts(ready.state, origin):
+                seat.stale, seat.ready, seat.step = True, replace(ready, step=-1), -1
+
     def _step_of(self, member: int) -> int:
         ready = self.seats[member].ready
         return -1 if ready is None else ready.step
@@ -294,6 +255,8 @@ class Roster:
         assert first is not None
         self.generation += 1
         self.group, self.training = tuple(members), True
+        if self._first:
+            self._origin = max((ready.state for ready in readies if ready is not None), key=lambda state: state.step)
         self._first = self._asked = self._held = False
         for member in members:
             seat = self.seats[member]

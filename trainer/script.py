@@ -24,7 +24,7 @@ from trainer import processes
 from trainer.call import JoinError
 from trainer.exits import Exit
 from trainer.folders import run_folder
-from trainer.interface import source_address, use_interface
+from trainer.interface import use_interface
 from trainer.journal import Journal
 from trainer.lead import lead_of
 from trainer.membership import CoordinatorLost, Group, Membership
@@ -94,7 +94,7 @@ class ScriptRank:
     def _attempts(self, line: Membership, times: dict[str, float]) -> int:
         while True:
             self._phase("joining")
-            self._address = address = source_address(self._leader()[0])
+            self._address = address = line.address
             group = line.ready(
                 times=times, store=(address, self.script.port), step=0, term=self._term, generation=self._generation,
                 save=self._hold,

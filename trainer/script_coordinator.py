@@ -15,7 +15,7 @@ from typing import Any
 
 from trainer.attempts import Attempts, Gone, Holding, LetGo, News, Over, Started, Trouble
 from trainer.lines import Line
-from trainer.roster import Ready
+from trainer.news import Ready
 from trainer.service import Service, seats
 from trainer.spec import Spec
 from trainer.wire import RunState

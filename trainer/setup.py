@@ -164,7 +164,7 @@ def prepare(spec: Spec, member: Member, folder: Path, journal: Journal, line: Me
     if anew and (left := take_up(folder, member.member, model, optimizer)) is not None:
         kept.step, kept.term, kept.generation = left.step, left.term, left.generation
         kept.epoch_ends, kept.best = left.epoch_ends, left.best
-    address = interface.source_address(spec.leader_address)
+    address = line.address
     interface.use_interface(address)
     kept.backend = group.choose_backend(options.backend, [m.device for m in spec.members])
     return Prepared(

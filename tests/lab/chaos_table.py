@@ -33,6 +33,11 @@ class Struck:
     def lost_host(self) -> bool:
         return any(KINDS[f.kind].loses for f in self.faults)
 
+    @property
+    def alone(self) -> bool:
+        """No console was there that could name another leader."""
+        return any(f.kind in ("console cut", "console killed") for f in self.faults)
+
     def __str__(self) -> str:
         back = "the run finished" if self.back_s is None else f"all back after {self.back_s:5.1f} s"
         return (
@@ -97,7 +102,8 @@ def by_kind(outcomes: Sequence[Outcome]) -> list[str]:
 def in_all(outcomes: Sequence[Outcome]) -> list[str]:
     struck = [s for outcome in outcomes if not outcome.holds for s in outcome.struck]
     lost_hosts = [s.pauses[0] for s in struck if s.pauses and s.lost_host and not s.hit_leader]
-    leaders = [s.pauses[0] for s in struck if s.pauses and s.hit_leader]
+    leaders = [s.pauses[0] for s in struck if s.pauses and s.hit_leader and not s.alone]
+    orphans = [s.pauses[0] for s in struck if s.pauses and s.hit_leader and s.alone]
     others = [s.pauses[0] for s in struck if s.pauses and not s.lost_host]
     faults, blows = sum(o.faults for o in outcomes), sum(len(o.struck) for o in outcomes)
     differences = [outcome.difference for outcome in outcomes if outcome.difference is not None]
@@ -107,6 +113,10 @@ def in_all(outcomes: Sequence[Outcome]) -> list[str]:
         ("runs that did not go on or end as they should", sum(bool(o.failed) for o in outcomes)),
         ("a host lost while the leader lives, first pause: median, longest", spread(lost_hosts)),
         ("the leader's host lost, first pause: median, longest", spread(leaders)),
+        (
+            "the leader's host lost while the console was away (nobody can name another one), first pause",
+            spread(orphans),
+        ),
         ("no host lost, first pause where there was one: median, longest", spread(others)),
         ("completed steps lost", sum(o.lost for o in outcomes)),
         ("largest relative difference of parameters and buffers from the undisturbed run", whole),

@@ -19,6 +19,7 @@ def test_a_console_that_was_cut_off_counts_from_the_first_word_that_it_hears_aga
     assert silent_s == 0.0
     assert silence.look(9.5, leader=1.0, others=9.5) == 0.25
     assert silence.look(12.0, leader=1.0, others=11.0) == 2.75
+    assert silence.unheard(12.0) == 11.0  # whoever is to blame
 
 
 def test_alone_with_the_leader_nobody_else_could_lead() -> None:

@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from trainer.attempts import RETURN_S, VERDICT_S, Attempts, Gone, Holding, LetGo, Over, Started, Trouble
-from trainer.roster import Ready
+from trainer.news import Ready
 
 HOSTS = {0: "box0", 1: "box1", 2: "box2"}
 NUMBERS = itertools.count()

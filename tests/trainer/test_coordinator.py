@@ -368,6 +368,24 @@ async def test_a_rank_that_starts_again_under_a_new_coordinator_is_let_in_when_i
     assert summary(tmp_path)["state"] == "finished"
 
 
+async def test_a_rank_that_fails_before_it_is_let_in_by_a_new_coordinator_does_not_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "REFORM_S", 0.3)
+    given = spec(2)
+    led_anew(given, tmp_path)
+    async with coordinating(given, tmp_path):
+        there = await asyncio.to_thread(dial, given, 0)
+        assert (await asyncio.wait_for(ready(there), BOUND_S / 2)).members == (0,)
+        again = await asyncio.to_thread(dial, given, 1)
+        again.phase("loading data")
+        again.ended("failed")
+        async with until(lambda: "could not join: its log says why" in (tmp_path / "events.jsonl").read_text()):
+            pass
+        there.ended("finished")
+    assert summary(tmp_path)["state"] == "finished"
+
+
 async def test_a_new_coordinator_waits_for_ranks_that_reach_it_only_at_the_second_try(tmp_path: Path) -> None:
     given = spec(2)
     led_anew(given, tmp_path)

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 import pytest
 
+from trainer.news import Boundary, Broken, Formed, Gone, Holding, News, Ready
 from trainer.regroups import Regroups
-from trainer.roster import Boundary, Broken, Formed, Gone, Holding, News, Ready, Roster
+from trainer.roster import Roster
 
 STORE = ("10.0.0.1", 4711)
 N = TypeVar("N", bound=News)

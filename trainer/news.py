@@ -1,0 +1,88 @@
+"""What the roster is told of a member that is ready, and what it answers: news for the coordinator to act on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Union
+
+from trainer.lineage import State
+
+Cause = Literal["lost", "stuck", "dropped"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """A member can join a group: the steps it has completed (-1: it has no state), where it would keep the store.
+
+    `term` and `generation` are those of the last group it was in, -1 before the first. `attempt` counts how often it
+    was ready: what is said again over a new connection has the same number.
+    """
+
+    step: int
+    store: tuple[str, int]
+    term: int = -1
+    generation: int = -1
+    attempt: int = 0
+
+    @property
+    def state(self) -> State:
+        return State(self.term, self.generation, self.step)
+
+    @classmethod
+    def of(cls, message: Mapping[str, Any]) -> Ready:
+        """Out of what the member sent. Raises KeyError, TypeError or ValueError when it is malformed."""
+        address, port = message.get("store") or ("", 0)
+        return cls(
+            step=int(message["step"]),
+            store=(str(address), int(port)),
+            term=int(message["term"]),
+            generation=int(message["generation"]),
+            attempt=int(message["attempt"]),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Formed:
+    """Tell `members`, in rank order, to join; `source` is the rank with the newest state, of `step` completed steps."""
+
+    generation: int
+    members: tuple[int, ...]
+    store: tuple[str, int]
+    source: int
+    step: int
+    stale: tuple[int, ...] = ()  # members whose state is of a lower term: they take the others'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broken:
+    """Tell `members` to let go of the generation: a collective there may never end."""
+
+    generation: int
+    members: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boundary:
+    """Tell rank 0 (a member) to let go at the end of a step: somebody wants to join."""
+
+    member: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gone:
+    """A member is no longer counted on."""
+
+    member: int
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """Too few hosts are left to go on, or nobody has the run's state. `keeper` has the newest, None when nobody has."""
+
+    hosts: int
+    keeper: int | None
+
+
+News = Union[Formed, Broken, Boundary, Gone, Holding]
