@@ -37,6 +37,8 @@ else:
 __all__ = ["Cluster", "Host", "check_run_name", "load", "new_run_name"]
 
 MAX_BYTES = 1 << 20  # of a cluster.toml; anything larger is another file given by mistake
+MAX_DEPTH = 16  # of tables and lists in each other
+_TOO_DEEP = "is nested too deeply to be read; no key takes more than a table of values"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,16 +158,28 @@ def _read(path: Path) -> str:
 
 def _parse(path: Path, text: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
+        table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         message, line, column = _syntax_error(str(error), text)
         source = text.splitlines()[line - 1 : line] or [""]
         hint = "; text is written in quotes" if message == "Invalid value" else ""
         _refuse(path, f"column {column}: {message}{hint}: {source[0].strip()}", line)
     except RecursionError:
-        _refuse(path, "is nested too deeply to be read")
+        _refuse(path, _TOO_DEEP)
     except ValueError as error:  # a number with thousands of digits
         _refuse(path, f"can't be read: {error}")
+    if _is_deep(table):
+        _refuse(path, _TOO_DEEP)
+    return table
+
+
+def _is_deep(table: dict[str, Any]) -> bool:
+    """Whether it is nested beyond what any key here can hold: what checks it may go through it by recursion."""
+    level: list[Any] = [table]
+    for _ in range(MAX_DEPTH):
+        inner = (value.values() if isinstance(value, dict) else value for value in level)
+        level = [item for items in inner for item in items if isinstance(item, (dict, list))]
+    return bool(level)
 
 
 def _syntax_error(message: str, text: str) -> tuple[str, int, int]:

@@ -37,6 +37,7 @@ from remote.last_loss import LastLosses
 from remote.project import project_of
 from remote.push import Tree
 from remote.ready import looked_over, supplied
+from remote.records import grouped
 from remote.reform import Reform
 from remote.resume import bring_checkpoint
 from remote.script_keys import check_resume
@@ -428,7 +429,7 @@ class Session:
         if isinstance(record, Event) and self._harvest is not None:
             self._harvest.hear(record)
         if isinstance(record, Event) and record.kind == "group":
-            self._world_size = len(record.data.get("members") or ()) or self._world_size
+            self._world_size = len(grouped(record)) or self._world_size
         self._emit_to(record)
 
     def _lay_out(self, layout: Layout) -> None:

@@ -19,6 +19,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Union
 
+from trainer.said import name, whole
+
 Cause = Literal["lost", "stuck", "dropped"]
 PAUSED_S = 0.5  # between two ticks: then it is the coordinator that was held up, and silence says nothing
 
@@ -42,11 +44,11 @@ class Ready:
         """Out of what the member sent. Raises KeyError, TypeError or ValueError when it is malformed."""
         address, port = message.get("store") or ("", 0)
         return cls(
-            step=int(message["step"]),
-            store=(str(address), int(port)),
-            term=int(message["term"]),
-            generation=int(message["generation"]),
-            attempt=int(message["attempt"]),
+            step=whole(message["step"]),
+            store=(name(address), whole(port)),
+            term=whole(message["term"]),
+            generation=whole(message["generation"]),
+            attempt=whole(message["attempt"]),
         )
 
 
