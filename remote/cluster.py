@@ -23,7 +23,7 @@ from remote.errors import ConfigError, UsageError
 from remote.overrides import apply_overrides
 from remote.problems import Problems, host_names
 from remote.sanitize import clean
-from remote.schema import nearest, unknown
+from remote.schema import nearest, shown, unknown
 from remote.script_keys import check_script, unheeded
 from remote.sections import SECTIONS, ClusterKeys, Connect
 from remote.toml_lines import key_lines
@@ -113,7 +113,7 @@ def load(path: Path, overrides: Sequence[str] = (), only: Sequence[str] = ()) ->
         if cluster.data.path is not None:
             problems.add(("data", "push"), "path is given too; keep one of them")
         if problem := rules.path_problem(cluster.data.push):
-            problems.add(("data", "push"), f'"{cluster.data.push}" {problem}')
+            problems.add(("data", "push"), f"{shown(cluster.data.push)} {problem}")
     _check_shares(cluster, problems)
     if kept and cluster.elastic.min_hosts > len(kept):
         problems.add(

@@ -28,6 +28,8 @@ ODD: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=6,
 )
+NOTHING: st.SearchStrategy[list[Any]] = st.just([])
+MORE: st.SearchStrategy[dict[str, Any]] = st.just({}) | st.just({}) | st.dictionaries(TEXTS, ODD, max_size=1)
 DEPTHS = st.sampled_from([3, 9, 33, 200, 490, 900, 960, 985, 1000, 3000, 100_000])
 
 
@@ -44,29 +46,38 @@ def written(value: Any) -> str:
     return json.dumps(value)
 
 
-@st.composite
-def mutated(draw: st.DrawFn, whole: st.SearchStrategy[str], pieces: Sequence[str]) -> str:
+def mutated(whole: st.SearchStrategy[str], pieces: Sequence[str]) -> st.SearchStrategy[str]:
     """A text with up to four mistakes: something left out, put in, said twice, or another text's in its place."""
-    text = draw(whole)
-    for _ in range(draw(st.integers(1, 4))):
-        at = draw(st.integers(0, len(text)))
-        end = min(len(text), at + draw(st.integers(0, 3) | st.integers(0, 80)))
-        put = draw(st.just("") | st.sampled_from(pieces) | TEXTS | st.just(text[at:end] * 2) | whole)
-        text = text[:at] + put + text[end:]
-    return text
+    places = st.floats(0, 1)
+    spans = st.integers(0, 3) | st.integers(0, 80)
+    puts = st.sampled_from(pieces) | TEXTS | whole
+    acts = st.sampled_from(["leave out", "put", "put", "twice"])
+    slips = st.lists(st.tuples(places, spans, acts, puts), min_size=1, max_size=4)
+
+    def slip(text: str, slips: list[tuple[float, int, str, str]]) -> str:
+        for place, span, act, put in slips:
+            at = int(place * len(text))
+            end = at + span
+            text = text[:at] + {"leave out": "", "put": put, "twice": text[at:end] * 2}[act] + text[end:]
+        return text
+
+    return st.builds(slip, whole, slips)
 
 
-@st.composite
-def table(draw: st.DrawFn, right: dict[str, st.SearchStrategy[Any]]) -> dict[str, Any]:
+def table(right: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dict[str, Any]]:
     """A table as it should be, but for a few of its keys: these are odd, gone, or more than there should be."""
-    made = {key: draw(value) for key, value in right.items()}
-    for key in draw(st.lists(st.sampled_from(sorted(right)), max_size=3)) if right else []:
-        if draw(st.booleans()):
-            made[key] = draw(ODD)
-        else:
-            made.pop(key, None)
-    more: dict[str, Any] = draw(st.just({}) | st.dictionaries(TEXTS, ODD, max_size=2))
-    return {**made, **more}
+    slips = st.lists(st.tuples(st.sampled_from(sorted(right)), st.booleans(), ODD), max_size=2) if right else NOTHING
+
+    def slip(made: dict[str, Any], slips: list[tuple[str, bool, Any]], more: dict[str, Any]) -> dict[str, Any]:
+        made = {**made, **more}
+        for key, there, odd in slips:
+            if there:
+                made[key] = odd
+            else:
+                made.pop(key, None)
+        return made
+
+    return st.builds(slip, st.fixed_dictionaries(right), slips, MORE)
 
 
 def scratch() -> tempfile.TemporaryDirectory[str]:

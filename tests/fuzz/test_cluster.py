@@ -144,20 +144,25 @@ def quoted(text: str) -> str:
     return '"' + "".join(f"\\U{ord(c):08x}" for c in text) + '"'
 
 
+ACTS = st.sampled_from(["put", "put", "take out", "move", "twice"])
+PUT = VALUES | st.just(date(1979, 5, 27))
+
+
 @st.composite
 def changed(draw: st.DrawFn) -> dict[str, Any]:
     """A good file's table with up to three values in it replaced, taken out, put under another key, or said twice."""
-    table: dict[str, Any] = copy.deepcopy(draw(st.sampled_from(TABLES_OF_FILES)))
+    table: dict[str, Any] = copy.deepcopy(TABLES_OF_FILES[draw(st.integers(0, len(TABLES_OF_FILES) - 1))])
     for _ in range(draw(st.integers(1, 3))):
         places = list(_places(table))
-        inner, key = draw(st.sampled_from(places))
-        act = draw(st.sampled_from(["put", "put", "take out", "move", "twice"]))
+        inner, key = places[draw(st.integers(0, len(places) - 1))]
+        act = draw(ACTS)
         if act == "put":
-            inner[key] = draw(VALUES | st.just(date(1979, 5, 27)))
+            inner[key] = draw(PUT)
         elif act == "twice" and isinstance(inner, list):
             inner.append(copy.deepcopy(inner[key]))
         elif act == "move" and isinstance(inner, dict):
-            inner[draw(TEXTS | st.sampled_from([str(name) for _, name in places]))] = inner.pop(key)
+            other = places[draw(st.integers(0, len(places) - 1))][1] if draw(st.booleans()) else draw(TEXTS)
+            inner[str(other)] = inner.pop(key)
         else:
             del inner[key]
         if not table:

@@ -232,6 +232,9 @@ def test_only_names_hosts_that_are_there(tmp_path: Path) -> None:
     assert problems(tmp_path, HOST, only=("box1", "box")) == ["--only box: there is no such host; did you mean box1?"]
 
 
-def test_an_option_with_a_carriage_return_is_still_named(tmp_path: Path) -> None:
+def test_what_controls_a_terminal_takes_nothing_else_of_the_line_with_it(tmp_path: Path) -> None:
     assert problems(tmp_path, HOST, "a\rb") == ["--set a b: is not KEY=VALUE, such as run.epochs=3"]
     assert problems(tmp_path, HOST, "run.task=a\r")[0].startswith("--set run.task=a : task ")
+    assert problems(tmp_path, HOST, "\x9b") == ["--set : is not KEY=VALUE, such as run.epochs=3"]
+    (found,) = problems(tmp_path, HOST + 'user = "\\u009b"')
+    assert found.endswith('user: "\\u009b" holds the character U+009B, which no user name has')
