@@ -12,7 +12,7 @@ TORCH_INDEX ?=
 ARGS ?=
 TESTS := $(BIN)/python -m pytest
 
-.PHONY: help venv demo test test-fast test-ranks test-lab test-lab-short test-gpu lint bench chaos soak clean
+.PHONY: help venv demo test test-fast test-ranks test-lab test-lab-short test-gpu lint fuzz bench chaos soak clean
 
 help:
 	@echo 'make demo       opens the console on four emulated hosts of unequal speed'
@@ -24,6 +24,7 @@ help:
 	@echo 'make bench      what the parts cost on this machine'
 	@echo 'make chaos      200 faults strike runs in the lab, as root: about an hour'
 	@echo 'make soak       1,000 stops and kills at random moments, on demo hosts: about half an hour'
+	@echo 'make fuzz       10,000 odd cases for each of what reads a file or another machine: some minutes'
 	@echo 'make lint       style, types and import contracts'
 	@echo 'make venv       only the virtual environment in $(VENV)'
 	@echo 'make clean      removes $(VENV) and caches'
@@ -47,6 +48,9 @@ bench: $(READY)
 
 chaos: $(READY)
 	$(BIN)/python tests/lab/chaos.py $(ARGS)
+
+fuzz: $(READY)
+	$(TESTS) -n auto --maxprocesses 8 --dist load --hypothesis-profile=fuzz tests/fuzz $(ARGS)
 
 soak: $(READY)
 	$(BIN)/python tests/remote/soak.py $(ARGS)

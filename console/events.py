@@ -12,7 +12,7 @@ from typing import Any
 
 from console.snapshot import Decision, Problem, Waiting
 from remote.failures import Report
-from trainer.wire import Event
+from trainer.wire import LARGEST, Event
 
 NAMED = 6  # hosts in one line
 
@@ -39,7 +39,7 @@ def decision_of(event: Event, names: tuple[str, ...], *, known: Decision | None 
         current_ms=number(data.get("current_ms")),
         predicted_ms=number(data.get("predicted_ms")),
         realised_ms=None,
-        why=str(data.get("why") or event.text),
+        why=one_line(data.get("why") or event.text),
     )
 
 
@@ -83,15 +83,20 @@ def _missing(event: Event) -> tuple[tuple[str, str], ...]:
     entries = event.data.get("missing")
     if not isinstance(entries, (list, tuple)):
         return ()
-    return tuple((str(e.get("host", "?")), str(e.get("phase", ""))) for e in entries if isinstance(e, dict))
+    return tuple((one_line(e.get("host", "?")), one_line(e.get("phase", ""))) for e in entries if isinstance(e, dict))
 
 
 def number(value: Any) -> float | None:
     """A figure of a record, or None for what is none."""
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < LARGEST:
+        return None
+    return float(value)
+
+
+def one_line(value: Any) -> str:
+    """A text of a record in one line; a table or a list is none, and is not shown."""
+    return "" if isinstance(value, (dict, list, tuple)) else " ".join(str(value).split())
 
 
 def _counts(value: Any) -> tuple[int, ...]:
-    if not isinstance(value, (list, tuple)):
-        return ()
-    return tuple(int(v) for v in value if isinstance(v, (int, float)))
+    return tuple(int(n) for v in value if (n := number(v)) is not None) if isinstance(value, (list, tuple)) else ()

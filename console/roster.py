@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from console.events import number
+from console.events import number, one_line
 from console.snapshot import HostView, RankView, Regroup
 from console.tracks import RankTrack
 from remote.clocks import Clocks
 from remote.feed import Layout, Link, Progress
+from remote.records import grouped
 from trainer.wire import Event, Sample
 
 
@@ -42,11 +43,9 @@ class Roster:
 
     def regroup(self, event: Event) -> Regroup | None:
         """A `group` event: the members of the new generation. Returns who went and came; None for the first one."""
-        members = [
-            m for m in event.data.get("members") or () if isinstance(m, dict) and number(m.get("member")) is not None
-        ]
+        members = [m for m in grouped(event) if number(m.get("member")) is not None]
         for m in members:
-            self.track(int(m["member"]), str(m.get("host", event.host)), str(m.get("device", "")))
+            self.track(int(m["member"]), one_line(m.get("host", event.host)), one_line(m.get("device", "")))
         before = {self.ranks[m].host for m in self.group if m in self.ranks}
         if members:
             self._form(tuple(int(m["member"]) for m in members))

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from console.curve import Curve
-from console.events import decision_of, failed, number, problem_of, waiting_of
+from console.events import decision_of, failed, number, one_line, problem_of, waiting_of
 from console.roster import Roster
 from console.snapshot import Decision, LogEntry, Problem, Regroup, RunPhase, Snapshot, Waiting
 from console.tracks import StepTable, StepTotal
@@ -74,7 +74,7 @@ class Store:
             Ended: self._end,
         }
         self._on: dict[str, Callable[[Event], None]] = {
-            "phase": lambda event: self._roster.set_phase(event, str(event.data.get("phase", ""))),
+            "phase": lambda event: self._roster.set_phase(event, one_line(event.data.get("phase", ""))),
             "rank_failed": lambda event: self._roster.set_phase(
                 event, "ended" if event.data.get("root_cause") is False else "failed"
             ),

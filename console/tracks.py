@@ -18,6 +18,7 @@ from trainer.wire import Sample
 TREND = 48  # samples of a rank's sparkline
 SMOOTH = 8  # steps that a shown figure is averaged over, so that digits can be read
 PENDING = 256  # steps that may wait for a rank whose lines come late
+LEAST_MS = 1e-6  # a step that took less has no time that could be divided by
 
 
 class RankTrack:
@@ -43,7 +44,7 @@ class RankTrack:
         if self.phase not in ("failed", "ended"):  # its last lines may come after the word of its end
             self.phase = "training"
         self.recent.append((sample.batch, sample.step_ms, sample.compute_ms, sample.wait_ms))
-        if sample.step_ms > 0:
+        if sample.step_ms > LEAST_MS:
             self.trend.append(sample.batch * 1000.0 / sample.step_ms)
         self.stale = True
 
@@ -68,7 +69,7 @@ class RankTrack:
             step=last.step if last else None,
             batch=batch,
             share=batch / global_batch if batch is not None and global_batch else None,
-            samples_per_s=sum(b for b, _, _, _ in self.recent) * 1000.0 / total_ms if total_ms > 0 else None,
+            samples_per_s=sum(b for b, _, _, _ in self.recent) * 1000.0 / total_ms if total_ms > LEAST_MS else None,
             compute_ms=sum(c for _, _, c, _ in self.recent) / n if n else None,
             wait_ms=sum(w for _, _, _, w in self.recent) / n if n else None,
             step_ms=total_ms / n if n else None,
@@ -118,7 +119,7 @@ class StepTable:
             total = self._pending[sample.step] = StepTotal(sample.step)
         total.samples += sample.batch
         total.ranks += 1
-        if sample.step_ms > total.ms:
+        if sample.step_ms > max(total.ms, LEAST_MS):
             total.ms = sample.step_ms
         if sample.loss is not None and sample.batch:
             total.loss_sum += sample.loss * sample.batch

@@ -141,7 +141,7 @@ def no_python(host: Host, python: str, *, found: bool = False) -> tuple[str, str
 def _table(host: str, python: str, line: bytes) -> dict[str, Any]:
     try:
         answer = json.loads(line[len(_PREFIX) :])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CommandFailed(host, f"{python} answered what is not JSON: {error}", "Report this.") from error
     if not isinstance(answer, dict):
         raise CommandFailed(host, f"{python} answered {type(answer).__name__}, no table", "Report this.")

@@ -236,6 +236,6 @@ def _table(line: bytes) -> dict[str, Any]:
     """The object in a line; empty for anything else, such as what a library prints."""
     try:
         table = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return {key: clean(v) if isinstance(v, str) else v for key, v in table.items()} if isinstance(table, dict) else {}

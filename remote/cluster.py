@@ -23,7 +23,7 @@ from remote.errors import ConfigError, UsageError
 from remote.overrides import apply_overrides
 from remote.problems import Problems, host_names
 from remote.sanitize import clean
-from remote.schema import nearest, unknown
+from remote.schema import nearest, shown, unknown
 from remote.script_keys import check_script, unheeded
 from remote.sections import SECTIONS, ClusterKeys, Connect
 from remote.toml_lines import key_lines
@@ -37,6 +37,8 @@ else:
 __all__ = ["Cluster", "Host", "check_run_name", "load", "new_run_name"]
 
 MAX_BYTES = 1 << 20  # of a cluster.toml; anything larger is another file given by mistake
+MAX_DEPTH = 16  # of tables and lists in each other
+_TOO_DEEP = "is nested too deeply to be read; no key takes more than a table of values"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +113,7 @@ def load(path: Path, overrides: Sequence[str] = (), only: Sequence[str] = ()) ->
         if cluster.data.path is not None:
             problems.add(("data", "push"), "path is given too; keep one of them")
         if problem := rules.path_problem(cluster.data.push):
-            problems.add(("data", "push"), f'"{cluster.data.push}" {problem}')
+            problems.add(("data", "push"), f"{shown(cluster.data.push)} {problem}")
     _check_shares(cluster, problems)
     if kept and cluster.elastic.min_hosts > len(kept):
         problems.add(
@@ -156,16 +158,28 @@ def _read(path: Path) -> str:
 
 def _parse(path: Path, text: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
+        table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         message, line, column = _syntax_error(str(error), text)
         source = text.splitlines()[line - 1 : line] or [""]
         hint = "; text is written in quotes" if message == "Invalid value" else ""
         _refuse(path, f"column {column}: {message}{hint}: {source[0].strip()}", line)
     except RecursionError:
-        _refuse(path, "is nested too deeply to be read")
+        _refuse(path, _TOO_DEEP)
     except ValueError as error:  # a number with thousands of digits
         _refuse(path, f"can't be read: {error}")
+    if _is_deep(table):
+        _refuse(path, _TOO_DEEP)
+    return table
+
+
+def _is_deep(table: dict[str, Any]) -> bool:
+    """Whether it is nested beyond what any key here can hold: what checks it may go through it by recursion."""
+    level: list[Any] = [table]
+    for _ in range(MAX_DEPTH):
+        inner = (value.values() if isinstance(value, dict) else value for value in level)
+        level = [item for items in inner for item in items if isinstance(item, (dict, list))]
+    return bool(level)
 
 
 def _syntax_error(message: str, text: str) -> tuple[str, int, int]:

@@ -99,8 +99,13 @@ class Experiment:
         """How far each of the host's files has been read."""
         return dict(self._offsets.get(host, {}))
 
+    def lacks(self, host: str, chunk: Chunk) -> bool:
+        """Whether something of the chunk's file is missing here that lies before it."""
+        return local_name(chunk.file) is not None and chunk.start > self._offsets.get(host, {}).get(chunk.file, 0)
+
     def take(self, host: str, chunk: Chunk) -> list[Sample | Event | LogLine]:
-        """Keep a chunk, and return the records in it, their text made safe. A chunk seen before gives nothing.
+        """Keep a chunk, and return the records in it, their text made safe. One that was seen before gives nothing,
+        nor does one that does not begin where the last one ended: no line may be missing, or be there twice.
 
         Raises RunFailed when it can't be written here.
         """

@@ -19,11 +19,12 @@ from remote.ending import end
 from remote.errors import CommandFailed, HostError
 from remote.experiment import Experiment
 from remote.feed import FeedRecord, Link
-from remote.sanitize import clean
+from remote.sanitize import clean, clean_table
 from remote.verbs import Verbs
 from trainer.wire import END_STATES, Beat, Chunk, Event, Level, WireError, decode
 
 STALE_S = 6.0  # without a beat the connection is taken for dead; a beat comes every second
+REREADS = 2  # after an end before which something came that could not be read: it may have been the last lines
 
 
 class Follower:
@@ -41,17 +42,21 @@ class Follower:
         self._verbs = verbs
         self._experiment = experiment
         self._emit = emit
+        self._ended = False  # said on the connection under way, or the last one
+        self._unreadable = False  # something on it could not be read
 
     async def run(self) -> str:
         """The end state of the run on this host. Goes on trying as long as the host can't be reached."""
-        delays = backoff()
+        delays, rereads = backoff(), 0
         while True:
+            self._ended = self._unreadable = False
             try:
                 await self._attach()
-                if self.state.get("state") in END_STATES:
+                if self._ended and (not self._unreadable or rereads == REREADS):
                     if self.state["state"] == "lost" and self.state.get("cause"):
                         self._say(f"the run was cut off here: {clean(str(self.state.get('cause')))}", "error")
                     return str(self.state["state"])
+                rereads += self._ended
                 delays = backoff()
             except HostError as error:
                 if self.up:  # it was there until now: no reason to wait longer than the first time
@@ -88,17 +93,22 @@ class Follower:
                 raise CommandFailed(self.host, f"following the run failed: {said[0]}", "The run itself may go on.")
 
     def _take(self, line: bytes) -> None:
+        """Raises CommandFailed when what came before the line was lost on the way: it has to be asked for again."""
         self.heard_at = asyncio.get_running_loop().time()
         try:
             record = decode(line)
         except WireError as error:
-            self._say(f"unreadable line from attach: {error}")
+            self._unreadable = True
+            self._say(f"unreadable line from attach: {clean(str(error))}")
             return
         if isinstance(record, Beat):
-            self.state = record.state
+            self.state = clean_table(record.state)
+            self._ended = self.state.get("state") in END_STATES
             self.live.set()
             self._link(True, "connected", offset_s=record.time - time.time())
         elif isinstance(record, Chunk):
+            if self._experiment.lacks(self.host, record):
+                raise CommandFailed(self.host, f"a part of {clean(record.file)} was lost on the way", "It comes again.")
             for kept in self._experiment.take(self.host, record):
                 self._emit(kept)
 

@@ -23,6 +23,7 @@ from remote.experiment import Experiment
 from remote.feed import FeedRecord, Link
 from remote.follow import Follower
 from remote.joining import named_in
+from remote.records import grouped
 from remote.reform import Reform
 from remote.silence import Silence
 from remote.verbs import Verbs
@@ -269,7 +270,7 @@ class Following:
 
     def _hear_of_group(self, event: Event) -> None:
         """Another console may have brought hosts in: follow them too."""
-        for name in dict.fromkeys(str(m.get("host")) for m in event.data.get("members") or () if isinstance(m, dict)):
+        for name in dict.fromkeys(str(member.get("host")) for member in grouped(event)):
             if name in self._followers:
                 self._grouped.add(name)
                 self.follow(name)

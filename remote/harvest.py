@@ -81,7 +81,7 @@ class Harvest:
             return None
         try:
             table = json.loads(content) if content else None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             self._say(f"summary.json of {leader} can't be read: {error}")
             return None
         return clean_table(table) if isinstance(table, dict) else None
@@ -156,12 +156,22 @@ def final_summary(
         "final_loss": None, "eval": None, "hosts": [{"name": h, "ranks": 0, "share": 0.0, "samples_per_s": 0.0}
         for h in hosts], "rebalances": 0, "regroups": [], "phases": {},
     }  # fmt: skip
-    table = {**empty, **(summary or {})}
+    said = {k: v for k, v in (summary or {}).items() if k not in empty or _is_like(empty[k], v)}
+    table = {**empty, **said}
     if summary is not None and summary.get("state") in ("finished", "stopped", "failed"):
         return table
     table["state"] = _state([states.get(host, "lost") for host in hosts], stopping)
-    table["hosts"] = [{**host, "state": states.get(str(host["name"]), "lost")} for host in table["hosts"]]
+    table["hosts"] = [{**host, "state": states.get(str(host.get("name")), "lost")} for host in table["hosts"]]
     return table
+
+
+def _is_like(right: Any, value: Any) -> bool:
+    """Whether a value of a summary is of the kind of the right one. What may be None is a figure or a table."""
+    if isinstance(right, list):
+        return isinstance(value, list) and all(isinstance(row, dict) for row in value)
+    if right is None:
+        return value is None or isinstance(value, (int, float, dict))
+    return isinstance(value, (int, float) if isinstance(right, (int, float)) else type(right))
 
 
 def _state(ends: Sequence[str], stopping: bool) -> str:

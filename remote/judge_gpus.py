@@ -26,7 +26,7 @@ def gpus(host: Host, probe: Probe) -> Iterator[Finding]:
         yield from _no_cuda(host, probe, asked)
     if probe.gpu_trouble and (used or asked or host.devices == "auto"):
         yield _trouble(host, probe, is_used=bool(used or asked))
-    needs = OLDEST_DRIVER.get(int(probe.torch_cuda.partition(".")[0] or 0), "") if probe.torch_cuda else ""
+    needs = OLDEST_DRIVER.get(next(iter(_numbers(probe.torch_cuda)), 0), "")
     old = next((gpu.driver for gpu in used if gpu.driver and needs and _numbers(gpu.driver) < _numbers(needs)), "")
     if old:
         cause = f"torch {probe.torch} is built for CUDA {probe.torch_cuda}; the NVIDIA driver {old} is too old for that"

@@ -10,7 +10,8 @@ from remote.cluster import Cluster, Host
 from remote.errors import Finding
 from remote.probe import Probe
 from remote.remedy import motley
-from remote.shell import there
+from remote.rules import name_problem
+from remote.shell import pasteable, there
 
 LEAST_DISK_MIB = 200  # the trainer, a few checkpoints of a small model, logs
 LITTLE_DISK_MIB = 1024
@@ -37,7 +38,7 @@ def upkeep(cluster: Cluster, host: Host, probe: Probe) -> Iterator[Finding]:
         work = f"run {left.run} is at work there ({count}): a second one would share the machine with it"
         cause = work if left.supervised else f"run {left.run} left {count} there that nobody looks after"
         stop = motley(cluster, "stop", left.run)
-        if left.host != host.name:  # of another cluster.toml
+        if left.host != host.name or name_problem(left.run):  # of another cluster.toml, or of nothing of ours
             stop = there(host, f"kill {' '.join(map(str, left.pids))}")
         yield Finding(host.name, "leftovers", "warning", cause, f"End it: {stop}")
     if abs(probe.clock_ahead_s) > CLOCK_S:
@@ -79,7 +80,7 @@ def _data(cluster: Cluster, host: Host, probe: Probe) -> Iterator[Finding]:
         return
     lost = not probe.data_elsewhere and not cluster.data.download
     then = "" if probe.data_elsewhere else ", and [data] download is off" if lost else ": it will be downloaded there"
-    look = there(host, f"ls -ld {shlex.quote(str(cluster.data.path))}")
+    look = there(host, pasteable(["ls", "-ld", str(cluster.data.path)]))
     remedy = f"Put the files there, or correct path under [data] in cluster.toml: {look}"
     yield Finding(host.name, "data", _level(lost), f"[data] path is not to be had, {probe.data_missing}{then}", remedy)
 
@@ -97,7 +98,7 @@ def _limits(cluster: Cluster, host: Host, probe: Probe) -> Iterator[Finding]:
 
 def _raise(host: Host, probe: Probe, what: str) -> str:
     line = shlex.quote(f"{probe.user} - {what} 65536")
-    command = f"echo {line} | sudo tee /etc/security/limits.d/motley-{what}.conf"
+    command = f"printf '%s\\n' {line} | sudo tee /etc/security/limits.d/motley-{what}.conf"
     return f"Raise the limit; it holds from the next login: {there(host, command)}"
 
 

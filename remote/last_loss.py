@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 from trainer.wire import Sample
@@ -23,10 +24,11 @@ class LastLosses:
 
     def hear(self, sample: Sample) -> None:
         kept = self._newest.setdefault(sample.member, deque(maxlen=KEPT))
-        kept.append((sample.step, sample.batch, (sample.loss or 0.0) * sample.batch))
+        loss = math.nan if sample.loss is None and sample.batch else sample.loss or 0.0
+        kept.append((sample.step, sample.batch, loss * sample.batch))
 
     def of(self, step: int, members: int) -> float | None:
-        """The mean over the samples of a step; None when it is not known of so many members."""
+        """The mean over the samples of a step; None when it is not known of so many members, or is no number."""
         found: dict[int, tuple[int, float]] = {}
         for member, kept in self._newest.items():
             for made, batch, total in reversed(kept):  # a step may have been made again
@@ -34,4 +36,5 @@ class LastLosses:
                     found[member] = (batch, total)
                     break
         count = sum(batch for batch, _ in found.values())
-        return sum(total for _, total in found.values()) / count if len(found) == members and count else None
+        mean = sum(total for _, total in found.values()) / count if len(found) == members and count else math.nan
+        return mean if math.isfinite(mean) else None

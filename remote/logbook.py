@@ -20,6 +20,7 @@ from remote.failures import Failures
 from remote.feed import FeedRecord, Layout, Progress
 from remote.harvest import Harvest, final_summary, pretty
 from remote.last_loss import LastLosses
+from remote.records import grouped
 from remote.verbs import Verbs
 from trainer.wire import Event, Sample
 
@@ -60,7 +61,7 @@ class Logbook:
         if isinstance(record, Event) and self._harvest is not None:
             self._harvest.hear(record)
         if isinstance(record, Event) and record.kind == "group":
-            self._world_size = len(record.data.get("members") or ()) or self._world_size
+            self._world_size = len(grouped(record)) or self._world_size
         self._tell(record)
 
     def lay_out(self, layout: Layout) -> None:

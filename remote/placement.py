@@ -122,7 +122,7 @@ def layout_of(table: Mapping[str, Any]) -> Layout:
             task=str(script or known["task"]),
             policy=str(known["policy"]) if script is None else "",
             global_batch=int(known["global_batch"]) if script is None else 0,
-            steps_total=known["steps"] if script is None else None,
+            steps_total=None if script is not None or known["steps"] is None else int(known["steps"]),
             script=script is not None,
             leader=str(table["leader"]),
             ranks=tuple(
@@ -133,7 +133,7 @@ def layout_of(table: Mapping[str, Any]) -> Layout:
             emulated=frozenset(m["host"] for m in known["members"]) if known["emulated"] else frozenset(),
             attached=True,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"run {table.get('run')}: its host tells of it in another form ({error!r})") from error
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from remote.sanitize import clean
+from trainer.wire import MOST
 
 SELF = "self"
 
@@ -108,8 +109,12 @@ def too_old(python: str, version: str) -> tuple[str, str]:
 def parse(answer: dict[str, Any]) -> Probe:
     """Raises ValueError that names the field that is missing or of another type."""
     found = Probe(**_fields(Probe, answer, ""))
-    for text in filter(None, (found.address, found.network)):
-        ipaddress.ip_network(text, strict=False)  # they go into commands to paste
+    for address in filter(None, (found.server_address, found.address)):  # they go into commands to paste
+        ipaddress.ip_address(address)
+        if "%" in address:  # any text may stand behind it
+            raise ValueError(f"the address {address}")
+    if found.network:
+        ipaddress.ip_network(found.network)
     return found
 
 
@@ -145,4 +150,6 @@ def _value(name: str, hint: str, value: Any) -> Any:
         return tuple(clean(x) if isinstance(x, str) else x for x in value)
     if not isinstance(value, _TYPES[hint]) or (isinstance(value, bool) and hint != "bool"):
         raise ValueError(f"{name} of type {type(value).__name__}")
+    if isinstance(value, (int, float)) and not abs(value) < MOST:
+        raise ValueError(f"{name} that is out of bounds")
     return clean(value) if isinstance(value, str) else value

@@ -47,7 +47,7 @@ class Problems:
 
     def add_option(self, option: str, text: str) -> None:
         """A problem with an option of the command line that reaches no key."""
-        self._options.append(clean(f"{option}: {text}"))
+        self._options.append(_line(option, text))
 
     def touches(self, *paths: KeyPath) -> bool:
         """Whether one of these keys, or what is in it or around it, is known to be wrong: no need to check further."""
@@ -63,12 +63,17 @@ class Problems:
         for path, text in self._found:
             source, line = _nearest(self._sources, path), self.line(path)
             if source:
-                set_here.append(clean(f"{source}: {text}"))
+                set_here.append(_line(source, text))
             else:
                 where = f"{self._file}:{line}" if line else self._file
                 key = f"{dotted(path, table)}: " if path else ""
                 in_file.append((line or 0, clean(f"{where}: {key}{text}")))
         return [text for _, text in sorted(in_file, key=lambda item: item[0])] + set_here + self._options
+
+
+def _line(option: str, text: str) -> str:
+    """Made safe each by itself: nothing in the option, whatever was typed there, takes the text with it."""
+    return clean(f"{clean(option.replace(chr(13), ' '))}: {clean(text)}")
 
 
 def _nearest(known: Mapping[KeyPath, _T], path: KeyPath) -> _T | None:

@@ -12,6 +12,7 @@ import dataclasses
 import re
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from remote.feed import LogLine
 from remote.sanitize import clean, clean_table
@@ -59,3 +60,9 @@ def _safe(record: Sample | Event) -> Sample | Event:
 
 def line_of(record: Sample | Event | LogLine) -> bytes:
     return record.text.encode() + b"\n" if isinstance(record, LogLine) else encode(record)
+
+
+def grouped(event: Event) -> list[dict[str, Any]]:
+    """The members that a `group` event names; what is no table is left out."""
+    members = event.data.get("members")
+    return [member for member in members if isinstance(member, dict)] if isinstance(members, list) else []

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Sequence
 from remote.errors import HostError
 from remote.verbs import Verbs
 from trainer.spec import Lead
-from trainer.wire import Event
+from trainer.wire import MOST, Event
 
 ROUNDS = 3  # of raising the term above one that was not known of
 
@@ -54,19 +54,19 @@ class Reform:
         Those of several hosts come in any order, those of one in its own. Who holds with the state of an older group
         than others have formed does not count, nor who has trained since.
         """
-        generation = event.data.get("generation")
-        if event.kind in ("cut_off", "leader") and isinstance(term := event.data.get("term"), int):
+        generation = _count(event.data.get("generation"))
+        if event.kind in ("cut_off", "leader") and (term := _count(event.data.get("term"))) is not None:
             self._term = max(self._term, term)
         if event.kind == "leader":
             self._hear_of_leader(event)
         elif event.kind == "cut_off" and event.host in self._order:
             self._holding[event.host] = (
-                generation if isinstance(generation, int) else -1,
+                -1 if generation is None else generation,
                 str(event.data.get("address")),
             )
         elif event.kind == "phase" and event.data.get("phase") == "training":
             self._holding.pop(event.host, None)
-        elif event.kind == "group" and isinstance(generation, int):
+        elif event.kind == "group" and generation is not None:
             self._generation = max(self._generation, generation)
 
     def _hear_of_leader(self, event: Event) -> None:
@@ -176,3 +176,8 @@ class Reform:
         self._term = max(self._term, lead.term)
         if self.lead is None or lead.term > self.lead.term:
             self.lead = lead
+
+
+def _count(value: object) -> int | None:
+    """A term or a generation that an event tells of; None for what is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and -MOST < value < MOST else None

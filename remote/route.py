@@ -143,7 +143,8 @@ def _route(
     if identity is not None:
         identities: tuple[Path, ...] = (_expand(identity),)
         if not identities[0].is_file():
-            remedy = f"Correct identity in cluster.toml, or make the key: ssh-keygen -t ed25519 -f {identity}"
+            make = pasteable(["ssh-keygen", "-t", "ed25519", "-f", identity])
+            remedy = f"Correct identity in cluster.toml, or make the key: {make}"
             raise HostError(name, f"the identity {identity} is not there", remedy)
     else:
         identities = tuple(p for p in map(_expand, _texts(get("IdentityFile"))) if p.is_file())

@@ -25,6 +25,7 @@ from remote.hosts import Hosts
 from remote.introduced import Ask, introduced, new_keys, nobody
 from remote.placement import Knows
 from remote.push import Tree
+from remote.records import grouped
 from remote.run import Session, experiments_folder
 from remote.sanitize import clean
 from remote.verbs import Verbs
@@ -63,7 +64,7 @@ def merge(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, A
             entry["hosts"].append({"name": name, "state": row["state"], "left": row["left"]})
             entry["started"] = max(entry["started"], float(row["started"]))
             if row["leader"] == name:
-                entry.update(state=row["state"], step=row["step"])
+                entry.update(state=row["state"], step=row.get("step"))
             if row.get("cause"):
                 entry["cause"] = row["cause"]
     newest = sorted(runs.items(), key=lambda item: -item[1]["started"])
@@ -108,7 +109,7 @@ async def join(cluster: Cluster, run: str, host: str, emit: Emit, knows: Knows) 
         if began and isinstance(record, Event) and record.host in (host, "console"):
             emit(record)
         if began and isinstance(record, Event) and not joined.done():
-            if record.kind == "group" and any(m.get("host") == host for m in record.data.get("members", ())):
+            if record.kind == "group" and any(member.get("host") == host for member in grouped(record)):
                 joined.set_result(None)
             elif record.kind == "rank_failed" and record.host == host:
                 report = failures.report()

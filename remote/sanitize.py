@@ -11,15 +11,18 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from trainer.wire import LARGEST, MOST
+
 MAX_CHARS = 4000  # of one line: more than any screen, little enough to keep a log of thousands
 MAX_DEPTH = 32  # of a table; what lies deeper is left out
 
 # Escape sequences by ECMA-48, each introduced by ESC and a letter or by its one-character (C1) form. A string (title,
-# clipboard, image) goes with its content. One that is never closed loses its introducer only: no text disappears.
+# clipboard, image: OSC, DCS, SOS, PM, APC) goes with its content, in which no other sequence begins. One that is never
+# closed loses its introducer only: no text disappears.
 _ESCAPE = re.compile(
-    r"""(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f]) [^\x07\x18\x1a\x1b\x9c]* (?:\x07|\x1b\\|\x9c)  # OSC DCS SOS PM APC
-      | (?:\x1b\[|\x9b) [0-?]* [ -/]* [@-~]                                                     # CSI
-      | \x1b [ -/]* [0-~]                                                                       # the short ones
+    r"""(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f]) [^\x07\x18\x1a\x1b\x90\x98\x9b-\x9f]* (?:\x07|\x1b\\|\x9c)  # a string
+      | (?:\x1b\[|\x9b) [0-?]* [ -/]* [@-~]                                                              # CSI
+      | \x1b [ -/]* [0-~]                                                                                # short ones
     """,
     re.VERBOSE,
 )
@@ -58,13 +61,16 @@ def clean_lines(text: str) -> str:
 
 
 def clean_table(value: Any) -> Any:
-    """A JSON value with all text in it made safe, keys too. Newlines stay (`clean_lines`): data holds tracebacks."""
+    """A JSON value that can be shown and reckoned with: all text in it made safe, keys too, and None for numbers that
+    are none, or beyond what `wire` takes. Newlines stay (`clean_lines`): data holds tracebacks."""
     return _clean_value(value, MAX_DEPTH)
 
 
 def _clean_value(value: Any, depth: int) -> Any:
     if isinstance(value, str):
         return clean_lines(value)
+    if isinstance(value, (int, float)):
+        return value if abs(value) < (MOST if isinstance(value, int) else LARGEST) else None
     if not isinstance(value, (dict, list, tuple)):
         return value
     if depth == 0:

@@ -80,7 +80,8 @@ def heading(section: str) -> str:
 def shown(value: Any) -> str:
     """A value of a TOML file as an error quotes it: short and on one line."""
     if isinstance(value, str):
-        return json.dumps(value if len(value) <= 60 else value[:59] + "…", ensure_ascii=False)
+        said = json.dumps(value if len(value) <= 60 else value[:59] + "…", ensure_ascii=False)
+        return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in said)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from remote import rules
 from remote.errors import UsageError
 from remote.problems import Problems
+from remote.schema import shown
 from trainer.spec import RunOptions
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def check_script(run: RunOptions, port: int, table: Mapping[str, Any], problems:
     for key, path in (("script", run.script), ("project", run.project)):
         problem = None if path is None else rules.path_problem(path)
         if problem:
-            problems.add(("run", key), f'"{path}" {problem}')
+            problems.add(("run", key), f"{shown(path)} {problem}")
     odd = next((n for n, text in enumerate(run.args) if "\0" in text), None)
     if odd is not None:
         problems.add(("run", "args", odd), "has a NUL character, which no argument can hold")

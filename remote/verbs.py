@@ -158,7 +158,8 @@ class Verbs:
         """The runs a host knows of: see `trainer.status.status`."""
         answer = await self._ask(host, "status", "--host", host)
         runs = answer.get("runs")
-        return [clean_table(run) for run in runs if isinstance(run, dict)] if isinstance(runs, list) else []
+        tables = [clean_table(run) for run in runs if isinstance(run, dict)] if isinstance(runs, list) else []
+        return [table for table in tables if _tells_of_a_run(table)]
 
     async def clean(self, host: str, remove: Sequence[tuple[str, str]] | None = None) -> dict[str, Any]:
         """What the host keeps; with `remove` (kind and name of each) takes that away. See `trainer.clean`."""
@@ -172,7 +173,8 @@ class Verbs:
     async def stop(self, host: str, run: str, *, reason: str, timeout_s: float) -> StopAnswer:
         words = ("stop", "--run", run, "--host", host, "--reason", reason)
         answer = await self._ask(host, *words, timeout_s=timeout_s)
-        return StopAnswer(left=int(answer.get("left", -1)), state=clean(str(answer.get("state"))))
+        left = answer.get("left")
+        return StopAnswer(left=left if isinstance(left, int) else -1, state=clean(str(answer.get("state"))))
 
     async def fetch(self, host: str, run: str, file: str) -> bytes | None:
         """The content of a file of the run's folder, None when there is none.
@@ -218,12 +220,17 @@ def started(host: str, result: Result) -> bool:
     return True
 
 
+def _tells_of_a_run(table: dict[str, Any]) -> bool:
+    names = all(isinstance(table.get(key), str) for key in ("run", "state", "leader"))
+    return names and isinstance(table.get("left"), int) and isinstance(table.get("started"), (int, float))
+
+
 def _object(host: str, result: Result, what: str) -> dict[str, Any]:
     """The JSON object in the last line of the output. Raises CommandFailed with the last words of stderr."""
     lines = result.stdout.decode(errors="replace").strip().splitlines()
     try:
         answer = json.loads(lines[-1]) if lines else None
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):
         said = result.stderr.strip().splitlines()[-1:] or ["nothing"]

@@ -12,6 +12,14 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 hypothesis.settings.register_profile("motley", derandomize=True, deadline=None, database=None)
+hypothesis.settings.register_profile(  # `make fuzz`
+    "fuzz",
+    hypothesis.settings.get_profile("motley"),
+    derandomize=False,
+    max_examples=10_000,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("motley")
 
 

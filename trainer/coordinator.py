@@ -18,12 +18,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from trainer import said
 from trainer.door import SHOWN_OUT, Door
 from trainer.folders import run_folder
 from trainer.lines import Line, end_state
 from trainer.news import Boundary, Broken, Formed, Gone, Holding, News, Ready
 from trainer.roll import roll_of
 from trainer.roster import Roster
+from trainer.said import whole
 from trainer.service import Service, seats
 from trainer.spec import Spec
 from trainer.wire import Level, RunState
@@ -73,7 +75,7 @@ class Coordinator(Service):
         line.note(message, now)
         match message["op"]:
             case "beat":
-                self._roster.beat(member, step=int(message["step"]), arrived=int(message["arrived"]), now=now)
+                self._roster.beat(member, step=whole(message["step"]), arrived=whole(message["arrived"]), now=now)
             case "phase":
                 if self._lead.term and member in self._roster.missing:  # a new process: it comes when it can
                     self._without(member)
@@ -87,13 +89,13 @@ class Coordinator(Service):
                     self._ready_at = None
             case "report":
                 self.ledger.take_report(message)
-                self._fits = message.get("fits") or self._fits
+                self._fits = said.table(message.get("fits") or {}) or self._fits
             case "resumed":
-                self._resumed(int(message["generation"]), float(message["pause_s"]))
+                self._resumed(whole(message["generation"]), said.figure(message["pause_s"]))
             case "ended":
                 self._roster.ended(member)
             case other:
-                raise ValueError(f"unknown message {other!r}")
+                raise ValueError(f"unknown message {said.short(other)}")
 
     def hung_up(self, line: Line) -> None:
         member, name = line.member.member, line.name

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from trainer import said
 from trainer.spec import Member
-from trainer.wire import RunState
+from trainer.wire import END_STATES, RunState
 
 
 @dataclass(slots=True)
@@ -30,17 +31,19 @@ class Line:
         return f"rank {self.member.member} on {self.member.host}"
 
     def note(self, message: Mapping[str, Any], now: float) -> None:
-        """What its words say of the member itself."""
+        """What its words say of the member itself. Raises KeyError, TypeError or ValueError when they make no sense."""
         self.changed = now
         match message["op"]:
             case "phase":
-                self.phase = str(message["phase"])
+                self.phase = said.name(message["phase"])
             case "ready":
                 self.phase = "joining"
-                self.times.update(message["times"])
+                self.times.update((said.name(what), said.figure(s)) for what, s in said.table(message["times"]).items())
             case "joined":
                 self.phase = "training"
             case "ended":
+                if message["state"] not in END_STATES:
+                    raise ValueError(f"{said.short(message['state'])} is no end of a run")
                 self.ended, self.phase = message["state"], "ended"
 
     def send(self, **message: Any) -> None:

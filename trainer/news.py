@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Union
 
 from trainer.lineage import State
+from trainer.said import name, whole
 
 Cause = Literal["lost", "stuck", "dropped"]
 
@@ -34,11 +35,11 @@ class Ready:
         """Out of what the member sent. Raises KeyError, TypeError or ValueError when it is malformed."""
         address, port = message.get("store") or ("", 0)
         return cls(
-            step=int(message["step"]),
-            store=(str(address), int(port)),
-            term=int(message["term"]),
-            generation=int(message["generation"]),
-            attempt=int(message["attempt"]),
+            step=whole(message["step"]),
+            store=(name(address), whole(port)),
+            term=whole(message["term"]),
+            generation=whole(message["generation"]),
+            attempt=whole(message["attempt"]),
         )
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from trainer import said
 from trainer.attempts import Attempts, Gone, Holding, LetGo, News, Over, Started, Trouble
 from trainer.lines import Line
 from trainer.news import Ready
@@ -61,12 +62,12 @@ class ScriptCoordinator(Service):
             case "joined":
                 self._see_whether_started(now)
             case "exited":
-                code = int(message["code"])
+                code, generation = said.whole(message["code"]), said.whole(message["generation"])
                 line.ended = "finished" if code == 0 else None
                 if not self._stop_asked():
-                    self._attempts.exited(member, int(message["generation"]), code, now=now)
+                    self._attempts.exited(member, generation, code, now=now)
             case other:
-                raise ValueError(f"unknown message {other!r}")
+                raise ValueError(f"unknown message {said.short(other)}")
         self._act()
 
     def hung_up(self, line: Line) -> None:

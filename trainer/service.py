@@ -70,6 +70,7 @@ class Service(ABC):
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop)
         async with Switchboard(listener, self._lines, self.spec.token, self._journal, self):
             watch = asyncio.create_task(self._watch())
+            watch.add_done_callback(lambda _: self._over.set())  # it has no end: what it failed with is raised below
             await self._over.wait()
             watch.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -245,6 +245,15 @@ class Spec:
         return cls(**table)
 
 
+def _whole(value: Any) -> int:
+    """Raises TypeError or ValueError when it is no whole number of 64 bits."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"a {type(value).__name__} where a whole number belongs")
+    if not -(2**63) < value < 2**63:
+        raise ValueError("a number that is too large")
+    return value
+
+
 def _run_options(table: dict[str, Any]) -> RunOptions:
     return RunOptions(**{**table, "args": tuple(table.get("args", ()))})
 
@@ -269,10 +278,10 @@ class Lead:
     def from_table(cls, table: dict[str, Any]) -> Lead:
         """Raises KeyError, TypeError or ValueError when it is none."""
         return cls(
-            term=int(table["term"]),
+            term=_whole(table["term"]),
             leader=str(table["leader"]),
             address=str(table["address"]),
-            port=int(table["port"]),
+            port=_whole(table["port"]),
             hosts=tuple(map(str, table["hosts"])),
         )
 
@@ -304,8 +313,8 @@ class Roll:
     def from_table(cls, table: dict[str, Any]) -> Roll:
         """Raises KeyError, TypeError or ValueError when it is none."""
         return cls(
-            term=int(table["term"]),
-            edition=int(table["edition"]),
+            term=_whole(table["term"]),
+            edition=_whole(table["edition"]),
             added=tuple(Member(**m) for m in table["added"]),
             dropped=tuple(map(str, table["dropped"])),
         )

@@ -9,14 +9,19 @@ Rank 0 sends a report every window of steps; the ledger remembers what the summa
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from trainer import said
+from trainer.said import figure, name, whole
 from trainer.spec import Member, Spec
 from trainer.wire import RunState
+
+LEAST_MS = 1e-6
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,7 +37,7 @@ class Ledger:
     epochs: int = 0
     samples: int = 0
     final_loss: float | None = None
-    eval: dict[str, float] | None = None
+    eval: dict[str, float | None] | None = None
     rebalances: int = 0
     cause: str | None = None  # of a failed run
     regroups: list[dict[str, Any]] = field(default_factory=list)
@@ -53,28 +58,35 @@ class Ledger:
         self.member_hosts += (host,)
 
     def take_report(self, report: dict[str, Any]) -> None:
-        """Rank 0's word on the steps since its last: `steps` [[step, samples, step_ms, loss]]
-        (loss None: not known for the whole batch), `batches` [[samples a
-        member]], and, when they happened, `epoch`, `eval`, `rebalances`, `first_step_s`; `before`: the samples of all
-        steps before, for a ledger that begins in mid-run. Raises KeyError, TypeError
-        or ValueError when it is malformed."""
+        """Rank 0's word on the steps since its last: `steps` [[step, samples, step_ms, loss]] (loss None: not known for
+        the whole batch), `batches` [[samples a member]], and, when they happened, `epoch`, `eval`, `rebalances`,
+        `first_step_s`; `before`: the samples of all steps before, for a ledger that begins in mid-run.
+
+        Raises KeyError, TypeError or ValueError when it is malformed: then nothing of it is kept.
+        """
+        told = [
+            (whole(step), whole(samples), _time(step_ms), loss if loss is None else said.loss(loss), batches)
+            for (step, samples, step_ms, loss), batches in zip(report["steps"], _rows(report["batches"]))
+        ]
+        before, epochs = whole(report.get("before", 0)), whole(report.get("epoch", self.epochs))
+        rebalances = whole(report.get("rebalances", self.rebalances))
+        evaluated = {name(what): said.loss(value) for what, value in said.table(report.get("eval", {})).items()}
+        first_step = {"first_step_s": figure(report["first_step_s"])} if "first_step_s" in report else {}
         if not self.steps:
-            self.samples = int(report.get("before", 0))
-        for (step, samples, step_ms, loss), batches in zip(report["steps"], report["batches"]):
-            if int(step) <= self.steps:  # told before, by a rank 0 that was lost since
+            self.samples = before
+        for step, samples, step_ms, loss, shared in told:
+            if step <= self.steps:  # told before, by a rank 0 that was lost since
                 continue
-            self.steps = int(step)
-            self.samples += int(samples)
-            self.final_loss = self.final_loss if loss is None else loss
-            self.step_samples.append(int(samples))
-            self.step_ms.append(float(step_ms))
-            shared = tuple(int(b) for b in batches)
+            self.steps = step
+            self.samples += samples
+            self.final_loss = self.final_loss if loss is None else _finite(loss)
+            self.step_samples.append(samples)
+            self.step_ms.append(step_ms)
             self.batches.append(self.batches[-1] if self.batches and self.batches[-1] == shared else shared)
-        self.epochs = int(report.get("epoch", self.epochs))
-        self.eval = report.get("eval", self.eval)
-        self.rebalances = int(report.get("rebalances", self.rebalances))
-        if "first_step_s" in report:
-            self.phases["first_step_s"] = float(report["first_step_s"])
+        self.epochs, self.rebalances = epochs, rebalances
+        if evaluated:
+            self.eval = {what: _finite(value) for what, value in evaluated.items()}
+        self.phases.update(first_step)
 
     def samples_per_s(self) -> float:
         """Median over the last half of the steps of global samples by wall time between step ends."""
@@ -133,3 +145,17 @@ class Ledger:
         if self.cause is not None and state == "failed":
             table["cause"] = self.cause
         return table
+
+
+def _rows(batches: Any) -> list[tuple[int, ...]]:
+    return [tuple(map(whole, row)) for row in batches]
+
+
+def _finite(value: float) -> float | None:
+    """None for not-a-number, which JSON does not have: a run that has diverged."""
+    return value if math.isfinite(value) else None
+
+
+def _time(step_ms: Any) -> float:
+    """Of a step; 0 for one that is too short to divide by."""
+    return ms if (ms := figure(step_ms)) >= LEAST_MS else 0.0

@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Protocol
 
+from trainer import said
 from trainer.handshake import keep_alive, proof
 from trainer.journal import Journal
 from trainer.lines import Line
@@ -29,6 +30,7 @@ from trainer.lines import Line
 GREET_S = 10.0
 MESSAGE_LIMIT = 4 * 1024 * 1024
 GOODBYE_S = 1.0
+ERROR_CHARS = 300  # of what a line was ended for
 
 
 class Listener(Protocol):
@@ -100,6 +102,8 @@ class _Call(asyncio.Protocol):
         self._buffer += data
         if len(self._buffer) > MESSAGE_LIMIT:
             self._refuse("a line without an end")
+        if b"\n" not in data:
+            return
         *texts, rest = self._buffer.split(b"\n")
         self._buffer = rest
         for text in texts:
@@ -107,12 +111,14 @@ class _Call(asyncio.Protocol):
                 return
             try:
                 message = json.loads(text)
+                if not isinstance(message, dict):
+                    raise TypeError(f"{said.short(message)} is no message")
                 if self._line is None:
                     self._greet(message)
                 else:
                     self._board.hears.take(self._line, message)
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                self._refuse(repr(error))
+            except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+                self._refuse(repr(error)[:ERROR_CHARS])
 
     def connection_lost(self, _error: Exception | None) -> None:
         """Its process has ended, its host does not answer, or nobody listens to it any more."""
@@ -132,9 +138,9 @@ class _Call(asyncio.Protocol):
     def _greet(self, hello: Mapping[str, Any]) -> None:
         """Take the line of a member that holds the token; an older connection of it is closed."""
         board = self._board
-        member, host, theirs = int(hello["member"]), str(hello["host"]), str(hello["nonce"])
+        member, host, theirs = said.whole(hello["member"]), said.name(hello["host"]), said.name(hello["nonce"])
         expected = proof(board.token, "rank", member, host, self._nonce, theirs)
-        if not hmac.compare_digest(expected, str(hello["proof"])):
+        if not hmac.compare_digest(expected, said.name(hello["proof"])):
             board.warn("a caller without the run's token was refused")
             self._transport.close()
             return

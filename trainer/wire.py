@@ -130,6 +130,18 @@ _CHECKS: dict[str, tuple[type, ...]] = {
     "Level": (str,),
     "dict[str, Any]": (dict,),
 }
+_RULES: dict[type[Any], tuple[tuple[str, str, tuple[type, ...], bool], ...]] = {  # name, hint, types, without default
+    kind: tuple(
+        (f.name, str(f.type), _CHECKS[str(f.type)], f.default is f.default_factory is dataclasses.MISSING)
+        for f in fields
+    )
+    for kind, fields in _FIELDS.items()
+}
+_JSON = json.JSONDecoder(parse_constant=lambda _: None)  # not-a-number, as other writers of JSON in Python put it
+
+MOST = 2**63  # of whole numbers, which are below it
+LATEST = 2.0**36  # seconds since 1970: a time beyond can't be shown as one
+LARGEST = 1e39  # of figures: what a float32 holds
 
 
 def encode(record: Record) -> bytes:
@@ -140,30 +152,71 @@ def encode(record: Record) -> bytes:
         if isinstance(value, float) and not math.isfinite(value):
             value = None
         table[f.name] = value
-    return json.dumps(table, separators=(",", ":"), default=str).encode() + b"\n"
+    try:
+        text = json.dumps(table, separators=(",", ":"), default=str, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(table), separators=(",", ":"), default=str)
+    return text.encode() + b"\n"
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for each not-a-number in it."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def decode(line: str | bytes) -> Record:
-    """The record in one line. Raises `WireError` that says what is wrong."""
+    """The record in one line, its numbers in bounds that every reader can do with; what is deeper in its tables is not
+    looked at. Raises `WireError` that says what is wrong."""
     try:
-        table = json.loads(line)
+        table = _JSON.decode(line if isinstance(line, str) else str(line, "utf-8"))
     except (ValueError, RecursionError) as error:
         raise WireError(f"not JSON: {error}") from error
     if not isinstance(table, dict):
         raise WireError(f"not a table but {type(table).__name__}")
     if table.get("v") != VERSION:
-        raise WireError(f"version {table.get('v')!r}, this side speaks {VERSION}")
-    kind = _TYPES.get(str(table.get("type")))
+        raise WireError(f"version {_short(table.get('v'))}, this side speaks {VERSION}")
+    said = table.get("type")
+    kind = _TYPES.get(said) if isinstance(said, str) else None
     if kind is None:
-        raise WireError(f"unknown type {table.get('type')!r}")
-    values = {}
-    for f in _FIELDS[kind]:
-        if f.name in table:
-            value = table[f.name]
-            if not isinstance(value, _CHECKS[str(f.type)]) or (isinstance(value, bool)):
-                raise WireError(f"{kind.__name__}.{f.name} is {type(value).__name__}, expected {f.type}")
-            values[f.name] = value
-        elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
-            raise WireError(f"{kind.__name__} without {f.name}")
+        raise WireError(f"unknown type {_short(said)}")
+    values: dict[str, Any] = {}
+    for name, hint, types, needed in _RULES[kind]:
+        if name in table:
+            value = table[name]
+            if not isinstance(value, types) or isinstance(value, bool):
+                raise WireError(f"{kind.__name__}.{name} is {type(value).__name__}, expected {hint}")
+            values[name] = _bounded(kind, name, hint, value) if isinstance(value, (int, float)) else value
+        elif needed:
+            raise WireError(f"{kind.__name__} without {name}")
+    if kind is Chunk and not _is_sound(**values):
+        raise WireError("Chunk whose text is not as long as it says")
     record: Record = kind(**values)
     return record
+
+
+def _bounded(kind: type[Any], name: str, hint: str, value: float) -> float | None:
+    """The number, when it is one that every reader can do with. A loss that has grown without end is not known."""
+    if -MOST < value < MOST if hint == "int" else 0 <= value < LATEST if name == "time" else abs(value) < LARGEST:
+        return value
+    if hint == "float | None":
+        return None
+    raise WireError(f"{kind.__name__}.{name} is out of bounds")
+
+
+def _is_sound(*, start: int, end: int, text: str, file: str) -> bool:  # noqa: ARG001 - the fields of a chunk
+    """Whether the text can be what lies between the offsets, where bytes that are no UTF-8, up to three of them at a
+    time, have become one character of three bytes."""
+    most = len(text.encode(errors="replace"))
+    return 0 <= start < end and most - 2 * text.count("\ufffd") <= end - start <= most
+
+
+def _short(value: Any) -> str:
+    """A value that is not what it should be, as an error quotes it; nested ones by their type alone."""
+    if isinstance(value, (dict, list)):
+        return f"of type {type(value).__name__}"
+    said = repr(value[:40] if isinstance(value, str) else value)
+    return said if len(said) <= 200 else f"{said[:40]}…"

@@ -60,7 +60,7 @@ def probe(request: dict[str, Any]) -> dict[str, Any]:
 def place(leader: str, ports: list[int]) -> dict[str, Any]:
     """Its place in the network. `ports` are looked at on the leader, where they must be free."""
     ssh = os.environ.get("SSH_CONNECTION", "").split()
-    reached = ssh[2].split("%")[0] if len(ssh) == 4 else ""
+    reached = ssh[2].split("%")[0] if len(ssh) == 4 and ssh[2] != "UNKNOWN" else ""  # sshd on no socket says that
     leads = leader == "self"
     address, no_way = way_to(reached if leads else leader)
     interface, network = interface_of(address)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -136,22 +137,50 @@ def test_a_rank_that_was_killed_is_explained_by_the_exception_it_had_just_printe
     assert "hosts.box1.max_batch" in problem.remedy
 
 
+ODD: list[dict[str, Any]] = [
+    {"member": "x", "missing": 3, "members": [1], "step": None, "before": "no", "accuracy": "high"},
+    {"members": 5, "missing": {"member": 1}, "restart": math.nan, "step": math.inf, "steps_total": -math.inf},
+    {"member": 10**400, "members": [{"member": 10**400}, {"member": math.nan}], "steps_total": 10**400, "step": 1e308},
+    {"before": [math.nan, 10**400, "x", 1], "after": [math.inf, None], "waited_s": 10**400, "generation": 1e999},
+    {"member": math.nan, "phase": ["joining"], "members": [{"member": 1.5, "host": {"a": 1}, "device": []}]},
+]
+
+
+@pytest.mark.parametrize("odd", [{}, *ODD])
 @pytest.mark.parametrize(
-    "kind", ["phase", "waiting", "group", "decision", "realised", "report", "evaluated", "rank_failed"]
+    "kind",
+    [
+        *("phase", "waiting", "group", "decision", "realised", "report", "evaluated", "rank_failed", "lost"),
+        *("restarted", "gave_up", "advice"),
+    ],
 )
-def test_events_with_missing_or_odd_data_are_taken_without_an_error(kind: str) -> None:
+def test_events_with_missing_or_odd_data_are_taken_without_an_error(kind: str, odd: dict[str, Any]) -> None:
     store = played(12)
-    odd: dict[str, Any] = {
-        "member": "x",
-        "missing": 3,
-        "members": [1],
-        "step": None,
-        "before": "no",
-        "accuracy": "high",
-    }
-    store.apply(event(kind, "nothing"), START)
     store.apply(event(kind, "odd", **odd), START)
     assert isinstance(store.snapshot(), Snapshot)
+
+
+def test_text_in_the_data_of_an_event_is_one_line() -> None:
+    store = played(12)
+    store.apply(
+        event("decision", "new split", step=13, before=[1], after=[2], why="because\n12:00:00  box1  all is lost"),
+        START,
+    )
+    store.apply(event("phase", "joining", host="laptop", member=1, phase="joining\nnow"), START)
+    store.apply(event("group", "2 ranks", members=[{"member": 0, "host": "box\n1", "device": "cpu\n"}]), START)
+    shown = store.snapshot()
+    assert shown.decisions[-1].why == "because 12:00:00 box1 all is lost"
+    assert shown.ranks[1].phase == "joining now"
+    assert (shown.ranks[0].host, shown.ranks[0].device) == ("box 1", "cpu")
+
+
+def test_a_step_without_a_time_makes_no_figure() -> None:
+    """A chart of endless throughput could not be drawn."""
+    store = played(12)
+    for member in range(4):
+        store.apply(sample(13, member, step_ms=5e-324), START)
+    assert all(math.isfinite(rate) for _, rate in store.snapshot().throughput)
+    assert all(math.isfinite(rate) for rank in store.snapshot().ranks for rate in rank.trend)
 
 
 def test_hosts_that_did_not_answer_a_stop_are_named_with_what_to_do() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import socket
 import subprocess
 import sys
@@ -177,6 +178,11 @@ def test_remedies_are_commands_for_that_host(cluster: Cluster) -> None:
         ({"gpus": [{"index": 0}]}, "no gpus.name"),
         ({"gpus": "none"}, "gpus that are no list of tables"),
         ({"code": [1]}, "code that is no list of names"),
+        ({"cores": 10**400}, "cores that is out of bounds"),
+        ({"address": "fe80::1%$(reboot)"}, "the address fe80"),
+        ({"address": "10.0.0.7/24"}, "does not appear to be"),
+        ({"server_address": "10.0.0.7; reboot"}, "does not appear to be"),
+        ({"network": "10.0.0.7/24"}, "has host bits set"),
     ],
 )
 def test_an_answer_that_is_none(change: dict[str, object], complaint: str) -> None:
@@ -184,6 +190,18 @@ def test_an_answer_that_is_none(change: dict[str, object], complaint: str) -> No
     assert parse(answer) == CUDA
     with pytest.raises(ValueError, match=complaint):
         parse({**answer, **change})
+
+
+def test_commands_to_paste_hold_what_a_host_says_as_one_word(make_cluster: MakeCluster) -> None:
+    """A user of a domain has a backslash in the name, which some shells' echo takes for its own."""
+    one = make_cluster('[[hosts]]\nname = "box1"\naddress = "10.0.0.7"\n[data]\npath = "~/my pictures"\n')
+    left = Leftover(run="$(id)", host="box1", pids=(7, 8), supervised=False)
+    odd = dataclasses.replace(GOOD, user="LAB\\nina", open_files=100, data_missing="it is not there", leftovers=(left,))
+    remedies = {finding.check: finding.remedy for finding in judge(one, {"box1": odd}, {})}
+    commands = {check: shlex.split(remedy[remedy.index("ssh ") :])[-1] for check, remedy in remedies.items()}
+    assert commands["limits"].startswith("printf '%s\\n' 'LAB\\nina - nofile 65536' | sudo tee ")
+    assert commands["data"] == "ls -ld ~/'my pictures'"
+    assert commands["leftovers"] == "kill 7 8"
 
 
 async def test_every_fault_at_once_over_real_ssh(

@@ -183,6 +183,8 @@ def test_a_file_without_hosts_is_told_how_to_write_one(tmp_path: Path, text: str
         (b"a = 1\x00", "cluster.toml:1: column 6: "),
         (b"a = " + b"9" * 5000, "cluster.toml"),
         (b"a = " + b"[" * 100_000, "cluster.toml: is nested too deeply"),
+        (b"[run]\n" + b"a." * 40 + b"b = 1", "cluster.toml: is nested too deeply"),
+        (b"[run]\nargs = " + b"[" * 400 + b"]" * 400, "cluster.toml: is nested too deeply"),
         (b"#" * ((1 << 20) + 1), "cluster.toml: is larger than 1 MiB"),
     ],
 )
@@ -228,3 +230,11 @@ def test_a_bad_override_is_quoted(tmp_path: Path, override: str, expected: str) 
 
 def test_only_names_hosts_that_are_there(tmp_path: Path) -> None:
     assert problems(tmp_path, HOST, only=("box1", "box")) == ["--only box: there is no such host; did you mean box1?"]
+
+
+def test_what_controls_a_terminal_takes_nothing_else_of_the_line_with_it(tmp_path: Path) -> None:
+    assert problems(tmp_path, HOST, "a\rb") == ["--set a b: is not KEY=VALUE, such as run.epochs=3"]
+    assert problems(tmp_path, HOST, "run.task=a\r")[0].startswith("--set run.task=a : task ")
+    assert problems(tmp_path, HOST, "\x9b") == ["--set : is not KEY=VALUE, such as run.epochs=3"]
+    (found,) = problems(tmp_path, HOST + 'user = "\\u009b"')
+    assert found.endswith('user: "\\u009b" holds the character U+009B, which no user name has')

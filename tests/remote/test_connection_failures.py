@@ -114,8 +114,9 @@ async def test_key_with_a_passphrase_prompts_for_nothing(sshd: Sshd, dialer: Dia
 
 
 async def test_identity_that_is_not_there_or_no_key(sshd: Sshd, dialer: Dialer, tmp_path: Path) -> None:
-    missing = await failure(host_of(sshd, identity=str(tmp_path / "nothing")), dialer)
-    assert "nothing is not there" in missing.cause
+    missing = await failure(host_of(sshd, identity=str(tmp_path / "no thing")), dialer)
+    assert "no thing is not there" in missing.cause
+    assert missing.remedy.endswith(f"ssh-keygen -t ed25519 -f '{tmp_path}/no thing'")
     (tmp_path / "text").write_text("this is no key")
     assert "can't be read" in (await failure(host_of(sshd, identity=str(tmp_path / "text")), dialer)).cause
 

@@ -348,6 +348,7 @@ def test_a_line_damaged_here_is_told_of(folder: Path) -> None:
         ({0: (8, 1.0), 1: (24, 3.0)}, 2.5),
         ({0: (8, 1.0), 1: (0, None)}, 1.0),
         ({0: (8, 1.0)}, None),  # the other's line is not here
+        ({0: (8, None), 1: (24, 3.0)}, None),  # it has diverged
         ({0: (0, None), 1: (0, None)}, None),
     ],
 )

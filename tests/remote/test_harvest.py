@@ -154,3 +154,12 @@ def test_every_end_has_a_whole_summary(
     }  # fmt: skip
     if summary not in ("finished", "failed", "stopped"):
         assert [host["state"] for host in table["hosts"]] == [states.get(host, "lost") for host in HOSTS]
+
+
+def test_of_a_summary_only_what_makes_sense_is_taken() -> None:
+    odd = {"state": "finished", "steps": "many", "hosts": 5, "seconds": [1], "eval": "good", "samples": 9, "more": 1}
+    table = final_summary("night", odd, {}, HOSTS, False)
+    assert (table["state"], table["steps"], table["seconds"], table["eval"]) == ("finished", 0, 0.0, None)
+    assert ([host["name"] for host in table["hosts"]], table["samples"], table["more"]) == (list(HOSTS), 9, 1)
+    nameless = final_summary("night", {"state": "running", "hosts": [{"ranks": 1}]}, {}, HOSTS, False)
+    assert nameless["hosts"] == [{"ranks": 1, "state": "lost"}]

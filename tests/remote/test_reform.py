@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 from typing import Any, cast
 
 import pytest
@@ -67,11 +68,21 @@ def test_the_term_is_above_all_that_were_heard_of() -> None:
     assert lead.term == 5
 
 
-def test_events_with_odd_data_are_taken_without_an_error() -> None:
+LEAD = {"leader": "box1", "term": 1, "address": "10.0.0.1", "port": 29500, "hosts": ["box1", "box2"]}
+
+
+@pytest.mark.parametrize("odd", [None, "high", math.inf, math.nan, 10**400, [], {}, True])
+@pytest.mark.parametrize("key", [*LEAD, "generation"])
+def test_events_with_odd_data_are_taken_without_an_error(key: str, odd: Any) -> None:
+    data = {**LEAD, "generation": 0, key: odd}
     made = reform(
-        event("cut_off", "box9", address=None), event("leader", "box1", term="high"), event("cut_off", "box2")
+        event("cut_off", "box9", address=None), event("leader", "box1", **data), event("group", "box1", **data)
     )
-    assert made.propose(gone="box1", reached=["box2"]) is not None
+    made.hear(event("cut_off", "box2", **data))
+    made.hear(cut_off("box2", generation=5))
+    lead = made.propose(gone="box1", reached=["box2"])
+    assert lead is not None
+    assert lead.term <= 2
 
 
 # Hosts that answer

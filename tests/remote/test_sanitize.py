@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 import unicodedata
@@ -106,6 +107,11 @@ def test_it_keeps_up_with_ranks_that_print_a_lot(line: str) -> None:
 
 def test_a_hostile_megabyte_takes_no_more_than_its_length() -> None:
     begin = time.process_time()
-    for unit in ("\x1b]", "\x1b[1", "\x1b[;", "\x1bP\r", "\t", "\u202e", "\x1b "):
+    for unit in ("\x1b]", "\x1b[1", "\x1b[;", "\x1bP\r", "\t", "\u202e", "\x1b ", "\x9d", "\x90x", "\x9b1"):
         clean(unit * (1_000_000 // len(unit)))
     assert time.process_time() - begin < 5
+
+
+def test_numbers_that_nobody_could_reckon_with_are_none() -> None:
+    table = {"a": [math.nan, -math.inf, 1e300, 10**400, 2**63], "b": [0, -1.5, 2**62, 1e30, True, False]}
+    assert clean_table(table) == {"a": [None] * 5, "b": table["b"]}

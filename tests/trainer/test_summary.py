@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from typing import Any
 
 import pytest
@@ -63,10 +65,42 @@ def test_a_run_that_made_no_step_has_a_whole_summary_with_its_cause() -> None:
     assert table["cause"].startswith("gave up")
 
 
-@pytest.mark.parametrize("bad", [{}, {"steps": [[1]], "batches": [[1]]}, {"steps": [["x", 1, 1, 1]], "batches": [[1]]}])
-def test_a_malformed_report_is_refused(bad: dict[str, Any]) -> None:
+GOOD = {"steps": [[1, 192, 100.0, 1.0]], "batches": [[64, 64, 64]], "epoch": 1, "before": 7}
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {},
+        {"steps": [[1]], "batches": [[1]]},
+        {"steps": [["x", 1, 1, 1]], "batches": [[1]]},
+        {**GOOD, "steps": [[1, 192, 100.0, 1.0], [2, 2**70, 1.0, 1.0]], "batches": [[64], [64]]},
+        {**GOOD, "steps": [[1, 192, "fast", 1.0]]},
+        {**GOOD, "steps": [[1, 192, math.nan, 1.0]]},
+        {**GOOD, "steps": [[1, 192, 100.0, [1.0]]]},
+        {**GOOD, "batches": [[10**400]]},
+        {**GOOD, "batches": [["64"]]},
+        {**GOOD, "epoch": math.inf},
+        {**GOOD, "eval": [1]},
+        {**GOOD, "eval": {"accuracy": "good"}},
+        {**GOOD, "first_step_s": 10**400},
+    ],
+)
+def test_of_a_malformed_report_nothing_is_kept(bad: dict[str, Any]) -> None:
+    ledger = Ledger.of(spec(), received=0.0)
     with pytest.raises((KeyError, TypeError, ValueError)):
-        Ledger.of(spec(), received=0.0).take_report(bad)
+        ledger.take_report(bad)
+    assert ledger == Ledger.of(spec(), received=0.0)
+
+
+def test_a_run_that_diverged_has_no_final_loss() -> None:
+    """JSON has no word for it."""
+    ledger = Ledger.of(spec(), received=0.0)
+    ledger.take_report(report(range(1, 3), 100.0, [64, 64, 64], eval={"accuracy": 0.1, "loss": math.inf}))
+    ledger.take_report({"steps": [[3, 192, 0.0, math.nan], [4, 192, 5e-324, 1e308]], "batches": [[64], [64]]})
+    table = ledger.summary("finished", {}, now=1.0)
+    assert json.loads(json.dumps(table, allow_nan=False)) == table
+    assert (table["steps"], table["final_loss"], table["eval"]) == (4, None, {"accuracy": 0.1, "loss": None})
 
 
 def test_a_ledger_that_begins_in_mid_run_counts_the_samples_before() -> None:

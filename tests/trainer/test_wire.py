@@ -20,7 +20,7 @@ SAMPLE = Sample(
 RECORDS = [
     SAMPLE,
     Event(time=1.0, host="box1", source="rank 0", kind="note", text="héllo\x1b[31m", data={"a": [1, 2]}),
-    Chunk(file="rank_0.jsonl", start=0, end=3, text="a\nb\n"),
+    Chunk(file="rank_0.jsonl", start=0, end=4, text="a\nb\n"),
     Beat(time=2.0, state={"state": "running"}),
 ]
 
@@ -84,3 +84,53 @@ def test_any_bytes_are_a_record_or_a_wire_error(line: bytes | str) -> None:
 def test_any_values_are_a_record_or_a_wire_error(kind: str, values: dict[str, Any]) -> None:
     with contextlib.suppress(WireError):
         decode(json.dumps({**values, "v": 1, "type": kind}))
+
+
+@pytest.mark.parametrize("depth", [100, 480, 700, 900, 960, 985, 100_000])
+@pytest.mark.parametrize("key", ["type", "v", "step"])
+def test_what_is_nested_as_deep_as_json_can_be_read_is_refused(key: str, depth: int) -> None:
+    """Quoting it in the error goes deeper than reading it did."""
+    line = json.dumps({**json.loads(encode(SAMPLE)), key: "HERE"})
+    with pytest.raises(WireError):
+        decode(line.replace('"HERE"', "[" * depth + "]" * depth))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"step": 2**63}, {"seq": -(10**400)}, {"step_ms": 10**400}, {"time": -1.0}, {"time": 1e12}, {"wait_ms": 1e300}],
+)
+def test_numbers_that_no_reader_could_do_with_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(WireError):
+        decode(json.dumps({**json.loads(encode(SAMPLE)), **change}))
+
+
+@pytest.mark.parametrize("loss", ["NaN", "Infinity", "1e999", "1e300"])
+def test_a_loss_that_has_grown_without_end_is_none(loss: str) -> None:
+    record = decode(encode(SAMPLE).replace(b"2.25", loss.encode()))
+    assert isinstance(record, Sample)
+    assert record.loss is None
+
+
+def test_not_a_number_within_the_data_of_an_event_becomes_null_too() -> None:
+    event = Event(
+        time=1.0, host="box1", source="rank 0", kind="report", text="", data={"a": [math.nan, 1], "b": math.inf}
+    )
+    assert json.loads(encode(event), parse_constant=pytest.fail)["data"] == {"a": [None, 1], "b": None}
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "text"),
+    [(0, 4, "a\n"), (4, 3, "a\n"), (0, 0, ""), (-2, 0, "a\n"), (0, 10**400, "a\n"), (0, 1, "\ufffd\n")],
+)
+def test_a_chunk_that_is_not_as_long_as_it_says_is_refused(start: int, end: int, text: str) -> None:
+    with pytest.raises(WireError):
+        decode(encode(Chunk(file="rank_0.out", start=start, end=end, text=text)))
+
+
+@pytest.mark.parametrize(
+    "content", [b"a\n", "é精\n".encode(), b"\xff\xfe\n", b"\xf0\x9f\x98\n", "\ufffd".encode(), b"\xe7\xb2"]
+)
+def test_a_chunk_of_any_bytes_is_as_long_as_it_says(content: bytes) -> None:
+    text = content.decode(errors="replace")
+    chunk = Chunk(file="rank_0.out", start=5, end=5 + len(content), text=text)
+    assert decode(encode(chunk)) == chunk

@@ -1,0 +1,26 @@
+"""What the lines of a host's files are made into."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from remote.records import grouped
+from trainer.wire import Event
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        ([{"member": 0, "host": "box1"}], [{"member": 0, "host": "box1"}]),
+        ([{"member": 0}, 1, None, ["box1"]], [{"member": 0}]),
+        (5, []),
+        (None, []),
+        ({"member": 0}, []),
+        ("box1", []),
+    ],
+)
+def test_the_members_of_a_group_that_make_sense(members: Any, expected: list[dict[str, Any]]) -> None:
+    event = Event(time=1.0, host="box1", source="coordinator", kind="group", text="", data={"members": members})
+    assert grouped(event) == expected
