@@ -23,15 +23,16 @@ from remote.remote_process import RemoteProcess
 from remote.sanitize import clean_lines
 from remote.shell import pasteable, there
 
-Name = Literal["probe", "meet", "lacks", "unpack", "folder", "environment"]
+Name = Literal["probe", "meet", "lacks", "unpack", "folder", "environment", "image"]
 _PREFIX = b"motley:"
 _MODULES: dict[Name, tuple[str, ...]] = {  # each after those it imports
-    "probe": ("files", "gpus", "leftovers", "login", "network", "probe"),
+    "probe": ("files", "gpus", "inside", "leftovers", "login", "network", "probe"),
     "meet": ("files", "meet"),
     "lacks": ("files", "trees", "lacks"),
     "unpack": ("files", "trees", "unpack"),
     "folder": ("files", "folder"),
     "environment": ("files", "environment"),
+    "image": ("files", "image"),
 }
 _LOAD = """
 import sys

@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
-from remote import data, environment
+from remote import containers, data, environment
 from remote.cluster import Cluster, Host
 from remote.ending import end
 from remote.errors import CheckFailed, CommandFailed, Finding, HostError, Unreachable
@@ -121,7 +121,7 @@ async def preflight(cluster: Cluster, emit: Emit, ask: Ask = nobody) -> tuple[Fi
 
     `ask` is asked about host keys that nobody knows yet; then the check is made anew.
 
-    Raises ConfigError for a script, a requirements file or a folder of data that is not there.
+    Raises ConfigError for a script, a requirements file, a Dockerfile or a folder of data that is not there.
     """
     if cluster.run.script is not None:
         await asyncio.to_thread(find, cluster)
@@ -130,8 +130,10 @@ async def preflight(cluster: Cluster, emit: Emit, ask: Ask = nobody) -> tuple[Fi
 
         async def look() -> CheckResult:
             without = await environment.look(hosts, emit)
+            looked = await containers.look(hosts, emit)
             checked = await check(hosts, emit)
-            return replace(checked, findings=environment.not_built(hosts.cluster, checked.findings, without))
+            found = environment.not_built(hosts.cluster, checked.findings, without)
+            return replace(checked, findings=containers.judged(hosts.cluster, found, looked))
 
         checked = await introduced(look, lambda found: new_keys(found.findings), ask)
     if not checked.ok:
@@ -159,6 +161,8 @@ async def _ask(
         emit(Progress(host=name, stage="check", text="looking at Python, torch, devices and disk"))
         to = SELF if leads else await _wait_for(leader)
         found = await probe(connection, python_of(host), replace(asked, leader=to))
+        if (inside := hosts.inside(name)) is not None:
+            found = inside.seen_by(found)
         if leads:
             leader.set_result(found.server_address)
     except (CommandFailed, Unreachable) as error:

@@ -139,7 +139,7 @@ class Session:
             placement.spec_for(
                 cluster, self.run, host, members, token=token, leader_address=checked.leader_address,
                 before_s=time.monotonic() - look.began, phases=phases, resume=checkpoint, script=script,
-                python=checked.probes[host.name].executable,
+                python=checked.probes[host.name].executable, container=self._hosts.container(host.name),
             )
             for host in self._cluster.hosts
         ]  # fmt: skip
