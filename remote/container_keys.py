@@ -31,22 +31,24 @@ def check_containers(hosts: Sequence[Host], sections: Sequence[Section], problem
         if host.runtime is not None:
             chain = [*shared, mine]
             used.update(path for path, _ in chain)
-            for path, text in _of_host(host, chain):
-                found.setdefault(path, text)
+            unsure = problems.touches(*((*path, "image") for path, _ in chain))
+            for place, text in _of_host(host, chain, unsure=unsure):
+                found.setdefault(place, text)
     for path, keys in sections:
         if path not in used and "runtime" not in keys:
             for key in OF_CONTAINERS:
                 if keys.get(key):
-                    found[(*path, key)] = 'is for containers; add runtime = "docker" or runtime = "podman"'
+                    place = (*path, key)
+                    found[place] = 'is for containers; add runtime = "docker" or runtime = "podman"'
     for path, text in found.items():
         if not problems.touches(path):
             problems.add(path, text)
 
 
-def _of_host(host: Host, chain: Sequence[Section]) -> list[tuple[KeyPath, str]]:
-    """What is wrong for one host whose ranks run in containers."""
+def _of_host(host: Host, chain: Sequence[Section], *, unsure: bool) -> list[tuple[KeyPath, str]]:
+    """What is wrong for one host whose ranks run in containers. `unsure`: an image was named wrongly."""
     found = []
-    if not host.image and not host.dockerfile:
+    if not host.image and not host.dockerfile and not unsure:
         example = 'image = "pytorch/pytorch:2.6.0-cuda12.4-cudnn9-runtime"'
         found.append((_place(chain, "runtime"), f'needs an image; add {example}, or dockerfile = "Dockerfile"'))
     if host.dockerfile and host.image_from == "master":

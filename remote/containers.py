@@ -33,7 +33,7 @@ from remote.sanitize import clean
 from remote.shell import pasteable, there
 from trainer.spec import Container
 
-LOOK_S = 8.0  # for a host to say whether it has the image
+LOOK_S = 75.0  # for a host to say what it has; that asks docker several times, each within a bound of its own
 SILENT_S = 1800.0  # without a word, while it pulls or builds: a layer of some GB may be one line
 OLDEST_PYTHON = (3, 10)
 PROGRAM = Path(__file__).with_name("bootstrap") / "inside.py"

@@ -100,7 +100,7 @@ def running(
     """
     by_path = {mount.path: mount for mount in sorted(mounts, key=lambda mount: mount.writable)}
     mounted = [by_path[path] for path in sorted(by_path)]
-    bare_home = [] if home == "/" or home in by_path else [_mount(home)]
+    bare_home = [] if home == "/" or home in by_path else _empty(home)
     return [
         container.runtime, "run", "--rm", *["--interactive"] * attended,
         "--network", "host", "--ipc", "host", "--log-driver", "none", "--security-opt", "label=disable",
@@ -108,7 +108,7 @@ def running(
         *(_gpus(container.runtime) if gpus else []),
         *(["--pid", "host"] if host_pids else []),
         "--workdir", folder,
-        *(word for mount in [*bare_home, *map(_bound, mounted)] for word in ("--mount", mount)),
+        *bare_home, *(word for mount in mounted for word in ("--mount", _bound(mount))),
         *(word for name in sorted(set(names)) for word in ("--env", name)),
         *(word for name, value in labels.items() for word in ("--label", f"{name}={value}")),
         "--entrypoint", PYTHON, container.id, *words,
@@ -171,12 +171,21 @@ def _gpus(runtime: str) -> list[str]:
     return ["--device", "nvidia.com/gpu=all"] if runtime == "podman" else ["--gpus", "all"]
 
 
+def _empty(folder: str) -> list[str]:
+    """Memory, from which programs may run: what is compiled at run time is often kept in the home folder."""
+    if ":" in folder:  # the short form ends a path there; in the long one no programs run
+        return ["--mount", _row("type=tmpfs", f"target={folder}")]
+    return ["--tmpfs", f"{folder}:rw,exec,nosuid,nodev,mode=1777"]
+
+
 def _bound(mount: Mount) -> str:
-    return _mount(mount.path, mount.path, writable=mount.writable)
+    return _row("type=bind", f"source={mount.path}", f"target={mount.path}", *["readonly"] * (not mount.writable))
 
 
-def _mount(target: str, source: str | None = None, *, writable: bool = True) -> str:
-    """The value of `--mount`: a line of CSV, so that a path may hold commas, colons and quotes."""
-    fields = ["type=tmpfs"] if source is None else ["type=bind", f"source={source}"]
-    fields += [f"target={target}", *["readonly"] * (not writable)]
-    return ",".join('"' + f.replace('"', '""') + '"' if re.search(r'[,"\r\n]', f) else f for f in fields)
+def _row(*fields: str) -> str:
+    """A line of CSV, so that a path may hold commas, colons and quotes."""
+    return ",".join(_quoted(field) for field in fields)
+
+
+def _quoted(field: str) -> str:
+    return '"' + field.replace('"', '""') + '"' if re.search(r'[,"\r\n]', field) else field

@@ -25,7 +25,7 @@ from remote.bootstrap.files import OURS, answer, names
 
 IMAGES = os.path.join(OURS, "image")  # what they are built from
 LAST = 12  # lines of what failed
-ASK_S = 7.0
+ASK_S = 10.0
 INSIDE_S = 60.0  # of a large image for the first time
 CARDS = "/proc/driver/nvidia/gpus"
 FORMAT = "{{.Id}} {{json .RootFS.Layers}} {{json .Config.Env}}"

@@ -59,7 +59,8 @@ def contained(stage: Stage) -> list[int]:
 
 
 async def launched(stage: Stage, seen: Seen, **env: str) -> Session:
-    session = stage.session("night", seen, stage.cluster(hosts=HOSTS, **env))
+    cluster = stage.cluster(hosts=HOSTS, **env)  # type: ignore[arg-type]
+    session = stage.session("night", seen, cluster)
     await session.launch()
     await seen.further(10)
     return session
@@ -251,16 +252,22 @@ def test_odd_paths_reach_the_container_as_they_are(image: str, tmp_path: Path) -
     odd = tmp_path / "a,b: \"c\" 'd' $e"
     odd.mkdir()
     (odd / "file").write_text("there\n")
+    here = tmp_path / "home, sweet"
+    told = (
+        "import os; print(open('file').read(), os.getuid(), os.environ['SAID'], sorted(os.getgroups()))\n"
+        f"os.chmod(os.open({str(here / 'tool')!r}, os.O_CREAT), 0o755)\n"
+        f"print(os.access({str(here / 'tool')!r}, os.X_OK), os.access('file', os.W_OK))"
+    )
     argv = container_words.running(
         Container(runtime="docker", image=image, id=image),
-        ["-c", "import os; print(open('file').read(), os.getuid(), os.environ['SAID'], os.environ.get('PATH'))"],
-        user=container_words.User(uid=1234, gid=2345, groups=(7,)), home=str(tmp_path / "home, sweet"), folder=str(odd),
+        ["-c", told],
+        user=container_words.User(uid=1234, gid=2345, groups=(7,)), home=str(here), folder=str(odd),
         mounts=[container_words.Mount(str(odd))], names=["SAID"], labels={},
     )  # fmt: skip
     os.chmod(tmp_path, 0o755)
     done = subprocess.run(argv, env={**os.environ, "SAID": "a\nb"}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("there\n 1234 a\nb ")
+    assert done.stdout == "there\n 1234 a\nb [7, 2345]\nTrue False\n"
 
 
 def _is_rank(pid: int, *, member: int) -> bool:

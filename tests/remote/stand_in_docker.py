@@ -15,40 +15,34 @@ import sys
 from pathlib import Path
 
 IMAGE = 'sha256:8f5a ["one"] null'
+CLIENT = """#!/bin/sh
+case $1 in
+version) echo 28;;
+info) echo '[]';;
+image) echo '{image}';;
+ps) [ -e {folder}/silent ] && echo 'Cannot connect to the Docker daemon' >&2 && exit 1
+    for file in {folder}/running/*; do [ -e "$file" ] && echo "${{file##*/}} $(cat "$file")"; done; exit 0;;
+rm) shift 2; for name; do rm -f "{folder}/running/$name"; done;;
+*) exec {python} {here} {folder} "$@";;
+esac
+"""
 
 
 def install(folder: Path) -> Path:
     """The folder for the PATH. What runs has a file in its folder `running`; `silent` there makes it refuse to list."""
     (folder / "running").mkdir(parents=True)
     program = folder / "docker"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} {Path(__file__).resolve()} {folder} "$@"\n')
+    here = Path(__file__).resolve()
+    program.write_text(CLIENT.format(folder=folder, image=IMAGE, python=sys.executable, here=here))
     program.chmod(0o755)
     return folder
 
 
 def main(folder: Path, argv: list[str]) -> int:
-    running = folder / "running"
-    match argv[0]:
-        case "version":
-            print("28")
-        case "info":
-            print("[]")
-        case "image":
-            print(IMAGE)
-        case "ps":
-            if (folder / "silent").exists():
-                print("Cannot connect to the Docker daemon", file=sys.stderr)
-                return 1
-            for file in running.iterdir():
-                print(file.name, file.read_text())
-        case "kill":
-            for name in argv[3:]:
-                kill(int(name))
-        case "rm":
-            for name in argv[2:]:
-                (running / name).unlink(missing_ok=True)
-        case "run":
-            return run(running, argv)
+    if argv[0] == "run":
+        return run(folder / "running", argv)
+    for name in argv[3:]:
+        kill(int(name))
     return 0
 
 
