@@ -4,7 +4,7 @@
         make_image(folder, "motley-test")
 
 The image is made from the Python that runs the tests, without a registry: what it needs of the standard library, and
-the shared libraries. torch is in it by name only.
+the shared libraries. torch is in it by name only; in `make_torch_image` it is the one that is installed here.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ UP_S = 60.0
 DOWN_S = 20.0
 LEFT_OUT = {"test", "idlelib", "tkinter", "lib2to3", "ensurepip", "site-packages", "turtledemo", "pydoc_data"}
 TORCH = "2.13.0"
+WITH_TORCH = (
+    "torch", "torch-*", "numpy", "numpy.libs", "numpy-*", "sympy", "mpmath", "networkx", "jinja2", "markupsafe",
+    "filelock", "fsspec", "typing_extensions.py", "nvidia", "triton",
+)  # fmt: skip
 
 
 def answers() -> bool:
@@ -53,7 +57,7 @@ def docker(folder: Path) -> contextlib.AbstractContextManager[str]:
 @contextlib.contextmanager
 def _daemon(program: str, folder: Path) -> Iterator[str]:
     argv = [program, "--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid",
-            "--storage-driver=vfs", "--iptables=false", "--bridge=none"]  # fmt: skip
+            "--iptables=false", "--bridge=none"]  # fmt: skip
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
         try:
@@ -65,6 +69,8 @@ def _daemon(program: str, folder: Path) -> Iterator[str]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            for mounted in Path(folder, "exec", "netns").glob("*"):  # which it leaves
+                subprocess.run(["umount", mounted], check=False)
 
 
 def _comes_up(process: subprocess.Popen[bytes]) -> bool:
@@ -91,6 +97,24 @@ def make_image(folder: Path, name: str, *, python: bool = True, torch: bool = Tr
     assert code == 0, text
 
 
+def make_torch_image(name: str) -> None:
+    """Hundreds of MB: copied from what the tests run with."""
+    packages = Path(sysconfig.get_path("purelib"))
+    library = f"usr/local/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
+    importing = subprocess.Popen(["docker", "import", "-", name], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    assert importing.stdin is not None
+    with importing.stdin, tarfile.open(fileobj=importing.stdin, mode="w|") as tar:
+        _add_python(tar)
+        found = sorted(place for pattern in WITH_TORCH for place in packages.glob(pattern))
+        programs = [str(file) for place in found for file in place.glob("**/*.so*")]
+        for place in found:
+            tar.add(place, arcname=f"{library}/{place.name}")
+        for shared in sorted(_libraries(programs)):
+            if not shared.startswith(str(packages)):
+                tar.add(os.path.realpath(shared), arcname=shared.lstrip("/"))
+    assert importing.wait() == 0
+
+
 def _add_python(tar: tarfile.TarFile) -> None:
     library = Path(sysconfig.get_path("stdlib"))
     program = os.path.realpath(sys.executable)
@@ -105,16 +129,14 @@ def _add_python(tar: tarfile.TarFile) -> None:
 
 def _needed(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
     parts = Path(info.name).parts[4:]
-    return None if parts and (parts[0] in LEFT_OUT or parts[0].startswith("config-")) else info
+    left_out = parts and (parts[0] in LEFT_OUT or parts[0].startswith("config-"))
+    return None if left_out or ".opt-" in info.name else info
 
 
 def _libraries(programs: list[str]) -> set[str]:
     """As ldd tells: the paths at which they are looked for."""
-    found: set[str] = set()
-    for program in programs:
-        text = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
-        found.update(re.findall(r"(?:=> |^\s+)(/\S+) \(0x", text, re.MULTILINE))
-    return found
+    text = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=False).stdout
+    return set(re.findall(r"(?:=> |^\s+)(/\S+) \(0x", text, re.MULTILINE))
 
 
 def _add_torch(tar: tarfile.TarFile, folder: Path) -> None:

@@ -12,14 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from remote import containers
-from remote.check import preflight
-from remote.cluster import load
-from remote.hosts import Hosts
-from remote.image_transfer import of_this_machine, send
 from remote.run import Session
 from tests.containers.conftest import IMAGE
-from tests.containers.dockerd import TORCH, make_image, said
+from tests.containers.dockerd import said
 from tests.remote.stage import Seen, Stage
 from tests.remote.test_following import kill_supervisor, trains
 from trainer import container_words, processes
@@ -89,6 +84,17 @@ async def test_ranks_train_in_containers_and_a_stop_leaves_none(stage: Stage) ->
     log = (stage.experiment("night") / "logs" / "rank_1.log").read_text()
     assert "step 3 red" in log
     assert {path.stat().st_uid for path in stage.run_folder("night", "box1").iterdir()} == {os.getuid()}
+
+
+async def test_a_stop_before_anything_has_begun_leaves_none(stage: Stage) -> None:
+    session = stage.session("night", Seen(), stage.cluster(hosts=HOSTS))
+    await session.launch()
+    assert (await session.stop("at once")).unanswered == ()
+    await session.close()
+    assert listed() == []
+    assert stage.alive() == []
+    time.sleep(1.0)  # for one that was being made
+    assert listed() == []
 
 
 async def test_a_run_ends_by_itself(stage: Stage) -> None:
@@ -188,88 +194,6 @@ async def test_a_stop_finds_containers_by_their_label_alone(stage: Stage, monkey
     said("rm", "--force", stranger.strip())
 
 
-async def test_what_is_wrong_with_an_image_is_said_and_nothing_is_started(stage: Stage, tmp_path: Path) -> None:
-    make_image(tmp_path, "motley-bare", python=False)
-    make_image(tmp_path, "motley-no-torch", torch=False)
-    lines = {
-        "fine": MINE,
-        "bare": 'runtime = "docker"\nimage = "motley-bare"',
-        "without": 'runtime = "docker"\nimage = "motley-no-torch"',
-        "absent": 'runtime = "docker"\nimage = "localhost:9/none"',
-    }
-    cluster = stage.cluster(hosts=lines)
-    findings = await preflight(cluster, lambda _: None)
-    told = [(f.host, f.check, f.level, f.cause) for f in findings if f.check in ("container", "torch")]
-    assert told == [
-        ("bare", "container", "error", "the image motley-bare has no python3"),
-        ("without", "torch", "error", "python3 in its image has no torch"),
-        ("absent", "container", "warning", "its image is not there yet; whether torch is in it is not known"),
-    ]
-    async with Hosts(cluster) as hosts:
-        failed = await containers.prepare(hosts, lambda _: None)
-        inside = hosts.inside("fine")
-    assert list(failed) == ["bare", "absent"]
-    assert "the image localhost:9/none is not there and can't be pulled: " in failed["absent"].cause
-    assert inside is not None
-    assert inside.torch == TORCH
-    said("image", "rm", "motley-bare", "motley-no-torch")
-
-
-async def test_a_host_builds_its_image(stage: Stage) -> None:
-    (stage.folder / "Dockerfile").write_text(
-        "ARG BASE=none\nFROM ${BASE}\nCOPY requirements.txt /requirements.txt\nENV MADE=here\n"
-    )
-    (stage.folder / "r.txt").write_text("# nothing\n")
-    stage.cluster(hosts={"box0": f'{MINE}\ndockerfile = "Dockerfile"\nrequirements = "r.txt"'})
-    cluster = load(stage.folder / "cluster.toml")
-    async with Hosts(cluster) as hosts:
-        assert (await containers.look(hosts, lambda _: None)).without == ["box0"]
-        assert await containers.prepare(hosts, lambda _: None) == {}
-        inside = hosts.inside("box0")
-        assert (await containers.look(hosts, lambda _: None)).without == []
-    assert inside is not None
-    assert inside.torch == TORCH
-    assert said("image", "inspect", "--format", "{{json .Config.Env}}", inside.container.id)[1].find("MADE=here") > 0
-    said("image", "rm", inside.container.id)
-
-
-async def test_the_image_of_this_machine_is_sent(stage: Stage) -> None:
-    cluster = stage.cluster(hosts={"box0": f'{MINE}\nimage_from = "master"'})
-    seen: list[str] = []
-    async with Hosts(cluster) as hosts:
-        connection = await hosts.get("box0")
-        mine = await of_this_machine("box0", "docker", IMAGE)
-        await send(connection, "docker", IMAGE, mine, lambda record: seen.append(record.text))
-        assert await containers.prepare(hosts, lambda _: None) == {}  # its daemon is that of this machine
-    assert any(text.startswith("sending the image, ") for text in seen)
-    stage.cluster(hosts={"box0": 'runtime = "docker"\nimage = "none-here"\nimage_from = "master"'})
-    async with Hosts(load(stage.folder / "cluster.toml")) as hosts:
-        failed = await containers.prepare(hosts, lambda _: None)
-    assert "this machine has no image none-here to send" in failed["box0"].cause
-
-
-def test_odd_paths_reach_the_container_as_they_are(image: str, tmp_path: Path) -> None:
-    odd = tmp_path / "a,b: \"c\" 'd' $e"
-    odd.mkdir()
-    (odd / "file").write_text("there\n")
-    here = tmp_path / "home, sweet"
-    told = (
-        "import os; print(open('file').read(), os.getuid(), os.environ['SAID'], sorted(os.getgroups()))\n"
-        f"os.chmod(os.open({str(here / 'tool')!r}, os.O_CREAT), 0o755)\n"
-        f"print(os.access({str(here / 'tool')!r}, os.X_OK), os.access('file', os.W_OK))"
-    )
-    argv = container_words.running(
-        Container(runtime="docker", image=image, id=image),
-        ["-c", told],
-        user=container_words.User(uid=1234, gid=2345, groups=(7,)), home=str(here), folder=str(odd),
-        mounts=[container_words.Mount(str(odd))], names=["SAID"], labels={},
-    )  # fmt: skip
-    os.chmod(tmp_path, 0o755)
-    done = subprocess.run(argv, env={**os.environ, "SAID": "a\nb"}, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "there\n 1234 a\nb [7, 2345]\nTrue False\n"
-
-
 def _is_rank(pid: int, *, member: int) -> bool:
     words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     return b"contained" not in words and b"rank" in words and str(member).encode() in words
@@ -294,7 +218,7 @@ def test_all_of_a_container_ends_with_the_lock(image: str, tmp_path: Path, host_
     argv = container_words.running(
         Container(runtime="docker", image=image, id=image),
         ["-m", "trainer", "contained", "--lock", str(tmp_path / "lock"), "rank"],
-        user=container_words.User(uid=os.getuid(), gid=os.getgid()), home=str(tmp_path / "home"), folder=str(code),
+        user=container_words.User(uid=os.getuid(), gid=os.getgid()), home="/home/ada", folder=str(code),
         mounts=[container_words.Mount(str(tmp_path))], names=["MOTLEY_DIR"],
         labels={container_words.TAG: "0abc"}, host_pids=host_pids,
     )  # fmt: skip

@@ -6,7 +6,6 @@ from tests.remote.misconfigured import Box, case
 
 DAEMON = "a docker that answers as its client does"
 DENIED = "permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock"
-ABSENT = 'OCI runtime create failed: exec: \\"python3\\": executable file not found in $PATH: unknown'
 
 
 def docker(box: Box, *cases: str) -> None:
@@ -43,11 +42,6 @@ def _the_user_is_not_in_the_group_of_docker(box: Box) -> None:
 @case("container", "its image is not there yet", command="motley run", level="warning", stand_in=DAEMON)
 def _the_image_is_not_there_yet(box: Box) -> None:
     docker(box, "version) echo 28", "*) exit 1")
-
-
-@case("container", "the image mine:1 has no python3", remedy="Name one in cluster.toml", stand_in=DAEMON)
-def _the_image_has_no_Python(box: Box) -> None:  # noqa: N802
-    docker(box, *image(f'echo "{ABSENT}" >&2; exit 127'))
 
 
 @case("torch", "python3 in its image has no torch", remedy="docs/environment.md", stand_in=DAEMON)
