@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from remote.push import Tree
-from tests.containers.dockerd import docker, make_image
+from tests.containers.dockerd import docker, make_image, make_torch_image, said
 from tests.remote.stage import Stage, stand_in_tree
 
 IMAGE = "motley-test"
@@ -29,6 +29,15 @@ def image() -> Iterator[str]:
             yield IMAGE
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def torch_image(image: str) -> Iterator[str]:
+    """With the torch that is installed here."""
+    name = f"{image}-torch"
+    make_torch_image(name)
+    yield name
+    said("image", "rm", name)
 
 
 @pytest.fixture(scope="session")

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from remote import containers
+from remote.calibrate import calibrate
 from remote.check import preflight
 from remote.cluster import load
 from remote.hosts import Hosts
 from remote.image_transfer import of_this_machine, send
 from remote.push import Tree
 from tests.containers.conftest import IMAGE
-from tests.containers.dockerd import TORCH, make_image, make_torch_image, said
+from tests.containers.dockerd import TORCH, make_image, said
 from tests.containers.test_docker import MINE, listed
 from tests.remote.stage import Seen, Stage
 from trainer import container_words
@@ -85,15 +86,9 @@ async def test_the_image_of_this_machine_is_sent(stage: Stage) -> None:
     assert "this machine has no image none-here to send" in failed["box0"].cause
 
 
-async def test_a_task_is_trained_with_the_torch_of_the_image(
-    image: str,  # noqa: ARG001
-    tmp_path: Path,
-    home: Path,
-) -> None:
-    """The real trainer; the hosts' own Python is not asked for torch."""
-    make_torch_image("motley-torch")
+async def test_a_task_is_trained_with_the_torch_of_the_image(torch_image: str, tmp_path: Path, home: Path) -> None:
     stage = Stage(tmp_path, home, Tree.installed())
-    mine = 'runtime = "docker"\nimage = "motley-torch"'
+    mine = f'runtime = "docker"\nimage = "{torch_image}"'
     session = stage.session("night", seen := Seen(), stage.cluster(steps=12, hosts={"box0": mine, "box1": mine}))
     await session.launch()
     ended = await session.wait()
@@ -104,7 +99,40 @@ async def test_a_task_is_trained_with_the_torch_of_the_image(
     assert sorted(seen.last_steps().values()) == [12, 12]
     assert (stage.experiment("night") / "checkpoints" / "final.pt").exists()
     assert listed() == []
-    said("image", "rm", "motley-torch")
+
+
+async def test_devices_are_measured_in_the_image(torch_image: str, tmp_path: Path, home: Path) -> None:
+    stage = Stage(tmp_path, home, Tree.installed())
+    cluster = stage.cluster(hosts={"box0": f'runtime = "docker"\nimage = "{torch_image}"'})
+    async with Hosts(cluster) as hosts:
+        found = await calibrate(hosts, lambda _: None)
+    assert found.findings == ()
+    (measured,) = found.measured
+    assert measured.result["parameters"] > 0
+    assert len(measured.result["timings"]) >= 2
+    assert listed() == []
+
+
+async def test_a_script_runs_in_the_image(stage: Stage) -> None:
+    (stage.folder / "train.py").write_text(
+        "import os, pathlib, sys\n"
+        "print('rank', os.environ['RANK'], 'of', os.environ['WORLD_SIZE'], sys.executable, flush=True)\n"
+        "pathlib.Path(os.environ['MOTLEY_DIR'], 'made').write_text(os.environ['GIVEN'])\n"
+    )
+    (stage.folder / "cluster.toml").write_text(
+        f'[cluster]\nname = "stage"\nconnect = "demo"\nport = {stage.port}\n[run]\nscript = "train.py"\n'
+        f'[environment]\n{MINE}\n[defaults.env]\nGIVEN = "a b"\n[[hosts]]\nname = "box0"\n[[hosts]]\nname = "box1"\n'
+    )
+    session = stage.session("night", Seen())
+    await session.launch()
+    assert (await session.wait()).state == "finished"
+    await session.close()
+    for rank, host in enumerate(("box0", "box1")):
+        log = (stage.experiment("night") / "logs" / f"rank_{rank}.log").read_text()
+        assert f"rank {rank} of 2 /usr/local/bin/python3" in log
+        assert (stage.run_folder("night", host) / "made").read_text() == "a b"
+    assert listed() == []
+    assert stage.alive() == []
 
 
 def test_odd_paths_reach_the_container_as_they_are(image: str, tmp_path: Path) -> None:
