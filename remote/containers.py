@@ -35,6 +35,7 @@ from trainer.spec import Container
 
 LOOK_S = 75.0  # for a host to say what it has; that asks docker several times, each within a bound of its own
 SILENT_S = 1800.0  # without a word, while it pulls or builds: a layer of some GB may be one line
+END_S = 10.0  # from its last word to its end
 OLDEST_PYTHON = (3, 10)
 PROGRAM = Path(__file__).with_name("bootstrap") / "inside.py"
 
@@ -168,7 +169,7 @@ async def _ask(connection: Connection, python: str, wanted: Wanted, emit: Emit, 
                 info = there(host, pasteable([wanted.runtime, "info"]))
                 raise CommandFailed(host.name, cause, f"See whether it works: {info}") from error
         if told is None:
-            if await asyncio.wait_for(process.wait(), LOOK_S) == 127:
+            if await asyncio.wait_for(process.wait(), END_S) == 127:
                 raise CommandFailed(host.name, *no_python(host, python))
             said = process.stderr_tail.splitlines()[-1:] or ["nothing"]
             raise CommandFailed(
