@@ -12,7 +12,7 @@ TORCH_INDEX ?=
 ARGS ?=
 TESTS := $(BIN)/python -m pytest
 
-.PHONY: help venv demo test test-fast test-ranks test-lab test-lab-short test-gpu lint fuzz bench chaos soak clean
+.PHONY: help venv demo test test-fast test-ranks test-lab test-lab-short test-containers test-gpu lint fuzz bench chaos soak clean
 
 help:
 	@echo 'make demo       opens the console on four emulated hosts of unequal speed'
@@ -21,6 +21,7 @@ help:
 	@echo 'make test-ranks the tests of the training step, by real ranks'
 	@echo 'make test-lab   all tests on real hosts, those too that are too long for make test'
 	@echo 'make test-gpu   the tests that need an NVIDIA GPU'
+	@echo 'make test-containers the tests that need docker, or root and a dockerd to start'
 	@echo 'make bench      what the parts cost on this machine'
 	@echo 'make chaos      200 faults strike runs in the lab, as root: about an hour'
 	@echo 'make soak       1,000 stops and kills at random moments, on demo hosts: about half an hour'
@@ -58,13 +59,16 @@ soak: $(READY)
 	$(BIN)/python tests/lab/soak.py
 
 test-fast: lint
-	$(TESTS) -n auto --maxprocesses 4 --dist loadfile -m 'not ranks and not lab and not gpu' $(ARGS)
+	$(TESTS) -n auto --maxprocesses 4 --dist loadfile -m 'not ranks and not lab and not gpu and not containers' $(ARGS)
 
 test-lab: $(READY)
 	$(TESTS) -m lab $(ARGS)
 
 test-gpu: $(READY)
 	$(TESTS) -m gpu -rs $(ARGS)
+
+test-containers: $(READY)
+	$(TESTS) -m containers -rs $(ARGS)
 
 test-ranks: $(READY)
 	$(TESTS) -m ranks $(ARGS)

@@ -23,15 +23,16 @@ from remote.remote_process import RemoteProcess
 from remote.sanitize import clean_lines
 from remote.shell import pasteable, there
 
-Name = Literal["look", "lacks", "unpack", "folder", "environment"]
+Name = Literal["look", "lacks", "unpack", "folder", "environment", "image"]
 STRAY = 2000  # bytes of what an error shows the last line of
 _PREFIX = b"motley:"
 _MODULES: dict[Name, tuple[str, ...]] = {  # each after those it imports
-    "look": ("files", "gpus", "leftovers", "login", "network", "probe", "meet", "look"),
+    "look": ("files", "gpus", "inside", "leftovers", "login", "network", "probe", "meet", "look"),
     "lacks": ("files", "trees", "lacks"),
     "unpack": ("files", "trees", "unpack"),
     "folder": ("files", "folder"),
     "environment": ("files", "environment"),
+    "image": ("files", "image"),
 }
 _LOAD = """
 import sys

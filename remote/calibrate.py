@@ -34,7 +34,7 @@ from remote.ready import looked_over, supplied
 from remote.remote_process import RemoteProcess
 from remote.sanitize import clean, clean_table
 from remote.verbs import Verbs
-from trainer.spec import Calibration, Member
+from trainer.spec import Calibration, Container, Member
 
 T = TypeVar("T")
 _TIMING = {"batch", "compute_ms", "step_ms", "noise", "steps"}
@@ -92,7 +92,7 @@ async def _devices(
 
     async def one(member: Member) -> dict[str, Any] | HostError:
         devices = sum(m.host == member.host for m in members)
-        asked = _request(cluster, hosts[member.host], member, devices=devices)
+        asked = _request(cluster, hosts[member.host], member, verbs.hosts.container(member.host), devices=devices)
         async with turns[probes[member.host].boot_id]:
             try:
                 return await _device(verbs, member, asked, emit)
@@ -103,7 +103,7 @@ async def _devices(
     return list(await asyncio.gather(*map(one, members)))
 
 
-def _request(cluster: Cluster, host: Host, member: Member, *, devices: int) -> Calibration:
+def _request(cluster: Cluster, host: Host, member: Member, container: Container | None, *, devices: int) -> Calibration:
     return Calibration(
         options=cluster.run,
         data=cluster.data,
@@ -114,6 +114,7 @@ def _request(cluster: Cluster, host: Host, member: Member, *, devices: int) -> C
         env=environment(host),
         emulated=host.connect == "demo",
         speed=host.speed,
+        container=container,
     )
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from remote import data, environment
+from remote import containers, data, environment
 from remote.cluster import Cluster
 from remote.ending import end
 from remote.errors import CheckFailed, Finding, HostError, Unreachable
@@ -136,7 +136,7 @@ async def preflight(cluster: Cluster, emit: Emit, ask: Ask = nobody) -> tuple[Fi
 
     `ask` is asked about host keys that nobody knows yet; then the check is made anew.
 
-    Raises ConfigError for a script, a requirements file or a folder of data that is not there.
+    Raises ConfigError for a script, a requirements file, a Dockerfile or a folder of data that is not there.
     """
     if cluster.run.script is not None:
         await asyncio.to_thread(find, cluster)
@@ -145,8 +145,10 @@ async def preflight(cluster: Cluster, emit: Emit, ask: Ask = nobody) -> tuple[Fi
 
         async def look() -> CheckResult:
             without = await environment.look(hosts, emit)
+            looked = await containers.look(hosts, emit)
             checked = await check(hosts, emit)
-            return replace(checked, findings=environment.not_built(hosts.cluster, checked.findings, without))
+            found = environment.not_built(hosts.cluster, checked.findings, without)
+            return replace(checked, findings=containers.judged(hosts.cluster, found, looked))
 
         checked = await introduced(look, lambda found: new_keys(found.findings), ask)
     if not checked.ok:

@@ -27,7 +27,15 @@ CHECKS: dict[str, tuple[str, str]] = {
         BOTH,
         "what `[environment]` asks for is there or can be made; a warning where it is not yet",
     ),
-    "torch": (BOTH, "torch is there, 2.6 or newer; a warning where its version is not that of most hosts"),
+    "container": (
+        BOTH,
+        "docker or podman works for the user, and the image is there or can be had, with a Python 3.10 or newer in it; "
+        "a warning where it is not there yet",
+    ),
+    "torch": (
+        BOTH,
+        "torch is there, or in the image, 2.6 or newer; a warning where its version is not that of most hosts",
+    ),
     "devices": (BOTH, "the GPUs asked for are there and torch has CUDA; a warning where it will train on the CPU"),
     "driver": (BOTH, "the NVIDIA driver works and is new enough for torch's CUDA; a warning where no GPU is asked for"),
     "gpu": (WARNING, "nobody else uses more than a quarter of the memory of a GPU; who does is named"),

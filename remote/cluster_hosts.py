@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from remote.container_keys import check_containers
 from remote.problems import Problems
 from remote.rules import device_name
 from remote.schema import heading, validate
@@ -44,6 +45,10 @@ class Host:
     requirements: str | None = None  # absolute, as is the next; None: it has no environment of its own
     wheels: str | None = None
     system_site_packages: bool = True
+    runtime: Literal["docker", "podman"] | None = None  # of the containers that its ranks run in
+    image: str | None = None
+    image_from: Literal["registry", "master"] = "registry"
+    dockerfile: str | None = None  # absolute
 
 
 def read_hosts(table: dict[str, Any], connect: Connect, folder: Path, problems: Problems) -> tuple[Host, ...]:
@@ -71,6 +76,8 @@ def read_hosts(table: dict[str, Any], connect: Connect, folder: Path, problems: 
     _check_names(hosts, problems)
     _check_machines(hosts, problems)
     _check_speeds(hosts, keys, defaults, problems)
+    sections = [(("environment",), shared), (("defaults",), defaults)]
+    check_containers(hosts, [*sections, *((("hosts", index), own) for index, own in enumerate(keys))], problems)
     return tuple(hosts)
 
 
@@ -109,6 +116,10 @@ def _host(index: int, keys: dict[str, Any], envs: Sequence[dict[str, str]], conn
         requirements=_absolute(folder, keys.get("requirements")),
         wheels=_absolute(folder, keys.get("wheels")),
         system_site_packages=keys.get("system_site_packages", True),
+        runtime=keys.get("runtime") or None,
+        image=keys.get("image"),
+        image_from=keys.get("image_from", "registry"),
+        dockerfile=_absolute(folder, keys.get("dockerfile")),
     )
 
 

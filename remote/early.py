@@ -48,6 +48,7 @@ class Early:
     def begin(self, probe: Probe, name: str) -> None:
         """A host has answered: start there, where our code is already. A script needs no torch of ours."""
         asked = name in self._tasks or self._hosts.cluster.run.script is not None
+        asked = asked or self._hosts.named(name).runtime is not None  # nor does a host whose ranks run in containers
         if not asked and self._verbs.tree.hash in probe.code and probe.torch:
             self._specs[name] = asyncio.get_running_loop().create_future()
             self._tasks[name] = asyncio.ensure_future(self._hold(name, probe, self._specs[name]))

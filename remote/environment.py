@@ -56,14 +56,14 @@ def read(cluster: Cluster, hosts: Iterable[Host]) -> dict[str, Wanted]:
     found: dict[str, Wanted] = {}
     folders: dict[str, Folder] = {}
     for host in hosts:
-        if not host.requirements:
+        if not host.requirements or host.runtime is not None:  # of a container: it is in the image
             continue
         wheels = None
         if host.wheels:
             if host.wheels not in folders:
                 folders[host.wheels] = _wheels(cluster, host, Path(host.wheels))
             wheels = folders[host.wheels]
-        text = _requirements(cluster, host, Path(host.requirements))
+        text = requirements_of(cluster, host, Path(host.requirements))
         name = Path(host.requirements).name
         found[host.name] = Wanted(name=name, requirements=text, wheels=wheels, system=host.system_site_packages)
     return found
@@ -177,7 +177,8 @@ def _of(hosts: Hosts, names: Iterable[str] | None) -> list[Host]:
     return list(hosts.cluster.hosts) if names is None else [hosts.named(name) for name in names]
 
 
-def _requirements(cluster: Cluster, host: Host, path: Path) -> str:
+def requirements_of(cluster: Cluster, host: Host, path: Path) -> str:
+    """The text of the file. Raises ConfigError when a host can't use it."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -22,6 +22,8 @@ from remote.demo import DemoHosts
 from remote.dial import Dialer
 from remote.errors import HostError, UsageError
 from remote.feed import Progress
+from remote.inside import Inside
+from trainer.spec import Container
 
 Outcome = Union[Connection, HostError]
 Emit = Callable[[Progress], None]
@@ -41,6 +43,7 @@ class Hosts:
         self._demo = DemoHosts(cluster)
         self._dialer: Dialer | None = None
         self._written: dict[str, Host] = {}  # as in cluster.toml, those that run with another Python
+        self._inside: dict[str, Inside] = {}  # the images that ranks run in, once they were looked into
         self._open: dict[str, Connection] = {}
         self._locks = {name: asyncio.Lock() for name in self._hosts}
         self._starting = asyncio.Lock()
@@ -58,6 +61,7 @@ class Hosts:
         if self._written.get(host.name, self._hosts.get(host.name)) == host:
             return
         self._written.pop(host.name, None)
+        self._inside.pop(host.name, None)
         held = self._open.pop(host.name, None)
         if held is not None:
             await held.close()
@@ -72,6 +76,19 @@ class Hosts:
         self._written.setdefault(name, self._hosts[name])
         self._hosts[name] = dataclasses.replace(self._hosts[name], python=python)
         self._renew_cluster()
+
+    def look_into(self, name: str, inside: Inside) -> None:
+        """From now on the ranks of the host run in this image (`remote.containers`)."""
+        self._inside[name] = inside
+
+    def inside(self, name: str) -> Inside | None:
+        """The image that the ranks of the host run in, as far as it is known."""
+        return self._inside.get(name)
+
+    def container(self, name: str) -> Container | None:
+        """The same for the spec of the host; None where its ranks run in no container."""
+        inside = self._inside.get(name)
+        return inside.container if inside is not None else None
 
     def as_written(self, name: str) -> Host:
         """The host as cluster.toml has it, with the Python that environments are made with."""

@@ -57,7 +57,7 @@ async def bring_in(verbs: Verbs, run: str, leader: str, host: Host, *, knows: Kn
     spec = await verbs.spec(leader, run)
     python, home, devices, warnings = await _ready(verbs, run, lead.leader, host, spec, knows, emit)
     roll = await verbs.admit(leader, run, host.name, devices)
-    mine = joining_spec(spec, host, roll, lead, python)
+    mine = joining_spec(spec, host, roll, lead, python, verbs.hosts.container(host.name))
     emit(Progress(host=host.name, stage="start", text="starting ranks"))
     try:
         await verbs.supervise(mine, python, f"{home}/.motley/runs/{run}/{host.name}")

@@ -82,15 +82,18 @@ def _one(cluster: Cluster, host: Host, probe: Probe, usual_torch: tuple[int, ...
 
 
 def _torch(host: Host, probe: Probe, usual: tuple[int, ...]) -> Iterator[Finding]:
-    python = python_of(host)
     version = _version(probe.torch)[:2]
     wanted = ".".join(map(str, usual)) if usual >= OLDEST_TORCH else ".".join(map(str, OLDEST_TORCH))
-    install = there(host, f'{pasteable([python])} -m pip install "torch=={wanted}.*"')
-    if host.requirements is not None:
+    who, other = f"{python_of(host)} (Python {probe.python})", "the Python that has it as python"
+    install = there(host, f'{pasteable([python_of(host)])} -m pip install "torch=={wanted}.*"')
+    if host.runtime is not None:
+        who, other = "python3 in its image", "an image that has it"
+        install = f"build one with torch=={wanted}.*: docs/environment.md shows how"
+    if host.requirements and (host.runtime is None or host.dockerfile):
         install = f"add torch=={wanted}.* to {host.requirements}"
     if not probe.torch:
-        remedy = f"Name the Python that has it as python in cluster.toml, or install it: {install}"
-        yield Finding(host.name, "torch", "error", f"{python} (Python {probe.python}) has no torch", remedy)
+        remedy = f"Name {other} in cluster.toml, or install it: {install}"
+        yield Finding(host.name, "torch", "error", f"{who} has no torch", remedy)
     elif version < OLDEST_TORCH:
         yield Finding(host.name, "torch", "error", f"torch {probe.torch} is older than 2.6", f"Install it: {install}")
     elif version != usual:

@@ -58,6 +58,8 @@ def _lacking(host: Host, probe: Probe, asked: list[str]) -> Iterator[Finding]:
 
 def _no_cuda(host: Host, probe: Probe, asked: list[str]) -> Iterator[Finding]:
     remedy = f"Install the build with CUDA for {python_of(host)}; {PYTORCH_HELP} gives the command."
+    if host.runtime is not None:
+        remedy = "Name an image in cluster.toml whose torch has CUDA, such as those of pytorch/pytorch."
     if asked:
         cause = f"{asked[0]} is asked for, but torch {probe.torch} has no CUDA"
         yield Finding(host.name, "devices", "error", cause, remedy)

@@ -81,6 +81,7 @@ class Launch:
                     cluster, self._run, host, members, token=token, leader_address=look.checked.leader_address,
                     before_s=time.monotonic() - look.began, phases=phases, resume=checkpoint, script=script,
                     python=look.checked.probes[host.name].executable,
+                    container=self._verbs.hosts.container(host.name),
                 )
                 for host in self._cluster.hosts
             ]  # fmt: skip

@@ -19,7 +19,7 @@ from remote.cluster import Cluster, Host
 from remote.errors import Finding, UsageError
 from remote.feed import Layout, RankLayout
 from remote.probe import Probe
-from trainer.spec import Lead, Member, Roll, Script, Spec
+from trainer.spec import Container, Lead, Member, Roll, Script, Spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +164,7 @@ def spec_for(
     resume: str | None,
     script: Script | None = None,
     python: str = "",
+    container: Container | None = None,
 ) -> Spec:
     """The spec of one host."""
     return Spec(
@@ -186,6 +187,7 @@ def spec_for(
         phases=dict(phases),
         script=script,
         python=python,
+        container=container,
     )
 
 
@@ -208,7 +210,9 @@ def next_specs(
     ]  # fmt: skip
 
 
-def joining_spec(run: Spec, host: Host, roll: Roll, lead: Lead, python: str = "") -> Spec:
+def joining_spec(
+    run: Spec, host: Host, roll: Roll, lead: Lead, python: str = "", container: Container | None = None
+) -> Spec:
     """The spec of a host that joins a run under way: that of the host that leads, with what is this one's own."""
     return dataclasses.replace(
         run,
@@ -226,4 +230,5 @@ def joining_spec(run: Spec, host: Host, roll: Roll, lead: Lead, python: str = ""
         before_s=0.0,
         phases={},
         python=python,
+        container=container,
     )

@@ -10,10 +10,10 @@ host `equipped`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from remote import environment
+from remote import containers, environment
 from remote.check import CheckResult, check
 from remote.cluster import Cluster, Host
 from remote.data import folder_of, placed, push_data
@@ -39,25 +39,29 @@ class Look:
 async def looked_over(
     hosts: Hosts, emit: Emit, ask: Ask = nobody, *, probed: Callable[[Probe, str], object] = lambda *_: None
 ) -> Look:
-    """The check, with the environments made first. `ask` is asked about new host keys, then all is looked at anew.
+    """The check, with environments made and images brought first. `ask` is asked about new host keys, then all is
+    looked at anew.
 
     `probed` is called for each host that has answered, each time.
 
-    Environments take long, so none is made while a host can't be reached. Raises CheckFailed where one can't be made.
+    That takes long, so none is made while a host can't be reached. Raises CheckFailed where one can't be made.
     """
 
     async def look() -> Look:
         began = time.monotonic()  # the last look: what the user took to answer does not count
         without: list[str] = []
-        if any(host.requirements for host in hosts.cluster.hosts):
+        looked = containers.Looked()
+        if any(host.requirements or host.runtime for host in hosts.cluster.hosts):
             reached = await hosts.connect(emit)
             if any(isinstance(outcome, HostError) for outcome in reached.values()):
                 without = await environment.look(hosts, emit)
-            elif failed := await environment.prepare(hosts, emit):
-                raise CheckFailed(environment.findings(failed))
+                looked = await containers.look(hosts, emit)
+            else:
+                await _made(hosts, emit)
         checking = time.monotonic()
         checked = await check(hosts, emit, probed=probed)
-        checked = replace(checked, findings=environment.not_built(hosts.cluster, checked.findings, without))
+        found = environment.not_built(hosts.cluster, checked.findings, without)
+        checked = replace(checked, findings=containers.judged(hosts.cluster, found, looked))
         return Look(checked=checked, began=began, checking=checking)
 
     return await introduced(look, lambda found: new_keys(found.checked.findings), ask)
@@ -78,11 +82,21 @@ async def supplied(
 
 
 async def equipped(hosts: Hosts, name: str, emit: Emit) -> Host:
-    """A host that is to join, with its environment and the data of `[data] push`. Raises CheckFailed, ConfigError."""
-    if failed := await environment.prepare(hosts, emit, [name]):
-        raise CheckFailed(environment.findings(failed))
+    """A host that is to join, with its environment or image and the data of `[data] push`.
+
+    Raises CheckFailed, ConfigError.
+    """
+    await _made(hosts, emit, [name])
     host = hosts.named(name)
     data = await folder_of(hosts.cluster, emit)
     if unable := await push_data(hosts, data, {name: python_of(host)}, emit):
         raise CheckFailed(unable)
     return host
+
+
+async def _made(hosts: Hosts, emit: Emit, names: Sequence[str] | None = None) -> None:
+    """Have environments made and images brought. Raises CheckFailed where that failed."""
+    failed = environment.findings(await environment.prepare(hosts, emit, names))
+    failed += containers.findings(await containers.prepare(hosts, emit, names))
+    if failed:
+        raise CheckFailed(failed)

@@ -99,6 +99,18 @@ def optional_path_problem(path: str) -> str | None:
     return path_problem(path) if path else None
 
 
+def image_problem(image: str) -> str | None:
+    """The name of a container image, as `docker run` takes it. Whether there is one is another question."""
+    if not image:
+        return "is empty; leave the key out instead"
+    if "//" in image:
+        return 'is a URL; write only the name, such as "pytorch/pytorch:2.6.0-cuda12.4-cudnn9-runtime"'
+    if not image[0].isascii() or not image[0].isalnum():
+        return "must begin with a letter or a digit"
+    odd = next((c for c in image if not (c.isascii() and c.isalnum()) and c not in "._-/:@"), None)
+    return None if odd is None else f"holds {_char(odd)}, which no name of an image has"
+
+
 def devices_problem(devices: str | Sequence[str | int]) -> str | None:
     if devices == "auto":
         return None

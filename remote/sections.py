@@ -77,6 +77,16 @@ class HostKeys:
         'folder of wheels for this host; by default that of [environment], "" for none',
         check=rules.optional_path_problem,
     )
+    runtime: Literal["docker", "podman", ""] | None = option(
+        None, 'what its ranks run in a container of; by default as [environment] says, "" for none'
+    )
+    image: str | None = option(None, "image for this host; by default that of [environment]", check=rules.image_problem)
+    image_from: Literal["registry", "master"] | None = option(None, "for this host; by default as [environment] says")
+    dockerfile: str | None = option(
+        None,
+        'Dockerfile for this host; by default that of [environment], "" for none',
+        check=rules.optional_path_problem,
+    )
     connect: Connect | None = option(None, "for this host; by default that of [cluster]")
     speed: float | None = option(
         None, "demo hosts only: the fraction of full speed that is emulated; by default 1", gt=0, le=1
@@ -85,7 +95,7 @@ class HostKeys:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentKeys:
-    """`[environment]`: a virtual environment that is made on every host, and what runs there then runs in it."""
+    """`[environment]`: a virtual environment made on every host, or a container image, and the ranks run in it."""
 
     requirements: str | None = option(
         None,
@@ -99,6 +109,22 @@ class EnvironmentKeys:
     )
     system_site_packages: bool = option(
         True, "what the host's python has, such as torch, is there too (venv's --system-site-packages)"
+    )
+    runtime: Literal["docker", "podman"] | None = option(
+        None, "ranks run in containers of it; the rest of a run stays outside, with the host's python"
+    )
+    image: str | None = option(
+        None,
+        "container image that has Python 3.10 and torch; with dockerfile, what that begins with (its ARG BASE)",
+        check=rules.image_problem,
+    )
+    image_from: Literal["registry", "master"] = option(
+        "registry", "master: the image that this machine has is sent to every host that has not the same"
+    )
+    dockerfile: str | None = option(
+        None,
+        "from the folder of cluster.toml: every host builds its image by it, with the requirements as requirements.txt",
+        check=rules.path_problem,
     )
 
 

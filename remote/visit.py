@@ -77,6 +77,8 @@ class Visit:
         common = self._common
         to = SELF if self._leads else await self._leader()
         found = await host.probe(replace(common.asked, leader=to))
+        if (inside := common.hosts.inside(self.host.name)) is not None:
+            found = inside.seen_by(found)
         if self._leads:
             common.leader.set_result(found.server_address)
         self._tell(_in_short(found), fraction=1.0, done=True)

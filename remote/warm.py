@@ -70,6 +70,8 @@ def why_cold(before: Cluster, now: Cluster, spec: Spec) -> str:
         return "another host leads, or at another port"
     if any(host.requirements for host in now.hosts):
         return "[environment] may have changed"
+    if any(host.runtime for host in now.hosts):
+        return "ranks in containers are started anew each time"
     if now.data.push is not None:
         return "the data may have changed"
     known = {host.name: _reached(host) for host in before.hosts}

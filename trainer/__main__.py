@@ -5,6 +5,7 @@
 | supervise, rejoin | master | reads a spec (or has it already), leaves a supervisor behind |
 | coordinate, rank, script | supervisor | one run's coordinator, one rank, what starts one rank of a script |
 | forkserver | supervisor | imports torch once, and forks the ranks |
+| contained | supervisor, in a container | one rank there, which ends with the supervisor |
 | rerun | master | has the supervisor go on with a new run, whose ranks need not import torch |
 | attach | master | streams a run's files from offsets |
 | status, stop, fetch, store, lead, roll, clean | master | answers and ends |
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 
 from trainer.folders import run_folder
 
@@ -32,6 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
     rank_verb.add_argument("--member", type=int, required=True)
     rank_verb.add_argument("--anew", action="store_true")
     verbs.add_parser("script", parents=[one]).add_argument("--member", type=int, required=True)
+    contained = verbs.add_parser("contained")
+    contained.add_argument("--lock", required=True)
+    contained.add_argument("words", nargs=argparse.REMAINDER)
     forkserver_verb = verbs.add_parser("forkserver", parents=[one])
     forkserver_verb.add_argument("--control", type=int, required=True)
     forkserver_verb.add_argument("--room", help="of no use but to be long")
@@ -83,6 +88,10 @@ def main(arguments: list[str] | None = None) -> int:
             from trainer import script
 
             return script.main(given.run, given.host, given.member)
+        case "contained":
+            from trainer.contained import main as first
+
+            return first(Path(given.lock), given.words)
         case "attach":
             from trainer.attach import attach
 

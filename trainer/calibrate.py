@@ -11,6 +11,7 @@ emulated, and takes nothing down with it when memory runs out.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -25,8 +26,10 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO
 
 from profiles.hardware import probe
 from profiles.store import Timing
-from trainer import environment, processes
+from trainer import containers, environment, processes
+from trainer.container_words import exit_code
 from trainer.emulation import DutyCycle
+from trainer.folders import HERE
 from trainer.spec import Calibration
 
 if TYPE_CHECKING:
@@ -98,11 +101,15 @@ def timings(bench: Steps, batches: Sequence[int], budget_s: float, clock: Callab
 
 def _in_child(asked: Calibration, stdin: BinaryIO, stdout: TextIO, say: Say) -> int:
     """Measure in a child, which is ended when the master goes; slowed down while its steps are measured."""
+    argv, env = [sys.executable, "-m", "trainer", "calibrate"], _environment(asked)
+    label = HERE / "calibrations" / f"{processes.boot_id()}-{os.getpid()}"
+    if asked.container is not None:
+        argv, env = containers.of_calibration(asked, label, env)
     child = subprocess.Popen(
-        [sys.executable, "-m", "trainer", "calibrate"],
+        argv,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=_environment(asked),
+        env=env,
         bufsize=0,
         preexec_fn=processes.die_with(os.getpid()),
     )
@@ -119,7 +126,8 @@ def _in_child(asked: Calibration, stdin: BinaryIO, stdout: TextIO, say: Say) -> 
             if line.startswith((b'{"result"', b'{"error"')):
                 return int(line.startswith(b'{"error"'))
         duty.stop()
-        say(_how_it_ended(child.wait(EXIT_S)))
+        code = child.wait(EXIT_S)
+        say(_how_it_ended(code if asked.container is None else exit_code(code)))
     except _Gone:
         pass
     except (TimeoutError, subprocess.TimeoutExpired):
@@ -130,6 +138,9 @@ def _in_child(asked: Calibration, stdin: BinaryIO, stdout: TextIO, say: Say) -> 
         child.stdin.close()
         child.stdout.close()
         child.wait()
+        if asked.container is not None:
+            with contextlib.suppress(OSError):  # it ends by itself then, with what it was asked
+                containers.end(asked.container.runtime, label)
     return 1
 
 

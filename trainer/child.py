@@ -1,12 +1,13 @@
 """One process that a supervisor starts: a rank, or the coordinator.
 
->>> child = spawn(spec, folder, "rank_2", ["rank", "--member", "2"], env=env)
+>>> child = spawn(folder, "rank_2", words_here(spec, ["rank", "--member", "2"]), env=env)
 >>> child.code                       # None while it lives
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainer import environment, processes, title
+from trainer import container_words, environment, processes, title
 from trainer.folders import run_folder
 from trainer.output import Output
 from trainer.spec import Member, Spec
@@ -28,6 +29,7 @@ class Child:
     output: Output
     start: int | None = None
     process: subprocess.Popen[bytes] | None = None  # of one that was executed
+    contained: bool = False  # `process` is the client of a container runtime
     member: Member | None = None
     anew: bool = False  # it comes to a run under way
     code: int | None = None
@@ -35,21 +37,32 @@ class Child:
     started: int = 1  # how often within a short time, this time included
     again_at: float | None = None  # monotonic, when it is to be started once more
 
+    @property
+    def cut_short(self) -> bool:
+        """A client that TERM itself has ended: it did not hand it on yet, and its container may yet be made."""
+        return self.contained and self.process is not None and self.process.returncode == -signal.SIGTERM
+
     def ended(self, status: int) -> None:
         """With this status of `waitpid`."""
-        self.code = os.waitstatus_to_exitcode(status)
+        code = os.waitstatus_to_exitcode(status)
         if self.process is not None:
-            self.process.returncode = self.code
+            self.process.returncode = code
+        self.code = container_words.exit_code(code) if self.contained else code
+
+
+def words_here(spec: Spec, words: Sequence[str]) -> list[str]:
+    """What starts `python -m trainer WORDS` of the run on this host."""
+    return [sys.executable, "-m", "trainer", words[0], "--run", spec.run, "--host", spec.host, *words[1:]]
 
 
 def spawn(
-    spec: Spec, folder: Path, name: str, words: Sequence[str], *, env: Mapping[str, str], pass_fds: Sequence[int] = ()
+    folder: Path, name: str, argv: Sequence[str], *, env: Mapping[str, str], pass_fds: Sequence[int] = ()
 ) -> Child:
-    """Fork and exec `python -m trainer WORDS` with its output into our files. Called from the main thread only."""
+    """Fork and exec with the output into our files. Called from the main thread only."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
     os.set_blocking(reader, False)
     process = subprocess.Popen(
-        [sys.executable, "-m", "trainer", words[0], "--run", spec.run, "--host", spec.host, *words[1:]],
+        argv,
         stdin=subprocess.DEVNULL,
         stdout=writer,
         stderr=writer,

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
-from trainer import processes, title
+from trainer import containers, processes, title
 from trainer.attach import state_of
 from trainer.child import Given
 from trainer.folders import FOLLOWING, run_folder
@@ -127,6 +127,8 @@ def rejoin(run: str, host: str, stdout: TextIO, *, ended: bool = False) -> int:
         if lead_of(folder, spec).leader == host:
             raise ValueError("this host led the run: nobody else knows how far it was")
         processes.end(folder, grace_s=0.0)  # of the supervisor that is gone
+        if spec.container is not None:
+            containers.end(spec.container.runtime, folder)
         for name in ("stop.json", FOLLOWING):
             (folder / name).unlink(missing_ok=True)
     except REFUSED as error:

@@ -16,6 +16,7 @@ from profiles.cores import usable_cores
 # glibc gives large blocks back to the kernel whenever they are freed, and a training step frees the same ones again and
 # again: at 139 pictures a step, a third of the CPU time went into clearing those pages anew. 32 MiB is its own limit.
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
+SET_BY_US = ("OMP_NUM_THREADS", "TORCH_CPP_LOG_LEVEL", *KEEP_MEMORY)
 
 
 def of_rank(given: Mapping[str, str], *, threads: int | None, local_ranks: int, emulated: bool) -> dict[str, str]:

@@ -77,6 +77,8 @@ def why_cold(old: Spec, new: Spec, state: Mapping[str, Any], lead: Lead, roll: R
         return f"the run is {state.get('state')} there"
     if old.script is not None or new.script is not None:
         return "a script is started anew each time"
+    if old.container is not None:
+        return "ranks in containers are started anew each time"
     if not state.get("forks"):
         return "the process that has torch imported is not there"
     if state.get("code") != str(HERE):

@@ -148,6 +148,16 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """What the ranks of a host run in: `trainer.containers`."""
+
+    runtime: str  # the program: "docker" or "podman"
+    image: str  # as people call it
+    id: str  # of that image on this host: what comes back runs in the same one, whatever has the name by then
+    rootless: bool = False  # docker itself runs as the user, who is root inside
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
     """What `python -m trainer calibrate` is asked: to measure one device with the task of a run."""
 
@@ -161,6 +171,7 @@ class Calibration:
     emulated: bool = False
     speed: float | None = None  # of an emulated host
     budget_s: float = 8.0  # of measured steps
+    container: Container | None = None
     child: bool = False  # asked by the trainer itself
 
     def for_child(self) -> Calibration:
@@ -176,6 +187,7 @@ class Calibration:
         if not isinstance(table, dict) or table.pop("protocol", None) != PROTOCOL:
             raise ValueError(f"not a request of protocol {PROTOCOL}")
         table["options"], table["data"] = _run_options(table["options"]), DataOptions(**table["data"])
+        table["container"] = _container(table)
         return cls(**table)
 
 
@@ -217,7 +229,8 @@ class Spec:
     script: Script | None = None  # in place of options.task
     joins: bool = False  # the run goes on already: this host is new in it, and gets its state from the others
     term: int = 0  # of the leader named here
-    python: str = ""  # what its ranks run with, absolute; a host that comes back starts them with the same one
+    python: str = ""  # what it runs with, absolute; a host that comes back is started with the same one
+    container: Container | None = None  # that its ranks run in
 
     @property
     def local_members(self) -> tuple[Member, ...]:
@@ -242,6 +255,7 @@ class Spec:
         table["elastic"] = ElasticOptions(**table["elastic"])
         table["data"] = DataOptions(**table["data"])
         table["script"] = Script.from_table(table["script"]) if table.get("script") else None
+        table["container"] = _container(table)
         return cls(**table)
 
 
@@ -252,6 +266,10 @@ def _whole(value: Any) -> int:
     if not -(2**63) < value < 2**63:
         raise ValueError("a number that is too large")
     return value
+
+
+def _container(table: dict[str, Any]) -> Container | None:
+    return Container(**table["container"]) if table.get("container") else None
 
 
 def _run_options(table: dict[str, Any]) -> RunOptions:

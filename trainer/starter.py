@@ -1,6 +1,7 @@
 """Starts the processes of a run on its host: ranks of a task are forked, the coordinator and scripts are executed.
 
-The supervisor owns one. A rank that can't be forked is executed, and imports torch by itself.
+The supervisor owns one. A rank that can't be forked is executed, and imports torch by itself; so is one that runs in a
+container, where nothing of this host can be forked.
 
     >>> starter = Starter(spec, folder, received=time.time(), watch=register)
     >>> child = starter.rank(member, anew=False)
@@ -14,12 +15,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from trainer import processes, work
-from trainer.child import Child, Given, rank_environment, spawn
+from trainer import containers, processes, work
+from trainer.child import Child, Given, rank_environment, spawn, words_here
 from trainer.exits import Exit
 from trainer.forks import Forks
 from trainer.output import Output
-from trainer.spec import Member, Spec
+from trainer.spec import Container, Member, Spec
 
 
 class Starter:
@@ -41,7 +42,7 @@ class Starter:
         self._strangers: dict[int, int] = {}  # statuses of processes that ended before anybody told of them
         self._tickets = 0
         self.forks = forks
-        if forks is None and spec.script is None and spec.local_members:
+        if forks is None and spec.script is None and spec.container is None and spec.local_members:
             self.forks = Forks.start(spec.run, spec.host, Given.of(spec).environment())
 
     def coordinator(self, listening: int) -> Child:
@@ -125,13 +126,31 @@ class Starter:
         )  # fmt: skip
 
     def _execute_rank(self, member: Member, *, anew: bool) -> Child:
-        child = self._execute(f"rank_{member.member}", work.command(self._spec, member, anew=anew), member)
+        name, words = f"rank_{member.member}", work.command(self._spec, member, anew=anew)
+        if self._spec.container is None:
+            child = self._execute(name, words, member)
+        else:
+            child = self._contain(name, words, member, self._spec.container, anew=anew)
         child.anew = anew
         return child
 
+    def _contain(self, name: str, words: list[str], member: Member, container: Container, *, anew: bool) -> Child:
+        if anew:  # of what was started before, only the client may have ended
+            try:
+                containers.end(container.runtime, self._folder, member=member.member)
+            except OSError as error:
+                print(error, file=sys.stderr, flush=True)
+        env = rank_environment(self._spec, member, received=self._received)
+        argv, env = containers.of_rank(self._spec, self._folder, words, member, env)
+        return self._spawned(spawn(self._folder, name, argv, env=env), member, contained=True)
+
     def _execute(self, name: str, words: list[str], member: Member | None, *pass_fds: int) -> Child:
         env = rank_environment(self._spec, member, received=self._received)
-        child = spawn(self._spec, self._folder, name, words, env=env, pass_fds=pass_fds)
-        child.member = member
+        return self._spawned(
+            spawn(self._folder, name, words_here(self._spec, words), env=env, pass_fds=pass_fds), member
+        )
+
+    def _spawned(self, child: Child, member: Member | None, *, contained: bool = False) -> Child:
+        child.member, child.contained = member, contained
         self._watch(child.output)
         return child

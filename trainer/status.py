@@ -9,11 +9,13 @@ import shutil
 import signal
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from trainer import processes, trailer
+from trainer import containers, processes, trailer
 from trainer.attach import state_of
+from trainer.container_words import tag_of
 from trainer.folders import read_json, run_folder, runs_folder, write_json
 from trainer.journal import Journal
 from trainer.lead import follow, lead_of
@@ -26,6 +28,7 @@ KILL_BOUND_S = 15.0
 def status(host: str | None = None) -> list[dict[str, Any]]:
     """One table a run folder, newest first; `host` leaves out those of other hosts that share this home."""
     runs = []
+    counts: dict[str, Counter[str]] = {}  # of containers, by runtime
     for folder in runs_folder().glob("*/*"):
         if host is not None and folder.name != host:
             continue
@@ -43,7 +46,7 @@ def status(host: str | None = None) -> list[dict[str, Any]]:
                 "state": state["state"],
                 "cause": state.get("cause") or summary.get("cause"),
                 "step": summary.get("steps"),
-                "left": len(processes.tagged(folder)),
+                "left": max(len(processes.tagged(folder)), _containers(folder, counts)),
                 "layout": layout(read_json(folder / "spec.json"), read_json(folder / "roll.json")),
                 "started": (folder / "spec.json").stat().st_mtime,
                 "checkpoints": {
@@ -52,6 +55,15 @@ def status(host: str | None = None) -> list[dict[str, Any]]:
             }
         )
     return sorted(runs, key=lambda r: -r["started"])
+
+
+def _containers(folder: Path, counts: dict[str, Counter[str]]) -> int:
+    container = containers.of_folder(folder)
+    if container is None:
+        return 0
+    if container.runtime not in counts:
+        counts[container.runtime] = containers.counts(container.runtime)
+    return counts[container.runtime][tag_of(folder)]
 
 
 def _lead(folder: Path, state: dict[str, Any]) -> Lead:
@@ -100,7 +112,7 @@ def layout(spec: dict[str, Any], roll: dict[str, Any]) -> dict[str, Any]:
 
 
 def stop(run: str, host: str, reason: str) -> dict[str, Any]:
-    """End everything of the run on this host and return `{"left": processes still alive, "state": …}`.
+    """End everything of the run on this host and return `{"left": processes and containers still there, "state": …}`.
 
     A living supervisor is asked and waited for; where there is none, its leftovers are swept away here.
     """
@@ -121,6 +133,11 @@ def stop(run: str, host: str, reason: str) -> dict[str, Any]:
                 break  # the supervisor goes on with another run
             time.sleep(0.02)
     left = processes.end(folder, grace_s=0.0)
+    left += containers.end_of_run(
+        containers.of_folder(folder),
+        folder,
+        tell=lambda text: Journal(folder, host=host, source="stop").write("note", text, "error"),
+    )
     state = read_json(folder / "state.json")
     if state and state.get("state") not in END_STATES:
         # The supervisor was gone already, or did not get to say so.

@@ -4,7 +4,8 @@
 and answers one line. From then on SSH is only a viewer: the supervisor starts the ranks (and the coordinator, on the
 leader), keeps their output, says in `state.json` and `events.jsonl` how they are, and ends when they have ended.
 A TERM signal to it is the request to stop the run here: ranks are asked (TERM; rank 0 writes a checkpoint), given
-`stop_grace_s`, then killed until /proc shows none. When it dies itself, the kernel kills its ranks.
+`stop_grace_s`, then killed until /proc shows none, nor the container runtime where they run in containers. When it dies
+itself, the kernel kills its ranks.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from trainer import processes, work
+from trainer import containers, processes, work
 from trainer.child import Child
 from trainer.emulation import DutyCycle
 from trainer.exits import Exit
@@ -190,6 +191,11 @@ class Supervisor:
                 processes.send(pids([coordinator]), signal.SIGTERM)
             self._wait_while(lambda: coordinator.code is None, COORDINATOR_S)
         self._left = processes.end(self.folder, grace_s=0.0, besides=keep, wait=self._wait)
+        self._left += containers.end_of_run(
+            self.spec.container, self.folder, wait=self._wait,
+            settle_s=containers.SETTLE_S if any(c.cut_short for c in self._ranks) else 0.0,
+            tell=lambda text: self._journal.write("note", text, "error"),
+        )  # fmt: skip
         self._wait(0.0)
         if stopping:
             return "stopped"

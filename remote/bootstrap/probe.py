@@ -17,6 +17,7 @@ from typing import Any
 
 from remote.bootstrap.files import CODE, HOME, OURS, names, text
 from remote.bootstrap.gpus import gpus
+from remote.bootstrap.inside import torch_version
 from remote.bootstrap.leftovers import leftovers
 from remote.bootstrap.login import login
 from remote.bootstrap.network import firewall, interface_of, interfaces, port_taken, way_to
@@ -88,20 +89,6 @@ def cpu_model() -> str:
 def memory_available_mib() -> int | None:
     found = re.search(r"^MemAvailable:\s*(\d+) kB", text("/proc/meminfo"), re.MULTILINE)
     return int(found.group(1)) // 1024 if found else None
-
-
-def torch_version() -> tuple[str, str]:
-    """Version and CUDA version of torch, read from its files: importing it takes seconds."""
-    from importlib import metadata
-
-    try:
-        found = metadata.distribution("torch")
-    except metadata.PackageNotFoundError:
-        return "", ""
-    source = text(str(found.locate_file("torch/version.py")))
-    version = re.search(r"__version__\s*=\s*['\"]([^'\"]+)", source)
-    cuda = re.search(r"^cuda\b[^=\n]*=\s*['\"]([^'\"]+)", source, re.MULTILINE)
-    return (version.group(1) if version else found.version), (cuda.group(1) if cuda else "")
 
 
 def disk_free_mib() -> int:

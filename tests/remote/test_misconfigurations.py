@@ -22,12 +22,12 @@ from remote.checks import CHECKS
 from remote.cluster import Cluster, load
 from remote.errors import Finding
 from tests.lab import test_misconfigurations as test_lab
-from tests.remote import wrong_inside, wrong_way_in
+from tests.remote import wrong_container, wrong_inside, wrong_way_in
 from tests.remote.misconfigured import CASES, Box, Case
 from tests.remote.sshd import Sshd
 from tests.remote.stage import Seen, Stage
 
-__all__ = ["wrong_inside", "wrong_way_in"]  # imported for the cases in them
+__all__ = ["wrong_container", "wrong_inside", "wrong_way_in"]  # imported for the cases in them
 
 WITHIN_S = 5.0
 

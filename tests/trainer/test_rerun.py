@@ -22,6 +22,7 @@ from trainer.folders import read_json
 from trainer.rerun import why_cold
 from trainer.spec import (
     BalanceOptions,
+    Container,
     DataOptions,
     ElasticOptions,
     Lead,
@@ -217,3 +218,8 @@ def test_what_makes_a_restart_a_cold_one(changes: dict[str, Any], why: str | Non
 def test_what_a_host_says_of_itself_may_make_it_a_cold_one(state: dict[str, Any], why: str) -> None:
     assert why_cold(OLD, OLD, {**STATE, **state}, LEAD, Roll()) == why
     assert why_cold(OLD, OLD, STATE, LEAD, Roll(edition=1)) is not None
+
+
+def test_ranks_in_containers_are_not_kept() -> None:
+    old = dataclasses.replace(OLD, container=Container(runtime="docker", image="mine", id="8f5a"))
+    assert why_cold(old, OLD, STATE, LEAD, Roll()) == "ranks in containers are started anew each time"
