@@ -26,8 +26,8 @@ DOWN_S = 20.0
 LEFT_OUT = {"test", "idlelib", "tkinter", "lib2to3", "ensurepip", "site-packages", "turtledemo", "pydoc_data"}
 TORCH = "2.13.0"
 WITH_TORCH = (
-    "torch", "torch-*", "numpy", "numpy.libs", "numpy-*", "sympy", "mpmath", "networkx", "jinja2", "markupsafe",
-    "filelock", "fsspec", "typing_extensions.py", "nvidia", "triton",
+    "torch", "torch-*", "torchgen", "functorch", "numpy", "numpy.libs", "numpy-*", "sympy", "mpmath", "networkx",
+    "jinja2", "markupsafe", "filelock", "fsspec", "typing_extensions.py", "nvidia", "triton",
 )  # fmt: skip
 
 
@@ -104,18 +104,19 @@ def make_torch_image(name: str) -> None:
     importing = subprocess.Popen(["docker", "import", "-", name], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     assert importing.stdin is not None
     with importing.stdin, tarfile.open(fileobj=importing.stdin, mode="w|") as tar:
-        _add_python(tar)
+        there = _add_python(tar)
         found = sorted(place for pattern in WITH_TORCH for place in packages.glob(pattern))
         programs = [str(file) for place in found for file in place.glob("**/*.so*")]
         for place in found:
             tar.add(place, arcname=f"{library}/{place.name}")
-        for shared in sorted(_libraries(programs)):
+        for shared in sorted(_libraries(programs) - there):
             if not shared.startswith(str(packages)):
                 tar.add(os.path.realpath(shared), arcname=shared.lstrip("/"))
     assert importing.wait() == 0
 
 
-def _add_python(tar: tarfile.TarFile) -> None:
+def _add_python(tar: tarfile.TarFile) -> set[str]:
+    """Returns the shared libraries that are in it then."""
     library = Path(sysconfig.get_path("stdlib"))
     program = os.path.realpath(sys.executable)
     tar.add(program, arcname="usr/local/bin/python3")
@@ -123,8 +124,10 @@ def _add_python(tar: tarfile.TarFile) -> None:
     tmp = tarfile.TarInfo("tmp")
     tmp.type, tmp.mode = tarfile.DIRTYPE, 0o1777
     tar.addfile(tmp)
-    for place in sorted(_libraries([program, *map(str, (library / "lib-dynload").glob("*.so"))])):
+    shared = _libraries([program, *map(str, (library / "lib-dynload").glob("*.so"))])
+    for place in sorted(shared):
         tar.add(os.path.realpath(place), arcname=place.lstrip("/"))
+    return shared
 
 
 def _needed(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
