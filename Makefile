@@ -59,7 +59,7 @@ soak: $(READY)
 	$(BIN)/python tests/lab/soak.py
 
 test-fast: lint
-	$(TESTS) -n auto --maxprocesses 4 --dist loadfile -m 'not ranks and not lab and not gpu and not containers' $(ARGS)
+	$(TESTS) -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m 'not ranks and not lab and not gpu and not containers' $(ARGS)
 
 test-lab: $(READY)
 	$(TESTS) -m lab $(ARGS)

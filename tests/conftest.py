@@ -39,3 +39,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if not torch.cuda.is_available():
             pytest.skip("no NVIDIA GPU that torch can use on this machine")
+
+
+# Files that take longest, the longest first: each is one worker's, so one that begins last keeps the others waiting.
+LONG = [
+    *("session", "joining", "soak", "crowd", "script_run", "following", "misconfigurations", "warm", "environment"),
+    *("calibrate", "app", "runs", "supervisor", "tasks", "session_start", "shell", "script", "follow", "decide"),
+    *("data", "early", "cli", "clean", "tasks_models", "check", "connection", "connection_failures", "harvest"),
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        name = item.path.stem.removeprefix("test_")
+        return LONG.index(name) if name in LONG else len(LONG)
+
+    items.sort(key=place)

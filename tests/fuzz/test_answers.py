@@ -93,6 +93,7 @@ def test_the_answer_of_a_verb(output: bytes, stderr: str) -> None:
         assert isinstance(_object("box1", Result(code=1, stdout=output, stderr=stderr), "stop"), dict)
 
 
+@cases(50)
 @given(st.none() | SUMMARY, st.booleans())
 def test_the_summary_of_the_leader(said: dict[str, Any] | None, stopping: bool) -> None:
     told = None if said is None else clean_table(said)
@@ -105,6 +106,7 @@ def test_the_summary_of_the_leader(said: dict[str, Any] | None, stopping: bool) 
     assert run_lines(store.snapshot(), width=80, now=NOW)
 
 
+@cases(50)
 @given(st.lists(RUN, max_size=3))
 def test_the_runs_that_a_host_tells_of(said: list[dict[str, Any]]) -> None:
     rows = [row for row in clean_table(said) if _tells_of_a_run(row)]

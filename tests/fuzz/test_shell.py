@@ -55,6 +55,7 @@ def expected(words: list[str], home: Path) -> list[str]:
     return [f"{home}/{word[2:]}" if word.startswith("~/") and len(word) > 2 else word for word in words]
 
 
+@cases(50)
 @given(st.lists(ONE_LINE, max_size=20))
 def test_words_of_a_command_on_a_host(own: Path, words: list[str]) -> None:
     line = login_line(["printf", r"%s\0", *words, "end"])
@@ -62,7 +63,7 @@ def test_words_of_a_command_on_a_host(own: Path, words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-@cases(20)
+@cases(10)
 @given(words=st.lists(ONE_LINE, max_size=20))
 def test_words_of_a_command_on_a_host_with_another_login_shell(own: Path, shell: str, words: list[str]) -> None:
     line = login_line(["printf", r"%s\0", *words, "end"])
@@ -82,7 +83,7 @@ def test_a_command_with_a_line_break_is_not_given_at_all(words: list[str]) -> No
 NAME = ONE_LINE.filter(lambda name: name not in ("", ".", "..") and "/" not in name and len(name.encode()) < 200)
 
 
-@cases(30)
+@cases(15)
 @given(NAME, NAME)
 def test_programs_and_folders_of_any_name(own: Path, name: str, folder: str) -> None:
     assume(name != folder)
@@ -99,6 +100,7 @@ def test_programs_and_folders_of_any_name(own: Path, name: str, folder: str) -> 
         shutil.rmtree(own / "places")
 
 
+@cases(50)
 @given(NAME, NAME, NAME)
 def test_the_tags_of_a_supervisor(own: Path, run: str, host: str, folder: str) -> None:
     """They stand before the command, in the words of `env`."""
@@ -118,6 +120,7 @@ ADDRESS = st.sampled_from(["box1", "10.0.0.7", "fe80::1%eth0"])
 OPTION = ONE_LINE.filter(lambda word: bool(word.strip()) and not word.startswith("-"))
 
 
+@cases(50)
 @given(ADDRESS, st.none() | OPTION, st.none() | OPTION, st.none() | OPTION, st.lists(WORD, max_size=9))
 def test_a_command_to_paste_that_runs_on_a_host(
     own: Path, address: str, user: str | None, identity: str | None, jump: str | None, words: list[str]
