@@ -67,13 +67,13 @@ class Problems:
             else:
                 where = f"{self._file}:{line}" if line else self._file
                 key = f"{dotted(path, table)}: " if path else ""
-                in_file.append((line or 0, clean(f"{where}: {key}{text}")))
+                in_file.append((line or 0, _line(where, f"{key}{text}")))
         return [text for _, text in sorted(in_file, key=lambda item: item[0])] + set_here + self._options
 
 
-def _line(option: str, text: str) -> str:
-    """Made safe each by itself: nothing in the option, whatever was typed there, takes the text with it."""
-    return clean(f"{clean(option.replace(chr(13), ' '))}: {clean(text)}")
+def _line(where: str, what: str) -> str:
+    """Made safe each by itself: nothing that was typed into the one takes the other with it, or its own beginning."""
+    return clean(": ".join(clean(part.replace("\r", " ")) for part in (where, what)))
 
 
 def _nearest(known: Mapping[KeyPath, _T], path: KeyPath) -> _T | None:

@@ -238,3 +238,6 @@ def test_what_controls_a_terminal_takes_nothing_else_of_the_line_with_it(tmp_pat
     assert problems(tmp_path, HOST, "\x9b") == ["--set : is not KEY=VALUE, such as run.epochs=3"]
     (found,) = problems(tmp_path, HOST + 'user = "\\u009b"')
     assert found.endswith('user: "\\u009b" holds the character U+009B, which no user name has')
+    assert problems(tmp_path, HOST + '[cluster]\nleader = "\\r"') == [
+        "cluster.toml:4: cluster.leader: there is no host  ; there is box1"
+    ]
