@@ -26,7 +26,7 @@ def records_of(host: str, chunk: Chunk) -> Iterator[Sample | Event | LogLine]:
     for line in chunk.text.removesuffix("\n").split("\n"):
         if output or chunk.file == "coordinator.out":
             yield LogLine(host=host, member=int(output[1]) if output else -1, text=clean(line))
-        else:
+        elif line:  # an empty one came of two processes that wrote at once (`trainer.journal`)
             yield record_of(host, chunk.file, line)
 
 

@@ -38,6 +38,9 @@ class Journal:
         os.close(self._descriptor)
 
     def _gap(self) -> bytes:
-        """A disk that was full may have taken half a line, of any process: the next one begins on its own."""
+        """A disk that was full may have taken half a line, of any process: the next one begins on its own.
+
+        Another process may be in the middle of its line just now: then an empty one comes of it.
+        """
         size = os.fstat(self._descriptor).st_size
         return b"\n" if size and os.pread(self._descriptor, 1, size - 1) != b"\n" else b""

@@ -151,7 +151,7 @@ def check(folder: Path) -> None:
 
     summary = json.loads((folder / "summary.json").read_text(), parse_constant=refuse)
     assert summary["state"] in ("finished", "stopped", "failed")
-    for line in (folder / "events.jsonl").read_bytes().splitlines():
+    for line in filter(None, (folder / "events.jsonl").read_bytes().splitlines()):
         assert len(line) < 10_000
         assert isinstance(decode(line), Event)
 

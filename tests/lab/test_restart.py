@@ -42,7 +42,7 @@ def supervisor(lab: Lab, host: str, run: str) -> int:
 
 
 def texts(folder: Path) -> list[str]:
-    return [json.loads(line)["text"] for line in (folder / "events.jsonl").read_text().splitlines()]
+    return [json.loads(line)["text"] for line in (folder / "events.jsonl").read_text().splitlines() if line]
 
 
 def summary(folder: Path) -> Any:

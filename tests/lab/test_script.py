@@ -58,7 +58,7 @@ def test_it_is_started_anew_on_the_hosts_that_are_left_until_it_has_finished(thr
     assert all(after - before in (0, 1) for before, after in itertools.pairwise(first)), "from its checkpoint"
     assert second == list(range(second[0], EPOCHS + 1))
     assert second[0] >= first[-1], "box2 has kept a checkpoint as well"
-    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines() if line]
     told = [event["text"] for event in events if event["kind"] == "restarted"]
     assert [text.partition(":")[0] for text in told] == [f"restart {n} of 3 (elastic.restarts)" for n in (1, 2)]
     assert ("box3" in told[0], "box1" in told[1]) == (True, True)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from remote.records import grouped
-from trainer.wire import Event
+from remote.records import grouped, records_of
+from trainer.wire import Chunk, Event, encode
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,10 @@ from trainer.wire import Event
 def test_the_members_of_a_group_that_make_sense(members: Any, expected: list[dict[str, Any]]) -> None:
     event = Event(time=1.0, host="box1", source="coordinator", kind="group", text="", data={"members": members})
     assert grouped(event) == expected
+
+
+def test_an_empty_line_between_two_events_is_nothing() -> None:
+    event = Event(time=1.0, host="box1", source="rank 0", kind="note", text="here")
+    text = encode(event).decode()
+    chunk = Chunk(file="events.jsonl", start=0, end=2 * len(text) + 1, text=f"{text}\n{text}")
+    assert list(records_of("box1", chunk)) == [event, event]

@@ -54,7 +54,7 @@ def dial(given: Spec, member: int) -> Membership:
 
 
 def events(folder: Path, kind: str) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines() if line]
     return [line for line in lines if line["kind"] == kind]
 
 

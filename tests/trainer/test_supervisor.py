@@ -78,7 +78,7 @@ class Machine:
         return found
 
     def events(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.folder() / "events.jsonl").read_text().splitlines()]
+        return [json.loads(line) for line in (self.folder() / "events.jsonl").read_text().splitlines() if line]
 
     def training(self, ranks: int) -> bool:
         files = [self.folder() / f"rank_{member}.jsonl" for member in range(ranks)]

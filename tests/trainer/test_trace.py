@@ -15,7 +15,7 @@ from trainer.trace import WARM_UP_STEPS, Tracer
 
 
 def events(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines() if line]
 
 
 def traced(folder: Path, *, steps: int, asked: int) -> None:
