@@ -67,17 +67,15 @@ def test_four_unequal_hosts_train_to_their_accuracy(lab: Lab, tmp_path: Path) ->
 
 @pytest.mark.skipif(not FASHION.exists(), reason="needs Debian's package dataset-fashion-mnist")
 def test_dynamic_balancing_makes_unequal_hosts_faster(lab: Lab, tmp_path: Path) -> None:
-    """Throughput is the median over the last half of the steps: dynamic has settled by then. Both take two turns, since
-    this machine may be at work on something else during one."""
-    speeds: dict[str, list[float]] = {"static": [], "dynamic": []}
-    for turn in range(2):
-        for policy, steps in (("static", 24), ("dynamic", 60)):
-            run = {"task": "simple_cnn/fashion_mnist", "steps": steps, "eval_every": 0, "checkpoint_every": 0}
-            config = lab.cluster_toml(tmp_path, run=run, balance={"policy": policy})
-            done = run_plain(lab, config, "--name", f"{policy}-{turn}")
-            assert done.returncode == 0, done.stderr
-            speeds[policy].append(json.loads(done.stdout)["samples_per_s"])
-    assert sum(speeds["dynamic"]) / sum(speeds["static"]) >= 1.7, speeds
+    """Throughput is the median over the last half of the steps: dynamic has settled by then."""
+    speed = {}
+    for policy, steps in (("static", 40), ("dynamic", 100)):
+        run = {"task": "simple_cnn/fashion_mnist", "steps": steps, "eval_every": 0, "checkpoint_every": 0}
+        config = lab.cluster_toml(tmp_path, run=run, balance={"policy": policy})
+        done = run_plain(lab, config, "--name", policy)
+        assert done.returncode == 0, done.stderr
+        speed[policy] = json.loads(done.stdout)["samples_per_s"]
+    assert speed["dynamic"] / speed["static"] >= 1.7
 
 
 def test_detached_run_is_found_from_the_hosts_alone_and_stopped(lab: Lab, tmp_path: Path) -> None:
