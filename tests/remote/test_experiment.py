@@ -256,7 +256,7 @@ def test_a_chunk_that_comes_twice_is_taken_once(folder: Path) -> None:
     "line",
     [
         "no json", "{}", "null", '{"v": 9, "type": "sample"}', "[" * 20_000, '{"v":1,"type":"sample","seq":"x"}',
-        encode(event("of another kind")).decode().strip(), "\x1b]0;title\x07{", "",
+        encode(event("of another kind")).decode().strip(), "\x1b]0;title\x07{", " ",
     ],
 )  # fmt: skip
 def test_a_bad_line_becomes_an_event_and_its_neighbours_are_kept(folder: Path, line: str) -> None:
@@ -272,6 +272,14 @@ def test_a_bad_line_becomes_an_event_and_its_neighbours_are_kept(folder: Path, l
     metrics = (folder / "logs/rank_0_metrics.jsonl").read_bytes()
     assert metrics == encode(sample(0)) + encode(sample(1))  # what reads metrics meets nothing else
     assert decode((folder / "events.jsonl").read_bytes()) == bad
+
+
+def test_an_empty_line_between_two_is_no_fault(folder: Path) -> None:
+    experiment = Experiment.create(folder, "")
+    text = f"{encode(sample(0)).decode()}\n{encode(sample(1)).decode()}"
+    records = experiment.take("box0", Chunk(file="rank_0.jsonl", start=0, end=len(text), text=text))
+    experiment.close()
+    assert records == [sample(0), sample(1)]
 
 
 def test_nothing_a_host_sends_steers_the_terminal(folder: Path) -> None:
