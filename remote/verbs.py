@@ -23,7 +23,7 @@ from trainer.spec import Lead, Member, Roll, Spec
 SUPERVISE_S = 30.0
 ASK_S = 15.0
 FETCH_S = 600.0
-TAGS_ROOM = 512  # bytes: a run that follows in the same process may have a longer name
+ROOM_BYTES, ROOM_WORD = 4096, 512  # for the environment and the words of what the same process may become
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,8 +203,13 @@ class Verbs:
 
 
 def supervise_argv(run: str, host: str, python: str, folder: str) -> list[str]:
-    tags = {"MOTLEY_RUN": run, "MOTLEY_HOST": host, "MOTLEY_DIR": folder, "MOTLEY_ROOM": "." * TAGS_ROOM}
-    return ["env", *(f"{k}={v}" for k, v in tags.items()), python, "-m", "trainer", "supervise"]
+    """The supervisor shows in /proc which run it is of, and has room there for what is forked (`trainer.title`)."""
+    tags = {
+        "MOTLEY_RUN": run, "MOTLEY_HOST": host, "MOTLEY_DIR": folder, "MOTLEY_ROOM": "." * ROOM_BYTES,
+        "PYTHONUNBUFFERED": "1",
+    }  # fmt: skip
+    words = ["-m", "trainer", "supervise", "--room", "." * ROOM_WORD]
+    return ["env", *(f"{k}={v}" for k, v in tags.items()), python, *words]
 
 
 def started(host: str, result: Result) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainer import container_words, environment, processes, title
+from trainer import environment, processes, title
 from trainer.folders import run_folder
 from trainer.output import Output
 from trainer.spec import Member, Spec
@@ -47,7 +47,11 @@ class Child:
         code = os.waitstatus_to_exitcode(status)
         if self.process is not None:
             self.process.returncode = code
-        self.code = container_words.exit_code(code) if self.contained else code
+        if self.contained:
+            from trainer.container_words import exit_code
+
+            code = exit_code(code)
+        self.code = code
 
 
 def words_here(spec: Spec, words: Sequence[str]) -> list[str]:

@@ -1,5 +1,7 @@
 """The containers of a run on its host: how ranks are started in them, and ending them for sure. Standard library only.
 
+It is imported by those alone who have to do with one: half of what starting a supervisor takes would be its import.
+
 `docker run` is a child of the supervisor as a rank would be: its output is the rank's, TERM to it reaches the rank, and
 it ends with the rank's exit code. What else can happen to it (killed, cut off from its daemon) says nothing about the
 container, so that is looked for by its label: before a rank starts again, at the end of a run, and by `stop`.
@@ -28,7 +30,7 @@ from pathlib import Path
 
 from trainer import container_words
 from trainer.container_words import Listed, Mount, User, tag_of
-from trainer.folders import HERE, read_json, runs_folder
+from trainer.folders import HERE, runs_folder
 from trainer.spec import Calibration, Container, DataOptions, Member, Spec
 
 ASK_S = 10.0  # for an answer of the runtime
@@ -95,29 +97,19 @@ def end(
 
 
 def end_of_run(
-    container: Container | None,
+    container: Container,
     folder: Path,
     *,
     tell: Callable[[str], object],
     wait: Callable[[float], object] = time.sleep,
     settle_s: float = 0.0,
 ) -> int:
-    """The same for a run that may have none. `tell` hears why it is not known; then one counts as left."""
-    if container is None:
-        return 0
+    """The same at the end of a run. `tell` hears why it is not known; then one counts as left."""
     try:
         return end(container.runtime, folder, wait=wait, settle_s=settle_s)
     except OSError as error:
         tell(f"whether a container is left is not known: {error}")
         return 1
-
-
-def of_folder(folder: Path) -> Container | None:
-    """What the run in this folder has its ranks in, as far as its spec can be read."""
-    try:
-        return Container(**read_json(folder / "spec.json")["container"])
-    except (KeyError, TypeError):
-        return None
 
 
 def counts(runtime: str) -> Counter[str]:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
-from trainer import containers, processes, title
+from trainer import processes, title
 from trainer.attach import state_of
 from trainer.child import Given
 from trainer.folders import FOLLOWING, run_folder
@@ -32,7 +32,7 @@ from trainer.start_up import keep_spec, take_lock
 from trainer.successor import follow, give_up
 from trainer.supervisor import Supervisor
 
-TAGS_ROOM = 512  # bytes: the next run may have a longer name
+ROOM_BYTES = 4096  # for the environment of a rank, and for the next run, which may have a longer name
 PREPARED_S = 120.0  # without a word of the run that is to come, nobody waits for it any longer
 REFUSED = (OSError, ValueError, KeyError, TypeError)
 
@@ -117,7 +117,8 @@ def rejoin(run: str, host: str, stdout: TextIO, *, ended: bool = False) -> int:
     if not tags.items() <= os.environ.items():  # /proc shows the environment that a process was started with
         python = _python_of(folder)
         again = [python, "-m", "trainer", "rejoin", "--run", run, "--host", host, *["--ended"] * ended]
-        os.execve(python, again, {**os.environ, **tags, **title.room(TAGS_ROOM)})
+        roomy = {**os.environ, **tags, "PYTHONUNBUFFERED": "1", **title.room(ROOM_BYTES)}
+        os.execve(python, [*again, *title.room_for_words()], roomy)
     try:
         spec = Spec.from_json((folder / "spec.json").read_bytes())
         lock = take_lock(folder)
@@ -128,6 +129,8 @@ def rejoin(run: str, host: str, stdout: TextIO, *, ended: bool = False) -> int:
             raise ValueError("this host led the run: nobody else knows how far it was")
         processes.end(folder, grace_s=0.0)  # of the supervisor that is gone
         if spec.container is not None:
+            from trainer import containers
+
             containers.end(spec.container.runtime, folder)
         for name in ("stop.json", FOLLOWING):
             (folder / name).unlink(missing_ok=True)

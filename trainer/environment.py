@@ -8,6 +8,7 @@ Whatever the user has set holds.
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Mapping
 
@@ -16,6 +17,7 @@ from profiles.cores import usable_cores
 # glibc gives large blocks back to the kernel whenever they are freed, and a training step frees the same ones again and
 # again: at 139 pictures a step, a third of the CPU time went into clearing those pages anew. 32 MiB is its own limit.
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
 SET_BY_US = ("OMP_NUM_THREADS", "TORCH_CPP_LOG_LEVEL", *KEEP_MEMORY)
 
 
@@ -31,3 +33,15 @@ def of_rank(given: Mapping[str, str], *, threads: int | None, local_ranks: int, 
         **KEEP_MEMORY,
     }
     return {**defaults, **os.environ, **given}
+
+
+def keep_memory() -> None:
+    """What `KEEP_MEMORY` has a program do from its start, in a process that was forked; unless something else is set.
+
+    A C library that knows no such limits has none to be set.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    for number, name in ((M_MMAP_THRESHOLD, "MALLOC_MMAP_THRESHOLD_"), (M_TRIM_THRESHOLD, "MALLOC_TRIM_THRESHOLD_")):
+        value = os.environ.get(name, "")
+        if mallopt is not None and value.isdigit():
+            mallopt(number, int(value))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,8 @@ def run_folder(run: str, host: str, home: Path | None = None) -> Path:
 
 def write_json(path: Path, table: dict[str, Any], mode: int = 0o600) -> None:
     """Write `table` so that a reader sees the old content or the new, never half of it."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     try:
         with os.fdopen(handle, "w") as file:
             json.dump(table, file)

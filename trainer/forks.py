@@ -24,10 +24,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainer import processes, title
+from trainer.fork import go_on_as, possible
 
 MESSAGE_BYTES = 256 * 1024  # the most that a socket takes at once, or less
 ROOM_BYTES = 2048  # for what a rank's environment has and the fork server's has not
-WORDS_ROOM = 512
+LONGER = 160  # bytes that the words of a rank, or of the next run's, may have more than the fork server's own
 RENAME_S = 5.0
 UNTOUCHED = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}  # to look for GPUs must not begin to use them, before a fork
 
@@ -35,32 +36,23 @@ UNTOUCHED = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}  # to look for GPUs must not 
 class Forks:
     """`control` can be read when there are `answers`; `gone` is set once the process has ended."""
 
-    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket) -> None:
+    def __init__(self, pid: int, control: socket.socket) -> None:
+        self.pid = pid
         self.control = control
         self.gone = False
-        self._process = process
+        self._ended = False
 
     @classmethod
     def start(cls, run: str, host: str, env: Mapping[str, str]) -> Forks:
-        """Start it with the environment of a rank. Called from the main thread only."""
+        """Start it with the environment of a rank. Called from the main thread only, while there is no other."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
-        words = ["--run", run, "--host", host, "--control", str(theirs.fileno()), "--room", "." * WORDS_ROOM]
+        words = ["forkserver", "--run", run, "--host", host, "--control", str(theirs.fileno())]
+        env = {**env, **UNTOUCHED}
         with theirs:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "trainer", "forkserver", *words],
-                stdin=subprocess.DEVNULL,
-                stdout=2,  # supervisor.log
-                env={**env, **UNTOUCHED, **title.room(ROOM_BYTES)},
-                start_new_session=True,
-                pass_fds=[theirs.fileno()],
-                preexec_fn=processes.die_with(os.getpid()),
-            )
-        return cls(process, ours)
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+            if possible(env, [*words, "." * LONGER], room=ROOM_BYTES):
+                return cls(_forked(words, env, theirs), ours)
+            return cls(_executed(words, env, theirs), ours)
 
     def ask(self, ticket: int, words: Sequence[str], env: Mapping[str, str], output: int, *, member: int) -> bool:
         """Ask for a process that does what `python -m trainer WORDS` would, its output into a descriptor.
@@ -86,16 +78,15 @@ class Forks:
         answer = self._receive()
         return answer is not None and answer.get("renamed") is True
 
-    def reaped(self, status: int) -> None:
+    def reaped(self) -> None:
         """Its end was seen."""
-        self._process.returncode = os.waitstatus_to_exitcode(status)
-        self.gone = True
+        self._ended = self.gone = True
 
     def close(self) -> None:
         """End it. Ranks that it has forked live on."""
         self.gone = True
         self.control.close()
-        if self._process.returncode is None:
+        if not self._ended:
             processes.send([self.pid], signal.SIGKILL)
 
     def _send(self, message: Mapping[str, object], descriptors: Sequence[int] = ()) -> bool:
@@ -119,3 +110,27 @@ class Forks:
             return self.control.recv(MESSAGE_BYTES)
         except ConnectionError:
             return b""
+
+
+def _forked(words: Sequence[str], env: Mapping[str, str], control: socket.socket) -> int:
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        processes.die_with(parent)()
+        go_on_as(words, env, output=2, keep={control.fileno()})  # supervisor.log takes what it prints
+    return pid
+
+
+def _executed(words: Sequence[str], env: Mapping[str, str], control: socket.socket) -> int:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trainer", *words, *title.room_for_words()],
+        stdin=subprocess.DEVNULL,
+        stdout=2,
+        env={**env, **title.room(ROOM_BYTES)},
+        start_new_session=True,
+        pass_fds=[control.fileno()],
+        preexec_fn=processes.die_with(os.getpid()),
+    )
+    process.returncode = 0  # who looks after it is the supervisor's `waitpid`
+    return process.pid

@@ -13,7 +13,6 @@ import gc
 import json
 import os
 import select
-import signal
 import socket
 import sys
 import threading
@@ -23,9 +22,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainer import membership, processes, title
+from trainer import environment, membership, processes, title
 from trainer.call import JoinError
 from trainer.folders import run_folder
+from trainer.fork import go_on_as, words_of
 from trainer.forks import MESSAGE_BYTES
 from trainer.handshake import beat_s
 from trainer.journal import Journal
@@ -112,6 +112,7 @@ class Greeter(threading.Thread):
 def serve(run: str, host: str, descriptor: int) -> int:
     """Import, then fork what the supervisor asks for, until it ends."""
     supervisor = os.getppid()
+    environment.keep_memory()  # of one that was not executed
     control = socket.socket(fileno=descriptor)
     greeter = Greeter(control, run, host)
     greeter.start()
@@ -165,16 +166,18 @@ def answer(control: socket.socket, request: Request, pid: int | None) -> None:
 
 
 def rename(run: str, tags: Mapping[str, str]) -> bool:
-    words = sys.orig_argv[: sys.orig_argv.index("--room")]  # the last: it makes room for what is longer now
+    words = sys.argv[1:]
     words[words.index("--run") + 1] = run
-    return title.write({**os.environ, **tags}, words)
+    renamed = title.write({**os.environ, **tags}, words_of(words))
+    if renamed:
+        sys.argv[1:] = words
+    return renamed
 
 
 def fork(request: Request, supervisor: int) -> int | None:
     """The pid of the new process, once it is all that it is to be; None when it did not come that far."""
-    words = [sys.orig_argv[0], "-m", "trainer", *request.words]
     env = {**request.env, "MOTLEY_IMPORTED_S": repr(time.monotonic() - request.asked)}
-    if not title.fits(env, words):
+    if not title.fits(env, words_of(request.words)):
         return None
     told, tells = os.pipe2(os.O_CLOEXEC)
     between = os.fork()
@@ -182,7 +185,7 @@ def fork(request: Request, supervisor: int) -> int | None:
         try:
             between = os.getpid()
             if os.fork() == 0:
-                become(request, words, env, between=between, supervisor=supervisor, tells=tells)
+                become(request, env, between=between, supervisor=supervisor, tells=tells)
         finally:
             os._exit(0)
     os.close(tells)
@@ -192,53 +195,26 @@ def fork(request: Request, supervisor: int) -> int | None:
     return int(pid) if pid else None
 
 
-def become(
-    request: Request, words: list[str], env: Mapping[str, str], *, between: int, supervisor: int, tells: int
-) -> None:
-    """In the new process: be what `python -m trainer WORDS` would be. Never returns."""
-    code = 1
-    try:
-        os.setsid()
-        while os.getppid() == between:
-            time.sleep(NOT_YET_S)
-        processes.die_with(supervisor)()
-        if gpus_are_lost():
-            return
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
-        null = os.open(os.devnull, os.O_RDONLY)
-        for target, source in ((0, null), (1, request.output), (2, request.output)):
-            os.dup2(source, target)
-        close_all(besides={tells, *([request.line.fileno()] if request.line is not None else [])})
-        title.write(env, words)
-        sys.argv = [sys.argv[0], *request.words]
-        if request.line is not None:
-            membership.called[request.words[request.words.index("--run") + 1], request.member] = request.line
+def become(request: Request, env: Mapping[str, str], *, between: int, supervisor: int, tells: int) -> None:
+    """In the new process: be the rank. Never returns."""
+    os.setsid()
+    while os.getppid() == between:
+        time.sleep(NOT_YET_S)
+    processes.die_with(supervisor)()
+    if gpus_are_lost():
+        return
+    if request.line is not None:
+        membership.called[request.words[request.words.index("--run") + 1], request.member] = request.line
+
+    def begun() -> None:
         os.write(tells, str(os.getpid()).encode())
         os.close(tells)
 
-        from trainer.__main__ import main
-
-        code = main(request.words)
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 1
-    except BaseException:  # noqa: BLE001 - nobody above: as the interpreter would do it
-        traceback.print_exc()
-    finally:
-        with contextlib.suppress(OSError, ValueError):
-            sys.stdout.flush()
-        os._exit(code)
+    keep = {tells, *([request.line.fileno()] if request.line is not None else [])}
+    go_on_as(request.words, env, output=request.output, keep=keep, begun=begun)
 
 
 def gpus_are_lost() -> bool:
     """Whether an import has begun to use a GPU before the fork, after which no forked process can."""
     cuda = getattr(sys.modules.get("torch"), "cuda", None)
     return bool(getattr(cuda, "_is_in_bad_fork", lambda: False)())
-
-
-def close_all(*, besides: set[int]) -> None:
-    """Every descriptor but the standard ones. Objects that hold one are not used any more, and never collected."""
-    for descriptor in map(int, os.listdir("/proc/self/fd")):
-        if descriptor > 2 and descriptor not in besides:
-            with contextlib.suppress(OSError):
-                os.close(descriptor)

@@ -10,7 +10,6 @@ bounds and meaning), then sends each host a `Spec` on the supervisor's standard 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -34,6 +33,8 @@ def check_task(task: str) -> None:
         raise ValueError(f"task {task!r} is not of the form model/dataset, for example {MODELS[0]}/{DATASETS[0]}")
     for what, name, names in (("model", model, MODELS), ("data set", data, DATASETS)):
         if name not in names:
+            import difflib
+
             near = difflib.get_close_matches(name, names, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"task {task!r}: no {what} {name!r} (there are {', '.join(names)}){hint}")

@@ -1,4 +1,7 @@
-"""What a run needs on a host before it may begin there: its lock, which nobody else has, and its spec on the disk."""
+"""What a run needs on a host before it may begin there: its lock, which nobody else has, and its spec on the disk.
+
+`trainer.containers` takes its time to import, so `container_of` is asked first.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import fcntl
 import os
 from pathlib import Path
 
-from trainer.spec import Spec
+from trainer.folders import read_json
+from trainer.spec import Container, Spec
 
 
 def take_lock(folder: Path) -> int:
@@ -31,3 +35,11 @@ def keep_spec(folder: Path, spec: Spec) -> None:
     with os.fdopen(handle, "w") as file:
         file.write(spec.to_json())
     (folder / "checkpoints").mkdir(exist_ok=True)
+
+
+def container_of(folder: Path) -> Container | None:
+    """What the run in this folder has its ranks in, as far as its spec can be read; None for the host's own Python."""
+    try:
+        return Container(**read_json(folder / "spec.json")["container"])
+    except (KeyError, TypeError):
+        return None

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from trainer import containers, processes, work
+from trainer import processes, work
 from trainer.child import Child, Given, rank_environment, spawn, words_here
 from trainer.exits import Exit
 from trainer.forks import Forks
@@ -90,7 +90,7 @@ class Starter:
     def reaped(self, pid: int, status: int) -> None:
         """A process has ended that is none of the ranks that are known by now."""
         if self.forks is not None and pid == self.forks.pid:
-            self.forks.reaped(status)
+            self.forks.reaped()
         elif self._coming:
             self._strangers[pid] = status
 
@@ -135,6 +135,8 @@ class Starter:
         return child
 
     def _contain(self, name: str, words: list[str], member: Member, container: Container, *, anew: bool) -> Child:
+        from trainer import containers
+
         if anew:  # of what was started before, only the client may have ended
             try:
                 containers.end(container.runtime, self._folder, member=member.member)

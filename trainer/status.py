@@ -13,13 +13,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from trainer import containers, processes, trailer
+from trainer import processes, trailer
 from trainer.attach import state_of
-from trainer.container_words import tag_of
 from trainer.folders import read_json, run_folder, runs_folder, write_json
 from trainer.journal import Journal
 from trainer.lead import follow, lead_of
 from trainer.spec import Lead, Spec
+from trainer.start_up import container_of
 from trainer.wire import END_STATES
 
 KILL_BOUND_S = 15.0
@@ -58,12 +58,14 @@ def status(host: str | None = None) -> list[dict[str, Any]]:
 
 
 def _containers(folder: Path, counts: dict[str, Counter[str]]) -> int:
-    container = containers.of_folder(folder)
+    container = container_of(folder)
     if container is None:
         return 0
+    from trainer import container_words, containers
+
     if container.runtime not in counts:
         counts[container.runtime] = containers.counts(container.runtime)
-    return counts[container.runtime][tag_of(folder)]
+    return counts[container.runtime][container_words.tag_of(folder)]
 
 
 def _lead(folder: Path, state: dict[str, Any]) -> Lead:
@@ -133,11 +135,11 @@ def stop(run: str, host: str, reason: str) -> dict[str, Any]:
                 break  # the supervisor goes on with another run
             time.sleep(0.02)
     left = processes.end(folder, grace_s=0.0)
-    left += containers.end_of_run(
-        containers.of_folder(folder),
-        folder,
-        tell=lambda text: Journal(folder, host=host, source="stop").write("note", text, "error"),
-    )
+    if container := container_of(folder):
+        from trainer import containers
+
+        journal = Journal(folder, host=host, source="stop")
+        left += containers.end_of_run(container, folder, tell=lambda text: journal.write("note", text, "error"))
     state = read_json(folder / "state.json")
     if state and state.get("state") not in END_STATES:
         # The supervisor was gone already, or did not get to say so.

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from trainer import containers, processes, work
+from trainer import processes, work
 from trainer.child import Child
 from trainer.emulation import DutyCycle
 from trainer.exits import Exit
@@ -191,11 +191,7 @@ class Supervisor:
                 processes.send(pids([coordinator]), signal.SIGTERM)
             self._wait_while(lambda: coordinator.code is None, COORDINATOR_S)
         self._left = processes.end(self.folder, grace_s=0.0, besides=keep, wait=self._wait)
-        self._left += containers.end_of_run(
-            self.spec.container, self.folder, wait=self._wait,
-            settle_s=containers.SETTLE_S if any(c.cut_short for c in self._ranks) else 0.0,
-            tell=lambda text: self._journal.write("note", text, "error"),
-        )  # fmt: skip
+        self._left += self._end_containers()
         self._wait(0.0)
         if stopping:
             return "stopped"
@@ -208,6 +204,17 @@ class Supervisor:
             self._cause = f"the run's leader was not to be reached for {self.spec.elastic.hold_s:.0f} s{goes_on}"
             return "lost"
         return "failed"
+
+    def _end_containers(self) -> int:
+        if self.spec.container is None:
+            return 0
+        from trainer import containers
+
+        return containers.end_of_run(
+            self.spec.container, self.folder, wait=self._wait,
+            settle_s=containers.SETTLE_S if any(c.cut_short for c in self._ranks) else 0.0,
+            tell=lambda text: self._journal.write("note", text, "error"),
+        )  # fmt: skip
 
     def _failing(self) -> bool:
         """A rank has failed, or the coordinator has ended the run because it lost one."""

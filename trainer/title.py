@@ -17,11 +17,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 ROOM = "MOTLEY_ROOM"  # a variable of no other use
+WORDS_ROOM = 512  # bytes that the words of another process may be longer
 
 
 def room(size: int) -> dict[str, str]:
     """For the environment of a process whose tags may get longer by `size` bytes."""
     return {ROOM: "." * size}
+
+
+def room_for_words() -> list[str]:
+    """For the words of a process of ours that may become another one."""
+    return ["--room", "." * WORDS_ROOM]
 
 
 def fits(environ: Mapping[str, str], words: Sequence[str] | None = None) -> bool:

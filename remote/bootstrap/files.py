@@ -29,6 +29,11 @@ def names(folder: str) -> list[str]:
         return []
 
 
+def command(name: str) -> bool:
+    """Whether there is one of this name. What has more to offer (`shutil.which`) takes longer to import."""
+    return any(os.access(os.path.join(folder, name), os.X_OK) for folder in os.get_exec_path())
+
+
 def answer(table: dict[str, Any]) -> None:
     sys.stdout.write("\nmotley:" + json.dumps(table) + "\n")
     sys.stdout.flush()

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import pwd
 import re
-import shutil
-import subprocess
 from typing import Any
 
-from remote.bootstrap.files import names, text
+from remote.bootstrap.files import command, names, text
 
 SMI_S = 3.0
 CARDS = "/proc/driver/nvidia/gpus"
@@ -17,12 +15,13 @@ CARDS = "/proc/driver/nvidia/gpus"
 
 def gpus() -> tuple[list[dict[str, Any]], str]:
     """NVIDIA's, by nvidia-smi; by the driver's files where that is missing or fails. And how it failed."""
-    if shutil.which("nvidia-smi") is None:
+    if not command("nvidia-smi"):
         return _by_files(), ""
-    asked = _ask("--query-gpu=index,uuid,name,memory.total,memory.free,driver_version")
-    used = _ask("--query-compute-apps=gpu_uuid,pid,process_name,used_memory")
-    rows, trouble = _told(asked)
-    users = _users(_told(used)[0])
+    (rows, trouble), (used, _) = _asked(
+        "--query-gpu=index,uuid,name,memory.total,memory.free,driver_version",
+        "--query-compute-apps=gpu_uuid,pid,process_name,used_memory",
+    )
+    users = _users(used)
     found = []
     for row in rows:
         if len(row) == 6 and row[0].isdigit():
@@ -35,25 +34,30 @@ def gpus() -> tuple[list[dict[str, Any]], str]:
     return cards, trouble if cards or "No devices were found" not in trouble else ""
 
 
-def _ask(query: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        ["nvidia-smi", query, "--format=csv,noheader,nounits"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+def _asked(*queries: str) -> list[tuple[list[list[str]], str]]:
+    """The rows of each table, or how it failed."""
+    import subprocess  # takes its time, and most hosts have no nvidia-smi
 
+    def told(child: subprocess.Popen[bytes]) -> tuple[list[list[str]], str]:
+        try:
+            said = child.communicate(timeout=SMI_S)[0].decode("utf-8", "replace")
+        except subprocess.TimeoutExpired:
+            child.kill()
+            return [], f"nvidia-smi did not answer within {SMI_S:g} s"
+        if child.returncode != 0:
+            return [], (said.strip().splitlines() or [f"nvidia-smi ended with code {child.returncode}"])[0]
+        return [[cell.strip() for cell in row.split(",")] for row in said.splitlines()], ""
 
-def _told(asked: subprocess.Popen[bytes]) -> tuple[list[list[str]], str]:
-    """The rows of its table; or how it failed."""
-    try:
-        said = asked.communicate(timeout=SMI_S)[0].decode("utf-8", "replace")
-    except subprocess.TimeoutExpired:
-        asked.kill()
-        return [], f"nvidia-smi did not answer within {SMI_S:g} s"
-    if asked.returncode != 0:
-        return [], (said.strip().splitlines() or [f"nvidia-smi ended with code {asked.returncode}"])[0]
-    return [[cell.strip() for cell in row.split(",")] for row in said.splitlines()], ""
+    children = [
+        subprocess.Popen(
+            ["nvidia-smi", query, "--format=csv,noheader,nounits"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        for query in queries
+    ]
+    return [told(child) for child in children]
 
 
 def _users(rows: list[list[str]]) -> dict[str, list[str]]:

@@ -7,26 +7,25 @@ says what it has to say in a line that starts with `motley:`.
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 
 
 def torch_version() -> tuple[str, str]:
     """Version and CUDA version of torch; both empty where there is none."""
-    from importlib import metadata
+    import importlib.util
 
+    spec = importlib.util.find_spec("torch")  # looks for it, and imports nothing of it
+    folders = list(spec.submodule_search_locations or ()) if spec is not None else []
     try:
-        found = metadata.distribution("torch")
-    except metadata.PackageNotFoundError:
-        return "", ""
-    try:
-        with open(str(found.locate_file("torch/version.py")), errors="replace") as file:
+        with open(os.path.join(folders[0] if folders else "", "version.py"), errors="replace") as file:
             source = file.read()
-    except OSError:
-        source = ""
+    except OSError:  # none, or what an uninstallation has left
+        return "", ""
     version = re.search(r"__version__\s*=\s*['\"]([^'\"]+)", source)
     cuda = re.search(r"^cuda\b[^=\n]*=\s*['\"]([^'\"]+)", source, re.MULTILINE)
-    return (version.group(1) if version else found.version), (cuda.group(1) if cuda else "")
+    return (version.group(1) if version else ""), (cuda.group(1) if cuda else "")
 
 
 def main() -> None:

@@ -9,16 +9,23 @@ from typing import Any
 from remote.bootstrap.files import OURS, names, text
 
 
+def run_of(environ: list[str]) -> str:
+    """The folder of the run that a process belongs to, which ends in the run's name and the host's; empty for none.
+
+    The folder alone is read of its tags: a process that was forked just now is writing them anew (`trainer.title`).
+    """
+    return next((word.partition("=")[2] for word in environ if word.startswith("MOTLEY_DIR=")), "")
+
+
 def leftovers() -> list[dict[str, Any]]:
     """A table a run: `run`, `host` (its name in that run), `pids`, `supervised`. By the tags in their environment."""
     found: dict[str, dict[str, Any]] = {}
-    ours = "MOTLEY_DIR=" + os.path.join(OURS, "runs") + "/"
+    ours = os.path.join(OURS, "runs", "")
     for pid in filter(str.isdigit, names("/proc")):
-        words = text(f"/proc/{pid}/environ").split("\0")
-        folder = next((word[11:] for word in words if word.startswith(ours)), "")
-        if folder and _start(pid):
-            tags = dict(word.split("=", 1) for word in words if word.startswith("MOTLEY_"))
-            row = {"run": tags.get("MOTLEY_RUN", ""), "host": tags.get("MOTLEY_HOST", ""), "pids": []}
+        folder = run_of(text(f"/proc/{pid}/environ").split("\0"))
+        if folder.startswith(ours) and _start(pid):
+            before, host = os.path.split(folder)
+            row = {"run": os.path.basename(before), "host": host, "pids": []}
             found.setdefault(folder, row)["pids"].append(int(pid))
     return [{**row, "supervised": _supervised(folder)} for folder, row in sorted(found.items())]
 

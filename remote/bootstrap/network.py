@@ -6,12 +6,12 @@ import ipaddress
 import os
 import pwd
 import re
-import shutil
 import socket
 import struct
 from typing import Any
 
-from remote.bootstrap.files import names, text
+from remote.bootstrap.files import command, names, text
+from remote.bootstrap.leftovers import run_of
 
 _ADDRESS, _NETMASK = 0x8915, 0x891B  # SIOCGIFADDR, SIOCGIFNETMASK
 _LISTENING = "0A"
@@ -76,7 +76,7 @@ def firewall() -> str:
     chain = _nft_chain(text("/etc/nftables.conf"))
     if chain:
         return chain
-    return "iptables" if shutil.which("iptables") or os.path.exists("/usr/sbin/iptables") else ""
+    return "iptables" if command("iptables") or os.path.exists("/usr/sbin/iptables") else ""
 
 
 def _nft_chain(rules: str) -> str:
@@ -122,8 +122,8 @@ def _holder(port: int) -> dict[str, str]:
 
 def _described(pid: str) -> dict[str, Any]:
     words = text(f"/proc/{pid}/cmdline").replace("\0", " ").strip() or text(f"/proc/{pid}/comm")
-    run = [word[11:] for word in text(f"/proc/{pid}/environ").split("\0") if word.startswith("MOTLEY_RUN=")]
-    return {"port_holder": f"{words[:80]} (pid {pid})", "port_run": run[0] if run else ""}
+    folder = run_of(text(f"/proc/{pid}/environ").split("\0"))
+    return {"port_holder": f"{words[:80]} (pid {pid})", "port_run": os.path.basename(os.path.dirname(folder))}
 
 
 def _user(uid: int) -> str:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import socket
 import sys
-import tempfile
 import time
 from typing import Any
 
@@ -96,15 +94,21 @@ def disk_free_mib() -> int:
     place = OURS
     while not os.path.isdir(place):
         place = os.path.dirname(place)
-    return shutil.disk_usage(place).free // 2**20
+    disk = os.statvfs(place)
+    return disk.f_bavail * disk.f_frsize // 2**20
 
 
 def unwritable() -> str:
     """Why nothing can be written under ~/.motley; empty when it can."""
     try:
         os.makedirs(OURS, mode=0o700, exist_ok=True)
-        with tempfile.TemporaryFile(dir=OURS) as file:
-            file.write(b"motley")
+        trial = os.path.join(OURS, f".trial-{os.getpid()}")
+        try:
+            with open(trial, "wb") as file:
+                file.write(b"motley")
+        finally:
+            if os.path.exists(trial):
+                os.unlink(trial)
         return ""
     except OSError as error:
         return f"{error.strerror}: {error.filename or OURS}"

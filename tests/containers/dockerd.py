@@ -146,6 +146,7 @@ def _add_torch(tar: tarfile.TarFile, folder: Path) -> None:
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     files = {
         f"torch-{TORCH}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: torch\nVersion: {TORCH}\n",
+        "torch/__init__.py": "",
         "torch/version.py": f"__version__ = '{TORCH}'\ncuda = None\n",
     }
     for name, text in files.items():

@@ -104,7 +104,8 @@ def test_programs_and_folders_of_any_name(own: Path, name: str, folder: str) -> 
 @given(NAME, NAME, NAME)
 def test_the_tags_of_a_supervisor(own: Path, run: str, host: str, folder: str) -> None:
     """They stand before the command, in the words of `env`."""
-    tags = supervise_argv(run, host, "python3", f"/home/{folder}")[1:-4]
+    tags = supervise_argv(run, host, "python3", f"/home/{folder}")
+    tags = tags[1 : tags.index("python3")]
     tagged = said_by("sh", login_line(["env", "-i", *tags, "/usr/bin/env", "-0"]), own).removeprefix(f"{MARK}\n")
     found = dict(entry.split("=", 1) for entry in tagged.split("\0")[:-1])
     assert (found["MOTLEY_RUN"], found["MOTLEY_HOST"], found["MOTLEY_DIR"]) == (run, host, f"/home/{folder}")

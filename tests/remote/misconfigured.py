@@ -62,6 +62,7 @@ class Box:
 
     def torch(self, version: str, cuda: str = "") -> str:
         """The files of another torch, as far as its version is read from them."""
+        self.module("torch/__init__.py", "")
         self.module("torch/version.py", f"__version__ = '{version}'\ncuda = {cuda or None!r}\n")
         return self.module(f"torch-{version}.dist-info/METADATA", f"Name: torch\nVersion: {version}\n")
 

@@ -31,16 +31,22 @@ def test_what_the_user_has_set_holds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it is glibc that reads these variables")
-def test_memory_that_was_freed_is_kept_and_need_not_be_cleared_again() -> None:
-    """Page faults of filling a block of 16 MiB again and again, in a process with a rank's environment."""
+@pytest.mark.parametrize("forked", [False, True])
+def test_memory_that_was_freed_is_kept_and_need_not_be_cleared_again(forked: bool) -> None:
+    """Page faults of filling a block of 16 MiB again and again, in a process with a rank's environment, from its start
+    or since a fork."""
+    own = environment.of_rank({}, threads=1, local_ranks=1, emulated=False)
+    kept = {name: own[name] for name in environment.KEEP_MEMORY}
     program = (
-        "import resource\n"
+        "import os, resource\n"
+        "from trainer import environment\n"
+        f"if {forked}:\n    os.environ |= {kept}\n    environment.keep_memory()\n"
         "def faults():\n    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "for _ in range(3):\n    bytearray(16 << 20)\n"
         "before = faults()\n"
         "for _ in range(20):\n    block = bytearray(b'x') * (16 << 20)\n    del block\n"
         "print(faults() - before)\n"
     )
-    env = environment.of_rank({}, threads=1, local_ranks=1, emulated=False)
+    env = {name: value for name, value in own.items() if not (forked and name in kept)}
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
     assert int(done.stdout) < 16 * 2**20 // 4096 * 4  # each of the 20 would need 4,096

@@ -120,6 +120,26 @@ def test_a_forked_rank_has_its_own_words_and_environment_in_proc_and_ends_with_i
     eventually(lambda: processes.tagged(machine.folder()) == [], "fork server and ranks end with their supervisor")
 
 
+@pytest.mark.parametrize(
+    ("env", "forked"),
+    [({}, True), ({"OMP_NUM_THREADS": "3", "MALLOC_TRIM_THRESHOLD_": "9"}, True), ({"LD_BIND_NOW": "1"}, False),
+     ({"PYTHONHASHSEED": "7"}, False), ({"LONG": "." * 9000}, False)],
+)  # fmt: skip
+def test_a_fork_server_is_forked_unless_its_environment_is_read_at_the_start_of_a_program(
+    machine: Machine, env: dict[str, str], forked: bool
+) -> None:
+    machine.supervise(machine.spec(1, **env))
+    eventually(lambda: machine.training(1), "the rank trains")
+    words = cmdline(machine.state()["forks"]).rstrip(b"\0").split(b"\0")[1:]
+    assert words[:7] == b"-m trainer forkserver --run night --host box1".split()
+    assert (b"--room" in words) is not forked
+    (rank,) = machine.state()["ranks"]
+    assert {f"{k}={v}".encode() for k, v in env.items()} <= set(
+        Path(f"/proc/{rank['pid']}/environ").read_bytes().split(b"\0")
+    )
+    assert machine.stop()["left"] == 0
+
+
 def test_without_its_fork_server_a_run_goes_on_and_a_killed_rank_comes_back(machine: Machine) -> None:
     spec = machine.spec(2)
     machine.supervise(spec)

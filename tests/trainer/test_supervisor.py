@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
+from remote.verbs import supervise_argv
 from tests.ports import free_pair
 from tests.remote.stage import stand_in_tree
-from trainer import processes, title
+from trainer import processes
 from trainer.folders import run_folder
 from trainer.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Spec
 
@@ -58,11 +59,14 @@ class Machine:
         )  # fmt: skip
 
     def verb(self, *words: str, stdin: str = "") -> dict[str, Any]:
-        tags = processes.tags("night", "box1", self.folder()) | title.room(512) if words == ("supervise",) else {}
+        argv, more = [sys.executable, "-m", "trainer", *words], {}
+        if words == ("supervise",):
+            _, *tags, _, _, _, supervise, room, dots = supervise_argv("night", "box1", "", str(self.folder()))
+            more = dict(tag.split("=", 1) for tag in tags)
+            argv = [*argv[:-1], supervise, room, dots]
         done = subprocess.run(
-            [sys.executable, "-m", "trainer", *words],
-            input=stdin, capture_output=True, text=True, cwd=self.code, timeout=60, check=False,
-            env={"HOME": str(self.home), "PATH": os.environ["PATH"], **tags},
+            argv, input=stdin, capture_output=True, text=True, cwd=self.code, timeout=60, check=False,
+            env={"HOME": str(self.home), "PATH": os.environ["PATH"], **more},
         )  # fmt: skip
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return answer
