@@ -20,6 +20,8 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+LOOK_S = 0.02  # between two looks
+LOOK_SHARE = 0.2  # of the time that looking may take: with thousands of processes it takes long
 NOTHING: Mapping[str, str] = MappingProxyType({})
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -53,16 +55,18 @@ def tagged(folder: Path, *, besides: Collection[int] = (), also: Mapping[str, st
     """Pids of the living processes tagged with the run folder, and `also` these variables, except the caller and
     `besides`."""
     tags = {os.fsencode(f"{name}={value}") for name, value in {"MOTLEY_DIR": str(folder), **also}.items()}
+    where = os.fsencode(str(folder))
     mine = {os.getpid(), *besides}
     found = []
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit() or int(entry.name) in mine:
             continue
         try:
-            environ = Path(f"/proc/{entry.name}/environ").read_bytes()
+            with open(f"/proc/{entry.name}/environ", "rb", buffering=0) as file:
+                environ = file.read() or b""
         except OSError:  # gone meanwhile, or another user's
             continue
-        if tags <= set(environ.split(b"\0")) and start_ticks(int(entry.name)) is not None:
+        if where in environ and tags <= set(environ.split(b"\0")) and start_ticks(int(entry.name)) is not None:
             found.append(int(entry.name))
     return found
 
@@ -97,17 +101,29 @@ def end(
     `wait(seconds)` is called between looks, so that a parent can reap its children meanwhile. Returns how many are
     left after `bound_s` of killing (a process in uninterruptible sleep can't be ended): 0 in all other cases.
     """
-    found = tagged(folder, besides=besides, also=also)
+    took_s = 0.0
+
+    def look() -> list[int]:
+        nonlocal took_s
+        began = time.monotonic()
+        found = tagged(folder, besides=besides, also=also)
+        took_s = time.monotonic() - began
+        return found
+
+    def pause() -> None:
+        wait(max(LOOK_S, took_s * (1 / LOOK_SHARE - 1)))
+
+    found = look()
     send(found, signal.SIGTERM)
     send(found, signal.SIGCONT)  # a stopped process does not see TERM
     deadline = time.monotonic() + grace_s
-    while (left := tagged(folder, besides=besides, also=also)) and time.monotonic() < deadline:
-        wait(0.02)
+    while (left := look()) and time.monotonic() < deadline:
+        pause()
     deadline = time.monotonic() + bound_s
     while left and time.monotonic() < deadline:
         send(left, signal.SIGKILL)
-        wait(0.02)
-        left = tagged(folder, besides=besides, also=also)
+        pause()
+        left = look()
     return len(left)
 
 
