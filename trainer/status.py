@@ -23,6 +23,7 @@ from trainer.start_up import container_of
 from trainer.wire import END_STATES
 
 KILL_BOUND_S = 15.0
+LOOK_S, LOOK_SHARE = 0.02, 0.02  # between two looks: so long, and a share of the time that the stop has taken so far
 
 
 def status(host: str | None = None) -> list[dict[str, Any]]:
@@ -129,11 +130,12 @@ def stop(run: str, host: str, reason: str) -> dict[str, Any]:
         pid, start, boot = int(state["pid"]), int(state["start"]), str(state["boot_id"])
         if processes.same_process(pid, start, boot):
             os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + grace_s + KILL_BOUND_S
+        asked = time.monotonic()
+        deadline = asked + grace_s + KILL_BOUND_S
         while processes.same_process(pid, start, boot) and time.monotonic() < deadline:
             if read_json(folder / "state.json").get("state") in END_STATES and pid not in processes.tagged(folder):
                 break  # the supervisor goes on with another run
-            time.sleep(0.02)
+            time.sleep(LOOK_S + LOOK_SHARE * (time.monotonic() - asked))
     left = processes.end(folder, grace_s=0.0)
     if container := container_of(folder):
         from trainer import containers
