@@ -20,6 +20,7 @@ from remote.cluster import Host
 from remote.connection import Connection
 from remote.errors import CommandFailed
 from remote.remote_process import RemoteProcess
+from remote.roomy import with_room
 from remote.sanitize import clean_lines
 from remote.shell import pasteable, there
 
@@ -27,7 +28,7 @@ Name = Literal["look", "lacks", "unpack", "folder", "environment", "image"]
 STRAY = 2000  # bytes of what an error shows the last line of
 _PREFIX = b"motley:"
 _MODULES: dict[Name, tuple[str, ...]] = {  # each after those it imports
-    "look": ("files", "gpus", "inside", "leftovers", "login", "network", "probe", "meet", "look"),
+    "look": ("files", "gpus", "inside", "leftovers", "login", "network", "probe", "meet", "early", "look"),
     "lacks": ("files", "trees", "lacks"),
     "unpack": ("files", "trees", "unpack"),
     "folder": ("files", "folder"),
@@ -97,10 +98,14 @@ def no_answer(host: Host, python: str, code: int, stderr: str, stdout: bytes) ->
 
 @asynccontextmanager
 async def conversation(
-    connection: Connection, python: str, name: Name, argv: Sequence[str] = ()
+    connection: Connection, python: str, name: Name, *, roomy: bool = False
 ) -> AsyncIterator[tuple[RemoteProcess, Answers]]:
-    """A running program, and the objects it answers with. Leaving the block closes its stdin, which ends it."""
-    async with connection.stream(command(python, name, argv)) as process:
+    """A running program, and the objects it answers with. Leaving the block closes its stdin, which ends it.
+
+    `roomy`: it has room to become a process of ours.
+    """
+    argv = command(python, name)
+    async with connection.stream(with_room(argv) if roomy else argv) as process:
         await process.write(program(name))
         try:
             yield process, Answers(connection.host.name, python, process)

@@ -12,7 +12,7 @@ known after `CONNECT_S`; one that is connected and slow has until `CHECK_S`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,7 +28,7 @@ from remote.meeting import Meeting, Room
 from remote.placement import Knows, misfits, place, unknown
 from remote.probe import Asked, Probe
 from remote.project import find
-from remote.visit import Common, Visit
+from remote.visit import Common, Prepares, Visit
 from trainer.spec import Member
 
 CONNECT_S = 3.0  # of `motley check`, which is to be quick; a run is more patient
@@ -51,29 +51,25 @@ class CheckResult:
         return not any(finding.level == "error" for finding in self.findings)
 
 
-def _nothing(_probe: Probe, _host: str) -> None:
-    """To be done early."""
-
-
 async def check(
     hosts: Hosts,
     emit: Emit,
     part: Cluster | None = None,
     *,
     joins: str = "",
-    probed: Callable[[Probe, str], object] = _nothing,
+    early: Prepares | None = None,
 ) -> CheckResult:
     """Findings in the order of the hosts. A host that fails is a finding, never an exception.
 
     `part`: the cluster with some of its hosts alone, its leader among them; nobody else is looked at. `joins`: the run
     that the others are to join. Its leader is at work in it, so only the way between it and them is looked at.
-    `probed` is called for each host that has answered.
+    `early` makes further use of the conversations with those that have answered.
     """
     cluster = part or hosts.cluster
     loop = asyncio.get_running_loop()
     ends = loop.time() + CHECK_S
     asked = Asked(ports=() if joins else cluster.leader_ports, data=_data(cluster))
-    common = Common(hosts, asked, emit, probed)
+    common = Common(hosts, asked, emit, early)
     visits = [Visit(host, common, leads=host.name == cluster.leader) for host in cluster.hosts]
     tasks = {visit: asyncio.ensure_future(visit.run()) for visit in visits}
     answers: list[asyncio.Future[Any]] = [visit.answered for visit in visits]

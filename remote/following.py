@@ -129,8 +129,13 @@ class Following:
             await self.stopped.wait()
         _, left = await asyncio.wait(self._tasks.values(), timeout=QUICK_WORDS_S)
         answering = [task for task in left if self._followers[task.get_name()].up]
-        if answering and not self.stopping and self.acts:  # cut off from the others at the end
-            await self._stop([task.get_name() for task in answering], "the run is over")
+        # Hosts that are cut off from the others, and what a supervisor that was killed has left.
+        going_on = [
+            *(task.get_name() for task in answering),
+            *(n for n, state in self.states().items() if state == "lost"),
+        ]
+        if going_on and not self.stopping and self.acts:
+            await self._stop(going_on, "the run is over")
         if answering:
             await asyncio.wait(answering, timeout=LAST_WORDS_S)
 

@@ -11,6 +11,7 @@ One process on the host answers all of it (`remote.bootstrap.look`); it starts a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import time
@@ -21,7 +22,7 @@ from typing import Any
 from remote.bootstrap_call import Answers, conversation, no_answer
 from remote.cluster import Host
 from remote.connection import Connection
-from remote.errors import CommandFailed
+from remote.errors import CommandFailed, HostError
 from remote.probe import Asked, Probe, ahead, parse, too_old
 from remote.remote_process import RemoteProcess
 from remote.sanitize import clean
@@ -68,6 +69,12 @@ class Interview:
             cause = f"{self._python} answered the probe with {clean(str(error))}"
             raise CommandFailed(self._host.name, cause, "Report this, with the version of that Python.") from error
 
+    async def over(self, within_s: float) -> None:
+        """Close its stdin, and wait for it to end."""
+        self._process.close_stdin()
+        with contextlib.suppress(asyncio.TimeoutError, HostError):
+            await asyncio.wait_for(self._process.wait(), within_s)
+
     async def _no_answer(self) -> CommandFailed:
         """Raises Unreachable when it is the connection."""
         try:
@@ -78,7 +85,10 @@ class Interview:
 
 
 @asynccontextmanager
-async def interview(connection: Connection, python: str) -> AsyncIterator[Interview]:
-    """Leaving the block ends it. Raises Unreachable, CommandFailed when the host starts no command."""
-    async with conversation(connection, python, "look") as (process, answers):
+async def interview(connection: Connection, python: str, *, roomy: bool = False) -> AsyncIterator[Interview]:
+    """Leaving the block ends it. `roomy`: a run may come of it, whose supervisor is forked there.
+
+    Raises Unreachable, CommandFailed when the host starts no command.
+    """
+    async with conversation(connection, python, "look", roomy=roomy) as (process, answers):
         yield Interview(connection.host, python, process, answers)

@@ -64,7 +64,7 @@ class Launch:
                 raise UsageError(f"{self._folder} is there already: choose another name with --name")
             project, script = await asyncio.to_thread(project_of, self._cluster)
             data = await folder_of(self._cluster, self._logbook.emit)
-            look = await looked_over(self._verbs.hosts, self._logbook.emit, self._ask, probed=early.begin)
+            look = await looked_over(self._verbs.hosts, self._logbook.emit, self._ask, early=early)
             connected = time.monotonic()
             await self._is_new(look.checked)
             members = members_of(self._cluster, look.checked, self._knows)
@@ -90,7 +90,8 @@ class Launch:
 
     async def _is_new(self, checked: CheckResult) -> None:
         """An older run of this name may hold the port, too."""
-        if taken := await having(self._verbs, self._run, checked.probes):
+        perhaps = [name for name, probe in checked.probes.items() if self._run in probe.runs]  # a home may be shared
+        if taken := await having(self._verbs, self._run, perhaps):
             raise UsageError(f"{', '.join(taken)} had a run named {self._run} already: choose another name with --name")
 
     def _open(self, checked: CheckResult, members: tuple[Member, ...]) -> None:

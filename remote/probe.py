@@ -89,6 +89,7 @@ class Probe:
     port_holder: str = ""  # what listens there
     port_run: str = ""  # the run that it belongs to
     code: tuple[str, ...]  # hashes of the trees it has
+    runs: tuple[str, ...] = ()  # names of those it keeps
 
 
 def ahead(clock: float, began: float, ended: float) -> float:

@@ -10,7 +10,7 @@ host `equipped`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from remote import containers, environment
@@ -22,9 +22,9 @@ from remote.everywhere import push_all
 from remote.folder import Folder
 from remote.hosts import Emit, Hosts, python_of
 from remote.introduced import Ask, introduced, new_keys, nobody
-from remote.probe import Probe
 from remote.push import Tree
 from remote.verbs import Verbs
+from remote.visit import Prepares
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,13 +36,11 @@ class Look:
     checking: float
 
 
-async def looked_over(
-    hosts: Hosts, emit: Emit, ask: Ask = nobody, *, probed: Callable[[Probe, str], object] = lambda *_: None
-) -> Look:
+async def looked_over(hosts: Hosts, emit: Emit, ask: Ask = nobody, *, early: Prepares | None = None) -> Look:
     """The check, with environments made and images brought first. `ask` is asked about new host keys, then all is
     looked at anew.
 
-    `probed` is called for each host that has answered, each time.
+    `early` makes further use of the conversations with those that have answered.
 
     That takes long, so none is made while a host can't be reached. Raises CheckFailed where one can't be made.
     """
@@ -59,7 +57,7 @@ async def looked_over(
             else:
                 await _made(hosts, emit)
         checking = time.monotonic()
-        checked = await check(hosts, emit, probed=probed)
+        checked = await check(hosts, emit, early=early)
         found = environment.not_built(hosts.cluster, checked.findings, without)
         checked = replace(checked, findings=containers.judged(hosts.cluster, found, looked))
         return Look(checked=checked, began=began, checking=checking)

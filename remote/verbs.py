@@ -17,13 +17,13 @@ from remote.connection import Connection, Result
 from remote.errors import CommandFailed, StartRefused, UsageError
 from remote.hosts import Hosts, python_of
 from remote.push import Tree, push
+from remote.roomy import with_room
 from remote.sanitize import clean, clean_table
 from trainer.spec import Lead, Member, Roll, Spec
 
 SUPERVISE_S = 30.0
 ASK_S = 15.0
 FETCH_S = 600.0
-ROOM_BYTES, ROOM_WORD = 4096, 512  # for the environment and the words of what the same process may become
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,13 +203,12 @@ class Verbs:
 
 
 def supervise_argv(run: str, host: str, python: str, folder: str) -> list[str]:
-    """The supervisor shows in /proc which run it is of, and has room there for what is forked (`trainer.title`)."""
-    tags = {
-        "MOTLEY_RUN": run, "MOTLEY_HOST": host, "MOTLEY_DIR": folder, "MOTLEY_ROOM": "." * ROOM_BYTES,
-        "PYTHONUNBUFFERED": "1",
-    }  # fmt: skip
-    words = ["-m", "trainer", "supervise", "--room", "." * ROOM_WORD]
-    return ["env", *(f"{k}={v}" for k, v in tags.items()), python, *words]
+    return with_room([python, "-m", "trainer", "supervise"], **tags_of(run, host, folder))
+
+
+def tags_of(run: str, host: str, folder: str) -> dict[str, str]:
+    """What the environment of every process of the run on the host has; `folder` is the run's there, absolute."""
+    return {"MOTLEY_RUN": run, "MOTLEY_HOST": host, "MOTLEY_DIR": folder}
 
 
 def started(host: str, result: Result) -> bool:
@@ -217,7 +216,11 @@ def started(host: str, result: Result) -> bool:
 
     Raises StartRefused with what the host said when it started nothing.
     """
-    answer = _object(host, result, "start the run")
+    return begun(host, _object(host, result, "start the run"))
+
+
+def begun(host: str, answer: dict[str, Any]) -> bool:
+    """The same of its answer."""
     if answer.get("late") is True:
         return False
     if answer.get("ok") is not True:

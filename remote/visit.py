@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from remote.cluster import Host
 from remote.errors import CommandFailed, HostError, Unreachable
@@ -25,6 +25,16 @@ def _future() -> asyncio.Future[Any]:
     return asyncio.get_running_loop().create_future()
 
 
+class Prepares(Protocol):
+    """Whoever makes use of the conversations: `remote.early.Early`."""
+
+    async def prepare(self, probe: Probe, name: str, host: Interview) -> None:
+        """A host has answered."""
+
+    def hold(self, name: str, host: Interview, stack: AsyncExitStack) -> None:
+        """The check is over there; `stack` ends the conversation, unless its exits are popped."""
+
+
 @dataclass(slots=True)
 class Common:
     """What the visits of one check share."""
@@ -32,7 +42,7 @@ class Common:
     hosts: Hosts
     asked: Asked
     emit: Emit
-    probed: Callable[[Probe, str], object]
+    early: Prepares | None
     leader: asyncio.Future[str] = field(default_factory=_future)  # its address
     room: asyncio.Future[Room] = field(default_factory=_future)
 
@@ -57,10 +67,14 @@ class Visit:
                 return
             self.connected = True
             self._tell("looking at Python, torch, devices and disk")
-            async with interview(connection, python_of(self.host)) as host:
+            async with AsyncExitStack() as stack:
+                talk = interview(connection, python_of(self.host), roomy=common.early is not None)
+                host = await stack.enter_async_context(talk)
                 found = await self._probe(host)
                 self.answered.set_result(found)
                 await (await asyncio.shield(common.room)).attend(host, name, found.address)
+                if common.early is not None:
+                    common.early.hold(name, host, stack)
         except (CommandFailed, Unreachable) as error:
             if not self.answered.done():
                 self.give_up(error)
@@ -82,7 +96,8 @@ class Visit:
         if self._leads:
             common.leader.set_result(found.server_address)
         self._tell(_in_short(found), fraction=1.0, done=True)
-        common.probed(found, self.host.name)
+        if common.early is not None:
+            await common.early.prepare(found, self.host.name, host)
         return found
 
     async def _leader(self) -> str:

@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -24,6 +24,7 @@ from trainer import processes, title
 from trainer.attach import state_of
 from trainer.child import Given
 from trainer.folders import FOLLOWING, run_folder
+from trainer.fork import words_of
 from trainer.forks import Forks
 from trainer.lead import lead_of
 from trainer.listen import listen
@@ -66,6 +67,16 @@ def supervise(stdin: BinaryIO, stdout: TextIO) -> int:
     except REFUSED as error:
         return _refuse(stdout, error)
     return _leave_behind(lambda writer, _: _stay(Supervisor(**begun.about), begun.folder, begun.lock, writer), stdout)
+
+
+def prepare(given: Mapping[str, Any], tags: Mapping[str, str], writer: int, coming: int) -> None:
+    """The same in a process that was forked for it, by `remote.bootstrap.early`: never returns.
+
+    `writer` and `coming` are descriptors, for the answer and for the spec. `tags` go into what /proc shows.
+    """
+    if not title.write({**os.environ, **tags}, words_of(["supervise"])):
+        raise OSError("no room for the tags of the run")
+    _prepare(Given(**given), writer, coming)
 
 
 def _prepare(given: Given, writer: int, coming: int) -> None:

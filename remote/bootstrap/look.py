@@ -1,9 +1,10 @@
 """What a host is asked before anything is sent to it, in one process. Runs there: see `remote.bootstrap`.
 
-`remote.interview` speaks with it, a JSON object a line: what it is (`remote.bootstrap.probe`) and whether it reaches
-the others (`remote.bootstrap.meet`). It ends with its stdin, and after a meeting.
+`remote.interview` speaks with it, a JSON object a line: what it is (`remote.bootstrap.probe`), whether it reaches the
+others (`remote.bootstrap.meet`), and a run that may come (`remote.bootstrap.early`). It ends with its stdin.
 
     in  {"probe": {"leader": "10.0.0.1", "ports": [], "data": null}}             out  {"torch": "2.13.0+cpu", …}
+    in  {"prepare": {"code": "/home/ada/.motley/code/f00…", "tags": {…}, "given": {…}}}
     in  {"meet": {"name": "box1", "token": "f00…", "address": "10.0.0.2"}}       out  {"port": 40123}
 """
 
@@ -13,20 +14,32 @@ import json
 import signal
 from typing import BinaryIO
 
+from remote.bootstrap.early import Early
 from remote.bootstrap.files import answer
-from remote.bootstrap.meet import meet
+from remote.bootstrap.meet import meet, missed
 from remote.bootstrap.probe import probe
 
 LIFE_S = 30  # its console may have gone without a word
+RUN_S = 150  # until the run comes: what is pushed before takes its time
 
 
 def main(_argv: list[str], stdin: BinaryIO) -> None:
     signal.alarm(LIFE_S)
-    while True:
-        asked = json.loads(stdin.readline() or b"{}")
+    early, hello = None, {}
+    while line := stdin.readline():
+        asked = json.loads(line)
         if "probe" in asked:
             answer(probe(asked["probe"]))
-            continue
-        if "meet" in asked:
-            meet(asked["meet"], stdin)
-        return
+        elif "prepare" in asked:
+            signal.alarm(RUN_S)
+            early = Early(asked["prepare"])
+        elif "meet" in asked:
+            hello = asked["meet"]
+            meet(hello)
+        elif "peers" in asked:
+            answer({"missed": missed(asked["peers"], hello["address"], hello["token"], asked["within_s"])})
+        elif early is not None:
+            answer(json.loads(early.tell(asked["begin"])))
+            return
+    if early is not None:
+        early.tell("")

@@ -2,7 +2,8 @@
 `remote.bootstrap`.
 
 `remote.meeting` has every host do it at once: it listens on its address in the cluster, says on which port, is told
-the others' ports, connects to each, and says which it could not reach. It serves until stdin closes.
+the others' ports, connects to each, and says which it could not reach. It serves as long as this process lives: the
+others may still be on their way here.
 
     in  {"meet": {"name": "box1", "token": "f00…", "address": "10.0.0.1"}}      out  {"port": 40123}
     in  {"peers": {"box2": ["10.0.0.2", 40456]}, "within_s": 1.5}               out  {"missed": {"box2": "ETIMEDOUT"}}
@@ -12,10 +13,9 @@ from __future__ import annotations
 
 import errno
 import hmac
-import json
 import socket
 import threading
-from typing import Any, BinaryIO
+from typing import Any
 
 from remote.bootstrap.files import answer
 
@@ -23,8 +23,8 @@ HELLO_S = 2.0
 LINE = 256
 
 
-def meet(hello: dict[str, str], stdin: BinaryIO) -> None:
-    """`hello`: this host's name and address, and the token of the meeting."""
+def meet(hello: dict[str, str]) -> None:
+    """Listen. `hello`: this host's name and address, and the token of the meeting."""
     address = hello["address"]
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -36,10 +36,6 @@ def meet(hello: dict[str, str], stdin: BinaryIO) -> None:
         answer({"unable": str(error)})
         return
     answer({"port": listener.getsockname()[1]})
-    asked = json.loads(stdin.readline() or b"{}")
-    if asked:
-        answer({"missed": missed(asked["peers"], address, hello["token"], asked["within_s"])})
-        stdin.read()  # the others may still be on their way here
 
 
 def serve(listener: socket.socket, token: str, name: str) -> None:

@@ -49,6 +49,7 @@ def probe(request: dict[str, Any]) -> dict[str, Any]:
         "data_elsewhere": data_elsewhere,
         "leftovers": leftovers(),
         "code": [name for name in names(CODE) if not name.startswith(".")],
+        "runs": names(os.path.join(OURS, "runs")),
         **login(),
         **place(str(request.get("leader", "")), request.get("ports") or []),
         "clock": time.time(),

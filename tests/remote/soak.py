@@ -168,13 +168,28 @@ def written(night: Night) -> dict[int, list[int]]:
     return {member: numbers for member, numbers in found.items() if numbers}
 
 
+def told(night: Night) -> str:
+    """What its hosts say of themselves, for a run that did not come to its end."""
+    lines = []
+    for host in HOSTS:
+        for name in ("state.json", "lead.json", "stop.json", "events.jsonl", "supervisor.log", "coordinator.out"):
+            with contextlib.suppress(OSError):
+                lines.append(f"== {host} {name}\n{(night.folder(host) / name).read_text()}")
+    return "\n".join(lines)
+
+
 async def one_night(stage: Stage, name: str, generator: random.Random) -> tuple[Night, Ended | None]:
     """Raises AssertionError when something is left, or lost."""
     night = Night(stage, name, generator)
-    ended = await asyncio.wait_for(night.live(), END_S)
+    try:
+        ended = await asyncio.wait_for(night.live(), END_S)
+    except BaseException as error:
+        error.args = (f"{type(error).__name__} in {name}: {', '.join(night.done)}\n{told(night)}", *error.args)
+        raise
     await night.session.close()
     story = f"{name}: {', '.join(night.done)}"
-    assert stage.alive() == [], f"{story}: processes are left"
+    left = {pid: command_line(pid) for pid in stage.alive()}
+    assert not left, f"{story}: processes are left: {left}\n{told(night)}"
     if ended is not None:
         assert ended.unanswered == (), f"{story}: no answer from {ended.unanswered}"
         kept = {member: sorted(numbers) for member, numbers in stage.metrics(name).items() if numbers}

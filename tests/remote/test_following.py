@@ -10,6 +10,8 @@ import pytest
 
 from remote.errors import Unreachable, UsageError
 from remote.feed import FeedRecord
+from remote.hosts import Hosts
+from remote.verbs import Verbs
 from tests.remote.stage import Seen, Stage
 from trainer.folders import read_json
 from trainer.spec import Lead
@@ -114,5 +116,22 @@ async def test_a_console_that_only_watches_brings_nobody_back_and_can_change_not
     ended = await acting.stop("enough")
     assert (await watching.wait()).state == ended.state == "stopped"
     await acting.close()
+    await watching.close()
+    assert stage.alive() == []
+
+
+async def test_what_a_killed_supervisor_has_left_is_swept_when_the_run_ends(stage: Stage) -> None:
+    cluster = stage.cluster(STUBBORN="1")
+    session = stage.session("night", seen := Seen(), cluster)
+    await session.launch()
+    await seen.further(5)
+    await session.close()
+    watching = stage.session("night", seen := Seen())
+    await watching.attach(revive=False)
+    kill_supervisor(stage, "box1")
+    await seen.until(trains(0, generation=1))
+    async with Hosts(cluster) as hosts:  # somebody ends the run on the leader alone
+        await Verbs(hosts, stage.tree).stop("box0", "night", reason="enough", timeout_s=20)
+    await watching.wait()
     await watching.close()
     assert stage.alive() == []

@@ -1,0 +1,61 @@
+"""A supervisor that is forked before its run is known, to import torch meanwhile. Runs there: see `remote.bootstrap`.
+
+`remote.early` asks for it in the conversation of the check, on a host that has our code already: another start of
+Python is saved. It hears of its run in the same conversation, or ends with it (`trainer.detach.prepare`).
+
+    in  {"prepare": {"code": "/home/ada/.motley/code/f00…", "tags": {…}, "given": {…}}}
+    in  {"begin": "the spec"}                                                out  {"ok": true, "pid": 4711}
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from typing import Any
+
+TOO_LATE = '{"ok": false, "late": true}'
+
+
+class Early:
+    """What waits for its run. Fork it while this process has one thread."""
+
+    def __init__(self, asked: dict[str, Any]) -> None:
+        self._reader, writer = os.pipe()
+        coming, self._passing = os.pipe()
+        first = os.fork()
+        if first == 0:
+            os.setsid()
+            if os.fork() == 0:
+                os.close(self._reader)
+                os.close(self._passing)
+                _become(asked, writer, coming)
+            os._exit(0)
+        os.close(writer)
+        os.close(coming)
+        os.waitpid(first, 0)
+
+    def tell(self, spec: str) -> str:
+        """What it says to its run, in JSON: `trainer.detach.supervise`. Without a spec it has ended then."""
+        try:
+            with os.fdopen(self._passing, "wb") as passing:
+                passing.write(spec.encode())
+        except BrokenPipeError:  # it did not wait so long
+            pass
+        with os.fdopen(self._reader) as reader:
+            return reader.readline().strip() or TOO_LATE
+
+
+def _become(asked: dict[str, Any], writer: int, coming: int) -> None:
+    """Never returns. What goes wrong is found out again, and told, where a supervisor is started at the usual time."""
+    try:
+        os.chdir(asked["code"])
+        sys.path.insert(0, asked["code"])
+        for name in [name for name in sys.modules if name.startswith("remote.bootstrap")]:
+            del sys.modules[name]
+        importlib.import_module("trainer.detach").prepare(asked["given"], asked["tags"], writer, coming)
+    except Exception:  # noqa: BLE001 - whatever that code raises
+        traceback.print_exc()
+    finally:
+        os._exit(1)
