@@ -171,6 +171,8 @@ def written(night: Night) -> dict[int, list[int]]:
 def told(night: Night) -> str:
     """What its hosts say of themselves, for a run that did not come to its end."""
     lines = []
+    with contextlib.suppress(OSError):
+        lines.append(f"== events.jsonl\n{(night.stage.experiment(night.name) / 'events.jsonl').read_text()}")
     for host in HOSTS:
         for name in ("state.json", "lead.json", "stop.json", "events.jsonl", "supervisor.log", "coordinator.out"):
             with contextlib.suppress(OSError):
