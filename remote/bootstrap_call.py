@@ -32,8 +32,8 @@ _MODULES: dict[Name, tuple[str, ...]] = {  # each after those it imports
     "lacks": ("files", "trees", "lacks"),
     "unpack": ("files", "trees", "unpack"),
     "folder": ("files", "folder"),
-    "environment": ("files", "environment"),
-    "image": ("files", "image"),
+    "environment": ("files", "long", "environment"),
+    "image": ("files", "long", "image"),
 }
 _LOAD = """
 import sys

@@ -17,16 +17,15 @@ import json
 import os
 import shutil
 import site
-import subprocess
 import sys
 from typing import Any, BinaryIO
 
 from remote.bootstrap.files import HOME, OURS, answer
+from remote.bootstrap.long import LAST, follow
 
 ENV = os.path.join(OURS, "env")
 DONE = "motley.json"
-TOLD = ("Collecting ", "Downloading ", "Processing ", "Building ", "Installing ", "Looking in ")
-LAST = 12  # lines of what failed
+TOLD = "(Collecting|Downloading|Processing|Building|Installing|Looking in) "
 DIGITS = 24
 
 
@@ -109,22 +108,7 @@ def _show_outer(folder: str) -> None:
 
 
 def _run(argv: list[str]) -> None:
-    """Raises Failed with what it said. When nobody listens any more, it is ended."""
-    child = subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-    )
-    assert child.stdout is not None
-    said: list[str] = []
-    try:
-        for line in child.stdout:
-            if line.strip():
-                said = [*said[1 - LAST :], line.rstrip()]
-            if line.lstrip().startswith(TOLD):
-                answer({"note": line.strip()[:200]})
-        code = child.wait()
-    except BaseException:
-        child.kill()
-        child.wait()
-        raise
+    """Raises Failed with what it said."""
+    code, said = follow(argv, TOLD)
     if code != 0:
         raise Failed("", said or [f"exit code {code}"])

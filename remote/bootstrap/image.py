@@ -16,15 +16,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 import subprocess
 from typing import Any, BinaryIO
 
 from remote.bootstrap.files import OURS, answer, names
+from remote.bootstrap.long import LAST, follow
 
 IMAGES = os.path.join(OURS, "image")  # what they are built from
-LAST = 12  # lines of what failed
 ASK_S = 10.0
 INSIDE_S = 60.0  # of a large image for the first time
 CARDS = "/proc/driver/nvidia/gpus"
@@ -151,21 +150,7 @@ def _said(argv: list[str], within_s: float = ASK_S) -> tuple[int, list[str]]:
 
 
 def _follow(stage: str, argv: list[str]) -> None:
-    """Something that takes long: what it says is told as it comes. Raises Failed with the last of it."""
-    child = subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-    )
-    assert child.stdout is not None
-    said: list[str] = []
-    try:
-        for line in child.stdout:
-            if line.strip():
-                said = [*said[1 - LAST :], line.rstrip()]
-                answer({"note": re.sub(r"\s+", " ", line).strip()[:200]})
-        code = child.wait()
-    except BaseException:
-        child.kill()
-        child.wait()
-        raise
+    """Raises Failed with the last that it said."""
+    code, said = follow(argv)
     if code != 0:
         raise Failed(stage, code, said)

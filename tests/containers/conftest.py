@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -12,7 +11,7 @@ import pytest
 
 from remote.push import Tree
 from tests.containers.dockerd import docker, make_image, make_torch_image, said
-from tests.remote.stage import Stage, stand_in_tree
+from tests.remote.stage import Stage, staged, stand_in_tree
 
 IMAGE = "motley-test"
 HANGS_S = 120.0
@@ -47,10 +46,5 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Tree:
 
 @pytest.fixture
 async def stage(tmp_path: Path, home: Path, stand_in: Tree, image: str) -> AsyncIterator[Stage]:  # noqa: ARG001
-    """Ends what the test leaves, and the test itself when it hangs."""
-    made = Stage(tmp_path, home, stand_in)
-    loop = asyncio.get_running_loop()
-    alarm = loop.call_later(HANGS_S, lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
-    yield made
-    alarm.cancel()
-    await made.clear()
+    async with staged(tmp_path, home, stand_in, HANGS_S) as made:
+        yield made

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from remote.dial import Dialer
 from remote.push import Tree
 from tests.absent import not_here
 from tests.remote.sshd import Sshd, why_not
-from tests.remote.stage import HANGS_S, Stage, stand_in_tree
+from tests.remote.stage import Stage, staged, stand_in_tree
 
 MakeCluster = Callable[[str], Cluster]
 
@@ -78,13 +77,8 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Tree:
 
 @pytest.fixture
 async def stage(tmp_path: Path, home: Path, stand_in: Tree) -> AsyncIterator[Stage]:
-    """Ends what the test leaves, and the test itself when it hangs."""
-    made = Stage(tmp_path, home, stand_in)
-    loop = asyncio.get_running_loop()
-    alarm = loop.call_later(HANGS_S, lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
-    yield made
-    alarm.cancel()
-    await made.clear()
+    async with staged(tmp_path, home, stand_in) as made:
+        yield made
 
 
 def know(home: Path, *servers: Sshd) -> Path:

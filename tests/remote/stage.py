@@ -153,6 +153,17 @@ class Stage:
                     os.kill(pid, signal.SIGKILL)
 
 
+@contextlib.asynccontextmanager
+async def staged(folder: Path, home: Path, tree: Tree, within_s: float = HANGS_S) -> AsyncIterator[Stage]:
+    """Ends what a test leaves, and the test itself when it hangs."""
+    made = Stage(folder, home, tree)
+    loop = asyncio.get_running_loop()
+    alarm = loop.call_later(within_s, lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
+    yield made
+    alarm.cancel()
+    await made.clear()
+
+
 def cut(session: Session) -> None:
     """Break every SSH connection of a session from the hosts' side, as a network that goes away does."""
     for connection in list(session._hosts._demo._connections):

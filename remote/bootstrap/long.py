@@ -1,0 +1,36 @@
+"""Commands that take long: what they say is told while they run. Runs there: see `remote.bootstrap`."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+from remote.bootstrap.files import answer
+
+LAST = 12  # lines of what failed
+SHOWN = 200  # characters of a line
+
+
+def follow(argv: list[str], told: str = "") -> tuple[int, list[str]]:
+    """Exit code and its last lines; of those that match `told`, each is told as it comes.
+
+    When nobody listens any more, it is ended.
+    """
+    child = subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    )
+    assert child.stdout is not None
+    said: list[str] = []
+    try:
+        for line in child.stdout:
+            words = re.sub(r"\s+", " ", line).strip()
+            if words:
+                said = [*said[1 - LAST :], line.rstrip()]
+            if words and re.match(told, words):
+                answer({"note": words[:SHOWN]})
+        code = child.wait()
+    except BaseException:
+        child.kill()
+        child.wait()
+        raise
+    return code, said
