@@ -31,8 +31,8 @@ class Early:
         self._verbs = verbs
         self._hosts = hosts
         self._run = run
-        self._asked: set[Interview] = set()
         self._held: dict[str, tuple[Interview, AsyncExitStack]] = {}
+        self._ready: set[str] = set()  # of those: the check is over, nobody else speaks with them
 
     async def __aenter__(self) -> Early:
         return self
@@ -42,9 +42,12 @@ class Early:
     ) -> None:
         await asyncio.gather(*(self._let_go(*held) for held in self._held.values()))
 
-    async def prepare(self, probe: Probe, name: str, host: Interview) -> None:
+    async def prepare(self, probe: Probe, name: str, host: Interview, stack: AsyncExitStack) -> None:
         """A host has answered: start there, where our code is already. A script needs no torch of ours, nor does a host
-        whose ranks run in containers."""
+        whose ranks run in containers.
+
+        What is started is waited for, so the conversation is ended here then, not by `stack`.
+        """
         cluster, named = self._hosts.cluster, self._hosts.named(name)
         needless = name in self._held or cluster.run.script is not None or named.runtime is not None
         if needless or self._verbs.tree.hash not in probe.code or not probe.torch:
@@ -55,13 +58,12 @@ class Early:
         }  # fmt: skip
         tags = tags_of(self._run, name, f"{probe.home}/.motley/runs/{self._run}/{name}")
         code = f"{probe.home}/{self._verbs.tree.folder}"
+        self._held[name] = host, stack.pop_all()
         await host.say(prepare={"code": code, "tags": tags, "given": given})
-        self._asked.add(host)
 
-    def hold(self, name: str, host: Interview, stack: AsyncExitStack) -> None:
-        """The host's check is over: the conversation goes on here, if it was asked for anything."""
-        if host in self._asked:
-            self._held[name] = host, stack.pop_all()
+    def ready(self, name: str) -> None:
+        """The host's check is over."""
+        self._ready.add(name)
 
     async def supervise(self, spec: Spec) -> bool:
         """Hand the spec to a host's supervisor that waits for it. False when none does.
@@ -71,6 +73,9 @@ class Early:
         if spec.host not in self._held:
             return False
         host, stack = self._held.pop(spec.host)
+        if spec.host not in self._ready:  # it was not to be waited for in the check
+            await self._let_go(host, stack)
+            return False
         async with stack:
             await host.say(begin=spec.to_json())
             try:

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from remote.connection import backoff
 from remote.ending import end
-from remote.errors import HostError, MotleyError
+from remote.errors import HostError, MotleyError, Unreachable
 from remote.experiment import Experiment
 from remote.feed import FeedRecord, Link
 from remote.follow import Follower
@@ -168,6 +168,8 @@ class Following:
                     continue  # it does not know who leads the run now
                 await self._verbs.rejoin(follower.host, self._run)
                 self._note(f"{follower.host} is back: its ranks start again")
+            except Unreachable:
+                continue  # the connection was lost meanwhile: it is asked again
             except HostError as error:
                 if not await self._at_work(follower.host):
                     self._note(f"{follower.host} can't come back: {error.cause}", "warning")

@@ -28,11 +28,11 @@ def _future() -> asyncio.Future[Any]:
 class Prepares(Protocol):
     """Whoever makes use of the conversations: `remote.early.Early`."""
 
-    async def prepare(self, probe: Probe, name: str, host: Interview) -> None:
-        """A host has answered."""
+    async def prepare(self, probe: Probe, name: str, host: Interview, stack: AsyncExitStack) -> None:
+        """A host has answered; `stack` ends the conversation, unless its exits are popped."""
 
-    def hold(self, name: str, host: Interview, stack: AsyncExitStack) -> None:
-        """The check is over there; `stack` ends the conversation, unless its exits are popped."""
+    def ready(self, name: str) -> None:
+        """The check is over there."""
 
 
 @dataclass(slots=True)
@@ -70,11 +70,11 @@ class Visit:
             async with AsyncExitStack() as stack:
                 talk = interview(connection, python_of(self.host), roomy=common.early is not None)
                 host = await stack.enter_async_context(talk)
-                found = await self._probe(host)
+                found = await self._probe(host, stack)
                 self.answered.set_result(found)
                 await (await asyncio.shield(common.room)).attend(host, name, found.address)
                 if common.early is not None:
-                    common.early.hold(name, host, stack)
+                    common.early.ready(name)
         except (CommandFailed, Unreachable) as error:
             if not self.answered.done():
                 self.give_up(error)
@@ -87,7 +87,7 @@ class Visit:
         self._tell(error.cause, done=True, failed=True)
         self.answered.set_result(error)
 
-    async def _probe(self, host: Interview) -> Probe:
+    async def _probe(self, host: Interview, stack: AsyncExitStack) -> Probe:
         common = self._common
         to = SELF if self._leads else await self._leader()
         found = await host.probe(replace(common.asked, leader=to))
@@ -97,7 +97,7 @@ class Visit:
             common.leader.set_result(found.server_address)
         self._tell(_in_short(found), fraction=1.0, done=True)
         if common.early is not None:
-            await common.early.prepare(found, self.host.name, host)
+            await common.early.prepare(found, self.host.name, host, stack)
         return found
 
     async def _leader(self) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 import pytest
 
 from remote.errors import CheckFailed, UsageError
+from remote.interview import Interview
+from remote.meeting import Room
 from tests.remote.stage import FOREVER, HOSTS, Seen, Stage
 from trainer.folders import read_json
 
@@ -44,3 +47,26 @@ async def test_a_run_that_does_not_come_leaves_nothing(stage: Stage) -> None:
         await wrong.launch()
     assert stage.alive() == []
     await wrong.close()
+
+
+async def test_a_start_that_is_broken_off_in_the_check_leaves_nothing(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await first_run(stage)
+    prepared = asyncio.Event()
+    attend = Room.attend
+
+    async def slow(room: Room, host: Interview, name: str, address: str) -> None:
+        prepared.set()
+        await asyncio.sleep(60)
+        await attend(room, host, name, address)
+
+    monkeypatch.setattr(Room, "attend", slow)
+    session = stage.session("night", Seen(), stage.cluster(steps=FOREVER))
+    starting = asyncio.ensure_future(session.launch())
+    await prepared.wait()
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert stage.alive() == []
+    await session.close()

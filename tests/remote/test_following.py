@@ -135,3 +135,26 @@ async def test_what_a_killed_supervisor_has_left_is_swept_when_the_run_ends(stag
     await watching.wait()
     await watching.close()
     assert stage.alive() == []
+
+
+async def test_a_host_whose_connection_is_lost_while_it_comes_back_is_asked_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = stage.session("night", seen := Seen(), stage.cluster())
+    await session.launch()
+    await seen.further(5)
+    rejoin, asked = Verbs.rejoin, []
+
+    async def broken_off(verbs: Verbs, host: str, run: str) -> None:
+        asked.append(host)
+        if len(asked) == 1:
+            raise Unreachable(host, "the connection was lost", "The run itself goes on; connect again.")
+        await rejoin(verbs, host, run)
+
+    monkeypatch.setattr(Verbs, "rejoin", broken_off)
+    kill_supervisor(stage, "box1")
+    await seen.until(trains(1, generation=2))
+    assert asked == ["box1", "box1"]
+    assert (await session.stop("enough")).unanswered == ()
+    await session.close()
+    assert stage.alive() == []
