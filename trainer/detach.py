@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import os
@@ -48,45 +47,31 @@ class Begun:
 
 
 def supervise(stdin: BinaryIO, stdout: TextIO) -> int:
-    """Read a spec, leave a supervisor behind, answer `{"ok": true, "pid": …}` or `{"ok": false, "error": …}`.
-
-    A line `{"prepare": …}` may come before it (`trainer.child.Given`): then torch is being imported until the spec
-    comes. When none comes, nothing is left behind; when it comes too late, the answer has `"late": true`.
-    """
-    line = stdin.readline()
-    try:
-        table = json.loads(line)
-        given = Given(**table["prepare"]) if isinstance(table, dict) and "prepare" in table else None
-    except (ValueError, TypeError) as error:
-        return _refuse(stdout, error)
-    if given is not None:
-        return _leave_behind(functools.partial(_prepare, given), stdout, stdin)
+    """Read a spec, leave a supervisor behind, answer `{"ok": true, "pid": …}` or `{"ok": false, "error": …}`."""
     received = time.time()
     try:
-        begun = _begin(line, received)
+        begun = _begin(stdin.readline(), received)
     except REFUSED as error:
         return _refuse(stdout, error)
-    return _leave_behind(lambda writer, _: _stay(Supervisor(**begun.about), begun.folder, begun.lock, writer), stdout)
+    return _leave_behind(lambda writer: _stay(Supervisor(**begun.about), begun.folder, begun.lock, writer), stdout)
 
 
 def prepare(given: Mapping[str, Any], tags: Mapping[str, str], writer: int, coming: int) -> None:
-    """The same in a process that was forked for it, by `remote.bootstrap.early`: never returns.
+    """The supervisor's process before its run is known: have torch imported, and wait for the spec. Never returns.
 
-    `writer` and `coming` are descriptors, for the answer and for the spec. `tags` go into what /proc shows.
+    `remote.bootstrap.early` has forked it. `given` is what a `trainer.child.Given` has, `tags` go into what /proc
+    shows. `writer` and `coming` are descriptors, for the answer and for the spec: when none comes, nothing is left
+    behind; when it comes too late, the answer has `"late": true`.
     """
     if not title.write({**os.environ, **tags}, words_of(["supervise"])):
         raise OSError("no room for the tags of the run")
-    _prepare(Given(**given), writer, coming)
-
-
-def _prepare(given: Given, writer: int, coming: int) -> None:
-    """The supervisor's process before its run is known: have torch imported, and wait for the spec."""
+    asked = Given(**given)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     null = os.open(os.devnull, os.O_RDWR)
     for target in (0, 1, 2):
         os.dup2(null, target)
     processes.become_subreaper()
-    forks = Forks.start(given.run, given.host, given.environment())
+    forks = Forks.start(asked.run, asked.host, asked.environment())
     text, late = b"", True
     while late and select.select([coming], [], [], PREPARED_S)[0]:
         data = os.read(coming, 65536)
@@ -148,7 +133,7 @@ def rejoin(run: str, host: str, stdout: TextIO, *, ended: bool = False) -> int:
     except REFUSED as error:
         return _refuse(stdout, error)
     supervisor = functools.partial(Supervisor, spec, folder, received=received, listener=None, anew=True)
-    return _leave_behind(lambda writer, _: _stay(supervisor(), folder, lock, writer), stdout)
+    return _leave_behind(lambda writer: _stay(supervisor(), folder, lock, writer), stdout)
 
 
 def _python_of(folder: Path) -> str:
@@ -165,27 +150,19 @@ def _refuse(stdout: TextIO, error: Exception) -> int:
     return 1
 
 
-def _leave_behind(stay: Callable[[int, int], None], stdout: TextIO, stdin: BinaryIO | None = None) -> int:
+def _leave_behind(stay: Callable[[int], None], stdout: TextIO) -> int:
     """Fork the supervisor's process, and answer what it says of its start.
 
-    `stay` is what that process does; it gets the descriptor for its answer, and one from which comes what is left of
-    `stdin`.
+    `stay` is what that process does; it gets the descriptor for its answer.
     """
     reader, writer = os.pipe()
-    coming, passing = os.pipe()
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
             os.close(reader)
-            os.close(passing)
-            if stdin is None:
-                os.close(coming)
-            stay(writer, coming)
+            stay(writer)
         os._exit(0)
     os.close(writer)
-    os.close(coming)
-    with contextlib.suppress(BrokenPipeError), os.fdopen(passing, "wb") as rest:
-        rest.write(stdin.read() if stdin is not None else b"")
     with os.fdopen(reader) as answer:
         line = answer.readline() or json.dumps({"ok": False, "error": "the supervisor ended before it had started"})
     print(line.strip(), file=stdout, flush=True)

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from remote.bootstrap_call import command, program
+from remote.roomy import with_room
 from tests.trainer.test_supervisor import Machine, cmdline, eventually
 from trainer import processes
 from trainer.child import Given
@@ -158,9 +160,9 @@ def test_without_its_fork_server_a_run_goes_on_and_a_killed_rank_comes_back(mach
 def test_a_supervisor_that_was_told_early_has_torch_imported_until_its_run_comes(machine: Machine, comes: bool) -> None:
     spec, tags = machine.spec(1), processes.tags("night", "box1", machine.folder())
     process = subprocess.Popen(
-        [sys.executable, "-m", "trainer", "supervise"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=machine.code,
-        env={"HOME": str(machine.home), "PATH": os.environ["PATH"], **tags},
+        with_room(command(sys.executable, "look")),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=machine.home,
+        env={"HOME": str(machine.home), "PATH": os.environ["PATH"]},
     )  # fmt: skip
 
     def forks() -> list[int]:
@@ -169,17 +171,18 @@ def test_a_supervisor_that_was_told_early_has_torch_imported_until_its_run_comes
     with process:
         assert process.stdin is not None
         assert process.stdout is not None
-        prepare = {"prepare": dataclasses.asdict(Given.of(spec))}
-        process.stdin.write(json.dumps(prepare).encode() + b"\n")
+        given = dataclasses.asdict(Given.of(spec))
+        prepare = {"prepare": {"code": str(machine.code), "tags": tags, "given": given}}
+        process.stdin.write(program("look") + json.dumps(prepare).encode() + b"\n")
         process.stdin.flush()
         eventually(lambda: bool(forks()), "the fork server is there")
         found = forks()
         assert not machine.folder().exists()
-        process.stdin.write(spec.to_json().encode() if comes else b"")
+        process.stdin.write(json.dumps({"begin": spec.to_json()}).encode() + b"\n" if comes else b"")
         process.stdin.close()
-        answer = json.loads(process.stdout.readline())
-    assert answer["ok"] is comes
+        said = process.stdout.read().strip().decode()
     if comes:
+        assert json.loads(said.removeprefix("motley:"))["ok"] is True
         eventually(lambda: machine.training(1), "the rank trains")
         assert [machine.state()["forks"]] == found
         assert machine.stop()["left"] == 0
