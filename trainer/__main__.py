@@ -17,49 +17,64 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from trainer.folders import run_folder
 
+Adds = Callable[[argparse.ArgumentParser], object]
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m trainer")
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    roomy = argparse.ArgumentParser(add_help=False)
-    roomy.add_argument("--room", help="of no use but to be long: see trainer.title")
-    verbs.add_parser("supervise", parents=[roomy])
-    one = argparse.ArgumentParser(add_help=False)
-    one.add_argument("--run", required=True)
-    one.add_argument("--host", required=True)
-    verbs.add_parser("coordinate", parents=[one]).add_argument("--listen-fd", type=int, required=True)
-    rank_verb = verbs.add_parser("rank", parents=[one])
-    rank_verb.add_argument("--member", type=int, required=True)
-    rank_verb.add_argument("--anew", action="store_true")
-    verbs.add_parser("script", parents=[one]).add_argument("--member", type=int, required=True)
-    contained = verbs.add_parser("contained")
-    contained.add_argument("--lock", required=True)
-    contained.add_argument("words", nargs=argparse.REMAINDER)
-    forkserver_verb = verbs.add_parser("forkserver", parents=[one, roomy])
-    forkserver_verb.add_argument("--control", type=int, required=True)
-    verbs.add_parser("rerun", parents=[one])
-    verbs.add_parser("attach", parents=[one])
-    verbs.add_parser("rejoin", parents=[one, roomy]).add_argument("--ended", action="store_true")
-    verbs.add_parser("lead", parents=[one])
-    verbs.add_parser("roll", parents=[one])
-    verbs.add_parser("status").add_argument("--host")
-    clean_verb = verbs.add_parser("clean")
-    clean_verb.add_argument("--host", required=True)
-    clean_verb.add_argument("--remove", action="store_true")
-    verbs.add_parser("stop", parents=[one]).add_argument("--reason", default="")
-    verbs.add_parser("fetch", parents=[one]).add_argument("file")
-    verbs.add_parser("store", parents=[one]).add_argument("file")
-    verbs.add_parser("calibrate")
-    link = verbs.add_parser("link")
-    ends = link.add_mutually_exclusive_group(required=True)
+
+def option(*names: str, **how: Any) -> Adds:
+    return lambda parser: parser.add_argument(*names, **how)
+
+
+def link_ends(parser: argparse.ArgumentParser) -> None:
+    ends = parser.add_mutually_exclusive_group(required=True)
     ends.add_argument("--listen", metavar="ADDRESS")
     ends.add_argument("--connect", metavar="ADDRESS")
-    link.add_argument("--port", type=int, default=0)
-    given = parser.parse_args(arguments)
+
+
+RUN = (option("--run", required=True), option("--host", required=True))
+ROOM = option("--room", help="of no use but to be long: see trainer.title")
+MEMBER = option("--member", type=int, required=True)
+VERBS: dict[str, tuple[Adds, ...]] = {
+    "supervise": (ROOM,),
+    "coordinate": (*RUN, option("--listen-fd", type=int, required=True)),
+    "rank": (*RUN, MEMBER, option("--anew", action="store_true")),
+    "script": (*RUN, MEMBER),
+    "contained": (option("--lock", required=True), option("words", nargs=argparse.REMAINDER)),
+    "forkserver": (*RUN, ROOM, option("--control", type=int, required=True)),
+    "rerun": RUN,
+    "attach": RUN,
+    "rejoin": (*RUN, ROOM, option("--ended", action="store_true")),
+    "lead": RUN,
+    "roll": RUN,
+    "status": (option("--host"),),
+    "clean": (option("--host", required=True), option("--remove", action="store_true")),
+    "stop": (*RUN, option("--reason", default="")),
+    "fetch": (*RUN, option("file")),
+    "store": (*RUN, option("file")),
+    "calibrate": (),
+    "link": (link_ends, option("--port", type=int, default=0)),
+}
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Of all verbs only the one that is asked for is made a parser of: this is done at the start of every process."""
+    parser = argparse.ArgumentParser(prog="python -m trainer")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    asked = [verb for verb in arguments[:1] if verb in VERBS]
+    for verb in asked or VERBS:
+        of_verb = verbs.add_parser(verb)
+        for add in VERBS[verb]:
+            add(of_verb)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    given = parse(sys.argv[1:] if arguments is None else arguments)
     match given.verb:
         case "supervise":
             from trainer.detach import supervise
