@@ -116,18 +116,21 @@ def _in_child(asked: Calibration, stdin: BinaryIO, stdout: TextIO, say: Say) -> 
     assert child.stdin is not None
     assert child.stdout is not None
     duty = DutyCycle(asked.speed or 1.0, lambda: [child.pid], processes.send)
+    last = b""  # its answer, passed on when nothing of it is left
     try:
         _ask(child.stdin, asked)
         for line in _lines(child.stdout, stdin):
             if line.startswith(b'{"ready"'):
                 duty.start()
+            if line.startswith((b'{"result"', b'{"error"')):
+                last = line
+                break
             stdout.write(line.decode(errors="replace"))
             stdout.flush()
-            if line.startswith((b'{"result"', b'{"error"')):
-                return int(line.startswith(b'{"error"'))
-        duty.stop()
-        code = child.wait(EXIT_S)
-        say(_how_it_ended(code if asked.container is None else exit_code(code)))
+        else:
+            duty.stop()
+            code = child.wait(EXIT_S)
+            say(_how_it_ended(code if asked.container is None else exit_code(code)))
     except _Gone:
         pass
     except (TimeoutError, subprocess.TimeoutExpired):
@@ -141,7 +144,10 @@ def _in_child(asked: Calibration, stdin: BinaryIO, stdout: TextIO, say: Say) -> 
         if asked.container is not None:
             with contextlib.suppress(OSError):  # it ends by itself then, with what it was asked
                 containers.end(asked.container.runtime, label)
-    return 1
+    if last:
+        stdout.write(last.decode(errors="replace"))
+        stdout.flush()
+    return int(not last.startswith(b'{"result"'))
 
 
 def _ask(pipe: IO[bytes], asked: Calibration) -> None:
