@@ -156,8 +156,14 @@ class Night:
             self._process = self._console("attach", self.name)
 
     def interrupt(self) -> None:
-        """Ctrl-C in the console, which stops the run."""
+        """Ctrl-C in the console, which stops the run; one that is only starting would end alone, or not hear it."""
+        kept = self._kept_bytes()
+        self.until(lambda: self._kept_bytes() > kept, "the console follows the run")
         self._process.send_signal(signal.SIGINT)
+
+    def _kept_bytes(self) -> int:
+        """Of metrics beside cluster.toml."""
+        return sum(path.stat().st_size for path in (self.folder / "logs").glob("rank_*_metrics.jsonl"))
 
     def wait(self, within_s: float) -> int:
         """The console's exit code."""
