@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trainer import environment, processes, title
 from trainer.folders import run_folder
 from trainer.output import Output
 from trainer.spec import Member, Spec
+
+if TYPE_CHECKING:
+    import subprocess
 
 
 @dataclass(slots=True)
@@ -63,6 +66,8 @@ def spawn(
     folder: Path, name: str, argv: Sequence[str], *, env: Mapping[str, str], pass_fds: Sequence[int] = ()
 ) -> Child:
     """Fork and exec with the output into our files. Called from the main thread only."""
+    import subprocess  # most hosts only fork
+
     reader, writer = os.pipe2(os.O_CLOEXEC)
     os.set_blocking(reader, False)
     process = subprocess.Popen(

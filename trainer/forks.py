@@ -18,7 +18,6 @@ import os
 import select
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -123,6 +122,8 @@ def _forked(words: Sequence[str], env: Mapping[str, str], control: socket.socket
 
 
 def _executed(words: Sequence[str], env: Mapping[str, str], control: socket.socket) -> int:
+    import subprocess  # most hosts only fork
+
     process = subprocess.Popen(
         [sys.executable, "-m", "trainer", *words, *title.room_for_words()],
         stdin=subprocess.DEVNULL,

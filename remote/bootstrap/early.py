@@ -9,6 +9,7 @@ Python is saved. It hears of its run in the same conversation, or ends with it (
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -54,7 +55,11 @@ def _become(asked: dict[str, Any], writer: int, coming: int) -> None:
         sys.path.insert(0, asked["code"])
         for name in [name for name in sys.modules if name.startswith("remote.bootstrap")]:
             del sys.modules[name]
-        importlib.import_module("trainer.detach").prepare(asked["given"], asked["tags"], writer, coming)
+        gc.disable()
+        detach = importlib.import_module("trainer.detach")
+        gc.freeze()  # and what is loaded stays: the processes forked from this one share its pages
+        gc.enable()
+        detach.prepare(asked["given"], asked["tags"], writer, coming)
     except Exception:  # noqa: BLE001 - whatever that code raises
         traceback.print_exc()
     finally:

@@ -58,12 +58,51 @@ async def test_one_without_a_way_does_not_come_and_one_alone_meets_nobody(hosts:
     assert await meet(hosts, {"box0": LOCAL, "box1": ""}) == Meeting(asked=frozenset({"box0"}))
 
 
+def serving(family: socket.AddressFamily = socket.AF_INET, address: str = LOCAL) -> tuple[str, int]:
+    """Where one called box1 tells who is there, as long as the tests run."""
+    listener = socket.create_server((address, 0), family=family)
+    threading.Thread(target=there.serve, args=(listener, TOKEN, "box1"), daemon=True).start()
+    return address, int(listener.getsockname()[1])
+
+
 def test_only_who_shows_the_token_is_told_who_is_here() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=_serve_twice, args=(listener,), daemon=True).start()
-        place = ("127.0.0.1", int(listener.getsockname()[1]))
-        assert there.visited("box1", place, "127.0.0.1", TOKEN, 2.0) == ""
-        assert there.visited("box1", place, "127.0.0.1", "other", 2.0) == "stranger"
+    place = serving()
+    assert there.missed({"box1": place}, LOCAL, TOKEN, 2.0) == {}
+    assert there.missed({"box1": place}, LOCAL, "other", 2.0) == {"box1": "stranger"}
+    assert there.missed({"box2": place}, LOCAL, TOKEN, 2.0) == {"box2": "stranger"}
+
+
+def test_two_meet_over_ipv6() -> None:
+    assert there.missed({"box1": serving(socket.AF_INET6, "::1")}, "::1", TOKEN, 2.0) == {}
+
+
+def test_a_guest_that_says_nothing_keeps_nobody_from_being_greeted_and_is_hung_up_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(there, "HELLO_S", 0.2)
+    place = serving()
+    with socket.create_connection(place) as silent:
+        assert there.missed({"box1": place}, LOCAL, TOKEN, 2.0) == {}
+        silent.settimeout(10)
+        assert silent.recv(1) == b""
+
+
+def test_a_line_that_never_ends_is_no_token() -> None:
+    place = serving()
+    with socket.create_connection(place) as talker:
+        talker.settimeout(10)
+        talker.sendall(b"x" * there.LINE)
+        assert talker.recv(1) == b""
+    assert there.missed({"box1": place}, LOCAL, TOKEN, 2.0) == {}
+
+
+def test_a_hundred_are_visited_at_once() -> None:
+    place = serving()
+    with socket.socket() as closed:
+        closed.bind((LOCAL, 0))
+        nobody = (LOCAL, int(closed.getsockname()[1]))
+        peers = {f"box{n}": nobody for n in range(2, 101)} | {"box1": place}
+        assert there.missed(peers, LOCAL, TOKEN, 2.0) == dict.fromkeys(sorted(peers.keys() - {"box1"}), "ECONNREFUSED")
 
 
 def test_why_a_host_was_missed() -> None:
@@ -74,8 +113,3 @@ def test_why_a_host_was_missed() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         place = ("127.0.0.1", int(silent.getsockname()[1]))
         assert there.missed({"box1": place}, "127.0.0.1", TOKEN, 0.1) == {"box1": "ETIMEDOUT"}
-
-
-def _serve_twice(listener: socket.socket) -> None:
-    for _ in range(2):
-        there.greet(listener.accept()[0], TOKEN, "box1")
