@@ -1,4 +1,4 @@
-"""Runs a program of `remote.bootstrap` on a host: its text goes in on stdin, and JSON objects come back.
+"""Runs a program of `trainer.bootstrap` on a host: its text goes in on stdin, and JSON objects come back.
 
 `remote.push` calls it; `remote.interview` holds a longer conversation. Nothing needs to be on the
 host but a Python.
@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import trainer.bootstrap
 from remote.cluster import Host
 from remote.connection import Connection
 from remote.errors import CommandFailed
@@ -36,13 +37,22 @@ _MODULES: dict[Name, tuple[str, ...]] = {  # each after those it imports
     "image": ("files", "long", "image"),
 }
 _LOAD = """
-import gc, sys
+import gc, os, sys
 gc.disable()  # nothing that is loaded is garbage: looking for it takes a tenth of the time
 sys.path[:] = [place for place in sys.path if place]  # the home folder holds no modules
-import types
-for name, source in SOURCES:
-    module = sys.modules[name] = types.ModuleType(name)
-    exec(compile(source, name, "exec", dont_inherit=True), module.__dict__)
+module = None
+if CODE:
+    sys.path.insert(0, os.path.join(os.path.expanduser("~"), CODE))
+    import importlib
+    try:
+        module = importlib.import_module(SOURCES[-1][0])  # it has been compiled, if it is there
+    except (ImportError, OSError):
+        pass
+if module is None:
+    import types
+    for name, source in SOURCES:
+        module = sys.modules[name] = types.ModuleType(name)
+        exec(compile(source, name, "exec", dont_inherit=True), module.__dict__)
 gc.freeze()
 gc.enable()
 module.main(sys.argv[1:], sys.stdin.buffer)
@@ -51,16 +61,16 @@ _TOO_OLD = "sys.stdout.write('motley:{%spython%s: %s%s.%s.%s%s}' % (q, q, q, v[0
 
 
 @functools.cache
-def program(name: Name) -> bytes:
-    """Its text: what the host's Python is sent first."""
-    folder = Path(__file__).with_name("bootstrap")
-    sources = [(f"remote.bootstrap.{m}", folder.joinpath(f"{m}.py").read_text("utf-8")) for m in _MODULES[name]]
-    return f"SOURCES = {sources!a}\n{_LOAD}".encode()
+def program(name: Name, code: str = "") -> bytes:
+    """Its text: what the host's Python is sent first. A host that has the folder `code` of ours runs it from there."""
+    folder = Path(next(iter(trainer.bootstrap.__path__)))
+    sources = [(f"trainer.bootstrap.{m}", folder.joinpath(f"{m}.py").read_text("utf-8")) for m in _MODULES[name]]
+    return f"SOURCES = {sources!a}\nCODE = {code!a}\n{_LOAD}".encode()
 
 
-def command(python: str, name: Name, argv: Sequence[str] = ()) -> list[str]:
-    """The command that runs the program, once it is given its text."""
-    read = f"sys.stdin.buffer.read({len(program(name))})"
+def command(python: str, text: bytes, argv: Sequence[str] = ()) -> list[str]:
+    """The command that runs a program, once it is given its text."""
+    read = f"sys.stdin.buffer.read({len(text)})"
     launcher = f"import sys; v = sys.version_info; q = chr(34); exec({read} if v >= (3, 8) else {_TOO_OLD!r})"
     return [python, "-c", launcher, *argv]
 
@@ -80,8 +90,8 @@ async def call(
     Raises CommandFailed when `python` is not there, does not work or answers with anything but one object.
     """
     host = connection.host.name
-    whole = program(name) + payload
-    result = await connection.run(command(python, name, argv), stdin=whole, timeout_s=timeout_s, sent=sent)
+    text = program(name)
+    result = await connection.run(command(python, text, argv), stdin=text + payload, timeout_s=timeout_s, sent=sent)
     answers = [line for line in result.stdout.split(b"\n") if line.startswith(_PREFIX)]
     if len(answers) != 1:
         stray = b"" if answers else result.stdout
@@ -101,15 +111,16 @@ def no_answer(host: Host, python: str, code: int, stderr: str, stdout: bytes) ->
 
 @asynccontextmanager
 async def conversation(
-    connection: Connection, python: str, name: Name, *, roomy: bool = False
+    connection: Connection, python: str, name: Name, *, code: str = ""
 ) -> AsyncIterator[tuple[RemoteProcess, Answers]]:
     """A running program, and the objects it answers with. Leaving the block closes its stdin, which ends it.
 
-    `roomy`: it has room to become a process of ours.
+    `code`: the folder of our code on hosts that have it, of which it may become a process. It has room for that.
     """
-    argv = command(python, name)
-    async with connection.stream(with_room(argv) if roomy else argv) as process:
-        await process.write(program(name))
+    text = program(name, code)
+    argv = command(python, text)
+    async with connection.stream(with_room(argv) if code else argv) as process:
+        await process.write(text)
         try:
             yield process, Answers(connection.host.name, python, process)
         finally:

@@ -20,7 +20,7 @@ LAST = 3  # lines of what was said
 
 
 def trouble(host: Host, wanted: Wanted, stage: str, code: int, said: Sequence[str]) -> tuple[str, str]:
-    """Cause and remedy of a `stage` that did not work: see `remote.bootstrap.image`."""
+    """Cause and remedy of a `stage` that did not work: see `trainer.bootstrap.image`."""
     runtime, lines = wanted.runtime, [clean(line).strip() for line in said if line.strip()]
     words = _told(lines) or f"exit code {code}"
     match stage:

@@ -55,7 +55,7 @@ class Wanted:
         return self.image if self.built is None else self.built.dockerfile
 
     def request(self, inside: str, *, get: bool) -> dict[str, Any]:
-        """For `remote.bootstrap.image`; `inside` is the program that looks into it."""
+        """For `trainer.bootstrap.image`; `inside` is the program that looks into it."""
         built = self.built
         table = None if built is None else {"key": built.key, "files": dict(built.files), "base": built.base}
         return {

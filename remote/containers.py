@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import trainer.bootstrap
 from remote.bootstrap_call import conversation, no_python
 from remote.cluster import Cluster
 from remote.connection import Connection
@@ -37,7 +38,7 @@ LOOK_S = 75.0  # for a host to say what it has; that asks docker several times, 
 SILENT_S = 1800.0  # without a word, while it pulls or builds: a layer of some GB may be one line
 END_S = 10.0  # from its last word to its end
 OLDEST_PYTHON = (3, 10)
-PROGRAM = Path(__file__).with_name("bootstrap") / "inside.py"
+PROGRAM = Path(next(iter(trainer.bootstrap.__path__))) / "inside.py"
 
 
 @dataclass(frozen=True, slots=True)

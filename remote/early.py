@@ -30,6 +30,7 @@ class Early:
     def __init__(self, verbs: Verbs, hosts: Hosts, run: str) -> None:
         self._verbs = verbs
         self._hosts = hosts
+        self.code = verbs.tree.folder
         self._run = run
         self._held: dict[str, tuple[Interview, AsyncExitStack]] = {}
         self._ready: set[str] = set()  # of those: the check is over, nobody else speaks with them
@@ -57,7 +58,7 @@ class Early:
             "local_ranks": len(devices(named, probe)), "emulated": named.connect == "demo",
         }  # fmt: skip
         tags = tags_of(self._run, name, f"{probe.home}/.motley/runs/{self._run}/{name}")
-        code = f"{probe.home}/{self._verbs.tree.folder}"
+        code = f"{probe.home}/{self.code}"
         self._held[name] = host, stack.pop_all()
         await host.say(prepare={"code": code, "tags": tags, "given": given})
 

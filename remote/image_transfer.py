@@ -15,7 +15,6 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from remote.bootstrap.image import FORMAT
 from remote.connection import Connection
 from remote.errors import CommandFailed, Unreachable
 from remote.feed import Progress
@@ -23,6 +22,7 @@ from remote.hosts import Emit
 from remote.push_folder import amount
 from remote.sanitize import clean
 from remote.shell import pasteable, there
+from trainer.bootstrap.image import FORMAT
 
 T = TypeVar("T")
 CHUNK = 2**20
@@ -33,7 +33,7 @@ STEP = 0.02  # of the whole, between two words of progress
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Here:
-    """`content`: as `remote.bootstrap.image` tells it. `size`: about the bytes to send."""
+    """`content`: as `trainer.bootstrap.image` tells it. `size`: about the bytes to send."""
 
     content: str
     size: int

@@ -1,6 +1,6 @@
 """A host in one conversation, before anything is sent there: what it is, and whether it reaches the others.
 
-One process on the host answers all of it (`remote.bootstrap.look`); it starts as soon as the connection is there.
+One process on the host answers all of it (`trainer.bootstrap.look`); it starts as soon as the connection is there.
 
     >>> async with interview(connection, "python3") as host:
     ...     found = await host.probe(Asked(leader="192.168.0.7"))
@@ -85,10 +85,10 @@ class Interview:
 
 
 @asynccontextmanager
-async def interview(connection: Connection, python: str, *, roomy: bool = False) -> AsyncIterator[Interview]:
-    """Leaving the block ends it. `roomy`: a run may come of it, whose supervisor is forked there.
+async def interview(connection: Connection, python: str, *, code: str = "") -> AsyncIterator[Interview]:
+    """Leaving the block ends it. `code`: a run may come of it, whose supervisor is forked there and runs this code.
 
     Raises Unreachable, CommandFailed when the host starts no command.
     """
-    async with conversation(connection, python, "look", roomy=roomy) as (process, answers):
+    async with conversation(connection, python, "look", code=code) as (process, answers):
         yield Interview(connection.host, python, process, answers)

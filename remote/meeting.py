@@ -1,7 +1,7 @@
 """Every host connects to every other one, on ports that the systems pick: what training needs, tried beforehand.
 
 `remote.check` has a room for the hosts that answered; each attends it in its own conversation (`remote.visit`).
-`remote.judge_network` says what the pairs that failed mean. The program on the hosts is `remote.bootstrap.meet`.
+`remote.judge_network` says what the pairs that failed mean. The program on the hosts is `trainer.bootstrap.meet`.
 
     >>> room = Room.of({"box1": probe, "box2": probe, "box3": probe})       # box3 is behind a firewall
     >>> (await room.until_over()).missed
@@ -28,7 +28,7 @@ MEET_S = 3.4  # altogether
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meeting:
-    """`missed`: pairs (from, to) that failed, and why (`remote.bootstrap.meet.missed`). `absent`: hosts, and why."""
+    """`missed`: pairs (from, to) that failed, and why (`trainer.bootstrap.meet.missed`). `absent`: hosts, and why."""
 
     asked: frozenset[str] = frozenset()
     missed: Mapping[tuple[str, str], str] = field(default_factory=dict)

@@ -48,7 +48,7 @@ class Leftover:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """The answer of `remote.bootstrap`. Texts are empty where there is nothing."""
+    """The answer of `trainer.bootstrap`. Texts are empty where there is nothing."""
 
     python: str  # version
     executable: str

@@ -28,6 +28,8 @@ def _future() -> asyncio.Future[Any]:
 class Prepares(Protocol):
     """Whoever makes use of the conversations: `remote.early.Early`."""
 
+    code: str  # folder of the run's code, from the home folder
+
     async def prepare(self, probe: Probe, name: str, host: Interview, stack: AsyncExitStack) -> None:
         """A host has answered; `stack` ends the conversation, unless its exits are popped."""
 
@@ -68,7 +70,8 @@ class Visit:
             self.connected = True
             self._tell("looking at Python, torch, devices and disk")
             async with AsyncExitStack() as stack:
-                talk = interview(connection, python_of(self.host), roomy=common.early is not None)
+                code = common.early.code if common.early is not None else ""
+                talk = interview(connection, python_of(self.host), code=code)
                 host = await stack.enter_async_context(talk)
                 found = await self._probe(host, stack)
                 self.answered.set_result(found)

@@ -53,11 +53,11 @@ def test_what_starts_ranks_needs_the_standard_library_only(module: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "remote/bootstrap").glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((ROOT / "trainer/bootstrap").glob("*.py")), ids=lambda path: path.stem)
 def test_what_looks_at_a_host_needs_its_python_only(path: Path) -> None:
     """Nothing of ours is there yet; and a Python that is too old must be able to say so."""
     ast.parse(path.read_text("utf-8"), feature_version=(3, 8))
-    done = python("-S", "-c", f"import remote.bootstrap.{path.stem}")
+    done = python("-S", "-c", f"import trainer.bootstrap.{path.stem}")
     assert done.returncode == 0, done.stderr
 
 

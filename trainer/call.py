@@ -12,13 +12,12 @@ from __future__ import annotations
 import contextlib
 import hmac
 import json
-import secrets
 import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
 
-from trainer.handshake import keep_alive, proof
+from trainer.handshake import keep_alive, nonce, proof
 from trainer.spec import Spec
 
 
@@ -84,7 +83,7 @@ class Call:
         keep_alive(self._socket)
         self._socket.settimeout(within_s)
         theirs = str(self._answer().get("nonce"))
-        ours = secrets.token_hex(16)
+        ours = nonce()
         words = proof(spec.token, "rank", member, spec.host, theirs, ours)
         hello = {"member": member, "host": spec.host, "nonce": ours, "proof": words}
         self._socket.sendall(json.dumps(hello).encode() + b"\n")

@@ -59,7 +59,7 @@ def supervise(stdin: BinaryIO, stdout: TextIO) -> int:
 def prepare(given: Mapping[str, Any], tags: Mapping[str, str], writer: int, coming: int) -> None:
     """The supervisor's process before its run is known: have torch imported, and wait for the spec. Never returns.
 
-    `remote.bootstrap.early` has forked it. `given` is what a `trainer.child.Given` has, `tags` go into what /proc
+    `trainer.bootstrap.early` has forked it. `given` is what a `trainer.child.Given` has, `tags` go into what /proc
     shows. `writer` and `coming` are descriptors, for the answer and for the spec: when none comes, nothing is left
     behind; when it comes too late, the answer has `"late": true`.
     """

@@ -6,6 +6,7 @@ See `trainer.coordinator` for the order of the words.
 from __future__ import annotations
 
 import hmac
+import os
 import socket
 
 SILENT_S = 12.0  # a peer that answers no keepalive for so long is gone
@@ -30,6 +31,11 @@ def answer_s(members: int) -> float:
     (0.3, 1.0)
     """
     return max(BEAT_S, members / ANSWERS_A_SECOND)
+
+
+def nonce() -> str:
+    """32 hex digits that were never used before; as of `secrets.token_hex`, whose module takes longer to import."""
+    return os.urandom(16).hex()
 
 
 def proof(token: str, *words: object) -> str:

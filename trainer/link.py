@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hmac
 import json
-import secrets
 import select
 import socket
 import struct
@@ -23,7 +22,7 @@ import time
 from collections.abc import Iterable
 from typing import BinaryIO, TextIO
 
-from trainer.handshake import proof
+from trainer.handshake import nonce, proof
 
 LIFE_S = 300.0  # of a listener that hears of nobody: its master may have gone without a word
 HELLO_S = 3.0  # to show the token; meanwhile nobody else is served
@@ -35,7 +34,7 @@ SETTLE_BYTES = 512 * 1024  # buffers on the way take so much at once
 SETTLE_PART = 0.25  # of what came in all, where that is less
 UNSENT_BYTES = 256 * 1024  # wait here, not in the kernel, so that a slow link ends in time too
 CHUNK = 64 * 1024
-_NONCE = 16
+_NONCE = 32
 _PROOF = 64
 _FIGURES = struct.Struct("!dQ")  # seconds, bytes
 
@@ -126,10 +125,10 @@ class Line:
 
 def serve(line: Line, token: str) -> None:
     """The listener's side of one measurement. Raises LinkError when the other does not have the token."""
-    nonce = secrets.token_hex(_NONCE // 2)
-    line.send(nonce.encode())
+    ours = nonce()
+    line.send(ours.encode())
     theirs = line.receive(_NONCE + _PROOF).decode(errors="replace")
-    if not hmac.compare_digest(proof(token, "link", nonce).encode(), theirs[_NONCE:].encode()):
+    if not hmac.compare_digest(proof(token, "link", ours).encode(), theirs[_NONCE:].encode()):
         raise LinkError("a stranger connected")
     line.send(proof(token, "leader", theirs[:_NONCE]).encode())
     line.within(WHOLE_S)
@@ -142,11 +141,11 @@ def serve(line: Line, token: str) -> None:
 def measure(line: Line, token: str) -> dict[str, float]:
     """The connecting side: `{"mbit", "latency_ms"}`. Raises LinkError when the listener does not have the token."""
     line.within(WHOLE_S)  # it may serve others first
-    nonce = secrets.token_hex(_NONCE // 2)
+    ours = nonce()
     theirs = line.receive(_NONCE).decode(errors="replace")
-    line.send(f"{nonce}{proof(token, 'link', theirs)}".encode())
+    line.send(f"{ours}{proof(token, 'link', theirs)}".encode())
     answer = line.receive(_PROOF)
-    if not hmac.compare_digest(answer, proof(token, "leader", nonce).encode()):
+    if not hmac.compare_digest(answer, proof(token, "leader", ours).encode()):
         raise LinkError("the listener is not the leader's")
     trips = []
     for _ in range(PINGS):

@@ -16,14 +16,13 @@ import asyncio
 import contextlib
 import hmac
 import json
-import secrets
 import socket
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Protocol
 
 from trainer import said
-from trainer.handshake import keep_alive, proof
+from trainer.handshake import keep_alive, nonce, proof
 from trainer.journal import Journal
 from trainer.lines import Line
 
@@ -88,7 +87,7 @@ class _Call(asyncio.Protocol):
         self._board = board
         self._line: Line | None = None  # None: who calls has not proved yet who it is
         self._buffer = bytearray()
-        self._nonce = secrets.token_hex(16)
+        self._nonce = nonce()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)

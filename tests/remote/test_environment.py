@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from remote import environment
-from remote.bootstrap.environment import DONE
 from remote.check import preflight
 from remote.cluster import Cluster, load
 from remote.errors import CommandFailed, ConfigError
@@ -22,6 +21,7 @@ from tests.remote.conftest import MakeCluster
 from tests.remote.stage import HOSTS, Seen, Stage
 from tests.remote.test_following import kill_supervisor, trains
 from trainer import clean
+from trainer.bootstrap.environment import DONE
 
 SAYS = "print(__import__('motley_tiny').WORD)"
 

@@ -6,7 +6,6 @@ import dataclasses
 
 import pytest
 
-from remote.bootstrap import network as there
 from remote.cluster import Cluster
 from remote.errors import Finding
 from remote.judge_network import Gap, gaps, network
@@ -14,6 +13,7 @@ from remote.meeting import Meeting
 from remote.probe import Probe
 from tests.remote.conftest import MakeCluster
 from tests.remote.test_check import GOOD
+from trainer.bootstrap import network as there
 
 NAMES = ("box1", "box2", "box3", "box4")
 WSL = "5.15.167.4-microsoft-standard-WSL2"

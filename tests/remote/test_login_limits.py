@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from remote.bootstrap import login
+from trainer.bootstrap import login
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
-from remote.bootstrap import meet as there
 from remote.hosts import Hosts, python_of
 from remote.interview import interview
 from remote.meeting import Meeting, Room
 from tests.remote.conftest import MakeCluster
 from tests.remote.test_check import GOOD
+from trainer.bootstrap import meet as there
 
 LOCAL = "127.0.0.1"
 TOKEN = "f00"

@@ -93,8 +93,8 @@ def test_strangers_are_not_served_and_hold_nobody_up_for_long(start: Start) -> N
     assert (code, out) == (1, "")
     assert "the other side went" in err
     with socket.create_connection(("127.0.0.1", port)) as guess:
-        assert len(guess.recv(CHUNK)) == 16  # the question
-        guess.sendall(b"x" * 16 + b"0" * 64)
+        assert len(guess.recv(CHUNK)) == 32  # the question
+        guess.sendall(b"x" * 32 + b"0" * 64)
         assert guess.recv(CHUNK) == b""  # no proof, no answer
     began = time.monotonic()
     with socket.create_connection(("127.0.0.1", port)), socket.create_connection(("127.0.0.1", port)) as hasty:
@@ -114,7 +114,7 @@ def test_a_listener_of_somebody_else_is_not_measured(start: Start) -> None:
         host = start("--connect", "127.0.0.1", "--port", str(other.getsockname()[1]))
         connection, _ = other.accept()
         with connection:
-            connection.sendall(b"0" * 16)
+            connection.sendall(b"0" * 32)
             assert len(connection.recv(80, socket.MSG_WAITALL)) == 80
             connection.sendall(b"0" * 64)
             code, out, err = ended(host)

@@ -156,11 +156,14 @@ def test_without_its_fork_server_a_run_goes_on_and_a_killed_rank_comes_back(mach
     assert machine.stop()["left"] == 0
 
 
-@pytest.mark.parametrize("comes", [True, False])
-def test_a_supervisor_that_was_told_early_has_torch_imported_until_its_run_comes(machine: Machine, comes: bool) -> None:
+@pytest.mark.parametrize(("comes", "there"), [(True, True), (True, False), (False, True)])
+def test_a_supervisor_that_was_told_early_has_torch_imported_until_its_run_comes(
+    machine: Machine, comes: bool, there: bool
+) -> None:
     spec, tags = machine.spec(1), processes.tags("night", "box1", machine.folder())
+    text = program("look", str(machine.code) if there else "")
     process = subprocess.Popen(
-        with_room(command(sys.executable, "look")),
+        with_room(command(sys.executable, text)),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=machine.home,
         env={"HOME": str(machine.home), "PATH": os.environ["PATH"]},
     )  # fmt: skip
@@ -173,7 +176,7 @@ def test_a_supervisor_that_was_told_early_has_torch_imported_until_its_run_comes
         assert process.stdout is not None
         given = dataclasses.asdict(Given.of(spec))
         prepare = {"prepare": {"code": str(machine.code), "tags": tags, "given": given}}
-        process.stdin.write(program("look") + json.dumps(prepare).encode() + b"\n")
+        process.stdin.write(text + json.dumps(prepare).encode() + b"\n")
         process.stdin.flush()
         eventually(lambda: bool(forks()), "the fork server is there")
         found = forks()

@@ -1,11 +1,11 @@
-"""The trees of files that are on a host already, and what is in them. Runs there: see `remote.bootstrap`."""
+"""The trees of files that are on a host already, and what is in them. Runs there: see `trainer.bootstrap`."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 
-from remote.bootstrap.files import CODE
+from trainer.bootstrap.files import CODE
 
 
 def trees() -> list[str]:

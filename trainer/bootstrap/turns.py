@@ -1,4 +1,4 @@
-"""Many conversations over sockets in one thread. Runs there: see `remote.bootstrap`.
+"""Many conversations over sockets in one thread. Runs there: see `trainer.bootstrap`.
 
 Each is a generator that yields the event its socket waits for, `READ` or `WRITE`, and returns what came of it.
 asyncio could do it, but its import takes longer than all that is said here.

@@ -1,4 +1,4 @@
-"""The runs that have processes on a host, and whether anybody looks after them. Runs there: see `remote.bootstrap`."""
+"""The runs that have processes on a host, and whether anybody looks after them. Runs there: see `trainer.bootstrap`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 from typing import Any
 
-from remote.bootstrap.files import OURS, names, text
+from trainer.bootstrap.files import OURS, names, text
 
 
 def run_of(environ: list[str]) -> str:

@@ -1,5 +1,5 @@
 """Whether this host reaches the others on ports that the system picks, as training will. Runs there: see
-`remote.bootstrap`.
+`trainer.bootstrap`.
 
 `remote.meeting` has every host do it at once: it listens on its address in the cluster, says on which port, is told
 the others' ports, connects to each, and says which it could not reach. It serves as long as this process lives: the
@@ -18,8 +18,8 @@ import threading
 from collections.abc import Generator
 from typing import Any
 
-from remote.bootstrap.files import answer
-from remote.bootstrap.turns import READ, WRITE, Turns
+from trainer.bootstrap.files import answer
+from trainer.bootstrap.turns import READ, WRITE, Turns
 
 HELLO_S = 2.0  # who says nothing for so long is hung up on
 LINE = 256

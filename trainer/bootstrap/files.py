@@ -1,4 +1,4 @@
-"""Where things lie on a host, reading small files there, and answering. Runs there: see `remote.bootstrap`."""
+"""Where things lie on a host, reading small files there, and answering. Runs there: see `trainer.bootstrap`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A supervisor that is forked before its run is known, to import torch meanwhile. Runs there: see `remote.bootstrap`.
+"""A supervisor that is forked before its run is known, to import torch meanwhile. Runs there: see `trainer.bootstrap`.
 
 `remote.early` asks for it in the conversation of the check, on a host that has our code already: another start of
 Python is saved. It hears of its run in the same conversation, or ends with it (`trainer.detach.prepare`).
@@ -52,9 +52,8 @@ def _become(asked: dict[str, Any], writer: int, coming: int) -> None:
     """Never returns. What goes wrong is found out again, and told, where a supervisor is started at the usual time."""
     try:
         os.chdir(asked["code"])
-        sys.path.insert(0, asked["code"])
-        for name in [name for name in sys.modules if name.startswith("remote.bootstrap")]:
-            del sys.modules[name]
+        if asked["code"] not in sys.path:
+            sys.path.insert(0, asked["code"])
         gc.disable()
         detach = importlib.import_module("trainer.detach")
         gc.freeze()  # and what is loaded stays: the processes forked from this one share its pages

@@ -1,12 +1,12 @@
-"""Which files of a large tree are new to a host, so that only those are sent. Runs there: see `remote.bootstrap`."""
+"""Which files of a large tree are new to a host, so that only those are sent. Runs there: see `trainer.bootstrap`."""
 
 from __future__ import annotations
 
 import json
 from typing import BinaryIO
 
-from remote.bootstrap.files import answer
-from remote.bootstrap.trees import elsewhere, trees
+from trainer.bootstrap.files import answer
+from trainer.bootstrap.trees import elsewhere, trees
 
 
 def main(_argv: list[str], stdin: BinaryIO) -> None:

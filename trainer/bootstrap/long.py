@@ -1,11 +1,11 @@
-"""Commands that take long: what they say is told while they run. Runs there: see `remote.bootstrap`."""
+"""Commands that take long: what they say is told while they run. Runs there: see `trainer.bootstrap`."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 
-from remote.bootstrap.files import answer
+from trainer.bootstrap.files import answer
 
 LAST = 12  # lines of what failed
 SHOWN = 200  # characters of a line

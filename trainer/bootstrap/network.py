@@ -1,4 +1,4 @@
-"""A host's place in the network: the way to the leader, a port to be free. Runs there: see `remote.bootstrap`."""
+"""A host's place in the network: the way to the leader, a port to be free. Runs there: see `trainer.bootstrap`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import socket
 import struct
 from typing import Any
 
-from remote.bootstrap.files import command, names, text
-from remote.bootstrap.leftovers import run_of
+from trainer.bootstrap.files import command, names, text
+from trainer.bootstrap.leftovers import run_of
 
 _ADDRESS, _NETMASK = 0x8915, 0x891B  # SIOCGIFADDR, SIOCGIFNETMASK
 _LISTENING = "0A"

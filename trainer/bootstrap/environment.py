@@ -1,5 +1,5 @@
 """A virtual environment with what a requirements file names, kept as `~/.motley/env/<hash>/`. Runs on a host: see
-`remote.bootstrap`.
+`trainer.bootstrap`.
 
 One line of JSON comes in: `{"requirements": text, "wheels": folder below the home folder or "", "key": hash of both,
 "system": bool, "build": bool}`. `{"note": text}` tells how it goes; the answer is `{"ok": true, "python": path,
@@ -20,8 +20,8 @@ import site
 import sys
 from typing import Any, BinaryIO
 
-from remote.bootstrap.files import HOME, OURS, answer
-from remote.bootstrap.long import LAST, follow
+from trainer.bootstrap.files import HOME, OURS, answer
+from trainer.bootstrap.long import LAST, follow
 
 ENV = os.path.join(OURS, "env")
 DONE = "motley.json"

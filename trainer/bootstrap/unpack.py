@@ -1,6 +1,6 @@
-"""A gzipped tar on stdin becomes a folder of `~/.motley/code/`. Runs on a host: see `remote.bootstrap`.
+"""A gzipped tar on stdin becomes a folder of `~/.motley/code/`. Runs on a host: see `trainer.bootstrap`.
 
-A line of JSON comes before it: the files to take from the trees that are there, as for `remote.bootstrap.lacks`.
+A line of JSON comes before it: the files to take from the trees that are there, as for `trainer.bootstrap.lacks`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import tempfile
 import zlib
 from typing import Any, BinaryIO
 
-from remote.bootstrap.files import CODE, answer
-from remote.bootstrap.trees import elsewhere, trees
+from trainer.bootstrap.files import CODE, answer
+from trainer.bootstrap.trees import elsewhere, trees
 
 
 def main(argv: list[str], stdin: BinaryIO) -> None:

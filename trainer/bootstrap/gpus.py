@@ -1,4 +1,4 @@
-"""The NVIDIA GPUs of a host, what they are used for, what is wrong with them. Runs there: see `remote.bootstrap`."""
+"""The NVIDIA GPUs of a host, what they are used for, what is wrong with them. Runs there: see `trainer.bootstrap`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pwd
 import re
 from typing import Any
 
-from remote.bootstrap.files import command, names, text
+from trainer.bootstrap.files import command, names, text
 
 SMI_S = 3.0
 CARDS = "/proc/driver/nvidia/gpus"

@@ -1,7 +1,7 @@
-"""What a host is asked before anything is sent to it, in one process. Runs there: see `remote.bootstrap`.
+"""What a host is asked before anything is sent to it, in one process. Runs there: see `trainer.bootstrap`.
 
-`remote.interview` speaks with it, a JSON object a line: what it is (`remote.bootstrap.probe`), whether it reaches the
-others (`remote.bootstrap.meet`), and a run that may come (`remote.bootstrap.early`). It ends with its stdin.
+`remote.interview` speaks with it, a JSON object a line: what it is (`trainer.bootstrap.probe`), whether it reaches the
+others (`trainer.bootstrap.meet`), and a run that may come (`trainer.bootstrap.early`). It ends with its stdin.
 
     in  {"probe": {"leader": "10.0.0.1", "ports": [], "data": null}}             out  {"torch": "2.13.0+cpu", …}
     in  {"prepare": {"code": "/home/ada/.motley/code/f00…", "tags": {…}, "given": {…}}}
@@ -14,10 +14,10 @@ import json
 import signal
 from typing import BinaryIO
 
-from remote.bootstrap.early import Early
-from remote.bootstrap.files import answer
-from remote.bootstrap.meet import meet, missed
-from remote.bootstrap.probe import probe
+from trainer.bootstrap.early import Early
+from trainer.bootstrap.files import answer
+from trainer.bootstrap.meet import meet, missed
+from trainer.bootstrap.probe import probe
 
 LIFE_S = 30  # its console may have gone without a word
 RUN_S = 150  # until the run comes: what is pushed before takes its time

@@ -1,5 +1,5 @@
 """A container image for the ranks of this host: is it there, have it pulled or built, and what is inside. Runs on a
-host: see `remote.bootstrap`.
+host: see `trainer.bootstrap`.
 
 One line of JSON comes in: `{"runtime": "docker" or "podman", "image": its name, "get": whether to have it pulled or
 built where it is not there, "build": null or {"key": hash, "files": {name: text}, "base": image or ""}, "gpus": whether
@@ -20,8 +20,8 @@ import shutil
 import subprocess
 from typing import Any, BinaryIO
 
-from remote.bootstrap.files import OURS, answer, names
-from remote.bootstrap.long import LAST, follow
+from trainer.bootstrap.files import OURS, answer, names
+from trainer.bootstrap.long import LAST, follow
 
 IMAGES = os.path.join(OURS, "image")  # what they are built from
 ASK_S = 10.0

@@ -1,4 +1,4 @@
-"""A folder comes in on stdin and is kept as `~/.motley/data/<hash>/files/`. Runs on a host: see `remote.bootstrap`.
+"""A folder comes in on stdin and is kept as `~/.motley/data/<hash>/files/`. Runs on a host: see `trainer.bootstrap`.
 
 First a line of JSON: `{"name": hash, "files": [[path, bytes, sha256], …]}`. The answer says what is lacking, `{"lacks":
 [[index, offset], …]}`: the bytes of each of those files from there on follow on stdin, one file after the other. What
@@ -15,7 +15,7 @@ import shutil
 import time
 from typing import Any, BinaryIO
 
-from remote.bootstrap.files import OURS, answer
+from trainer.bootstrap.files import OURS, answer
 
 DATA = os.path.join(OURS, "data")
 CHUNK = 2**20

@@ -1,4 +1,4 @@
-"""What a login on a host may do: limits, and whether its processes outlive it. Runs there: see `remote.bootstrap`."""
+"""What a login on a host may do: limits, and whether its processes outlive it. Runs there: see `trainer.bootstrap`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pwd
 import re
 from typing import Any
 
-from remote.bootstrap.files import names, text
+from trainer.bootstrap.files import names, text
 
 _BOOTED, _LINGERING = "/run/systemd/system", "/var/lib/systemd/linger"
 _PLACES = ("/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd")  # the first one counts

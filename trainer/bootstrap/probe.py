@@ -1,4 +1,4 @@
-"""What a host says of itself: `remote.probe.Probe` describes the answer. Runs there: see `remote.bootstrap`.
+"""What a host says of itself: `remote.probe.Probe` describes the answer. Runs there: see `trainer.bootstrap`.
 
 It is asked with `{"leader": numeric address, "self" or "", "ports": to be free there, "data": null or
 {"path", "name"}}`.
@@ -13,12 +13,12 @@ import sys
 import time
 from typing import Any
 
-from remote.bootstrap.files import CODE, HOME, OURS, names, text
-from remote.bootstrap.gpus import gpus
-from remote.bootstrap.inside import torch_version
-from remote.bootstrap.leftovers import leftovers
-from remote.bootstrap.login import login
-from remote.bootstrap.network import firewall, interface_of, interfaces, port_taken, way_to
+from trainer.bootstrap.files import CODE, HOME, OURS, names, text
+from trainer.bootstrap.gpus import gpus
+from trainer.bootstrap.inside import torch_version
+from trainer.bootstrap.leftovers import leftovers
+from trainer.bootstrap.login import login
+from trainer.bootstrap.network import firewall, interface_of, interfaces, port_taken, way_to
 
 
 def probe(request: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Which Python this is, and which torch it has, read from its files: importing torch takes seconds.
 
-Imported by `remote.bootstrap.probe`, and run as it is in a container, where nothing of ours is: it stands alone, and
+Imported by `trainer.bootstrap.probe`, and run as it is in a container, where nothing of ours is: it stands alone, and
 says what it has to say in a line that starts with `motley:`.
 """
 

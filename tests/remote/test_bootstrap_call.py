@@ -1,0 +1,44 @@
+"""Which text of a program a host runs: what it was sent, or what it has compiled already."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from remote.bootstrap_call import command, program
+
+SAYS_WHERE = 'def main(argv, stdin):\n    print(\'motley:{"from": "there"}\')\n'
+
+
+def run(home: Path, code: str) -> list[dict[str, object]]:
+    """What `lacks` answers, of a host that has this folder of our code; it is asked for no file."""
+    text = program("lacks", code)
+    env = {"HOME": str(home), "PATH": os.environ["PATH"]}
+    done = subprocess.run(command(sys.executable, text), input=text + b"{}\n", capture_output=True, env=env, check=True)
+    return [json.loads(line[7:]) for line in done.stdout.splitlines() if line.startswith(b"motley:")]
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    folder = tmp_path / ".motley/code/f00/trainer/bootstrap"
+    folder.mkdir(parents=True)
+    for name in ("", "bootstrap/"):
+        folder.parent.joinpath(f"{name}__init__.py").touch()
+    return folder
+
+
+def test_a_host_that_has_our_code_runs_it_from_there(tmp_path: Path, code: Path) -> None:
+    code.joinpath("lacks.py").write_text(SAYS_WHERE)
+    assert run(tmp_path, ".motley/code/f00") == [{"from": "there"}]
+    assert run(tmp_path, "") == [{"ok": True, "lacks": []}]
+
+
+def test_code_that_is_not_there_or_has_lost_files_is_not_needed(tmp_path: Path, code: Path) -> None:
+    code.joinpath("lacks.py").write_text("import trainer.bootstrap.trees\n")
+    assert run(tmp_path, ".motley/code/f00") == [{"ok": True, "lacks": []}]
+    assert run(tmp_path, ".motley/code/f01") == [{"ok": True, "lacks": []}]
