@@ -116,9 +116,11 @@ def serve(run: str, host: str, descriptor: int) -> int:
     control = socket.socket(fileno=descriptor)
     greeter = Greeter(control, run, host)
     greeter.start()
+    gc.disable()  # what is imported is no garbage, and looking for it takes a tenth of torch's import
     preload()
     requests = greeter.end()
     gc.freeze()  # what is there now stays; no collection writes to pages that ranks share
+    gc.enable()
     for request in requests:
         answer(control, request, fork(request, supervisor))
     while True:

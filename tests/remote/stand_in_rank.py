@@ -6,6 +6,7 @@ step. What else it shall do stands in the environment that the cluster.toml of t
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import signal
@@ -52,6 +53,7 @@ def main(run: str, host: str, member: int, *, anew: bool) -> int:
 
     line = Membership.dial(spec, member=member, deadline_s=20, where=leader)
     print(f"going on from {spec.resume}", flush=True)
+    print(f"garbage is collected: {gc.isenabled()}", flush=True)
     rank = StandIn(spec, host, member, folder, line, step=-1 if anew else 0)
     while True:
         try:
