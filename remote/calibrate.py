@@ -34,7 +34,8 @@ from remote.ready import looked_over, supplied
 from remote.remote_process import RemoteProcess
 from remote.sanitize import clean, clean_table
 from remote.verbs import Verbs
-from trainer.spec import Calibration, Container, Member
+from trainer.calibration import Calibration
+from trainer.spec import Container, Member
 
 T = TypeVar("T")
 _TIMING = {"batch", "compute_ms", "step_ms", "noise", "steps"}

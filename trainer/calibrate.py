@@ -1,6 +1,6 @@
 """What a batch costs one device of this host: a few seconds of real steps of the task, at a few batch sizes.
 
-`python -m trainer calibrate`: one line of JSON on standard input asks (`trainer.spec.Calibration`), lines of JSON on
+`python -m trainer calibrate`: one line of JSON on standard input asks (`trainer.calibration.Calibration`), lines on
 standard output answer: `{"note": …}` while it works, `{"ready": true}` when the measured steps begin, then one
 `{"result": …}` (what `profiles.store.Profile` holds) or `{"error": cause, "remedy": …}`. It ends when stdin closes.
 
@@ -27,10 +27,10 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO
 from profiles.hardware import probe
 from profiles.store import Timing
 from trainer import containers, environment, processes
+from trainer.calibration import Calibration
 from trainer.container_words import exit_code
 from trainer.emulation import DutyCycle
 from trainer.folders import HERE
-from trainer.spec import Calibration
 
 if TYPE_CHECKING:
     import torch

@@ -29,9 +29,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from trainer import container_words
+from trainer.calibration import Calibration
 from trainer.container_words import Listed, Mount, User, tag_of
 from trainer.folders import HERE, runs_folder
-from trainer.spec import Calibration, Container, DataOptions, Member, Spec
+from trainer.spec import Container, DataOptions, Member, Spec
 
 ASK_S = 10.0  # for an answer of the runtime
 COUNT_S = 3.0  # the same, for who only looks

@@ -159,40 +159,6 @@ class Container:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Calibration:
-    """What `python -m trainer calibrate` is asked: to measure one device with the task of a run."""
-
-    options: RunOptions
-    data: DataOptions
-    device: str
-    batch: int  # samples of a whole step: the most that are worth measuring
-    devices: int = 1  # ranks on the host, which share its cores
-    max_batch: int | None = None
-    env: dict[str, str] = field(default_factory=dict)  # as the ranks get it; may hold secrets
-    emulated: bool = False
-    speed: float | None = None  # of an emulated host
-    budget_s: float = 8.0  # of measured steps
-    container: Container | None = None
-    child: bool = False  # asked by the trainer itself
-
-    def for_child(self) -> Calibration:
-        return dataclasses.replace(self, child=True)
-
-    def to_json(self) -> str:
-        return json.dumps({"protocol": PROTOCOL, **dataclasses.asdict(self)})
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Calibration:
-        """Raises ValueError, KeyError or TypeError when the text is not such a request of this protocol."""
-        table = json.loads(text)
-        if not isinstance(table, dict) or table.pop("protocol", None) != PROTOCOL:
-            raise ValueError(f"not a request of protocol {PROTOCOL}")
-        table["options"], table["data"] = _run_options(table["options"]), DataOptions(**table["data"])
-        table["container"] = _container(table)
-        return cls(**table)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
     """What every rank of a run executes when that is the user's own script: `trainer.script`."""
 
@@ -251,12 +217,12 @@ class Spec:
         if not isinstance(table, dict) or table.pop("protocol", None) != PROTOCOL:
             raise ValueError(f"not a spec of protocol {PROTOCOL}")
         table["members"] = tuple(Member(**m) for m in table["members"])
-        table["options"] = _run_options(table["options"])
+        table["options"] = run_options_of(table["options"])
         table["balance"] = BalanceOptions(**{**table["balance"], "shares": tuple(table["balance"]["shares"])})
         table["elastic"] = ElasticOptions(**table["elastic"])
         table["data"] = DataOptions(**table["data"])
         table["script"] = Script.from_table(table["script"]) if table.get("script") else None
-        table["container"] = _container(table)
+        table["container"] = container_of(table)
         return cls(**table)
 
 
@@ -269,11 +235,11 @@ def _whole(value: Any) -> int:
     return value
 
 
-def _container(table: dict[str, Any]) -> Container | None:
+def container_of(table: dict[str, Any]) -> Container | None:
     return Container(**table["container"]) if table.get("container") else None
 
 
-def _run_options(table: dict[str, Any]) -> RunOptions:
+def run_options_of(table: dict[str, Any]) -> RunOptions:
     return RunOptions(**{**table, "args": tuple(table.get("args", ()))})
 
 

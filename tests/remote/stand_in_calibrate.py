@@ -12,7 +12,7 @@ import signal
 import sys
 from typing import Any, BinaryIO, TextIO
 
-from trainer.spec import Calibration
+from trainer.calibration import Calibration
 
 PACE_S = 0.05
 

@@ -17,9 +17,10 @@ import pytest
 
 from profiles.store import Timing
 from trainer.calibrate import BLOCK, LEAST_ROUNDS, ROUNDS, affordable, sizes, timings
+from trainer.calibration import Calibration
 from trainer.errors import OutOfMemory
 from trainer.processes import start_ticks
-from trainer.spec import Calibration, DataOptions, RunOptions
+from trainer.spec import DataOptions, RunOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 BOUND_S = 60.0

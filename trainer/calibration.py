@@ -1,0 +1,47 @@
+"""What `python -m trainer calibrate` is asked, as the master sends it on its standard input. Standard library only.
+
+>>> Calibration.from_json(calibration.to_json()) == calibration
+True
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+
+from trainer.spec import PROTOCOL, Container, DataOptions, RunOptions, container_of, run_options_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """To measure one device with the task of a run."""
+
+    options: RunOptions
+    data: DataOptions
+    device: str
+    batch: int  # samples of a whole step: the most that are worth measuring
+    devices: int = 1  # ranks on the host, which share its cores
+    max_batch: int | None = None
+    env: dict[str, str] = field(default_factory=dict)  # as the ranks get it; may hold secrets
+    emulated: bool = False
+    speed: float | None = None  # of an emulated host
+    budget_s: float = 8.0  # of measured steps
+    container: Container | None = None
+    child: bool = False  # asked by the trainer itself
+
+    def for_child(self) -> Calibration:
+        return dataclasses.replace(self, child=True)
+
+    def to_json(self) -> str:
+        return json.dumps({"protocol": PROTOCOL, **dataclasses.asdict(self)})
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Calibration:
+        """Raises ValueError, KeyError or TypeError when the text is not such a request of this protocol."""
+        table = json.loads(text)
+        if not isinstance(table, dict) or table.pop("protocol", None) != PROTOCOL:
+            raise ValueError(f"not a request of protocol {PROTOCOL}")
+        table["options"], table["data"] = run_options_of(table["options"]), DataOptions(**table["data"])
+        table["container"] = container_of(table)
+        return cls(**table)
