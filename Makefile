@@ -11,13 +11,15 @@ PYTHON ?=
 TORCH_INDEX ?=
 ARGS ?=
 TESTS := $(BIN)/python -m pytest
+SPREAD := $(TESTS) -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help venv demo test test-fast test-ranks test-lab test-lab-short test-containers test-gpu lint fuzz bench chaos soak clean
+.PHONY: help venv demo test test-fast test-runs test-ranks test-lab test-lab-short test-containers test-gpu lint fuzz bench chaos soak clean
 
 help:
 	@echo 'make demo       opens the console on four emulated hosts of unequal speed'
 	@echo 'make test       every check and test; those on the lab'"'"'s real hosts need root (docs/lab.md)'
-	@echo 'make test-fast  the same without the lab and without real ranks'
+	@echo 'make test-fast  the same without whole runs, real ranks and the lab'
+	@echo 'make test-runs  whole runs on demo hosts, whose ranks import no torch'
 	@echo 'make test-ranks the tests of the training step, by real ranks'
 	@echo 'make test-lab   all tests on real hosts, those too that are too long for make test'
 	@echo 'make test-gpu   the tests that need an NVIDIA GPU'
@@ -59,7 +61,10 @@ soak: $(READY)
 	$(BIN)/python tests/lab/soak.py
 
 test-fast: lint
-	$(TESTS) -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m 'not ranks and not lab and not gpu and not containers' $(ARGS)
+	$(SPREAD) -m 'not runs and not ranks and not lab and not gpu and not containers' $(ARGS)
+
+test-runs: $(READY)
+	$(SPREAD) -m 'runs and not ranks and not lab and not gpu and not containers' $(ARGS)
 
 test-lab: $(READY)
 	$(TESTS) -m lab $(ARGS)
@@ -76,7 +81,7 @@ test-ranks: $(READY)
 test-lab-short: $(READY)
 	$(TESTS) -m 'lab and not long' $(ARGS)
 
-test: test-fast test-ranks test-lab-short
+test: test-fast test-runs test-ranks test-lab-short
 
 clean:
 	rm -rf $(VENV) .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from remote.cluster import Host
@@ -123,12 +123,15 @@ OPTION = ONE_LINE.filter(lambda word: bool(word.strip()) and not word.startswith
 
 @cases(50)
 @given(ADDRESS, st.none() | OPTION, st.none() | OPTION, st.none() | OPTION, st.lists(WORD, max_size=9))
+@example("box1", None, None, None, ["sudo", "reboot"])
 def test_a_command_to_paste_that_runs_on_a_host(
     own: Path, address: str, user: str | None, identity: str | None, jump: str | None, words: list[str]
 ) -> None:
     host = Host(name="box1", address=address, user=user, port=2222, identity=identity, jump=jump)
-    line = there(host, f"printf '%s\\0' {pasteable([*words, 'end'])}")
+    command = f"printf '%s\\0' {pasteable([*words, 'end'])}"
+    line = there(host, command)
+    terminal = ["-t"] * ("sudo " in command)
     options = [("-J", jump), ("-i", identity), ("-p", "2222"), ("-l", user)]
     given_to_ssh = [word for flag, value in options if value is not None for word in (flag, value)]
     found = said_by("sh", line, own).split("\0")[:-1]
-    assert found == [*expected([*given_to_ssh, address], own), *expected([*words, "end"], own)]
+    assert found == [*expected([*terminal, *given_to_ssh, address], own), *expected([*words, "end"], own)]

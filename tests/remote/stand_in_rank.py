@@ -42,6 +42,7 @@ ERRORS: dict[str, Exception] = {
 
 def main(run: str, host: str, member: int, *, anew: bool) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    assert gc.isenabled(), "what imported torch for it does without"
     folder = run_folder(run, host)
     spec = Spec.from_json((folder / "spec.json").read_bytes())
     if STUBBORN:
@@ -53,7 +54,6 @@ def main(run: str, host: str, member: int, *, anew: bool) -> int:
 
     line = Membership.dial(spec, member=member, deadline_s=20, where=leader)
     print(f"going on from {spec.resume}", flush=True)
-    print(f"garbage is collected: {gc.isenabled()}", flush=True)
     rank = StandIn(spec, host, member, folder, line, step=-1 if anew else 0)
     while True:
         try:

@@ -22,7 +22,7 @@ def wanted(runtime: str = "docker", image: str = "mine:1") -> Wanted:
 
 
 @pytest.mark.parametrize(
-    ("stage", "code", "said", "cause", "remedy"),
+    ("at", "code", "said", "cause", "remedy"),
     [
         ("program", 127, [], "there is no docker there", "'sudo apt install docker.io'"),
         (
@@ -61,8 +61,8 @@ def wanted(runtime: str = "docker", image: str = "mine:1") -> Wanted:
         ("files", 0, ["No space left on device: /x"], "No space left on device", "df -h"),
     ],
 )
-def test_each_has_its_cause_and_its_remedy(stage: str, code: int, said: list[str], cause: str, remedy: str) -> None:
-    told = trouble(BOX, wanted(), stage, code, said)
+def test_each_has_its_cause_and_its_remedy(at: str, code: int, said: list[str], cause: str, remedy: str) -> None:
+    told = trouble(BOX, wanted(), at, code, said)
     assert cause in told[0]
     assert remedy in told[1]
 
