@@ -14,12 +14,14 @@ and nothing is sent. Otherwise one compressed stream goes over, is unpacked besi
 from __future__ import annotations
 
 import asyncio
+import functools
 import gzip
 import hashlib
 import importlib.util
 import io
 import json
 import tarfile
+import threading
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +38,7 @@ PUSH_S = 120.0  # on a slow line
 SLOWEST = 100_000  # bytes/s of such a line, for what is large
 ASK_FROM = 2**20  # bytes: for less, the host is not asked which files it has
 ASK_S = 60.0
+_PACKING = threading.Lock()
 STEP = 0.05  # of the whole, between two words of progress
 
 
@@ -133,7 +136,7 @@ async def push(
     try:
         large = sum(len(file.content) for file in tree.files) > ASK_FROM
         kept = await _kept(connection, python, tree) if large and there else {}
-        packed = await asyncio.to_thread(tree.pack, {file.path for file in tree.files} - kept.keys())
+        packed = await asyncio.to_thread(_packed, tree, frozenset({file.path for file in tree.files} - kept.keys()))
         answer = await _send(connection, python, tree, kept, packed, emit)
         if answer.get("ok") is not True:
             cause = f"{tree.what} could not be stored in ~/{tree.folder}: {answer.get('error')}"
@@ -143,6 +146,17 @@ async def push(
         raise
     emit(Progress(host=host, stage="push", text=f"{tree.what} is there", fraction=1.0, done=True))
     return PushResult(sent=bool(answer.get("sent")), bytes=len(packed))
+
+
+@functools.lru_cache(maxsize=1)
+def _packed_last(tree: Tree, only: frozenset[str]) -> bytes:
+    return tree.pack(only)
+
+
+def _packed(tree: Tree, only: frozenset[str]) -> bytes:
+    """Once for all hosts that lack the same files, which most often are all of them."""
+    with _PACKING:
+        return _packed_last(tree, only)
 
 
 Kept = tuple[str, int, int]  # SHA-256 in hex, bytes, mode

@@ -183,6 +183,21 @@ class _Cut(Tree):
         return super().pack(only)[:-40]
 
 
+class _Counted(Tree):
+    packed = 0
+
+    def pack(self, only: Container[str] | None = None) -> bytes:
+        type(self).packed += 1
+        return super().pack(only)
+
+
+async def test_it_is_packed_once_for_all_hosts(connection: Connection, root: Path) -> None:
+    tree = _Counted.of(root)
+    sent = await asyncio.gather(*(push(connection, sys.executable, tree, there=()) for _ in range(5)))
+    assert [result.sent for result in sent].count(True) == 1
+    assert _Counted.packed == 1
+
+
 async def test_a_full_or_closed_folder_is_named(connection: Connection, root: Path, box: Path) -> None:
     box.parent.mkdir()
     box.write_text("a file where the folder should be")
