@@ -44,8 +44,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 # Files that take longest, the longest first: each is one worker's, so one that begins last keeps the others waiting.
 LONG = [
     *("session", "joining", "soak", "crowd", "script_run", "following", "misconfigurations", "warm", "environment"),
-    *("calibrate", "app", "runs", "supervisor", "tasks", "session_start", "shell", "script", "follow", "decide"),
-    *("data", "early", "cli", "clean", "tasks_models", "check", "connection", "connection_failures", "harvest"),
+    *("calibrate", "app", "app_runs", "runs", "supervisor", "tasks", "session_start", "shell", "script", "follow"),
+    *("decide", "data", "early", "cli", "clean", "tasks_models", "check", "connection", "connection_failures"),
+    "harvest",
 ]
 
 

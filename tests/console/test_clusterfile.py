@@ -17,8 +17,8 @@ from console.screens.confirm import Confirm
 from console.store import Store
 from remote.errors import CheckFailed, Finding
 from tests.console import scripted
+from tests.console.screen import SIZE, make, running, screen_text, until
 from tests.console.scripted import HOSTS, START, event, layout
-from tests.console.test_app import SIZE, make, running, screen_text, until
 from tests.console.test_plain import printer, said
 from tests.console.test_plain import until as until_plain
 

@@ -15,8 +15,8 @@ from console.session import ended
 from console.store import Store
 from remote.feed import Ended, FeedRecord, Link
 from tests.console import scripted
+from tests.console.screen import SIZE, make, screen_text, until
 from tests.console.scripted import START, event, layout
-from tests.console.test_app import SIZE, make, screen_text, until
 
 ROOT = """\
 Traceback (most recent call last):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.trainer.test_coordinator import coordinating, dial, events, spec, summary, three_in_a_group, until
+from tests.trainer.coordinating import coordinating, dial, events, spec, summary, three_in_a_group, until
 from trainer.call import JoinError
 from trainer.folders import write_json
 from trainer.membership import Group, Membership, RunOver

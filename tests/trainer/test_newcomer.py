@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.trainer.coordinating import coordinating, events, spec, summary
 from tests.trainer.ranks import with_torch
-from tests.trainer.test_coordinator import coordinating, events, spec, summary
 from trainer.batches import Batches
 from trainer.exits import Exit
 from trainer.roll import admit, drop, keep, roll_of

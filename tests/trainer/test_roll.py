@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.trainer.test_coordinator import spec
+from tests.trainer.coordinating import spec
 from trainer import processes
 from trainer.folders import run_folder, write_json
 from trainer.roll import admit, change, drop, hosts_of, keep, roll_of

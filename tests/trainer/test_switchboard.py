@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.fuzz.test_coordinator import WELL, converse
-from tests.trainer.test_coordinator import coordinating, spec
+from tests.trainer.coordinating import coordinating, spec
 from trainer.coordinator import Coordinator
 from trainer.listen import listen
 
