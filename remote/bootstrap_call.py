@@ -40,22 +40,23 @@ _LOAD = """
 import gc, os, sys
 gc.disable()  # nothing that is loaded is garbage: looking for it takes a tenth of the time
 sys.path[:] = [place for place in sys.path if place]  # the home folder holds no modules
-module = None
+main = None
 if CODE:
     sys.path.insert(0, os.path.join(os.path.expanduser("~"), CODE))
     import importlib
     try:
-        module = importlib.import_module(SOURCES[-1][0])  # it has been compiled, if it is there
-    except (ImportError, OSError):
+        main = importlib.import_module(SOURCES[-1][0]).main  # it has been compiled, if it is there
+    except Exception:  # a power cut may have left anything
         pass
-if module is None:
+if main is None:
     import types
     for name, source in SOURCES:
         module = sys.modules[name] = types.ModuleType(name)
         exec(compile(source, name, "exec", dont_inherit=True), module.__dict__)
+    main = module.main
 gc.freeze()
 gc.enable()
-module.main(sys.argv[1:], sys.stdin.buffer)
+main(sys.argv[1:], sys.stdin.buffer)
 """
 _TOO_OLD = "sys.stdout.write('motley:{%spython%s: %s%s.%s.%s%s}' % (q, q, q, v[0], v[1], v[2], q))"
 

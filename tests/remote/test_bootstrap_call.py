@@ -38,7 +38,13 @@ def test_a_host_that_has_our_code_runs_it_from_there(tmp_path: Path, code: Path)
     assert run(tmp_path, "") == [{"ok": True, "lacks": []}]
 
 
-def test_code_that_is_not_there_or_has_lost_files_is_not_needed(tmp_path: Path, code: Path) -> None:
-    code.joinpath("lacks.py").write_text("import trainer.bootstrap.trees\n")
+def test_code_that_is_not_there_is_not_needed(tmp_path: Path, code: Path) -> None:
+    assert not code.joinpath("lacks.py").exists()
     assert run(tmp_path, ".motley/code/f00") == [{"ok": True, "lacks": []}]
     assert run(tmp_path, ".motley/code/f01") == [{"ok": True, "lacks": []}]
+
+
+@pytest.mark.parametrize("left", ["import trainer.bootstrap.trees\n", "def main(", ""])
+def test_code_that_a_power_cut_has_damaged_is_not_needed(tmp_path: Path, code: Path, left: str) -> None:
+    code.joinpath("lacks.py").write_text(left)
+    assert run(tmp_path, ".motley/code/f00") == [{"ok": True, "lacks": []}]
