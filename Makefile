@@ -13,7 +13,7 @@ ARGS ?=
 TESTS := $(BIN)/python -m pytest
 SPREAD := $(TESTS) -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help venv demo test test-fast test-runs test-ranks test-lab test-lab-short test-containers test-gpu lint fuzz bench chaos soak clean
+.PHONY: help venv demo test test-fast test-runs test-ranks test-lab test-lab-short test-lab-long test-steady test-containers test-gpu test-release test-release-short lint fuzz bench bench-console chaos soak clean
 
 help:
 	@echo 'make demo       opens the console on four emulated hosts of unequal speed'
@@ -22,9 +22,13 @@ help:
 	@echo 'make test-runs  whole runs on demo hosts, whose ranks import no torch'
 	@echo 'make test-ranks the tests of the training step, by real ranks'
 	@echo 'make test-lab   all tests on real hosts, those too that are too long for make test'
+	@echo 'make test-lab-long only the latter'
+	@echo 'make test-steady each part of make test ten times, the lab three times, beside a busy core: hours'
 	@echo 'make test-gpu   the tests that need an NVIDIA GPU'
 	@echo 'make test-containers the tests that need docker, or root and a dockerd to start'
+	@echo 'make test-release a release, installed in empty environments: minutes, and a package index'
 	@echo 'make bench      what the parts cost on this machine'
+	@echo 'make bench-console what the console costs its machine with 64 ranks'
 	@echo 'make chaos      200 faults strike runs in the lab, as root: about an hour'
 	@echo 'make soak       1,000 stops and kills at random moments, on demo hosts: about half an hour'
 	@echo 'make fuzz       10,000 odd cases for each of what reads a file or another machine: some minutes'
@@ -49,6 +53,9 @@ lint: $(READY)
 bench: $(READY)
 	@failed=0; for bench in tests/bench/bench_*.py; do echo "== $$bench"; $(BIN)/python "$$bench" || failed=1; done; exit $$failed
 
+bench-console: $(READY)
+	$(BIN)/python tests/bench/bench_console.py $(ARGS)
+
 chaos: $(READY)
 	$(BIN)/python tests/lab/chaos.py $(ARGS)
 
@@ -61,10 +68,10 @@ soak: $(READY)
 	$(BIN)/python tests/lab/soak.py
 
 test-fast: lint
-	$(SPREAD) -m 'not runs and not ranks and not lab and not gpu and not containers' $(ARGS)
+	$(SPREAD) -m 'not runs and not ranks and not lab and not gpu and not containers and not release' $(ARGS)
 
 test-runs: $(READY)
-	$(SPREAD) -m 'runs and not ranks and not lab and not gpu and not containers' $(ARGS)
+	$(SPREAD) -m 'runs and not ranks and not lab and not gpu and not containers and not release' $(ARGS)
 
 test-lab: $(READY)
 	$(TESTS) -m lab $(ARGS)
@@ -80,6 +87,18 @@ test-ranks: $(READY)
 
 test-lab-short: $(READY)
 	$(TESTS) -m 'lab and not long' $(ARGS)
+
+test-lab-long: $(READY)
+	$(TESTS) -m 'lab and long' $(ARGS)
+
+test-release: $(READY)
+	$(TESTS) -m release -rs $(ARGS)
+
+test-release-short: $(READY)
+	$(TESTS) -m 'release and not long' -rs $(ARGS)
+
+test-steady: $(READY)
+	bash .ci/steady $(ARGS)
 
 test: test-fast test-runs test-ranks test-lab-short
 

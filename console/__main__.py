@@ -1,8 +1,8 @@
-"""`python -m console` is `motley`."""
+"""`python -m motley.console` is `motley`."""
 
 from __future__ import annotations
 
-from console.cli import main
+from motley.console.cli import main
 
 if __name__ == "__main__":
     main()

@@ -7,7 +7,6 @@ connects to hosts only when cluster.toml has proved right: `motley --help` and a
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import sys
 from collections.abc import Callable
@@ -17,7 +16,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from remote.errors import MotleyError
+from motley import __version__
+from motley.remote.errors import MotleyError
 
 
 class BareIsRun(TyperGroup):
@@ -75,7 +75,7 @@ def verb(function: Callable[..., int]) -> Callable[..., None]:
             sys.stdout = open("/dev/null", "w", encoding="utf-8")  # noqa: SIM115 - for the interpreter's own last flush
             code = 0
         except Exception as error:  # noqa: BLE001 - the traceback is kept in the file that the line names
-            from console.crash import sentence
+            from motley.console.crash_log import sentence
 
             print(f"motley: {sentence(error)}", file=sys.stderr)
             code = 1
@@ -86,12 +86,7 @@ def verb(function: Callable[..., int]) -> Callable[..., None]:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            print(f"motley {version('motley-cluster')}")
-        except PackageNotFoundError:
-            print("motley (not installed, run from its source)")
+        print(f"motley {__version__}")
         raise typer.Exit
 
 
@@ -124,18 +119,16 @@ def run(
     no_start: Annotated[bool, typer.Option("--no-start", help="Open the console; s starts the run.")] = False,
 ) -> int:
     """Start a run and watch it: the console on a terminal, plain lines elsewhere."""
-    from remote.errors import UsageError
+    from motley.remote.errors import UsageError
 
     if no_start and (plain or detach):
         raise UsageError("--no-start opens the console and waits for its s: leave out --plain and --detach")
-    from console import launch
+    from motley.console.commands.run import follow, on_terminal, run_plan
 
-    if no_start and not launch.on_terminal():
+    if no_start and not on_terminal():
         raise UsageError("--no-start needs a terminal: its s starts the run")
-    plan = launch.run_plan(
-        config, overrides=overrides or (), only=only or (), name=name, resume=resume, start=not no_start
-    )
-    return launch.follow(plan, plain=plain, detach=detach)
+    plan = run_plan(config, overrides=overrides or (), only=only or (), name=name, resume=resume, start=not no_start)
+    return follow(plan, plain=plain, detach=detach)
 
 
 @app.command("attach")
@@ -147,50 +140,39 @@ def attach(
     readonly: Annotated[
         bool, typer.Option("--readonly", help="Only watch: nothing of the run can be changed from here.")
     ] = False,
+    history: Annotated[
+        bool, typer.Option("--history", help="In plain lines, with all that the run has told before.")
+    ] = False,
 ) -> int:
     """Come back to a run, from any machine with the cluster.toml."""
-    from console import launch
+    from motley.console.commands.run import attach_plan, follow
 
-    return launch.follow(launch.attach_plan(config, run, readonly=readonly), plain=plain)
+    plan = attach_plan(config, run, readonly=readonly)
+    return follow(plan, plain=plain or history, history=history)
 
 
 @app.command("status")
 @verb
 def status(config: Config = DEFAULT_CONFIG, json: Json = False) -> int:
     """What runs on the hosts, and what ran there."""
-    from console.launch import print_data
-    from console.tables import status_text
-    from remote.cluster import load
+    from motley.remote.config.load import load
 
     cluster = load(config)
-    from remote import runs
+    from motley.console.commands import status as command
 
-    data = asyncio.run(runs.status(cluster))
-    if json:
-        print_data(data)
-    else:
-        print(status_text(data))
-    for silent in data.get("unreachable", []):
-        print(f"✖ {silent['host']}: {silent['cause']}\n  {silent['remedy']}", file=sys.stderr)
-    return 0
+    return command.status(cluster, json=json)
 
 
 @app.command("stop")
 @verb
 def stop(run: Annotated[str, typer.Argument(metavar="RUN")], config: Config = DEFAULT_CONFIG) -> int:
     """Stop a run on every host: a checkpoint first, then no process is left."""
-    from console.launch import print_data
-    from remote.cluster import load
+    from motley.remote.config.load import load
 
     cluster = load(config)
-    from remote import runs
+    from motley.console.commands import stop as command
 
-    record = asyncio.run(runs.stop(cluster, run, "motley stop"))
-    print_data({"run": run, "state": record.state, "unanswered": list(record.unanswered)})
-    if record.unanswered:
-        who = ", ".join(record.unanswered)
-        print(f"motley: no answer from {who}: ranks may run on there; stop again when back", file=sys.stderr)
-    return 1 if record.unanswered else 0
+    return command.stop(cluster, run)
 
 
 @app.command("join")
@@ -201,17 +183,12 @@ def join(
     config: Config = DEFAULT_CONFIG,
 ) -> int:
     """Bring a host of cluster.toml into a run: a new one, or one that it lost or that was taken out."""
-    from console.launch import print_data
-    from console.plain import Printer
-    from console.profiling import knows, store_of
-    from remote.cluster import load
+    from motley.remote.config.load import load
 
     cluster = load(config)
-    from remote import runs
+    from motley.console.commands import members
 
-    asyncio.run(runs.join(cluster, run, host, Printer(), knows(cluster, store_of(cluster))))
-    print_data({"run": run, "host": host, "state": "joined"})
-    return 0
+    return members.join(cluster, run, host)
 
 
 @app.command("drop")
@@ -222,17 +199,12 @@ def drop(
     config: Config = DEFAULT_CONFIG,
 ) -> int:
     """Take a host out of a run: its ranks end, the others go on."""
-    from console.launch import print_data
-    from remote.cluster import load
+    from motley.remote.config.load import load
 
     cluster = load(config)
-    from remote import runs
+    from motley.console.commands import members
 
-    answered = asyncio.run(runs.drop(cluster, run, host))
-    print_data({"run": run, "host": host, "state": "dropped", "answered": answered})
-    if not answered:
-        print(f"motley: {host} did not answer: ranks that run on there end when they call the others", file=sys.stderr)
-    return 0 if answered else 1
+    return members.drop(cluster, run, host)
 
 
 @app.command("logs")
@@ -243,21 +215,13 @@ def logs(
     rank: Annotated[int | None, typer.Option("--rank", metavar="N", min=0, help="Only this rank's lines.")] = None,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with new lines as they come.")] = False,
 ) -> int:
-    """What the ranks of a run print."""
-    from remote.cluster import load
+    """What happened in a run, in order of time, and what its ranks print."""
+    from motley.remote.config.load import load
 
     cluster = load(config)
-    from remote import runs
+    from motley.console.commands import logs as command
 
-    async def copy() -> None:
-        async for line in runs.logs(cluster, run, rank, follow, told=causes.append):
-            print(f"{line.host} #{line.member}  {line.text}", flush=follow)
-
-    causes: list[str] = []
-    asyncio.run(copy())
-    for cause in causes:
-        print(f"motley: {run}: {cause}", file=sys.stderr)
-    return 0
+    return command.logs(cluster, run, rank=rank, follow=follow)
 
 
 @app.command("clean")
@@ -272,79 +236,51 @@ def clean(
     only: Only = None,
 ) -> int:
     """Remove old runs, code and data from the hosts: shows their sizes and asks first."""
-    from remote.cluster import load
+    from motley.remote.config.load import load
 
     cluster = load(config, (), only or ())
-    from console import cleaning
+    from motley.console.commands import clean as command
 
-    return cleaning.clean(cluster, older_days=older, yes=yes, json=json)
+    return command.clean(cluster, older_days=older, yes=yes, json=json)
 
 
 @app.command("profile")
 @verb
 def profile(config: Config = DEFAULT_CONFIG, json: Json = False, overrides: Overrides = None, only: Only = None) -> int:
     """Measure what every host can do: short steps of the task, memory, and the network to the leader."""
-    from console.launch import print_data
-    from console.plain import Printer
-    from console.profiling import measure
-    from console.tables import profiles_text
-    from remote.cluster import load
-    from remote.script_keys import needs_task
+    from motley.remote.config.command_line import needs_task
+    from motley.remote.config.load import load
 
-    cluster = load(config, overrides or (), only or ())
+    cluster = load(config, overrides or (), only or (), verb="profile")
     needs_task(cluster, "motley profile")
-    profiles, findings = asyncio.run(measure(cluster, Printer()))
-    if json:
-        data = {"profiles": [p.as_dict() for p in profiles], "findings": [f.as_dict() for f in findings]}
-        print_data(data)
-    elif profiles:
-        print(profiles_text(profiles))
-    for finding in findings:
-        sign = "✖" if finding.level == "error" else "!"
-        print(f"{sign} {finding.host}: {finding.cause}\n    {finding.remedy}", file=sys.stderr)
-    return int(any(finding.level == "error" for finding in findings))
+    from motley.console.commands import profile as command
+
+    return command.profile(cluster, json=json)
 
 
 @app.command("plan")
 @verb
 def plan(config: Config = DEFAULT_CONFIG, json: Json = False, overrides: Overrides = None, only: Only = None) -> int:
     """Predict samples/s for subsets of the hosts, batch sizes and compression, from profiles; and say which to take."""
-    from console.launch import print_data
-    from console.planning import plan_data, plan_text, planned
-    from console.profiling import store_of
-    from remote.cluster import load
-    from remote.script_keys import needs_task
+    from motley.console.commands import plan as command
+    from motley.remote.config.command_line import needs_task
+    from motley.remote.config.load import load
 
     cluster = load(config, overrides or (), only or ())
     needs_task(cluster, "motley plan")
-    found = planned(cluster, store_of(cluster))
-    if json:
-        print_data(plan_data(found))
-    else:
-        print(plan_text(found, cluster.run.global_batch))
-    return 0
+    return command.plan(cluster, json=json)
 
 
 @app.command("check")
 @verb
 def check(config: Config = DEFAULT_CONFIG, json: Json = False, overrides: Overrides = None, only: Only = None) -> int:
-    """Look at every host without starting anything; each finding names its cause and remedy."""
-    from console.launch import asker, print_data
-    from console.plain import Printer
-    from console.tables import findings_text
-    from remote.cluster import load
-    from remote.introduced import nobody
+    """Look at every host without starting anything; each finding names its cause and how to fix it."""
+    from motley.remote.config.load import load
 
     cluster = load(config, overrides or (), only or ())
-    from remote.check import preflight
+    from motley.console.commands import check as command
 
-    findings = asyncio.run(preflight(cluster, Printer(), nobody if json else asker()))
-    ok = not any(finding.level == "error" for finding in findings)
-    if json:
-        print_data({"ok": ok, "findings": [finding.as_dict() for finding in findings]})
-    else:
-        print(findings_text(findings, hosts=len(cluster.hosts)))
-    return 0 if ok else 3
+    return command.check(cluster, json=json)
 
 
 @app.command("keys")
@@ -354,9 +290,9 @@ def keys(
     config: Config = DEFAULT_CONFIG,
 ) -> int:
     """Set up SSH keys: puts yours on every host that does not let you in yet; asks for each password once."""
-    from remote.cluster import load
+    from motley.remote.config.load import load
 
     cluster = load(config)
-    from console import setting_up
+    from motley.console.commands import keys as command
 
-    return setting_up.set_up(cluster, hosts or ())
+    return command.set_up(cluster, hosts or ())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from profiles.cgroup import limits
+from motley.profiles.cgroup import limits
 
 
 def usable_cores(root: Path = Path("/")) -> float:

@@ -13,7 +13,7 @@ as robust as the median and nearly as exact as the mean (Huber, Robust Statistic
 
 **Figures to line.** Weighted least squares over the last 8 batch sizes, each with a running mean whose weight is its
 number of steps, forgotten by `MEMORY` a step. At one batch size a prior decides what part of the time is intercept,
-`0.10 +- 0.25`; it fades as other sizes are seen. Always `a >= 0` and `c > 0`. See `profiles.line`.
+`0.10 +- 0.25`; it fades as other sizes are seen. Always `a >= 0` and `c > 0`. See `profiles.cost_line`.
 
 **Noise.** The larger of two figures: the scatter within windows (median absolute deviation, with the small-sample
 factors of Croux and Rousseeuw 1992), and that of whole windows about the line, which sees disturbances that last
@@ -33,7 +33,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from profiles.line import SHAPE, SHAPE_STD, SHAPE_STD_LEAST, Estimate, Line, Point, Shape, fit
+from motley.profiles.cost_line import SHAPE, SHAPE_STD, SHAPE_STD_LEAST, Estimate, Line, Point, Shape, fit
 
 MEMORY = 0.99  # what is left of a step's weight after the next one
 CURVATURE = 0.04  # no machine is exactly affine: relative error per doubling away from a measured batch

@@ -2,7 +2,7 @@
 
 The preflight runs it over SSH and reads one line of JSON; ranks take their number of threads from it.
 
-    $ python -m profiles.hardware
+    $ python -m motley.profiles.hardware
     {"cpu_model": "AMD Ryzen 7 5800X 8-Core Processor", "cpu_cores": 16.0, "mem_total_mib": 32012.4, …, "gpus": []}
 
     >>> probe().cpu_cores  # 0.4 in a container that was given 40 % of a core
@@ -21,9 +21,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from profiles.cgroup import limits, read
-from profiles.cores import affinity
-from profiles.gpu import Gpu, gpus
+from motley.profiles.cgroup import limits, read
+from motley.profiles.cores import affinity
+from motley.profiles.gpu import Gpu, gpus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

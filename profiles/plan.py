@@ -16,8 +16,8 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from profiles.predict import Candidate, Compress, Prediction, Together, predict
-from profiles.split import SplitError
+from motley.profiles.predict import Candidate, Compress, Prediction, Together, predict
+from motley.profiles.split_solver import SplitError
 
 FACTORS = (1, 2, 4, 8)  # of the global batch
 COMPRESS: tuple[Compress, ...] = ("none", "fp16")

@@ -4,7 +4,8 @@
     1571.8
 
 **Computing.** Each device takes `a + c b` to its last local gradient; the split of the batch makes the slowest as fast
-as can be (`profiles.split`). A device that its share does not fit into takes several passes, each of which costs `a`.
+as can be (`profiles.split_solver`). A device that its share does not fit into takes several passes, each of which costs
+`a`.
 
 **Sending.** Gradients are added up around a ring: 2 (n - 1) rounds of a n-th each, every round as slow as the slowest
 connection of the ring (Patarasuk and Yuan 2009). Two hosts talk over both their
@@ -22,9 +23,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from profiles.line import Line
-from profiles.split import split
-from profiles.store import LinkSpeed
+from motley.profiles.cost_line import Line
+from motley.profiles.split_solver import split
+from motley.profiles.store import LinkSpeed
 
 Compress = Literal["none", "fp16"]
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from profiles.predict import Candidate, Together, learned
+from motley.profiles.predict import Candidate, Together, learned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from profiles.line import SHAPE, SHAPE_STD, Line, Point, Shape, fit
+from motley.profiles.cost_line import SHAPE, SHAPE_STD, Line, Point, Shape, fit
 
 FORMAT = 1  # of the files; raised when what is measured changes its meaning
 TRIM = 0.1  # of the steps at either end do not count: some were disturbed

@@ -2,6 +2,7 @@
 
     MotleyError                     message; exit_code of the command it ends
     ├── ConfigError                 cluster.toml: every problem found, each with its key (2)
+    │   └── NoConfig                there is none
     ├── UsageError                  a name that exists, a run that is not there (2)
     ├── HostError                   one host: host, cause, remedy (3)
     │   ├── Unreachable             no route, refused, timed out, name not found
@@ -16,20 +17,26 @@
     ├── CheckFailed                 the preflight: all findings (3)
     └── RunFailed                   the run could not be started, or ended badly (1)
 
-asyncssh's and the system's own errors are turned into these in `remote.connection` and nowhere else.
+asyncssh's and the system's own errors are turned into these in `remote.ssh.connection` and nowhere else. What a host
+has said may stand in any of them, so their texts are made safe to show here, whoever makes them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from motley.remote.sanitize import clean_lines
 
 
 class MotleyError(Exception):
     """Base of all errors that a user can meet; `str(error)` is what they read."""
 
     exit_code = 1
+
+    def __init__(self, text: str) -> None:
+        super().__init__(clean_lines(text))
 
 
 class ConfigError(MotleyError):
@@ -44,13 +51,21 @@ class ConfigError(MotleyError):
         super().__init__("\n".join([f"{path}: {count}", *(f"  {p}" for p in self.problems)]))
 
 
+class NoConfig(ConfigError):
+    """There is no cluster.toml where one was looked for: `text` is for somebody who has none yet."""
+
+    def __init__(self, path: str, text: str) -> None:
+        super().__init__(path, [text.partition("\n")[0]])
+        self.args = (text,)
+
+
 class UsageError(MotleyError):
     exit_code = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewKey:
-    """The host key that a machine showed which nobody knows yet: `remote.introduced` asks whether it is right."""
+    """A host key that nobody knows yet: `remote.ssh.new_host_keys` has the user asked whether it is right."""
 
     host: str  # in cluster.toml; the key may be that of a jump host on the way there
     name: str  # as known_hosts lists it
@@ -66,10 +81,10 @@ class HostError(MotleyError):
 
     def __init__(self, host: str, cause: str, remedy: str, new_key: NewKey | None = None) -> None:
         self.host = host
-        self.cause = cause
-        self.remedy = remedy
+        self.cause = clean_lines(cause)
+        self.remedy = clean_lines(remedy)
         self.new_key = new_key
-        super().__init__(f"{host}: {cause}. {remedy}")
+        super().__init__(f"{host}: {self.cause}. {self.remedy}")
 
 
 class Unreachable(HostError):
@@ -119,9 +134,25 @@ class Finding:
     remedy: str
     new_key: NewKey | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("host", "cause", "remedy"):
+            object.__setattr__(self, name, clean_lines(getattr(self, name)))
+
     def as_dict(self) -> dict[str, str]:
         """As `--json` prints it."""
         return {name: str(getattr(self, name)) for name in ("host", "check", "level", "cause", "remedy")}
+
+
+def together(findings: Iterable[Finding]) -> list[tuple[str, str, str]]:
+    """Hosts, cause and remedy: what is the same on several hosts is said once, where the first of them stands.
+
+    >>> together(Finding(box, "torch", "error", "no torch", "…") for box in ("box1", "box2"))
+    [('box1, box2', 'no torch', '…')]
+    """
+    hosts: dict[tuple[str, str], list[str]] = {}
+    for finding in findings:
+        hosts.setdefault((finding.cause, finding.remedy), []).append(finding.host)
+    return [(", ".join(dict.fromkeys(names)), cause, remedy) for (cause, remedy), names in hosts.items()]
 
 
 class CheckFailed(MotleyError):
@@ -129,8 +160,8 @@ class CheckFailed(MotleyError):
 
     def __init__(self, findings: Sequence[Finding]) -> None:
         self.findings = tuple(findings)
-        errors = [f for f in self.findings if f.level == "error"]
-        super().__init__("\n".join(f"{f.host}: {f.cause}\n  {f.remedy}" for f in errors))
+        errors = together(f for f in self.findings if f.level == "error")
+        super().__init__("\n".join(f"{hosts}: {cause}\n  {remedy}" for hosts, cause, remedy in errors))
 
 
 class RunFailed(MotleyError):

@@ -1,11 +1,14 @@
 """What a run tells whoever watches it: the console's store, the plain printer, a test.
 
-A `Session` (remote.run) hands each record to one callback, in order, on the event loop's thread:
+A `Session` (remote.session.session) hands each record to one callback, in order, on the event loop's thread:
 
 * `wire.Sample` and `wire.Event`, as the hosts wrote them (text made safe at the boundary)
 * `Layout` once the hosts are known, again when a host is brought in
-* `Progress`, `Link` and `LogLine` while things happen
+* `Progress`, `Link`, `LogLine` and `PartialLine` while things happen
+* `CaughtUp` once, of a run that was found on the hosts
 * `Ended` once, last
+
+What a host has said may stand in each of them: their texts are made safe to show here, whoever makes them.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, Union
 
-from trainer.wire import Event, Sample
+from motley.remote.sanitize import clean, clean_table
+from motley.trainer.contract.wire import Event, Sample
 
 Stage = Literal["connect", "check", "packages", "push", "data", "start", "import", "join", "train", "stop", "measure"]
 
@@ -23,6 +27,9 @@ class RankLayout:
     member: int
     host: str
     device: str
+
+    def __post_init__(self) -> None:
+        _clean(self, "host", "device")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +46,12 @@ class Layout:
     emulated: frozenset[str] = frozenset()
     speeds: dict[str, float] = field(default_factory=dict)  # of emulated hosts, where cluster.toml says
     attached: bool = False  # found on the hosts, not started here
-    script: bool = False  # `task` is the user's own script: it tells of no steps, and shares out its work itself
+    over: bool = False  # it had ended when it was found
+    behind: bool = False  # what it has done so far comes first; `CaughtUp` ends that
+    script: bool = False  # `task` is the user's own script: it reports no steps, and shares out its work itself
+
+    def __post_init__(self) -> None:
+        _clean(self, "run", "task", "policy", "leader")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +65,9 @@ class Progress:
     done: bool = False
     failed: bool = False
 
+    def __post_init__(self) -> None:
+        _clean(self, "host", "text")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
@@ -63,14 +78,43 @@ class Link:
     text: str
     clock_offset_s: float = 0.0  # host clock minus master clock
 
+    def __post_init__(self) -> None:
+        _clean(self, "host", "text")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogLine:
-    """One line of a rank's output, escapes stripped."""
+    """One line of a rank's output."""
 
     host: str
     member: int
     text: str
+    time: float | None = None  # when it was written, on the host's clock
+    at_latest: bool = False  # it may have been written long before `time`
+    exact: bool = False  # the host has kept `time` with the line: true to a second, of very long output to some
+
+    def __post_init__(self) -> None:
+        _clean(self, "host", "text")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartialLine:
+    """The line that a rank is writing, as far as it is there: a progress bar, a prompt. Empty when there is none any
+    more; of one that has its end a `LogLine` tells."""
+
+    host: str
+    member: int
+    text: str
+
+    def __post_init__(self) -> None:
+        _clean(self, "host", "text")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaughtUp:
+    """All that a run had told before it was looked at has been passed on. `over`: it has ended by then."""
+
+    over: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,5 +125,15 @@ class Ended:
     summary: dict[str, Any] = field(default_factory=dict)
     unanswered: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        _clean(self, "state")
+        object.__setattr__(self, "summary", clean_table(self.summary))
 
-FeedRecord = Union[Sample, Event, Layout, Progress, Link, LogLine, Ended]
+
+def _clean(record: object, *names: str) -> None:
+    """Of a frozen record that is being made."""
+    for name in names:
+        object.__setattr__(record, name, clean(getattr(record, name)))
+
+
+FeedRecord = Union[Sample, Event, Layout, Progress, Link, LogLine, PartialLine, CaughtUp, Ended]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from trainer.wire import LARGEST, MOST
+from motley.trainer.contract.wire import LARGEST, MOST
 
 MAX_CHARS = 4000  # of one line: more than any screen, little enough to keep a log of thousands
 MAX_DEPTH = 32  # of a table; what lies deeper is left out

@@ -8,6 +8,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+HERE = Path(__file__).parent
+
 # Before torch is imported: tests that fork ranks would otherwise fight over the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -43,10 +45,36 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 # Files that take longest, the longest first: each is one worker's, so one that begins last keeps the others waiting.
 LONG = [
-    *("session", "joining", "soak", "crowd", "script_run", "following", "misconfigurations", "warm", "environment"),
-    *("calibrate", "app", "app_runs", "runs", "supervisor", "tasks", "session_start", "shell", "script", "follow"),
-    *("decide", "data", "early", "cli", "clean", "tasks_models", "check", "connection", "connection_failures"),
-    "harvest",
+    "remote/session/session",
+    "remote/session/join_host",
+    "remote/soak",
+    "remote/crowd",
+    "remote/script_run",
+    "remote/session/follow_run",
+    "remote/preflight/misconfigurations",
+    "remote/launch/warm_restart",
+    "remote/provision/virtualenv",
+    "trainer/verbs/calibrate",
+    "remote/launch/calibrate",
+    "console/tui/app",
+    "console/app_runs",
+    "remote/session/runs",
+    "trainer/supervisor/supervisor",
+    "trainer/tasks/tasks",
+    "remote/session/session_start",
+    "fuzz/shell",
+    "trainer/rank/script_rank",
+    "remote/session/follow_host",
+    "profiles/rebalance_proposal",
+    "remote/provision/data",
+    "remote/launch/prestart",
+    "console/cli",
+    "remote/rpc/clean",
+    "trainer/tasks/tasks_models",
+    "remote/preflight/check",
+    "remote/ssh/connection",
+    "remote/ssh/connection_failures",
+    "remote/experiment/fetch",
 ]
 
 
@@ -57,7 +85,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.runs)
 
     def place(item: pytest.Item) -> int:
-        name = item.path.stem.removeprefix("test_")
+        name = item.path.relative_to(HERE).with_suffix("").as_posix().replace("test_", "")
         return LONG.index(name) if name in LONG else len(LONG)
 
     items.sort(key=place)

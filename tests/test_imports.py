@@ -17,10 +17,10 @@ LOADED_BY_HELP = """
 import json, runpy, sys
 sys.argv = ["motley", "--help"]
 try:
-    runpy.run_module("console", run_name="__main__", alter_sys=True)
+    runpy.run_module("motley.console", run_name="__main__", alter_sys=True)
 except SystemExit as end:
     code = end.code
-print(json.dumps({"code": code, "loaded": sorted({name.partition(".")[0] for name in sys.modules})}))
+print(json.dumps({"code": code, "loaded": sorted(sys.modules)}))
 """
 
 
@@ -42,11 +42,20 @@ def test_the_command_line_never_imports_torch() -> None:
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout.splitlines()[-1])
     assert report["code"] in (0, None)
-    assert "remote" in report["loaded"]
+    assert "motley.remote" in report["loaded"]
     assert not {"torch", "numpy"} & set(report["loaded"])
 
 
-@pytest.mark.parametrize("module", ["trainer.wire", "trainer.spec", "trainer.supervisor", "trainer.coordinator"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "motley.trainer.contract.wire",
+        "motley.trainer.contract.spec",
+        "motley.trainer.supervisor.supervisor",
+        "motley.trainer.coordinator.task_coordinator",
+        "motley.trainer.rank.task_rank",  # says hello before it imports torch
+    ],
+)
 def test_what_starts_ranks_needs_the_standard_library_only(module: str) -> None:
     """-S leaves site-packages out: on a host whose torch is broken, the supervisor must still be able to say so."""
     done = python("-S", "-c", f"import {module}")
@@ -57,16 +66,17 @@ def test_what_starts_ranks_needs_the_standard_library_only(module: str) -> None:
 def test_what_looks_at_a_host_needs_its_python_only(path: Path) -> None:
     """Nothing else of ours is there yet; and a Python that is too old must be able to say so."""
     ast.parse(path.read_text("utf-8"), feature_version=(3, 8))
-    done = python("-S", "-c", f"import trainer.bootstrap.{path.stem}, sys; print(*sys.modules)")
+    done = python("-S", "-c", f"import motley.trainer.bootstrap.{path.stem}, sys; print(*sys.modules)")
     assert done.returncode == 0, done.stderr
-    ours = [name for name in done.stdout.split() if name.partition(".")[0] in ("trainer", "profiles", "remote")]
-    assert all(name == "trainer" or name.startswith("trainer.bootstrap") for name in ours)
+    ours = [name for name in done.stdout.split() if name.partition(".")[0] == "motley"]
+    assert f"motley.trainer.bootstrap.{path.stem}".removesuffix(".__init__") in ours
+    assert all(name in ("motley", "motley.trainer") or name.startswith("motley.trainer.bootstrap") for name in ours)
 
 
 @pytest.mark.parametrize("package", ["remote", "profiles"])
 def test_no_module_of_it_imports_torch(package: str) -> None:
     modules = [
-        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        "motley." + ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         for path in sorted((ROOT / package).rglob("*.py"))
         if path.name != "__main__.py"
     ]

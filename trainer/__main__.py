@@ -1,4 +1,4 @@
-"""`python -m trainer VERB`: what the master asks of a host, and what a supervisor starts there.
+"""`python -m motley.trainer VERB`: what the master asks of a host, and what a supervisor starts there.
 
 | verb | started by | does |
 |---|---|---|
@@ -8,7 +8,7 @@
 | contained | supervisor, in a container | one rank there, which ends with the supervisor |
 | rerun | master | has the supervisor go on with a new run, whose ranks need not import torch |
 | attach | master | streams a run's files from offsets |
-| status, stop, fetch, store, lead, roll, clean | master | answers and ends |
+| status, stop, fetch, store, prove, lead, roll, clean | master | answers and ends |
 | calibrate, link | master | measures a device, the network to the leader; ends when stdin closes |
 """
 
@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainer.folders import run_folder
+from motley.trainer.host.paths import run_folder
 
 Adds = Callable[[argparse.ArgumentParser], object]
 
@@ -37,7 +37,7 @@ def link_ends(parser: argparse.ArgumentParser) -> None:
 
 
 RUN = (option("--run", required=True), option("--host", required=True))
-ROOM = option("--room", help="of no use but to be long: see trainer.title")
+ROOM = option("--room", help="of no use but to be long: see motley.trainer.host.process_title")
 MEMBER = option("--member", type=int, required=True)
 VERBS: dict[str, tuple[Adds, ...]] = {
     "supervise": (ROOM,),
@@ -56,6 +56,7 @@ VERBS: dict[str, tuple[Adds, ...]] = {
     "stop": (*RUN, option("--reason", default="")),
     "fetch": (*RUN, option("file")),
     "store": (*RUN, option("file")),
+    "prove": (*RUN, option("file")),
     "calibrate": (),
     "link": (link_ends, option("--port", type=int, default=0)),
 }
@@ -63,7 +64,7 @@ VERBS: dict[str, tuple[Adds, ...]] = {
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Of all verbs only the one that is asked for is made a parser of: this is done at the start of every process."""
-    parser = argparse.ArgumentParser(prog="python -m trainer")
+    parser = argparse.ArgumentParser(prog="python -m motley.trainer")
     verbs = parser.add_subparsers(dest="verb", required=True)
     asked = [verb for verb in arguments[:1] if verb in VERBS]
     for verb in asked or VERBS:
@@ -73,78 +74,92 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def print_json(table: object) -> None:
+    print(json.dumps(table), flush=True)
+
+
 def main(arguments: list[str] | None = None) -> int:
     given = parse(sys.argv[1:] if arguments is None else arguments)
     match given.verb:
         case "supervise":
-            from trainer.detach import supervise
+            from motley.trainer.supervisor.daemonize import supervise
 
             return supervise(sys.stdin.buffer, sys.stdout)
         case "rejoin":
-            from trainer.detach import rejoin
+            from motley.trainer.supervisor.daemonize import rejoin
 
             return rejoin(given.run, given.host, sys.stdout, ended=given.ended)
         case "coordinate":
-            from trainer.coordinator import serve
+            from motley.trainer.coordinator.process import serve
 
             return serve(given.run, given.host, given.listen_fd)
         case "rank":
-            from trainer import rank
+            from motley.trainer.rank import task_rank
 
-            return rank.main(given.run, given.host, given.member, anew=given.anew)
+            return task_rank.main(given.run, given.host, given.member, anew=given.anew)
         case "forkserver":
-            from trainer import forkserver
+            from motley.trainer.rank import forkserver
 
             return forkserver.serve(given.run, given.host, given.control)
         case "rerun":
-            from trainer.rerun import rerun
+            from motley.trainer.verbs.rerun import rerun
 
             return rerun(given.run, given.host, sys.stdin.buffer, sys.stdout)
         case "script":
-            from trainer import script
+            from motley.trainer.rank import script_rank
 
-            return script.main(given.run, given.host, given.member)
+            return script_rank.main(given.run, given.host, given.member)
         case "contained":
-            from trainer.contained import main as first
+            from motley.trainer.supervisor.container_init import main as first
 
             return first(Path(given.lock), given.words)
         case "attach":
-            from trainer.attach import attach
+            from motley.trainer.verbs.attach import attach
 
             return attach(run_folder(given.run, given.host), sys.stdin.buffer, sys.stdout.buffer)
         case "clean":
-            from trainer import clean
+            from motley.trainer.verbs import clean
 
             wanted = [(kind, name) for kind, name in json.load(sys.stdin)] if given.remove else None
-            print(json.dumps(clean.answer(given.host) if wanted is None else clean.remove(given.host, wanted)))
-            return 0
+            print_json(clean.answer(given.host) if wanted is None else clean.remove(given.host, wanted))
         case "calibrate":
-            from trainer.calibrate import calibrate
+            from motley.trainer.verbs.calibrate import calibrate
 
             return calibrate(sys.stdin.buffer, sys.stdout)
         case "link":
-            from trainer import link as network
+            from motley.trainer.verbs import link as network
 
             if given.listen:
                 return network.listen(given.listen, sys.stdin.buffer, sys.stdout)
             return network.connect(given.connect, given.port, sys.stdin.buffer, sys.stdout)
-    from trainer import status
-
-    match given.verb:
         case "status":
-            status.print_json({"runs": status.status(given.host)})
-        case "stop":
-            status.print_json(status.stop(given.run, given.host, given.reason))
-        case "lead":
-            status.print_json(status.lead(given.run, given.host, sys.stdin.buffer))
-        case "roll":
-            from trainer.roll import change
+            from motley.trainer.verbs.status import status
 
-            status.print_json(change(given.run, given.host, sys.stdin.buffer))
+            print_json({"runs": status(given.host)})
+        case "stop":
+            from motley.trainer.verbs.stop import stop
+
+            print_json(stop(given.run, given.host, given.reason))
+        case "lead":
+            from motley.trainer.verbs.lead import lead
+
+            print_json(lead(given.run, given.host, sys.stdin.buffer))
+        case "roll":
+            from motley.trainer.verbs.roll import change
+
+            print_json(change(given.run, given.host, sys.stdin.buffer))
         case "fetch":
-            return status.fetch(given.run, given.host, given.file, sys.stdout.buffer)
+            from motley.trainer.verbs.files import fetch
+
+            return fetch(given.run, given.host, given.file, sys.stdout.buffer)
         case "store":
-            return status.store(given.run, given.host, given.file, sys.stdin.buffer)
+            from motley.trainer.verbs.files import store
+
+            return store(given.run, given.host, given.file, sys.stdin.buffer)
+        case "prove":
+            from motley.trainer.verbs.files import prove
+
+            print_json(prove(given.run, given.host, given.file))
     return 0
 
 

@@ -13,16 +13,18 @@ from typing import Any, Union
 
 from rich.cells import cell_len
 
-from console.launch import on_terminal, print_data
-from console.line import fit
-from remote.clean import DAY_S, Kept, Removed, old, remove, survey
-from remote.cluster import Cluster
-from remote.errors import HostError, UsageError
-from remote.hosts import Hosts
-from remote.push import Tree
-from remote.verbs import Verbs
+from motley.console.commands.json_output import print_data
+from motley.console.commands.run import on_terminal
+from motley.console.view.styled_line import fit
+from motley.remote.config.cluster import Cluster
+from motley.remote.errors import HostError, UsageError
+from motley.remote.hosts.pool import Hosts
+from motley.remote.provision.push_code import Tree
+from motley.remote.provision.push_folder import amount
+from motley.remote.rpc.clean import DAY_S, Kept, Removed, old, remove, survey
+from motley.remote.rpc.verbs import Verbs
 
-KINDS = {"run": "run", "code": "code tree", "data": "data set", "env": "environment"}
+KINDS = {"run": "run", "code": "code tree", "data": "data set", "env": "environment", "cache": "cache"}
 NAMES = 4  # that are told of each kind
 
 Found = Mapping[str, Union[Sequence[Kept], HostError]]
@@ -62,7 +64,7 @@ async def _clean(cluster: Cluster, *, older_s: float, yes: bool, json: bool, ask
     if json:
         print_data(data(found, going, removed))
     elif sure:
-        print(f"removed {size(sum(done.bytes for done in removed.values()))}")
+        print(f"removed {amount(sum(done.bytes for done in removed.values()))}")
     elif total:
         print("nothing was removed")
     return int(bool(failed or left))
@@ -79,7 +81,7 @@ def text(found: Found, going: Mapping[str, Sequence[Kept]]) -> str:
             if those:
                 names = [item.name for item in going[host] if item.kind == kind]
                 count = f"{len(those)} {word}{'s' * (len(those) != 1)}"
-                rows.append((host, count, size(sum(item.bytes for item in those)), _old(names)))
+                rows.append((host, count, amount(sum(item.bytes for item in those)), _old(names)))
     if not rows:
         return "the hosts keep nothing"
     widths = [max(cell_len(row[i]) for row in rows) for i in range(3)]
@@ -91,7 +93,7 @@ def question(going: Mapping[str, Sequence[Kept]]) -> str:
     hosts = sum(bool(kept) for kept in going.values())
     logs = " (with their logs and checkpoints there)" if any(item.kind == "run" for item in items) else ""
     where = f"{hosts} host{'s' * (hosts != 1)}"
-    return f"Remove what is old{logs}, {size(sum(item.bytes for item in items))} on {where}? [y/N] "
+    return f"Remove what is old{logs}, {amount(sum(item.bytes for item in items))} on {where}? [y/N] "
 
 
 def data(found: Found, going: Mapping[str, Sequence[Kept]], removed: Mapping[str, Removed]) -> dict[str, Any]:
@@ -104,17 +106,6 @@ def data(found: Found, going: Mapping[str, Sequence[Kept]], removed: Mapping[str
         items = [{**asdict(item), "old": item in going[host]} for item in kept]
         hosts.append({"name": host, "items": items, "removed_bytes": removed[host].bytes if host in removed else 0})
     return {"hosts": hosts}
-
-
-def size(count: int) -> str:
-    """Bytes for people.
-
-    >>> size(812), size(8_123_456)
-    ('1 KiB', '7.7 MiB')
-    """
-    if count < 2**20:
-        return f"{-(-count // 2**10)} KiB"
-    return f"{count / 2**20:.1f} MiB" if count < 2**30 else f"{count / 2**30:.1f} GiB"
 
 
 def _old(names: Sequence[str]) -> str:

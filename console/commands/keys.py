@@ -9,11 +9,11 @@ import asyncio
 import sys
 from collections.abc import Sequence
 
-from console import asking
-from remote.cluster import Cluster
-from remote.errors import UsageError
-from remote.introduced import nobody
-from remote.letting_in import Entry, User, let_in
+from motley.console.control import terminal_prompts
+from motley.remote.config.cluster import Cluster
+from motley.remote.errors import UsageError
+from motley.remote.ssh.copy_id import Entry, User, let_in
+from motley.remote.ssh.new_host_keys import nobody
 
 
 def set_up(cluster: Cluster, names: Sequence[str]) -> int:
@@ -23,7 +23,7 @@ def set_up(cluster: Cluster, names: Sequence[str]) -> int:
         if name not in known:
             raise UsageError(f"there is no host {name}; the hosts are {', '.join(known)}")
     hosts = [known[name] for name in dict.fromkeys(names or known)]
-    entries = asyncio.run(let_in([h for h in hosts if h.connect != "demo"], user(asking.can_ask()), say))
+    entries = asyncio.run(let_in([h for h in hosts if h.connect != "demo"], user(terminal_prompts.can_ask()), say))
     for host in hosts:
         if host.connect == "demo":
             print(f"✔ {host.name}: a demo host needs no key")
@@ -34,7 +34,7 @@ def user(there: bool) -> User:
     """Whoever sits at the terminal; without one every question is answered No."""
     if not there:
         return User(accept=nobody, password=_no_password, create=_no_key)
-    return User(accept=asking.known, password=_password, create=_create)
+    return User(accept=terminal_prompts.known, password=_password, create=_create)
 
 
 def say(entry: Entry) -> None:
@@ -56,11 +56,11 @@ def text(entry: Entry) -> str:
 
 
 async def _password(where: str) -> str:
-    return await asking.secret(f"Password of {where} (asked once, kept nowhere; empty leaves it out): ")
+    return await terminal_prompts.secret(f"Password of {where} (asked once, kept nowhere; empty leaves it out): ")
 
 
 async def _create(path: str) -> bool:
-    return await asking.yes(f"You have no key. Make one without a passphrase, {path}?")
+    return await terminal_prompts.yes(f"You have no key. Make one without a passphrase, {path}?")
 
 
 async def _no_password(_where: str) -> str:

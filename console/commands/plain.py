@@ -10,7 +10,6 @@ Ctrl-C stops the run; a second one leaves at once and says that the run may go o
 from __future__ import annotations
 
 import asyncio
-import shlex
 import signal
 import sys
 import time
@@ -20,48 +19,68 @@ from typing import Any
 
 from rich.cells import cell_len
 
-from console import figures
-from console.clusterfile import LOOK_S, problem
-from console.line import fit
-from console.notice import in_order, told_below
-from console.session import Outcome, Plan, SessionLike, ended, left
-from console.store import Store
-from console.view import decision_text, offer
-from remote.feed import Ended, FeedRecord, Layout, LogLine
-from remote.introduced import Ask, nobody
-from trainer.wire import Event, Level, Sample
+from motley.console.control.cluster_watch import LOOK_S, problem
+from motley.console.control.session_protocol import Outcome, Plan, SessionLike, ended, left
+from motley.console.state.snapshot import LogEntry
+from motley.console.state.store import Store
+from motley.console.view import figures
+from motley.console.view.notice import in_order, told_below
+from motley.console.view.run_lines import decision_text, gain_text, offer
+from motley.console.view.styled_line import fit
+from motley.remote.feed import CaughtUp, Ended, FeedRecord, Layout, LogLine, PartialLine
+from motley.remote.quoting import pasteable
+from motley.remote.ssh.new_host_keys import Ask, nobody
+from motley.trainer.contract.wire import Event, Level, Sample
 
+HISTORY = 10  # lines from before an attach
 EVERY_S = 5.0  # between two lines of throughput within an epoch
 LEAST_S = 1.0  # between two of short epochs
 ROOTS = 4  # problems told again at the end
 CALLS = 8  # lines of a traceback
 LINES_PER_S = 20  # of the ranks' own output
+PARTIAL_S = 10.0  # between two states of a rank's progress bar
 
 
 class Printer:
     """Takes a session's records: `printer(record)` writes what is worth a line, aligned and with its time."""
 
-    def __init__(self, *, write: Callable[[str], None] | None = None, clock: Callable[[], float] = time.time) -> None:
-        self.store = Store()
+    def __init__(
+        self,
+        *,
+        write: Callable[[str], None] | None = None,
+        clock: Callable[[], float] = time.time,
+        history: bool = False,
+    ) -> None:
+        """`history`: of a run that is attached, all that it has told before is written too."""
+        self._history = history
+        self._fresh: list[LogEntry] = []  # lines of the log that were not written yet
+        self.store = Store(told=self._fresh.append)
         self._write = write or _to_stderr
         self._clock = clock
-        self._seen = 0  # lines of the store's log
         self._last = 0.0
         self._epoch: int | None = None
         self._second = 0
         self._spoken = 0
         self._hushed = 0
         self._run = ""
+        self._partial_due: dict[int, float] = {}  # by member
         self._label_width = 12
 
     def __call__(self, record: FeedRecord) -> None:
         now = self._clock()
         self.store.apply(record, now)
+        if isinstance(record, CaughtUp):
+            self._begin_here(over=record.over)
+        if self.store.behind and not isinstance(record, Layout):
+            return
         if isinstance(record, Sample):
             self._throughput(record, now)
             return
+        if isinstance(record, PartialLine):
+            self._partial(record, now)
+            return
         if isinstance(record, LogLine) and not self._may_speak(now):
-            self._seen += 1
+            self._fresh.clear()
             return
         if isinstance(record, Layout) and record.run != self._run:
             self._introduce(record, now)
@@ -77,23 +96,29 @@ class Printer:
                     self.say(f"    {line}", now=now)
             self.say(f"the run {record.state}", now=now)
 
+    def _begin_here(self, *, over: bool) -> None:
+        """What came before the attach is the past: its last lines, or nothing of it when the run has ended."""
+        past = sorted(self._fresh, key=lambda entry: entry.time)
+        shown = past if self._history else [] if over else past[-HISTORY:]
+        self._fresh[:] = shown
+        if len(past) > len(shown) and not over:
+            self.say(f"{len(past) - len(shown):,} lines from before are left out: attach --plain --history shows them")
+
     def note(self, text: str, level: Level = "info") -> None:
         """A line of the console's own."""
         self.store.note(text, self._clock(), level)
         self._new_log_lines()
 
-    def say(self, what: str, *, label: str = "motley", now: float | None = None) -> None:
-        at = time.strftime("%H:%M:%S", time.localtime(self._clock() if now is None else now))
+    def say(self, what: str, *, label: str = "motley", now: float | None = None, at_latest: bool = False) -> None:
+        at = figures.clock(self._clock() if now is None else now, at_latest=at_latest)
         self._label_width = min(20, max(self._label_width, cell_len(label)))
         self._write(f"{at}  {fit(label, self._label_width)}  {what}")
 
     def _new_log_lines(self) -> None:
-        log = self.store.log()
-        total = self.store.log_total
-        for entry in list(log)[max(0, len(log) - (total - self._seen)) :] if total > self._seen else ():
+        for entry in self._fresh:
             sign = "" if entry.level == "info" else f"{entry.level}: "
-            self.say(sign + entry.text, label=entry.label, now=entry.time)
-        self._seen = total
+            self.say(sign + entry.text, label=entry.label, now=entry.time, at_latest=entry.at_latest)
+        self._fresh.clear()
 
     def _introduce(self, layout: Layout, now: float) -> None:
         self._run = layout.run
@@ -107,14 +132,14 @@ class Printer:
     def _decision(self, event: Event, now: float) -> None:
         shown = self.store.snapshot()
         decision = next((d for d in reversed(shown.decisions) if d.step == event.data.get("step")), None)
-        self._seen = self.store.log_total
+        self._fresh.clear()
         if decision is None:
             return
         if event.kind == "decision":
             self.say(f"new split from step {decision.step}: {decision_text(decision)}", now=now)
         else:
             predicted, real = (figures.milliseconds(ms) for ms in (decision.predicted_ms, decision.realised_ms))
-            self.say(f"split of step {decision.step}: predicted {predicted} ms a step, realised {real} ms", now=now)
+            self.say(f"split of step {decision.step}: predicted {predicted} ms a step, measured {real} ms", now=now)
 
     def _throughput(self, sample: Sample, now: float) -> None:
         pause = LEAST_S if sample.epoch != self._epoch else EVERY_S
@@ -133,9 +158,18 @@ class Printer:
             f"loss {figures.loss(shown.loss)}",
             f"{figures.rate(shown.samples_per_s)} samples/s",
         ]
+        if gain := gain_text(shown):
+            facts.append(gain)
         if shown.eta_s is not None:
             facts.append(f"ETA {figures.duration(shown.eta_s)}")
         self.say("  ".join(facts), now=now)
+
+    def _partial(self, line: PartialLine, now: float) -> None:
+        if not line.text.strip() or now < self._partial_due.get(line.member, 0.0) or not self._may_speak(now):
+            return
+        self._partial_due[line.member] = now + PARTIAL_S
+        several = sum(rank.host == line.host for rank in self.store.snapshot().ranks) > 1
+        self.say(line.text.strip(), label=f"{line.host} #{line.member}" if several else line.host, now=now)
 
     def _may_speak(self, now: float) -> bool:
         """Whether a rank's line is printed: a rank that floods its output must not flood the narration."""
@@ -203,8 +237,8 @@ class PlainRun:
             if found is not None and found.problems:
                 self._printer.note(problem(found), "warning")
             for name in self._printer.store.offer(found.hosts) if found is not None and not found.problems else ():
-                where = "" if file.path == Path("cluster.toml") else f" -c {shlex.quote(str(file.path))}"
-                self._printer.note(offer([name], f"motley join {run} {name}{where} brings {{}} in"))
+                where = [] if file.path == Path("cluster.toml") else ["-c", str(file.path)]
+                self._printer.note(offer([name], f"{pasteable(['motley', 'join', run, name, *where])} brings {{}} in"))
 
     def _leave(self) -> Outcome:
         return Outcome(code=0) if self._session is None else left(self._session.run)
@@ -218,7 +252,8 @@ class PlainRun:
         if await _before(stopping, self._second):
             return ended(session.run, stopping.result())
         stopping.cancel()
-        text = f"left before every host had answered: {session.run} may go on. motley stop {session.run} tries again"
+        again = pasteable(["motley", "stop", session.run])
+        text = f"left before every host had answered: '{session.run}' may go on. {again} tries again"
         return Outcome(code=1, data={"run": session.run, "state": "stopping"}, text=text)
 
 

@@ -13,18 +13,29 @@ from typing import Any
 
 from rich.cells import cell_len
 
-from console.line import fit
-from console.profiling import conditions
-from profiles.plan import WORTH_COMPRESSING, Option, Plan, make_plan
-from profiles.predict import Candidate, Together
-from profiles.rehearsal import Rehearsal
-from profiles.split import SplitError
-from profiles.store import LinkSpeed, Profile, Store, differences
-from remote.cluster import Cluster, Host
-from remote.errors import UsageError
+from motley.console.commands.json_output import print_data
+from motley.console.commands.stored_profiles import conditions, only_words, store_of
+from motley.console.view.styled_line import fit
+from motley.profiles.plan import WORTH_COMPRESSING, Option, Plan, make_plan
+from motley.profiles.predict import Candidate, Together
+from motley.profiles.rehearsal import Rehearsal
+from motley.profiles.split_solver import SplitError
+from motley.profiles.store import LinkSpeed, Profile, Store, differences
+from motley.remote.config.cluster import Cluster, Host
+from motley.remote.errors import UsageError
+from motley.remote.ssh.shell import motley
 
 GIGABIT = LinkSpeed(mbit=940.0, latency_ms=0.2)
 LARGER = 2  # options shown of each larger batch
+
+
+def plan(cluster: Cluster, *, json: bool) -> int:
+    found = planned(cluster, store_of(cluster))
+    if json:
+        print_data(plan_data(found))
+    else:
+        print(plan_text(found, cluster.run.global_batch))
+    return 0
 
 
 def planned(cluster: Cluster, store: Store) -> Plan:
@@ -34,8 +45,7 @@ def planned(cluster: Cluster, store: Store) -> Plan:
     """
     profiles, lacking = _profiles(cluster, store)
     if not profiles:
-        which = f": {lacking[0]}" if lacking else ""
-        raise UsageError(f"no host has a profile of {cluster.run.task}{which}. motley profile makes them")
+        raise UsageError(f"no profile to plan with for the task '{cluster.run.task}': {'; '.join(lacking)}")
     candidates, unknown = candidates_of(cluster, profiles)
     try:
         rehearsal = Rehearsal.read(store.folder, cluster.run.task)
@@ -116,16 +126,22 @@ def _row(option: Option, mark: str) -> tuple[str, ...]:
 def _profiles(cluster: Cluster, store: Store) -> tuple[list[Profile], list[str]]:
     """Those that hold for the run as configured, in the order of the hosts; and a word on each host without."""
     found: list[Profile] = []
-    lacking: list[str] = []
+    lacking: dict[str, list[str]] = {}  # names by what is wrong; "" for no profile at all
     stored = store.of_task(cluster.run.task)
     for host in cluster.hosts:
         mine = [p for p in stored if p.host == host.name and (host.devices == "auto" or p.device in host.devices)]
         usable = [p for p in mine if not _changed(cluster, host, p)]
         found += usable
         if not usable:
-            why = f": {_changed(cluster, host, mine[0])}" if mine else ""
-            lacking.append(f"{host.name} is left out, it has no profile that holds{why}; motley profile measures it")
-    return found, lacking
+            lacking.setdefault(_changed(cluster, host, mine[0]) if mine else "", []).append(host.name)
+    return found, [_left_out(cluster, names, why) for why, names in lacking.items()]
+
+
+def _left_out(cluster: Cluster, names: Sequence[str], why: str) -> str:
+    """Of hosts without a profile, or whose profile is out of date, with the command that measures them."""
+    whose = "its profile is" if len(names) == 1 else "their profiles are"
+    what = f"{whose} out of date ({why})" if why else "not measured yet"
+    return f"{', '.join(names)}: {what}. To measure: {motley(cluster, 'profile', *only_words(cluster, names))}"
 
 
 def _changed(cluster: Cluster, host: Host, profile: Profile) -> str:

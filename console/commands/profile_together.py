@@ -9,6 +9,8 @@ its part of the ring late. A few seconds of a real run show by how much, so that
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -17,14 +19,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from console.planning import candidates_of
-from console.session import Emit
-from profiles.predict import predict
-from profiles.rehearsal import Rehearsal
-from profiles.split import SplitError
-from profiles.store import Profile
-from remote.cluster import Cluster
-from remote.errors import Finding, MotleyError
+from motley.console.commands.plan import candidates_of
+from motley.console.control.session_protocol import Emit
+from motley.profiles.predict import predict
+from motley.profiles.rehearsal import Rehearsal
+from motley.profiles.split_solver import SplitError
+from motley.profiles.store import Profile
+from motley.remote.config.cluster import Cluster
+from motley.remote.errors import Finding, MotleyError
+from motley.remote.feed import Progress
 
 SECONDS = 8.0
 STEPS_LEAST, STEPS_MOST = 8, 60
@@ -32,7 +35,7 @@ STEPS_LEAST, STEPS_MOST = 8, 60
 
 async def rehearse(cluster: Cluster, profiles: Sequence[Profile], emit: Emit) -> Rehearsal | Finding | None:
     """None for a single device; a finding when the hosts could not train together."""
-    from remote.run import Session
+    from motley.remote.session.session import Session
 
     candidates, _ = candidates_of(cluster, profiles)
     candidates.sort(key=lambda c: c.host != cluster.leader)
@@ -53,6 +56,8 @@ async def rehearse(cluster: Cluster, profiles: Sequence[Profile], emit: Emit) ->
         ),
         balance=dataclasses.replace(cluster.balance, policy="static", shares=expected.shares),
     )
+    text = f"a short run of all {len(only)} hosts together shows how long they wait for each other"
+    emit(Progress(host=cluster.leader, stage="measure", text=text))
     session = Session(shorter, f"profile-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}", emit=emit)
     try:
         await session.launch()
@@ -61,6 +66,10 @@ async def rehearse(cluster: Cluster, profiles: Sequence[Profile], emit: Emit) ->
             why = str(ended.summary.get("cause") or f"the rehearsal {ended.state}")
             return _finding(cluster, f"the hosts did not train together: {why}", "motley run shows more.")
         step_ms, sending_ms = _medians(session.folder, len(candidates))
+    except asyncio.CancelledError:  # Ctrl-C: nobody would come back to this run
+        with contextlib.suppress(MotleyError):
+            await asyncio.shield(session.stop("motley profile was interrupted"))
+        raise
     except MotleyError as error:
         return _finding(cluster, f"the hosts did not train together: {error}", "motley check tells what is wrong.")
     finally:

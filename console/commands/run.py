@@ -8,20 +8,20 @@ What a session needs (asyncssh) and what the screen needs (Textual) is imported 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
-from console import asking
-from console.clusterfile import ClusterFile
-from console.session import Emit, Opened, Outcome, Plan
-from remote.cluster import Cluster, check_run_name, load, new_run_name
-from remote.introduced import Ask, nobody
-from remote.script_keys import check_resume
+from motley.console.commands.json_output import print_data
+from motley.console.control.cluster_watch import ClusterWatch
+from motley.console.control.session_protocol import Emit, Opened, Outcome, Plan
+from motley.console.control.terminal_prompts import asker
+from motley.remote.config.cluster import Cluster
+from motley.remote.config.command_line import check_resume, check_run_name, new_run_name
+from motley.remote.config.load import load
+from motley.remote.ssh.new_host_keys import Ask
 
 
 def run_plan(
@@ -37,13 +37,13 @@ def run_plan(
     cluster = load(config, overrides, only)
     wanted = {host.name for host in cluster.hosts}
     left_out = [host.name for host in load(config, overrides).hosts if host.name not in wanted] if only else ()
-    file = ClusterFile(config, left_out=left_out)
+    file = ClusterWatch(config, left_out=left_out)
     for given in (name, resume):
         if given is not None:
             check_run_name(given)
     check_resume(cluster, resume)
     if cluster.run.script is not None:
-        from remote.project import find
+        from motley.remote.provision.project import find
 
         find(cluster)
 
@@ -59,11 +59,11 @@ def attach_plan(config: Path, run: str | None, *, readonly: bool = False) -> Pla
     cluster = load(config)
 
     async def found(emit: Emit, ask: Ask) -> Opened:
-        from remote import runs
+        from motley.remote.session import runs
 
         return _opened(cluster, run or await runs.newest(cluster, ask), emit, ask, readonly)
 
-    file = None if readonly else ClusterFile(config, unseen=True)  # it may have changed since the run began
+    file = None if readonly else ClusterWatch(config, unseen=True)  # it may have changed since the run began
     return Plan(cluster=cluster.name, open=found, renew=_renewing(config), attach=True, file=file, readonly=readonly)
 
 
@@ -79,14 +79,15 @@ def _renewing(
     return anew
 
 
-def follow(plan: Plan, *, plain: bool, detach: bool = False) -> int:
+def follow(plan: Plan, *, plain: bool, detach: bool = False, history: bool = False) -> int:
     """Watch the plan's run to its end or the user's leaving; prints the outcome and returns the exit code."""
     if plain or detach or not on_terminal():
-        from console.plain import run_plain
+        from motley.console.commands.plain import Printer, run_plain
 
-        outcome = asyncio.run(run_plain(plan, detach=detach, ask=asker()))
+        printer = Printer(history=history)
+        outcome = asyncio.run(run_plain(plan, detach=detach, printer=printer, ask=asker()))
     else:
-        from console.app import MotleyApp
+        from motley.console.tui.app import MotleyApp
 
         text = "the console ended unexpectedly; the run goes on: motley attach comes back to it"
         outcome = MotleyApp(plan).run() or Outcome(code=1, text=text)
@@ -103,22 +104,9 @@ def on_terminal() -> bool:
     return os.environ.get("TERM") != "dumb" and all(s is not None and s.isatty() for s in streams)
 
 
-def asker() -> Ask:
-    """Asks about new host keys in a terminal; nobody where there is none."""
-    return asking.known if asking.can_ask() else nobody
-
-
-def print_data(data: dict[str, Any]) -> None:
-    """One object on stdout, and nothing else. A reader that has gone changes nothing."""
-    try:
-        print(json.dumps(data, indent=2, ensure_ascii=False), flush=True)
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the interpreter's own last flush
-
-
 def _opened(cluster: Cluster, run: str, emit: Emit, ask: Ask, readonly: bool = False) -> Opened:
-    from console.profiling import knows, store_of
-    from remote.run import Session
+    from motley.console.commands.stored_profiles import knows, store_of
+    from motley.remote.session.session import Session
 
     speeds = {host.name: host.speed for host in cluster.hosts if host.speed is not None}
     known = knows(cluster, store_of(cluster))

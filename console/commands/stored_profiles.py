@@ -10,20 +10,18 @@ Kept under `~/.motley/profiles/<cluster>/`: they describe machines, so they outl
 
 from __future__ import annotations
 
-import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from console.session import Emit
-from profiles.catalog import guess
-from profiles.store import Conditions, LinkSpeed, Profile, Store, Timing
-from remote.cluster import Cluster, Host
-from remote.errors import Finding
+from motley.profiles.catalog import guess
+from motley.profiles.store import Conditions, LinkSpeed, Profile, Store, Timing
+from motley.remote.config.cluster import Cluster, Host
 
 if TYPE_CHECKING:  # what connects to hosts is imported when it is needed
-    from remote.calibrate import Calibrated, Measured
-    from remote.placement import Knows
-    from remote.probe import Probe
+    from motley.remote.launch.calibrate import Calibrated, Measured
+    from motley.remote.launch.placement import Knows
+    from motley.remote.preflight.probe import Probe
 
 
 def store_of(cluster: Cluster) -> Store:
@@ -52,7 +50,7 @@ def profiles_of(cluster: Cluster, calibrated: Calibrated, now: float) -> list[Pr
 def knows(cluster: Cluster, store: Store) -> Knows:
     """What to tell a run of a device before it has measured it: its profile's figures, else a guess from its name."""
 
-    from remote.placement import Pace
+    from motley.remote.launch.placement import Pace
 
     def pace(host: Host, device: str, probe: Probe) -> Pace:
         profile = store.find(host.name, device, conditions(cluster, host, probe)).profile
@@ -70,37 +68,22 @@ def knows(cluster: Cluster, store: Store) -> Knows:
     return pace
 
 
-async def measure(cluster: Cluster, emit: Emit) -> tuple[list[Profile], tuple[Finding, ...]]:
-    """Calibrate every device, then rehearse with all; keep what was found.
-
-    Raises CheckFailed when the cluster is not in order.
-    """
-    from console.rehearsing import rehearse
-    from remote.calibrate import calibrate
-    from remote.hosts import Hosts
-
-    async with Hosts(cluster) as hosts:
-        calibrated = await calibrate(hosts, emit)
-    profiles = profiles_of(cluster, calibrated, time.time())
-    store = store_of(cluster)
-    for profile in profiles:
-        store.write(profile)
-    rehearsal = await rehearse(cluster, profiles, emit)
-    if isinstance(rehearsal, Finding):
-        return profiles, (*calibrated.findings, rehearsal)
-    if rehearsal is not None:
-        rehearsal.write(store.folder)
-    return profiles, calibrated.findings
+def only_words(cluster: Cluster, names: Collection[str]) -> list[str]:
+    """The `--only` options that measure these hosts: the leader has to be there, since links are measured to it."""
+    asked = [host.name for host in cluster.hosts if host.name in names or host.name == cluster.leader]
+    return [] if len(asked) == len(cluster.hosts) else [word for name in asked for word in ("--only", name)]
 
 
 def relative_speed(host: Host, device: str, probe: Probe) -> float | None:
-    """Of a device, from the catalogue; None for one that is not in it."""
+    """Of a device, from the catalogue; None for one that is not in it, and for demo hosts, which start alike."""
+    if host.connect == "demo":
+        return None
     if device.startswith("cuda"):
         index = int(device.partition(":")[2] or 0)
         found = next((guess(gpu.name, None) for gpu in probe.gpus if gpu.index == index), None)
     else:
         found = guess(probe.cpu_model, float(probe.cores))
-    return None if found is None else found.relative_speed * (host.speed or 1.0)
+    return None if found is None else found.relative_speed
 
 
 def _profile(conditions: Conditions, measured: Measured, now: float) -> Profile:

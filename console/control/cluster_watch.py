@@ -2,7 +2,7 @@
 
 The app and the plain lines look every few seconds; what is new in it can be brought into the run.
 
-    >>> file = ClusterFile(Path("cluster.toml"))
+    >>> file = ClusterWatch(Path("cluster.toml"))
     >>> file.look()            # as it was
     >>> file.look()            # after somebody added a host
     Look(hosts=('desktop', 'laptop', 'box5'), problems=())
@@ -14,8 +14,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from remote.cluster import load
-from remote.errors import ConfigError
+from motley.remote.config.load import load
+from motley.remote.errors import ConfigError
 
 LOOK_S = 2.0
 
@@ -28,7 +28,7 @@ class Look:
     problems: tuple[str, ...] = ()
 
 
-class ClusterFile:
+class ClusterWatch:
     """`left_out`: hosts that the user did not want, with --only. `unseen`: it is looked at though nothing changed."""
 
     def __init__(self, path: Path, *, left_out: Collection[str] = (), unseen: bool = False) -> None:

@@ -14,15 +14,18 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
-from console.clusterfile import problem
-from console.session import Emit, Opened, Outcome, Plan, SessionLike, ended, left
-from console.snapshot import Problem, Snapshot
-from console.store import Store
-from console.view import offer
-from remote.ending import end
-from remote.errors import CheckFailed, ConfigError, HostError, MotleyError
-from remote.feed import Ended
-from remote.introduced import Ask, nobody
+from motley.console.control import questions
+from motley.console.control.cluster_watch import problem
+from motley.console.control.questions import Question
+from motley.console.control.session_protocol import Emit, Opened, Outcome, Plan, SessionLike, ended, left
+from motley.console.state.snapshot import Problem, Snapshot
+from motley.console.state.store import Store
+from motley.console.view.run_lines import offer
+from motley.remote.end_tasks import end
+from motley.remote.errors import CheckFailed, ConfigError, HostError, MotleyError
+from motley.remote.feed import Ended
+from motley.remote.quoting import pasteable
+from motley.remote.ssh.new_host_keys import Ask, nobody
 
 CLOSE_S = 5.0  # that leaving may take
 
@@ -46,7 +49,7 @@ def problems_of(error: MotleyError, *, again: str = "s starts") -> list[Problem]
     return [Problem(host="", cause=str(error), remedy="")]
 
 
-class Life:
+class RunLife:
     def __init__(self, plan: Plan, clock: Callable[[], float], ask: Ask = nobody) -> None:
         """`ask` is asked about host keys that nobody knows yet."""
         self.store = Store(readonly=plan.readonly)
@@ -87,6 +90,7 @@ class Life:
         store = Store()
         store.begin(self._clock())
         renewed: Opened | None = None
+        cold = ""
         if old is not None and self._on_hosts:
             self.store.stopping()
             try:
@@ -101,10 +105,10 @@ class Life:
             if not why and renewed is not None:
                 await self._go_on(store, renewed, old)
                 return
-            store.note(f"cold restart: {why}", self._clock())
+            cold = why
         await self.stop("r in the console")
         opener = _given(renewed) if renewed is not None else self._plan.renew
-        await self._live(opener, attach=False, resume=resume, store=store)
+        await self._live(opener, attach=False, resume=resume, store=store, why_cold=cold)
 
     async def _go_on(self, store: Store, renewed: Opened, old: SessionLike) -> None:
         """The new run has begun in place of the old one, whose last files are fetched meanwhile."""
@@ -121,7 +125,8 @@ class Life:
         try:
             await old.wait()
         except (MotleyError, asyncio.CancelledError) as error:
-            text = f"{old.run} is not complete here: motley attach {old.run} fetches the rest"
+            rest = pasteable(["motley", "attach", old.run])
+            text = f"'{old.run}' is not complete here: {rest} fetches the rest"
             self.store.note(f"{text} ({error})" if str(error) else text, self._clock(), "warning")
             if isinstance(error, asyncio.CancelledError):
                 raise
@@ -172,26 +177,26 @@ class Life:
                 )
                 self.store.note(f"{name} was not brought in; the run goes on as it was", self._clock(), "error")
 
-    def before_leaving(self) -> tuple[str, str] | None:
+    def before_leaving(self) -> Question | None:
         """The question to ask before leaving, where leaving does more than closing the console."""
         phase = self.snapshot().phase
         if self._plan.readonly:
             return None
         if phase == "stopping":
-            return "Leave while the run is being stopped?", "Hosts that were not told yet may run on."
+            return questions.WHILE_STOPPING
         if phase == "starting" and not self._on_hosts and not self._plan.attach:
-            return "Leave before the run has started?", "What has begun is stopped; no rank is left on a host."
+            return questions.BEFORE_START
         return None
 
-    async def leave(self) -> Outcome:
-        """Close the session; the run goes on, unless it was not on the hosts yet."""
+    async def leave(self, *, answered: Question | None = None) -> Outcome:
+        """Close the session; the run goes on, unless it was not on the hosts yet, or that it stops was `answered`."""
         snapshot, session = self.snapshot(), self._session
         outcome = self._outcome
         if snapshot.live and session is not None:
             if snapshot.phase == "stopping" and not self._plan.readonly:
-                text = f"{session.run} was being stopped; motley status tells what is left"
+                text = f"'{session.run}' was being stopped; motley status tells what is left"
                 outcome = Outcome(code=1, data={"run": session.run, "state": "stopping"}, text=text)
-            elif self._on_hosts or self._plan.attach:
+            elif (self._on_hosts or self._plan.attach) and answered != questions.BEFORE_START:
                 outcome = left(session.run)
             else:
                 await self.stop("left before it started")
@@ -206,8 +211,9 @@ class Life:
         attach: bool,
         resume: str | None,
         store: Store | None = None,
+        why_cold: str = "",
     ) -> None:
-        """`store`: that of a session which was opened already."""
+        """`store`: that of a session which was opened already; `why_cold`: why this is no warm restart."""
         await self._close()
         store = self.store = store or Store(readonly=self._plan.readonly)
         store.begin(self._clock())
@@ -221,7 +227,7 @@ class Life:
             if attach:
                 await session.attach()
             else:
-                self._starting = asyncio.ensure_future(session.launch(resume=resume))
+                self._starting = asyncio.ensure_future(session.launch(resume=resume, why_cold=why_cold))
                 try:
                     await self._starting
                 finally:
@@ -257,4 +263,4 @@ class Life:
             try:
                 await asyncio.wait_for(session.close(), CLOSE_S)
             except asyncio.TimeoutError:
-                self.store.note(f"the connections of {session.run} did not close in {CLOSE_S:.0f} s", self._clock())
+                self.store.note(f"the connections of '{session.run}' did not close in {CLOSE_S:.0f} s", self._clock())

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from console.clusterfile import ClusterFile
-from remote.feed import Ended, FeedRecord
-from remote.introduced import Ask
+from motley.console.control.cluster_watch import ClusterWatch
+from motley.remote.feed import Ended, FeedRecord
+from motley.remote.quoting import pasteable
+from motley.remote.ssh.new_host_keys import Ask
 
 Emit = Callable[[FeedRecord], None]
 
@@ -24,7 +25,7 @@ EXIT_CODES = {"finished": 0, "running": 0, "failed": 1, "lost": 1, "stopped": 4}
 
 
 class SessionLike(Protocol):
-    """One run as this console sees it; `remote.run.Session` is the real one."""
+    """One run as this console sees it; `remote.session.session.Session` is the real one."""
 
     @property
     def run(self) -> str: ...
@@ -32,7 +33,7 @@ class SessionLike(Protocol):
     @property
     def folder(self) -> Path: ...
 
-    async def launch(self, *, resume: str | None = None) -> None: ...
+    async def launch(self, *, resume: str | None = None, why_cold: str = "") -> None: ...
 
     async def take_over(self, old: SessionLike, *, resume: str | None) -> str: ...
 
@@ -72,7 +73,7 @@ class Plan:
     resume: str | None = None
     start: bool = True
     readonly: bool = False
-    file: ClusterFile | None = None
+    file: ClusterWatch | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +87,8 @@ class Outcome:
 
 def left(run: str) -> Outcome:
     """The user went, the run did not."""
-    return Outcome(code=0, data={"run": run, "state": "running"}, text=f"{run} goes on. Come back: motley attach {run}")
+    back = pasteable(["motley", "attach", run])
+    return Outcome(code=0, data={"run": run, "state": "running"}, text=f"'{run}' goes on. Come back: {back}")
 
 
 def ended(run: str, record: Ended) -> Outcome:
@@ -94,7 +96,8 @@ def ended(run: str, record: Ended) -> Outcome:
     data = record.summary or {"run": run, "state": record.state}
     if record.unanswered:
         who = ", ".join(record.unanswered)
-        text = f"{run}: no answer from {who}; ranks may run on there. When back: motley stop {run}"
+        again = pasteable(["motley", "stop", run])
+        text = f"{run}: no answer from {who}; ranks may run on there. When back: {again}"
         return Outcome(code=1, data={**data, "unanswered": list(record.unanswered)}, text=text)
     cause = " ".join(str(data.get("cause") or "").split()) if record.state == "failed" else ""
     text = f"{run} {record.state}: {cause}" if cause else f"{run} {record.state}"

@@ -14,9 +14,9 @@ import signal
 import sys
 from collections.abc import Callable
 
-from remote.errors import NewKey
-
-KINDS = ("ed25519", "ecdsa", "rsa")  # of host keys, by which sshd names its files
+from motley.console.control import questions
+from motley.remote.errors import NewKey
+from motley.remote.ssh.new_host_keys import Ask, nobody
 
 
 def can_ask() -> bool:
@@ -24,19 +24,10 @@ def can_ask() -> bool:
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
 
 
-def about(key: NewKey) -> tuple[str, str]:
-    """The question whether a host key is right, and what to know for it."""
-    who = key.host if key.host == key.name else f"{key.host} ({key.name})"
-    kind = next((kind for kind in KINDS if kind in key.fingerprint.partition("(")[2]), KINDS[0])
-    look = f"ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub"
-    detail = f"It shows {key.fingerprint}. Compare that with what the machine itself says: {look}"
-    return f"Is this the key of {who}?", detail
-
-
 async def known(key: NewKey) -> bool:
     """Ask whether to accept a host key."""
-    question, detail = about(key)
-    return await yes(f"{question} It is not known yet.\n  {detail}\nAccept it?")
+    question = questions.host_key(key)
+    return await yes(f"{question.text} It is not known yet.\n  {question.detail}\nAccept it?")
 
 
 async def yes(question: str) -> bool:
@@ -61,6 +52,8 @@ async def _asked(read: Callable[[], str]) -> str:
     finally:
         signal.signal(signal.SIGINT, handler)
         signal.set_wakeup_fd(wakeup)
+    if not callable(handler):  # deaf to it since its start, in a script's background: nobody waits for it
+        raise KeyboardInterrupt
     signal.raise_signal(signal.SIGINT)
     await asyncio.Event().wait()  # that ends this task
     return ""
@@ -69,3 +62,8 @@ async def _asked(read: Callable[[], str]) -> str:
 def _line(prompt: str) -> str:
     print(prompt, end="", file=sys.stderr, flush=True)
     return sys.stdin.readline()
+
+
+def asker() -> Ask:
+    """Asks about new host keys in a terminal; nobody where there is none."""
+    return known if can_ask() else nobody

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from console.snapshot import Decision, Problem, Waiting
-from remote.failures import Report
-from trainer.wire import LARGEST, Event
+from motley.console.state.snapshot import Decision, Problem, Waiting
+from motley.remote.diagnosis.failures import Report
+from motley.remote.quoting import pasteable
+from motley.trainer.contract.wire import LARGEST, Event
 
 NAMED = 6  # hosts in one line
 
@@ -43,6 +44,12 @@ def decision_of(event: Event, names: tuple[str, ...], *, known: Decision | None 
     )
 
 
+def folded(event: Event) -> str:
+    """The name of the lines of which the log keeps the newest only: a checkpoint each epoch says little."""
+    regular = event.kind == "checkpoint" and "/epoch_" in one_line(event.data.get("path"))
+    return "checkpoint" if regular else ""
+
+
 def waiting_of(event: Event, at: float) -> Waiting | None:
     if event.kind == "holding":
         return Waiting(missing=(), since=at, text=event.text)
@@ -67,7 +74,7 @@ def problem_of(event: Event) -> Problem | None:
 
 def failed(report: Report, run: str) -> Problem:
     """The ranks that failed as one problem: the root, what mends it, and the others."""
-    more = f"motley logs {run} --rank {report.root.member}"
+    more = pasteable(["motley", "logs", run, "--rank", str(report.root.member)])
     hosts = report.hosts[:NAMED] + ((f"{len(report.hosts) - NAMED} more",) if len(report.hosts) > NAMED else ())
     return Problem(
         host=", ".join(hosts),

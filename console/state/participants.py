@@ -2,29 +2,33 @@
 
 roster = Roster()
 roster.lay_out(layout)
-roster.ranks[0].add(sample)
+roster.ranks[0].hear(sample)
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from console.events import number, one_line
-from console.snapshot import HostView, RankView, Regroup
-from console.tracks import RankTrack
-from remote.clocks import Clocks
-from remote.feed import Layout, Link, Progress
-from remote.records import grouped
-from trainer.wire import Event, Sample
+from motley.console.state.event_data import number, one_line
+from motley.console.state.rank_track import RankTrack
+from motley.console.state.shown_step import ShownStep
+from motley.console.state.snapshot import HostView, LogEntry, RankView, Regroup
+from motley.console.state.step_table import LEAST_MS, Step
+from motley.remote.diagnosis.host_clocks import Clocks
+from motley.remote.experiment.records import grouped
+from motley.remote.feed import Layout, Link, LogLine, PartialLine, Progress
+from motley.trainer.contract.wire import Event, Sample
 
 
-class Roster:
+class Participants:
     """Ranks by member number, hosts by name; `group` holds the members of the newest generation in rank order."""
 
     def __init__(self) -> None:
         self.ranks: dict[int, RankTrack] = {}
         self.hosts: dict[str, HostView] = {}
         self.group: tuple[int, ...] = ()
+        self.generation = -1  # of the group, once one was formed
         self.speeds: dict[str, float] = {}
         self.clocks = Clocks()
 
@@ -46,22 +50,26 @@ class Roster:
         members = [m for m in grouped(event) if number(m.get("member")) is not None]
         for m in members:
             self.track(int(m["member"]), one_line(m.get("host", event.host)), one_line(m.get("device", "")))
+        generation = int(number(event.data.get("generation")) or 0)
+        if generation < self.generation:  # word of an older group, from a host that was not heard until now
+            return None
+        self.generation = generation
         before = {self.ranks[m].host for m in self.group if m in self.ranks}
         if members:
             self._form(tuple(int(m["member"]) for m in members))
-        if not number(event.data.get("generation")):
+        if not generation:
             return None
         now = {self.ranks[m].host for m in self.group}
         step = int(number(event.data.get("step")) or 0)
         return Regroup(step=step, lost=tuple(sorted(before - now)), joined=tuple(sorted(now - before)))
 
     def lose(self, event: Event) -> None:
-        """A `lost` event: the member is out of the group, its figures stay as they were."""
+        """A `lost` event: the member is out of the group."""
         member = number(event.data.get("member"))
         track = self.ranks.get(int(member)) if member is not None else None
         if track is not None:
             phase = "dropped" if event.data.get("cause") == "dropped" else "lost"
-            track.active, track.phase, track.stale = False, phase, True
+            track.active, track.phase = False, phase
 
     def track(self, member: int, host: str, device: str = "") -> RankTrack:
         """The rank's track, made when it is new."""
@@ -69,18 +77,50 @@ class Roster:
         if track is None:
             track = self.ranks[member] = RankTrack(member, host, device)
         elif device:
-            track.host, track.device, track.stale = host, device, True
+            track.host, track.device = host, device
         return track
 
-    def add(self, sample: Sample) -> None:
-        (self.ranks.get(sample.member) or self.track(sample.member, sample.host)).add(sample)
+    def hear(self, sample: Sample) -> None:
+        (self.ranks.get(sample.member) or self.track(sample.member, sample.host)).hear(sample)
+
+    def hear_partial(self, line: PartialLine) -> None:
+        """What a rank is writing at the moment."""
+        track = self.ranks.get(line.member)
+        if track is not None and track.host == line.host:
+            track.partial_line = line.text
+
+    def hear_line(self, line: LogLine, now: float) -> LogEntry:
+        """What a rank was writing has its end: the line as the log has it."""
+        self.hear_partial(PartialLine(host=line.host, member=line.member, text=""))
+        at = now if line.time is None else self.at(line.host, line.time)
+        label = self.label(line.host, line.member)
+        return LogEntry(time=at, label=label, text=line.text, at_latest=line.at_latest)
+
+    def finish(self, step: Step) -> None:
+        """A step that ranks have made: it goes into what is drawn of each rank's recent past."""
+        if step.ms <= LEAST_MS:
+            return
+        for member, sample in step.ranks.items():
+            track = self.ranks.get(member)
+            if track is not None:
+                track.trend.append(sample.batch * 1000.0 / step.ms)
+
+    def are_in(self, members: Iterable[int], generation: int) -> bool:
+        """Whether the members are all in the group; of a later one than is known here nobody has gone yet."""
+        if generation > self.generation:
+            return True
+        return generation == self.generation and all(m in self.ranks and self.ranks[m].active for m in members)
+
+    def on(self, host: str) -> set[int]:
+        """The members of a host."""
+        return {member for member, track in self.ranks.items() if track.host == host}
 
     def set_phase(self, event: Event, phase: str) -> None:
         """The phase of the event's member; `failed` stays until it starts anew."""
         member = number(event.data.get("member"))
         track = self.ranks.get(int(member)) if member is not None else None
         if track is not None and not (track.phase == "failed" and phase == "ended"):
-            track.phase, track.stale = phase, True
+            track.phase = phase
 
     def host(self, name: str) -> HostView:
         return self.hosts.get(name) or HostView(name=name, speed=self.speeds.get(name))
@@ -98,8 +138,6 @@ class Roster:
         """Take the state of a connection; true when it went up or down."""
         host = self.host(link.host)
         self.clocks.hear(link)
-        for track in self.ranks.values():
-            track.stale = track.stale or track.host == link.host
         self.hosts[link.host] = replace(host, link_up=link.up, link_text=link.text)
         return link.up != host.link_up
 
@@ -116,14 +154,20 @@ class Roster:
         """The labels of the group's ranks, in rank order."""
         return tuple(self.label(self.ranks[m].host, m) for m in self.group or sorted(self.ranks) if m in self.ranks)
 
-    def views(self, global_batch: int | None) -> tuple[RankView, ...]:
-        tracks = sorted(self.ranks.values(), key=lambda track: track.member)
-        step = [t.last.batch for t in tracks if t.last is not None]
-        whole = sum(step) if len(step) == len(tracks) and any(step) else global_batch  # an epoch's last step is smaller
-        return tuple(t.shown(offset_s=self.clocks.offset_s(t.host), global_batch=whole) for t in tracks)
+    def views(self, shown: ShownStep | None, silent: Callable[[int], bool]) -> tuple[RankView, ...]:
+        """Every rank, with its part of the shown step; `silent`: whose lines do not come."""
+        made = shown.ranks if shown is not None else {}
+        return tuple(
+            track.view(
+                shown,
+                offset_s=self.clocks.offset_s(track.host),
+                grouped=track.active or member in made,
+                silent=silent(member),
+            )
+            for member, track in sorted(self.ranks.items())
+        )
 
     def _form(self, group: tuple[int, ...]) -> None:
         self.group = group
         for member, track in self.ranks.items():
             track.active = member in group
-            track.stale = True

@@ -9,31 +9,33 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from remote.last_words import Words
-from trainer.wire import Level
+from motley.remote.diagnosis.tracebacks import Words
+from motley.trainer.contract.wire import Level
 
 RunPhase = Literal["idle", "starting", "running", "stopping", "ended"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankView:
-    """One rank as it was last heard of. Times are on the master's clock."""
+    """One rank, with its part of the step that is shown; without one its figures are None. Times are the master's."""
 
     member: int
     host: str
     device: str
     active: bool = True  # in the newest group
     phase: str = ""  # the newest `wire.Phase`, or "failed"
-    step: int | None = None
+    partial_line: str = ""  # what it is writing: a progress bar
+    silent: bool = False  # its lines do not come, though its host is connected
+    step: int | None = None  # the same for all ranks that have figures
     batch: int | None = None
-    share: float | None = None  # of the global batch, 0 to 1
-    samples_per_s: float | None = None  # its part of the cluster's, over the last steps
+    share: float | None = None  # of the step's samples, 0 to 1
+    samples_per_s: float | None = None  # its part of the cluster's
     compute_ms: float | None = None
     wait_ms: float | None = None
-    step_ms: float | None = None
+    step_ms: float | None = None  # the cluster's
     mem_mib: float | None = None
     gpu_util: float | None = None
-    seen: float | None = None  # when its last sample was measured
+    seen: float | None = None  # when its newest line was written
     trend: tuple[float, ...] = ()  # samples/s, oldest first
 
     @property
@@ -110,6 +112,7 @@ class LogEntry:
     label: str  # "desktop 0" of a rank, "laptop" of a host
     text: str
     level: Level = "info"
+    at_latest: bool = False  # it may be of long before `time`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,11 +122,13 @@ class Snapshot:
     run: str = ""
     task: str = ""
     policy: str = ""
-    script: bool = False  # `task` is the user's own script, which tells of no steps
+    first_shares: str = ""  # what the shares of the first step come from, in words
+    script: bool = False  # `task` is the user's own script, which reports no steps
     global_batch: int | None = None
     leader: str = ""
     attached: bool = False
     readonly: bool = False  # this console only watches
+    behind: bool = False  # catching up with what the run did before it was found
     step: int = 0
     steps_total: int | None = None
     epoch: int | None = None
@@ -133,7 +138,9 @@ class Snapshot:
     best_accuracy: float | None = None
     samples_per_s: float | None = None
     step_ms: float | None = None
-    first_samples_per_s: float | None = None  # before the first change of the split
+    pace_ms: float | None = None  # of a step, over so many of them that it does not jump
+    gain: float | None = None  # with equal shares a step would take so many times as long, by the fits
+    saved_s: float | None = None  # against equal shares, since the run began
     started: float | None = None
     ended: float | None = None
     ranks: tuple[RankView, ...] = ()
@@ -153,9 +160,9 @@ class Snapshot:
 
     @property
     def eta_s(self) -> float | None:
-        if self.phase != "running" or not self.steps_total or not self.step_ms:
+        if self.phase != "running" or not self.steps_total or not self.pace_ms:
             return None
-        return max(0, self.steps_total - self.step) * self.step_ms / 1000
+        return max(0, self.steps_total - self.step) * self.pace_ms / 1000
 
     @property
     def live(self) -> bool:

@@ -11,46 +11,43 @@ Times of the hosts are turned into the master's with the offset that `feed.Link`
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from console.curve import Curve
-from console.events import decision_of, failed, number, one_line, problem_of, waiting_of
-from console.roster import Roster
-from console.snapshot import Decision, LogEntry, Problem, Regroup, RunPhase, Snapshot, Waiting
-from console.tracks import StepTable, StepTotal
-from remote.failures import Failures
-from remote.feed import Ended, FeedRecord, Layout, Link, LogLine, Progress
-from trainer.wire import Event, Level, Sample
+from motley.console.state.event_data import decision_of, failed, folded, number, one_line, problem_of, waiting_of
+from motley.console.state.event_log import EventLog
+from motley.console.state.participants import Participants
+from motley.console.state.snapshot import Decision, LogEntry, Problem, Regroup, RunPhase, Snapshot, Waiting
+from motley.console.state.step_figures import StepFigures
+from motley.remote.diagnosis.failures import Failures
+from motley.remote.experiment.records import grouped
+from motley.remote.feed import CaughtUp, Ended, FeedRecord, Layout, Link, LogLine, PartialLine, Progress
+from motley.remote.quoting import pasteable
+from motley.trainer.contract.wire import Event, Level, Sample
 
-LOG_LIMIT = 5000
 DECISION_LIMIT = 200
-RECENT_STEPS = 16  # that the cluster's throughput, loss and step time are averaged over
 QUIET = frozenset({"report", "phase", "realised", "fault"})  # kinds shown elsewhere than in the log
 
 
 class Store:
     """The state of one run. Not for several threads: everything happens on the event loop's."""
 
-    def __init__(self, *, readonly: bool = False) -> None:
+    def __init__(self, *, readonly: bool = False, told: Callable[[LogEntry], None] | None = None) -> None:
+        """`told` hears each line of the log as it comes."""
         self._readonly = readonly
         self._epochs: int | None = None
-        self._roster = Roster()
+        self._epochs_of_data: int | None = None  # by what a rank has counted
+        self._roster = Participants()
         self._layout: Layout | None = None
         self._phase: RunPhase = "idle"
         self._before_stop: RunPhase = "idle"
         self._started: float | None = None
         self._ended: Ended | None = None
         self._ended_at: float | None = None
-        self._steps = StepTable()
-        self._throughput = Curve()
-        self._losses = Curve()
-        self._recent: deque[StepTotal] = deque(maxlen=RECENT_STEPS)
-        self._first = StepTotal(step=0)  # all before the first change of the split
-        self._step = 0
+        self._steps = StepFigures(self._roster)
         self._steps_total: int | None = None
-        self._epoch: int | None = None
         self._accuracy: float | None = None
         self._best_accuracy: float | None = None
         self._decisions: deque[Decision] = deque(maxlen=DECISION_LIMIT)
@@ -58,19 +55,23 @@ class Store:
         self._restarts = 0
         self._waiting: Waiting | None = None
         self._advice = ""
+        self._first_shares = ""
+        self.behind = False  # what the run had done before it was found is still being read
         self._offered: tuple[str, ...] = ()
         self._problems: list[Problem] = []
         self._failures = Failures(self._roster.clocks)
-        self._log: deque[LogEntry] = deque(maxlen=LOG_LIMIT)
-        self._log_total = 0
+        self._back: dict[str, float] = {}  # when a host took part again, by the master's clock
+        self._log = EventLog(told)
         self._said: dict[str, str] = {}  # the newest progress in the log, by host
         self._take: dict[type, Callable[[Any, float], None]] = {
             Sample: self._sample,
             LogLine: self._log_line,
+            PartialLine: lambda line, _: self._roster.hear_partial(line),
             Event: self._event,
             Layout: self._lay_out,
             Progress: self._progress,
             Link: self._link,
+            CaughtUp: lambda *_: setattr(self, "behind", False),
             Ended: self._end,
         }
         self._on: dict[str, Callable[[Event], None]] = {
@@ -79,9 +80,10 @@ class Store:
                 event, "ended" if event.data.get("root_cause") is False else "failed"
             ),
             "group": self._on_group,
-            "lost": self._roster.lose,
+            "first_shares": self._on_first_shares,
+            "lost": self._on_lost,
             "restarted": self._on_restarted,
-            "decision": lambda event: self._decisions.append(decision_of(event, self._roster.names())),
+            "decision": self._on_decision,
             "realised": self._on_realised,
             "report": self._on_report,
             "advice": self._on_advice,
@@ -142,31 +144,16 @@ class Store:
         if self._phase in ("idle", "starting"):
             self.begin(now)
             self._phase = "running"
-        self._roster.add(sample)
+        self._roster.hear(sample)
         self._waiting = None
-        self._epoch = sample.epoch
-        if sample.step > self._step:
-            self._step = sample.step
-        ranks = len(self._roster.group) or len(self._roster.ranks)
-        batch = self._layout.global_batch if self._layout else None
-        for total in self._steps.add(sample, ranks=ranks, global_batch=batch):
-            self._finished(total)
+        self._steps.add(sample, self._batch)
 
-    def _finished(self, total: StepTotal) -> None:
-        if self._recent and total.step <= self._recent[-1].step:  # the run went back: what came after is no more
-            self._throughput.cut(total.step - 1)
-            self._losses.cut(total.step - 1)
-            self._recent.clear()
-            self._step = total.step
-        self._recent.append(total)
-        self._throughput.add(total.step, total=total.samples, weight=total.ms / 1000)
-        self._losses.add(total.step, total=total.loss_sum, weight=total.loss_samples)
-        if not self._decisions and total.step > 1:  # the first step warms up
-            self._first.samples += total.samples
-            self._first.ms += total.ms
+    @property
+    def _batch(self) -> int | None:
+        return self._layout.global_batch if self._layout else None
 
     def _log_line(self, line: LogLine, now: float) -> None:
-        self._add_log(now, self._roster.label(line.host, line.member), line.text)
+        self._log.add(self._roster.hear_line(line, now))
 
     def _event(self, event: Event, now: float) -> None:
         at = self._roster.at(event.host, event.time)
@@ -179,10 +166,12 @@ class Store:
         if event.kind not in QUIET:
             label = "console" if event.source == "console" else event.host
             for line in event.text.splitlines() or [""]:
-                self._add_log(at, label, line, event.level)
+                self._add_log(at, label, line, event.level, fold=folded(event))
         problem = problem_of(event)
-        if problem is not None:
+        if problem is not None and at >= self._back.get(problem.host, 0.0):
             self._problems.append(problem)
+        if event.kind in ("group", "lost"):
+            self._advice = ""  # it was about the group before
         if event.kind in ("waiting", "holding"):
             self._waiting = waiting_of(event, at)
         elif event.kind in self._on:
@@ -190,12 +179,29 @@ class Store:
 
     def _on_group(self, event: Event) -> None:
         self._waiting = None
-        self._advice = ""  # it was about the group before
         if self._layout is not None and self._layout.script and self._phase in ("idle", "starting"):
             self._phase = "running"  # no sample will say so
         regroup = self._roster.regroup(event)
         if regroup is not None:
             self._regroups.append(regroup)
+            for host in regroup.joined:  # it is at work again: what had gone wrong there is over
+                self._back[host] = self._roster.at(event.host, event.time)
+                self.settle(host, ())
+        members = [int(n) for m in grouped(event) if (n := number(m.get("member"))) is not None]
+        self._steps.formed(int(number(event.data.get("generation")) or 0), members, self._batch)
+
+    def _on_lost(self, event: Event) -> None:
+        self._roster.lose(event)
+        member = number(event.data.get("member"))
+        if member is not None:
+            self._steps.lost(int(member), self._batch)
+
+    def _on_decision(self, event: Event) -> None:
+        self._decisions.append(decision_of(event, self._roster.names()))
+        self._steps.changed()
+
+    def _on_first_shares(self, event: Event) -> None:
+        self._first_shares = event.text
 
     def _on_restarted(self, event: Event) -> None:
         self._restarts = int(number(event.data.get("restart")) or 0)
@@ -208,6 +214,9 @@ class Store:
     def _on_report(self, event: Event) -> None:
         total = number(event.data.get("steps_total"))
         self._steps_total = int(total) if total else self._steps_total
+        per_epoch = number(event.data.get("steps_per_epoch"))
+        if total and per_epoch and per_epoch >= 1:
+            self._epochs_of_data = math.ceil(total / per_epoch)
 
     def _on_advice(self, event: Event) -> None:
         self._advice = event.text if event.data.get("host") else ""
@@ -219,10 +228,12 @@ class Store:
             self._best_accuracy = max(accuracy, self._best_accuracy or 0.0)
 
     def _lay_out(self, layout: Layout, now: float) -> None:
+        self.behind = layout.behind if self._layout is None else self.behind
         self._layout = layout
         self.begin(now)
         self._steps_total = layout.steps_total or self._steps_total
         self._roster.lay_out(layout)
+        self._steps.expect_ranks(len(layout.ranks))
 
     def _progress(self, record: Progress, now: float) -> None:
         self.begin(now)
@@ -233,54 +244,56 @@ class Store:
             self._add_log(now, record.host, what, "error" if record.failed else "info")
 
     def _link(self, link: Link, now: float) -> None:
+        self._steps.heard(self._roster.on(link.host), link.up, self._batch)
         if self._roster.link(link):
             self._add_log(now, link.host, link.text, "info" if link.up else "warning")
 
     def _end(self, ended: Ended, now: float) -> None:
-        self._ended = ended
+        self._ended, self.behind = ended, False
         self._phase = "ended"
         self._ended_at = now
         self._waiting = None
-        run = self._layout.run if self._layout else "RUN"
+        again = pasteable(["motley", "stop", self._layout.run if self._layout else "RUN"])
         for host in ended.unanswered:
             cause = "did not answer the stop: ranks may run on there"
-            self._problems.append(Problem(host=host, cause=cause, remedy=f"When it is back: motley stop {run}"))
+            self._problems.append(Problem(host=host, cause=cause, remedy=f"When it is back: {again}"))
 
-    def _add_log(self, at: float, label: str, text: str, level: Level = "info") -> None:
-        self._log.append(LogEntry(time=at, label=label, text=text, level=level))
-        self._log_total += 1
+    def _add_log(self, at: float, label: str, text: str, level: Level = "info", *, fold: str = "") -> None:
+        self._log.add(LogEntry(time=at, label=label, text=text, level=level), fold=fold)
 
     # What comes out
 
     def snapshot(self) -> Snapshot:
-        layout, ended, recent = self._layout, self._ended, self._recent
-        batch = layout.global_batch if layout else None
-        ms = sum(total.ms for total in recent)
-        loss_samples = sum(total.loss_samples for total in recent)
+        layout, ended, steps = self._layout, self._ended, self._steps
+        shown = None if self.behind else steps.shown()
         return Snapshot(
-            phase=self._phase,
+            phase="starting" if self.behind and self._phase == "running" else self._phase,
+            behind=self.behind,
             state=ended.state if ended else "",
             run=layout.run if layout else "",
             task=layout.task if layout else "",
             policy=layout.policy if layout else "",
+            first_shares=self._first_shares,
             script=bool(layout and layout.script),
-            global_batch=batch,
+            global_batch=self._batch,
             leader=layout.leader if layout else "",
             attached=bool(layout and layout.attached),
             readonly=self._readonly,
-            step=self._step,
+            step=0 if self.behind else steps.step,
             steps_total=self._steps_total,
-            epoch=self._epoch,
-            epochs=None if layout and layout.attached else self._epochs,
-            loss=sum(total.loss_sum for total in recent) / loss_samples if loss_samples else None,
+            epoch=None if self.behind else steps.epoch,
+            epochs=self._epochs_of_data or (None if layout and layout.attached else self._epochs),
+            loss=shown.loss if shown else None,
             accuracy=self._accuracy,
             best_accuracy=self._best_accuracy,
-            samples_per_s=sum(total.samples for total in recent) * 1000 / ms if ms > 0 else None,
-            step_ms=ms / len(recent) if recent else None,
-            first_samples_per_s=self._first.samples * 1000 / self._first.ms if self._first.ms > 0 else None,
-            started=self._started,
+            samples_per_s=shown.samples_per_s if shown else None,
+            step_ms=shown.step_ms if shown else None,
+            pace_ms=steps.pace_ms,
+            gain=steps.gain,
+            saved_s=steps.saved_s,
+            started=None if self.behind else self._started,
             ended=self._ended_at,
-            ranks=self._roster.views(batch),
+            ranks=self._roster.views(shown, steps.is_silent),
             hosts=tuple(self._roster.hosts.values()),
             decisions=tuple(self._decisions),
             regroups=tuple(self._regroups),
@@ -289,9 +302,9 @@ class Store:
             advice=self._advice,
             offered=tuple(host for host in self._offered if not self._roster.has(host)),
             problems=self._all_problems(),
-            throughput=self._throughput.points(),
-            losses=self._losses.points(),
-            log_total=self._log_total,
+            throughput=() if self.behind else steps.throughput.points(),
+            losses=() if self.behind else steps.losses.points(),
+            log_total=self._log.total,
             summary=ended.summary if ended else {},
             unanswered=ended.unanswered if ended else (),
         )
@@ -304,8 +317,4 @@ class Store:
 
     def log(self) -> deque[LogEntry]:
         """The newest lines, oldest first; `snapshot().log_total` says how many there ever were."""
-        return self._log
-
-    @property
-    def log_total(self) -> int:
-        return self._log_total
+        return self._log.entries

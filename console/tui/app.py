@@ -19,18 +19,23 @@ from textual import work
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
+from textual.driver import Driver
+from textual.drivers.linux_driver import LinuxDriver
 from textual.screen import Screen
 from textual.worker import Worker, WorkerState
 
-from console import asking, crash, themes
-from console.clusterfile import LOOK_S
-from console.keys import BY_ACTION, KEYS, reason
-from console.life import Life
-from console.screens.confirm import Confirm
-from console.screens.help import Help
-from console.session import Outcome, Plan
-from console.snapshot import Problem
-from console.widgets.panels import (
+from motley.console import crash_log
+from motley.console.control import questions
+from motley.console.control.cluster_watch import LOOK_S
+from motley.console.control.questions import Question
+from motley.console.control.run_life import RunLife
+from motley.console.control.session_protocol import Outcome, Plan
+from motley.console.state.snapshot import Problem
+from motley.console.tui import themes
+from motley.console.tui.screens.confirm import Confirm
+from motley.console.tui.screens.help import Help
+from motley.console.tui.terminal import HungUp, Terminal, let_go
+from motley.console.tui.widgets.panels import (
     ChartPanel,
     DecisionPanel,
     FooterPanel,
@@ -41,9 +46,12 @@ from console.widgets.panels import (
     Panel,
     RankPanel,
     RunPanel,
+    SmallPanel,
     TableHead,
 )
-from remote.errors import NewKey
+from motley.console.view.key_bindings import BY_ACTION, KEYS, reason
+from motley.console.view.run_lines import too_small
+from motley.remote.errors import NewKey
 
 HINT_S = 5.0
 NATIVE = ("focus", "scroll")  # keys that Textual's own screens and panels answer
@@ -75,7 +83,7 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
         self.theme = themes.preferred(os.environ)
         self.plan = plan
         self.clock = clock
-        self.life = Life(plan, clock, self._ask_key)
+        self.life = RunLife(plan, clock, self._ask_key)
         self._hint = ("", 0.0)
         self._held: Frame | None = None
 
@@ -92,6 +100,11 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
             yield DecisionPanel(id="decisions", classes="panel")
             yield LogPanel(id="log", classes="panel")
         yield FooterPanel(id="footer")
+        yield SmallPanel(id="small")
+
+    def get_driver_class(self) -> type[Driver]:
+        base = super().get_driver_class()
+        return Terminal if base is LinuxDriver else base
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return dict(themes.DARK.variables)
@@ -118,8 +131,11 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
         screen = self.main
         for notice in screen.query(NoticePanel):  # none left while the app closes
             screen.set_class(bool(notice.lines), "-notice")
+        screen.set_class(bool(too_small(*self.size)), "-tiny")
         for panel in screen.query(Panel):
             panel.take(frame)
+        if isinstance(self.screen, Confirm):
+            self.screen.is_stale()
 
     def _frame(self) -> Frame:
         now = self.clock()
@@ -127,7 +143,7 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
         hint = text if now < until else ""
         if self._held is not None:
             held = self._held
-            return Frame(snapshot=held.snapshot, now=held.now, log=held.log, paused=True, hint=hint, folder=held.folder)
+            return Frame(snapshot=held.snapshot, now=held.now, log=held.log, frozen=True, hint=hint, folder=held.folder)
         return Frame(
             snapshot=self.life.snapshot(), now=now, log=self.life.store.log(), hint=hint, folder=self.life.folder
         )
@@ -153,7 +169,7 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
             "restart": self._ask_restart,
             "join": self._ask_join,
             "leave": self._leave,
-            "pause": self._pause,
+            "freeze": self._freeze,
             "decisions": lambda: self._turn_to("decisions"),
             "log": lambda: self._turn_to("log"),
             "zoom": self._zoom,
@@ -175,42 +191,52 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
 
     @work(exit_on_error=False, group="ask", exclusive=True)
     async def _ask_stop(self) -> None:
-        detail = "A checkpoint is written, then the ranks end on every host. motley run --resume goes on from it."
-        if self.life.snapshot().script:
-            detail = "The script is asked to end (TERM) on every host, and ended when it does not."
-        if await self.push_screen_wait(Confirm("Stop the run?", detail, yes="Stop")):
+        if await self._confirmed(lambda: questions.stop(self.life.snapshot())):
             self._held = None
             await self.life.stop("x in the console")
 
     @work(exit_on_error=False, group="ask", exclusive=True)
     async def _ask_restart(self) -> None:
-        resume = self.life.to_resume()
-        stops = "The run is stopped on every host. " if self.life.snapshot().live else ""
-        goes_on = "A new one goes on from its last step." if resume else "A new one starts from step 1."
-        if await self.push_screen_wait(Confirm("Start a new run?", stops + goes_on, yes="Restart")):
+        if await self._confirmed(lambda: questions.restart(self.life.snapshot(), resumes=bool(self.life.to_resume()))):
             self._held = None
             self._follow(self.life.restart)
 
     async def _ask_key(self, key: NewKey) -> bool:
         """Whether a host key that nobody knows is right."""
         self._held = None
-        return await self.push_screen_wait(Confirm(*asking.about(key), yes="Accept"))
+        return await self.push_screen_wait(Confirm(questions.host_key(key)))
 
     @work(exit_on_error=False, group="join", exclusive=True)
     async def _ask_join(self) -> None:
         hosts = self.life.snapshot().offered
-        detail = "It is checked first. Then it gets the state from the others, and joins at the end of a step."
-        if await self.push_screen_wait(Confirm(f"Bring {' and '.join(hosts)} into the run?", detail, yes="Bring in")):
+        if await self._confirmed(lambda: questions.join(self.life.snapshot(), hosts)):
             self._held = None
             await self.life.bring_in(hosts)
 
     @work(exit_on_error=False, group="ask", exclusive=True)
     async def _leave(self) -> None:
-        question = self.life.before_leaving()
-        if question is None or await self.push_screen_wait(Confirm(*question, yes="Leave")):
-            self.exit(await self.life.leave())
+        asked = self.life.before_leaving()
+        if asked is None or await self._confirmed(self.life.before_leaving):
+            self.exit(await self.life.leave(answered=asked))
 
-    def _pause(self) -> None:
+    async def _confirmed(self, look: Callable[[], Question | None]) -> bool:
+        """Ask what `look` says, as it is by then. False, too, when there is nothing to ask any more."""
+        question = look()
+        yes = question is not None and await self.push_screen_wait(Confirm(question, look=look))
+        if not yes and look() is None:
+            self.hint("the question was closed: things have changed meanwhile")
+        return yes
+
+    def on_hung_up(self, _: HungUp) -> None:
+        """The terminal is gone, and with it whoever could answer a question."""
+        let_go()
+        self._go()
+
+    @work(exit_on_error=False, group="ask", exclusive=True)
+    async def _go(self) -> None:
+        self.exit(await self.life.leave())
+
+    def _freeze(self) -> None:
         if self._held is None:
             frame = self._frame()
             self._held = Frame(snapshot=frame.snapshot, now=frame.now, log=list(frame.log), folder=frame.folder)
@@ -257,7 +283,7 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
         """Errors that nobody expected are shown, not swallowed and not fatal."""
         error = event.worker.error
         if event.state is WorkerState.ERROR and error is not None:
-            text = crash.sentence(error)
+            text = crash_log.sentence(error)
             self.life.store.note(text, self.clock(), "error")
             if event.worker.group == "run":
                 remedy = "This is a fault of Motley: please report it with that file."

@@ -10,9 +10,9 @@ from typing import Any
 
 from rich.cells import cell_len
 
-from console.line import fit
-from profiles.store import Profile
-from remote.errors import Finding
+from motley.console.view.styled_line import fit
+from motley.profiles.store import Profile
+from motley.remote.errors import Finding, together
 
 
 def status_text(data: dict[str, Any]) -> str:
@@ -27,7 +27,7 @@ def status_text(data: dict[str, Any]) -> str:
         step = run.get("step")
         lines.append(
             f"{fit(str(run.get('run', '')), width)}  {fit(str(run.get('state', '')), 8)}  "
-            f"step {'-' if step is None else step}  {hosts}".rstrip()
+            f"step {'-' if step is None else step}  {hosts}{_since(run)}".rstrip()
         )
     return "\n".join(lines)
 
@@ -38,8 +38,8 @@ def findings_text(findings: Sequence[Finding], *, hosts: int) -> str:
     warnings = [f for f in findings if f.level != "error"]
     lines = []
     for sign, group in (("✖", errors), ("!", warnings)):
-        for finding in group:
-            lines += [f"{sign} {finding.host}: {finding.cause}", f"    {finding.remedy}"]
+        for names, cause, remedy in together(group):
+            lines += [f"{sign} {names}: {cause}", f"    {remedy}"]
     if not errors:
         lines.append(f"✔ {hosts} host{'' if hosts == 1 else 's'} ready")
     return "\n".join(lines)
@@ -65,6 +65,10 @@ def profiles_text(profiles: Sequence[Profile]) -> str:
         )
     widths = [max(cell_len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join("  ".join(fit(c, w) for c, w in zip(row, widths)).rstrip() for row in rows)
+
+
+def _since(run: dict[str, Any]) -> str:
+    return f"  goes on from '{run['resumed_from']}'" if run.get("resumed_from") else ""
 
 
 def _host(host: dict[str, Any]) -> str:

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 
 SPARKS = "▁▂▃▄▅▆▇█"
@@ -20,11 +22,24 @@ def count(value: int | None) -> str:
 
 def rate(value: float | None) -> str:
     """Samples per second: whole from 100 on, three figures below."""
-    if value is None:
-        return NONE
-    if value >= 99.95:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
+    return NONE if value is None else f"{value:,.{digits(value)}f}"
+
+
+def digits(rate: float) -> int:
+    """Of samples per second, behind the point."""
+    if rate >= 99.95:
+        return 0
+    return 1 if rate >= 9.995 else 2
+
+
+def apportioned(shares: Sequence[float], total: int) -> list[int]:
+    """`total` in whole parts by the shares, which add up to 1: the parts add up to it exactly (largest remainder)."""
+    exact = [share * total for share in shares]
+    parts = [int(part) for part in exact]
+    order = sorted(range(len(parts)), key=lambda i: parts[i] - exact[i])
+    for i in order[: max(0, total - sum(parts))]:
+        parts[i] += 1
+    return parts
 
 
 def milliseconds(value: float | None) -> str:
@@ -66,6 +81,13 @@ def duration(seconds: float | None) -> str:
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
+def clock(at: float, *, at_latest: bool = False) -> str:
+    """A time of day in eight cells: `12:01:33`, or `by 12:02` of what may have been long before."""
+    if at_latest:
+        return time.strftime("by %H:%M", time.localtime(math.ceil(at / 60) * 60))
+    return time.strftime("%H:%M:%S", time.localtime(at))
+
+
 def age(seconds: float | None) -> str:
     """How long ago, in four cells at most: `0 s`, `59 s`, `9 m`, `23 h`, `4 d`."""
     if seconds is None:
@@ -79,6 +101,11 @@ def age(seconds: float | None) -> str:
 
 def speed(value: float | None) -> str:
     return "" if value is None else f"{TIMES}{value:.3g}"
+
+
+def gain(value: float) -> str:
+    """How many times as fast, to one decimal."""
+    return f"{TIMES}{value:.1f}"
 
 
 def sparkline(values: Sequence[float], width: int) -> str:

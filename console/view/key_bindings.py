@@ -1,7 +1,7 @@
 """The keys of the console, once: this table feeds dispatch, the footer, the help screen and docs/keys.md.
 
 `enabled(key, snapshot)` is None when a key works, else the reason that the footer shows when it is pressed.
-`python -m console.keys` prints the table of docs/keys.md.
+`python -m motley.console.view.key_bindings` prints the table of docs/keys.md.
 
     >>> reason(BY_ACTION["stop"], Snapshot())
     'nothing runs'
@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from console.line import Line, Role, width_of
-from console.snapshot import Snapshot
+from motley.console.state.snapshot import Snapshot
+from motley.console.view.styled_line import Line, Role, width_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +43,8 @@ def _stop(snapshot: Snapshot) -> str | None:
 
 
 def _restart(snapshot: Snapshot) -> str | None:
+    if snapshot.behind:
+        return "what the run has done so far is still being read"
     if snapshot.phase == "idle":
         return "nothing to restart yet: s starts"
     return "it is being stopped: then s starts a new one" if snapshot.phase == "stopping" else None
@@ -95,13 +97,13 @@ KEYS = (
         key="q",
         action="leave",
         label="leave",
-        help="Leave the console. The run goes on; `motley attach` comes back to it.",
+        help="Leave the console; `ctrl+q` does too. The run goes on; `motley attach` comes back to it.",
         footer=0,
     ),
     Key(
         key="space",
-        action="pause",
-        label="pause",
+        action="freeze",
+        label="freeze",
         help="Hold the screen still to read it. The run and the records go on.",
         footer=5,
     ),
@@ -136,7 +138,7 @@ KEYS = (
         action="hint",
         label="hint",
         shown="ctrl+c",
-        help="Quits nothing: reminds of the keys that leave and stop. To copy, select text with the mouse first.",
+        help="Stops nothing, quits nothing: reminds of the keys that do. To copy, select text with the mouse first.",
     ),
 )
 BY_ACTION = {key.action: key for key in KEYS}

@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from console import figures
-from console.events import number
-from console.line import Line, Role, clip, join, width_of, wrap
-from console.snapshot import Problem, Snapshot
-from console.view import gain_of
-from remote.last_words import shown
+from motley.console.state.event_data import number
+from motley.console.state.snapshot import Problem, Snapshot
+from motley.console.view import figures
+from motley.console.view.run_lines import AGAINST, gain_of
+from motley.console.view.styled_line import Line, Role, clip, join, width_of, wrap
+from motley.remote.diagnosis.tracebacks import shown
 
 RANK = re.compile(r"^rank \d+( failed)?: ")
 SHOWN = 6  # problems; the log has them all
@@ -99,7 +99,7 @@ def _summary(snapshot: Snapshot, width: int, folder: str) -> list[Line]:
         facts = [("time", figures.duration(number(summary.get("seconds")))), ("restarts", str(snapshot.restarts))]
     gain = gain_of(snapshot)
     if gain is not None:
-        facts.append(("by balancing", f"{figures.TIMES}{gain:.2f}"))
+        facts.append((AGAINST, figures.gain(gain)))
     lines: list[Line] = []
     row: list[Line] = []
     for title, value in facts:

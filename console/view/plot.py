@@ -11,8 +11,8 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from console.figures import rate
-from console.line import Line, Role, fit
+from motley.console.view.figures import rate
+from motley.console.view.styled_line import Line, Role, fit
 
 BRAILLE = 0x2800
 DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))  # by column, from the top

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len
 
-from console import figures
-from console.line import Line, Role, Span, clip, fit, width_of
-from console.snapshot import HostView, RankView, Snapshot
+from motley.console.state.snapshot import HostView, RankView, Snapshot
+from motley.console.view import figures
+from motley.console.view.styled_line import Line, Role, Span, clip, fit, width_of
 
 STALE_S = 5.0
 SPINNER = "◐◓◑◒"
@@ -32,6 +32,9 @@ class Row:
     several: bool  # the host has more than one rank
     ended: bool
     now: float
+    script: str = ""  # what a script of the user's own does: starting, running, or how it ended
+    percent: str = ""  # its share, rounded so that those of all ranks add up to 100
+    rate: str = ""  # its throughput, rounded so that those of all ranks add up to the header's figure
 
     @property
     def age_s(self) -> float | None:
@@ -39,9 +42,10 @@ class Row:
 
     @property
     def stale(self) -> bool:
-        """No sample for longer than two of its own steps and five seconds."""
-        limit = max(STALE_S, 2 * (self.rank.step_ms or 0) / 1000)
-        return not self.ended and self.age_s is not None and self.age_s > limit
+        """It takes part in the steps, and was not heard for longer than two of them and five seconds."""
+        if self.ended or self.rank.step is None or self.age_s is None:
+            return False
+        return self.age_s > max(STALE_S, 2 * (self.rank.step_ms or 0) / 1000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +77,7 @@ def glyph(row: Row) -> Cell:
         return "■", "muted"
     if not row.host.link_up:
         return "⇣", "warn"
-    if row.rank.step is None:
+    if row.rank.step is None and row.script != "running":
         return SPINNER[int(row.now * 4) % len(SPINNER)], "accent"
     return ("!", "warn") if row.stale else ("●", "good")
 
@@ -85,7 +89,7 @@ def host_label(row: Row) -> str:
 def _share(row: Row) -> Cell:
     if row.rank.batch is None:
         return figures.NONE, "muted"
-    return f"{row.rank.batch:,} {figures.percent(row.rank.share, 0).replace(' ', ''):>4}", "text"
+    return f"{row.rank.batch:,} {row.percent:>4}", "text"
 
 
 def _wait(row: Row) -> Cell:
@@ -107,7 +111,7 @@ COLUMNS = (
     Column(title="device", cell=lambda r: (device_label(r), "muted"), narrowest=6, widest=24, right=False, rank=5),
     Column(title="share", cell=_share, narrowest=8, rank=2),
     Column(title="", cell=lambda r: (figures.block_bar(r.rank.share or 0, 10), "accent"), narrowest=10, rank=9),
-    Column(title="samples/s", cell=lambda r: (figures.rate(r.rank.samples_per_s), "strong"), rank=1),
+    Column(title="samples/s", cell=lambda r: (r.rate or figures.NONE, "strong"), rank=1),
     Column(title="step ms", cell=lambda r: (figures.milliseconds(r.rank.step_ms), "text"), rank=7),
     Column(title="compute", cell=lambda r: (figures.milliseconds(r.rank.compute_ms), "text"), rank=8),
     Column(title="wait", cell=_wait, narrowest=4, rank=3),
@@ -130,6 +134,7 @@ def rows_of(snapshot: Snapshot, now: float) -> list[Row]:
         counts[rank.host] = counts.get(rank.host, 0) + 1
     ended = snapshot.phase == "ended"
     now = snapshot.ended if ended and snapshot.ended is not None else now
+    percents, rates = _percents(snapshot), _rates(snapshot)
     rows = [
         Row(
             rank=rank,
@@ -137,6 +142,9 @@ def rows_of(snapshot: Snapshot, now: float) -> list[Row]:
             several=counts[rank.host] > 1,
             ended=ended,
             now=now,
+            script=_script(snapshot, rank),
+            percent=percents.get(rank.member, ""),
+            rate=rates.get(rank.member, ""),
         )
         for rank in snapshot.ranks
     ]
@@ -146,6 +154,37 @@ def rows_of(snapshot: Snapshot, now: float) -> list[Row]:
             rank = RankView(member=-1, host=host.name, device="")
             rows.append(Row(rank=rank, host=host, several=False, ended=ended, now=now))
     return rows
+
+
+def _script(snapshot: Snapshot, rank: RankView) -> str:
+    """It tells nothing of itself: its process is there, or not yet, or no more."""
+    if not snapshot.script:
+        return ""
+    if snapshot.phase == "ended":
+        return snapshot.state
+    if snapshot.phase == "stopping":
+        return "stopping"
+    return {"training": "running", "ended": "finished"}.get(rank.phase, "starting")
+
+
+def _percents(snapshot: Snapshot) -> dict[int, str]:
+    """By member: whole percents that add up to 100, with the part of a rank that is not heard."""
+    shares = {rank.member: rank.share for rank in snapshot.ranks if rank.share is not None}
+    whole = figures.apportioned([*shares.values(), max(0.0, 1 - sum(shares.values()))], 100)
+    return {member: f"{part}%" for member, part in zip(shares, whole, strict=False)}
+
+
+def _rates(snapshot: Snapshot) -> dict[int, str]:
+    """By member: parts of the header's figure that add up to it, one digit finer where a rank does little."""
+    total = snapshot.samples_per_s
+    shares = {rank.member: rank.share for rank in snapshot.ranks if rank.share is not None}
+    if total is None or not shares:
+        return {}
+    least = min((share * total for share in shares.values() if share > 0), default=0.0)
+    digits = figures.digits(total) + (least < 10 and total >= 10)
+    units = 10**digits
+    parts = figures.apportioned([*shares.values(), max(0.0, 1 - sum(shares.values()))], round(total * units))
+    return {member: f"{part / units:,.{digits}f}" for member, part in zip(shares, parts, strict=False)}
 
 
 def table(snapshot: Snapshot, *, width: int, now: float) -> list[Line]:
@@ -181,20 +220,23 @@ def table(snapshot: Snapshot, *, width: int, now: float) -> list[Line]:
         if telling is not None:
             spans.extend(telling)
         elif trend >= TREND[0] and not row.rank.active:
-            spans.append((_away(row.rank), "warn"))
+            spans.append((_away(row), "warn"))
         elif trend >= TREND[0]:
             spans.append((figures.sparkline(row.rank.trend, trend), "accent"))
         lines.append(clip(tuple(spans), width))
     return lines
 
 
-def _away(rank: RankView) -> str:
+def _away(row: Row) -> str:
     """Where a rank is that is not in the group: lost, taken out, or on its way (back)."""
+    rank = row.rank
     if rank.phase == "dropped":
         return "taken out"
-    if rank.step is None and rank.phase != "lost":
+    if rank.seen is None and rank.phase != "lost":
         return f"joining: {rank.phase}" if rank.phase else "joining"
-    return "lost" if rank.phase in ("", "lost", "training", "ended") else f"coming back: {rank.phase}"
+    if rank.phase not in ("", "lost", "training", "ended"):
+        return f"coming back: {rank.phase}"
+    return "lost" if row.age_s is None else f"lost, heard {figures.age(row.age_s)} ago"
 
 
 def _shortened(column: Column, row: Row, short: bool) -> Cell:
@@ -221,16 +263,20 @@ def _instead(row: Row, width: int) -> Line | None:
     host = row.host
     if row.rank.phase == "failed":
         return (("failed", "bad"),)
-    if not row.rank.active and row.rank.step is not None:
-        return None  # its last figures, grey, and where it is
     if not host.link_up and not row.ended:
         return (("link down  ", "warn"), (host.link_text, "muted"))
     if not row.rank.active and row.rank.member >= 0:
-        return ((_away(row.rank), "warn"),)
+        return ((_away(row), "warn"),)
+    if row.rank.silent and not row.ended:
+        return (("its lines come late", "warn"),)
     if row.rank.step is not None:
         return None
     if host.failed:
         return ((f"{host.stage or 'start'}: ", "bad"), (host.text, "bad"))
+    if row.script and row.rank.phase:
+        if row.script == "running" and row.rank.partial_line:
+            return ((row.rank.partial_line.strip(), "text"),)
+        return ((row.script, "muted" if row.ended else "accent"),)
     phase = row.rank.phase
     if phase and phase != "ended":
         return ((phase, "accent"),)

@@ -5,12 +5,16 @@ for line in run_lines(snapshot, width=80, now=time.time()): print(text(line))
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
-from console import figures
-from console.line import Line, Role, Span, clip, fit, join, spread, text, width_of, wrap
-from console.snapshot import Decision, LogEntry, Snapshot
+from motley.console.state.snapshot import Decision, LogEntry, Snapshot
+from motley.console.view import figures
+from motley.console.view.styled_line import Line, Role, Span, clip, fit, join, spread, text, width_of, wrap
+
+LEAST = (40, 10)  # columns and rows that the screen needs
+AGAINST = "against equal shares"
+WORSE, MOST = 0.995, 1000.0  # gains below the one are none, above the other no figure
+NO_GAIN = "Equal shares would be as fast: the hosts differ by less than their own steps scatter."
 
 STATES: dict[str, tuple[str, Role]] = {
     "idle": ("○ ready", "muted"),
@@ -25,6 +29,8 @@ STATES: dict[str, tuple[str, Role]] = {
 
 
 def state_span(snapshot: Snapshot) -> Span:
+    if snapshot.behind:
+        return "◐ catching up", "accent"
     name = snapshot.state if snapshot.phase == "ended" else snapshot.phase
     return STATES.get(name, (f"? {name}", "warn"))
 
@@ -38,14 +44,27 @@ def elapsed_s(snapshot: Snapshot, now: float) -> float | None:
     return (snapshot.ended or now) - snapshot.started
 
 
-def run_lines(snapshot: Snapshot, *, width: int, now: float, paused: bool = False) -> list[Line]:
+def run_lines(snapshot: Snapshot, *, width: int, now: float, frozen: bool = False) -> list[Line]:
     """What runs and its state, how far it is, its figures or what it waits for; perhaps advice and new hosts."""
-    lines = [_title(snapshot, width, now, paused), _progress(snapshot, width), _figures(snapshot, width, now)]
+    lines = [_title(snapshot, width, now, frozen), _progress(snapshot, width), _figures(snapshot, width, now)]
     if snapshot.advice and snapshot.phase == "running":
-        lines.append(clip((("▶ ", "warn"), (snapshot.advice, "warn")), width))
+        lines += [
+            ((("▶ " if n == 0 else "  ") + part, "warn"),) for n, part in enumerate(wrap(snapshot.advice, width - 2))
+        ]
     if snapshot.offered and snapshot.phase == "running":
         lines.append(clip((("+ ", "accent"), (offer(snapshot.offered), "accent")), width))
     return lines
+
+
+def too_small(width: int, height: int) -> list[Line]:
+    """What to say where nothing fits: every key still works. Empty where there is room."""
+    if width >= LEAST[0] and height >= LEAST[1]:
+        return []
+    need = f"too small: {width}x{height}, needs {LEAST[0]}x{LEAST[1]}"
+    return [
+        *(((line, "warn"),) for line in wrap(need, width)),
+        *(((line, "muted"),) for line in wrap("q leaves, x stops", width)),
+    ]
 
 
 def offer(hosts: Sequence[str], how: str = "j brings {} in") -> str:
@@ -54,7 +73,7 @@ def offer(hosts: Sequence[str], how: str = "j brings {} in") -> str:
     return f"{', '.join(hosts)} {verb} new in cluster.toml: {how.replace('{}', what)}"
 
 
-def _title(snapshot: Snapshot, width: int, now: float, paused: bool) -> Line:
+def _title(snapshot: Snapshot, width: int, now: float, frozen: bool) -> Line:
     about: list[Line] = []
     if snapshot.run:
         about.append(((snapshot.run, "strong"),))
@@ -73,7 +92,7 @@ def _title(snapshot: Snapshot, width: int, now: float, paused: bool) -> Line:
         about.append(((counts, "muted"),))
     seconds = elapsed_s(snapshot, now)
     right: list[Span] = [("read-only ", "muted")] if snapshot.readonly else []
-    right += [("‖ paused ", "inverse")] if paused else []
+    right += [(" screen held, space goes on ", "inverse"), (" ", "text")] if frozen else []
     right.append((f" {figures.duration(seconds)}" if seconds is not None else "", "text"))
     state = state_span(snapshot)
     while True:
@@ -115,33 +134,40 @@ def _figures(snapshot: Snapshot, width: int, now: float) -> Line:
         return clip((("the script ", "muted"), (snapshot.task, "strong"), (f" {ran}{restarts}", "muted")), width)
     if not snapshot.step:
         return (("No step was made.", "muted"),)
-    gain = gain_of(snapshot)
-    groups: list[Line] = [
-        (("loss ", "muted"), (figures.loss(snapshot.loss), "strong")),
-        (("accuracy ", "muted"), (figures.percent(snapshot.accuracy), "strong")),
-        ((figures.rate(snapshot.samples_per_s), "strong"), (" samples/s", "muted")),
+    groups: list[tuple[int, Line]] = [  # what is shown, and what goes first when there is no room for all of it
+        (4, (("loss ", "muted"), (figures.loss(snapshot.loss), "strong"))),
+        (3, (("accuracy ", "muted"), (figures.percent(snapshot.accuracy), "strong"))),
+        (5, ((figures.rate(snapshot.samples_per_s), "strong"), (" samples/s", "muted"))),
     ]
-    if gain is not None:
-        groups.append(((f"{figures.TIMES}{gain:.2f}", "good" if gain >= 1 else "warn"), (" by balancing", "muted")))
-    groups.append((("step ", "muted"), (figures.milliseconds(snapshot.step_ms), "text"), (" ms", "muted")))
+    if (gain := gain_of(snapshot)) is not None:
+        groups.append((6, ((figures.gain(gain), "good" if gain >= WORSE else "warn"), (f" {AGAINST}", "muted"))))
+    groups.append((1, (("step ", "muted"), (figures.milliseconds(snapshot.step_ms), "text"), (" ms", "muted"))))
+    waits = [rank.wait for rank in snapshot.ranks if rank.wait is not None] if snapshot.step_ms else []
+    if waits:
+        groups.append((2, (("waiting ", "muted"), (figures.percent(sum(waits) / len(waits), 0), "text"))))
     if snapshot.best_accuracy is not None and snapshot.best_accuracy != snapshot.accuracy:
-        groups.append((("best accuracy ", "muted"), (figures.percent(snapshot.best_accuracy), "text")))
-    if snapshot.step_ms:
-        waits = [rank.wait for rank in snapshot.ranks if rank.wait is not None]
-        if waits:
-            groups.append((("waiting ", "muted"), (figures.percent(sum(waits) / len(waits), 0), "text")))
-    while width_of(join(groups, "   ")) > width and len(groups) > 1:
-        groups.pop()
-    return join(groups, "   ")
+        groups.append((0, (("best accuracy ", "muted"), (figures.percent(snapshot.best_accuracy), "text"))))
+    while width_of(line := join([group for _, group in groups], "   ")) > width and len(groups) > 1:
+        groups.remove(min(groups, key=lambda group: group[0]))
+    return line
 
 
 def gain_of(snapshot: Snapshot) -> float | None:
-    """Throughput now against before the first change of the split, once there was one."""
-    if not snapshot.decisions or not snapshot.first_samples_per_s or not snapshot.samples_per_s:
+    """How many times as long a step would take with equal shares, by what the ranks' steps cost; None where that is not
+    known, or the shares are to be equal."""
+    gain = snapshot.gain
+    if gain is None or not 0 < gain < MOST or (snapshot.policy == "static" and abs(gain - 1) < 1 - WORSE):
         return None
-    if snapshot.step <= snapshot.decisions[0].step + 1:
-        return None
-    return snapshot.samples_per_s / snapshot.first_samples_per_s
+    return gain
+
+
+def gain_text(snapshot: Snapshot) -> str:
+    """The gain, and the time that it has saved; empty where nothing is known."""
+    gain, saved_s = gain_of(snapshot), snapshot.saved_s
+    if gain is None:
+        return ""
+    saved = f", {figures.duration(saved_s)} saved so far" if saved_s is not None and saved_s >= 1 else ""
+    return f"{figures.gain(gain)} {AGAINST}{saved}"
 
 
 def waiting_line(snapshot: Snapshot, now: float) -> Line:
@@ -155,6 +181,8 @@ def waiting_line(snapshot: Snapshot, now: float) -> Line:
 
 
 def _starting(snapshot: Snapshot) -> str:
+    if snapshot.behind:
+        return "catching up with what the run has done so far"
     stages: dict[str, list[str]] = {}
     for host in snapshot.hosts:
         if host.stage:
@@ -171,11 +199,15 @@ def decision_lines(snapshot: Snapshot, *, width: int) -> list[Line]:
     if not snapshot.decisions:
         quiet = {
             "static": "The split is fixed (policy static).",
-            "proportional": "The split follows the profile of each host.",
+            "proportional": "The split follows the speed at which each host computed last (policy proportional).",
         }.get(snapshot.policy, "No change of the split yet: the first measurements decide.")
-        return [((line, "muted"),) for line in wrap(quiet, width)]
+        return [((line, "muted"),) for text in (quiet, snapshot.first_shares) for line in wrap(text, width) if text]
+    indent = max(4, *(len(f"{decision.step:,}") for decision in snapshot.decisions)) + 2
+    head_line: Line = ((fit("step", indent - 2, right=True) + "  samples moved", "muted"),)
     lines: list[Line] = []
-    indent = max(len(f"{decision.step:,}") for decision in snapshot.decisions) + 2
+    if (gain := gain_of(snapshot)) is not None and gain < WORSE:
+        lines.extend(((part, "muted"),) for part in wrap(NO_GAIN, width))
+    lines += [spread(head_line, (("ms a step: before → predicted, measured", "muted"),), width)]
     for decision in reversed(snapshot.decisions):
         head: Line = ((fit(f"{decision.step:,}", indent - 2, right=True) + "  ", "strong"),)
         moved, times = _moves(decision), _times(decision)
@@ -185,6 +217,8 @@ def decision_lines(snapshot: Snapshot, *, width: int) -> list[Line]:
             lines.append(clip((*head, *times), width))
             lines.append(clip(((" " * indent, "text"), *moved), width))
         lines.extend(((" " * indent + part, "muted"),) for part in wrap(decision.why, max(10, width - indent)))
+    if snapshot.first_shares:
+        lines.extend(((" " * indent + part, "muted"),) for part in wrap(snapshot.first_shares, max(10, width - indent)))
     return lines
 
 
@@ -210,21 +244,21 @@ def _moves(decision: Decision) -> Line:
 
 
 def _times(decision: Decision) -> Line:
-    """`214 → 141 ms predicted, 146 realised`."""
+    """`214 → 141 ms, measured 146`."""
     spans: list[Span] = []
     if decision.predicted_ms is not None:
         was = f"{figures.milliseconds(decision.current_ms)} → " if decision.current_ms is not None else ""
         spans.append((f"{was}{figures.milliseconds(decision.predicted_ms)} ms", "text"))
     if decision.realised_ms is not None:
-        spans.append((f", real {figures.milliseconds(decision.realised_ms)}", "good"))
+        spans.append((f", measured {figures.milliseconds(decision.realised_ms)}", "good"))
     elif spans:
         spans.append((" predicted", "muted"))
     return tuple(spans)
 
 
 def log_line(entry: LogEntry, *, label_width: int) -> Line:
-    """`12:01:33  desktop    text`; a warning and an error have a sign as well as a colour."""
-    clock = time.strftime("%H:%M:%S", time.localtime(entry.time))
+    """`12:01:33  desktop    text`, or `by 12:02`; a warning and an error have a sign as well as a colour."""
+    clock = figures.clock(entry.time, at_latest=entry.at_latest)
     sign, role = {"warning": ("! ", "warn"), "error": ("✖ ", "bad")}.get(entry.level, ("", "text"))
     label = (fit(entry.label, label_width) + "  ", "accent")
     return ((f"{clock} ", "muted"), label, (sign + entry.text.expandtabs(4), role))  # type: ignore[return-value]

@@ -1,6 +1,6 @@
 """What cluster.toml says of containers: which keys go together, on each host as the sections add up for it.
 
-`remote.cluster_hosts` asks when it has read the hosts.
+`remote.config.read_hosts` asks when it has read the hosts.
 
     >>> check_containers(hosts, [(("environment",), {"image": "mine"}), (("defaults",), {}), …], problems)
     >>> problems.lines({})
@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from remote.problems import Problems
-from remote.toml_lines import KeyPath
+from motley.remote.config.problems import Problems
+from motley.remote.config.toml_lines import KeyPath
 
 if TYPE_CHECKING:
-    from remote.cluster_hosts import Host
+    from motley.remote.config.cluster import Host
 
 Section = tuple[KeyPath, Mapping[str, Any]]  # where its keys stand, and those that are in order
 OF_CONTAINERS = ("image", "image_from", "dockerfile")

@@ -1,6 +1,6 @@
 """What cluster.toml says of a script: which keys go together, and which of the others a script does not heed.
 
-`remote.cluster` asks when it checks the file; the files themselves are looked at by `remote.project`.
+`remote.config.load` asks when it checks the file; the files themselves are looked at by `remote.provision.project`.
 
     >>> unheeded({"run": {"script": "train.py", "epochs": 3}, "balance": {"policy": "static"}})
     ('run.epochs', 'balance.policy')
@@ -9,22 +9,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from remote import rules
-from remote.errors import UsageError
-from remote.problems import Problems
-from remote.schema import shown
-from trainer.spec import RunOptions
-
-if TYPE_CHECKING:
-    from remote.cluster import Cluster
+from motley.remote.config import value_rules
+from motley.remote.config.problems import Problems
+from motley.remote.config.schema import shown
+from motley.trainer.contract.spec import RunOptions
 
 HEEDED = {
     "run": frozenset({"script", "args", "project", "threads", "join_timeout_s", "stop_grace_s"}),
     "elastic": frozenset({"min_hosts", "lost_after_s", "hold_s", "restarts"}),
     "balance": frozenset[str](),
-    "data": frozenset({"push"}),
+    "data": frozenset({"push", "path"}),
 }
 _HIGHEST_PORT = 65534  # the coordinator takes the next one
 
@@ -40,7 +36,7 @@ def check_script(run: RunOptions, port: int, table: Mapping[str, Any], problems:
     if "task" in given:
         problems.add(("run", "task"), "script is given too; keep one of them")
     for key, path in (("script", run.script), ("project", run.project)):
-        problem = None if path is None else rules.path_problem(path)
+        problem = None if path is None else value_rules.path_problem(path)
         if problem:
             problems.add(("run", key), f"{shown(path)} {problem}")
     odd = next((n for n, text in enumerate(run.args) if "\0" in text), None)
@@ -48,21 +44,6 @@ def check_script(run: RunOptions, port: int, table: Mapping[str, Any], problems:
         problems.add(("run", "args", odd), "has a NUL character, which no argument can hold")
     if port > _HIGHEST_PORT:
         problems.add(("cluster", "port"), f"must be at most {_HIGHEST_PORT} for a script: Motley takes the next one")
-
-
-def needs_task(cluster: Cluster, what: str) -> None:
-    """Raises UsageError when the run is of a script, for `what` only a task can do."""
-    if cluster.run.script is not None:
-        raise UsageError(f"{what} is for a task; this run is of the script {cluster.run.script} ([run] script)")
-
-
-def check_resume(cluster: Cluster, resume: str | None) -> None:
-    """Raises UsageError for `--resume` with a script: Motley knows nothing of its checkpoints."""
-    if resume is not None and cluster.run.script is not None:
-        raise UsageError(
-            f"--resume {resume} is for a task: the script {cluster.run.script} goes on from checkpoints of its own; "
-            "give it where they are in [run] args, or with --set"
-        )
 
 
 def unheeded(table: Mapping[str, Any]) -> tuple[str, ...]:

@@ -12,22 +12,23 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NoReturn
 
-from remote import rules
-from remote.cluster_hosts import Host, read_hosts, read_section
-from remote.errors import ConfigError, UsageError
-from remote.overrides import apply_overrides
-from remote.problems import Problems, host_names
-from remote.sanitize import clean
-from remote.schema import nearest, shown, unknown
-from remote.script_keys import check_script, unheeded
-from remote.sections import SECTIONS, ClusterKeys, Connect
-from remote.toml_lines import key_lines
-from trainer.spec import BalanceOptions, DataOptions, ElasticOptions, RunOptions, check_task
+from motley.remote.config import value_rules
+from motley.remote.config.check_script import check_script, unheeded
+from motley.remote.config.cluster import Cluster, Host
+from motley.remote.config.command_line import check_run_name, new_run_name
+from motley.remote.config.first_file import absent
+from motley.remote.config.overrides import apply_overrides
+from motley.remote.config.problems import Problems, host_names
+from motley.remote.config.read_hosts import read_hosts, read_section
+from motley.remote.config.schema import nearest, shown, unknown
+from motley.remote.config.sections import SECTIONS, ClusterKeys, Connect
+from motley.remote.config.toml_lines import key_lines
+from motley.remote.errors import ConfigError, NoConfig
+from motley.remote.sanitize import clean
+from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, RunOptions, check_task
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -41,36 +42,9 @@ MAX_DEPTH = 16  # of tables and lists in each other
 _TOO_DEEP = "is nested too deeply to be read; no key takes more than a table of values"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cluster:
-    """Who trains what: a checked cluster.toml with the command line's changes in it."""
-
-    name: str
-    leader: str  # name of a host
-    port: int
-    connect: Connect
-    hosts: tuple[Host, ...]
-    run: RunOptions
-    balance: BalanceOptions
-    elastic: ElasticOptions
-    data: DataOptions
-    path: Path
-    text: str  # the file, with what the command line changed as comments at its end
-    unheeded: tuple[str, ...] = ()  # keys in the file that are of no use to its script
-
-    @property
-    def coordinator_port(self) -> int:
-        """Where members call the coordinator. The ranks of a script meet at `port` by themselves: it takes the next."""
-        return self.port if self.run.script is None else self.port + 1
-
-    @property
-    def leader_ports(self) -> tuple[int, ...]:
-        """Those that a run takes on the leader."""
-        return tuple(dict.fromkeys((self.port, self.coordinator_port)))
-
-
-def load(path: Path, overrides: Sequence[str] = (), only: Sequence[str] = ()) -> Cluster:
-    """Reads and checks `path`. `overrides` are `--set` texts (`run.epochs=3`), `only` the names of hosts to keep.
+def load(path: Path, overrides: Sequence[str] = (), only: Sequence[str] = (), *, verb: str = "run") -> Cluster:
+    """Reads and checks `path`. `overrides` are `--set` texts (`run.epochs=3`), `only` the names of hosts to keep,
+    `verb` the command that commands to paste repeat.
 
     Raises `ConfigError` with all problems at once.
     """
@@ -95,7 +69,7 @@ def load(path: Path, overrides: Sequence[str] = (), only: Sequence[str] = ()) ->
         problems.add(("cluster", "leader"), f"there is no host {leader}; {nearest(leader, names)}")
 
     cluster = Cluster(
-        name=keys.get("name", rules.valid_name(path.absolute().parent.name)),
+        name=keys.get("name", value_rules.valid_name(path.absolute().parent.name)),
         leader=_leader(leader, kept),
         port=keys.get("port", ClusterKeys().port),
         connect=connect,
@@ -107,12 +81,13 @@ def load(path: Path, overrides: Sequence[str] = (), only: Sequence[str] = ()) ->
         path=path,
         text=text + _changes(overrides, only),
         unheeded=unheeded(table) if "script" in options["run"] else (),
+        verb=verb,
     )
     _check_run(cluster, table, problems)
     if cluster.data.push is not None:
         if cluster.data.path is not None:
             problems.add(("data", "push"), "path is given too; keep one of them")
-        if problem := rules.path_problem(cluster.data.push):
+        if problem := value_rules.path_problem(cluster.data.push):
             problems.add(("data", "push"), f"{shown(cluster.data.push)} {problem}")
     _check_shares(cluster, problems)
     if kept and cluster.elastic.min_hosts > len(kept):
@@ -124,24 +99,13 @@ def load(path: Path, overrides: Sequence[str] = (), only: Sequence[str] = ()) ->
     return cluster
 
 
-def new_run_name(cluster: Cluster, now: datetime) -> str:
-    """`<cluster>-<UTC time>`: motley-20261121-034500. A long cluster name is cut, so that the whole is a valid name."""
-    stamp = now.astimezone(timezone.utc).strftime("-%Y%m%d-%H%M%S")
-    return cluster.name[: rules.NAME_CHARS - len(stamp)] + stamp
-
-
-def check_run_name(name: str) -> None:
-    """Raises `UsageError` when a run can't have this name: it is a folder's on every host."""
-    problem = rules.name_problem(name)
-    if problem:
-        raise UsageError(clean(f'the name of a run, "{name}", {problem}'))
-
-
 def _read(path: Path) -> str:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
+        if path == Path("cluster.toml"):
+            raise NoConfig(str(path), absent(Path.cwd())) from None
         _refuse(path, "there is no such file; name one with -c FILE, or write one: docs/cluster-toml.md shows how")
     except IsADirectoryError:
         _refuse(path, f"is a folder; name the file in it, such as {path.name}/cluster.toml")

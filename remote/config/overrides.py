@@ -1,6 +1,6 @@
 """`--set key=value`: single keys of cluster.toml replaced for one run.
 
-`remote.cluster` applies them to the parsed file before anything is checked, so they are held to the same rules.
+`remote.config.load` applies them to the parsed file before anything is checked, so they are held to the same rules.
 
     >>> table = {"run": {"epochs": 40}}
     >>> apply_overrides(table, ["run.steps=20"], Problems({}, "cluster.toml"))
@@ -14,10 +14,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from remote.problems import Problems, host_names
-from remote.schema import unknown
-from remote.sections import SECTIONS
-from remote.toml_lines import KeyPath
+from motley.remote.config.problems import Problems, host_names
+from motley.remote.config.schema import unknown
+from motley.remote.config.sections import SECTIONS
+from motley.remote.config.toml_lines import KeyPath
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -1,6 +1,6 @@
 """Everything wrong with a cluster.toml, each with its place: collected, so that all of it is said at once.
 
-`remote.cluster` fills it from several checks and raises what it holds as one `ConfigError`.
+`remote.config.load` fills it from several checks and raises what it holds as one `ConfigError`.
 
     >>> problems = Problems({("run", "steps"): 7}, "cluster.toml")
     >>> problems.add(("run", "steps"), "must be at least 1, is 0")
@@ -15,8 +15,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from remote.sanitize import clean
-from remote.toml_lines import KeyPath
+from motley.remote.config.toml_lines import KeyPath
+from motley.remote.sanitize import clean
 
 _T = TypeVar("_T")
 

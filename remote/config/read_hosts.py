@@ -1,6 +1,6 @@
 """`[defaults]` and `[[hosts]]` of cluster.toml -> the hosts, each complete.
 
-`remote.cluster` calls it; a key of a host goes before the same key of `[defaults]`, their `env` tables are joined.
+`remote.config.load` calls it; a key of a host goes before the same key of `[defaults]`, their `env` tables are joined.
 
     >>> table = {"hosts": [{"name": "box1", "user": "alex"}]}
     >>> read_hosts(table, "ssh", Path(), Problems({}, "cluster.toml"))[0].address
@@ -11,44 +11,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from remote.container_keys import check_containers
-from remote.problems import Problems
-from remote.rules import device_name
-from remote.schema import heading, validate
-from remote.sections import NOT_IN_DEFAULTS, Connect, EnvironmentKeys, HostKeys
-from remote.toml_lines import KeyPath
+from motley.remote.config.check_containers import check_containers
+from motley.remote.config.cluster import Host
+from motley.remote.config.problems import Problems
+from motley.remote.config.schema import heading, validate
+from motley.remote.config.sections import NOT_IN_DEFAULTS, Connect, EnvironmentKeys, HostKeys
+from motley.remote.config.toml_lines import KeyPath
+from motley.remote.config.value_rules import device_name
 
 DEMO_ADDRESS = "127.0.0.1"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Host:
-    """One machine, as the rest of `remote` needs it. `docs/cluster-toml.md` explains every key."""
-
-    name: str
-    address: str
-    user: str | None = None  # None here and below: ~/.ssh/config decides
-    port: int | None = None
-    identity: str | None = None  # absolute
-    jump: str | None = None
-    python: str | None = "python3"  # None: the console's own interpreter, on demo hosts only
-    devices: Literal["auto"] | tuple[str, ...] = "auto"  # "cpu", "cuda:0"
-    max_batch: int | None = None
-    env: dict[str, str] = field(default_factory=dict)
-    pass_env: tuple[str, ...] = ()
-    connect: Connect = "ssh"
-    speed: float | None = None  # demo hosts only: above 0, at most 1
-    requirements: str | None = None  # absolute, as is the next; None: it has no environment of its own
-    wheels: str | None = None
-    system_site_packages: bool = True
-    runtime: Literal["docker", "podman"] | None = None  # of the containers that its ranks run in
-    image: str | None = None
-    image_from: Literal["registry", "master"] = "registry"
-    dockerfile: str | None = None  # absolute
 
 
 def read_hosts(table: dict[str, Any], connect: Connect, folder: Path, problems: Problems) -> tuple[Host, ...]:

@@ -1,8 +1,8 @@
 """The keys of cluster.toml, checked and explained from one definition: the option classes and their metadata.
 
-`remote.cluster` validates each section with it; docs/cluster-toml.md is what `reference` returns:
+`remote.config.load` validates each section with it; docs/cluster-toml.md is what `reference` returns:
 
-    python -m remote.schema > docs/cluster-toml.md
+    python -m motley.remote.config.schema > docs/cluster-toml.md
 
     >>> validate(RunOptions, {"global_batch": 0, "seed": 7})
     ({'seed': 7}, [Problem(path=('global_batch',), text='must be at least 1, is 0')])
@@ -23,8 +23,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import pydantic
 from pydantic_core import ErrorDetails
 
-from remote.sections import NOT_IN_DEFAULTS, SECTIONS
-from remote.toml_lines import KeyPath
+from motley.remote.config.sections import NOT_IN_DEFAULTS, SECTIONS
+from motley.remote.config.toml_lines import KeyPath
 
 _BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 _MAX_INT = 2**63 - 1  # where TOML's whole numbers end

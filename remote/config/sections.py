@@ -1,7 +1,7 @@
 """The sections of cluster.toml as they are written: every key with its type, default, bounds and meaning.
 
-The sections that reach the hosts are defined in `trainer.spec`; the ones only the master reads are here.
-`remote.schema` validates against these classes and makes the reference page from them.
+The sections that reach the hosts are defined in `trainer.contract.spec`; the ones only the master reads are here.
+`remote.config.schema` validates against these classes and makes the reference page from them.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from remote import rules
-from trainer.spec import BalanceOptions, DataOptions, ElasticOptions, RunOptions, option
+from motley.remote.config import value_rules
+from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, RunOptions, option
 
 Connect = Literal["ssh", "demo"]
 
@@ -22,7 +22,7 @@ class ClusterKeys:
     name: str | None = option(
         None,
         "begins the names of its runs; by default the name of the folder that cluster.toml lies in",
-        check=rules.name_problem,
+        check=value_rules.name_problem,
     )
     leader: str | None = option(
         None, "name of the host where the ranks meet and checkpoints are written; by default the first"
@@ -35,57 +35,59 @@ class ClusterKeys:
 class HostKeys:
     """`[[hosts]]`: one machine."""
 
-    name: str | None = option(None, "what Motley calls it; required", check=rules.name_problem)
+    name: str | None = option(None, "what Motley calls it; required", check=value_rules.name_problem)
     address: str | None = option(
         None,
         "host name, name from ~/.ssh/config, or numeric address; by default the name",
-        check=rules.address_problem,
+        check=value_rules.address_problem,
     )
-    user: str | None = option(None, "user there; by default what ~/.ssh/config says", check=rules.user_problem)
+    user: str | None = option(None, "user there; by default what ~/.ssh/config says", check=value_rules.user_problem)
     port: int | None = option(None, "of its SSH server; by default what ~/.ssh/config says, else 22", ge=1, le=65535)
     identity: str | None = option(
-        None, "private key file, from the folder of cluster.toml; by default ssh's own", check=rules.path_problem
+        None, "private key file, from the folder of cluster.toml; by default ssh's own", check=value_rules.path_problem
     )
     jump: str | None = option(
-        None, "hosts to go through, as in ssh -J: [user@]address[:port]", check=rules.jump_problem
+        None, "hosts to go through, as in ssh -J: [user@]address[:port]", check=value_rules.jump_problem
     )
     python: str | None = option(
         None,
         "Python 3.10 or newer with torch, there; by default python3, on demo hosts the console's own",
-        check=rules.path_problem,
+        check=value_rules.path_problem,
     )
     devices: Literal["auto"] | tuple[str | int, ...] = option(
         "auto",
         "a rank is started for each; auto: every CUDA GPU, else the CPU",
-        check=rules.devices_problem,
+        check=value_rules.devices_problem,
         words='"auto" or a list such as ["cuda:0", "cpu"]',
     )
     max_batch: int | None = option(None, "most samples of a step that one of its ranks may be given", ge=1)
-    env: dict[str, str] = option({}, "environment variables of its ranks", check=rules.env_problem)
+    env: dict[str, str] = option({}, "environment variables of its ranks", check=value_rules.env_problem)
     pass_env: tuple[str, ...] = option(
         (),
         "variables of the console's environment to pass on to its ranks, never logged",
-        check=rules.variables_problem,
+        check=value_rules.variables_problem,
     )
     requirements: str | None = option(
         None,
         'requirements file for this host; by default that of [environment], "" for none',
-        check=rules.optional_path_problem,
+        check=value_rules.optional_path_problem,
     )
     wheels: str | None = option(
         None,
         'folder of wheels for this host; by default that of [environment], "" for none',
-        check=rules.optional_path_problem,
+        check=value_rules.optional_path_problem,
     )
     runtime: Literal["docker", "podman", ""] | None = option(
         None, 'what its ranks run in a container of; by default as [environment] says, "" for none'
     )
-    image: str | None = option(None, "image for this host; by default that of [environment]", check=rules.image_problem)
+    image: str | None = option(
+        None, "image for this host; by default that of [environment]", check=value_rules.image_problem
+    )
     image_from: Literal["registry", "master"] | None = option(None, "for this host; by default as [environment] says")
     dockerfile: str | None = option(
         None,
         'Dockerfile for this host; by default that of [environment], "" for none',
-        check=rules.optional_path_problem,
+        check=value_rules.optional_path_problem,
     )
     connect: Connect | None = option(None, "for this host; by default that of [cluster]")
     speed: float | None = option(
@@ -100,12 +102,12 @@ class EnvironmentKeys:
     requirements: str | None = option(
         None,
         "pip's requirements file, from the folder of cluster.toml; a change of it makes a new environment",
-        check=rules.path_problem,
+        check=value_rules.path_problem,
     )
     wheels: str | None = option(
         None,
         "folder of wheels, from the folder of cluster.toml, that is pushed and the only place to install from",
-        check=rules.path_problem,
+        check=value_rules.path_problem,
     )
     system_site_packages: bool = option(
         True, "what the host's python has, such as torch, is there too (venv's --system-site-packages)"
@@ -116,7 +118,7 @@ class EnvironmentKeys:
     image: str | None = option(
         None,
         "container image that has Python 3.10 and torch; with dockerfile, what that begins with (its ARG BASE)",
-        check=rules.image_problem,
+        check=value_rules.image_problem,
     )
     image_from: Literal["registry", "master"] = option(
         "registry", "master: the image that this machine has is sent to every host that has not the same"
@@ -124,7 +126,7 @@ class EnvironmentKeys:
     dockerfile: str | None = option(
         None,
         "from the folder of cluster.toml: every host builds its image by it, with the requirements as requirements.txt",
-        check=rules.path_problem,
+        check=value_rules.path_problem,
     )
 
 

@@ -1,7 +1,7 @@
 """The line of every key in a TOML text: the standard parser gives values without their places.
 
-`remote.cluster` calls it to say where a wrong value stands. The text has passed the real parser before, so the scanner
-only has to follow the structure: tables, arrays of tables, dotted keys, inline tables, strings of every kind.
+`remote.config.load` calls it to say where a wrong value stands. The text has passed the real parser before, so the
+scanner only has to follow the structure: tables, arrays of tables, dotted keys, inline tables, strings of every kind.
 
     >>> key_lines('[run]\\nepochs = 3\\n[[hosts]]\\nname = "box1"\\n')[("hosts", 0, "name")]
     4

@@ -1,6 +1,6 @@
 """What names, addresses and devices may look like: each rule takes a value and says what is wrong with it, or None.
 
-`remote.sections` hangs them on the keys of cluster.toml; `remote.cluster` asks them for the names of runs.
+`remote.config.sections` hangs them on the keys of cluster.toml; `remote.config.load` asks them for the names of runs.
 
     >>> name_problem("-box")
     'must begin with a letter, a digit or _'

@@ -5,7 +5,7 @@
     'einops is not installed on box1. On box1: /usr/bin/python3 -m pip install einops; …'
 
 The wordings are those of torch 2.6 to 2.13, NCCL, gloo, CPython and Linux. docs/failures.md is made from this table by
-`remote.failures_page`.
+`remote.diagnosis.failures_page`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import Formatter
+
+from motley.remote.quoting import pasteable
 
 OOM = -1000  # in place of a signal: ended by SIGKILL, while the kernel says that it ended processes for lack of memory
 PYTORCH_HELP = "https://pytorch.org/get-started/locally"
@@ -281,8 +283,9 @@ def find(texts: Sequence[str], ended_by: int | None, *, host: str, python: str =
 
 
 def filled(cause: Cause, values: Mapping[str, str]) -> Found:
-    """The row with its names filled in."""
+    """The row with its names filled in. Its remedy may hold a command to paste: there each is one word of a shell."""
     known = {**_UNKNOWN, **values}
     known["package"] = _PIP.get(known["package"], known["package"])
-    means, remedy = (Formatter().vformat(text, (), known) for text in (cause.means, cause.remedy))
+    words = {name: pasteable([value]) for name, value in known.items()}
+    means, remedy = Formatter().vformat(cause.means, (), known), Formatter().vformat(cause.remedy, (), words)
     return Found(name=cause.name, means=means, remedy=remedy, aftermath=cause.aftermath)

@@ -22,11 +22,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from remote.causes import OOM, Found, find
-from remote.clocks import Clocks
-from remote.feed import FeedRecord, Link
-from remote.last_words import LONGEST, Words, read
-from trainer.wire import Event
+from motley.remote.diagnosis.causes import OOM, Found, find
+from motley.remote.diagnosis.host_clocks import Clocks
+from motley.remote.diagnosis.tracebacks import LONGEST, Words, read
+from motley.remote.feed import FeedRecord, Link
+from motley.trainer.contract.wire import Event
 
 UNSURE_S = 0.05  # by which the order of two hosts may be wrong: their clocks are measured over the network
 WINDOW_S = 60.0  # what failed longer before the last failure did not end the run

@@ -1,10 +1,13 @@
-"""docs/failures.md, made from the table of causes: `python -m remote.failures_page > docs/failures.md`."""
+"""docs/failures.md, made from the table of causes.
+
+python -m motley.remote.diagnosis.failures_page > docs/failures.md
+"""
 
 from __future__ import annotations
 
 import sys
 
-from remote.causes import CAUSES, filled
+from motley.remote.diagnosis.causes import CAUSES, filled
 
 PLACES = {"host": "HOST", "python": "PYTHON", "package": "PACKAGE", "port": "29500", "path": "PATH", "model": "MODEL"}
 
@@ -22,7 +25,7 @@ _BEFORE = """\
 # When a run fails
 
 When a rank fails, others fail after it, and what they say is mostly that a connection broke. So Motley tells first of
-the rank that failed first: its error, what mends it, and the last calls of its traceback, your own code included. The
+the rank that failed first: its error, how to fix it, and the last calls of its traceback, your own code included. The
 others follow in a line each, with how much later they ended.
 
 ```
@@ -36,7 +39,7 @@ others follow in a line each, with how much later they ended.
 ```
 
 The console shows it, `--plain` ends with it, and so does `motley logs RUN` of a run that has failed (on stderr). The
-first error and its remedy are the `cause` in `summary.json`, and what the command says last.
+first error and how to fix it are the `cause` in `summary.json`, and what the command says last.
 
 ## Which one is first
 - Times are compared on this machine's clock: each host's clock is measured as long as it is followed, so clocks that
@@ -47,19 +50,20 @@ first error and its remedy are the `cause` in `summary.json`, and what the comma
   A rank that was told to end is never the cause.
 - What a rank said more than a minute before is in the log only: the run went on after it.
 
-## What they say, and what mends it
-Where the error of the rank that failed first is one of these, its remedy follows it. The trainer's own errors (a data
+## What they say, and how to fix it
+Where the error of the rank that failed first is one of these, how to fix it follows. The trainer's own errors (a data
 set that is missing, a task that there is not) bring theirs along.
 
-| a rank says | that is | what mends it |
+| a rank says | that is | how to fix it |
 |---|---|---|
 """
 
 _AFTER = """
-This page is made from the definitions in `remote/causes.py`.
+This page is made from the definitions in `remote/diagnosis/causes.py`.
 
 ## Seeing all of it
 `motley logs RUN --rank N` prints everything that a rank has printed; it is in `experiments/<run>/logs/rank_N.log`, too.
+That goes on in `rank_N.1.log` when it holds 20 MB, and so forth; of several the first and the newest two stay.
 Escape sequences and invisible characters are taken out of what is shown and kept.
 
 A rank of a task that is killed starts again and takes part once more ([elastic.md](elastic.md)), and a

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from remote.feed import Link
+from motley.remote.feed import Link
 
 KEPT = 8  # measures of each host, a second apart: a clock that is set is believed that much later
 

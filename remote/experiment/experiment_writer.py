@@ -10,20 +10,27 @@ summary = await logbook.bring_home(states, "box1", hosts, stopping=False)
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
 
-from remote.errors import RunFailed
-from remote.experiment import Experiment
-from remote.failures import Failures
-from remote.feed import FeedRecord, Layout, Progress
-from remote.harvest import Harvest, final_summary, pretty
-from remote.last_loss import LastLosses
-from remote.records import grouped
-from remote.verbs import Verbs
-from trainer.wire import Event, Sample
+from motley.remote.config.cluster import Host
+from motley.remote.diagnosis.failures import Failures
+from motley.remote.end_tasks import end
+from motley.remote.errors import Finding, RunFailed, UsageError
+from motley.remote.experiment.backlog import Backlog
+from motley.remote.experiment.fetch import Fetcher, final_summary, pretty
+from motley.remote.experiment.folder import Experiment
+from motley.remote.experiment.last_loss import LastLosses
+from motley.remote.experiment.records import grouped
+from motley.remote.feed import FeedRecord, Layout, Progress, RankLayout
+from motley.remote.rpc.verbs import Verbs
+from motley.trainer.contract.spec import Member
+from motley.trainer.contract.wire import Event, Sample
 
+T = TypeVar("T")
 COMMIT_S = 0.5
 
 
@@ -35,9 +42,10 @@ class Logbook:
         self.failures = Failures()
         self.connected_at = 0.0  # when all hosts had been reached, on the monotonic clock
         self._run = run
-        self._tell = emit
+        self._backlog = Backlog(emit)
+        self._tell = self._backlog.take
         self._experiment: Experiment | None = None
-        self._harvest: Harvest | None = None
+        self._harvest: Fetcher | None = None
         self._losses = LastLosses()
         self._world_size = 0  # of the newest group
 
@@ -49,7 +57,7 @@ class Logbook:
     def keep(self, experiment: Experiment, verbs: Verbs) -> None:
         """From now on notes are kept in it, and what the hosts announce is brought there."""
         self._experiment = experiment
-        self._harvest = Harvest(verbs, self._run, experiment, say=self.warn)
+        self._harvest = Fetcher(verbs, self._run, experiment, say=self.warn)
 
     def emit(self, record: FeedRecord) -> None:
         if isinstance(record, Progress) and record.stage == "connect" and record.done:
@@ -64,26 +72,72 @@ class Logbook:
             self._world_size = len(grouped(record)) or self._world_size
         self._tell(record)
 
-    def lay_out(self, layout: Layout) -> None:
-        """Who takes part, from now on."""
+    def lay_out(self, layout: Layout, *, behind: bool = False) -> None:
+        """Who takes part, from now on. `behind`: what the run has done so far comes first, in order, at `caught_up`."""
+        if behind:
+            self._backlog.hold()
         self.layout, self._world_size = layout, len(layout.ranks)
-        self.emit(layout)
+        self.emit(replace(layout, behind=behind))
 
-    def note(self, text: str, level: Any = "info", /, *, kind: str = "note") -> None:
-        """A word of this console's own."""
+    def replay(self, hear: Callable[[Event], None]) -> None:
+        """Tell what was kept before; `hear` hears the events of it first. Where another console keeps it, everything
+        comes from the hosts, from its beginning."""
+        for record in self.experiment.replay() if self.experiment.writable else ():
+            if isinstance(record, Event):
+                hear(record)
+            self.emit(record)
+
+    def caught_up(self, *, over: bool) -> None:
+        """All hosts have sent what they had. `over`: the run has ended by now."""
+        self._backlog.release(over=over)
+
+    def joined(self, host: Host, members: Sequence[Member], warnings: Sequence[Finding], *, back: bool) -> None:
+        """A host was brought into the run with these ranks, or came `back` with those it had."""
+        for finding in warnings:
+            self.warn(f"{finding.host}: {finding.cause}. {finding.remedy}")
+        if self.layout is not None and members:
+            self.lay_out(with_host(self.layout, host, members))
+        what = "comes back" if back else "is new"
+        self.note(f"{host.name} {what}: its ranks start, get the state from the others, and join at the end of a step")
+
+    def note(self, text: str, level: Any = "info", /, *, kind: str = "note") -> Event:
+        """A word of this console's own: told, and kept once there is an experiment."""
         event = Event(time=time.time(), host="console", source="console", kind=kind, text=text, level=level)
         if self._experiment is not None:
             self._experiment.note(event)
         self._tell(event)
+        return event
 
     def warn(self, text: str) -> None:
         self.note(text, "warning")
 
-    async def commit_regularly(self) -> None:
-        """Keep what has come, again and again. Raises RunFailed where the disk refuses."""
-        while True:
-            await asyncio.sleep(COMMIT_S)
-            self.experiment.commit()
+    @contextlib.asynccontextmanager
+    async def keeping(self, catch_up: Callable[[], Awaitable[object]]) -> AsyncIterator[asyncio.Task[None]]:
+        """Keeps what has come, again and again until the block ends. Where the disk refuses that is said once.
+
+        Also what another console has kept, once that one has left; `catch_up` then brings what hosts that have ended
+        still have of it.
+        """
+
+        async def regularly() -> None:
+            while True:
+                await asyncio.sleep(COMMIT_S)
+                await self._keep(catch_up)
+
+        task = asyncio.ensure_future(regularly())
+        try:
+            yield task
+        finally:
+            await end([task])
+        await self._keep(catch_up)
+
+    async def _keep(self, catch_up: Callable[[], Awaitable[object]]) -> None:
+        if self._saved(self.experiment.take_over):
+            self.note("the console that kept the files of this run has left: this one keeps them from now on")
+        if self._harvest is not None:
+            self._harvest.resume()
+        await catch_up()
+        self._saved(self.experiment.commit)
 
     async def bring_home(
         self, states: Mapping[str, str], leader: str, hosts: Sequence[str], *, stopping: bool
@@ -92,7 +146,7 @@ class Logbook:
         assert self._harvest is not None
         summary = await self._harvest.summary(leader) if leader in states else None
         result = final_summary(self._run, summary, states, hosts, stopping)
-        self.experiment.commit()
+        self._saved(self.experiment.commit)
         loss = self._losses.of(int(result["steps"]), self._world_size)
         result["final_loss"] = result["final_loss"] if loss is None else loss
         report = self.failures.report()
@@ -100,9 +154,17 @@ class Logbook:
             result["cause"] = report.cause(str(result.get("cause") or ""))
         if leader in states:
             await self._harvest.finish()
-        self.experiment.write_whole("summary.json", pretty(result))
-        self.experiment.commit()
+        self._saved(lambda: self.experiment.write_whole("summary.json", pretty(result)))
+        self._saved(self.experiment.commit)
         return result
+
+    def _saved(self, write: Callable[[], T]) -> T | None:
+        """None where it could not be written, and that was said."""
+        try:
+            return write()
+        except (RunFailed, UsageError) as error:
+            self.warn(f"{error} Nothing more of it is kept here until then.")
+            return None
 
     def not_started(self, reason: str, states: Mapping[str, str], hosts: Sequence[str], *, stopped: bool) -> None:
         """Nothing came of it: the summary says so, and the experiment is closed."""
@@ -120,3 +182,12 @@ class Logbook:
                 self._experiment.close()
             except RunFailed as error:
                 self.warn(str(error))
+
+
+def with_host(before: Layout, host: Host, members: Sequence[Member]) -> Layout:
+    """The layout with the ranks of a host that is new in the run."""
+    known = {rank.member for rank in before.ranks}
+    new = [RankLayout(member=m.member, host=m.host, device=m.device) for m in members if m.member not in known]
+    emulated = before.emulated | ({host.name} if host.connect == "demo" else frozenset())
+    speeds = {**before.speeds, **({} if host.speed is None else {host.name: host.speed})}
+    return replace(before, ranks=(*before.ranks, *new), emulated=emulated, speeds=speeds)

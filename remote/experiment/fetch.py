@@ -11,17 +11,20 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
 
-from remote.connection import backoff
-from remote.ending import end
-from remote.errors import HostError, MotleyError, Unreachable
-from remote.experiment import Experiment
-from remote.sanitize import clean_table
-from remote.verbs import Verbs
-from trainer.wire import END_STATES, Event
+from motley.remote.end_tasks import end
+from motley.remote.errors import CommandFailed, HostError, MotleyError, Unreachable
+from motley.remote.experiment.folder import Experiment
+from motley.remote.experiment.local_disk import Incoming
+from motley.remote.rpc.verbs import Verbs
+from motley.remote.sanitize import clean_table
+from motley.remote.ssh.connection import backoff
+from motley.trainer.contract.wire import END_STATES, Event
 
+T = TypeVar("T")
 _CHECKPOINT = re.compile(r"checkpoints/[A-Za-z0-9_]{1,100}\.pt")
 _EPOCH = re.compile(r"checkpoints/epoch_[0-9]+\.pt")
 _TRACE = re.compile(r"trace_rank_[0-9]{1,6}\.json\.gz")
@@ -29,7 +32,7 @@ FINISH_S = 120.0
 PATIENCE_S = 20.0  # with a host that can't be reached, for one file
 
 
-class Harvest:
+class Fetcher:
     """Fetches one file at a time, so that following is not starved. A newer epoch replaces one still waiting."""
 
     def __init__(self, verbs: Verbs, run: str, experiment: Experiment, *, say: Callable[[str], None]) -> None:
@@ -37,7 +40,7 @@ class Harvest:
         self._run = run
         self._experiment = experiment
         self._say = say
-        self._waiting: dict[str, tuple[str, object]] = {}  # path -> host, sha256
+        self._waiting: dict[str, Event] = {}  # by path: who has announced it, with its size and SHA-256
         self._more = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -54,28 +57,33 @@ class Harvest:
         """A checkpoint was written, on the host of rank 0. Its name comes from there: only our own form is taken."""
         path = str(event.data.get("path"))
         hosts = [host.name for host in self._verbs.hosts.cluster.hosts]
-        if not self._experiment.writable or not _CHECKPOINT.fullmatch(path) or event.host not in hosts:
+        if not _CHECKPOINT.fullmatch(path) or event.host not in hosts:
             return
         if _EPOCH.fullmatch(path):
             self._waiting = {p: where for p, where in self._waiting.items() if not _EPOCH.fullmatch(p)}
-        self._announce(path, event.host, event.data.get("sha256"))
+        self._announce(path, event)
 
     def trace(self, event: Event) -> None:
         """A rank has written its profiler trace, on its own host: it goes to `traces/`."""
         path = str(event.data.get("path"))
         hosts = [host.name for host in self._verbs.hosts.cluster.hosts]
-        if self._experiment.writable and _TRACE.fullmatch(path) and event.host in hosts:
-            self._announce(path, event.host, event.data.get("sha256"))
+        if _TRACE.fullmatch(path) and event.host in hosts:
+            self._announce(path, event)
 
-    def _announce(self, path: str, host: str, sha256: object) -> None:
-        self._waiting[path] = (host, sha256)
-        self._idle.clear()
-        self._more.set()
+    def _announce(self, path: str, event: Event) -> None:
+        self._waiting[path] = event
+        self.resume()
+
+    def resume(self) -> None:
+        """Fetch what is announced, if this console keeps the run; else it waits, for the day that it takes it over."""
+        if self._waiting and self._experiment.writable:
+            self._idle.clear()
+            self._more.set()
 
     async def summary(self, leader: str) -> dict[str, Any] | None:
         """The leader's `summary.json`; None when it has none or does not answer."""
         try:
-            content = await self._fetch(leader, "summary.json")
+            content = await self._patiently(lambda: self._verbs.fetch(leader, self._run, "summary.json"))
         except HostError as error:
             self._say(f"summary.json could not be fetched: {error}")
             return None
@@ -100,47 +108,75 @@ class Harvest:
         while True:
             await self._more.wait()
             self._more.clear()
-            while self._waiting:
+            while self._waiting and self._experiment.writable:
                 path = next(iter(self._waiting))
                 try:
-                    await self._bring(path, *self._waiting.pop(path))
+                    await self._bring(path, self._waiting.pop(path))
                 except MotleyError as error:
                     self._say(f"{path} could not be fetched: {error}")
+                except Exception as error:  # noqa: BLE001 - said, and what comes next is fetched all the same
+                    self._say(f"{path} could not be fetched: {type(error).__name__}: {error}. Report this")
             self._idle.set()
 
-    async def _bring(self, path: str, host: str, sha256: object) -> None:
+    async def _bring(self, path: str, event: Event) -> None:
         name = f"traces/{path}" if _TRACE.fullmatch(path) else path
         local = self._experiment.folder / name
-        if local.exists() and hashlib.sha256(local.read_bytes()).hexdigest() == sha256:
+        if local.exists() and await asyncio.to_thread(_digest, local) == event.data.get("sha256"):
             return
-        content = await self._fetch(host, path)
-        if content is None:  # an older epoch, pruned on the host meanwhile
-            return
-        if hashlib.sha256(content).hexdigest() != sha256:
-            self._say(f"{path} of {host} is not what was announced (its SHA-256 differs): it was left there")
-            return
-        self._experiment.write_whole(name, content)
-        if _EPOCH.fullmatch(path):
+        if await self._patiently(lambda: self._receive(name, path, event)) and _EPOCH.fullmatch(path):
             self._prune()
+
+    async def _receive(self, name: str, path: str, event: Event) -> bool:
+        """Straight to the disk, and no more than was announced. Returns whether the host has it: an older epoch may
+        have been pruned there meanwhile."""
+        host, size = event.host, event.data.get("bytes")
+        if type(size) is not int:
+            raise CommandFailed(host, f"it does not say how large {path} is", "It was left there.")
+        digest = hashlib.sha256()
+        incoming = Incoming(self._experiment.folder, name)
+
+        def take(chunk: bytes) -> None:
+            digest.update(chunk)
+            incoming.write(chunk)
+
+        try:
+            if not await self._verbs.fetch_to(take, host, self._run, path, most=size):
+                return False
+            if digest.hexdigest() != event.data.get("sha256"):
+                cause = f"{path} of {host} is not what was announced (its SHA-256 differs)"
+                raise CommandFailed(host, cause, "It was left there.")
+            await asyncio.to_thread(incoming.keep)  # the disk takes its time
+            return True
+        finally:
+            incoming.close()
 
     def _prune(self) -> None:
         """Keep as many epochs here as the leader does."""
         folder = self._experiment.folder / "checkpoints"
-        epochs = sorted(folder.glob("epoch_*.pt"), key=lambda path: int(path.stem.partition("_")[2]))
+        ours = [path for path in folder.glob("epoch_*.pt") if _EPOCH.fullmatch(f"checkpoints/{path.name}")]
+        epochs = sorted(ours, key=lambda path: int(path.stem.partition("_")[2]))
         for path in epochs[: -self._verbs.hosts.cluster.run.keep_checkpoints]:
             path.unlink(missing_ok=True)
 
-    async def _fetch(self, host: str, path: str) -> bytes | None:
-        """A file of the run's folder on a host, through losses of the connection; None when there is none."""
+    async def _patiently(self, act: Callable[[], Awaitable[T]]) -> T:
+        """Through losses of the connection."""
         deadline = asyncio.get_running_loop().time() + PATIENCE_S
         delays = backoff()
         while True:
             try:
-                return await self._verbs.fetch(host, self._run, path)
+                return await act()
             except Unreachable:
                 if asyncio.get_running_loop().time() > deadline:
                     raise
             await asyncio.sleep(next(delays))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+        return digest.hexdigest()
 
 
 def final_summary(

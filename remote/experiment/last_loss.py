@@ -1,6 +1,7 @@
 """The loss of a run's last step over all ranks, from what they told: the leader's summary has what it heard in time.
 
-`remote.run` lets it hear every sample, whoever keeps the records: so all consoles that watch a run come to the same.
+`remote.session.session` lets it hear every sample, whoever keeps the records: so all consoles that watch a run come to
+the same.
 
     >>> losses = LastLosses()
     >>> losses.hear(sample)
@@ -13,7 +14,7 @@ from __future__ import annotations
 import math
 from collections import deque
 
-from trainer.wire import Sample
+from motley.trainer.contract.wire import Sample
 
 KEPT = 512  # samples of each rank: how far one may be ahead of the last step that all have made
 

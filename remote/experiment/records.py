@@ -11,23 +11,45 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from remote.feed import LogLine
-from remote.sanitize import clean, clean_table
-from trainer.wire import Chunk, Event, Sample, WireError, decode, encode
+from motley.remote.feed import LogLine, PartialLine
+from motley.remote.sanitize import clean, clean_table
+from motley.trainer.contract.wire import LATEST, Chunk, Event, Sample, WireError, decode, encode
 
 OUTPUT = re.compile(r"rank_([0-9]{1,6})(?:\.[0-9]{1,6})?\.out")
 
 
 def records_of(host: str, chunk: Chunk) -> Iterator[Sample | Event | LogLine]:
     output = OUTPUT.fullmatch(chunk.file)
-    for line in chunk.text.removesuffix("\n").split("\n"):
+    printed = _printed(chunk.times)
+    at: float | None = None
+    for number, line in enumerate(chunk.text.removesuffix("\n").split("\n")):
         if output or chunk.file == "coordinator.out":
-            yield LogLine(host=host, member=int(output[1]) if output else -1, text=clean(line))
-        elif line:  # an empty one came of two processes that wrote at once (`trainer.journal`)
+            at = printed.get(number, at)
+            member = int(output[1]) if output else -1
+            yield LogLine(host=host, member=member, text=line, time=at or chunk.time, exact=at is not None)
+        elif line:  # an empty one came of two processes that wrote at once (`trainer.host.journal`)
             yield record_of(host, chunk.file, line)
+
+
+def _printed(times: list[Any]) -> dict[int, float]:
+    """When the line of a number was printed, and those after it, of `wire.Chunk.times`; what makes no sense is left."""
+    found: dict[int, float] = {}
+    for pair in times:
+        match pair:
+            case [int(number), int() | float() as at] if 0.0 < at < LATEST:
+                found[number] = float(at)
+    return found
+
+
+def partial_lines(host: str, tails: Mapping[str, Any]) -> Iterator[PartialLine]:
+    """What ranks are writing at the moment, of `wire.Beat.tails`; of other files nothing is taken."""
+    for file, text in tails.items():
+        output = OUTPUT.fullmatch(file)
+        if output and isinstance(text, str):
+            yield PartialLine(host=host, member=int(output[1]), text=text)
 
 
 def record_of(host: str, file: str, line: str | bytes) -> Sample | Event:

@@ -1,6 +1,7 @@
 """The connections to all hosts of a cluster: opened at once, kept, opened again when one was lost.
 
-`remote.run`, `remote.check` and the verbs of the command line hold one `Hosts`. Demo hosts are served first.
+`remote.session.session`, `remote.preflight.check` and the verbs of the command line hold one `Hosts`. Demo hosts are
+served first.
 
     >>> async with Hosts(cluster) as hosts:
     ...     found = await hosts.connect(emit)
@@ -16,14 +17,14 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Union
 
-from remote.cluster import Cluster, Host
-from remote.connection import Connection
-from remote.demo import DemoHosts
-from remote.dial import Dialer
-from remote.errors import HostError, UsageError
-from remote.feed import Progress
-from remote.inside import Inside
-from trainer.spec import Container
+from motley.remote.config.cluster import Cluster, Host
+from motley.remote.errors import HostError, UsageError
+from motley.remote.feed import Progress
+from motley.remote.hosts.image_contents import ImageContents
+from motley.remote.ssh.connection import Connection
+from motley.remote.ssh.demo_hosts import DemoHosts
+from motley.remote.ssh.dial import Dialer
+from motley.trainer.contract.spec import Container
 
 Outcome = Union[Connection, HostError]
 Emit = Callable[[Progress], None]
@@ -43,7 +44,7 @@ class Hosts:
         self._demo = DemoHosts(cluster)
         self._dialer: Dialer | None = None
         self._written: dict[str, Host] = {}  # as in cluster.toml, those that run with another Python
-        self._inside: dict[str, Inside] = {}  # the images that ranks run in, once they were looked into
+        self._inside: dict[str, ImageContents] = {}  # the images that ranks run in, once they were looked into
         self._open: dict[str, Connection] = {}
         self._locks = {name: asyncio.Lock() for name in self._hosts}
         self._starting = asyncio.Lock()
@@ -72,16 +73,16 @@ class Hosts:
             await self._demo.add(host.name)
 
     def run_with(self, name: str, python: str) -> None:
-        """From now on the host's Python is that of an environment there (`remote.environment`)."""
+        """From now on the host's Python is that of an environment there (`remote.provision.virtualenv`)."""
         self._written.setdefault(name, self._hosts[name])
         self._hosts[name] = dataclasses.replace(self._hosts[name], python=python)
         self._renew_cluster()
 
-    def look_into(self, name: str, inside: Inside) -> None:
-        """From now on the ranks of the host run in this image (`remote.containers`)."""
+    def look_into(self, name: str, inside: ImageContents) -> None:
+        """From now on the ranks of the host run in this image (`remote.provision.container_images`)."""
         self._inside[name] = inside
 
-    def inside(self, name: str) -> Inside | None:
+    def inside(self, name: str) -> ImageContents | None:
         """The image that the ranks of the host run in, as far as it is known."""
         return self._inside.get(name)
 

@@ -1,6 +1,6 @@
 """What is done on every host of a run at once: push, start, stop. Each says how it goes, and which hosts failed.
 
-`remote.run.Session` calls these, in this order; `Verbs` holds the hosts and the tree that is pushed.
+`remote.session.session.Session` calls these, in this order; `Verbs` holds the hosts and the tree that is pushed.
 
     >>> await start_all(verbs, specs, probes, emit, early)
     {'box2': Unreachable('box2', 'the connection was lost', …)}
@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from remote.early import Early
-from remote.errors import Finding, HostError, Unreachable
-from remote.feed import Progress
-from remote.probe import Probe
-from remote.push import Tree, push
-from remote.verbs import StopAnswer, Verbs
-from trainer.spec import Spec
+from motley.remote.errors import Finding, HostError, Unreachable
+from motley.remote.feed import Progress
+from motley.remote.launch.prestart import Prestart
+from motley.remote.preflight.probe import Probe
+from motley.remote.provision.push_code import Tree, push
+from motley.remote.rpc.verbs import StopAnswer, Verbs
+from motley.trainer.contract.spec import Spec
 
 Emit = Callable[[Progress], None]
 
@@ -45,7 +45,7 @@ async def having(verbs: Verbs, run: str, names: Iterable[str]) -> list[str]:
 
 
 async def start_all(
-    verbs: Verbs, specs: Sequence[Spec], probes: Mapping[str, Probe], emit: Emit, early: Early
+    verbs: Verbs, specs: Sequence[Spec], probes: Mapping[str, Probe], emit: Emit, early: Prestart
 ) -> dict[str, HostError]:
     """Leave a supervisor on every host. Returns the hosts that failed; on some of those it may run all the same."""
 

@@ -7,46 +7,69 @@
     >>> found.measured[0].result["gradient_bytes"], found.measured[0].link
     (264616, None)
 
-Machines measure at the same time; demo hosts share one, so they take turns. So do links: they may share a cable.
+Machines measure at the same time; hosts that share one, as demo hosts do, take turns. So do links: they may share a
+cable. `keep` is given each device as soon as it is measured, before its link is: what is measured is not lost when the
+rest is broken off.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, TypeGuard, TypeVar
 
-from remote.check import CheckResult
-from remote.cluster import Cluster, Host
-from remote.data import folder_of
-from remote.errors import CheckFailed, CommandFailed, Finding, HostError
-from remote.feed import Progress
-from remote.hosts import Emit, Hosts
-from remote.placement import environment, place
-from remote.probe import Probe
-from remote.push import Tree
-from remote.ready import looked_over, supplied
-from remote.remote_process import RemoteProcess
-from remote.sanitize import clean, clean_table
-from remote.verbs import Verbs
-from trainer.calibration import Calibration
-from trainer.spec import Container, Member
+from motley.remote.answers import Answer, answer_of, made
+from motley.remote.config.cluster import Cluster, Host
+from motley.remote.errors import CheckFailed, CommandFailed, Finding, HostError
+from motley.remote.feed import Progress
+from motley.remote.hosts.pool import Emit, Hosts
+from motley.remote.launch.calibration_progress import CalibrationProgress
+from motley.remote.launch.placement import environment, place
+from motley.remote.launch.prepare_hosts import looked_over, supplied
+from motley.remote.preflight.check import CheckResult
+from motley.remote.preflight.probe import Probe
+from motley.remote.provision.data import folder_of
+from motley.remote.provision.push_code import Tree
+from motley.remote.rpc.verbs import Verbs
+from motley.remote.ssh.process import RemoteProcess
+from motley.trainer.contract.calibration import Calibration
+from motley.trainer.contract.spec import Container, Member
 
 T = TypeVar("T")
-_TIMING = {"batch", "compute_ms", "step_ms", "noise", "steps"}
 SILENT_S = 240.0  # without a word of a host that measures; it is given up
 LINK_S = 60.0
 END_S = 10.0  # from the last word of a process to its end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Timing:
+    batch: int
+    compute_ms: float
+    step_ms: float
+    noise: float
+    steps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Figures:
+    """What a profile is made from."""
+
+    device_name: str
+    timings: tuple[_Timing, ...]
+    parameters: int
+    gradient_bytes: int
+    max_batch: int | None
+    sample_mib: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """One device: what `python -m trainer calibrate` and `link` said. `link` is None on the leader, or unknown."""
+    """One device: what the verbs `calibrate` and `link` said. `link` is None on the leader, or unknown."""
 
     member: Member
     probe: Probe
@@ -60,7 +83,10 @@ class Calibrated:
     findings: tuple[Finding, ...]  # devices and links that could not be measured
 
 
-async def calibrate(hosts: Hosts, emit: Emit, tree: Tree | None = None) -> Calibrated:
+Keep = Callable[[Measured], None]
+
+
+async def calibrate(hosts: Hosts, emit: Emit, tree: Tree | None = None, *, keep: Keep = lambda _: None) -> Calibrated:
     """Every device that can be measured. Raises CheckFailed with all findings when the cluster is not in order."""
     data = await folder_of(hosts.cluster, emit)
     checked = (await looked_over(hosts, emit)).checked
@@ -69,7 +95,7 @@ async def calibrate(hosts: Hosts, emit: Emit, tree: Tree | None = None) -> Calib
     verbs = Verbs(hosts, tree or Tree.installed())
     cluster = await supplied(verbs, checked, emit, data=data)
     members = place(cluster, checked.probes)
-    outcomes = await _devices(verbs, cluster, checked.probes, members, emit)
+    outcomes = await _devices(verbs, cluster, checked.probes, members, emit, keep)
     links = await _links(verbs, cluster, checked, emit)
     failures = [("calibrate", e) for e in outcomes if isinstance(e, HostError)]
     findings = [Finding(e.host, name, "error", e.cause, e.remedy) for name, e in failures]
@@ -85,26 +111,59 @@ async def calibrate(hosts: Hosts, emit: Emit, tree: Tree | None = None) -> Calib
 
 
 async def _devices(
-    verbs: Verbs, cluster: Cluster, probes: Mapping[str, Probe], members: Sequence[Member], emit: Emit
+    verbs: Verbs,
+    cluster: Cluster,
+    probes: Mapping[str, Probe],
+    members: Sequence[Member],
+    emit: Emit,
+    keep: Keep,
 ) -> list[dict[str, Any] | HostError]:
     """In the order of the members. Devices of one machine take turns; demo hosts are one machine."""
     turns = {probe.boot_id: asyncio.Lock() for probe in probes.values()}
     hosts = {host.name: host for host in cluster.hosts}
+    clock = time.monotonic
+    progress = CalibrationProgress({_label(m): probes[m.host].boot_id for m in members})
+    busy: dict[str, str] = {}  # what a machine measures, for those that wait for it
 
     async def one(member: Member) -> dict[str, Any] | HostError:
         devices = sum(m.host == member.host for m in members)
-        asked = _request(cluster, hosts[member.host], member, verbs.hosts.container(member.host), devices=devices)
-        async with turns[probes[member.host].boot_id]:
+        asked = _request(
+            cluster, hosts[member.host], member, verbs.hosts.container(member.host), devices=devices,
+            speeds=sum(m.speed or 0.0 for m in members if m.device == member.device),
+        )  # fmt: skip
+        machine = probes[member.host].boot_id
+
+        def say(text: str, *, failed: bool = False) -> None:
+            emit(Progress(host=member.host, stage="measure", text=text, fraction=1.0, done=True, failed=failed))
+
+        if machine in busy:
+            text = f"{member.device}: waits for {busy[machine]}: one machine measures one device at a time"
+            emit(Progress(host=member.host, stage="measure", text=text))
+        else:
+            busy[machine] = _label(member)
+        async with turns[machine]:
+            busy[machine] = _label(member)
+            progress.begin(_label(member), clock())
             try:
-                return await _device(verbs, member, asked, emit)
+                result = await _device(verbs, member, asked, emit)
             except HostError as error:
-                emit(Progress(host=member.host, stage="measure", text=error.cause, done=True, failed=True))
+                progress.done(_label(member), clock())
+                say(error.cause, failed=True)
                 return error
+            keep(Measured(member=member, probe=probes[member.host], result=result, link=None))
+            say(f"{member.device} measured ({progress.done(_label(member), clock())})")
+            return result
 
     return list(await asyncio.gather(*map(one, members)))
 
 
-def _request(cluster: Cluster, host: Host, member: Member, container: Container | None, *, devices: int) -> Calibration:
+def _label(member: Member) -> str:
+    return f"{member.host} {member.device}"
+
+
+def _request(
+    cluster: Cluster, host: Host, member: Member, container: Container | None, *, devices: int, speeds: float
+) -> Calibration:
     return Calibration(
         options=cluster.run,
         data=cluster.data,
@@ -115,6 +174,7 @@ def _request(cluster: Cluster, host: Host, member: Member, container: Container 
         env=environment(host),
         emulated=host.connect == "demo",
         speed=host.speed,
+        speeds=speeds,
         container=container,
     )
 
@@ -127,14 +187,13 @@ async def _device(verbs: Verbs, member: Member, asked: Calibration, emit: Emit) 
         await process.write(asked.to_json().encode() + b"\n")
         lines = process.lines()
         while (line := await _within(SILENT_S, anext(lines, None), host, device)) is not None:
-            table = _table(line)
+            table = _table(host, "calibrate", line)
             if "error" in table:
                 raise CommandFailed(host, f"{device}: {table['error']}", f"{table.get('remedy')}.")
             if "result" in table:
                 if wrong := _fault(table["result"]):
                     raise CommandFailed(host, f"{device}: its figures can't be used: {wrong}", "Report this.")
-                emit(Progress(host=host, stage="measure", text=f"{device} measured", fraction=1.0, done=True))
-                return dict(clean_table(table["result"]))
+                return dict(table["result"])
             if "note" in table:
                 emit(Progress(host=host, stage="measure", text=f"{device}: {table['note']}", fraction=_part(table)))
         raise await _no_answer(host, process, f"{device} could not be measured", "Report this.")
@@ -142,13 +201,19 @@ async def _device(verbs: Verbs, member: Member, asked: Calibration, emit: Emit) 
 
 def _fault(result: Any) -> str:
     """What is wrong with the figures of a device; empty when nothing is."""
-    if not isinstance(result, dict) or not isinstance(result.get("timings"), list) or not result["timings"]:
+    if not isinstance(result, dict):
+        return "there are none"
+    try:
+        found = made(_Figures, result)
+    except ValueError as error:
+        return str(error)
+    if not found.timings:
         return "there are no timings"
-    for row in result["timings"]:
-        if not isinstance(row, dict) or set(row) != _TIMING or not all(map(_positive, row.values())):
+    for row in found.timings:
+        if not all(map(_positive, asdict(row).values())):
             return f"a timing is {row}"
-    unknown = [result.get(key) for key in ("max_batch", "sample_mib") if result.get(key) is not None]
-    if not all(_positive(x) for x in (result.get("parameters"), result.get("gradient_bytes"), *unknown)):
+    known = [x for x in (found.max_batch, found.sample_mib) if x is not None]
+    if not all(map(_positive, (found.parameters, found.gradient_bytes, *known))):
         return "a figure of its memory or of the model is missing or not above 0"
     return ""
 
@@ -200,7 +265,7 @@ async def _figures(process: RemoteProcess, host: str, *keys: str) -> dict[str, f
 
     async def first() -> dict[str, float]:
         async for line in process.lines():
-            table = _table(line)
+            table = _table(host, "link", line)
             if all(_positive(table.get(key)) for key in keys):
                 return {key: float(table[key]) for key in keys}
         remedy = "A firewall must let the hosts talk freely, and the leader needs an address of its own to listen on."
@@ -234,10 +299,9 @@ async def _no_answer(host: str, process: RemoteProcess, what: str, remedy: str) 
     return CommandFailed(host, f"{what}; it said: {said[0]}", remedy)
 
 
-def _table(line: bytes) -> dict[str, Any]:
+def _table(host: str, verb: str, line: bytes) -> Answer:
     """The object in a line; empty for anything else, such as what a library prints."""
     try:
-        table = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    return {key: clean(v) if isinstance(v, str) else v for key, v in table.items()} if isinstance(table, dict) else {}
+        return answer_of(host, verb, line)
+    except CommandFailed:
+        return Answer(host, verb, {})

@@ -15,11 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from remote.cluster import Cluster, Host
-from remote.errors import Finding, UsageError
-from remote.feed import Layout, RankLayout
-from remote.probe import Probe
-from trainer.spec import Container, Lead, Member, Roll, Script, Spec
+from motley.remote.config.cluster import Cluster, Host
+from motley.remote.errors import Finding, UsageError
+from motley.remote.feed import Layout, RankLayout
+from motley.remote.preflight.probe import Probe
+from motley.trainer.contract.backend import could_be_quicker
+from motley.trainer.contract.run_changes import Lead
+from motley.trainer.contract.spec import Container, Member, Script, Spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,7 @@ def place(cluster: Cluster, probes: Mapping[str, Probe], knows: Knows = unknown)
         Member(
             member=number, host=host.name, local_rank=local, device=device, max_batch=host.max_batch,
             a_ms=pace.a_ms, c_ms=pace.c_ms, relative_speed=pace.relative_speed, pass_limit=pace.pass_limit,
-            link_mbit=pace.link_mbit, link_latency_ms=pace.link_latency_ms,
+            link_mbit=pace.link_mbit, link_latency_ms=pace.link_latency_ms, speed=host.speed,
         )
         for number, ((host, local, device), pace) in enumerate(zip(found, paces))
     )  # fmt: skip
@@ -81,7 +83,8 @@ def devices(host: Host, probe: Probe) -> tuple[str, ...]:
 
 
 def misfits(cluster: Cluster, members: tuple[Member, ...]) -> list[Finding]:
-    """What can't be shared out: shares for another number of ranks, caps too small for the global batch."""
+    """What can't be shared out: shares for another number of ranks, caps too small for the global batch. And which
+    backend would be quicker."""
     if cluster.run.script is not None:  # it shares out its work itself
         return []
     total, shares = cluster.run.global_batch, cluster.balance.shares
@@ -93,6 +96,10 @@ def misfits(cluster: Cluster, members: tuple[Member, ...]) -> list[Finding]:
     if None not in caps and room < total:
         cause = f"max_batch of all ranks together is {room}, run.global_batch is {total}"
         return [Finding(cluster.leader, "max_batch", "error", cause, "Raise max_batch or lower run.global_batch.")]
+    if could_be_quicker(cluster.run.backend, members):
+        cause = 'all ranks are GPUs, and gloo carries their gradients: backend = "auto" takes NCCL on one host only'
+        remedy = '[run] backend = "nccl" is quicker, where a host that is lost may end the run (docs/elastic.md).'
+        return [Finding(cluster.leader, "backend", "warning", cause, remedy)]
     return []
 
 
@@ -135,15 +142,6 @@ def layout_of(table: Mapping[str, Any]) -> Layout:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"run {table.get('run')}: its host tells of it in another form ({error!r})") from error
-
-
-def joined(before: Layout, host: Host, members: Sequence[Member]) -> Layout:
-    """The layout with the ranks of a host that is new in the run."""
-    known = {rank.member for rank in before.ranks}
-    new = [RankLayout(member=m.member, host=m.host, device=m.device) for m in members if m.member not in known]
-    emulated = before.emulated | ({host.name} if host.connect == "demo" else frozenset())
-    speeds = {**before.speeds, **({} if host.speed is None else {host.name: host.speed})}
-    return dataclasses.replace(before, ranks=(*before.ranks, *new), emulated=emulated, speeds=speeds)
 
 
 def environment(host: Host) -> dict[str, str]:
@@ -198,8 +196,11 @@ def next_specs(
 
     `resume`: the name of that run, when the new one goes on from its last step.
     """
-    caps = {host.name: host.max_batch for host in cluster.hosts}
-    members = tuple(dataclasses.replace(member, max_batch=caps[member.host]) for member in before.members)
+    hosts = {host.name: host for host in cluster.hosts}
+    members = tuple(
+        dataclasses.replace(member, max_batch=hosts[member.host].max_batch, speed=hosts[member.host].speed)
+        for member in before.members
+    )
     return [
         spec_for(
             cluster, run, host, members, token=token, leader_address=before.leader_address, before_s=before_s,
@@ -211,24 +212,21 @@ def next_specs(
 
 
 def joining_spec(
-    run: Spec, host: Host, roll: Roll, lead: Lead, python: str = "", container: Container | None = None
+    cluster: Cluster,
+    run: str,
+    host: Host,
+    members: tuple[Member, ...],
+    lead: Lead,
+    *,
+    token: str,
+    script: Script | None = None,
+    python: str = "",
+    container: Container | None = None,
 ) -> Spec:
-    """The spec of a host that joins a run under way: that of the host that leads, with what is this one's own."""
-    return dataclasses.replace(
-        run,
-        host=host.name,
-        leader=lead.leader,
-        leader_address=lead.address,
-        port=lead.port,
-        term=lead.term,
-        members=roll.members(run.members),
-        env=environment(host),
-        speed=host.speed,
-        emulated=host.connect == "demo",
-        joins=True,
-        resume=None,
-        before_s=0.0,
-        phases={},
-        python=python,
-        container=container,
-    )
+    """The spec of a host that joins a run under way. What it is to do is what `cluster` says: of the host that leads
+    come only the members, the token, and where it is."""
+    spec = spec_for(
+        cluster, run, host, members, token=token, leader_address=lead.address, before_s=0.0, phases={}, resume=None,
+        script=script, python=python, container=container,
+    )  # fmt: skip
+    return dataclasses.replace(spec, leader=lead.leader, port=lead.port, term=lead.term, joins=True)

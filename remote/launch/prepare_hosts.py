@@ -1,7 +1,7 @@
 """What comes before a run or a measurement: hosts are looked over, then given all that they need there.
 
-`remote.run` and `remote.calibrate` call `looked_over`, judge what it found, and call `supplied`; `remote.joining` has a
-host `equipped`.
+`remote.session.session` and `remote.launch.calibrate` call `looked_over`, judge what it found, and call `supplied`;
+`remote.session.join_host` has a host `equipped`.
 
     >>> look = await looked_over(hosts, emit, ask)
     >>> cluster = await supplied(verbs, look.checked, emit, project=tree, data=folder)
@@ -9,22 +9,27 @@ host `equipped`.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from remote import containers, environment
-from remote.check import CheckResult, check
-from remote.cluster import Cluster, Host
-from remote.data import folder_of, placed, push_data
-from remote.errors import CheckFailed, HostError
-from remote.everywhere import push_all
-from remote.folder import Folder
-from remote.hosts import Emit, Hosts, python_of
-from remote.introduced import Ask, introduced, new_keys, nobody
-from remote.push import Tree
-from remote.verbs import Verbs
-from remote.visit import Prepares
+from motley.remote.config.cluster import Cluster, Host
+from motley.remote.errors import CheckFailed, Finding, HostError
+from motley.remote.hosts.pool import Emit, Hosts, python_of
+from motley.remote.launch.all_hosts import push_all
+from motley.remote.launch.placement import Knows, misfits, place, unknown
+from motley.remote.preflight.check import CheckResult, check
+from motley.remote.preflight.host_check import Prepares
+from motley.remote.provision import container_images, data, packages, virtualenv
+from motley.remote.provision.data import folder_of, placed, push_data
+from motley.remote.provision.local_folder import Folder
+from motley.remote.provision.packages import Looked
+from motley.remote.provision.project import find
+from motley.remote.provision.push_code import Tree
+from motley.remote.rpc.verbs import Verbs
+from motley.remote.ssh.new_host_keys import Ask, introduced, new_keys, nobody
+from motley.trainer.contract.spec import Member
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,19 +52,15 @@ async def looked_over(hosts: Hosts, emit: Emit, ask: Ask = nobody, *, early: Pre
 
     async def look() -> Look:
         began = time.monotonic()  # the last look: what the user took to answer does not count
-        without: list[str] = []
-        looked = containers.Looked()
+        looks: list[Looked] = []
         if any(host.requirements or host.runtime for host in hosts.cluster.hosts):
             reached = await hosts.connect(emit)
             if any(isinstance(outcome, HostError) for outcome in reached.values()):
-                without = await environment.look(hosts, emit)
-                looked = await containers.look(hosts, emit)
+                looks = await _packages(hosts, emit)
             else:
                 await _made(hosts, emit)
         checking = time.monotonic()
-        checked = await check(hosts, emit, early=early)
-        found = environment.not_built(hosts.cluster, checked.findings, without)
-        checked = replace(checked, findings=containers.judged(hosts.cluster, found, looked))
+        checked = await _check(hosts, emit, looks, early)
         return Look(checked=checked, began=began, checking=checking)
 
     return await introduced(look, lambda found: new_keys(found.checked.findings), ask)
@@ -79,8 +80,8 @@ async def supplied(
     return placed(verbs.hosts.cluster, data)
 
 
-async def equipped(hosts: Hosts, name: str, emit: Emit) -> Host:
-    """A host that is to join, with its environment or image and the data of `[data] push`.
+async def equipped(hosts: Hosts, name: str, emit: Emit) -> tuple[Host, Folder | None]:
+    """A host that is to join, with its environment or image and the data of `[data] push`, which is given too.
 
     Raises CheckFailed, ConfigError.
     """
@@ -89,12 +90,58 @@ async def equipped(hosts: Hosts, name: str, emit: Emit) -> Host:
     data = await folder_of(hosts.cluster, emit)
     if unable := await push_data(hosts, data, {name: python_of(host)}, emit):
         raise CheckFailed(unable)
-    return host
+    return host, data
 
 
 async def _made(hosts: Hosts, emit: Emit, names: Sequence[str] | None = None) -> None:
     """Have environments made and images brought. Raises CheckFailed where that failed."""
-    failed = environment.findings(await environment.prepare(hosts, emit, names))
-    failed += containers.findings(await containers.prepare(hosts, emit, names))
+    failed = packages.findings(virtualenv.KIND, await virtualenv.prepare(hosts, emit, names))
+    failed += packages.findings(container_images.KIND, await container_images.prepare(hosts, emit, names))
     if failed:
         raise CheckFailed(failed)
+
+
+async def _packages(hosts: Hosts, emit: Emit) -> list[Looked]:
+    """What of environments and images is there; nothing is made or brought."""
+    return [await virtualenv.look(hosts, emit), await container_images.look(hosts, emit)]
+
+
+async def _check(hosts: Hosts, emit: Emit, looks: Sequence[Looked], early: Prepares | None = None) -> CheckResult:
+    checked = await check(hosts, emit, early=early)
+    return replace(checked, findings=packages.judged(hosts.cluster, checked.findings, looks))
+
+
+CONNECT_S = 3.0  # of `motley check`, which is to be quick; a run is more patient
+
+
+def members_of(cluster: Cluster, checked: CheckResult, knows: Knows = unknown) -> tuple[Member, ...]:
+    """The ranks of a cluster that was checked. Raises CheckFailed with all findings when it can't train."""
+    findings = list(checked.findings)
+    members: tuple[Member, ...] = ()
+    if checked.ok:
+        members = place(cluster, checked.probes, knows)
+        findings += misfits(cluster, members)
+    if any(finding.level == "error" for finding in findings):
+        raise CheckFailed(findings)
+    return members
+
+
+async def preflight(cluster: Cluster, emit: Emit, ask: Ask = nobody) -> tuple[Finding, ...]:
+    """`motley check`: the findings alone, connections opened for it and closed again.
+
+    `ask` is asked about host keys that nobody knows yet; then the check is made anew.
+
+    Raises ConfigError for a script, a requirements file, a Dockerfile or a folder of data that is not there.
+    """
+    if cluster.run.script is not None:
+        await asyncio.to_thread(find, cluster)
+    await asyncio.to_thread(data.check_there, cluster)
+    async with Hosts(cluster, CONNECT_S) as hosts:
+
+        async def look() -> CheckResult:
+            return await _check(hosts, emit, await _packages(hosts, emit))
+
+        checked = await introduced(look, lambda found: new_keys(found.findings), ask)
+    if not checked.ok:
+        return checked.findings
+    return (*checked.findings, *misfits(cluster, place(cluster, checked.probes)))

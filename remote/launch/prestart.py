@@ -4,7 +4,7 @@ A host that has answered, and has our code, is told in the same conversation wha
 supervisor is forked at once and has torch imported. It gets the spec when all hosts are ready, or ends when there will
 be none.
 
-    >>> async with Early(verbs, hosts, "night") as early:
+    >>> async with Prestart(verbs, hosts, "night") as early:
     ...     checked = await check(hosts, emit, early=early)
     ...     await start_all(verbs, specs, checked.probes, emit, early)
 """
@@ -15,16 +15,16 @@ import asyncio
 from contextlib import AsyncExitStack
 from types import TracebackType
 
-from remote.errors import CommandFailed
-from remote.hosts import Hosts
-from remote.interview import Interview
-from remote.placement import devices, environment
-from remote.probe import Probe
-from remote.verbs import SUPERVISE_S, Verbs, begun, tags_of
-from trainer.spec import Spec
+from motley.remote.errors import CommandFailed
+from motley.remote.hosts.pool import Hosts
+from motley.remote.launch.placement import devices, environment
+from motley.remote.preflight.interview import Interview
+from motley.remote.preflight.probe import Probe
+from motley.remote.rpc.verbs import SUPERVISE_S, Verbs, begun, tags_of
+from motley.trainer.contract.spec import Spec
 
 
-class Early:
+class Prestart:
     """Supervisors that wait for their spec. Leaving the block ends those that got none."""
 
     def __init__(self, verbs: Verbs, hosts: Hosts, run: str) -> None:
@@ -35,7 +35,7 @@ class Early:
         self._held: dict[str, tuple[Interview, AsyncExitStack]] = {}
         self._ready: set[str] = set()  # of those: the check is over, nobody else speaks with them
 
-    async def __aenter__(self) -> Early:
+    async def __aenter__(self) -> Prestart:
         return self
 
     async def __aexit__(

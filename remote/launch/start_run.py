@@ -12,27 +12,28 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
-from remote import placement
-from remote.check import CheckResult, members_of
-from remote.cluster import Cluster
-from remote.data import folder_of
-from remote.early import Early
-from remote.errors import HostError, RunFailed, StartRefused, UsageError
-from remote.everywhere import having, start_all
-from remote.experiment import Experiment
-from remote.introduced import Ask
-from remote.logbook import Logbook
-from remote.project import project_of
-from remote.ready import looked_over, supplied
-from remote.resume import bring_checkpoint
-from remote.script_keys import check_resume
-from remote.verbs import Verbs
-from trainer.spec import Member, Spec
+from motley.remote.config.cluster import Cluster
+from motley.remote.config.command_line import check_resume
+from motley.remote.config.schema import nearest
+from motley.remote.errors import HostError, RunFailed, StartRefused, UsageError
+from motley.remote.experiment.experiment_writer import Logbook
+from motley.remote.experiment.folder import Experiment
+from motley.remote.launch import placement
+from motley.remote.launch.all_hosts import having, start_all
+from motley.remote.launch.prepare_hosts import looked_over, members_of, supplied
+from motley.remote.launch.prestart import Prestart
+from motley.remote.launch.resume_checkpoint import bring_checkpoint
+from motley.remote.preflight.check import CheckResult
+from motley.remote.provision.data import folder_of
+from motley.remote.provision.project import project_of
+from motley.remote.rpc.verbs import Verbs
+from motley.remote.ssh.new_host_keys import Ask
+from motley.trainer.contract.spec import Member, Spec
 
 Stop = Callable[[Iterable[str], str], Awaitable[tuple[str, ...]]]  # hosts, reason: those that did not answer
 
 
-class Launch:
+class RunStart:
     """One attempt. `folder` is to be the experiment's; `stop` ends the run on hosts."""
 
     def __init__(
@@ -46,6 +47,7 @@ class Launch:
         knows: placement.Knows,
         ask: Ask,
         stop: Stop,
+        why_cold: str = "",
     ) -> None:
         self._cluster = cluster
         self._run = run
@@ -55,10 +57,11 @@ class Launch:
         self._knows = knows
         self._ask = ask
         self._stop = stop
+        self._cold = logbook.note(f"cold restart: {why_cold}") if why_cold else None  # there is no experiment yet
 
     async def start(self, *, resume: str | None) -> Spec:
         """Raises what `Session.launch` says."""
-        async with Early(self._verbs, self._verbs.hosts, self._run) as early:
+        async with Prestart(self._verbs, self._verbs.hosts, self._run) as early:
             check_resume(self._cluster, resume)
             if self._folder.exists():
                 raise UsageError(f"{self._folder} is there already: choose another name with --name")
@@ -67,6 +70,8 @@ class Launch:
             look = await looked_over(self._verbs.hosts, self._logbook.emit, self._ask, early=early)
             connected = time.monotonic()
             await self._is_new(look.checked)
+            if resume is not None:
+                self._knows_of(resume, look.checked)
             members = members_of(self._cluster, look.checked, self._knows)
             cluster = await supplied(self._verbs, look.checked, self._logbook.emit, project=project, data=data)
             phases = {
@@ -74,7 +79,7 @@ class Launch:
                 "push_s": time.monotonic() - connected,
             }
             checkpoint = await self._checkpoint_of(resume, look.checked) if resume else None
-            self._open(look.checked, members)
+            self._open(look.checked, members, resume)
             token = secrets.token_hex(32)
             specs = [
                 placement.spec_for(
@@ -92,25 +97,41 @@ class Launch:
         """An older run of this name may hold the port, too."""
         perhaps = [name for name, probe in checked.probes.items() if self._run in probe.runs]  # a home may be shared
         if taken := await having(self._verbs, self._run, perhaps):
-            raise UsageError(f"{', '.join(taken)} had a run named {self._run} already: choose another name with --name")
+            raise UsageError(
+                f"{', '.join(taken)} had a run named '{self._run}' already: choose another name with --name"
+            )
 
-    def _open(self, checked: CheckResult, members: tuple[Member, ...]) -> None:
+    def _knows_of(self, old: str, checked: CheckResult) -> None:
+        """Before anything else is said or done: the name may be a slip. A host that does not answer may know better."""
+        here = self._folder.with_name(old)
+        silent = [host for host in self._cluster.hosts if host.name not in checked.probes]
+        if silent or here.exists() or any(old in probe.runs for probe in checked.probes.values()):
+            return
+        runs = sorted({run for probe in checked.probes.values() for run in probe.runs})
+        known = f": {nearest(old, runs)}" if runs else ", and no run at all"
+        raise UsageError(f"--resume '{old}': neither the hosts nor {here.parent} have a run of that name{known}")
+
+    def _open(self, checked: CheckResult, members: tuple[Member, ...], resume: str | None) -> None:
         """From here on there is an experiment."""
         self._logbook.keep(Experiment.create(self._folder, self._cluster.text), self._verbs)
         self._logbook.lay_out(placement.layout(self._cluster, self._run, members))
+        if self._cold is not None:
+            self._logbook.experiment.note(self._cold)
+        if resume is not None:
+            self._logbook.note(f"goes on from the newest checkpoint of '{resume}'")
         for finding in checked.findings:
             self._logbook.warn(f"{finding.host}: {finding.cause}. {finding.remedy}")
         if words := placement.first_words(members, self._cluster):
-            self._logbook.note(words)
+            self._logbook.note(words, kind="first_shares")
 
     async def _checkpoint_of(self, old: str, checked: CheckResult) -> str:
-        """The folder on the leader with the old run's checkpoints, brought there from here when it has none."""
+        """The folder on the leader with the old run's checkpoints, the newest good one of all hosts among them."""
         leader = self._cluster.leader
         folder = self._folder.with_name(old)
-        await bring_checkpoint(self._verbs, leader, old, hosts=checked.probes, experiment=folder)
+        await bring_checkpoint(self._verbs, leader, old, checked.probes, folder, self._logbook.warn)
         return f"{checked.probes[leader].home}/.motley/runs/{old}/{leader}/checkpoints"
 
-    async def _start_ranks(self, specs: list[Spec], checked: CheckResult, early: Early) -> None:
+    async def _start_ranks(self, specs: list[Spec], checked: CheckResult, early: Prestart) -> None:
         starting = asyncio.ensure_future(start_all(self._verbs, specs, checked.probes, self._logbook.emit, early))
         try:
             failed = await asyncio.shield(starting)

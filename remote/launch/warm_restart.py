@@ -1,7 +1,7 @@
 """A warm restart: the hosts go on with a new run, and the processes there that have torch imported stay.
 
 `why_cold` says from here what speaks against it; the hosts have a word too, before anything is ended
-(`trainer.rerun`). Connections, the pushed code and what the check has found are those of the old run.
+(`trainer.verbs.rerun`). Connections, the pushed code and what the check has found are those of the old run.
 
     >>> await rerun_all(verbs, "night", specs, emit, bound_s=45, begin=begin)
     Outcome(refused="box2: its environment has changed (HF_HOME)")
@@ -15,12 +15,12 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from remote.cluster import Cluster, Host
-from remote.errors import HostError
-from remote.feed import Progress
-from remote.placement import misfits, next_specs
-from remote.verbs import Verbs
-from trainer.spec import Spec
+from motley.remote.config.cluster import Cluster, Host
+from motley.remote.errors import HostError
+from motley.remote.feed import Progress
+from motley.remote.launch.placement import misfits, next_specs
+from motley.remote.rpc.verbs import Verbs
+from motley.trainer.contract.spec import Spec
 
 
 class Cold(Exception):
@@ -43,6 +43,21 @@ class Outcome:
 
     refused: str = ""
     failed: dict[str, str] = field(default_factory=dict)
+
+
+async def offered(
+    verbs: Verbs, run: str, cluster: Cluster, spec: Spec | None, *, leader: str, silent: Sequence[str]
+) -> Offer:
+    """The offer of a run that is under way; `spec` where it is known here, `silent` the hosts that are not heard.
+
+    Raises Cold.
+    """
+    if silent:
+        raise Cold(f"{', '.join(silent)} can't be reached at the moment")
+    try:
+        return Offer(run=run, cluster=cluster, spec=spec or await verbs.spec(leader, run), verbs=verbs)
+    except HostError as error:
+        raise Cold(str(error)) from error
 
 
 def next_run(offer: Offer, cluster: Cluster, run: str, *, tree: str, before_s: float, resume: str | None) -> list[Spec]:

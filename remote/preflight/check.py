@@ -1,7 +1,7 @@
 """The preflight: all hosts at once are asked about themselves, then connect to each other, before anything is started.
 
-`motley check` and `motley run` call `check`; `remote.judge` says what is not in order. A host that can't be reached is
-known after `CONNECT_S`; one that is connected and slow has until `CHECK_S`.
+`motley check` and `motley run` call `check`; `remote.preflight.judge` says what is not in order. A host that can't be
+reached is known after `CONNECT_S`; one that is connected and slow has until `CHECK_S`.
 
     >>> async with Hosts(cluster) as hosts:
     ...     result = await check(hosts, print)
@@ -13,25 +13,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from remote import containers, data, environment
-from remote.cluster import Cluster
-from remote.ending import end
-from remote.errors import CheckFailed, Finding, HostError, Unreachable
-from remote.hosts import Emit, Hosts
-from remote.introduced import Ask, introduced, new_keys, nobody
-from remote.judge import judge
-from remote.judge_network import leader_address
-from remote.meeting import Meeting, Room
-from remote.placement import Knows, misfits, place, unknown
-from remote.probe import Asked, Probe
-from remote.project import find
-from remote.visit import Common, Prepares, Visit
-from trainer.spec import Member
+from motley.remote.config.cluster import Cluster
+from motley.remote.end_tasks import end
+from motley.remote.errors import Finding, HostError, Unreachable
+from motley.remote.hosts.pool import Emit, Hosts
+from motley.remote.preflight.host_check import Common, HostCheck, Prepares
+from motley.remote.preflight.judge import judge
+from motley.remote.preflight.judge_network import leader_address
+from motley.remote.preflight.probe import Asked, Probe
+from motley.remote.preflight.reachability import Reachability, Rendezvous
 
-CONNECT_S = 3.0  # of `motley check`, which is to be quick; a run is more patient
 CHECK_S = 9.7  # from the first connection to the last answer
 CLOSE_S = 1.0  # for the conversations to end
 GATHER_S = 2.0  # how long those that have answered wait for those that have not, before they meet
@@ -70,7 +64,7 @@ async def check(
     ends = loop.time() + CHECK_S
     asked = Asked(ports=() if joins else cluster.leader_ports, data=_data(cluster))
     common = Common(hosts, asked, emit, early)
-    visits = [Visit(host, common, leads=host.name == cluster.leader) for host in cluster.hosts]
+    visits = [HostCheck(host, common, leads=host.name == cluster.leader) for host in cluster.hosts]
     tasks = {visit: asyncio.ensure_future(visit.run()) for visit in visits}
     answers: list[asyncio.Future[Any]] = [visit.answered for visit in visits]
     meeting = asyncio.ensure_future(_gather(visits, common))
@@ -96,13 +90,13 @@ async def check(
     return CheckResult(findings=findings, probes=probes, leader_address=leader_address(cluster, probes))
 
 
-async def _gather(visits: Sequence[Visit], common: Common) -> Meeting:
+async def _gather(visits: Sequence[HostCheck], common: Common) -> Reachability:
     """Let the hosts meet once all have answered; those that can't be connected to are waited for until `GATHER_S`."""
     await asyncio.wait([visit.answered for visit in visits], timeout=GATHER_S)
     while slow := [visit.answered for visit in visits if visit.connected and not visit.answered.done()]:
         await asyncio.wait(slow)
     outcomes = {visit.host.name: visit.answered.result() for visit in visits if visit.answered.done()}
-    room = Room.of({name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Probe)})
+    room = Rendezvous.of({name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Probe)})
     common.room.set_result(room)
     return await room.until_over()
 
@@ -113,40 +107,3 @@ def _data(cluster: Cluster) -> dict[str, str] | None:
     if cluster.data.path is None or name in NO_FILES or cluster.run.script is not None:
         return None
     return {"path": cluster.data.path, "name": name}
-
-
-def members_of(cluster: Cluster, checked: CheckResult, knows: Knows = unknown) -> tuple[Member, ...]:
-    """The ranks of a cluster that was checked. Raises CheckFailed with all findings when it can't train."""
-    findings = list(checked.findings)
-    members: tuple[Member, ...] = ()
-    if checked.ok:
-        members = place(cluster, checked.probes, knows)
-        findings += misfits(cluster, members)
-    if any(finding.level == "error" for finding in findings):
-        raise CheckFailed(findings)
-    return members
-
-
-async def preflight(cluster: Cluster, emit: Emit, ask: Ask = nobody) -> tuple[Finding, ...]:
-    """`motley check`: the findings alone, connections opened for it and closed again.
-
-    `ask` is asked about host keys that nobody knows yet; then the check is made anew.
-
-    Raises ConfigError for a script, a requirements file, a Dockerfile or a folder of data that is not there.
-    """
-    if cluster.run.script is not None:
-        await asyncio.to_thread(find, cluster)
-    await asyncio.to_thread(data.check_there, cluster)
-    async with Hosts(cluster, CONNECT_S) as hosts:
-
-        async def look() -> CheckResult:
-            without = await environment.look(hosts, emit)
-            looked = await containers.look(hosts, emit)
-            checked = await check(hosts, emit)
-            found = environment.not_built(hosts.cluster, checked.findings, without)
-            return replace(checked, findings=containers.judged(hosts.cluster, found, looked))
-
-        checked = await introduced(look, lambda found: new_keys(found.findings), ask)
-    if not checked.ok:
-        return checked.findings
-    return (*checked.findings, *misfits(cluster, place(cluster, checked.probes)))

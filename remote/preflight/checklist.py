@@ -1,8 +1,8 @@
 """What `motley check` looks at: the names that findings bear, in the order in which a host meets them.
 
-docs/check.md is what `page` returns:
+What a check looks for is decided in `judge` and `judge_*`. docs/check.md is what `page` returns:
 
-    python -m remote.checks > docs/check.md
+    python -m motley.remote.preflight.checklist > docs/check.md
 """
 
 from __future__ import annotations
@@ -52,12 +52,22 @@ CHECKS: dict[str, tuple[str, str]] = {
     "clock": (WARNING, "its clock and this machine's are less than 2 s apart"),
     "machine": (WARNING, "no machine is listed twice under two addresses"),
     "interface": (ERROR, "the network interface that `env` names (GLOO_SOCKET_IFNAME) is there"),
+    "gloo": (WARNING, "`env` does not set TORCH_GLOO_LAZY_INIT, with which a run can hang when a host is lost"),
+    "backend": (
+        WARNING,
+        'not all ranks are GPUs of several hosts: there `[run] backend = "auto"` takes gloo, and "nccl" is quicker, '
+        "where a host that is lost may end the run",
+    ),
     "leader": (ERROR, "the leader's address is not one that only the leader itself knows, such as 127.0.0.1"),
     "port": (ERROR, "on the leader, the port of `[cluster]` is free, for a script the next too; who holds it is named"),
     "route": (ERROR, "it has a way to the leader's address"),
     "reach": (BOTH, "every host connects to every other one; a warning where that could not be tried"),
     "max_batch": (ERROR, "the ranks together have room for `run.global_batch`"),
-    "script": (WARNING, "cluster.toml sets nothing that has no effect on a [script](script.md) of your own"),
+    "script": (
+        WARNING,
+        "cluster.toml sets nothing that has no effect on a [script](script.md) of your own, and no `speed`, which "
+        "would stop it for part of the time, and so what it sends",
+    ),
     "shares": (ERROR, "`balance.shares` has one entry for each device"),
 }
 
@@ -84,7 +94,7 @@ that it can, but slower, or that something may surprise you. `motley check --jso
 """
 
 _AFTER = """
-This page is made from the definitions in `remote/checks.py`.
+This page is made from the definitions in `remote/preflight/checklist.py`.
 
 ## How it looks
 A host key that nobody knows yet is shown with its fingerprint. On a terminal you are asked whether it is right, and the
@@ -106,14 +116,14 @@ that is connected and very slow has 9.7 s.
 
 ## Firewalls
 Training traffic goes straight between the hosts, on ports that the system picks: no list of ports would do, the hosts
-must let each other in. The remedy is a rule for the firewall that is at work there (ufw, firewalld, what
+must let each other in. What helps is a rule for the firewall that is at work there (ufw, firewalld, what
 nftables.conf says, or iptables where none of them is), for the network that the hosts share. Where no firewall of the
 host shows, one on the way, or a Wi-Fi network that keeps its guests apart, may be the cause.
 
 ## Windows: WSL2
 A host may be a Linux in WSL2, with an sshd of its own. By default WSL2 sits behind NAT: its address (172.16.0.0 to
 172.31.255.255) is known to its own Windows alone, and the other hosts can't reach it, even where a forwarded port
-lets SSH in. `motley check` recognises that. Mirrored networking mends it (Windows 11 22H2 or newer); in PowerShell on
+lets SSH in. `motley check` recognises that. Mirrored networking fixes it (Windows 11 22H2 or newer); in PowerShell on
 that Windows:
 
 ```

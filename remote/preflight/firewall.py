@@ -10,19 +10,11 @@ import ipaddress
 import re
 from collections.abc import Sequence
 
-from remote.cluster import Cluster
-from remote.probe import Probe
-from remote.shell import pasteable
+from motley.remote.preflight.probe import Probe
 
 MIRRORED = r'Add-Content $HOME\.wslconfig "[wsl2]`nnetworkingMode=mirrored"; wsl --shutdown'
 RULES = "sudo nft list ruleset"
 LET_IN = "Set-NetFirewallHyperVVMSetting -Name '{40E0AC32-46A5-438A-A0B2-2B479E8F2E90}' -DefaultInboundAction Allow"
-
-
-def motley(cluster: Cluster, *words: str) -> str:
-    """A command of ours, for this cluster.toml."""
-    config = [] if str(cluster.path) == "cluster.toml" else ["-c", str(cluster.path)]
-    return pasteable(["motley", *words, *config])
 
 
 def let_in(probe: Probe, addresses: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """One host's part of the preflight: it is connected, says what it is, and meets the others, in one conversation.
 
-`remote.check` makes one for each host and runs all at once.
+`remote.preflight.check` makes one for each host and runs all at once.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from remote.cluster import Host
-from remote.errors import CommandFailed, HostError, Unreachable
-from remote.feed import Progress
-from remote.hosts import Emit, Hosts, python_of
-from remote.interview import Interview, interview
-from remote.meeting import Room
-from remote.probe import SELF, Asked, Probe
+from motley.remote.config.cluster import Host
+from motley.remote.errors import CommandFailed, HostError, Unreachable
+from motley.remote.feed import Progress
+from motley.remote.hosts.pool import Emit, Hosts, python_of
+from motley.remote.preflight.interview import Interview, interview
+from motley.remote.preflight.probe import SELF, Asked, Probe
+from motley.remote.preflight.reachability import Rendezvous
 
 LEADER_S = 2.0  # how long the others wait for the leader's address
 
@@ -26,7 +26,7 @@ def _future() -> asyncio.Future[Any]:
 
 
 class Prepares(Protocol):
-    """Whoever makes use of the conversations: `remote.early.Early`."""
+    """Whoever makes use of the conversations: `remote.launch.prestart.Prestart`."""
 
     code: str  # folder of the run's code, from the home folder
 
@@ -46,10 +46,10 @@ class Common:
     emit: Emit
     early: Prepares | None
     leader: asyncio.Future[str] = field(default_factory=_future)  # its address
-    room: asyncio.Future[Room] = field(default_factory=_future)
+    room: asyncio.Future[Rendezvous] = field(default_factory=_future)
 
 
-class Visit:
+class HostCheck:
     """`answered` is set to what the host says, or why it says nothing; never to an exception."""
 
     def __init__(self, host: Host, common: Common, *, leads: bool) -> None:
@@ -93,9 +93,10 @@ class Visit:
     async def _probe(self, host: Interview, stack: AsyncExitStack) -> Probe:
         common = self._common
         to = SELF if self._leads else await self._leader()
-        found = await host.probe(replace(common.asked, leader=to))
+        code = common.early.code.rpartition("/")[2] if common.early is not None else ""
+        found = await host.probe(replace(common.asked, leader=to, code=code))
         if (inside := common.hosts.inside(self.host.name)) is not None:
-            found = inside.seen_by(found)
+            found = replace(found, torch=inside.torch, torch_cuda=inside.torch_cuda)  # as a rank in it sees it
         if self._leads:
             common.leader.set_result(found.server_address)
         self._tell(_in_short(found), fraction=1.0, done=True)

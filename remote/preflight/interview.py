@@ -1,6 +1,7 @@
 """A host in one conversation, before anything is sent there: what it is, and whether it reaches the others.
 
-One process on the host answers all of it (`trainer.bootstrap.look`); it starts as soon as the connection is there.
+One process on the host answers all of it (`trainer.bootstrap.inspect_host`); it starts as soon as the connection is
+there.
 
     >>> async with interview(connection, "python3") as host:
     ...     found = await host.probe(Asked(leader="192.168.0.7"))
@@ -19,13 +20,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from remote.bootstrap_call import Answers, conversation, no_answer
-from remote.cluster import Host
-from remote.connection import Connection
-from remote.errors import CommandFailed, HostError
-from remote.probe import Asked, Probe, ahead, parse, too_old
-from remote.remote_process import RemoteProcess
-from remote.sanitize import clean
+from motley.remote.answers import Answer, using
+from motley.remote.config.cluster import Host
+from motley.remote.errors import CommandFailed, HostError
+from motley.remote.preflight.probe import Asked, Probe, ahead, parse, too_old
+from motley.remote.provision.bootstrap import Answers, conversation, no_answer
+from motley.remote.ssh.connection import Connection
+from motley.remote.ssh.process import RemoteProcess
 
 PROBE_S = 8.0
 LAST_S = 1.0  # for a process that has said its last word to end
@@ -44,9 +45,9 @@ class Interview:
         """Raises Unreachable when the connection is gone; a process that is gone takes nothing."""
         await self._process.write(json.dumps(words).encode() + b"\n")
 
-    async def heard(self) -> dict[str, Any]:
+    async def heard(self) -> Answer:
         """The next answer; empty when there is none. Raises Unreachable, CommandFailed."""
-        return await anext(self._answers, {})
+        return await anext(self._answers, Answer(self._host.name, "inspect_host", {}))
 
     async def probe(self, asked: Asked) -> Probe:
         """Raises CommandFailed when the Python is missing, broken, slow or too old, or Unreachable."""
@@ -61,13 +62,10 @@ class Interview:
         if not answer:
             raise await self._no_answer()
         if set(answer) == {"python"}:
-            raise CommandFailed(self._host.name, *too_old(self._python, clean(str(answer["python"]))))
-        try:
-            answer["clock_ahead_s"] = ahead(float(answer["clock"]), began + float(answer["took_s"]), ended)
-            return parse(answer)
-        except (ValueError, KeyError, TypeError) as error:
-            cause = f"{self._python} answered the probe with {clean(str(error))}"
-            raise CommandFailed(self._host.name, cause, "Report this, with the version of that Python.") from error
+            raise CommandFailed(self._host.name, *too_old(self._python, str(answer["python"])))
+        with using(self._host.name, "inspect_host"):
+            clock_ahead_s = ahead(float(answer["clock"]), began + float(answer["took_s"]), ended)
+            return parse({**answer, "clock_ahead_s": clock_ahead_s})
 
     async def over(self, within_s: float) -> None:
         """Close its stdin, and wait for it to end."""
@@ -90,5 +88,5 @@ async def interview(connection: Connection, python: str, *, code: str = "") -> A
 
     Raises Unreachable, CommandFailed when the host starts no command.
     """
-    async with conversation(connection, python, "look", code=code) as (process, answers):
+    async with conversation(connection, python, "inspect_host", code=code) as (process, answers):
         yield Interview(connection.host, python, process, answers)

@@ -1,7 +1,7 @@
 """What is not in order with a cluster, from what its hosts said and tried: pure, no host is touched.
 
-`remote.check` calls it with the probes of the hosts that answered and the errors of those that did not. What each
-check is for is said in `remote.checks`.
+`remote.preflight.check` calls it with the probes of the hosts that answered and the errors of those that did not. What
+each check is for is said in `remote.preflight.checklist`.
 
     >>> judge(cluster, {"box1": good, "box2": replace(good, torch="")}, {})
     (Finding(host='box2', check='torch', level='error', cause='python3 has no torch', …),)
@@ -14,18 +14,21 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from remote.cluster import Cluster, Host
-from remote.errors import Finding, HostError
-from remote.hosts import python_of
-from remote.judge_gpus import gpus
-from remote.judge_network import network
-from remote.judge_upkeep import upkeep
-from remote.meeting import Meeting
-from remote.probe import Probe, too_old
-from remote.shell import pasteable, there
+from motley.remote.config.cluster import Cluster, Host
+from motley.remote.errors import Finding, HostError
+from motley.remote.hosts.pool import python_of
+from motley.remote.preflight.judge_gpus import gpus
+from motley.remote.preflight.judge_limits import upkeep
+from motley.remote.preflight.judge_network import network
+from motley.remote.preflight.probe import Probe, too_old
+from motley.remote.preflight.reachability import Reachability
+from motley.remote.quoting import pasteable
+from motley.remote.ssh.shell import there
 
 OLDEST_PYTHON = (3, 10)
 OLDEST_TORCH = (2, 6)
+LAZY, OFF = "TORCH_GLOO_LAZY_INIT", ("", "0", "n", "no", "f", "false")  # as torch reads it
+WITH_TORCH = "motley-cluster[train]"  # the extra of pyproject.toml: what a machine needs that trains, not only watches
 ELSEWHERE = "Motley trains on Linux: take it out of cluster.toml"
 CONTAINER = f"{ELSEWHERE}, or give the address of a Linux container or virtual machine on it that has its own sshd."
 
@@ -34,7 +37,7 @@ def judge(
     cluster: Cluster,
     probes: Mapping[str, Probe],
     errors: Mapping[str, HostError],
-    meeting: Meeting | None = None,
+    meeting: Reachability | None = None,
     *,
     joins: str = "",
 ) -> tuple[Finding, ...]:
@@ -43,7 +46,7 @@ def judge(
     `joins`: the run that the leader is at work in and the others are to join. That takes room on the leader, and may
     have processes on a machine that is listed twice: no news.
     """
-    found = [*network(cluster, probes, meeting or Meeting())]
+    found = [*network(cluster, probes, meeting or Reachability())]
     usual_torch = _most_common([_version(p.torch)[:2] for p in probes.values() if p.torch])
     for host in cluster.hosts:
         if host.name in errors:
@@ -79,10 +82,21 @@ def _one(cluster: Cluster, host: Host, probe: Probe, usual_torch: tuple[int, ...
         cause = f"env sets GLOO_SOCKET_IFNAME to {wanted}, and it has no such interface, but {has}"
         remedy = f"Take it out of env in cluster.toml, or name the one towards the leader: {probe.interface or has}"
         yield Finding(host.name, "interface", "error", cause, remedy)
+    if LAZY in host.pass_env or host.env.get(LAZY, "0").lower() not in OFF:
+        cause = f"env sets {LAZY}: with it gloo can hang when another host is lost, and the run with it"
+        remedy = f"Take {LAZY} out of env and pass_env in cluster.toml. See https://github.com/pytorch/gloo/issues/520"
+        yield Finding(host.name, "gloo", "warning", cause, remedy)
 
 
 def _torch(host: Host, probe: Probe, usual: tuple[int, ...]) -> Iterator[Finding]:
     version = _version(probe.torch)[:2]
+    as_installed = host.connect == "demo" and host.runtime is None and not host.python and not host.requirements
+    if as_installed and version < OLDEST_TORCH:  # a plain `pip install` of Motley brings none
+        has = f"torch {probe.torch}, older than 2.6" if probe.torch else "no torch"
+        cause = f"the console's own Python ({python_of(host)}), which demo hosts train with, has {has}"
+        remedy = f"Install it: {pasteable([python_of(host), '-m', 'pip', 'install', WITH_TORCH])}"
+        yield Finding(host.name, "torch", "error", cause, remedy)
+        return
     wanted = ".".join(map(str, usual)) if usual >= OLDEST_TORCH else ".".join(map(str, OLDEST_TORCH))
     who, other = f"{python_of(host)} (Python {probe.python})", "the Python that has it as python"
     install = there(host, f'{pasteable([python_of(host)])} -m pip install "torch=={wanted}.*"')
@@ -129,6 +143,10 @@ def _script(cluster: Cluster) -> Iterator[Finding]:
         remedy = f"Take that out of cluster.toml; what {cluster.run.script} shall know goes into run.args."
         yield Finding(cluster.leader, "script", "warning", cause, remedy)
     for host in cluster.hosts:
+        if host.speed is not None and host.speed < 1:
+            cause = f"speed = {host.speed:g} stops the script for part of the time, also while it sends gradients"
+            remedy = "A task is slowed only while it computes; take speed out to see the script at its own pace."
+            yield Finding(host.name, "script", "warning", cause, remedy)
         asked = host.devices if host.devices != "auto" else ()
         if any(device != f"cuda:{n}" for n, device in enumerate(asked) if device.startswith("cuda")):
             cause = f"devices = {list(asked)}, where a script that goes by LOCAL_RANK takes cuda:0 and so on"

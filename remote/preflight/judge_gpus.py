@@ -1,15 +1,15 @@
-"""What is wrong with the GPUs of a host, its driver and the CUDA of its torch: pure. `remote.judge` calls it."""
+"""What is wrong with the GPUs of a host, its driver and the CUDA of its torch: pure. `judge` calls it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-from remote.cluster import Host
-from remote.errors import Finding
-from remote.hosts import python_of
-from remote.probe import Gpu, Probe
-from remote.shell import there
+from motley.remote.config.cluster import Host
+from motley.remote.errors import Finding
+from motley.remote.hosts.pool import python_of
+from motley.remote.preflight.probe import Gpu, Probe
+from motley.remote.ssh.shell import there
 
 PYTORCH_HELP = "https://pytorch.org/get-started/locally"
 BUSY = 0.25  # of its memory, in other hands

@@ -1,4 +1,4 @@
-"""Whether a host has room for a run and lets it live: pure. `remote.judge` calls it for each host."""
+"""Whether a host has room for a run and lets it live: pure. `remote.preflight.judge` calls it for each host."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import shlex
 from collections.abc import Iterator
 from typing import Literal
 
-from remote.cluster import Cluster, Host
-from remote.errors import Finding
-from remote.probe import Probe
-from remote.remedy import motley
-from remote.rules import name_problem
-from remote.shell import pasteable, there
+from motley.remote.config.cluster import Cluster, Host
+from motley.remote.config.value_rules import name_problem
+from motley.remote.errors import Finding
+from motley.remote.preflight.probe import Probe
+from motley.remote.quoting import pasteable
+from motley.remote.ssh.shell import motley, there
 
 LEAST_DISK_MIB = 200  # the trainer, a few checkpoints of a small model, logs
 LITTLE_DISK_MIB = 1024
@@ -35,8 +35,8 @@ def upkeep(cluster: Cluster, host: Host, probe: Probe) -> Iterator[Finding]:
         yield Finding(host.name, "login", "warning", cause, f"Let them stay: {linger}")
     for left in probe.leftovers:
         count = f"{len(left.pids)} process{'es' * (len(left.pids) != 1)}"
-        work = f"run {left.run} is at work there ({count}): a second one would share the machine with it"
-        cause = work if left.supervised else f"run {left.run} left {count} there that nobody looks after"
+        work = f"run '{left.run}' is at work there ({count}): a second one would share the machine with it"
+        cause = work if left.supervised else f"run '{left.run}' left {count} there that nobody looks after"
         stop = motley(cluster, "stop", left.run)
         if left.host != host.name or name_problem(left.run):  # of another cluster.toml, or of nothing of ours
             stop = there(host, f"kill {' '.join(map(str, left.pids))}")

@@ -1,4 +1,4 @@
-"""What is wrong with the network between hosts, from what they said and tried: pure. `remote.judge` calls it."""
+"""What is wrong with the network between hosts, from what they said and tried: pure. `judge` calls it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from remote.cluster import Cluster, Host
-from remote.errors import Finding
-from remote.meeting import Meeting
-from remote.probe import Probe
-from remote.remedy import LET_IN, MIRRORED, RULES, let_in, let_out, motley, places
-from remote.shell import there
+from motley.remote.config.cluster import Cluster, Host
+from motley.remote.errors import Finding
+from motley.remote.preflight.firewall import LET_IN, MIRRORED, RULES, let_in, let_out, places
+from motley.remote.preflight.probe import Probe
+from motley.remote.preflight.reachability import Reachability
+from motley.remote.ssh.shell import motley, there
 
 WSL_NAT = ipaddress.ip_network("172.16.0.0/12")
 REASONS = {
@@ -37,7 +37,7 @@ class Gap:
     others: tuple[str, ...]
 
 
-def network(cluster: Cluster, probes: Mapping[str, Probe], meeting: Meeting) -> Iterator[Finding]:
+def network(cluster: Cluster, probes: Mapping[str, Probe], meeting: Reachability) -> Iterator[Finding]:
     hosts = {host.name: host for host in cluster.hosts}
     address = leader_address(cluster, probes)
     if cluster.leader in probes:
@@ -108,15 +108,15 @@ def _port(cluster: Cluster, host: Host, probe: Probe, address: str) -> Iterator[
         return
     port, step = probe.port, len(cluster.leader_ports)
     free = cluster.port + step if max(cluster.leader_ports) + step <= 65535 else cluster.port - step
-    other = f"take another port: motley run --set cluster.port={free}"
+    other = f"take another port: {motley(cluster, cluster.verb, '--set', f'cluster.port={free}')}"
     where = f"{port}" if port == cluster.port else f"{port}, which a script needs beside {cluster.port}"
     by = f"by {probe.port_holder}" if probe.port_holder else f"({probe.port_taken})"
-    cause = f"it leads, and the ranks can't meet on its port {where}: it is taken {by}"
+    cause = f"port {where}, where the ranks meet, is in use there {by}"
     if "in use" not in probe.port_taken:
         cause = f"it leads, and nothing can listen on {address} port {port} there: {probe.port_taken}"
         remedy = f"Give its own address in cluster.toml; it has these: {there(host, 'ip -brief address')}"
     elif probe.port_run:
-        cause = f"it leads, and the ranks can't meet on its port {where}: run {probe.port_run} does"
+        cause = f"port {where}, where the ranks meet, is in use there by the run '{probe.port_run}'"
         remedy = f"Stop that run: {motley(cluster, 'stop', probe.port_run)}; or {other}"
     else:
         look = there(host, f"sudo ss -ltnp 'sport = :{port}'")
@@ -124,7 +124,7 @@ def _port(cluster: Cluster, host: Host, probe: Probe, address: str) -> Iterator[
     yield Finding(host.name, "port", "error", cause, remedy)
 
 
-def _gap(gap: Gap, hosts: Mapping[str, Host], probes: Mapping[str, Probe], meeting: Meeting) -> Iterator[Finding]:
+def _gap(gap: Gap, hosts: Mapping[str, Host], probes: Mapping[str, Probe], meeting: Reachability) -> Iterator[Finding]:
     probe, host, names = probes[gap.host], hosts[gap.host], ", ".join(gap.others)
     tried = [(other, gap.host) for other in gap.others] + [(gap.host, other) for other in gap.others]
     reasons = list(dict.fromkeys(meeting.missed[pair] for pair in tried if pair in meeting.missed))
@@ -151,7 +151,7 @@ def _gap(gap: Gap, hosts: Mapping[str, Host], probes: Mapping[str, Probe], meeti
     else:
         rule = let_out(probe, addresses) if gap.direction == "out" else let_in(probe, addresses)
         side = f"{'to' if gap.direction == 'out' else 'from'} {', '.join(places(probe, addresses))}"
-        remedy = f"Let TCP {side} through its firewall, on every port: {there(host, rule)}"
+        remedy = f"Let TCP {side} on every port through its firewall: {there(host, rule)}"
         if rule == RULES:
             remedy = (
                 f"A rule is missing there or on the way, TCP {side} on every port. The rules there: {there(host, rule)}"

@@ -1,18 +1,17 @@
 """What a host says of itself before anything is sent there, as data.
 
-`remote.interview` asks, `remote.check` asks all hosts at once and judges the answers; a start uses them to push, place
-ranks and choose addresses.
+`remote.preflight.interview` asks, `remote.preflight.check` asks all hosts at once and judges the answers; a start uses
+them to push, place ranks and choose addresses.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from remote.sanitize import clean
-from trainer.wire import MOST
+from motley.remote.answers import made
 
 SELF = "self"
 
@@ -24,6 +23,7 @@ class Asked:
     leader: str = ""  # numeric address, `SELF` for the leader; without it, its place in the network is not known
     ports: tuple[int, ...] = ()  # to be free on the leader
     data: dict[str, str] | None = None  # "path", "name": a folder that is to be there, and what else holds the data
+    code: str = ""  # hash of the tree that a run needs: whether it is whole there is looked at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +88,7 @@ class Probe:
     port_taken: str = ""  # why nothing can listen there
     port_holder: str = ""  # what listens there
     port_run: str = ""  # the run that it belongs to
-    code: tuple[str, ...]  # hashes of the trees it has
+    code: tuple[str, ...]  # hashes of the trees that are whole there; others may be, nobody has looked yet
     runs: tuple[str, ...] = ()  # names of those it keeps
 
 
@@ -107,9 +107,9 @@ def too_old(python: str, version: str) -> tuple[str, str]:
     return f"{python} is Python {version}; Motley needs 3.10 or newer", remedy
 
 
-def parse(answer: dict[str, Any]) -> Probe:
+def parse(answer: Mapping[str, Any]) -> Probe:
     """Raises ValueError that names the field that is missing or of another type."""
-    found = Probe(**_fields(Probe, answer, ""))
+    found = made(Probe, answer)
     for address in filter(None, (found.server_address, found.address)):  # they go into commands to paste
         ipaddress.ip_address(address)
         if "%" in address:  # any text may stand behind it
@@ -117,40 +117,3 @@ def parse(answer: dict[str, Any]) -> Probe:
     if found.network:
         ipaddress.ip_network(found.network)
     return found
-
-
-_TYPES: dict[str, tuple[type, ...]] = {
-    "str": (str,),
-    "int": (int,),
-    "bool": (bool,),
-    "float": (int, float),
-    "int | None": (int, type(None)),
-}
-_TABLES: dict[str, type[Any]] = {"tuple[Gpu, ...]": Gpu, "tuple[Leftover, ...]": Leftover}
-_LISTS: dict[str, tuple[type, str]] = {"tuple[str, ...]": (str, "names"), "tuple[int, ...]": (int, "numbers")}
-
-
-def _fields(kind: type[Any], table: dict[str, Any], prefix: str) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for field in dataclasses.fields(kind):
-        if field.name not in table:
-            raise ValueError(f"no {prefix}{field.name}")
-        values[field.name] = _value(f"{prefix}{field.name}", str(field.type), table[field.name])
-    return values
-
-
-def _value(name: str, hint: str, value: Any) -> Any:
-    if hint in _TABLES:
-        if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
-            raise ValueError(f"{name} that are no list of tables")
-        return tuple(_TABLES[hint](**_fields(_TABLES[hint], row, f"{name}.")) for row in value)
-    if hint in _LISTS:
-        item, what = _LISTS[hint]
-        if not isinstance(value, list) or not all(isinstance(x, item) and not isinstance(x, bool) for x in value):
-            raise ValueError(f"{name} that is no list of {what}")
-        return tuple(clean(x) if isinstance(x, str) else x for x in value)
-    if not isinstance(value, _TYPES[hint]) or (isinstance(value, bool) and hint != "bool"):
-        raise ValueError(f"{name} of type {type(value).__name__}")
-    if isinstance(value, (int, float)) and not abs(value) < MOST:
-        raise ValueError(f"{name} that is out of bounds")
-    return clean(value) if isinstance(value, str) else value

@@ -1,7 +1,8 @@
 """Every host connects to every other one, on ports that the systems pick: what training needs, tried beforehand.
 
-`remote.check` has a room for the hosts that answered; each attends it in its own conversation (`remote.visit`).
-`remote.judge_network` says what the pairs that failed mean. The program on the hosts is `trainer.bootstrap.meet`.
+`remote.preflight.check` has a room for the hosts that answered; each attends it in its own conversation
+(`remote.preflight.host_check`). `remote.preflight.judge_network` says what the pairs that failed mean. The program on
+the hosts is `trainer.bootstrap.reachability`.
 
     >>> room = Room.of({"box1": probe, "box2": probe, "box3": probe})       # box3 is behind a firewall
     >>> (await room.until_over()).missed
@@ -16,10 +17,9 @@ import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from remote.errors import HostError
-from remote.interview import Interview
-from remote.probe import Probe
-from remote.sanitize import clean
+from motley.remote.errors import HostError
+from motley.remote.preflight.interview import Interview
+from motley.remote.preflight.probe import Probe
 
 COME_S = 1.4  # for all to listen; who comes later is not waited for
 WITHIN_S = 1.5  # for one connection: a lost packet is sent again after 1 s
@@ -27,20 +27,20 @@ MEET_S = 3.4  # altogether
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Meeting:
-    """`missed`: pairs (from, to) that failed, and why (`trainer.bootstrap.meet.missed`). `absent`: hosts, and why."""
+class Reachability:
+    """`missed`: pairs (from, to) that failed, and why (`missed` in the program). `absent`: hosts, and why."""
 
     asked: frozenset[str] = frozenset()
     missed: Mapping[tuple[str, str], str] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
 
-    def counting(self, hosts: Collection[str]) -> Meeting:
+    def counting(self, hosts: Collection[str]) -> Reachability:
         """The same, where of these hosts those that were not asked are absent: they answered after the others."""
         late = [name for name in hosts if name not in self.asked] if len(hosts) > 1 else []
         return replace(self, absent={**self.absent, **dict.fromkeys(late, "it answered after the others had met")})
 
 
-class Room:
+class Rendezvous:
     """Where hosts meet: who is to come, who has come, and what they said. Bounded by `MEET_S`."""
 
     def __init__(self, who: Collection[str]) -> None:
@@ -52,16 +52,16 @@ class Room:
         self._full, self._over = asyncio.Event(), asyncio.Event()  # nobody else is waited for; all have spoken
 
     @classmethod
-    def of(cls, probes: Mapping[str, Probe]) -> Room:
+    def of(cls, probes: Mapping[str, Probe]) -> Rendezvous:
         """For the hosts that have an address towards the leader."""
         return cls([name for name, probe in probes.items() if probe.address])
 
-    async def until_over(self) -> Meeting:
+    async def until_over(self) -> Reachability:
         """What came of it; one alone meets nobody."""
         who = frozenset(self._who)
         if len(who) < 2:
             self._over.set()
-            return Meeting(asked=who)
+            return Reachability(asked=who)
         asyncio.get_running_loop().call_later(COME_S, self._full.set)
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._over.wait(), MEET_S)
@@ -73,7 +73,7 @@ class Room:
             for other in self._who
             if other in self._missed.get(name, ()) and other not in absent
         ]
-        return Meeting(asked=who, missed={pair: self._missed[pair[0]][pair[1]] for pair in pairs}, absent=absent)
+        return Reachability(asked=who, missed={pair: self._missed[pair[0]][pair[1]] for pair in pairs}, absent=absent)
 
     async def attend(self, host: Interview, name: str, address: str) -> None:
         """One host's part, until it is over. One that is not to come does not."""
@@ -90,7 +90,7 @@ class Room:
         await host.say(meet={"name": name, "token": self._token, "address": address})
         answer = await host.heard()
         if not isinstance(answer.get("port"), int):
-            self._absent[name] = clean(str(answer.get("unable", "it said nothing")))
+            self._absent[name] = str(answer.get("unable", "it said nothing"))
             return
         if self._full.is_set():
             return
@@ -103,7 +103,7 @@ class Room:
         if not isinstance(missed, dict):
             self._absent[name] = "it said nothing"
             return
-        self._missed[name] = {other: clean(str(why)) for other, why in missed.items() if other in peers}
+        self._missed[name] = {other: str(why) for other, why in missed.items() if other in peers}
         self._look()
         await self._over.wait()  # the others may still be on their way to it
 

@@ -1,40 +1,55 @@
 """Runs a program of `trainer.bootstrap` on a host: its text goes in on stdin, and JSON objects come back.
 
-`remote.push` calls it; `remote.interview` holds a longer conversation. Nothing needs to be on the
-host but a Python.
+`remote.provision.push_code` calls it; `remote.preflight.interview` holds a longer conversation. Nothing needs to be on
+the host but a Python.
 
-    >>> await call(connection, "python3", "unpack", [tree.hash], payload=b"{}\\n" + tree.pack(), timeout_s=5)
+    >>> await call(connection, "python3", "unpack_tree", [tree.hash], payload=b"{}\\n" + tree.pack(), timeout_s=5)
     {'ok': True, 'sent': True}
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
-import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import trainer.bootstrap
-from remote.cluster import Host
-from remote.connection import Connection
-from remote.errors import CommandFailed
-from remote.remote_process import RemoteProcess
-from remote.roomy import with_room
-from remote.sanitize import clean_lines
-from remote.shell import pasteable, there
+from motley.remote.answers import Answer, answer_of
+from motley.remote.config.cluster import Host
+from motley.remote.errors import CommandFailed
+from motley.remote.provision.process_title_room import with_room
+from motley.remote.quoting import pasteable
+from motley.remote.sanitize import clean_lines
+from motley.remote.ssh.connection import Connection
+from motley.remote.ssh.process import RemoteProcess
+from motley.remote.ssh.shell import there
+from motley.trainer import bootstrap
 
-Name = Literal["look", "lacks", "unpack", "folder", "environment", "image"]
+Name = Literal["inspect_host", "missing_files", "unpack_tree", "receive_folder", "virtualenv", "container_image"]
 STRAY = 2000  # bytes of what an error shows the last line of
 _PREFIX = b"motley:"
 _MODULES: dict[Name, tuple[str, ...]] = {  # each after those it imports
-    "look": ("files", "gpus", "inside", "leftovers", "login", "network", "probe", "turns", "meet", "early", "look"),
-    "lacks": ("files", "trees", "lacks"),
-    "unpack": ("files", "trees", "unpack"),
-    "folder": ("files", "folder"),
-    "environment": ("files", "long", "environment"),
-    "image": ("files", "long", "image"),
+    "inspect_host": (
+        "files",
+        "gpus",
+        "python_and_torch",
+        "leftovers",
+        "login_limits",
+        "network",
+        "code_trees",
+        "probe",
+        "event_loop",
+        "reachability",
+        "prestart",
+        "inspect_host",
+    ),
+    "missing_files": ("files", "code_trees", "missing_files"),
+    "unpack_tree": ("files", "durable", "code_trees", "unpack_tree"),
+    "receive_folder": ("files", "durable", "receive_folder"),
+    "virtualenv": ("files", "durable", "long_command", "virtualenv"),
+    "container_image": ("files", "long_command", "container_image"),
 }
 _LOAD = """
 import gc, os, sys
@@ -42,11 +57,14 @@ gc.disable()  # nothing that is loaded is garbage: looking for it takes a tenth 
 sys.path[:] = [place for place in sys.path if place]  # the home folder holds no modules
 main = None
 if CODE:
-    sys.path.insert(0, os.path.join(os.path.expanduser("~"), CODE))
+    place = os.path.join(os.path.expanduser("~"), CODE)
+    sys.path.insert(0, place)
     import importlib
     try:
-        main = importlib.import_module(SOURCES[-1][0]).main  # it has been compiled, if it is there
-    except Exception:  # a power cut may have left anything
+        with open("/proc/sys/kernel/random/boot_id") as boot, open(os.path.join(place, ".motley-whole")) as stamps:
+            if boot.read().strip() in stamps.read().split():  # `motley.trainer.bootstrap.code_trees`
+                main = importlib.import_module(SOURCES[-1][0]).main  # it has been compiled
+    except Exception:  # it is not there; what else may be wrong with it is nothing to us
         pass
 if main is None:
     import types
@@ -64,8 +82,8 @@ _TOO_OLD = "sys.stdout.write('motley:{%spython%s: %s%s.%s.%s%s}' % (q, q, q, v[0
 @functools.cache
 def program(name: Name, code: str = "") -> bytes:
     """Its text: what the host's Python is sent first. A host that has the folder `code` of ours runs it from there."""
-    folder = Path(next(iter(trainer.bootstrap.__path__)))
-    sources = [(f"trainer.bootstrap.{m}", folder.joinpath(f"{m}.py").read_text("utf-8")) for m in _MODULES[name]]
+    folder = Path(next(iter(bootstrap.__path__)))
+    sources = [(f"motley.trainer.bootstrap.{m}", folder.joinpath(f"{m}.py").read_text("utf-8")) for m in _MODULES[name]]
     return f"SOURCES = {sources!a}\nCODE = {code!a}\n{_LOAD}".encode()
 
 
@@ -85,7 +103,7 @@ async def call(
     payload: bytes = b"",
     timeout_s: float,
     sent: Callable[[int], object] = lambda _: None,
-) -> dict[str, Any]:
+) -> Answer:
     """`sent` hears how many bytes have gone so far, about as many as there are in `payload`.
 
     Raises CommandFailed when `python` is not there, does not work or answers with anything but one object.
@@ -97,7 +115,7 @@ async def call(
     if len(answers) != 1:
         stray = b"" if answers else result.stdout
         raise no_answer(connection.host, python, result.code, result.stderr, stray)
-    return _table(host, python, answers[0])
+    return answer_of(host, name, answers[0][len(_PREFIX) :])
 
 
 def no_answer(host: Host, python: str, code: int, stderr: str, stdout: bytes) -> CommandFailed:
@@ -123,7 +141,7 @@ async def conversation(
     async with connection.stream(with_room(argv) if code else argv) as process:
         await process.write(text)
         try:
-            yield process, Answers(connection.host.name, python, process)
+            yield process, Answers(connection.host.name, name, process)
         finally:
             process.close_stdin()
 
@@ -131,21 +149,33 @@ async def conversation(
 class Answers:
     """What a program answers, until it ends. Raises what `RemoteProcess.lines` does, CommandFailed for no object."""
 
-    def __init__(self, host: str, python: str, process: RemoteProcess) -> None:
+    def __init__(self, host: str, name: Name, process: RemoteProcess) -> None:
         self.stray = b""  # the last words on stdout that are no answer
         self._host = host
-        self._python = python
+        self._name = name
         self._lines = process.lines()
 
     def __aiter__(self) -> Answers:
         return self
 
-    async def __anext__(self) -> dict[str, Any]:
+    async def __anext__(self) -> Answer:
         async for line in self._lines:
             if line.startswith(_PREFIX):
-                return _table(self._host, self._python, line)
+                return answer_of(self._host, self._name, line[len(_PREFIX) :])
             self.stray = (self.stray + line + b"\n")[-STRAY:]
         raise StopAsyncIteration
+
+    async def after_notes(self, within_s: float | None, hear: Callable[[str], object] | None = None) -> Answer | None:
+        """The next answer that is more than a note, None at the end; `hear` is told of notes.
+
+        Raises asyncio.TimeoutError when neither comes for `within_s` seconds.
+        """
+        while True:
+            told = await asyncio.wait_for(anext(self, None), within_s)
+            if told is None or "note" not in told:
+                return told
+            if hear is not None:
+                hear(told.text("note"))
 
 
 def no_python(host: Host, python: str, *, found: bool = False) -> tuple[str, str]:
@@ -157,13 +187,3 @@ def no_python(host: Host, python: str, *, found: bool = False) -> tuple[str, str
     install = there(host, "sudo apt install python3")
     remedy = f"Name the one that has torch as python in cluster.toml, or install it there: {install}"
     return f"the Python {python!r} is not there", remedy
-
-
-def _table(host: str, python: str, line: bytes) -> dict[str, Any]:
-    try:
-        answer = json.loads(line[len(_PREFIX) :])
-    except (ValueError, RecursionError) as error:
-        raise CommandFailed(host, f"{python} answered what is not JSON: {error}", "Report this.") from error
-    if not isinstance(answer, dict):
-        raise CommandFailed(host, f"{python} answered {type(answer).__name__}, no table", "Report this.")
-    return answer

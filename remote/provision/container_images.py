@@ -11,42 +11,30 @@ From then on `Hosts` knows the image, and the host's spec names it; what of a ru
 from __future__ import annotations
 
 import asyncio
-import json
 import re
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-import trainer.bootstrap
-from remote.bootstrap_call import conversation, no_python
-from remote.cluster import Cluster
-from remote.connection import Connection
-from remote.container_troubles import too_old, trouble
-from remote.container_wanted import Wanted, read
-from remote.errors import CommandFailed, Finding, HostError
-from remote.feed import Progress
-from remote.hosts import Emit, Hosts, python_of
-from remote.image_transfer import of_this_machine, send
-from remote.inside import Inside
-from remote.remedy import motley
-from remote.sanitize import clean
-from remote.shell import pasteable, there
-from trainer.spec import Container
+from motley.remote.answers import Answer
+from motley.remote.errors import CommandFailed, HostError
+from motley.remote.hosts.image_contents import ImageContents
+from motley.remote.hosts.pool import Emit, Hosts, python_of
+from motley.remote.provision.image_errors import too_old, trouble
+from motley.remote.provision.image_transfer import of_this_machine, send
+from motley.remote.provision.packages import Kind, Looked, ask, named, on_each, to_log
+from motley.remote.provision.wanted_image import Wanted, read
+from motley.remote.quoting import pasteable
+from motley.remote.sanitize import clean
+from motley.remote.ssh.connection import Connection
+from motley.remote.ssh.shell import there
+from motley.trainer import bootstrap
+from motley.trainer.contract.spec import Container
 
 LOOK_S = 75.0  # for a host to say what it has; that asks docker several times, each within a bound of its own
 SILENT_S = 1800.0  # without a word, while it pulls or builds: a layer of some GB may be one line
-END_S = 10.0  # from its last word to its end
 OLDEST_PYTHON = (3, 10)
-PROGRAM = Path(next(iter(trainer.bootstrap.__path__))) / "inside.py"
-
-
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """`without`: hosts that don't have their image yet, or not this machine's. `failed`: those that can't have one."""
-
-    without: list[str] = field(default_factory=list)
-    failed: dict[str, HostError] = field(default_factory=dict)
+KIND = Kind("container", "its image is not there yet", "brought")
+PROGRAM = Path(next(iter(bootstrap.__path__))) / "python_and_torch.py"
 
 
 async def prepare(hosts: Hosts, emit: Emit, names: Iterable[str] | None = None) -> dict[str, HostError]:
@@ -63,57 +51,22 @@ async def look(hosts: Hosts, emit: Emit) -> Looked:
     return await _all(hosts, emit, None, get=False)
 
 
-def findings(failed: Mapping[str, HostError]) -> list[Finding]:
-    return [Finding(name, "container", "error", error.cause, error.remedy) for name, error in failed.items()]
-
-
-def judged(cluster: Cluster, found: Collection[Finding], looked: Looked) -> tuple[Finding, ...]:
-    """The findings of a look at hosts, with those of their images; what an image may bring is not missed before."""
-    unknown = {*looked.without, *looked.failed}
-    kept = [f for f in found if f.host not in unknown or f.check not in ("torch", "devices", "driver")]
-    words = "its image is not there yet; whether torch is in it is not known"
-    remedy = f"It is brought before a run starts: {motley(cluster, 'run')}"
-    kept += [Finding(name, "container", "warning", words, remedy) for name in looked.without]
-    kept += findings(looked.failed)
-    order = {host.name: place for place, host in enumerate(cluster.hosts)}
-    return tuple(sorted(kept, key=lambda finding: (order[finding.host], finding.level)))
-
-
 async def _all(hosts: Hosts, emit: Emit, names: Iterable[str] | None, *, get: bool) -> Looked:
-    known = list(hosts.cluster.hosts) if names is None else [hosts.named(name) for name in names]
-    wanted = await asyncio.to_thread(read, hosts.cluster, known)
-    outcomes = await asyncio.gather(*(_one(hosts, name, wanted[name], emit, get=get) for name in wanted))
-    looked = Looked()
-    for name, outcome in zip(wanted, outcomes, strict=True):
-        if isinstance(outcome, HostError):
-            looked.failed[name] = outcome
-        elif outcome is False:
-            looked.without.append(name)
-    return looked
+    wanted = await asyncio.to_thread(read, hosts.cluster, named(hosts, names))
+
+    async def have(name: str, connection: Connection) -> str:
+        told = await _bring(connection, python_of(hosts.named(name)), wanted[name], emit, get=get)
+        if told is None or not told.text("id"):
+            return ""
+        inside = _inside(connection, wanted[name], told)
+        hosts.look_into(name, inside)
+        return f"has {wanted[name].shown}: Python {inside.python}, torch {inside.torch or 'missing'}"
+
+    return await on_each(hosts, KIND, wanted, emit, have)
 
 
-async def _one(hosts: Hosts, name: str, wanted: Wanted, emit: Emit, *, get: bool) -> bool | HostError | None:
-    """Whether the host has it now; None when it can't be reached."""
-    try:
-        connection = await hosts.get(name)
-    except HostError:
-        return None
-    try:
-        told = await _bring(connection, python_of(hosts.named(name)), wanted, emit, get=get)
-        if not told["id"]:
-            return False
-        inside = _inside(connection, wanted, told)
-    except HostError as error:
-        emit(Progress(host=name, stage="packages", text=error.cause, done=True, failed=True))
-        return error
-    hosts.look_into(name, inside)
-    text = f"has {wanted.shown}: Python {inside.python}, torch {inside.torch or 'missing'}"
-    emit(Progress(host=name, stage="packages", text=text, fraction=1.0, done=True))
-    return True
-
-
-async def _bring(connection: Connection, python: str, wanted: Wanted, emit: Emit, *, get: bool) -> dict[str, Any]:
-    """What the host says of the image. Its `id` is empty when it has none, or another one than this machine."""
+async def _bring(connection: Connection, python: str, wanted: Wanted, emit: Emit, *, get: bool) -> Answer | None:
+    """What the host says of the image; its `id` is empty when it has none. None: it has another than this machine."""
     host = connection.host
     told = await _ask(connection, python, wanted, emit, get=False)
     if wanted.from_master:
@@ -121,21 +74,21 @@ async def _bring(connection: Connection, python: str, wanted: Wanted, emit: Emit
         if told.get("content") == mine.content:
             return told
         if not get:
-            return {"id": ""}
+            return None
         await send(connection, wanted.runtime, wanted.name, mine, emit)
         told = await _ask(connection, python, wanted, emit, get=False)
         if told.get("content") != mine.content:
             cause = f"{wanted.shown} was sent there, and {wanted.runtime} there has another one by that name"
             look_ = there(host, pasteable([wanted.runtime, "image", "ls"]))
             raise CommandFailed(host.name, cause, f"See what it has, and whether its disk is full: {look_}")
-    elif get and not told["id"]:
+    elif get and not told.text("id"):
         told = await _ask(connection, python, wanted, emit, get=True)
     return told
 
 
-def _inside(connection: Connection, wanted: Wanted, told: Mapping[str, Any]) -> Inside:
+def _inside(connection: Connection, wanted: Wanted, told: Answer) -> ImageContents:
     """Raises CommandFailed when its Python is too old."""
-    python = clean(str(told.get("python")))
+    python = told.text("python")
     if tuple(map(int, re.findall(r"\d+", python)[:2])) < OLDEST_PYTHON:
         raise CommandFailed(connection.host.name, *too_old(wanted, python))
     if wanted.runtime == "podman" and not told.get("lingers"):
@@ -143,44 +96,27 @@ def _inside(connection: Connection, wanted: Wanted, told: Mapping[str, Any]) -> 
         linger = there(connection.host, f"sudo loginctl enable-linger {user}")
         cause = "podman's containers end there when the user logs out: a run would end with the console"
         raise CommandFailed(connection.host.name, cause, f"Let them stay: {linger}")
-    return Inside(
+    return ImageContents(
         container=Container(
-            runtime=wanted.runtime, image=clean(wanted.image or wanted.name), id=clean(str(told["id"])),
+            runtime=wanted.runtime, image=clean(wanted.image or wanted.name), id=told.text("id"),
             rootless=told.get("rootless") is True,
         ),
-        python=python, torch=clean(str(told.get("torch") or "")), torch_cuda=clean(str(told.get("torch_cuda") or "")),
+        python=python, torch=told.text("torch"), torch_cuda=told.text("torch_cuda"),
     )  # fmt: skip
 
 
-async def _ask(connection: Connection, python: str, wanted: Wanted, emit: Emit, *, get: bool) -> dict[str, Any]:
+async def _ask(connection: Connection, python: str, wanted: Wanted, emit: Emit, *, get: bool) -> Answer:
     """The answer of the host. Raises a HostError with what did not work."""
     host = connection.host
-    request = wanted.request(PROGRAM.read_text("utf-8"), get=get)
     within_s = SILENT_S if get else LOOK_S
-    async with conversation(connection, python, "image") as (process, answers):
-        await process.write(json.dumps(request).encode() + b"\n")
-        told: dict[str, Any] | None = {"note": ""}
-        while told is not None and "note" in told:
-            if told["note"]:
-                emit(Progress(host=host.name, stage="packages", text=clean(str(told["note"]))))
-            try:
-                told = await asyncio.wait_for(anext(answers, None), within_s)
-            except asyncio.TimeoutError as error:
-                cause = f"{wanted.runtime} said nothing for {within_s:g} s"
-                info = there(host, pasteable([wanted.runtime, "info"]))
-                raise CommandFailed(host.name, cause, f"See whether it works: {info}") from error
-        if told is None:
-            if await asyncio.wait_for(process.wait(), END_S) == 127:
-                raise CommandFailed(host.name, *no_python(host, python))
-            said = process.stderr_tail.splitlines()[-1:] or ["nothing"]
-            raise CommandFailed(
-                host.name, f"{python} did not look at {wanted.shown} and said: {said[0]}", "Report this."
-            )
-    if told.get("ok") is not True:
-        said = [str(line) for line in told.get("said") or ()]
-        for line in said:
-            emit(Progress(host=host.name, stage="packages", text=clean(line), failed=True))
-        raise CommandFailed(
-            host.name, *trouble(host, wanted, str(told.get("stage")), int(told.get("code") or 0), said)
-        )  # fmt: skip
-    return {**told, "id": told.get("id") or ""}
+    info = there(host, pasteable([wanted.runtime, "info"]))
+    told = await ask(
+        connection, python, "container_image", wanted.request(PROGRAM.read_text("utf-8"), get=get), emit,
+        within_s=within_s,
+        silent=(f"{wanted.runtime} said nothing for {within_s:g} s", f"See whether it works: {info}"),
+        ended=lambda said: (f"{python} did not look at {wanted.shown} and said: {said}", "Report this."),
+    )  # fmt: skip
+    if not told.ok:
+        said = to_log(host.name, told, emit)
+        raise CommandFailed(host.name, *trouble(host, wanted, told.text("stage"), told.whole("code"), said))
+    return told

@@ -1,7 +1,7 @@
 """`[data] push`: a folder beside cluster.toml that every host gets before a run starts, whole, and checked by hash.
 
-`remote.run` and `remote.calibrate` push it once the hosts have proved right. Where it lies then is the run's `[data]
-path`.
+`remote.session.session` and `remote.launch.calibrate` push it once the hosts have proved right. Where it lies then is
+the run's `[data] path`.
 
     >>> folder = await folder_of(cluster, emit)
     >>> placed(cluster, folder).data.path
@@ -16,16 +16,15 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from remote.cluster import Cluster
-from remote.errors import ConfigError, Finding, HostError, UsageError
-from remote.feed import Progress
-from remote.folder import Folder
-from remote.hosts import Emit, Hosts
-from remote.problems import Problems
-from remote.push_folder import push_folder
-from remote.toml_lines import key_lines
+from motley.remote.config.cluster import Cluster
+from motley.remote.config.problems import Problems
+from motley.remote.config.toml_lines import key_lines
+from motley.remote.errors import ConfigError, Finding, HostError
+from motley.remote.feed import Progress
+from motley.remote.hosts.pool import Emit, Hosts
+from motley.remote.provision.local_folder import Folder
+from motley.remote.provision.push_folder import push_folder
 
-ASK_S = 10.0
 WHAT = "the data"
 
 
@@ -68,16 +67,6 @@ async def push_data(hosts: Hosts, folder: Folder | None, pythons: Mapping[str, s
         return []
     outcomes = await asyncio.gather(*(one(name, python, folder) for name, python in pythons.items()))
     return [finding for finding in outcomes if finding is not None]
-
-
-async def check_pushed(hosts: Hosts, name: str, run: str, path: str | None) -> None:
-    """Raises UsageError when the run's data was pushed, and this host, which is to join, does not have it."""
-    if path is None or not path.startswith("~/.motley/data/"):
-        return
-    listing = os.path.join(os.path.dirname(path.removeprefix("~/")), "listing.json")
-    if (await (await hosts.get(name)).run(["test", "-e", listing], timeout_s=ASK_S)).code != 0:
-        text = f"the data of {run} is not on {name}: [data] push is another folder now than when {run} began"
-        raise UsageError(f"{text}, or has changed since. Start a new run")
 
 
 def _read(cluster: Cluster) -> Folder:

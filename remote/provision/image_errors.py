@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from remote.cluster import Host
-from remote.container_wanted import Wanted
-from remote.sanitize import clean
-from remote.shell import pasteable, there
+from motley.remote.config.cluster import Host
+from motley.remote.provision.wanted_image import Wanted
+from motley.remote.quoting import pasteable
+from motley.remote.sanitize import clean
+from motley.remote.ssh.shell import there
 
 INSTALL = {"docker": "sudo apt install docker.io", "podman": "sudo apt install podman"}
 TOOLKIT = "https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/install-guide.html"
@@ -20,7 +21,7 @@ LAST = 3  # lines of what was said
 
 
 def trouble(host: Host, wanted: Wanted, stage: str, code: int, said: Sequence[str]) -> tuple[str, str]:
-    """Cause and remedy of a `stage` that did not work: see `trainer.bootstrap.image`."""
+    """Cause and remedy of a `stage` that did not work: see `trainer.bootstrap.container_image`."""
     runtime, lines = wanted.runtime, [clean(line).strip() for line in said if line.strip()]
     words = _told(lines) or f"exit code {code}"
     match stage:
@@ -31,6 +32,10 @@ def trouble(host: Host, wanted: Wanted, stage: str, code: int, said: Sequence[st
         case "pull":
             return _pull(host, wanted, words)
         case "build":
+            if any(text in words for text in ("requires BuildKit", "buildx component is missing")):
+                return f"docker there builds without BuildKit, which {wanted.made_of} needs", (
+                    f"Install it: {there(host, 'sudo apt install docker-buildx')}"
+                )
             text = f"{runtime} could not build the image: {words}"
             return text, f"Correct {wanted.made_of}, or look at the network there; the log has more of it."
         case "gpus":

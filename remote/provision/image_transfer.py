@@ -15,14 +15,15 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from remote.connection import Connection
-from remote.errors import CommandFailed, Unreachable
-from remote.feed import Progress
-from remote.hosts import Emit
-from remote.push_folder import amount
-from remote.sanitize import clean
-from remote.shell import pasteable, there
-from trainer.bootstrap.image import FORMAT
+from motley.remote.errors import CommandFailed, Unreachable
+from motley.remote.feed import Progress
+from motley.remote.hosts.pool import Emit
+from motley.remote.provision.push_folder import amount
+from motley.remote.quoting import pasteable
+from motley.remote.sanitize import clean
+from motley.remote.ssh.connection import Connection
+from motley.remote.ssh.shell import there
+from motley.trainer.bootstrap.container_image import FORMAT
 
 T = TypeVar("T")
 CHUNK = 2**20
@@ -33,7 +34,7 @@ STEP = 0.02  # of the whole, between two words of progress
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Here:
-    """`content`: as `trainer.bootstrap.image` tells it. `size`: about the bytes to send."""
+    """`content`: as `trainer.bootstrap.container_image` tells it. `size`: about the bytes to send."""
 
     content: str
     size: int

@@ -1,7 +1,7 @@
 """A folder of this machine as hosts are to have it: its files with their sizes and hashes, and one hash for the whole.
 
-`remote.push_folder` sends it. A file is read again only when its size or its time of change is another one than when it
-was last hashed: what that gave is kept in `~/.motley/hashes/`.
+`remote.provision.push_folder` sends it. A file is read again only when its size or its time of change is another one
+than when it was last hashed: what that gave is kept in `~/.motley/hashes/`.
 
     >>> folder = Folder.of(Path("wheels"))
     >>> folder.hash, folder.bytes

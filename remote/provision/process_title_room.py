@@ -1,6 +1,6 @@
-"""Commands whose process may become another one of ours: with room for what /proc shows of that (`trainer.title`).
+"""Commands whose process may become another one of ours: with room for what /proc shows (`trainer.host.process_title`).
 
->>> with_room(["python3", "-m", "trainer", "supervise"], MOTLEY_RUN="night")
+>>> with_room(["python3", "-m", "motley.trainer", "supervise"], MOTLEY_RUN="night")
 ['env', 'MOTLEY_RUN=night', 'PYTHONUNBUFFERED=1', 'MOTLEY_ROOM=...', 'python3', ..., '--room', '...']
 """
 

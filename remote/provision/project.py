@@ -1,4 +1,4 @@
-"""The folder that a script needs on every host: found, looked over, and read into a tree for `remote.push`.
+"""The folder that a script needs on every host: found, looked over, and read into a tree for `push_code`.
 
 `.motleyignore` at its top says what stays behind, by the rules of .gitignore. What no host needs stays behind anyway:
 version control, caches, virtual environments, and `experiments/` beside cluster.toml.
@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pathspec
 
-from remote.cluster import Cluster
-from remote.errors import ConfigError
-from remote.problems import Problems
-from remote.push import File, Tree
-from remote.toml_lines import KeyPath, key_lines
-from trainer.spec import Script
+from motley.remote.config.cluster import Cluster
+from motley.remote.config.problems import Problems
+from motley.remote.config.toml_lines import KeyPath, key_lines
+from motley.remote.errors import ConfigError
+from motley.remote.provision.push_code import File, Tree
+from motley.trainer.contract.spec import Script
 
 IGNORE_FILE = ".motleyignore"
 MOST_MIB = 256
@@ -85,9 +85,20 @@ def find(cluster: Cluster) -> Project:
         raise _wrong(cluster, SCRIPT, f"its project {root} can't be read: {error}") from error
     if script not in files:
         raise _wrong(cluster, SCRIPT, f"is left out of the project by {root / IGNORE_FILE}; take that pattern out")
+    shadow = next((file for file in files if _hides_ours(file, script)), None)
+    if shadow is not None:
+        cause = f"its project {root} has {shadow}, which ranks would import in place of Motley itself"
+        raise _wrong(cluster, SCRIPT, f"{cause}; give it another name, or name it in {root / IGNORE_FILE}")
     if size > MOST_MIB * 2**20:
         raise _wrong(cluster, SCRIPT, _too_large(root, files, size))
     return Project(root=root, script=script, files=files)
+
+
+def _hides_ours(file: str, script: str) -> bool:
+    """Whether it is a module or a package `motley` at the project's top or beside the script."""
+    beside = script.rpartition("/")[0]
+    near = file.removeprefix(f"{beside}/") if beside else file
+    return any(path == "motley.py" or path.startswith("motley/") for path in (file, near))
 
 
 def _place(beside: Path, given: str) -> Path:

@@ -1,8 +1,9 @@
-"""Brings a tree of files to a host, into a folder named by the hash of what is in it: `trainer` and `profiles`, and the
-user's project (`remote.project`).
+"""Brings a tree of files to a host, into a folder named by the hash of what is in it: our own code (`PARTS`), and the
+user's project (`remote.provision.project`).
 
-`remote.run` pushes to every host before it starts a run. The folder never changes, so one that is there is right,
-and nothing is sent. Otherwise one compressed stream goes over, is unpacked beside its place, checked and renamed.
+`remote.session.session` pushes to every host before it starts a run. The folder never changes, so nothing is sent where
+it was found right since that machine was started (`trainer.bootstrap.code_trees`). Otherwise one compressed stream goes
+over, is unpacked beside its place, checked and renamed, or used to mend what a power cut has damaged.
 
     >>> tree = Tree.installed()
     >>> await push(connection, "python3", tree)
@@ -17,7 +18,6 @@ import asyncio
 import functools
 import gzip
 import hashlib
-import importlib.util
 import io
 import json
 import tarfile
@@ -25,14 +25,17 @@ import threading
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from remote.bootstrap_call import call
-from remote.connection import Connection
-from remote.errors import CommandFailed, MotleyError
-from remote.feed import Progress
+import motley
+from motley.remote.answers import Answer
+from motley.remote.errors import CommandFailed, MotleyError
+from motley.remote.feed import Progress
+from motley.remote.provision.bootstrap import call
+from motley.remote.sanitize import clean_lines
+from motley.remote.ssh.connection import Connection
+from motley.trainer.bootstrap.code_trees import BOOT, STAMP
 
-PACKAGES = ("trainer", "profiles")
+PARTS = ("motley/__init__.py", "motley/profiles", "motley/trainer")  # what a host gets of ours
 HASH_DIGITS = 24
 PUSH_S = 120.0  # on a slow line
 SLOWEST = 100_000  # bytes/s of such a line, for what is large
@@ -44,7 +47,7 @@ STEP = 0.05  # of the whole, between two words of progress
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    path: str  # relative, with its package: "trainer/loop.py"
+    path: str  # relative: "motley/trainer/training/loop.py"
     executable: bool
     content: bytes
 
@@ -62,25 +65,17 @@ class Tree:
     what: str = "the trainer"  # for people
 
     @classmethod
-    def of(cls, root: Path, packages: Sequence[str] = PACKAGES) -> Tree:
-        """The packages under `root`. Hidden files, `__pycache__` and links to folders stay behind."""
-        return cls._from({name: root / name for name in packages})
+    def of(cls, root: Path, parts: Sequence[str] = PARTS) -> Tree:
+        """The files and folders `parts` under `root`. Hidden files, `__pycache__` and links to folders stay behind.
+
+        A part itself may be a link: in a checkout the packages of `motley/` are.
+        """
+        return cls.from_files(file for part in parts for file in _files(root / part, part))
 
     @classmethod
     def installed(cls) -> Tree:
-        """The packages this process would import, from a checkout or from a wheel."""
-        folders: dict[str, Path] = {}
-        for name in PACKAGES:
-            spec = importlib.util.find_spec(name)
-            if spec is None or not spec.submodule_search_locations:
-                raise MotleyError(f"the package {name} is not installed; install motley-cluster again")
-            folders[name] = Path(next(iter(spec.submodule_search_locations)))
-        return cls._from(folders)
-
-    @classmethod
-    def _from(cls, folders: dict[str, Path]) -> Tree:
-        files = [file for name, folder in folders.items() for file in _files(folder, name)]
-        return cls.from_files(files)
+        """The code this process runs, of a checkout or of a wheel."""
+        return cls.of(Path(motley.__file__).parents[1])
 
     @classmethod
     def from_files(cls, files: Iterable[File], what: str = "the trainer") -> Tree:
@@ -129,17 +124,18 @@ async def push(
     """
     host = connection.host.name
     if there is None:
-        there = () if (await connection.run(["test", "-d", "."], timeout_s=10, cwd=tree.folder)).code else (tree.hash,)
+        looked = await connection.run(["grep", "-qxFf", BOOT, STAMP], timeout_s=10, cwd=tree.folder)
+        there = () if looked.code else (tree.hash,)
     if tree.hash in there:
         emit(Progress(host=host, stage="push", text=f"{tree.what} is there already", fraction=1.0, done=True))
         return PushResult(sent=False, bytes=0)
     try:
         large = sum(len(file.content) for file in tree.files) > ASK_FROM
-        kept = await _kept(connection, python, tree) if large and there else {}
+        kept = await _kept(connection, python, tree) if large else {}
         packed = await asyncio.to_thread(_packed, tree, frozenset({file.path for file in tree.files} - kept.keys()))
         answer = await _send(connection, python, tree, kept, packed, emit)
-        if answer.get("ok") is not True:
-            cause = f"{tree.what} could not be stored in ~/{tree.folder}: {answer.get('error')}"
+        if not answer.ok:
+            cause = f"{tree.what} could not be stored in ~/{tree.folder}: {answer.text('error')}"
             raise CommandFailed(host, cause, "Make room there and make ~/.motley writable: df -h ~; ls -ld ~/.motley")
     except MotleyError as error:
         emit(Progress(host=host, stage="push", text=str(error), done=True, failed=True))
@@ -167,11 +163,11 @@ async def _kept(connection: Connection, python: str, tree: Tree) -> dict[str, Ke
     wanted = {
         file.path: (hashlib.sha256(file.content).hexdigest(), len(file.content), file.mode) for file in tree.files
     }
-    answer = await call(connection, python, "lacks", payload=json.dumps(wanted).encode(), timeout_s=ASK_S)
-    lacking = answer.get("lacks")
-    if answer.get("ok") is not True or not isinstance(lacking, list):
+    answer = await call(connection, python, "missing_files", payload=json.dumps(wanted).encode(), timeout_s=ASK_S)
+    if not answer.ok:
         return {}
-    return {path: kept for path, kept in wanted.items() if path not in set(map(str, lacking))}
+    lacks = set(answer.texts("lacks"))  # made safe, as all that a host says
+    return {path: kept for path, kept in wanted.items() if clean_lines(path) not in lacks}
 
 
 async def _send(
@@ -181,7 +177,7 @@ async def _send(
     kept: Mapping[str, Kept],
     packed: bytes,
     emit: Callable[[Progress], None],
-) -> dict[str, Any]:
+) -> Answer:
     """Have it unpacked there, and tell how far that is."""
     size = f"{len(packed) / 1024:.0f} KiB" if len(packed) < 2**20 else f"{len(packed) / 2**20:.1f} MiB"
     parts = f", {len(tree.files) - len(kept)} of {len(tree.files)} files" if kept else ""
@@ -196,19 +192,18 @@ async def _send(
     emit(Progress(host=connection.host.name, stage="push", text=text))
     payload = json.dumps(kept).encode() + b"\n" + packed
     return await call(
-        connection, python, "unpack", [tree.hash], payload=payload, timeout_s=PUSH_S + len(payload) / SLOWEST,
+        connection, python, "unpack_tree", [tree.hash], payload=payload, timeout_s=PUSH_S + len(payload) / SLOWEST,
         sent=lambda count: progress(count / len(payload)),
     )  # fmt: skip
 
 
-def _files(folder: Path, prefix: str) -> list[File]:
+def _files(path: Path, name: str) -> list[File]:
+    """The file at `path`, or all below it, as `name` and what follows."""
+    if not path.is_dir():
+        return [File(path=name, executable=bool(path.stat().st_mode & 0o100), content=path.read_bytes())]
     found = []
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.name == "__pycache__":
-            continue
-        name = f"{prefix}/{path.name}"
-        if path.is_dir() and not path.is_symlink():
-            found += _files(path, name)
-        elif path.is_file():
-            found.append(File(path=name, executable=bool(path.stat().st_mode & 0o100), content=path.read_bytes()))
+    for inner in sorted(path.iterdir()):
+        left_behind = inner.name.startswith(".") or inner.name == "__pycache__"
+        if not left_behind and (inner.is_file() or (inner.is_dir() and not inner.is_symlink())):
+            found += _files(inner, f"{name}/{inner.name}")
     return found

@@ -1,6 +1,6 @@
 """Brings a large folder to a host, file by file: only what is lacking there, and on from where it broke off.
 
-For data sets and wheels. Code goes with `remote.push`, which is quicker for many small files.
+For data sets and wheels. Code goes with `remote.provision.push_code`, which is quicker for many small files.
 
     >>> await push_folder(connection, "python3", Folder.of(Path("data")), "the data", emit)
     8123456
@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import Callable
 
-from remote.bootstrap_call import conversation
-from remote.connection import Connection
-from remote.errors import CommandFailed, HostError, MotleyError, Unreachable
-from remote.feed import Progress, Stage
-from remote.folder import CHUNK, Folder
-from remote.remote_process import RemoteProcess
-from remote.sanitize import clean
+from motley.remote.answers import Answer, using
+from motley.remote.errors import CommandFailed, HostError, MotleyError, Unreachable
+from motley.remote.feed import Progress, Stage
+from motley.remote.provision.bootstrap import Answers, conversation
+from motley.remote.provision.local_folder import CHUNK, Folder
+from motley.remote.ssh.connection import Connection
+from motley.remote.ssh.process import RemoteProcess
 
 SILENT_S = 120.0  # without a byte taken by the host, or a word of it
 HASHED_S = 1 / 30_000_000  # for a byte that a slow host reads to see whether it is right
@@ -57,12 +56,12 @@ async def _push(
     host = connection.host.name
     request = {"name": folder.hash, "files": [[file.path, file.size, file.sha256] for file in folder.files]}
     emit(Progress(host=host, stage=stage, text=f"looking for {what}"))
-    async with conversation(connection, python, "folder") as (process, answers):
+    async with conversation(connection, python, "receive_folder") as (process, answers):
         await process.write(json.dumps(request).encode() + b"\n")
         told = await _answer(host, process, answers, SILENT_S + folder.bytes * HASHED_S)
-        lacks = told.get("lacks")
-        if not isinstance(lacks, list):
+        if "lacks" not in told:
             raise _refused(host, folder, what, told)
+        lacks = _lacking(told, folder)
         rest = asyncio.ensure_future(_answer(host, process, answers, None))
         try:
             total = sum(folder.files[index].size - offset for index, offset in lacks)
@@ -76,16 +75,26 @@ async def _push(
         finally:
             rest.cancel()
             await asyncio.gather(rest, return_exceptions=True)
-    if told.get("ok") is not True:
+    if not told.ok:
         raise _refused(host, folder, what, told)
     return sent
+
+
+def _lacking(told: Answer, folder: Folder) -> list[tuple[int, int]]:
+    """Indices of files, each once, and from which byte on it is lacking. Raises CommandFailed."""
+    with using(told.host, told.program):
+        lacks = {int(index): int(offset) for index, offset in told["lacks"]}
+        for index, offset in lacks.items():
+            if index < 0 or not 0 <= offset <= folder.files[index].size:
+                raise ValueError(f"file {index} from byte {offset} on")
+        return list(lacks.items())
 
 
 async def _send(
     process: RemoteProcess,
     folder: Folder,
-    lacks: list[list[int]],
-    rest: asyncio.Future[dict[str, Any]],
+    lacks: list[tuple[int, int]],
+    rest: asyncio.Future[Answer],
     tell: Callable[[int], None],
 ) -> int:
     """Ends early when the host has answered already: then it takes no more."""
@@ -120,13 +129,9 @@ def _teller(host: str, stage: Stage, what: str, total: int, emit: Callable[[Prog
     return tell
 
 
-async def _answer(
-    host: str, process: RemoteProcess, answers: AsyncIterator[dict[str, Any]], within_s: float | None
-) -> dict[str, Any]:
-    told: dict[str, Any] | None = {"note": ""}
+async def _answer(host: str, process: RemoteProcess, answers: Answers, within_s: float | None) -> Answer:
     try:
-        while told is not None and "note" in told:
-            told = await asyncio.wait_for(anext(answers, None), within_s)
+        told = await answers.after_notes(within_s)
     except asyncio.TimeoutError as error:
         remedy = "The machine may be overloaded; try again."
         raise CommandFailed(host, f"it said nothing for {within_s:.0f} s", remedy) from error
@@ -136,8 +141,8 @@ async def _answer(
     return told
 
 
-def _refused(host: str, folder: Folder, what: str, told: dict[str, Any]) -> MotleyError:
-    cause = f"{what} could not be stored in ~/{folder.place}: {clean(str(told.get('error')))}"
+def _refused(host: str, folder: Folder, what: str, told: Answer) -> MotleyError:
+    cause = f"{what} could not be stored in ~/{folder.place}: {told.text('error')}"
     return CommandFailed(host, cause, "Make room there and make ~/.motley writable: df -h ~; ls -ld ~/.motley")
 
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from remote.cluster import Cluster, Host
-from remote.environment import requirements_of
-from remote.errors import ConfigError
+from motley.remote.config.cluster import Cluster, Host
+from motley.remote.errors import ConfigError
+from motley.remote.provision.virtualenv import requirements_of
 
 DIGITS = 24
 
@@ -55,7 +55,7 @@ class Wanted:
         return self.image if self.built is None else self.built.dockerfile
 
     def request(self, inside: str, *, get: bool) -> dict[str, Any]:
-        """For `trainer.bootstrap.image`; `inside` is the program that looks into it."""
+        """For `trainer.bootstrap.container_image`; `inside` is the program that looks into it."""
         built = self.built
         table = None if built is None else {"key": built.key, "files": dict(built.files), "base": built.base}
         return {

@@ -14,15 +14,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Union
 
-from remote.errors import HostError
-from remote.verbs import Verbs
+from motley.remote.answers import made, using
+from motley.remote.errors import HostError
+from motley.remote.rpc.verbs import Verbs
 
 DAY_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """As `trainer.clean.Item`."""
+    """As `trainer.verbs.clean.Item`."""
 
     kind: str
     name: str
@@ -32,14 +33,8 @@ class Kept:
 
     @classmethod
     def of(cls, table: dict[str, Any]) -> Kept:
-        """Raises KeyError, TypeError or ValueError when it is none."""
-        return cls(
-            kind=str(table["kind"]),
-            name=str(table["name"]),
-            bytes=int(table["bytes"]),
-            age_s=float(table["age_s"]),
-            used=str(table["used"]),
-        )
+        """Raises ValueError when it is none."""
+        return made(cls, table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +59,15 @@ async def survey(verbs: Verbs, hosts: Iterable[str]) -> dict[str, Union[list[Kep
 async def remove(verbs: Verbs, host: str, items: Sequence[Kept]) -> Removed:
     """Raises a HostError."""
     answer = await verbs.clean(host, [(item.kind, item.name) for item in items])
-    left = tuple(f"{kind} {name}: {why}" for kind, name, why in answer.get("kept", ()))
-    return Removed(int(answer.get("bytes", 0)), left)
+    with using(host, "clean"):
+        left = tuple(f"{kind} {name}: {why}" for kind, name, why in answer.get("kept", ()))
+    return Removed(answer.whole("bytes"), left)
 
 
 async def _ask(verbs: Verbs, host: str) -> list[Kept] | HostError:
     try:
         answer = await verbs.clean(host)
-        return [Kept.of(table) for table in answer.get("items", ())]
+        with using(host, "clean"):
+            return [Kept.of(table) for table in answer.tables("items")]
     except HostError as error:
         return error

@@ -1,4 +1,4 @@
-"""The trainer's verbs on a host, as calls: what `python -m trainer …` answers there, checked.
+"""The trainer's verbs on a host, as calls: what `python -m motley.trainer …` answers there, checked.
 
 >>> await Verbs(hosts, tree).stop("box1", "night", reason="x pressed", timeout_s=30)
 StopAnswer(left=0, state='stopped')
@@ -7,19 +7,26 @@ StopAnswer(left=0, state='stopped')
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from remote.connection import Connection, Result
-from remote.errors import CommandFailed, StartRefused, UsageError
-from remote.hosts import Hosts, python_of
-from remote.push import Tree, push
-from remote.roomy import with_room
-from remote.sanitize import clean, clean_table
-from trainer.spec import Lead, Member, Roll, Spec
+from motley.remote.answers import Answer, answer_of, made, using
+from motley.remote.config.value_rules import name_problem
+from motley.remote.errors import CommandFailed, StartRefused, UsageError
+from motley.remote.hosts.pool import Hosts, python_of
+from motley.remote.provision.process_title_room import with_room
+from motley.remote.provision.push_code import Tree, push
+from motley.remote.sanitize import clean
+from motley.remote.ssh.connection import Connection, Result
+from motley.remote.ssh.process import MAX_LINE
+from motley.trainer.contract.checkpoint_trailer import Trailer
+from motley.trainer.contract.run_changes import Lead, Roll
+from motley.trainer.contract.spec import Member, Spec
 
 SUPERVISE_S = 30.0
 ASK_S = 15.0
@@ -41,7 +48,7 @@ class Verbs:
         self._pushed: set[str] = set()
 
     def argv(self, host: str, *words: str) -> list[str]:
-        return [python_of(self.hosts.named(host)), "-m", "trainer", *words]
+        return [python_of(self.hosts.named(host)), "-m", "motley.trainer", *words]
 
     async def connection(self, host: str) -> Connection:
         """The connection to a host that has our tree. Raises a HostError."""
@@ -68,13 +75,14 @@ class Verbs:
         """
         connection = await self.connection(host)
         argv = self.argv(host, "rejoin", "--run", run, "--host", host, *["--ended"] * ended)
-        answer = _object(host, await connection.run(argv, timeout_s=SUPERVISE_S, cwd=self.tree.folder), "come back")
-        if answer.get("ok") is not True:
-            raise StartRefused(host, clean(str(answer.get("error"))), "Nothing was started on this host.")
+        result = await connection.run(argv, timeout_s=SUPERVISE_S, cwd=self.tree.folder)
+        answer = _answer(host, "rejoin", result, "come back")
+        if not answer.ok:
+            raise StartRefused(host, answer.text("error"), "Nothing was started on this host.")
 
     @asynccontextmanager
     async def rerun(self, run: str, spec: Spec, bound_s: float) -> AsyncIterator[Callable[[], Awaitable[str]]]:
-        """Have a new run follow another one on a host, in two parts: see `trainer.rerun`.
+        """Have a new run follow another one on a host, in two parts: see `trainer.verbs.rerun`.
 
         The first call of what this gives asks whether that can be, the second has it done; each returns why not, or "".
         Both raise a HostError when the host does not answer. Leaving the block before the second changes nothing.
@@ -95,8 +103,8 @@ class Verbs:
                 except StopAsyncIteration:
                     line = b""
                 result = Result(code=0 if line else await process.wait(), stdout=line, stderr=process.stderr_tail)
-                answer = _object(spec.host, result, "go on with the new run")
-                return "" if answer.get("ok") is True else clean(str(answer.get("why")))
+                answer = _answer(spec.host, "rerun", result, "go on with the new run")
+                return "" if answer.ok else answer.text("why") or "it does not say why"
 
             yield say
 
@@ -105,11 +113,10 @@ class Verbs:
         connection = await self.connection(host)
         argv = self.argv(host, "lead", "--run", run, "--host", host)
         stdin = lead.to_json().encode()
-        answer = _object(host, await connection.run(argv, stdin=stdin, timeout_s=ASK_S, cwd=self.tree.folder), "follow")
-        try:
+        result = await connection.run(argv, stdin=stdin, timeout_s=ASK_S, cwd=self.tree.folder)
+        answer = _answer(host, "lead", result, "follow")
+        with using(host, "lead"):
             return Lead.from_table(answer["lead"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise CommandFailed(host, f"does not say who leads {run}: {clean(str(error))}", "Report this.") from error
 
     async def admit(self, leader: str, run: str, host: str, devices: Sequence[Member]) -> Roll:
         """Let a host into a run: its ranks get their numbers from the host that leads.
@@ -127,66 +134,69 @@ class Verbs:
         argv = self.argv(leader, "roll", "--run", run, "--host", leader)
         stdin = json.dumps(asked).encode()
         result = await connection.run(argv, stdin=stdin, timeout_s=ASK_S, cwd=self.tree.folder)
-        answer = _object(leader, result, "change who takes part")
+        answer = _answer(leader, "roll", result, "change who takes part")
         if "error" in answer:
-            raise UsageError(clean(str(answer["error"])))
-        try:
-            return Roll.from_table(answer["roll"])
-        except (KeyError, TypeError, ValueError) as error:
-            cause = f"does not say who takes part in {run}: {clean(str(error))}"
-            raise CommandFailed(leader, cause, "Report this.") from error
+            raise UsageError(str(answer["error"]))
+        with using(leader, "roll"):
+            added = tuple(made(Member, member) for member in answer["roll"]["added"])
+            return replace(Roll.from_table({**answer["roll"], "added": ()}), added=added)
 
     async def spec(self, host: str, run: str) -> Spec:
         """What the host was given when the run began there, the token included. Raises a HostError."""
         content = await self.fetch(host, run, "spec.json")
         try:
             spec = Spec.from_json(content or b"")
-        except (KeyError, TypeError, ValueError) as error:
-            cause = f"{run} was started by another version of Motley ({clean(str(error))})"
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+            cause = f"'{run}' was started by another version of Motley ({clean(str(error))})"
             raise CommandFailed(host, cause, "Use the version that started it.") from error
-        if spec.run != run:
-            raise CommandFailed(host, f"the spec of {run} there is that of {clean(spec.run)}", "Report this.")
-        return spec
+        with using(host, "fetch"):
+            if spec.run != run or not re.fullmatch("[0-9a-f]{64}", spec.token):
+                raise ValueError(f"spec.json of '{run}' is that of '{spec.run}', or has no token")
+            ipaddress.ip_address(spec.leader_address)
+            return replace(spec, members=tuple(made(Member, asdict(member)) for member in spec.members))
 
     async def has(self, host: str, run: str) -> bool:
         """Whether a run of this name was ever started on the host. Needs no trainer there."""
         connection = await self.hosts.get(host)
         spec = f".motley/runs/{run}/{host}/spec.json"
-        return (await connection.run(["test", "-e", spec], timeout_s=ASK_S)).code == 0
+        return (await connection.run(["test", "-s", spec], timeout_s=ASK_S)).code == 0
 
     async def status(self, host: str) -> list[dict[str, Any]]:
-        """The runs a host knows of: see `trainer.status.status`."""
+        """The runs a host knows of: see `trainer.verbs.status.status`."""
         answer = await self._ask(host, "status", "--host", host)
-        runs = answer.get("runs")
-        tables = [clean_table(run) for run in runs if isinstance(run, dict)] if isinstance(runs, list) else []
-        return [table for table in tables if _tells_of_a_run(table)]
+        return [run for run in answer.tables("runs") if _tells_of_a_run(run)]
 
-    async def clean(self, host: str, remove: Sequence[tuple[str, str]] | None = None) -> dict[str, Any]:
-        """What the host keeps; with `remove` (kind and name of each) takes that away. See `trainer.clean`."""
+    async def clean(self, host: str, remove: Sequence[tuple[str, str]] | None = None) -> Answer:
+        """What the host keeps; with `remove` (kind and name of each) takes that away. See `trainer.verbs.clean`."""
         connection = await self.connection(host)
         argv = self.argv(host, "clean", "--host", host, *(["--remove"] if remove is not None else []))
         stdin = json.dumps(remove).encode() if remove is not None else b""
         result = await connection.run(argv, stdin=stdin, timeout_s=FETCH_S, cwd=self.tree.folder)
-        answer: dict[str, Any] = clean_table(_object(host, result, "clean up"))
-        return answer
+        return _answer(host, "clean", result, "clean up")
 
     async def stop(self, host: str, run: str, *, reason: str, timeout_s: float) -> StopAnswer:
         words = ("stop", "--run", run, "--host", host, "--reason", reason)
         answer = await self._ask(host, *words, timeout_s=timeout_s)
         left = answer.get("left")
-        return StopAnswer(left=left if isinstance(left, int) else -1, state=clean(str(answer.get("state"))))
+        return StopAnswer(left=left if isinstance(left, int) else -1, state=str(answer.get("state")))
 
-    async def fetch(self, host: str, run: str, file: str) -> bytes | None:
-        """The content of a file of the run's folder, None when there is none.
+    async def fetch(self, host: str, run: str, file: str, *, most: int = MAX_LINE) -> bytes | None:
+        """The content of a file of the run's folder, None when there is none. Raises as `fetch_to` does."""
+        found: list[bytes] = []
+        return b"".join(found) if await self.fetch_to(found.append, host, run, file, most=most) else None
 
-        Raises Unreachable when the connection breaks, CommandFailed when the file can't be read there.
+    async def fetch_to(self, take: Callable[[bytes], object], host: str, run: str, file: str, *, most: int) -> bool:
+        """Hands a file of the run's folder over as it comes. Returns whether there is one.
+
+        Raises Unreachable when the connection breaks, CommandFailed when the file can't be read there, or holds more
+        than `most` bytes.
         """
         connection = await self.connection(host)
         argv = self.argv(host, "fetch", "--run", run, "--host", host, file)
-        result = await connection.run(argv, timeout_s=FETCH_S, cwd=self.tree.folder)
+        result = await connection.run(argv, timeout_s=FETCH_S, cwd=self.tree.folder, most=most, take=take)
         if result.code not in (0, 1):
             raise CommandFailed(host, f"reading {file} ended with exit code {result.code}", "Look at the disk there.")
-        return result.stdout if result.code == 0 else None
+        return result.code == 0
 
     async def store(self, host: str, run: str, file: str, content: bytes) -> None:
         """Put a checkpoint into the run's folder on a host."""
@@ -196,14 +206,20 @@ class Verbs:
         if result.code != 0:
             raise CommandFailed(host, f"the checkpoint could not be stored: {result.stderr}", "Make room there.")
 
-    async def _ask(self, host: str, *words: str, timeout_s: float = ASK_S) -> dict[str, Any]:
+    async def prove(self, host: str, run: str, file: str) -> Trailer | None:
+        """What a checkpoint on a host says of itself, which reads all of it there; None when it is damaged."""
+        answer = await self._ask(host, "prove", "--run", run, "--host", host, file, timeout_s=FETCH_S)
+        with using(host, "prove"):
+            return None if answer["checkpoint"] is None else made(Trailer, answer["checkpoint"])
+
+    async def _ask(self, host: str, *words: str, timeout_s: float = ASK_S) -> Answer:
         connection = await self.connection(host)
         result = await connection.run(self.argv(host, *words), timeout_s=timeout_s, cwd=self.tree.folder)
-        return _object(host, result, words[0])
+        return _answer(host, words[0], result, words[0])
 
 
 def supervise_argv(run: str, host: str, python: str, folder: str) -> list[str]:
-    return with_room([python, "-m", "trainer", "supervise"], **tags_of(run, host, folder))
+    return with_room([python, "-m", "motley.trainer", "supervise"], **tags_of(run, host, folder))
 
 
 def tags_of(run: str, host: str, folder: str) -> dict[str, str]:
@@ -216,31 +232,32 @@ def started(host: str, result: Result) -> bool:
 
     Raises StartRefused with what the host said when it started nothing.
     """
-    return begun(host, _object(host, result, "start the run"))
+    return begun(host, _answer(host, "supervise", result, "start the run"))
 
 
-def begun(host: str, answer: dict[str, Any]) -> bool:
+def begun(host: str, answer: Answer) -> bool:
     """The same of its answer."""
     if answer.get("late") is True:
         return False
-    if answer.get("ok") is not True:
-        raise StartRefused(host, clean(str(answer.get("error"))), "Nothing was started on this host.")
+    if not answer.ok:
+        raise StartRefused(host, answer.text("error"), "Nothing was started on this host.")
     return True
 
 
 def _tells_of_a_run(table: dict[str, Any]) -> bool:
+    """Its name is one that a run can have: it goes into commands to paste."""
+    if name_problem(str(table.get("run"))):
+        return False
     names = all(isinstance(table.get(key), str) for key in ("run", "state", "leader"))
     return names and isinstance(table.get("left"), int) and isinstance(table.get("started"), (int, float))
 
 
-def _object(host: str, result: Result, what: str) -> dict[str, Any]:
-    """The JSON object in the last line of the output. Raises CommandFailed with the last words of stderr."""
-    lines = result.stdout.decode(errors="replace").strip().splitlines()
+def _answer(host: str, verb: str, result: Result, what: str) -> Answer:
+    """What is in the last line of the output. Raises CommandFailed with the last words of stderr where that is none."""
+    lines = result.stdout.strip().split(b"\n")
     try:
-        answer = json.loads(lines[-1]) if lines else None
-    except (ValueError, RecursionError):
-        answer = None
-    if not isinstance(answer, dict):
+        return answer_of(host, verb, lines[-1])
+    except CommandFailed as error:
         said = result.stderr.strip().splitlines()[-1:] or ["nothing"]
-        raise CommandFailed(host, f"could not {what}: exit code {result.code}, it said: {said[0]}", "Report this.")
-    return answer
+        cause = f"could not {what}: exit code {result.code}, it said: {said[0]}"
+        raise CommandFailed(host, cause, "Report this.") from error

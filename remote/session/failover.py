@@ -1,32 +1,36 @@
 """The leader's host is gone: the hosts that are left go on under another one, from what their ranks remember.
 
 Ranks that can't reach the coordinator hold their state and say so (`cut_off`). When this console can't reach the leader
-either, it names the first of their hosts the leader of a higher term, and tells all it reaches.
+either, it names the first of their hosts the leader of a higher term, and tells all it reaches. The first part of a
+term counts what consoles have named (`trainer.contract.term`). A former leader that was cut off can't raise that:
+whichever leader was named last counts, however often another one has replaced its coordinator meanwhile.
 
     reform = Reform(verbs, "night", order=["box1", "box2", "box3"], leader="box1", port=29500)
     reform.hear(event)
     lead = reform.propose(gone="box1", reached=["box2", "box3"])
     if lead is not None: await reform.tell(lead, ["box2", "box3"])
 
-A host answers with the lead that it follows then. Where that is another leader of a term as high or higher (a former
-leader that raised its own, a second console that named somebody), the terms are put in order: see `spread`.
+A host answers with the lead that it follows then. Where that is another leader, a second console has named it: see
+`spread`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-from remote.errors import HostError
-from remote.verbs import Verbs
-from trainer.spec import Lead
-from trainer.wire import MOST, Event
+from motley.remote.errors import HostError
+from motley.remote.rpc.verbs import Verbs
+from motley.trainer.contract.run_changes import Lead
+from motley.trainer.contract.term import FIRST, Term
+from motley.trainer.contract.wire import MOST, Event
 
-ROUNDS = 3  # of raising the term above one that was not known of
+ROUNDS = 3  # of naming a leader above one that was not known of
 
 
-class Reform:
+class Failover:
     """`order`: the hosts as cluster.toml has them; `leader` from the start; `port`: of the coordinator."""
 
     def __init__(
@@ -37,7 +41,7 @@ class Reform:
         self._run = run
         self._order = list(order)
         self._port = port
-        self._term = lead.term if lead is not None else 0  # the highest that any host has told of
+        self._named = lead.term.named if lead is not None else 0  # the highest count that any host has told of
         self._holding: dict[str, tuple[int, str]] = {}  # where ranks wait: their last generation, their address
         self._generation = -1  # the newest group that was heard of
         self._leader = leader
@@ -55,8 +59,9 @@ class Reform:
         than others have formed does not count, nor who has trained since.
         """
         generation = _count(event.data.get("generation"))
-        if event.kind in ("cut_off", "leader") and (term := _count(event.data.get("term"))) is not None:
-            self._term = max(self._term, term)
+        if event.kind in ("cut_off", "leader"):
+            with contextlib.suppress(TypeError, ValueError):
+                self._named = max(self._named, Term.of(event.data.get("term")).named)
         if event.kind == "leader":
             self._hear_of_leader(event)
         elif event.kind == "cut_off" and event.host in self._order:
@@ -70,18 +75,11 @@ class Reform:
             self._generation = max(self._generation, generation)
 
     def _hear_of_leader(self, event: Event) -> None:
-        """Another console may have named it, or its supervisor has raised the term.
-
-        A host that calls itself the leader while this console knows of another may be a former one: its word alone
-        does not count.
-        """
-        try:
+        """Another console may have named it, or its supervisor has replaced its coordinator."""
+        with contextlib.suppress(KeyError, TypeError, ValueError):
             lead = Lead.from_table(event.data)
-        except (KeyError, TypeError, ValueError):
-            return
-        alone = self.lead is not None and lead.leader == event.host != self.lead.leader
-        if not alone and lead.leader in self._order:
-            self._adopt(lead)
+            if lead.leader in self._order:
+                self._adopt(lead)
 
     def propose(self, *, gone: str, reached: Iterable[str]) -> Lead | None:
         """The lead without the host that is gone; None while nobody that is reached holds the state."""
@@ -89,7 +87,8 @@ class Reform:
         hosts = tuple(host for host in self._order if host in there and host in addresses)
         if not hosts:
             return None
-        return Lead(term=self._term + 1, leader=hosts[0], address=addresses[hosts[0]], port=self._port, hosts=hosts)
+        term = Term(self._named).next_named()
+        return Lead(term=term, leader=hosts[0], address=addresses[hosts[0]], port=self._port, hosts=hosts)
 
     def all_hold(self, *, gone: str, reached: Iterable[str]) -> bool:
         """Whether none of the hosts that are reached can reach the leader."""
@@ -120,9 +119,10 @@ class Reform:
         for _ in range(ROUNDS):
             known = await self._verbs.lead(lead.leader, self._run, lead)
             self._follow[lead.leader] = known.leader
-            if known == lead:
+            if (known.leader, known.term.named) == (lead.leader, lead.term.named):
+                lead = known  # with another coordinator already, perhaps
                 break
-            lead = dataclasses.replace(lead, term=known.term + 1)
+            lead = dataclasses.replace(lead, term=known.term.next_named())
         self._holding.clear()
         self._adopt(lead)
         return await self.spread(host for host in hosts if host != lead.leader)
@@ -130,8 +130,8 @@ class Reform:
     async def spread(self, hosts: Iterable[str]) -> list[str]:
         """Tell hosts of the newest lead, if there is one. Returns those that do not follow it.
 
-        A host may follow another leader of a higher term, or of the same one: of two leaders of one term, the first in
-        cluster.toml counts, and its term is raised above the other's. The host is told once more then.
+        A host may follow a leader that another console has named: the one that was named later counts, and of two that
+        were named at once the first in cluster.toml, which is named once more. The host is told again then.
         """
         asked, silent = list(hosts), []
         for _ in range(ROUNDS):
@@ -157,27 +157,33 @@ class Reform:
         return [*silent, *asked]
 
     async def _settle(self, lead: Lead, rival: Lead) -> None:
-        """One of the two leads, in a term above both. Raises the HostError of the leader."""
-        self._term = max(self._term, rival.term)
+        """One of the two leads, named after the other. Raises the HostError of the leader."""
+        self._named = max(self._named, rival.term.named)
         if self.lead is not lead:  # settled meanwhile
             return
-        if lead.term == rival.term and self._rank(rival) < self._rank(lead):
+        if rival.leader in self._order and self._age(rival) > self._age(lead):
             self.lead = rival
             return
-        raised = dataclasses.replace(lead, term=self._term + 1)
-        known = await self._verbs.lead(lead.leader, self._run, raised)
+        again = dataclasses.replace(lead, term=Term(self._named).next_named())
+        known = await self._verbs.lead(lead.leader, self._run, again)
         if known.leader == lead.leader:
             self._adopt(known)
 
-    def _rank(self, lead: Lead) -> int:
-        return self._order.index(lead.leader) if lead.leader in self._order else len(self._order)
+    def _age(self, lead: Lead) -> tuple[int, int, int]:
+        """The higher, the later: of leaders that were named at once the first in cluster.toml counts."""
+        place = self._order.index(lead.leader) if lead.leader in self._order else len(self._order)
+        return lead.term.named, -place, lead.term.restarts
 
     def _adopt(self, lead: Lead) -> None:
-        self._term = max(self._term, lead.term)
-        if self.lead is None or lead.term > self.lead.term:
+        self._named = max(self._named, lead.term.named)
+        if self._age(lead) > (self._age(self.lead) if self.lead is not None else self._first_age()):
             self.lead = lead
+
+    def _first_age(self) -> tuple[int, int, int]:
+        """Of the lead that the run was started with."""
+        return FIRST.named, -self._order.index(self._leader) if self._leader in self._order else 0, FIRST.restarts
 
 
 def _count(value: object) -> int | None:
-    """A term or a generation that an event tells of; None for what is none."""
+    """A generation that an event tells of; None for what is none."""
     return value if isinstance(value, int) and not isinstance(value, bool) and -MOST < value < MOST else None

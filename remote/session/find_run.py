@@ -1,6 +1,6 @@
 """A run, found on the hosts alone: who takes part and who leads, without any file of this machine but cluster.toml.
 
-`remote.run.Session.attach` calls it once the hosts are connected, or known not to answer.
+`remote.session.session.Session.attach` calls it once the hosts are connected, or known not to answer.
 
     >>> layout, lead = await find(verbs, await hosts.connect(emit), "night", warn)
     >>> layout.leader
@@ -14,13 +14,14 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from remote.errors import HostError, UsageError
-from remote.feed import Layout
-from remote.hosts import Outcome
-from remote.placement import layout_of
-from remote.verbs import Verbs
-from trainer.spec import Lead
-from trainer.wire import END_STATES
+from motley.remote.errors import HostError, UsageError
+from motley.remote.feed import Layout
+from motley.remote.hosts.pool import Outcome
+from motley.remote.launch.placement import layout_of
+from motley.remote.rpc.verbs import Verbs
+from motley.trainer.contract.run_changes import Lead
+from motley.trainer.contract.term import FIRST
+from motley.trainer.contract.wire import END_STATES
 
 
 async def find(
@@ -38,16 +39,17 @@ async def find(
     if not known:
         silent = [name for name in outcomes if name not in tables]
         extra = f"; no answer from {', '.join(silent)}" if silent else ""
-        raise UsageError(f"no host knows a run named {run}{extra}: `motley status` lists what there is")
+        raise UsageError(f"no host knows a run named '{run}'{extra}: `motley status` lists what there is")
     leads = {name: _lead(table) for name, table in known.items()}
-    newest = max(known, key=lambda name: lead.term if (lead := leads[name]) else 0)
+    newest = max(known, key=lambda name: lead.term if (lead := leads[name]) else FIRST)
     layout, lead = layout_of(known[max(known, key=lambda name: _edition(known[name]))]), leads[newest]
     layout = dataclasses.replace(layout, leader=layout_of(known[newest]).leader)
     if unknown := [name for name in dict.fromkeys(rank.host for rank in layout.ranks) if name not in outcomes]:
-        raise UsageError(f"{run} also runs on {', '.join(unknown)}, which this cluster.toml does not have")
+        raise UsageError(f"'{run}' also runs on {', '.join(unknown)}, which this cluster.toml does not have")
     over = all(table.get("state") in END_STATES for table in known.values())
+    layout = dataclasses.replace(layout, over=over and len(tables) == len(outcomes))
     if over and layout.leader in tables and layout.leader not in known:
-        raise UsageError(f"{run} was never started on {layout.leader}, which leads it: there is nothing to follow")
+        raise UsageError(f"'{run}' was never started on {layout.leader}, which leads it: there is nothing to follow")
     return layout, lead
 
 
@@ -57,7 +59,7 @@ def _lead(table: Mapping[str, Any]) -> Lead | None:
         lead = Lead.from_table(table["lead"])
     except (KeyError, TypeError, ValueError):
         return None
-    return lead if lead.term else None
+    return lead if lead.term > FIRST else None
 
 
 def _edition(table: Mapping[str, Any]) -> list[int]:

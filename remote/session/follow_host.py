@@ -9,25 +9,28 @@ beyond the offsets that were kept, so nothing is lost and nothing comes twice.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Callable
 from typing import Any
 
-from remote.connection import backoff
-from remote.ending import end
-from remote.errors import CommandFailed, HostError
-from remote.experiment import Experiment
-from remote.feed import FeedRecord, Link
-from remote.sanitize import clean, clean_table
-from remote.verbs import Verbs
-from trainer.wire import END_STATES, Beat, Chunk, Event, Level, WireError, decode
+from motley.remote.end_tasks import end
+from motley.remote.errors import CommandFailed, HostError
+from motley.remote.experiment.folder import Experiment
+from motley.remote.experiment.records import partial_lines
+from motley.remote.feed import FeedRecord, Link
+from motley.remote.rpc.verbs import Verbs
+from motley.remote.sanitize import clean, clean_table
+from motley.remote.ssh.connection import backoff
+from motley.trainer.contract.wire import END_STATES, Beat, Chunk, Event, Level, WireError, decode
 
 STALE_S = 6.0  # without a beat the connection is taken for dead; a beat comes every second
+CATCH_UP_S = 15.0  # for what a host that has ended is asked once more
 REREADS = 2  # after an end before which something came that could not be read: it may have been the last lines
 
 
-class Follower:
+class HostFollower:
     """Hands records on, in order. `state` is the host's newest `state.json`."""
 
     def __init__(
@@ -37,6 +40,7 @@ class Follower:
         self.state: dict[str, Any] = {}
         self.up = False
         self.heard_at = 0.0  # on the loop's clock; a beat comes every second
+        self.asked = asyncio.Event()  # set by the first beat, or by the first attempt that failed
         self.live = asyncio.Event()  # set by the first beat: what the host had before has been read
         self._run = run
         self._verbs = verbs
@@ -52,27 +56,36 @@ class Follower:
             self._ended = self._unreadable = False
             try:
                 await self._attach()
+                if self._experiment.stale(self.host):  # the copy was taken over since the last line came
+                    continue
                 if self._ended and (not self._unreadable or rereads == REREADS):
                     if self.state["state"] == "lost" and self.state.get("cause"):
-                        self._say(f"the run was cut off here: {clean(str(self.state.get('cause')))}", "error")
+                        self._say(f"this host was cut off from the run: {clean(str(self.state.get('cause')))}", "error")
                     return str(self.state["state"])
                 rereads += self._ended
                 delays = backoff()
             except HostError as error:
                 if self.up:  # it was there until now: no reason to wait longer than the first time
                     delays = backoff()
+                self.asked.set()
                 self._link(False, error.cause)
                 if isinstance(error, CommandFailed) and not self.state:
                     self._say(error.cause)
             await asyncio.sleep(next(delays))
 
+    async def catch_up(self) -> None:
+        """After the end, once: what this console was shown, and is to keep by now. Nothing where there is no answer."""
+        if self._experiment.stale(self.host):
+            with contextlib.suppress(HostError, asyncio.TimeoutError):
+                await asyncio.wait_for(self._attach(), CATCH_UP_S)
+
     async def _attach(self) -> None:
-        """One connection's worth of following; returns when the other side has ended it."""
+        """One connection's worth of following; returns when the other side has ended it, or is to be asked anew."""
         connection = await self._verbs.connection(self.host)
         argv = self._verbs.argv(self.host, "attach", "--run", self._run, "--host", self.host)
         async with connection.stream(argv, cwd=self._verbs.tree.folder) as process:
-            offsets = json.dumps({"offsets": self._experiment.offsets(self.host)})
-            await process.write(offsets.encode() + b"\n")
+            offsets, borders = self._experiment.offsets(self.host), self._experiment.borders(self.host)
+            await process.write(json.dumps({"offsets": offsets, "borders": borders}).encode() + b"\n")
             lines = process.lines()
             while True:
                 # Not wait_for, which below Python 3.12 can swallow the cancellation when a line comes with it.
@@ -88,6 +101,9 @@ class Follower:
                 except StopAsyncIteration:
                     break
                 self._take(line)
+                if self._experiment.stale(self.host):
+                    self._ended = False
+                    return
             if code := await process.wait():
                 said = process.stderr_tail.splitlines()[-1:] or [f"exit code {code}"]
                 raise CommandFailed(self.host, f"following the run failed: {said[0]}", "The run itself may go on.")
@@ -105,10 +121,14 @@ class Follower:
             self.state = clean_table(record.state)
             self._ended = self.state.get("state") in END_STATES
             self.live.set()
+            self.asked.set()
             self._link(True, "connected", offset_s=record.time - time.time())
+            for partial in partial_lines(self.host, record.tails):
+                self._emit(partial)
         elif isinstance(record, Chunk):
             if self._experiment.lacks(self.host, record):
                 raise CommandFailed(self.host, f"a part of {clean(record.file)} was lost on the way", "It comes again.")
+            self.up = True  # what a host sends says that it is there; its first beat may come after the lines it has
             for kept in self._experiment.take(self.host, record):
                 self._emit(kept)
 

@@ -1,7 +1,7 @@
 """All hosts of a run, followed to its end: who is heard, who comes back, and when the run is over.
 
 The leader's end is the run's. Hosts that were cut off and answer again while it goes on are brought back into it; those
-that never heard of the end are told. When the leader's host is gone, another one leads (`remote.reform`).
+that never heard of the end are told. When the leader's host is gone, another one leads (`remote.session.failover`).
 
     following = Following(verbs, "night", "box1", experiment, emit=store.apply, note=say)
     following.start(["box1", "box2"])
@@ -16,18 +16,18 @@ import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, Protocol
 
-from remote.connection import backoff
-from remote.ending import end
-from remote.errors import HostError, MotleyError, Unreachable
-from remote.experiment import Experiment
-from remote.feed import FeedRecord, Link
-from remote.follow import Follower
-from remote.joining import named_in
-from remote.records import grouped
-from remote.reform import Reform
-from remote.silence import Silence
-from remote.verbs import Verbs
-from trainer.wire import Event
+from motley.remote.end_tasks import end
+from motley.remote.errors import HostError, MotleyError, Unreachable
+from motley.remote.experiment.folder import Experiment
+from motley.remote.experiment.records import grouped
+from motley.remote.feed import FeedRecord, Link
+from motley.remote.rpc.verbs import Verbs
+from motley.remote.session.failover import Failover
+from motley.remote.session.follow_host import HostFollower
+from motley.remote.session.join_host import named_in
+from motley.remote.session.leader_silence import LeaderSilence
+from motley.remote.ssh.connection import backoff
+from motley.trainer.contract.wire import END_STATES, Event
 
 QUICK_WORDS_S = 5.0  # after the leader has ended, other hosts have this long to end by themselves
 GONE_S = 4.0  # without a word from the leader, before another host takes its place
@@ -41,10 +41,10 @@ Stop = Callable[[Sequence[str], str], Awaitable[object]]
 
 
 class Note(Protocol):
-    def __call__(self, text: str, level: Any = "info", /) -> None: ...
+    def __call__(self, text: str, level: Any = "info", /) -> object: ...
 
 
-class Following:
+class RunFollower:
     """One follower a host. `stop(hosts, reason)` is how hosts are told of an end that they did not hear of."""
 
     def __init__(
@@ -53,7 +53,7 @@ class Following:
         run: str,
         leader: str,
         experiment: Experiment,
-        reform: Reform,
+        reform: Failover,
         *,
         emit: Callable[[FeedRecord], None],
         note: Note,
@@ -67,7 +67,7 @@ class Following:
         self._run = run
         self.leader = leader
         self._reform = reform
-        self._silence = Silence(0.0)  # of the leader, on the loop's clock
+        self._silence = LeaderSilence(0.0)  # of the leader, on the loop's clock
         self._telling_due = 0.0
         self._dropped: set[str] = set()  # taken out of the run: they stay away until they are let in again
         self._grouped: set[str] = set()  # hosts that a group was formed with while they were followed
@@ -77,12 +77,17 @@ class Following:
         self._pass_on = emit
         self._note = note
         self._stop = stop
-        self._followers: dict[str, Follower] = {}
+        self._followers: dict[str, HostFollower] = {}
         self._tasks: dict[str, asyncio.Task[str]] = {}
 
     @property
     def hosts(self) -> list[str]:
         return list(self._followers)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the host that leads has said that the run has ended."""
+        return self._followers[self.leader].state.get("state") in END_STATES
 
     @property
     def silent(self) -> list[str]:
@@ -100,16 +105,18 @@ class Following:
         if self.stopping or (task is not None and not task.done()):
             return
         if name not in self._followers:
-            self._followers[name] = Follower(
+            self._followers[name] = HostFollower(
                 name, self._run, verbs=self._verbs, experiment=self._experiment, emit=self._emit
             )
         self._reform.admit(name)
         life = self._life_of(self._followers[name])
         self._tasks[name] = asyncio.get_running_loop().create_task(life, name=name)
 
-    async def caught_up(self) -> None:
-        """Until every host that answers has sent what it had: its first sign of life comes after that."""
-        live = asyncio.gather(*(follower.live.wait() for follower in self._followers.values()))
+    async def caught_up(self, *, patient: bool) -> None:
+        """Until every host has sent what it had: its first sign of life comes after that. When `patient`,
+        those that can't be reached at once are waited for too, for a while."""
+        followers = self._followers.values()
+        live = asyncio.gather(*((each.live if patient else each.asked).wait() for each in followers))
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(live, LAST_WORDS_S)
 
@@ -139,6 +146,10 @@ class Following:
         if answering:
             await asyncio.wait(answering, timeout=LAST_WORDS_S)
 
+    async def catch_up(self) -> None:
+        """This console has taken the experiment over: hosts that have ended are read once more. Others begin anew."""
+        await asyncio.gather(*(f.catch_up() for n, f in self._followers.items() if self._tasks[n].done() and f.up))
+
     def states(self) -> dict[str, str]:
         """The end state of each host that was followed to its end."""
         return {name: task.result() for name, task in self._tasks.items() if task.done() and not task.cancelled()}
@@ -150,7 +161,7 @@ class Following:
     async def close(self) -> None:
         await end([*self._tasks.values(), *self._telling])
 
-    async def _life_of(self, follower: Follower) -> str:
+    async def _life_of(self, follower: HostFollower) -> str:
         """Follow a host to its end; one that was cut off, and is back while the run goes on, joins it again."""
         delays = backoff()
         while True:

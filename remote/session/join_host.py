@@ -1,31 +1,40 @@
 """Bringing a host into a run under way, and taking one out: what `Session.join` and `Session.drop` do.
 
 A host that is new is checked as before a start, and gets our code. The host that leads gives its ranks their numbers
-(`trainer.roll`), and its coordinator lets them in at the end of a step; then the host gets a spec like the others'.
-One that fell out of the run, or was taken out, comes back with what it has.
+(`trainer.host.run_members`), and its coordinator lets them in at the end of a step; then the host gets a spec like the
+others'. What it executes comes from this machine (`remote.session.own_run`), never from a host. One that fell out of
+the run, or was taken out, comes back with what it has.
 
-    >>> joined = await bring_in(verbs, "night", "box1", host, knows=knows, emit=emit)
+    >>> joined = await bring_in(verbs, "night", "box1", host, folder=folder, knows=knows, emit=emit)
     >>> [(member.member, member.device) for member in joined.members]
     [(3, 'cpu')]
 """
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import ipaddress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from remote.check import check
-from remote.cluster import Cluster, Host, load
-from remote.data import check_pushed
-from remote.errors import CheckFailed, Finding, StartRefused, UsageError
-from remote.everywhere import Emit, having, push_all
-from remote.feed import Progress
-from remote.placement import Knows, joining_spec, place
-from remote.ready import equipped
-from remote.schema import nearest
-from remote.verbs import Verbs
-from trainer.spec import Lead, Member, Spec
+from motley.remote.answers import using
+from motley.remote.config.cluster import Cluster, Host
+from motley.remote.config.load import load
+from motley.remote.config.schema import nearest
+from motley.remote.errors import CheckFailed, Finding, StartRefused, UsageError
+from motley.remote.feed import Progress
+from motley.remote.launch.all_hosts import Emit, having, push_all
+from motley.remote.launch.placement import Knows, joining_spec, place
+from motley.remote.launch.prepare_hosts import equipped
+from motley.remote.preflight.check import check
+from motley.remote.provision.data import placed
+from motley.remote.provision.project import project_of
+from motley.remote.rpc.verbs import Verbs
+from motley.remote.session.own_run import check_same, own_run
+from motley.trainer.contract.run_changes import Lead
+from motley.trainer.contract.spec import Member, Script, Spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +46,18 @@ class Joined:
     back: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ready:
+    """What is to run on a host that was found in order, and with what."""
+
+    cluster: Cluster  # its ranks find the data where it says
+    script: Script | None
+    python: str
+    home: str
+    devices: tuple[Member, ...]  # without numbers of their own
+    warnings: tuple[Finding, ...]
+
+
 def named_in(cluster: Cluster, name: str) -> Host:
     """The host as cluster.toml has it now. Raises ConfigError for a bad file, UsageError for a name not in it."""
     hosts = {host.name: host for host in load(cluster.path).hosts}
@@ -45,61 +66,87 @@ def named_in(cluster: Cluster, name: str) -> Host:
     return hosts[name]
 
 
-async def bring_in(verbs: Verbs, run: str, leader: str, host: Host, *, knows: Knows, emit: Emit) -> Joined:
-    """Raises CheckFailed with all findings, UsageError when the run does not take it, a HostError: then nothing of the
-    run was started there."""
+async def bring_in(
+    verbs: Verbs, run: str, leader: str, host: Host, *, folder: Path, knows: Knows, emit: Emit
+) -> Joined:
+    """`folder`: the run's experiment here. Raises CheckFailed with all findings, UsageError when the run does not take
+    it, ConfigError, a HostError: then nothing of the run was started there."""
     table = await _table(verbs, leader, run)
-    lead = Lead.from_table(table["lead"])
-    known = {str(m["host"]): bool(m.get("dropped")) for m in table["layout"]["members"]}
+    with using(leader, "status"):
+        lead = Lead.from_table(table["lead"])
+        ipaddress.ip_address(lead.address)
+        known = {str(m["host"]): bool(m.get("dropped")) for m in table["layout"]["members"]}
     if host.name in known:
         await _bring_back(verbs, run, leader, host.name, dropped=known[host.name])
         return Joined(back=True)
     spec = await verbs.spec(leader, run)
-    python, home, devices, warnings = await _ready(verbs, run, lead.leader, host, spec, knows, emit)
-    roll = await verbs.admit(leader, run, host.name, devices)
-    mine = joining_spec(spec, host, roll, lead, python, verbs.hosts.container(host.name))
+    own = own_run(verbs.hosts.cluster, folder)
+    ready = await _ready(verbs, run, lead.leader, host, own, spec, knows, emit)
+    roll = await verbs.admit(leader, run, host.name, ready.devices)
+    with using(leader, "roll"):
+        members = numbered(roll.members(spec.members), host.name, ready.devices)
+    mine = joining_spec(
+        ready.cluster, run, host, members, lead, token=spec.token, script=ready.script, python=ready.python,
+        container=verbs.hosts.container(host.name),
+    )  # fmt: skip
     emit(Progress(host=host.name, stage="start", text="starting ranks"))
     try:
-        await verbs.supervise(mine, python, f"{home}/.motley/runs/{run}/{host.name}")
+        await verbs.supervise(mine, ready.python, f"{ready.home}/.motley/runs/{run}/{host.name}")
     except StartRefused:
         await verbs.drop(leader, run, host.name)
         raise
     emit(Progress(host=host.name, stage="start", text="ranks started", fraction=1.0, done=True))
-    return Joined(members=mine.local_members, warnings=warnings)
+    return Joined(members=mine.local_members, warnings=ready.warnings)
 
 
 async def _ready(
-    verbs: Verbs, run: str, leader: str, host: Host, spec: Spec, knows: Knows, emit: Emit
-) -> tuple[str, str, tuple[Member, ...], tuple[Finding, ...]]:
-    """Check the host together with the one that leads, and bring our code there: its Python, home and devices."""
+    verbs: Verbs, run: str, leader: str, host: Host, own: Cluster, spec: Spec, knows: Knows, emit: Emit
+) -> _Ready:
+    """Check the host together with the one that leads, and bring our code, the project and the data there."""
     hosts = verbs.hosts
-    host = await equipped(hosts, host.name, emit)
+    project, script = await asyncio.to_thread(project_of, own)
+    host, data = await equipped(hosts, host.name, emit)
+    check_same(own, spec, script=script, folder=data)
     part = dataclasses.replace(hosts.cluster, leader=leader, hosts=(hosts.named(leader), host))
     checked = await check(hosts, lambda record: emit(record) if record.host == host.name else None, part, joins=run)
     findings = [f for f in checked.findings if f.host == host.name or f.level == "error"]
     devices: tuple[Member, ...] = ()
     if host.name in checked.probes and not _failed(findings):
         devices = place(dataclasses.replace(part, leader=host.name, hosts=(host,)), checked.probes, knows)
-        findings += _misfits(spec, devices)
+        findings += _misfits(own, devices)
     if _failed(findings):
         raise CheckFailed(findings)
     probe = checked.probes[host.name]
-    await check_pushed(hosts, host.name, run, spec.data.path)
     if await having(verbs, run, [host.name]):
-        raise UsageError(f"{host.name} had a run named {run} before, which this one is not: it can't join it")
-    if unable := await push_all(verbs, {host.name: probe}, emit):
+        raise UsageError(f"{host.name} had a run named '{run}' before, which this one is not: it can't join it")
+    if unable := await push_all(verbs, {host.name: probe}, emit, project):
         raise CheckFailed([*findings, *unable])
-    return probe.executable, probe.home, devices, tuple(findings)
+    return _Ready(
+        cluster=placed(own, data), script=script, python=probe.executable, home=probe.home, devices=devices,
+        warnings=tuple(findings),
+    )  # fmt: skip
+
+
+def numbered(members: tuple[Member, ...], host: str, devices: tuple[Member, ...]) -> tuple[Member, ...]:
+    """The members as the host that leads has numbered them; of the one that joins nothing else is taken from there.
+
+    Raises ValueError when it has not so many.
+    """
+    theirs = [member for member in members if member.host == host]
+    if len(theirs) != len(devices):
+        raise ValueError(f"{len(theirs)} ranks on {host}, which has {len(devices)} devices")
+    mine = {m.member: dataclasses.replace(device, member=m.member) for m, device in zip(theirs, devices)}
+    return tuple(mine.get(member.member, member) for member in members)
 
 
 def _failed(findings: list[Finding]) -> bool:
     return any(finding.level == "error" for finding in findings)
 
 
-def _misfits(spec: Spec, devices: tuple[Member, ...]) -> list[Finding]:
+def _misfits(own: Cluster, devices: tuple[Member, ...]) -> list[Finding]:
     """What the run as it is can't do with the devices."""
     cpus = [m for m in devices if not m.device.startswith("cuda")]
-    if spec.options.backend != "nccl" or not cpus:
+    if own.run.backend != "nccl" or not cpus:
         return []
     cause = f"it has {cpus[0].device}, and the run uses run.backend = 'nccl', which needs CUDA everywhere"
     return [Finding(cpus[0].host, "backend", "error", cause, "Start the run with backend = 'auto' to mix devices.")]
@@ -109,10 +156,10 @@ async def _bring_back(verbs: Verbs, run: str, leader: str, name: str, *, dropped
     """A host that belongs to the run already."""
     known = next((row for row in await verbs.status(name) if row.get("run") == run), None)
     if known is None:
-        raise UsageError(f"{name} belongs to {run}, but has nothing of it any more: it can't come back")
+        raise UsageError(f"{name} belongs to '{run}', but has nothing of it any more: it can't come back")
     at_work = known.get("state") in ("starting", "running")
     if at_work and not dropped:
-        raise UsageError(f"{name} is at work in {run} already")
+        raise UsageError(f"{name} is at work in '{run}' already")
     if at_work:  # it did not hear yet that it was taken out
         await verbs.stop(name, run, reason="motley join", timeout_s=60.0)
     if dropped:
@@ -124,7 +171,7 @@ async def _table(verbs: Verbs, leader: str, run: str) -> dict[str, Any]:
     """What the host that leads says of the run. Raises UsageError when it is not under way there."""
     table = next((row for row in await verbs.status(leader) if row.get("run") == run), None)
     if table is None:
-        raise UsageError(f"{leader} knows no run {run}: motley status lists what there is")
+        raise UsageError(f"{leader} knows no run '{run}': motley status lists what there is")
     if table.get("state") not in ("starting", "running"):
-        raise UsageError(f"{run} is {table.get('state')}: nobody can join it")
+        raise UsageError(f"'{run}' is {table.get('state')}: nobody can join it")
     return table

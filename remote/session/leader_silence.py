@@ -3,7 +3,7 @@
 A console that was cut off from everybody has not heard the leader either; that says nothing about the leader, and what
 the others said before may have changed since. Its count begins anew with the first word it hears from any of them.
 
-    >>> silence = Silence(0.0)
+    >>> silence = LeaderSilence(0.0)
     >>> silence.look(2.5, leader=1.0, others=2.4)
     1.5
     >>> silence.look(9.0, leader=1.0, others=2.4)    # nobody is heard
@@ -17,7 +17,7 @@ from __future__ import annotations
 DEAF_S = 4.0  # without a word from any other host this console is cut off itself
 
 
-class Silence:
+class LeaderSilence:
     """Times in seconds on one clock that never goes back; `now` is when the leader counts as heard first."""
 
     def __init__(self, now: float) -> None:

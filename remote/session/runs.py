@@ -11,27 +11,36 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
-from remote.cluster import Cluster
-from remote.ending import end
-from remote.errors import HostError, RunFailed, UsageError
-from remote.experiment import Experiment
-from remote.failures import Failures
-from remote.feed import Ended, FeedRecord, Layout, LogLine, Progress
-from remote.hosts import Hosts
-from remote.introduced import Ask, introduced, new_keys, nobody
-from remote.placement import Knows
-from remote.push import Tree
-from remote.records import grouped
-from remote.run import Session, experiments_folder
-from remote.sanitize import clean
-from remote.verbs import Verbs
-from trainer.wire import Event
+from motley.remote.config.cluster import Cluster
+from motley.remote.diagnosis.failures import Failures
+from motley.remote.end_tasks import end
+from motley.remote.errors import HostError, RunFailed, UsageError
+from motley.remote.experiment.folder import Experiment
+from motley.remote.experiment.records import grouped
+from motley.remote.feed import Ended, FeedRecord, Layout, LogLine, Progress
+from motley.remote.hosts.pool import Hosts
+from motley.remote.launch.placement import Knows
+from motley.remote.provision.push_code import Tree
+from motley.remote.quoting import pasteable
+from motley.remote.rpc.verbs import Verbs
+from motley.remote.sanitize import clean
+from motley.remote.session.run_log import LogRow, rows_of
+from motley.remote.session.session import Session, experiments_folder
+from motley.remote.ssh.new_host_keys import Ask, introduced, new_keys, nobody
+from motley.trainer.contract.wire import Event
 
 JOIN_S = 180.0  # from the start of a host's ranks to their first group: importing torch takes most of it
+
+JOINING = {  # what a host that joins is waited for: some of it takes long, and nothing else is heard meanwhile
+    "importing torch": "importing torch, which takes some seconds",
+    "loading data": "loading the data",
+    "joining": "ready; waits for the others to reach the end of a step",
+}
 
 Emit = Callable[[FeedRecord], None]
 
@@ -65,6 +74,8 @@ def merge(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, A
             entry["started"] = max(entry["started"], float(row["started"]))
             if row["leader"] == name:
                 entry.update(state=row["state"], step=row.get("step"))
+            if old := (row.get("layout") or {}).get("resumed_from"):
+                entry["resumed_from"] = str(old)
             if row.get("cause"):
                 entry["cause"] = row["cause"]
     newest = sorted(runs.items(), key=lambda item: -item[1]["started"])
@@ -81,13 +92,17 @@ async def newest(cluster: Cluster, ask: Ask = nobody) -> str:
     raise UsageError("the hosts know of no run" + (f"; no answer from {', '.join(silent)}" if silent else ""))
 
 
-async def stop(cluster: Cluster, run: str, reason: str) -> Ended:
-    """Stop a run from anywhere. Raises UsageError when no host knows it."""
+async def stop(cluster: Cluster, run: str, reason: str) -> tuple[Ended, bool]:
+    """Stop a run from anywhere, and say whether it had ended before on every host.
+
+    Raises UsageError when no host knows it.
+    """
     records: list[FeedRecord] = []
     session = Session(cluster, run, emit=records.append)
     try:
         await session.attach()
-        return await session.stop(reason)
+        ended = await session.stop(reason)
+        return ended, any(isinstance(record, Layout) and record.over for record in records)
     finally:
         await session.close()
 
@@ -108,13 +123,16 @@ async def join(cluster: Cluster, run: str, host: str, emit: Emit, knows: Knows) 
             emit(record)
         if began and isinstance(record, Event) and record.host in (host, "console"):
             emit(record)
+            if (phase := waits_for(record)) is not None:
+                emit(phase)
         if began and isinstance(record, Event) and not joined.done():
             if record.kind == "group" and any(member.get("host") == host for member in grouped(record)):
                 joined.set_result(None)
             elif record.kind == "rank_failed" and record.host == host:
                 report = failures.report()
                 cause = report.cause() if report is not None else f"{host}: {record.text}"
-                joined.set_exception(RunFailed(f"{cause}. motley logs {run} shows what it printed"))
+                logs_of = pasteable(["motley", "logs", run])
+                joined.set_exception(RunFailed(f"{cause}. {logs_of} shows what it printed"))
 
     session = Session(cluster, run, emit=hear, knows=knows)
     try:
@@ -125,12 +143,19 @@ async def join(cluster: Cluster, run: str, host: str, emit: Emit, knows: Knows) 
         await asyncio.wait_for(joined, JOIN_S)
     except asyncio.TimeoutError as error:
         text = (
-            f"{host} was started, and has not joined {run} within {JOIN_S:.0f} s: motley attach {run} shows how it is"
+            f"{host} was started, and has not joined '{run}' within {JOIN_S:.0f} s: "
+            f"{pasteable(['motley', 'attach', run])} shows how it is"
         )
         raise RunFailed(text) from error
     finally:
         joined.cancel()
         await session.close()
+
+
+def waits_for(event: Event) -> Progress | None:
+    """What the user waits for while a host joins, where an event tells of a phase that may take long."""
+    said = JOINING.get(str(event.data.get("phase"))) if event.kind == "phase" else None
+    return Progress(host=event.host, stage="join", text=said, done=True) if said else None
 
 
 async def drop(cluster: Cluster, run: str, host: str) -> bool:
@@ -148,27 +173,31 @@ async def drop(cluster: Cluster, run: str, host: str) -> bool:
 
 async def logs(
     cluster: Cluster, run: str, member: int | None, follow: bool, told: Callable[[str], None] = lambda _: None
-) -> AsyncGenerator[LogLine, None]:
-    """What the ranks printed: from the experiment folder and the hosts; with `follow` until the run's end.
+) -> AsyncGenerator[LogRow, None]:
+    """What happened and what the ranks printed: from the experiment folder and the hosts; with `follow` until the end.
+
+    With `member` only what that rank printed. What was there before comes in order (`remote.session.run_log`), then,
+    with `follow`, what is new as it comes.
 
     After the last line `told` is called with the cause, when ranks have failed.
     Raises UsageError when the run has no rank `member`.
     """
-    queue: asyncio.Queue[LogLine | None] = asyncio.Queue()
+    queue: asyncio.Queue[Event | LogLine | None] = asyncio.Queue()
+    before: list[Event | LogLine] = []
     ranks: set[int] = set()
 
     def emit(record: FeedRecord) -> None:
         if isinstance(record, Layout):
             ranks.update(rank.member for rank in record.ranks)
-        if isinstance(record, LogLine) and member in (None, record.member):
+        if _belongs(record, member):
             queue.put_nowait(record)
 
     folder = experiments_folder(cluster) / run
     if not follow and (folder / "summary.json").exists():
-        recorded = Experiment(folder, writable=False)
+        recorded = Experiment(folder)
         _check_rank(run, member, recorded.members())
-        for line in read_logs(recorded, member):
-            yield line
+        for row in rows_of(record for record in recorded.replay() if _belongs(record, member)):
+            yield row
         if cause := _recorded_cause(folder):
             told(cause)
         return
@@ -177,11 +206,20 @@ async def logs(
     try:
         await session.attach()
         _check_rank(run, member, ranks)
-        tasks.append(asyncio.create_task(session.wait() if follow else session.caught_up()))
+        tasks.append(asyncio.create_task(session.caught_up()))
         tasks[0].add_done_callback(lambda _: queue.put_nowait(None))
         while (found := await queue.get()) is not None:
-            yield found
-        ended = await tasks[0]
+            before.append(found)
+        await tasks[0]
+        for row in rows_of(before):
+            yield row
+        if follow:
+            tasks.append(asyncio.create_task(session.wait()))
+            tasks[1].add_done_callback(lambda _: queue.put_nowait(None))
+            while (found := await queue.get()) is not None:
+                for row in rows_of([found], time.time()):
+                    yield row
+        ended = await tasks[-1]
         if isinstance(ended, Ended):
             cause = str(ended.summary.get("cause") or "") if ended.state == "failed" else ""
         else:
@@ -193,9 +231,15 @@ async def logs(
         await session.close()
 
 
+def _belongs(record: object, member: int | None) -> TypeGuard[Event | LogLine]:
+    if isinstance(record, LogLine):
+        return member in (None, record.member)
+    return member is None and isinstance(record, Event)
+
+
 def _check_rank(run: str, member: int | None, ranks: Collection[int]) -> None:
     if member is not None and ranks and member not in ranks:
-        raise UsageError(f"{run} has no rank {member}: its ranks are {', '.join(map(str, sorted(ranks)))}")
+        raise UsageError(f"'{run}' has no rank {member}: its ranks are {', '.join(map(str, sorted(ranks)))}")
 
 
 def _recorded_cause(folder: Path) -> str:
@@ -207,11 +251,6 @@ def _recorded_cause(folder: Path) -> str:
     if not isinstance(summary, dict) or summary.get("state") != "failed":
         return ""
     return " ".join(clean(str(summary.get("cause") or "")).split())
-
-
-def read_logs(experiment: Experiment, member: int | None) -> list[LogLine]:
-    """The log lines of a run that is over and read to its end."""
-    return [r for r in experiment.replay() if isinstance(r, LogLine) and member in (None, r.member)]
 
 
 async def _ask(verbs: Verbs, name: str) -> list[dict[str, Any]] | HostError:

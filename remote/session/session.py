@@ -16,28 +16,29 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from remote import placement
-from remote.cluster import Cluster, check_run_name
-from remote.ending import end
-from remote.errors import HostError, RunFailed, UsageError
-from remote.everywhere import stop_all
-from remote.experiment import Experiment
-from remote.failures import Report
-from remote.feed import Ended, FeedRecord
-from remote.find import find
-from remote.following import Following
-from remote.harvest import final_summary
-from remote.hosts import Hosts
-from remote.introduced import Ask, introduced, new_keys, nobody
-from remote.joining import bring_in, named_in
-from remote.launch import Launch, end_start
-from remote.logbook import Logbook
-from remote.push import Tree
-from remote.reform import Reform
-from remote.verbs import Verbs
-from remote.warm import Cold, Offer, next_run, rerun_all
-from trainer.spec import Lead, Spec
-from trainer.wire import Event
+from motley.remote.config.cluster import Cluster
+from motley.remote.config.command_line import check_run_name
+from motley.remote.diagnosis.failures import Report
+from motley.remote.end_tasks import end
+from motley.remote.errors import RunFailed, UsageError
+from motley.remote.experiment.experiment_writer import Logbook
+from motley.remote.experiment.fetch import final_summary
+from motley.remote.experiment.folder import Experiment
+from motley.remote.feed import Ended, FeedRecord
+from motley.remote.hosts.pool import Hosts
+from motley.remote.launch import placement
+from motley.remote.launch.all_hosts import stop_all
+from motley.remote.launch.start_run import RunStart, end_start
+from motley.remote.launch.warm_restart import Cold, Offer, next_run, offered, rerun_all
+from motley.remote.provision.push_code import Tree
+from motley.remote.rpc.verbs import Verbs
+from motley.remote.session.failover import Failover
+from motley.remote.session.find_run import find
+from motley.remote.session.follow_run import RunFollower
+from motley.remote.session.join_host import bring_in, named_in
+from motley.remote.ssh.new_host_keys import Ask, introduced, new_keys, nobody
+from motley.trainer.contract.run_changes import Lead
+from motley.trainer.contract.spec import Spec
 
 STOP_BOUND_S = 25.0  # beyond the grace: the supervisor's own bounds
 
@@ -75,7 +76,7 @@ class Session:
         self._hosts = Hosts(cluster)
         self._verbs = Verbs(self._hosts, tree or Tree.installed())
         self._logbook = Logbook(run, emit=emit)
-        self._following: Following | None = None
+        self._following: RunFollower | None = None
         self._leader = cluster.leader
         self._tasks: list[asyncio.Task[Any]] = []
         self._ended: asyncio.Future[Ended] | None = None
@@ -85,17 +86,17 @@ class Session:
         self._spec: Spec | None = None  # of the host that leads, as it was started
         self._lent = False  # another session has the connections now
 
-    async def launch(self, *, resume: str | None = None) -> None:
-        """Check, push and start. `resume` names the run whose newest checkpoint to go on from.
+    async def launch(self, *, resume: str | None = None, why_cold: str = "") -> None:
+        """Check, push, start. `resume`: the run to go on from; `why_cold`: why it is no warm restart, for its events.
 
         Raises ConfigError for a script that is not there, CheckFailed with all findings, UsageError for a name in use,
         RunFailed when a host could not start its part: then nothing is left running anywhere.
         """
         self._may_change()
         self._launched = True
-        launch = Launch(
+        launch = RunStart(
             self._cluster, self.run, self.folder, verbs=self._verbs, logbook=self._logbook,
-            knows=self._knows, ask=self._ask, stop=self._stop_hosts,
+            knows=self._knows, ask=self._ask, stop=self._stop_hosts, why_cold=why_cold,
         )  # fmt: skip
         self._spec = await launch.start(resume=resume)
         self._follow([host.name for host in self._cluster.hosts], self._reform())
@@ -112,7 +113,7 @@ class Session:
         if not isinstance(old, Session):
             return "no run is under way"
         if self.folder.exists():
-            return f"there is a run named {self.run} already"
+            return f"there is a run named '{self.run}' already"
         try:
             offer = await old.offer()
             specs = next_run(
@@ -131,9 +132,9 @@ class Session:
             self._launched = True
             self._spec = next(spec for spec in specs if spec.is_leader)
             self._logbook.lay_out(placement.layout(self._cluster, self.run, self._spec.members))
-            self._logbook.note(f"warm restart of {old.run}: torch is imported already")
+            self._logbook.note(f"warm restart of '{old.run}': torch is imported already")
 
-        bound_s = offer.spec.options.stop_grace_s + STOP_BOUND_S
+        bound_s = self._cluster.run.stop_grace_s + STOP_BOUND_S
         outcome = await rerun_all(offer.verbs, offer.run, specs, self._logbook.emit, bound_s=bound_s, begin=begin)
         if outcome.refused:
             return outcome.refused
@@ -154,19 +155,15 @@ class Session:
         following = self._following
         if following is None or self._stopping:
             raise Cold("no run is under way")
-        if silent := following.silent:
-            raise Cold(f"{', '.join(silent)} can't be reached at the moment")
-        try:
-            spec = self._spec or await self._verbs.spec(following.leader, self.run)
-        except HostError as error:
-            raise Cold(str(error)) from error
-        return Offer(run=self.run, cluster=self._cluster, spec=spec, verbs=self._verbs)
+        return await offered(
+            self._verbs, self.run, self._cluster, self._spec, leader=following.leader, silent=following.silent
+        )
 
     def hand_over(self, run: str) -> None:
         """Another session starts `run` in place of this one's: over these connections, which it is to close."""
         assert self._following is not None, "launch or attach comes first"
         self._lent = self._stopping = self._following.stopping = True
-        self._logbook.note(f"stopping: restart as {run}", kind="stopping")
+        self._logbook.note(f"stopping: restart as '{run}'", kind="stopping")
 
     def handed_over(self, *, back: bool) -> None:
         """Every host has ended its part of this run. With `back` the connections are this session's again."""
@@ -187,16 +184,18 @@ class Session:
         self._leader = layout.leader
         experiment = Experiment.open(self.folder)
         self._logbook.keep(experiment, self._verbs)
-        self._logbook.lay_out(layout)
+        self._logbook.lay_out(layout, behind=True)
         reform = self._reform(lead)
-        if experiment.writable:  # else everything comes from the hosts, from its beginning
-            if not (self.folder / "cluster.toml").exists():
-                experiment.write_whole("cluster.toml", self._cluster.text.encode())
-            for record in experiment.replay():
-                if isinstance(record, Event):
-                    reform.hear(record)
-                self._logbook.emit(record)
+        if not (self.folder / "cluster.toml").exists():
+            experiment.write_whole("cluster.toml", self._cluster.text.encode())
+        self._logbook.replay(reform.hear)
         self._follow(dict.fromkeys(rank.host for rank in layout.ranks), reform, revive=revive)
+        self._tasks.append(asyncio.ensure_future(self._catch_up(patient=False)))
+
+    async def _catch_up(self, *, patient: bool) -> None:
+        assert self._following is not None, "launch or attach comes first"
+        await self._following.caught_up(patient=patient)
+        self._logbook.caught_up(over=self._following.is_over)
 
     async def wait(self) -> Ended:
         """The end of the run, once every host has been read to its end."""
@@ -209,9 +208,8 @@ class Session:
         return self._logbook.failures.report()
 
     async def caught_up(self) -> None:
-        """Until every host that answers has sent what it had: its first sign of life comes after that."""
-        assert self._following is not None, "launch or attach comes first"
-        await self._following.caught_up()
+        """Until every host that answers has sent what it had, and it was told."""
+        await self._catch_up(patient=True)
 
     async def stop(self, reason: str) -> Ended:
         """End the run on every host; returns once each has said how many processes are left, or did not answer.
@@ -248,18 +246,10 @@ class Session:
         following = self._under_way()
         host = named_in(self._cluster, name)
         await self._hosts.put(host)
-        joined = await bring_in(
-            self._verbs, self.run, following.leader, host, knows=self._knows, emit=self._logbook.emit
-        )
-        for finding in joined.warnings:
-            self._logbook.warn(f"{finding.host}: {finding.cause}. {finding.remedy}")
-        if self._logbook.layout is not None and joined.members:
-            self._logbook.lay_out(placement.joined(self._logbook.layout, host, joined.members))
+        leader, tell = following.leader, self._logbook.emit
+        joined = await bring_in(self._verbs, self.run, leader, host, folder=self.folder, knows=self._knows, emit=tell)
+        self._logbook.joined(host, joined.members, joined.warnings, back=joined.back)
         following.follow(name)
-        what = "comes back" if joined.back else "is new"
-        self._logbook.note(
-            f"{name} {what}: its ranks start, get the state from the others, and join at the end of a step"
-        )
 
     async def drop(self, name: str) -> bool:
         """Take a host out of the run; the others go on. Returns whether the host said that no process is left there.
@@ -275,12 +265,12 @@ class Session:
     def _may_change(self) -> None:
         """Raises UsageError when this console only watches."""
         if self._readonly:
-            raise UsageError(f"this console only watches {self.run}: attach without --readonly to change it")
+            raise UsageError(f"this console only watches '{self.run}': attach without --readonly to change it")
 
-    def _under_way(self) -> Following:
+    def _under_way(self) -> RunFollower:
         self._may_change()
         if self._following is None or self._stopping:
-            raise UsageError(f"{self.run} is not under way: nobody can join or leave it")
+            raise UsageError(f"'{self.run}' is not under way: nobody can join or leave it")
         return self._following
 
     async def close(self) -> None:
@@ -292,15 +282,15 @@ class Session:
         if not self._lent:
             await self._hosts.close()
 
-    def _reform(self, lead: Lead | None = None) -> Reform:
+    def _reform(self, lead: Lead | None = None) -> Failover:
         order = [host.name for host in self._cluster.hosts]
         port = self._cluster.coordinator_port
-        return Reform(self._verbs, self.run, order=order, leader=self._leader, port=port, lead=lead)
+        return Failover(self._verbs, self.run, order=order, leader=self._leader, port=port, lead=lead)
 
-    def _follow(self, names: Iterable[str], reform: Reform, *, revive: bool = True) -> None:
+    def _follow(self, names: Iterable[str], reform: Failover, *, revive: bool = True) -> None:
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
-        self._following = Following(
+        self._following = RunFollower(
             self._verbs, self.run, self._leader, self._logbook.experiment, reform,
             emit=self._logbook.emit, note=self._logbook.note, stop=self._stop_hosts,
         )  # fmt: skip
@@ -309,14 +299,11 @@ class Session:
         self._following.start(names)
         self._tasks.append(loop.create_task(self._watch(self._following, self._ended)))
 
-    async def _watch(self, following: Following, ended: asyncio.Future[Ended]) -> None:
+    async def _watch(self, following: RunFollower, ended: asyncio.Future[Ended]) -> None:
         """Wait for every host's end, and say how the run ended; or what keeps this console from following it."""
         try:
-            committing = asyncio.ensure_future(self._logbook.commit_regularly())
-            try:
-                await following.until_over(committing)
-            finally:
-                await end([committing])
+            async with self._logbook.keeping(following.catch_up) as alongside:
+                await following.until_over(alongside)
             result = await self._logbook.bring_home(
                 following.states(), following.leader, following.hosts, stopping=self._stopping
             )

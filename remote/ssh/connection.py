@@ -1,6 +1,6 @@
 """One SSH connection to a host: commands with their output, processes to follow, and word when it is lost.
 
-`remote.hosts` opens one per host and keeps it; everything that is done on a host goes through it. SSH is a viewer
+`remote.hosts.pool` opens one per host and keeps it; everything that is done on a host goes through it. SSH is a viewer
 and a command path here: nothing that must go on may hang from a channel.
 
     >>> connection = await Connection.open(host, Dialer())
@@ -20,12 +20,12 @@ from dataclasses import dataclass
 
 import asyncssh
 
-from remote.cluster import Host
-from remote.dial import Dialer, Raw
-from remote.dial_errors import Watch
-from remote.errors import CommandFailed, Unreachable
-from remote.remote_process import RemoteProcess
-from remote.shell import login_line
+from motley.remote.config.cluster import Host
+from motley.remote.errors import CommandFailed, Unreachable
+from motley.remote.ssh.dial import Dialer, Raw
+from motley.remote.ssh.dial_errors import Watch
+from motley.remote.ssh.process import MAX_LINE, RemoteProcess
+from motley.remote.ssh.shell import login_line
 
 SESSIONS = 8  # at once on one connection: sshd refuses the 11th (MaxSessions)
 RETRY_S = (0.02, 0.05, 0.1, 0.3, 0.9)  # between attempts to start a command
@@ -82,29 +82,41 @@ class Connection:
         timeout_s: float,
         cwd: str | None = None,
         sent: Callable[[int], object] = lambda _: None,
+        most: int = MAX_LINE,
+        take: Callable[[bytes], object] | None = None,
     ) -> Result:
         """Runs one command to its end. `cwd` is relative to the home folder, or absolute; `sent` hears how many bytes
-        of `stdin` have gone so far.
+        of `stdin` have gone so far. Its stdout, of `most` bytes, is in the result, or goes to `take` as it comes.
 
-        Raises Unreachable when the connection breaks, CommandFailed when the host starts no command or it has not
-        ended in `timeout_s` (it may then still be running there). A code other than 0 is a result, no error.
+        Raises Unreachable when the connection breaks, CommandFailed when the host starts no command, when it has not
+        ended in `timeout_s` (it may then still be running there), or when it prints more. A code other than 0 is a
+        result, no error.
         """
         try:
-            return await asyncio.wait_for(self._run(argv, stdin, cwd, sent), timeout_s)
+            return await asyncio.wait_for(self._run(argv, stdin, cwd, sent, most, take), timeout_s)
         except asyncio.TimeoutError as error:
             cause = f"{argv[0]} did not end within {timeout_s:g} s"
             raise CommandFailed(self.host.name, cause, "The machine may be overloaded; try again.") from error
 
-    async def _run(self, argv: Sequence[str], stdin: bytes, cwd: str | None, sent: Callable[[int], object]) -> Result:
+    async def _run(
+        self,
+        argv: Sequence[str],
+        stdin: bytes,
+        cwd: str | None,
+        sent: Callable[[int], object],
+        most: int,
+        take: Callable[[bytes], object] | None,
+    ) -> Result:
+        kept: list[bytes] = []
         async with self.stream(argv, cwd=cwd) as process:
             feed = asyncio.ensure_future(process.feed(stdin, sent))
             try:
-                stdout = await process.read_all()
+                await process.read_to(take or kept.append, most)
                 code = await process.wait()
             finally:
                 feed.cancel()
                 await asyncio.gather(feed, return_exceptions=True)
-            return Result(code=code, stdout=stdout, stderr=process.stderr_tail)
+            return Result(code=code, stdout=b"".join(kept), stderr=process.stderr_tail)
 
     @asynccontextmanager
     async def stream(self, argv: Sequence[str], *, cwd: str | None = None) -> AsyncIterator[RemoteProcess]:

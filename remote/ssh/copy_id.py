@@ -14,13 +14,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from remote.cluster import Host
-from remote.connection import Connection
-from remote.dial import Dialer, Raw
-from remote.errors import AuthenticationFailed, CommandFailed, HostError, HostKeyUnknown, NoPasswords
-from remote.introduced import Ask, introduced, new_keys
-from remote.own_key import DEFAULT, OwnKey, is_missing, make_key, own_key
-from remote.route import Route, jump_routes, route_of
+from motley.remote.config.cluster import Host
+from motley.remote.errors import AuthenticationFailed, CommandFailed, HostError, HostKeyUnknown, NoPasswords
+from motley.remote.ssh.connection import Connection
+from motley.remote.ssh.dial import Dialer, Raw
+from motley.remote.ssh.new_host_keys import Ask, introduced, new_keys
+from motley.remote.ssh.route import Route, jump_routes, route_of
+from motley.remote.ssh.user_key import DEFAULT, UserKey, is_missing, make_key, own_key
 
 INSTALL_S = 15.0
 # sshd heeds no file that others may write, nor one below such a folder.
@@ -57,7 +57,7 @@ class Entry:
 async def let_in(hosts: Sequence[Host], user: User, say: Callable[[Entry], None]) -> list[Entry]:
     """An entry for each host, and for each jump host that got the key; `say` hears each as it comes."""
     await _missing_identities(hosts, user)
-    work = _LettingIn(user, say)
+    work = _CopyId(user, say)
     try:
         tried = await asyncio.gather(*map(work.try_by_key, hosts))
         for host, error in zip(hosts, tried, strict=True):
@@ -70,7 +70,7 @@ async def let_in(hosts: Sequence[Host], user: User, say: Callable[[Entry], None]
     return work.entries
 
 
-class _LettingIn:
+class _CopyId:
     def __init__(self, user: User, say: Callable[[Entry], None]) -> None:
         self.entries: list[Entry] = []
         self._user = user
@@ -150,7 +150,7 @@ class _LettingIn:
         except HostError as error:
             return error
 
-    async def _key(self, route: Route) -> OwnKey | None:
+    async def _key(self, route: Route) -> UserKey | None:
         """The user's key; a new one when there is none and the user wants that."""
         key = await own_key(route)
         if key is None and await self._user.create(DEFAULT):
@@ -158,7 +158,7 @@ class _LettingIn:
             key = await own_key(route)
         return key
 
-    async def _install(self, route: Route, tunnel: Raw | None, password: str, key: OwnKey) -> None:
+    async def _install(self, route: Route, tunnel: Raw | None, password: str, key: UserKey) -> None:
         try:
             raw, watch = await self._dialer.open(route, tunnel, password)
         except NoPasswords as error:

@@ -1,6 +1,6 @@
 """Demo hosts: SSH servers on loopback that the console serves itself, so that a cluster is there on any machine.
 
-`remote.hosts` starts them before it connects, for each host with `connect = "demo"`. A demo host has a home folder
+`remote.hosts.pool` starts them before it connects, for each host with `connect = "demo"`. A demo host has a home folder
 of its own that stays (`~/.motley/demo/<cluster>-<hash of the path of cluster.toml>/<host>/`), a throwaway key and a
 port of its own. Commands run as the user, with the environment that sshd would give them; what has put itself into
 a session of its own lives on when the server is gone, as on a real host.
@@ -22,8 +22,8 @@ from types import TracebackType
 
 import asyncssh
 
-from remote.cluster import Cluster
-from remote.route import Endpoint
+from motley.remote.config.cluster import Cluster
+from motley.remote.ssh.route import Endpoint
 
 ADDRESS = "127.0.0.1"
 CHUNK = 64 * 1024
@@ -189,6 +189,7 @@ async def _attend(process: asyncssh.SSHServerProcess[bytes], child: _Child) -> N
             task.cancel()
         await asyncio.gather(carried, closed, fed, return_exceptions=True)
         await _end(child)
+        await asyncio.gather(_empty(child.stdout), _empty(child.stderr))
 
 
 def _say_how_it_ended(process: asyncssh.SSHServerProcess[bytes], code: int) -> None:
@@ -229,6 +230,13 @@ async def _end(child: _Child) -> None:
             await asyncio.wait_for(child.wait(), GRACE_S)
         except asyncio.TimeoutError:
             continue
+
+
+async def _empty(source: asyncio.StreamReader | None) -> None:
+    """What a command that was ended has printed, and nobody reads: until then its pipe stays open here."""
+    if source is not None:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(source.read(), GRACE_S)
 
 
 def _user() -> str:

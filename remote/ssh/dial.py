@@ -1,7 +1,7 @@
 """Opens SSH connections and turns every way that can fail into an error with host, cause and remedy.
 
-`remote.connection` and `remote.hosts` hold one `Dialer` for all hosts of a cluster: they share its connections to
-jump hosts, its reading of known_hosts, and a gate before each sshd, which drops connections that come all at once.
+`remote.ssh.connection` and `remote.hosts.pool` hold one `Dialer` for all hosts of a cluster: they share its connections
+to jump hosts, its reading of known_hosts, and a gate before each sshd, which drops connections that come all at once.
 Host keys are strict, nothing ever prompts, and every outcome is known within `DEADLINE_S`.
 
     >>> raw, watch = await Dialer().dial(host)
@@ -16,11 +16,11 @@ from typing import Any
 
 import asyncssh
 
-from remote.cluster import Host
-from remote.dial_errors import LOST, PasswordWatch, Watch, explain
-from remote.errors import HostError, Unreachable
-from remote.host_keys import KnownHosts
-from remote.route import Endpoint, Route, demo_route, jump_routes, known_hosts_of, route_of
+from motley.remote.config.cluster import Host
+from motley.remote.errors import HostError, Unreachable
+from motley.remote.ssh.dial_errors import LOST, PasswordWatch, Watch, explain
+from motley.remote.ssh.known_hosts import KnownHosts
+from motley.remote.ssh.route import Endpoint, Route, demo_route, jump_routes, known_hosts_of, route_of
 
 CONNECT_S = 5.0  # name, TCP, key exchange and login together
 DEADLINE_S = 9.5  # the same with jump hosts and waiting at the gate
@@ -153,6 +153,7 @@ async def _connect(route: Route, known: KnownHosts, watch: Watch, tunnel: Raw | 
         password_auth=by_password,
         kbdint_auth=by_password,
         host_based_auth=False,
+        gss_host=None,  # no Kerberos: a key exchange by it would take the place of the host key
         agent_forwarding=False,
         x11_forwarding=False,
         kex_algs="^curve25519-sha256" if demo else (),  # quick, for many hosts in one process

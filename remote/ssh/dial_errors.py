@@ -1,6 +1,6 @@
 """From an exception of asyncssh or the system to an error that names host, cause and remedy.
 
-`remote.dial` calls `explain` for every connection that failed; `Watch` keeps what was seen of the host until then.
+`remote.ssh.dial` calls `explain` for every connection that failed; `Watch` keeps what was seen of the host until then.
 
     >>> explain(ConnectionRefusedError(), route, Watch(), known, 5.0).cause
     'nothing listens on port 22 of 192.168.0.7'
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import asyncssh
 
-from remote.errors import (
+from motley.remote.errors import (
     AuthenticationFailed,
     HostError,
     HostKeyChanged,
@@ -25,10 +25,10 @@ from remote.errors import (
     NoPasswords,
     Unreachable,
 )
-from remote.host_keys import KnownHosts, describe, listed, new_key
-from remote.route import Route
-from remote.sanitize import clean
-from remote.shell import pasteable
+from motley.remote.quoting import pasteable
+from motley.remote.sanitize import clean
+from motley.remote.ssh.known_hosts import KnownHosts, describe, listed, new_key
+from motley.remote.ssh.route import Route
 
 LOST = (asyncssh.ConnectionLost, ConnectionResetError, BrokenPipeError)
 _UP = "Look whether the machine is switched on and in this network"

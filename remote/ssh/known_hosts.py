@@ -1,8 +1,9 @@
 """Which host keys are trusted: the known_hosts files of the user, read as ssh reads them, and one of our own.
 
-`remote.dial` asks at each connection, and never accepts a key: what the user says yes to, `remote.introduced` writes
-into the one of our own. Only the name of the host counts, not the address it resolves to: a key that
-is known for another machine at that address proves nothing. A line that can't be read is passed over, as in ssh.
+`remote.ssh.dial` asks at each connection, and never accepts a key: what the user says yes to,
+`remote.ssh.new_host_keys` writes into the one of our own. Only the name of the host counts, not the address it resolves
+to: a key that is known for another machine at that address proves nothing. A line that can't be read is passed over, as
+in ssh.
 
     >>> known = KnownHosts.read([Path("~/.ssh/known_hosts").expanduser()])
     >>> known.places("box1", 22)
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import asyncssh
 
-from remote.errors import NewKey
+from motley.remote.errors import NewKey
 
 SSH_PORT = 22
 ALGORITHMS = (

@@ -1,8 +1,9 @@
 """First contact: a host key that nobody knows is shown to the user, between two looks at the hosts.
 
-No connection ever asks. It fails with a `NewKey`; whoever looked asks then, and looks again when the answer was yes.
-Behind a jump host that is new there may be another new one, so this goes on until nothing new shows. What is accepted
-goes into a known_hosts of our own, `OWN`, which is read besides those of ssh.
+No connection ever asks. It fails with a `NewKey`; whoever looked asks then (`console.control.questions.host_key`, on
+the screen or in a plain terminal), and looks again when the answer was yes. Behind a jump host that is new there may be
+another new one, so this goes on until nothing new shows. What is accepted goes into a known_hosts of our own, `OWN`,
+which is read besides those of ssh.
 
     >>> found = await introduced(lambda: check(hosts, emit), new_keys, ask)
 """
@@ -14,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from remote.errors import Finding, HostError, NewKey
+from motley.remote.errors import Finding, HostError, NewKey
 
 OWN = "~/.motley/known_hosts"
 

@@ -16,10 +16,10 @@ from collections.abc import AsyncIterator, Callable
 
 import asyncssh
 
-from remote.dial_errors import Watch
-from remote.errors import CommandFailed, NoShell, Unreachable, WrongSystem
-from remote.sanitize import clean_lines
-from remote.shell import MARK
+from motley.remote.errors import CommandFailed, NoShell, Unreachable, WrongSystem
+from motley.remote.sanitize import clean_lines
+from motley.remote.ssh.dial_errors import Watch
+from motley.remote.ssh.shell import MARK
 
 CHUNK = 64 * 1024
 MAX_LINE = 16 * 1024 * 1024  # a record is never longer; what is, is no record
@@ -63,9 +63,20 @@ class RemoteProcess:
         if rest:
             yield bytes(rest)
 
-    async def read_all(self) -> bytes:
-        """All of its stdout."""
-        return b"".join([chunk async for chunk in self._chunks()])
+    async def read_all(self, most: int = MAX_LINE) -> bytes:
+        """All of its stdout. Raises CommandFailed when that is more than so many bytes, and what `read_to` does."""
+        found: list[bytes] = []
+        await self.read_to(found.append, most)
+        return b"".join(found)
+
+    async def read_to(self, take: Callable[[bytes], object], most: int) -> None:
+        """Hands all of its stdout over, as it comes. Raises CommandFailed when that is more than `most` bytes."""
+        count = 0
+        async for chunk in self._chunks():
+            count += len(chunk)
+            if count > most:
+                raise CommandFailed(self._host, f"it sent more than {most:,} bytes", "Report this.")
+            take(chunk)
 
     async def write(self, data: bytes, sent: Callable[[int], object] = lambda _: None) -> None:
         """To its stdin; `sent` hears how many bytes have gone so far.

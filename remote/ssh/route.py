@@ -1,7 +1,7 @@
 """How to reach a host: what cluster.toml and ~/.ssh/config say together, worked out before anything is dialled.
 
-`remote.dial` makes a `Route` for each host and each jump host. cluster.toml overrides ~/.ssh/config, which overrides
-ssh's defaults; a demo host has an `Endpoint`, and nothing of the user's configuration applies to it.
+`remote.ssh.dial` makes a `Route` for each host and each jump host. cluster.toml overrides ~/.ssh/config, which
+overrides ssh's defaults; a demo host has an `Endpoint`, and nothing of the user's configuration applies to it.
 
     >>> route_of(host)
     Route(host='box1', target='box1', hostname='192.168.0.7', port=22, user='ada', …)
@@ -19,11 +19,12 @@ from typing import Any
 
 import asyncssh
 
-from remote.cluster import Host
-from remote.errors import HostError
-from remote.host_keys import KnownHosts
-from remote.introduced import OWN
-from remote.shell import pasteable, ssh_words
+from motley.remote.config.cluster import Host
+from motley.remote.errors import HostError
+from motley.remote.quoting import pasteable
+from motley.remote.ssh.known_hosts import KnownHosts
+from motley.remote.ssh.new_host_keys import OWN
+from motley.remote.ssh.shell import ssh_words
 
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk")
 ALGORITHMS = ("Ciphers", "HostKeyAlgorithms")
@@ -33,7 +34,7 @@ _JUMP = re.compile(r"(?:ssh://)?(?:(?P<user>[^@]+)@)?(?P<host>\[[^\]]+\]|[^:\[\]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Where a demo host listens, and the keys both sides hold for it. Made by `remote.demo`."""
+    """Where a demo host listens, and the keys both sides hold for it. Made by `remote.ssh.demo_hosts`."""
 
     address: str
     port: int

@@ -3,8 +3,8 @@
 sshd hands the line to the login shell (sh, bash, zsh, fish, csh), which only has to start `sh`; the rest is POSIX.
 Start-up files may print a greeting first, so the command's own output begins after the line `MARK`.
 
-    >>> login_line(["python3", "-m", "trainer"], cwd=".motley/code/1f")
-    'exec sh -c \\'echo motley-begin; cd "$HOME"/.motley/code/1f && exec python3 -m trainer\\''
+    >>> login_line(["python3", "-m", "motley.trainer"], cwd=".motley/code/1f")
+    'exec sh -c \\'echo motley-begin; cd "$HOME"/.motley/code/1f && exec python3 -m motley.trainer\\''
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from remote.cluster_hosts import Host
+from motley.remote.config.cluster import Cluster, Host
+from motley.remote.quoting import pasteable
 
 MARK = "motley-begin"
 _OUTSIDE = {"'": '"\'"', "\\": "\\\\", "!": "\\!"}  # what fish or csh read differently inside single quotes
@@ -27,11 +28,6 @@ def login_line(argv: Sequence[str], cwd: str | None = None) -> str:
     folder = f"cd {_path(cwd, relative_to_home=True)} && " if cwd is not None else ""
     words = [_path(argv[0]), *map(shlex.quote, argv[1:])]
     return f"exec sh -c {_login_word(f'echo {MARK}; {folder}exec ' + ' '.join(words))}"
-
-
-def pasteable(argv: Sequence[str]) -> str:
-    """A command for the user to paste: quoted where it must be, `~/` left for their shell."""
-    return " ".join("~/" + shlex.quote(w[2:]) if w.startswith("~/") and len(w) > 2 else shlex.quote(w) for w in argv)
 
 
 def ssh_words(address: str, *, user: str | None, port: int | None, identity: str | None, jump: str | None) -> list[str]:
@@ -75,3 +71,9 @@ def _login_word(text: str) -> str:
         else:
             plain += char
     return "".join(parts + [f"'{plain}'"] * bool(plain))
+
+
+def motley(cluster: Cluster, *words: str) -> str:
+    """A command of ours, for this cluster.toml."""
+    config = [] if str(cluster.path) == "cluster.toml" else ["-c", str(cluster.path)]
+    return pasteable(["motley", *words, *config])

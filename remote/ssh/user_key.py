@@ -1,6 +1,6 @@
 """The user's own SSH key: the one to put on a new host, and a new one where there is none.
 
-`remote.letting_in` asks for it for each host that refuses to let the user in.
+`remote.ssh.copy_id` asks for it for each host that refuses to let the user in.
 
     >>> (await own_key(route)).line
     'ssh-ed25519 AAAAC3… ada@desk'
@@ -17,21 +17,21 @@ from pathlib import Path
 
 import asyncssh
 
-from remote.dial_errors import has_passphrase
-from remote.errors import AuthenticationFailed, HostError
-from remote.route import Route
-from remote.shell import pasteable
+from motley.remote.errors import AuthenticationFailed, HostError
+from motley.remote.quoting import pasteable
+from motley.remote.ssh.dial_errors import has_passphrase
+from motley.remote.ssh.route import Route
 
 DEFAULT = "~/.ssh/id_ed25519"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OwnKey:
+class UserKey:
     line: str  # as authorized_keys has it
     source: str  # for messages
 
 
-async def own_key(route: Route) -> OwnKey | None:
+async def own_key(route: Route) -> UserKey | None:
     """The first key that a connection along the route can offer; None when the user has none at all.
 
     Raises AuthenticationFailed when there are some, and each has a passphrase and is not in the agent.
@@ -40,9 +40,9 @@ async def own_key(route: Route) -> OwnKey | None:
     for path in route.key_files:
         key = _public(path)
         if key is not None and (key.public_data in agent or not has_passphrase(path)):
-            return OwnKey(line=_line(key.public_data, key.get_algorithm(), _comment(key)), source=str(path))
+            return UserKey(line=_line(key.public_data, key.get_algorithm(), _comment(key)), source=str(path))
     if agent and not route.only_identities:
-        return OwnKey(line=next(iter(agent.values())), source="the first key of the SSH agent")
+        return UserKey(line=next(iter(agent.values())), source="the first key of the SSH agent")
     if route.key_files:
         path = route.key_files[0]
         cause = f"{path} has a passphrase and is not in the SSH agent, so it opens no connection"

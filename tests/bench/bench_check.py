@@ -53,7 +53,7 @@ def check(home: Path, hosts: str) -> tuple[float, dict[str, Any]]:
     (home / "cluster.toml").write_text(f'[cluster]\nname = "bench"\nport = {free_port()}\n{hosts}')
     began = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "console", "check", "--json"],
+        [sys.executable, "-m", "motley.console", "check", "--json"],
         cwd=home,
         env={**os.environ, "HOME": str(home), "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,

@@ -23,11 +23,11 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from motley.trainer.contract.handshake import beat_s, proof
+from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Spec
+from motley.trainer.host.paths import run_folder
+from motley.trainer.supervisor.coordinator_socket import listen
 from tests.bench.results import record
-from trainer.folders import run_folder
-from trainer.handshake import beat_s, proof
-from trainer.listen import listen
-from trainer.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Spec
 
 MEMBERS, REST_S, LOSSES = 1000, 20.0, 3
 MOST_CORES, MOST_S = 0.10, 2.0
@@ -92,7 +92,7 @@ async def beat(members: list[One]) -> None:
         for i in range(sent, due):
             member = members[i % len(members)]
             if not member.silent:
-                member.writer.write(b'{"op": "beat", "step": 5, "arrived": 5}\n')
+                member.writer.write(b'{"op": "beat", "step": 5, "arrived": 5, "stage": 0, "moves": 0}\n')
         sent = due
         await asyncio.sleep(0.01)
 
@@ -147,7 +147,7 @@ def main() -> int:
             words = ["coordinate", "--run", "night", "--host", "box0", "--listen-fd", str(listener.fileno())]
             env = {**os.environ, "HOME": home}
             coordinator = subprocess.Popen(
-                [sys.executable, "-m", "trainer", *words], pass_fds=[listener.fileno()], env=env,
+                [sys.executable, "-m", "motley.trainer", *words], pass_fds=[listener.fileno()], env=env,
                 cwd=Path(__file__).resolve().parents[2],
             )  # fmt: skip
         try:

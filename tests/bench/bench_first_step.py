@@ -18,6 +18,7 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from tests.bench import against
 from tests.bench.lab_runs import RUN_S, SCRIPT, Bench
 from tests.bench.results import record
 from tests.lab.lab import Lab
@@ -63,6 +64,8 @@ def by_pdsh(bench: Bench, number: int) -> float:
 
 
 def main() -> None:
+    if against.asked("first_step"):
+        return
     if shutil.which("pdsh") is None:
         raise SystemExit("pdsh is not there, which this compares with: apt install pdsh")
     with Lab(HOSTS) as lab:

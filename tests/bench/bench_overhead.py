@@ -20,14 +20,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch.distributed as dist
 
+from motley.trainer.balance.balancer import Balancer
+from motley.trainer.balance.measured_step import MeasuredStep
+from motley.trainer.contract.spec import BalanceOptions, Member, RunOptions
+from motley.trainer.host.journal import Journal
+from motley.trainer.training.job import Job
+from motley.trainer.training.loop import Times, record, train_step
+from motley.trainer.training.step_undo import StepUndo
+from motley.trainer.training.window_exchange import Window
 from tests.bench import results
 from tests.trainer.ranks import make_job, run_ranks
-from trainer.balance import Balancer
-from trainer.exchange import Row, Window
-from trainer.journal import Journal
-from trainer.loop import Job, Times, record, train_step
-from trainer.spec import BalanceOptions, Member, RunOptions
-from trainer.undo import Undo
 
 TIMES, BATCH, STEP_MS, MOST = 2000, 128, 100.0, 0.01
 
@@ -35,7 +37,7 @@ TIMES, BATCH, STEP_MS, MOST = 2000, 128, 100.0, 0.01
 def parts_of(job: Job) -> dict[str, Callable[[], object]]:
     """What a step does besides training, by name."""
     place = job.batches.place(0)
-    undo = Undo(job.model.module, job.device)
+    undo = StepUndo(job.model.module, job.device)
     members = [Member(member=i, host=f"box{i}", local_rank=0, device="cpu") for i in range(2)]
     journal = Journal(Path(tempfile.mkdtemp()), host="box", source="rank 0")
     balancer = Balancer(BalanceOptions(), members, (BATCH // 2, BATCH // 2), journal)
@@ -52,7 +54,7 @@ def parts_of(job: Job) -> dict[str, Callable[[], object]]:
     def exchange() -> None:
         window = Window()
         for _ in range(balancer.window):
-            window.note(Row(batch=BATCH // 2, loss_sum=100.0, busy_ms=60.0, step_ms=100.0))
+            window.note(MeasuredStep(batch=BATCH // 2, loss_sum=100.0, busy_ms=60.0, step_ms=100.0))
         window.gather()
         rows = window.gathered()
         shares = balancer.decide(10, rows, job.shares) if job.rank == 0 else job.shares

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from profiles.split import proportional_split, scaled, split
+from motley.profiles.split_solver import proportional_split, scaled, split
 from tests.bench.results import record
 
 RANKS, TOTAL, TIMES = 10_000, 1_000_000, 9

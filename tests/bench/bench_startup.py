@@ -15,9 +15,10 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from motley.trainer.contract.wire import Event, Sample
+from tests.bench import against
 from tests.bench.results import record
 from tests.remote.stage import Seen, Stage, rehearsal
-from trainer.wire import Event, Sample
 
 HOSTS, TURNS = 16, 5
 PACE_S = "1.0"  # of a stand-in's step
@@ -51,6 +52,8 @@ async def measure() -> list[dict[str, float]]:
 
 
 def main() -> None:
+    if against.asked("startup"):
+        return
     first, *others = asyncio.run(measure())
 
     def row(name: str) -> str:

@@ -202,7 +202,7 @@ class MotleyProcess:
         return len(path.read_bytes().splitlines()) if path.exists() else 0
 
     def rank_0(self) -> int | None:
-        return _process(self._first, self._run, lambda words, _: words[1:4] == ["-m", "trainer", "rank"])
+        return _process(self._first, self._run, lambda words, _: words[1:4] == ["-m", "motley.trainer", "rank"])
 
     def step_ends(self) -> list[float]:
         path = self._folders[0] / "rank_0.jsonl"

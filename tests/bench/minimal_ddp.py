@@ -17,8 +17,8 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from trainer import tasks
-from trainer.spec import DataOptions, RunOptions
+from motley.trainer import tasks
+from motley.trainer.contract.spec import DataOptions, RunOptions
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
-from profiles.hardware import probe
+from motley.profiles.hardware import probe
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 HEAD = "# Benchmark results\n\nMade by `make bench`. What the lab is: [docs/lab.md](../../docs/lab.md).\n"

@@ -7,8 +7,8 @@ from typing import Any
 
 from textual.pilot import Pilot
 
-from console.app import MotleyApp
-from console.session import Outcome
+from motley.console.control.session_protocol import Outcome
+from motley.console.tui.app import MotleyApp
 from tests.console import scripted
 from tests.console.scripted import START, Scripted
 

@@ -17,11 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from console.session import Emit, Opened, Plan, SessionLike
-from remote.errors import CheckFailed, Finding, NewKey
-from remote.feed import Ended, FeedRecord, Layout, Link, LogLine, Progress, RankLayout, Stage
-from remote.introduced import Ask, nobody
-from trainer.wire import Event, Phase, Sample
+from motley.console.control.session_protocol import Emit, Opened, Plan, SessionLike
+from motley.remote.errors import CheckFailed, Finding, NewKey
+from motley.remote.feed import Ended, FeedRecord, Layout, Link, LogLine, Progress, RankLayout, Stage
+from motley.remote.ssh.new_host_keys import Ask, nobody
+from motley.trainer.contract.wire import Event, Phase, Sample
 
 HOSTS = ("desktop", "laptop", "box1", "box2")
 SPEEDS = {"desktop": 1.0, "laptop": 0.5, "box1": 0.25, "box2": 0.25}
@@ -56,6 +56,10 @@ def layout(run: str = "home-1", *, steps: int = STEPS, attached: bool = False) -
     )
 
 
+def equal_ms() -> float:
+    return max(FIXED_MS + BATCH / len(HOSTS) * PER_SAMPLE_MS[host] for host in HOSTS)
+
+
 def sample(step: int, member: int, *, batch: int | None = None, time: float = START, **changes: Any) -> Sample:
     """What the rank of `member` would write of a step under the split of that time."""
     host = HOSTS[member]
@@ -82,6 +86,8 @@ def sample(step: int, member: int, *, batch: int | None = None, time: float = ST
         "samples_per_s": batch / compute * 1000,
         "mem_mib": 300.0 + 25 * member,
         "gpu_util": None,
+        "gain": None if member or step < 6 else equal_ms() / slowest * 1.05,
+        "saved_s": None if member or step < 6 else max(0.0, step - 10) * 0.08,
     }
     return Sample(**{**values, **changes})
 
@@ -200,8 +206,10 @@ class Scripted:
         self._ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self._playing: asyncio.Task[None] | None = None
 
-    async def launch(self, *, resume: str | None = None) -> None:
+    async def launch(self, *, resume: str | None = None, why_cold: str = "") -> None:
         self.calls.append(f"launch {resume}" if resume else "launch")
+        if why_cold:
+            self._emit(event("note", f"cold restart: {why_cold}", source="console"))
         if self._new_key is not None and not await self._ask(self._new_key):
             finding = Finding("box2", "host_key", "error", "its key is not known yet", "accept it: ssh box2 true")
             raise CheckFailed([finding])
@@ -300,10 +308,10 @@ if __name__ == "__main__":
     fail = CheckFailed(FINDINGS) if "--fail" in sys.argv else None
     shown, _ = plan(pace=0.1 if "--fast" in sys.argv else 1.0, fail=fail, now=time.time)
     if "--plain" in sys.argv:
-        from console.plain import run_plain
+        from motley.console.commands.plain import run_plain
 
         print(asyncio.run(run_plain(shown)))
     else:
-        from console.app import MotleyApp
+        from motley.console.tui.app import MotleyApp
 
         print(asyncio.run(MotleyApp(shown).run_async()))

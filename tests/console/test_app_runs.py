@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from textual.widgets import Button
 
-from console.screens.confirm import Confirm
-from console.session import Outcome
-from remote.errors import CheckFailed, ConfigError, NewKey, RunFailed
+from motley.console.control.session_protocol import Outcome
+from motley.console.tui.screens.confirm import Confirm
+from motley.remote.errors import CheckFailed, ConfigError, NewKey, RunFailed
 from tests.console import scripted
 from tests.console.screen import SIZE, make, phase, running, screen_text, until
 
@@ -117,7 +117,7 @@ async def test_leaving_closes_the_session_only_and_says_how_to_come_back() -> No
     assert app.return_value == Outcome(
         code=0,
         data={"run": "home-1", "state": "running"},
-        text="home-1 goes on. Come back: motley attach home-1",
+        text="'home-1' goes on. Come back: motley attach home-1",
     )
 
 

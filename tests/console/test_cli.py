@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,15 +14,16 @@ import pytest
 import typer.main
 from typer.core import TyperGroup
 
-from console.cli import app
-from console.tables import findings_text, status_text
-from remote.errors import Finding
+from motley.console.cli import app
+from motley.console.view.answer_tables import findings_text, status_text
+from motley.remote.config.load import load
+from motley.remote.errors import CheckFailed, Finding
 
 ROOT = Path(__file__).parents[2]
 
 
 def motley(
-    *args: str, cwd: Path, code: str = "from console.cli import main; main()"
+    *args: str, cwd: Path, code: str = "from motley.console.cli import main; main()"
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code, *args],
@@ -40,7 +42,7 @@ def test_help_names_every_verb_and_imports_nothing_heavy(tmp_path: Path) -> None
         "import sys, atexit\n"
         "heavy = {'torch', 'asyncssh', 'textual', 'pydantic', 'numpy'}\n"
         "atexit.register(lambda: print(sorted(heavy & set(sys.modules)), file=sys.stderr))\n"
-        "from console.cli import main; main()"
+        "from motley.console.cli import main; main()"
     )
     done = motley("--help", cwd=tmp_path, code=code)
     assert done.returncode == 0
@@ -57,6 +59,18 @@ def test_a_missing_cluster_toml_ends_every_verb_with_code_2(tmp_path: Path, verb
     assert "Traceback" not in done.stderr
 
 
+def test_where_there_is_no_cluster_toml_the_first_steps_are_told(tmp_path: Path) -> None:
+    done = motley(cwd=tmp_path)
+    assert done.returncode == 2
+    said = done.stderr.splitlines()
+    assert said[0] == f"motley: there is no cluster.toml in {tmp_path}. It says which machines train, and what."
+    assert '    task = "simple_cnn/digits"    # a model and a data set' in said
+    assert any(f"cp {ROOT}/cluster.toml ." in line for line in said)
+    example = "\n".join(line for line in said if line.startswith("    "))
+    (tmp_path / "mine.toml").write_text(example)
+    assert load(tmp_path / "mine.toml").hosts[0].name == "desktop"
+
+
 def test_a_bare_motley_takes_the_options_of_run(tmp_path: Path) -> None:
     (tmp_path / "home.toml").write_text('[run]\nepochs = "many"\n[[hosts]]\nnme = "box1"\n')
     bare = motley("-c", "home.toml", "--plain", cwd=tmp_path)
@@ -66,6 +80,22 @@ def test_a_bare_motley_takes_the_options_of_run(tmp_path: Path) -> None:
     assert "epochs" in bare.stderr
     assert "nme" in bare.stderr
     assert bare.stdout == ""
+
+
+def test_profile_names_what_is_wrong_on_stdout_too_and_repeats_its_own_verb(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        (tmp_path / "cluster.toml").write_text(
+            f'[cluster]\nconnect = "demo"\nport = {port}\n[[hosts]]\nname = "box1"\n[[hosts]]\nname = "box2"\n'
+        )
+        done = motley("profile", "--json", cwd=tmp_path)
+    assert done.returncode == 3, done.stderr
+    data = json.loads(done.stdout)
+    assert set(data) == {"profiles", "findings"}
+    assert data["profiles"] == []
+    (finding,) = data["findings"]
+    assert (finding["check"], finding["level"]) == ("port", "error")
+    assert "motley profile --set cluster.port=" in finding["remedy"]
 
 
 def test_overrides_of_the_command_line_are_checked_too(tmp_path: Path) -> None:
@@ -97,10 +127,10 @@ def test_bad_usage_ends_with_code_2(tmp_path: Path, args: list[str]) -> None:
 
 def test_an_unexpected_error_is_one_line_and_a_file(tmp_path: Path) -> None:
     code = (
-        "import console.launch\n"
+        "import motley.console.commands.run\n"
         "def broken(*a, **k): raise ZeroDivisionError('oops')\n"
-        "console.launch.run_plan = broken\n"
-        "from console.cli import main; main()"
+        "motley.console.commands.run.run_plan = broken\n"
+        "from motley.console.cli import main; main()"
     )
     done = motley("--plain", cwd=tmp_path, code=code)
     assert done.returncode == 1
@@ -113,10 +143,10 @@ def test_an_unexpected_error_is_one_line_and_a_file(tmp_path: Path) -> None:
 
 def test_plain_puts_the_summary_alone_on_stdout(tmp_path: Path) -> None:
     code = (
-        "import console.launch\n"
+        "import motley.console.commands.run\n"
         "from tests.console import scripted\n"
-        "console.launch.run_plan = lambda *a, **k: scripted.plan(steps=30)[0]\n"
-        "from console.cli import main; main()"
+        "motley.console.commands.run.run_plan = lambda *a, **k: scripted.plan(steps=30)[0]\n"
+        "from motley.console.cli import main; main()"
     )
     done = motley(cwd=tmp_path, code=code)  # no terminal here: plain by itself
     assert done.returncode == 0, done.stderr
@@ -127,13 +157,13 @@ def test_plain_puts_the_summary_alone_on_stdout(tmp_path: Path) -> None:
 def test_a_reader_that_has_gone_does_not_change_the_exit_code(tmp_path: Path) -> None:
     """`motley run | head -0`: the run was stopped, and that is what the code says."""
     code = (
-        "import os, console.launch, console.plain\n"
-        "from console.session import Outcome\n"
+        "import os, motley.console.commands.run, motley.console.commands.plain\n"
+        "from motley.console.control.session_protocol import Outcome\n"
         "async def stopped(*a, **k): return Outcome(code=4, data={'state': 'stopped', 'text': 'x' * 100_000})\n"
-        "console.plain.run_plain = stopped\n"
-        "console.launch.run_plan = lambda *a, **k: None\n"
+        "motley.console.commands.plain.run_plain = stopped\n"
+        "motley.console.commands.run.run_plan = lambda *a, **k: None\n"
         "reader, writer = os.pipe(); os.close(reader); os.dup2(writer, 1)\n"
-        "from console.cli import main; main()"
+        "from motley.console.cli import main; main()"
     )
     done = motley(cwd=tmp_path, code=code)
     assert (done.returncode, done.stderr) == (4, "")
@@ -149,6 +179,8 @@ def test_status_for_people() -> None:
     hosts = [{"name": "desktop", "state": "running", "left": 2}, {"name": "box1", "state": "finished", "left": 0}]
     data: dict[str, Any] = {"runs": [{"run": "home-1", "state": "running", "step": 12, "hosts": hosts}]}
     assert status_text(data) == "home-1  running   step 12  desktop running (2 processes), box1 finished"
+    data["runs"][0]["resumed_from"] = "first"
+    assert status_text(data).endswith("box1 finished  goes on from 'first'")
     assert status_text({"runs": []}) == "no runs on the hosts"
 
 
@@ -162,6 +194,18 @@ def test_findings_for_people_put_errors_first() -> None:
         "    Close what else runs there",
     ]
     assert findings_text((warning,), hosts=2).endswith("✔ 2 hosts ready")
+
+
+def test_findings_for_people_say_once_what_several_hosts_have() -> None:
+    alike = [Finding(name, "torch", "error", "no torch", "Install it") for name in ("box1", "box3")]
+    other = Finding("box2", "torch", "error", "no torch", "Install it there")
+    assert findings_text((alike[0], other, alike[1]), hosts=3).splitlines() == [
+        "✖ box1, box3: no torch",
+        "    Install it",
+        "✖ box2: no torch",
+        "    Install it there",
+    ]
+    assert str(CheckFailed((alike[0], other, alike[1]))).splitlines()[0] == "box1, box3: no torch"
 
 
 def test_docs_name_every_verb_and_option() -> None:

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from console.line import text, width_of
-from console.notice import notice_lines
-from console.plain import Printer
-from console.session import ended
-from console.store import Store
-from remote.feed import Ended, FeedRecord, Link
+from motley.console.commands.plain import Printer
+from motley.console.control.session_protocol import ended
+from motley.console.state.store import Store
+from motley.console.view.notice import notice_lines
+from motley.console.view.styled_line import text, width_of
+from motley.remote.feed import Ended, FeedRecord, Link
 from tests.console import scripted
 from tests.console.screen import SIZE, make, screen_text, until
 from tests.console.scripted import START, event, layout
@@ -126,7 +126,7 @@ def test_the_command_s_last_word_names_the_cause() -> None:
 def test_the_log_of_a_failed_run_ends_with_its_cause_on_stderr(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from console.cli import main
+    from motley.console.cli import main
 
     (tmp_path / "cluster.toml").write_text('[cluster]\nconnect = "demo"\n[[hosts]]\nname = "box1"\n')
     run = tmp_path / "experiments" / "night"
@@ -139,5 +139,5 @@ def test_the_log_of_a_failed_run_ends_with_its_cause_on_stderr(
         main()
     out, err = capsys.readouterr()
     assert left.value.code == 0
-    assert out == " #0  step 1\n"
+    assert out.split() == ["#0", "step", "1"]
     assert err == "motley: night: rank 0 on box1 failed: KeyError: 'lr'\n"

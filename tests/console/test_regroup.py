@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from console.line import text
-from console.rows import table
-from console.snapshot import Regroup
-from console.store import Store
-from console.view import run_lines
+from motley.console.state.snapshot import Regroup
+from motley.console.state.store import Store
+from motley.console.view.rank_table import table
+from motley.console.view.run_lines import run_lines
+from motley.console.view.styled_line import text
 from tests.console import scripted
 from tests.console.scripted import HOSTS, START, event, sample
 
@@ -42,15 +42,15 @@ def lose_laptop(store: Store) -> None:
     store.apply(event("lost", "rank 2 on laptop was lost at step 60", member=LAPTOP, host="laptop", step=60), START)
 
 
-def test_a_lost_host_greys_out_at_once_with_its_last_figures_and_their_age(store: Store) -> None:
+def test_a_lost_host_greys_out_at_once_and_counts_nowhere(store: Store) -> None:
     before = row(store)
     lose_laptop(store)
     after = row(store)
     assert before.startswith(("● laptop", "! laptop"))
     assert after.startswith("○ laptop")
-    share = store.snapshot().ranks[LAPTOP].batch
-    assert f" {share} " in after
-    assert after.rstrip().endswith("lost")
+    assert after.rstrip().endswith("lost, heard 1 m ago")
+    assert "%" not in after
+    assert store.snapshot().samples_per_s is None
     roles = {
         role for line in table(store.snapshot(), width=80, now=START) for _, role in line if "laptop" in text(line)
     }
@@ -82,7 +82,9 @@ def test_a_host_on_its_way_back_says_so_and_is_as_before_when_it_trains(store: S
     store.apply(event("phase", "", member=LAPTOP, phase="importing torch"), START)
     assert "coming back: importing torch" in row(store, width=140)
     store.apply(group(2, 80), START)
-    store.apply(sample(81, LAPTOP, generation=2, time=START + 80), START)
+    assert row(store).startswith("◐ laptop")
+    for member in range(4):
+        store.apply(sample(81, member, generation=2, time=START + 80), START)
     assert store.snapshot().regroups[-1] == Regroup(step=80, lost=(), joined=("laptop",))
     assert row(store, after_s=20.0).startswith("● laptop")
 
@@ -93,3 +95,17 @@ def test_a_run_that_holds_says_what_it_waits_for_until_it_goes_on(store: Store) 
     assert said in text(run_lines(store.snapshot(), width=120, now=START + 3)[2])
     store.apply(group(1, 60), START)
     assert store.snapshot().waiting is None
+
+
+def test_what_went_wrong_on_a_host_is_over_when_it_is_back_at_work(store: Store) -> None:
+    lose_laptop(store)
+    cut_off = "this host was cut off from the run: the supervisor was ended"
+    store.apply(event("note", cut_off, host="laptop", level="error"), START)
+    store.apply(event("note", "the disk is full", host="box1", level="error"), START)
+    store.apply(group(1, 60, "laptop"), START)
+    assert [problem.host for problem in store.snapshot().problems] == ["laptop", "box1"]
+    store.apply(replace(group(2, 80), time=START + 20), START + 20)
+    assert [problem.host for problem in store.snapshot().problems] == ["box1"]
+    late = event("note", "this host was cut off from the run", host="laptop", level="error", time=START + 1)
+    store.apply(late, START + 21)
+    assert [problem.host for problem in store.snapshot().problems] == ["box1"]

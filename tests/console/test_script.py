@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from console.line import text
-from console.notice import notice_lines
-from console.plain import Printer
-from console.rows import table
-from console.store import Store
-from console.view import decision_lines, run_lines
-from remote.feed import Ended, FeedRecord
+from motley.console.commands.plain import Printer
+from motley.console.state.store import Store
+from motley.console.view.notice import notice_lines
+from motley.console.view.rank_table import table
+from motley.console.view.run_lines import decision_lines, run_lines
+from motley.console.view.styled_line import text
+from motley.remote.feed import Ended, FeedRecord, LogLine, PartialLine
 from tests.console import scripted
 from tests.console.scripted import HOSTS, START, event
 
@@ -59,8 +59,41 @@ def test_it_runs_once_it_is_started_though_no_step_is_told() -> None:
     assert "split" not in shown[0]
     assert "batch" not in shown[0]
     assert shown[2] == "the script train.py runs"
-    assert any("laptop" in line and "training" in line for line in shown)
+    assert any(line.startswith("● laptop") and line.endswith("running") for line in shown)
     assert [text(line) for line in decision_lines(snapshot, width=80)] == ["A script shares out its work itself."]
+
+
+def test_a_row_says_starting_before_and_how_it_ended_after() -> None:
+    store = store_of(event("phase", "joining", host="laptop", member=1, phase="joining"))
+    assert any("laptop" in line and line.endswith("starting") for line in lines_of(store))
+    for state in ("finished", "stopped"):
+        ended = store_of(event("phase", "training", host="laptop", member=1, phase="training"))
+        ended.apply(Ended(state=state), START)
+        assert any(line.startswith("■ laptop") and line.endswith(state) for line in lines_of(ended))
+
+
+def test_a_row_shows_the_progress_bar_until_its_line_has_its_end() -> None:
+    member = HOSTS.index("laptop")
+    store = store_of(event("phase", "training", host="laptop", member=member, phase="training"))
+    store.apply(PartialLine(host="laptop", member=member, text="\r 40%\r 50%|##### |"), START)
+    assert any(line.startswith("● laptop") and line.endswith("50%|##### |") for line in lines_of(store))
+    assert not any("40%" in line for line in lines_of(store))
+    store.apply(LogLine(host="laptop", member=member, text="100%|##########|"), START)
+    assert any(line.startswith("● laptop") and line.endswith("running") for line in lines_of(store))
+    store.apply(PartialLine(host="desktop", member=member, text="of another host's rank"), START)
+    assert not any("another" in line for line in lines_of(store))
+
+
+def test_plain_lines_tell_of_a_progress_bar_now_and_then() -> None:
+    lines: list[str] = []
+    now = [START]
+    printer = Printer(write=lines.append, clock=lambda: now[0])
+    printer(LAYOUT)
+    for second in range(24):
+        now[0] = START + second
+        printer(PartialLine(host="laptop", member=1, text=f" {second}%"))
+        printer(PartialLine(host="laptop", member=1, text=""))
+    assert [line.split()[-2:] for line in lines[1:]] == [["laptop", "0%"], ["laptop", "10%"], ["laptop", "20%"]]
 
 
 def test_a_restart_is_shown_with_who_was_lost() -> None:

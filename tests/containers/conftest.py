@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from remote.push import Tree
+from motley.remote.provision.push_code import Tree
 from tests.containers.dockerd import docker, make_image, make_torch_image, said
 from tests.remote.stage import Stage, staged, stand_in_tree
 

@@ -8,20 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from remote import containers
-from remote.calibrate import calibrate
-from remote.check import preflight
-from remote.cluster import load
-from remote.hosts import Hosts
-from remote.image_transfer import of_this_machine, send
-from remote.push import Tree
+from motley.remote.config.load import load
+from motley.remote.hosts.pool import Hosts
+from motley.remote.launch.calibrate import calibrate
+from motley.remote.launch.prepare_hosts import preflight
+from motley.remote.provision import container_images
+from motley.remote.provision.image_transfer import of_this_machine, send
+from motley.remote.provision.push_code import Tree
+from motley.trainer.contract.spec import Container
+from motley.trainer.contract.wire import Event
+from motley.trainer.supervisor import container_commands
 from tests.containers.conftest import IMAGE
 from tests.containers.dockerd import TORCH, make_image, said
 from tests.containers.test_docker import MINE, listed
 from tests.remote.stage import Seen, Stage
-from trainer import container_words
-from trainer.spec import Container
-from trainer.wire import Event
 
 pytestmark = pytest.mark.containers
 
@@ -44,7 +44,7 @@ async def test_what_is_wrong_with_an_image_is_said_and_nothing_is_started(stage:
         ("absent", "container", "warning", "its image is not there yet; whether torch is in it is not known"),
     ]
     async with Hosts(cluster) as hosts:
-        failed = await containers.prepare(hosts, lambda _: None)
+        failed = await container_images.prepare(hosts, lambda _: None)
         inside = hosts.inside("fine")
     assert list(failed) == ["bare", "absent"]
     assert "the image localhost:9/none is not there and can't be pulled: " in failed["absent"].cause
@@ -61,10 +61,10 @@ async def test_a_host_builds_its_image(stage: Stage) -> None:
     stage.cluster(hosts={"box0": f'{MINE}\ndockerfile = "Dockerfile"\nrequirements = "r.txt"'})
     cluster = load(stage.folder / "cluster.toml")
     async with Hosts(cluster) as hosts:
-        assert (await containers.look(hosts, lambda _: None)).without == ["box0"]
-        assert await containers.prepare(hosts, lambda _: None) == {}
+        assert (await container_images.look(hosts, lambda _: None)).without == ["box0"]
+        assert await container_images.prepare(hosts, lambda _: None) == {}
         inside = hosts.inside("box0")
-        assert (await containers.look(hosts, lambda _: None)).without == []
+        assert (await container_images.look(hosts, lambda _: None)).without == []
     assert inside is not None
     assert inside.torch == TORCH
     assert said("image", "inspect", "--format", "{{json .Config.Env}}", inside.container.id)[1].find("MADE=here") > 0
@@ -78,11 +78,11 @@ async def test_the_image_of_this_machine_is_sent(stage: Stage) -> None:
         connection = await hosts.get("box0")
         mine = await of_this_machine("box0", "docker", IMAGE)
         await send(connection, "docker", IMAGE, mine, lambda record: seen.append(record.text))
-        assert await containers.prepare(hosts, lambda _: None) == {}  # its daemon is that of this machine
+        assert await container_images.prepare(hosts, lambda _: None) == {}  # its daemon is that of this machine
     assert any(text.startswith("sending the image, ") for text in seen)
     stage.cluster(hosts={"box0": 'runtime = "docker"\nimage = "none-here"\nimage_from = "master"'})
     async with Hosts(load(stage.folder / "cluster.toml")) as hosts:
-        failed = await containers.prepare(hosts, lambda _: None)
+        failed = await container_images.prepare(hosts, lambda _: None)
     assert "this machine has no image none-here to send" in failed["box0"].cause
 
 
@@ -145,11 +145,11 @@ def test_odd_paths_reach_the_container_as_they_are(image: str, tmp_path: Path) -
         f"os.chmod(os.open({str(here / 'tool')!r}, os.O_CREAT), 0o755)\n"
         f"print(os.access({str(here / 'tool')!r}, os.X_OK), os.access('file', os.W_OK))"
     )
-    argv = container_words.running(
+    argv = container_commands.running(
         Container(runtime="docker", image=image, id=image),
         ["-c", told],
-        user=container_words.User(uid=1234, gid=2345, groups=(7,)), home=str(here), folder=str(odd),
-        mounts=[container_words.Mount(str(odd))], names=["SAID"], labels={},
+        user=container_commands.User(uid=1234, gid=2345, groups=(7,)), home=str(here), folder=str(odd),
+        mounts=[container_commands.Mount(str(odd))], names=["SAID"], labels={},
     )  # fmt: skip
     os.chmod(tmp_path, 0o755)
     done = subprocess.run(argv, env={**os.environ, "SAID": "a\nb"}, capture_output=True, text=True, check=False)

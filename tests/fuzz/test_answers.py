@@ -13,23 +13,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.notice import notice_lines
-from console.rows import table as rank_table
-from console.store import Store
-from console.view import run_lines
-from remote.cluster import Cluster, load
-from remote.connection import Result
-from remote.errors import CommandFailed, UsageError
-from remote.feed import Ended
-from remote.harvest import final_summary, pretty
-from remote.judge import judge
-from remote.placement import layout_of
-from remote.probe import Gpu, Leftover, Probe, parse
-from remote.runs import merge
-from remote.sanitize import clean_table
-from remote.verbs import _object, _tells_of_a_run
+from motley.console.state.store import Store
+from motley.console.view.notice import notice_lines
+from motley.console.view.rank_table import table as rank_table
+from motley.console.view.run_lines import run_lines
+from motley.remote.answers import Answer
+from motley.remote.config.cluster import Cluster
+from motley.remote.config.load import load
+from motley.remote.errors import CommandFailed, UsageError
+from motley.remote.experiment.fetch import final_summary, pretty
+from motley.remote.feed import Ended
+from motley.remote.launch.placement import layout_of
+from motley.remote.preflight.judge import judge
+from motley.remote.preflight.probe import Gpu, Leftover, Probe, parse
+from motley.remote.rpc.verbs import _answer, _tells_of_a_run
+from motley.remote.sanitize import clean_table
+from motley.remote.session.runs import merge
+from motley.remote.ssh.connection import Result
 from tests.fuzz.mutation import ODD, TEXTS, cases, mutated, nested, table, written
-from tests.remote.test_check import CARD, CUDA, GOOD
+from tests.remote.preflight.test_judge import CARD, CUDA, GOOD
 
 UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 NOW = 1_700_000_000.0
@@ -90,7 +92,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
 @given(st.one_of(st.binary(max_size=40), *(text.map(str.encode) for text in (ODD.map(written), nested()))), TEXTS)
 def test_the_answer_of_a_verb(output: bytes, stderr: str) -> None:
     with contextlib.suppress(CommandFailed):
-        assert isinstance(_object("box1", Result(code=1, stdout=output, stderr=stderr), "stop"), dict)
+        assert isinstance(_answer("box1", "stop", Result(code=1, stdout=output, stderr=stderr), "stop"), Answer)
 
 
 @cases(50)

@@ -1,7 +1,7 @@
 """What a host's `attach` sends, with noise in it, in any pieces, broken off anywhere: no line is lost or there twice.
 
-The follower, the reader of its process and the experiment are real, and so is what is sent (`trainer.attach`); an SSH
-session that gives given bytes stands in for the way between them.
+The follower, the reader of its process and the experiment are real, and so is what is sent (`trainer.verbs.attach`); an
+SSH session that gives given bytes stands in for the way between them.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remote import follow
-from remote.dial_errors import Watch
-from remote.experiment import Experiment, local_name
-from remote.feed import FeedRecord
-from remote.follow import REREADS, Follower
-from remote.remote_process import RemoteProcess
-from remote.shell import MARK
-from remote.verbs import Verbs
+from motley.remote.experiment.folder import Experiment
+from motley.remote.experiment.local_names import local_name
+from motley.remote.feed import FeedRecord
+from motley.remote.rpc.verbs import Verbs
+from motley.remote.session import follow_host
+from motley.remote.session.follow_host import REREADS, HostFollower
+from motley.remote.ssh.dial_errors import Watch
+from motley.remote.ssh.process import RemoteProcess
+from motley.remote.ssh.shell import MARK
+from motley.trainer.contract.wire import Beat, Chunk, Event, Sample, encode
+from motley.trainer.verbs import attach
 from tests.fuzz.mutation import ODD, TEXTS, cases, mutated, scratch, table, written
-from trainer import attach
-from trainer.wire import Beat, Chunk, Event, Sample, encode
 
 COUNT = 7  # lines of a file
 NOISE = ["\n", "hello\n", "{\n", '"\n', "\x00\n", '{"v":1,"type":"beat"}\n', "é\n", "}\n{\n", "motley-begin\n", "\r\n"]
@@ -174,7 +175,7 @@ class Session:
 def _quick() -> Iterator[None]:
     """No pause before a connection is opened again, and files that are more than one chunk."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(follow, "backoff", lambda: itertools.repeat(0.0))
+        patch.setattr(follow_host, "backoff", lambda: itertools.repeat(0.0))
         patch.setattr(attach, "CHUNK_BYTES", 400)
         yield
 
@@ -191,7 +192,10 @@ async def followed(way: Way) -> list[FeedRecord]:
     """All that is told until the end."""
     told: list[FeedRecord] = []
     verbs = cast(Verbs, way)
-    assert await Follower("box1", "night", verbs=verbs, experiment=way.experiment, emit=told.append).run() == "finished"
+    assert (
+        await HostFollower("box1", "night", verbs=verbs, experiment=way.experiment, emit=told.append).run()
+        == "finished"
+    )
     return told
 
 

@@ -12,14 +12,15 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remote.cluster import Cluster, load
-from remote.errors import ConfigError
-from remote.hosts import python_of
-from remote.sanitize import clean
-from remote.sections import SECTIONS
-from remote.shell import login_line, there
+from motley.remote.config.cluster import Cluster
+from motley.remote.config.load import load
+from motley.remote.config.sections import SECTIONS
+from motley.remote.errors import ConfigError
+from motley.remote.hosts.pool import python_of
+from motley.remote.sanitize import clean
+from motley.remote.ssh.shell import login_line, there
+from motley.trainer.contract.spec import RunOptions
 from tests.fuzz.mutation import mutated, scratch
-from trainer.spec import RunOptions
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -204,7 +205,7 @@ def check(found: Cluster | ConfigError) -> None:
     assert found.leader in [host.name for host in found.hosts]
     assert found.text.encode()
     for host in found.hosts:
-        assert login_line([python_of(host), "-m", "trainer"]).encode()
+        assert login_line([python_of(host), "-m", "motley.trainer"]).encode()
         assert there(host, "true").isprintable()
 
 

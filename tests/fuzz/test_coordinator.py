@@ -17,13 +17,13 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from motley.trainer.contract.handshake import proof
+from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Script, Spec
+from motley.trainer.contract.wire import Event, decode
+from motley.trainer.coordinator.script_coordinator import ScriptCoordinator
+from motley.trainer.coordinator.task_coordinator import TaskCoordinator
+from motley.trainer.supervisor.coordinator_socket import listen
 from tests.fuzz.mutation import FIGURES, ODD, TEXTS, WHOLES, cases, mutated, nested, scratch, table, written
-from trainer.coordinator import Coordinator
-from trainer.handshake import proof
-from trainer.listen import listen
-from trainer.script_coordinator import ScriptCoordinator
-from trainer.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Script, Spec
-from trainer.wire import Event, decode
 
 TOKEN = "5a" * 32
 MEMBERS = 3
@@ -32,12 +32,15 @@ ABORT = struct.pack("ii", 1, 0)  # a closed socket is gone at once: thousands of
 
 SMALL = st.integers(0, 4)
 FIGURE = st.floats(0, 1e4)
+RECORD = st.tuples(st.sampled_from(["lost", "joined"]), st.sampled_from(["box0"]), SMALL, st.none() | SMALL, FIGURE)
+PAST = table({"records": st.lists(RECORD | ODD, max_size=3), "hosts": st.lists(TEXTS) | ODD})
 MESSAGES: dict[str, dict[str, st.SearchStrategy[Any]]] = {
-    "beat": {"step": SMALL, "arrived": SMALL},
+    "beat": {"step": SMALL, "arrived": SMALL, "stage": SMALL, "moves": SMALL},
     "phase": {"phase": st.sampled_from(["importing torch", "loading data", "joining"])},
     "ready": {
         "times": table({"import_s": FIGURE, "spawn_s": FIGURE}), "store": st.none() | st.just(["127.0.0.1", 4711]),
         "step": SMALL, "term": st.just(-1), "generation": st.just(-1), "attempt": st.integers(1, 3),
+        "regroups": st.none() | ODD | PAST,
     },
     "joined": {},
     "report": {
@@ -114,7 +117,7 @@ async def converse(script: bool, said: dict[int, list[str]], folder: Path, hello
     given = spec(script)
     broken: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: broken.append(context))
-    coordinator = ScriptCoordinator(given, folder) if script else Coordinator(given, folder)
+    coordinator = ScriptCoordinator(given, folder) if script else TaskCoordinator(given, folder)
     with listen("127.0.0.1", 0) as listener, contextlib.closing(coordinator._journal):
         listener.setblocking(False)
         port = listener.getsockname()[1]
@@ -133,7 +136,7 @@ async def converse(script: bool, said: dict[int, list[str]], folder: Path, hello
                 callers[member].say(line)
             await callers[member].until_heard()
         if not coordinator._over.is_set():
-            assert coordinator._lines[0].transport is not None
+            assert coordinator._connections[0].transport is not None
             now = coordinator._clock()
             for later_s in (0.0, 0.3):  # what it does several times a second
                 coordinator._tick(now + later_s)

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from remote.cluster import Host
-from remote.shell import MARK, login_line, pasteable, there
-from remote.verbs import supervise_argv
+from motley.remote.config.cluster import Host
+from motley.remote.quoting import pasteable
+from motley.remote.rpc.verbs import supervise_argv
+from motley.remote.ssh.shell import MARK, login_line, there
 from tests.fuzz.mutation import cases
 
 SPECIAL = "'\"\\$`!*?~[]{}()<>|&;#=%^@:,+-_ \t\x07\x1b\x7fé\u2028\u202e\U0001f600"

@@ -20,7 +20,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,8 +84,11 @@ BATCH = Training(
 TURNS = (GROUP, GROUP, BATCH, GROUP)
 
 
-def strike(night: Night, faults: tuple[Fault, ...]) -> Struck:
-    """Let them happen, end them, and see the training go on with everybody; or to the run's end, where that is near."""
+def strike(night: Night, faults: tuple[Fault, ...], shown: Callable[[Night], bool] = lambda _: True) -> Struck:
+    """Let them happen, end them, and see the training go on with everybody; or to the run's end, where that is near.
+
+    They last until `shown` holds, too: what must be seen while they do.
+    """
     struck = Struck(faults=faults, step=night.step(), leader=night.leader())
     hosts = frozenset(night.lab.hosts)
     before = len(night.events("regrouped"))
@@ -96,6 +99,7 @@ def strike(night: Night, faults: tuple[Fault, ...]) -> Struck:
         left = fault.seconds - (time.monotonic() - began)
         if left > 0:
             time.sleep(left)  # it lasts so long
+        night.until(lambda: shown(night), f"what is to be seen while {fault}", BACK_S)
         heal(night, fault)
     healed = time.monotonic()
     name = " and ".join(map(str, faults))

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from tests.lab.faults import KINDS, Fault
-from tests.pages import machine, page, table
+from tests.support.pages import machine, page, table
 
 
 @dataclass(slots=True)

@@ -150,7 +150,7 @@ class Lab:
         return ["sh", "-c", f"{self._group.join_command()} && exec {shlex.join(self._master.enter(argv))}"]
 
     def motley(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "console", *words]
+        return [sys.executable, "-m", "motley.console", *words]
 
     def exec(
         self, argv: Sequence[str], *, timeout_s: float = 60.0, cwd: Path | None = None

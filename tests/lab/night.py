@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from tests.lab.lab import Lab
 
-START_S, END_S = 90.0, 240.0
+START_S, END_S = 180.0, 480.0
 LOOK_S = 0.05
 STORY = 200  # events, when something went wrong
 

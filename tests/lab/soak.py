@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.lab.faults import KINDS, Fault, begin, heal
 from tests.lab.lab import Lab
 from tests.lab.night import Night
-from tests.pages import machine, page, soak_rows
+from tests.support.pages import machine, page, soak_rows
 
 HOSTS = {"box1": 0.5, "box2": 0.5, "box3": 0.5, "box4": 0.5}
 RUN = {"task": "simple_cnn/digits", "global_batch": 64, "epochs": 100_000, "checkpoint_every": 0}

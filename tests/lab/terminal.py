@@ -12,6 +12,8 @@ from types import TracebackType
 
 from tests.lab.lab import Lab
 
+SOON_S = 60.0  # for what takes a second or a few
+
 
 class Terminal:
     """One tmux server with one window. `with Terminal(lab, argv, cwd=…) as terminal:`"""
@@ -39,7 +41,7 @@ class Terminal:
     def screen(self) -> str:
         return self._tmux("capture-pane", "-p").stdout
 
-    def wait_for(self, shown: str | Callable[[str], bool], within_s: float) -> str:
+    def wait_for(self, shown: str | Callable[[str], bool], within_s: float = SOON_S) -> str:
         """The screen, once it shows the text or satisfies the condition."""
         deadline = time.monotonic() + within_s
         while True:

@@ -14,18 +14,24 @@ from pathlib import Path
 
 import pytest
 
-from remote.cluster import load
+from motley.remote.config.load import load
 from tests.lab import lab as lab_module
 from tests.lab.cgroup import Cgroup
 from tests.lab.host import REPOSITORY, LabHost
 from tests.lab.lab import FOLDERS, Lab, sweep
 from tests.lab.network import NetworkError
 
-SOON_S = 10.0  # bound of waits that end by themselves
+SOON_S = 30.0  # bound of waits that end by themselves
 QUIET_S = 0.7  # how long nothing must come, where nothing may come
 
-# CPU seconds that a busy loop gets within 1.5 s of wall time.
-BUSY = "import time; end = time.time() + 1.5\nwhile time.time() < end: pass\nprint(time.process_time())"
+# The CPU time that a busy loop gets, and the time that it takes meanwhile.
+BUSY = """
+import time
+began, spent = time.monotonic(), time.process_time()
+while time.monotonic() < began + 1.5: pass
+print(time.process_time() - spent, time.monotonic() - began)
+"""
+SLACK_S = 0.05  # of CPU time: what is left of a quota's period at either end, on each core
 
 
 @contextlib.contextmanager
@@ -86,17 +92,19 @@ def test_a_quota_is_felt(lab: Lab) -> None:
         lab.popen(lab.ssh_command(name, f"{sys.executable} -c '{BUSY}'"), stdout=subprocess.PIPE)
         for name in ("box1", "box3")
     ]
-    fast, slow = (float(loop.communicate(timeout=30)[0]) for loop in loops)
-    assert 2.5 < fast / slow < 6.5, f"{fast:.2f} s and {slow:.2f} s of CPU time"
+    for loop, cores in zip(loops, (0.8, 0.2), strict=True):
+        spent_s, took_s = map(float, loop.communicate(timeout=60)[0].split())
+        assert 0 < spent_s <= cores * took_s + SLACK_S
 
 
 def test_a_quota_can_change_while_the_host_runs(lab: Lab) -> None:
     lab["box1"].set_quota(0.1)
-    loop = lab.ssh("box1", f"{sys.executable} -c '{BUSY}'")
-    assert float(loop.stdout) < 0.1 * 1.5 * 2
+    spent_s, took_s = map(float, lab.ssh("box1", f"{sys.executable} -c '{BUSY}'").stdout.split())
+    assert 0 < spent_s <= 0.1 * took_s + SLACK_S
 
 
-def test_a_link_has_its_speed_in_both_directions(lab: Lab) -> None:
+def test_a_link_is_no_faster_than_it_is_set_in_both_directions(lab: Lab) -> None:
+    """However slow the machine is."""
     lab["box1"].set_link(20)
     size = 2_500_000  # a second's worth
     started = time.monotonic()
@@ -104,7 +112,7 @@ def test_a_link_has_its_speed_in_both_directions(lab: Lab) -> None:
     assert time.monotonic() - started > 0.8
     started = time.monotonic()
     push = lab.popen(lab.ssh_command("box1", "wc -c"), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert push.communicate("x" * size, timeout=30)[0].strip() == str(size)
+    assert push.communicate("x" * size, timeout=60)[0].strip() == str(size)
     assert time.monotonic() - started > 0.8
 
 

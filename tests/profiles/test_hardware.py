@@ -14,9 +14,9 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from profiles.cgroup import limits
-from profiles.gpu import GpuMeter, gpus, parse_smi
-from profiles.hardware import Hardware, probe
+from motley.profiles.cgroup import limits
+from motley.profiles.gpu import GpuMeter, gpus, parse_smi
+from motley.profiles.hardware import Hardware, probe
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 V2_MOUNT = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
@@ -125,7 +125,7 @@ def test_the_machine_and_its_limits_together(tmp_path: Path) -> None:
 
 def test_this_machine_by_the_command_that_runs_on_hosts() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "profiles.hardware"],
+        [sys.executable, "-m", "motley.profiles.hardware"],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from profiles import plan as planner
-from profiles.line import Line
-from profiles.plan import EXHAUSTIVE, WORTH, make_plan, subsets
-from profiles.predict import BUCKET, EFFICIENCY, FIRST_BUCKET, FORWARD, Candidate, predict, ring_ms, summed_at_ms
-from profiles.split import SplitError
-from profiles.store import LinkSpeed
+from motley.profiles import plan as planner
+from motley.profiles.cost_line import Line
+from motley.profiles.plan import EXHAUSTIVE, WORTH, make_plan, subsets
+from motley.profiles.predict import BUCKET, EFFICIENCY, FIRST_BUCKET, FORWARD, Candidate, predict, ring_ms, summed_at_ms
+from motley.profiles.split_solver import SplitError
+from motley.profiles.store import LinkSpeed
 
 MB = 1_000_000
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from profiles.line import Line
-from profiles.predict import MOST_STRAGGLING, Candidate, learned, predict
-from profiles.store import LinkSpeed
+from motley.profiles.cost_line import Line
+from motley.profiles.predict import MOST_STRAGGLING, Candidate, learned, predict
+from motley.profiles.store import LinkSpeed
 
 GRADIENTS = 23_000_000
 

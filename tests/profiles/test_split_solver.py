@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from profiles.split import SplitError, equal_split, finish, proportional_split, scaled, split
+from motley.profiles.split_solver import SplitError, equal_split, finish, proportional_split, scaled, split
 
 
 def greedy(costs: Sequence[tuple[float, float]], total: int, caps: Sequence[int], lows: Sequence[int]) -> list[int]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from profiles.store import Conditions, LinkSpeed, Profile, ProfileError, Store, Timing, differences
+from motley.profiles.store import Conditions, LinkSpeed, Profile, ProfileError, Store, Timing, differences
 
 ROW = {"batch": 8, "compute_ms": 4.0, "step_ms": 5.0, "noise": 0.01, "steps": 30}
 NOW = Conditions(task="simple_cnn/digits", norm="batch", optimizer="sgd", torch="2.13.0", machine="tower")

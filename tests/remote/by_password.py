@@ -15,8 +15,8 @@ from types import TracebackType
 
 import asyncssh
 
-from remote.demo import _Commands
-from tests.ports import free_pair
+from motley.remote.ssh.demo_hosts import _Commands
+from tests.support.ports import free_pair
 
 
 class ByPassword:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from remote.cluster import Cluster, Host, load
-from remote.dial import Dialer
-from remote.push import Tree
-from tests.absent import not_here
+from motley.remote.config.cluster import Cluster, Host
+from motley.remote.config.load import load
+from motley.remote.provision.push_code import Tree
+from motley.remote.ssh.dial import Dialer
 from tests.remote.sshd import Sshd, why_not
 from tests.remote.stage import Stage, staged, stand_in_tree
+from tests.support.absent import not_here
 
 MakeCluster = Callable[[str], Cluster]
 

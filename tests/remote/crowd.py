@@ -19,10 +19,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from remote.feed import FeedRecord, Link
-from remote.run import Session
-from tests.pages import machine, page, table
+from motley.remote.feed import FeedRecord, Link
+from motley.remote.session.session import Session
 from tests.remote.stage import Seen, Stage, cut, rehearsal
+from tests.support.pages import machine, page, table
 
 RANKS = 4  # a host
 BOUND_S = 300.0  # until so many processes have started on few cores

@@ -24,11 +24,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from remote.feed import Ended
-from remote.run import Session
-from tests.pages import machine, page, soak_rows
+from motley.remote.feed import Ended
+from motley.remote.session.session import Session
+from motley.trainer.host.paths import read_json
 from tests.remote.stage import FOREVER, Seen, Stage, cut, rehearsal
-from trainer.folders import read_json
+from tests.support.pages import machine, page, soak_rows
 
 HOSTS = {"box0": "", "box1": "", "box2": ""}
 MOST_ACTS = 3  # before a run's end

@@ -17,7 +17,7 @@ import subprocess
 from pathlib import Path
 from types import TracebackType
 
-from tests.ports import free_pair
+from tests.support.ports import free_pair
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 

@@ -22,28 +22,35 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import profiles
-import trainer
-from remote.cluster import Cluster, load
-from remote.errors import MotleyError
-from remote.feed import FeedRecord
-from remote.push import Tree
-from remote.run import Session
-from tests.ports import free_pair
-from trainer.wire import Sample
+from motley.remote.config.cluster import Cluster
+from motley.remote.config.load import load
+from motley.remote.errors import MotleyError
+from motley.remote.feed import FeedRecord
+from motley.remote.provision.push_code import Tree
+from motley.remote.session.session import Session
+from motley.trainer.contract.wire import Sample
+from tests.support.ports import free_pair
 
-WITHIN_S = 30.0  # for a record that a test waits for
-HANGS_S = 60.0  # after which a test is ended
+WITHIN_S = 120.0  # for a record that a test waits for
+HANGS_S = 300.0  # after which a test is ended
 FOREVER = 1_000_000  # steps
 HOSTS = {"box0": "", "box1": ""}
 
 
+def copy_of_ours(root: Path) -> None:
+    """What a host gets of ours, to be changed."""
+    for file in Tree.installed().files:
+        path = root / file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(file.content)
+
+
 def stand_in_tree(root: Path) -> Tree:
     """The trainer as it is, with the stand-in for its ranks."""
-    for package in (trainer, profiles):
-        source = Path(next(iter(package.__path__)))
-        shutil.copytree(source, root / source.name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(Path(__file__).with_name("stand_in_rank.py"), root / "trainer" / "rank.py")
+    copy_of_ours(root)
+    stand_in = root / "motley/trainer/rank/task_rank.py"
+    assert stand_in.is_file()  # else it would lie beside what it stands in for, and torch would train
+    shutil.copy(Path(__file__).with_name("stand_in_rank.py"), stand_in)
     return Tree.of(root)
 
 

@@ -1,4 +1,4 @@
-"""Takes the place of trainer/calibrate.py in the tree that the tests of `remote.calibrate` push: it measures nothing.
+"""Takes the place of trainer/verbs/calibrate.py in the tree that the tests of calibration push: it measures nothing.
 
 What it shall do stands in the environment that cluster.toml gives the ranks of the host: `STAND_IN_DOES`. It notes
 when it begins and ends in the file `STAND_IN_LOG`.
@@ -12,7 +12,7 @@ import signal
 import sys
 from typing import Any, BinaryIO, TextIO
 
-from trainer.calibration import Calibration
+from motley.trainer.contract.calibration import Calibration
 
 PACE_S = 0.05
 

@@ -1,4 +1,4 @@
-"""Takes the place of trainer/rank.py in the tree that the tests of sessions push: joins the group, trains nothing.
+"""Takes the place of trainer/rank/task_rank.py in the tree that tests of sessions push: it trains nothing.
 
 It writes a sample and a line of output every `STAND_IN_PACE_S`; rank 0 reports, and keeps a checkpoint every tenth
 step. What else it shall do stands in the environment that the cluster.toml of the test gives it.
@@ -6,9 +6,11 @@ step. What else it shall do stands in the environment that the cluster.toml of t
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,20 +18,23 @@ import threading
 import time
 from pathlib import Path
 
-from trainer import trailer
-from trainer.errors import told
-from trainer.exits import Exit
-from trainer.folders import open_next, run_folder
-from trainer.journal import Journal
-from trainer.lead import lead_of
-from trainer.membership import Group, Membership, RunOver
-from trainer.roll import keep
-from trainer.spec import Spec
-from trainer.wire import Sample, encode
+from motley.trainer.contract import checkpoint_trailer
+from motley.trainer.contract.generation import Group
+from motley.trainer.contract.spec import Spec
+from motley.trainer.contract.term import NO_TERM
+from motley.trainer.contract.wire import Sample, encode
+from motley.trainer.errors import told
+from motley.trainer.host.exit_codes import Exit
+from motley.trainer.host.journal import Journal
+from motley.trainer.host.leader import lead_of
+from motley.trainer.host.paths import open_next, run_folder
+from motley.trainer.host.run_members import keep
+from motley.trainer.rank.coordinator_client import CoordinatorClient, RunOver
 
 BATCH = 8
 PACE_S = float(os.environ.get("STAND_IN_PACE_S", "0.004"))
 STUBBORN = "STAND_IN_STUBBORN" in os.environ  # leaves TERM unheard, and has a child in a session of its own
+DAEMON = "STAND_IN_DAEMON" in os.environ  # leaves one behind, in whose environment nothing tells of the run
 FAILS = os.environ.get("STAND_IN_FAILS", "")  # how rank 1 does at its fifth step: a key of `ERRORS`
 FAILS_TOO = os.environ.get("STAND_IN_FAILS_TOO", "")  # how rank 0 does when it sees that
 FALSE_SHA256 = "STAND_IN_FALSE_SHA256" in os.environ
@@ -47,12 +52,15 @@ def main(run: str, host: str, member: int, *, anew: bool) -> int:
     spec = Spec.from_json((folder / "spec.json").read_bytes())
     if STUBBORN:
         subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], start_new_session=True)
+    if DAEMON:
+        words = f"echo $$ > {folder}/daemon.new && mv {folder}/daemon.new {folder}/daemon.pid && exec sleep 1000"
+        subprocess.run(["setsid", "--fork", "env", "-i", shutil.which("sh") or "sh", "-c", words], check=True)
 
     def leader() -> tuple[str, int]:
         lead = lead_of(folder, spec)
         return lead.address, lead.port
 
-    line = Membership.dial(spec, member=member, deadline_s=20, where=leader)
+    line = CoordinatorClient.dial(spec, member=member, deadline_s=20, where=leader)
     print(f"going on from {spec.resume}", flush=True)
     rank = StandIn(spec, host, member, folder, line, step=-1 if anew else 0)
     while True:
@@ -68,9 +76,9 @@ def main(run: str, host: str, member: int, *, anew: bool) -> int:
 class StandIn:
     """What a rank keeps from one group to the next."""
 
-    def __init__(self, spec: Spec, host: str, member: int, folder: Path, line: Membership, *, step: int) -> None:
+    def __init__(self, spec: Spec, host: str, member: int, folder: Path, line: CoordinatorClient, *, step: int) -> None:
         self.spec, self.host, self.member, self.folder, self.line, self.step = spec, host, member, folder, line, step
-        self.term = self.generation = -1
+        self.term, self.leader, self.generation = NO_TERM, "", -1
         self.seq = sum(len(path.read_bytes().splitlines()) for path in folder.glob(f"rank_{member}*.jsonl"))
         self.journal = Journal(folder, host=host, source=f"rank {member}")
         self.metrics, _ = open_next(folder, f"rank_{member}", ".jsonl")
@@ -80,11 +88,11 @@ class StandIn:
         line, broken = self.line, threading.Event()
         times = {"spawn_s": 0.1, "import_s": 0.2}
         group = line.ready(
-            times=times, store=("127.0.0.1", 1), step=self.step, term=self.term, generation=self.generation,
-            save=self.hold,
+            times=times, store=("127.0.0.1", 1), step=self.step, term=self.term, leader=self.leader,
+            generation=self.generation, save=self.hold,
         )  # fmt: skip
         keep(self.folder, group.roll)
-        self.term, self.generation = group.term, group.generation
+        self.term, self.leader, self.generation = group.term, group.leader, group.generation
         self.step = group.step if group.stale else max(self.step, group.step)
         if not line.guard(group.generation, broken.set):
             return None
@@ -106,7 +114,8 @@ class StandIn:
         if FAILS_TOO and self.member == 0 and failed_here(self.spec.run).exists():
             self.fail(FAILS_TOO)
         self.line.step = self.line.arrived = self.step
-        os.write(self.metrics, encode(sample(self.host, self.member, self.seq, self.step, group.generation)))
+        with contextlib.suppress(OSError):  # a full disk
+            os.write(self.metrics, encode(sample(self.host, self.member, self.seq, self.step, group.generation)))
         self.seq += 1
         print(f"step {self.step} \x1b[31mred\x1b[0m", flush=True)
         if group.rank == 0:
@@ -148,15 +157,16 @@ def sample(host: str, member: int, seq: int, step: int, generation: int) -> Samp
     )  # fmt: skip
 
 
-def sealed(content: bytes, step: int) -> bytes:
+def sealed(content: bytes, step: int, *, line: int = 0) -> bytes:
     """With the last line that a checkpoint has."""
-    content += trailer.beginning(step)
+    content += checkpoint_trailer.beginning(step, line)
     return content + hashlib.sha256(content).hexdigest().encode() + b"\n"
 
 
 def checkpoint(journal: Journal, folder: Path, name: str, step: int) -> None:
     content = sealed(f"{name} at {step}\n".encode() * 1000, step)
-    (folder / "checkpoints" / f"{name}.pt").write_bytes(content)
+    with contextlib.suppress(OSError):
+        (folder / "checkpoints" / f"{name}.pt").write_bytes(content)
     sha256 = hashlib.sha256(b"something else" if FALSE_SHA256 else content).hexdigest()
     path = f"checkpoints/{name}.pt"
     journal.write("checkpoint", f"{name}.pt", step=step, path=path, bytes=len(content), sha256=sha256, seconds=0.0)

@@ -8,11 +8,11 @@ import sysconfig
 import venv
 from pathlib import Path
 
-from remote.feed import Link
-from remote.runs import logs
+from motley.remote.feed import Link
+from motley.remote.session.runs import logs
+from motley.trainer.contract.wire import Event
 from tests.remote.stage import FOREVER, Seen, Stage
 from tests.remote.test_script_run import launched
-from trainer.wire import Event
 
 AHEAD_S = 600.0
 # The minder of rank 0 hears of its end before that of rank 1 does, whose script failed first and takes its time.

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from remote.cluster import load
-from remote.feed import LogLine
+from motley.remote.config.load import load
+from motley.remote.feed import LogLine
+from motley.trainer.contract.wire import Event
 from tests.remote.stage import Seen, Stage
-from trainer.wire import Event
 
 pytestmark = pytest.mark.ranks
 EXAMPLE = Path(__file__).parents[2] / "examples/script"

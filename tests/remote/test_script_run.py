@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from remote.cluster import load
-from remote.errors import ConfigError, UsageError
-from remote.feed import Layout, LogLine, Progress
-from remote.run import Session
-from remote.runs import status
+from motley.remote.config.load import load
+from motley.remote.errors import ConfigError, UsageError
+from motley.remote.feed import Layout, LogLine, PartialLine, Progress
+from motley.remote.session.runs import status
+from motley.remote.session.session import Session
+from motley.trainer.bootstrap.code_trees import LISTING, STAMP
+from motley.trainer.contract.wire import Event
 from tests.remote.stage import HOSTS, Seen, Stage, take_away
-from trainer.wire import Event
 
 SCRIPT = """
 import json, os, pathlib, signal, sys
@@ -73,6 +74,10 @@ def says(word: str) -> Any:
     return lambda record: isinstance(record, LogLine) and word in record.text
 
 
+def writes(host: str) -> Any:
+    return lambda record: isinstance(record, PartialLine) and record.host == host
+
+
 def events(seen: Seen, kind: str) -> list[Event]:
     return [record for record in seen.records if isinstance(record, Event) and record.kind == kind]
 
@@ -92,13 +97,26 @@ async def test_from_launch_to_summary(stage: Stage) -> None:
     log = stage.experiment("night") / "logs/rank_1.log"
     assert log.read_text() == "rank 1 of 2, restart 0, hello\n"
     code = stage.run_folder("night", "box1").parents[2] / "code"
-    trees = [{file.name for file in tree.iterdir()} - {"__pycache__"} for tree in code.iterdir()]
+    trees = [{file.name for file in tree.iterdir()} - {"__pycache__", LISTING, STAMP} for tree in code.iterdir()]
     assert {".motleyignore", "helper.py", "train.py"} in trees
     (layout,) = [record for record in seen.records if isinstance(record, Layout)]
     assert (layout.task, layout.script, layout.policy, layout.global_batch) == ("code/train.py", True, "", 0)
     warnings = [event.text for event in events(seen, "note") if event.level == "warning"]
     assert any("balance.window has no effect on a script" in text for text in warnings)
     assert stage.alive() == []
+
+
+async def test_a_progress_bar_without_a_newline_is_seen_while_it_runs(stage: Stage) -> None:
+    bar = "import sys, signal\nfor n in range(3): sys.stdout.write(f'\\r{n * 50}%|bar|')\nsys.stdout.flush()\n"
+    session, seen = await launched(stage, bar + WAITS)
+    for host in HOSTS:
+        if not any(map(writes(host), seen.records)):
+            await seen.until(writes(host))
+    bars = {record.text for record in seen.records if isinstance(record, PartialLine)}
+    assert bars == {"100%|bar|"}
+    await session.stop("enough")
+    await session.close()
+    assert (stage.experiment("night") / "logs/rank_0.log").read_text().endswith("100%|bar|\n")
 
 
 async def test_a_project_that_is_there_is_not_sent_again(stage: Stage) -> None:

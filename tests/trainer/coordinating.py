@@ -10,11 +10,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from tests.ports import free_pair
-from trainer.coordinator import Coordinator
-from trainer.listen import listen
-from trainer.membership import Group, Membership
-from trainer.spec import BalanceOptions, DataOptions, ElasticOptions, Lead, Member, RunOptions, Spec
+from motley.trainer.contract.generation import Group
+from motley.trainer.contract.run_changes import Lead
+from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Spec
+from motley.trainer.contract.term import FIRST, Term
+from motley.trainer.coordinator.task_coordinator import TaskCoordinator
+from motley.trainer.rank.coordinator_client import CoordinatorClient
+from motley.trainer.rank.coordinator_connection import JoinError
+from motley.trainer.supervisor.coordinator_socket import listen
+from tests.support.ports import free_pair
 
 TOKEN = "5a" * 32
 BOUND_S = 20.0
@@ -33,7 +37,7 @@ def spec(members: int, *, lost_after_s: float = 1.5, **options: Any) -> Spec:
 async def coordinating(given: Spec, folder: Path) -> AsyncIterator[asyncio.Task[None]]:
     with listen(given.leader_address, given.port) as listener:
         listener.setblocking(False)
-        task = asyncio.create_task(Coordinator(given, folder, goodbye_s=0.2).run(listener))
+        task = asyncio.create_task(TaskCoordinator(given, folder, goodbye_s=0.2).run(listener))
         try:
             yield task
             await asyncio.wait_for(task, BOUND_S)
@@ -42,9 +46,21 @@ async def coordinating(given: Spec, folder: Path) -> AsyncIterator[asyncio.Task[
             await asyncio.gather(task, return_exceptions=True)
 
 
-def dial(given: Spec, member: int) -> Membership:
+def refused(given: Spec, member: int) -> None:
+    """Call once. Raises JoinError when the coordinator did not let the caller in."""
+    calls = iter([(given.leader_address, given.port)])
+
+    def where() -> tuple[str, int]:
+        for address in calls:
+            return address
+        raise JoinError("refused")
+
+    CoordinatorClient.dial(given, member=member, deadline_s=BOUND_S, where=where)
+
+
+def dial(given: Spec, member: int) -> CoordinatorClient:
     on_host = dataclasses.replace(given, host=f"box{member}")
-    return Membership.dial(on_host, member=member, deadline_s=5.0)
+    return CoordinatorClient.dial(on_host, member=member, deadline_s=5.0)
 
 
 def events(folder: Path, kind: str) -> list[dict[str, Any]]:
@@ -68,7 +84,7 @@ def whole_life(given: Spec, member: int, end: str = "finished") -> Group:
     return group
 
 
-async def three_in_a_group(given: Spec) -> list[Membership]:
+async def three_in_a_group(given: Spec) -> list[CoordinatorClient]:
     lines = [await asyncio.to_thread(dial, given, m) for m in range(3)]
     await asyncio.gather(*(asyncio.to_thread(line.ready, times={}, store=("127.0.0.1", 1)) for line in lines))
     for line in lines:
@@ -88,10 +104,10 @@ async def until(condition: Callable[[], bool]) -> AsyncIterator[None]:
 
 def led_anew(given: Spec, folder: Path) -> None:
     """The coordinator that is started now is the second of a run of box0 and box1."""
-    lead = Lead(term=1, leader="box0", address="127.0.0.1", port=given.port, hosts=("box0", "box1"))
+    lead = Lead(term=Term(1), leader="box0", address="127.0.0.1", port=given.port, hosts=("box0", "box1"))
     (folder / "lead.json").write_text(lead.to_json())
 
 
-def ready(line: Membership, *, term: int = 0, generation: int = 3) -> Awaitable[Group]:
+def ready(line: CoordinatorClient, *, term: Term = FIRST, generation: int = 3) -> Awaitable[Group]:
     said: dict[str, Any] = {"step": 7, "term": term, "generation": generation}
     return asyncio.to_thread(line.ready, times={}, store=("127.0.0.1", 1), **said)

@@ -22,30 +22,31 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from profiles.cgroup import CpuQuota
-from trainer import group, interface, tasks
-from trainer.balance import Balancer
-from trainer.batches import Batches
-from trainer.budget import CpuBudget
-from trainer.compress import wire_dtype
-from trainer.gradient import stopwatch, wrap
-from trainer.journal import Journal
-from trainer.local_sgd import LocalSgd
-from trainer.loop import Job, StopFlag
-from trainer.membership import Group
-from trainer.metrics import DeviceMeter, MetricsFile
-from trainer.setup import make_optimizer
-from trainer.spec import BalanceOptions, DataOptions, Member, RunOptions
-from trainer.transfer import share_state
+from motley.profiles.cgroup import CpuQuota
+from motley.trainer import tasks
+from motley.trainer.balance.balancer import Balancer
+from motley.trainer.balance.cpu_budget import CpuBudget
+from motley.trainer.contract.generation import Group
+from motley.trainer.contract.spec import BalanceOptions, DataOptions, Member, RunOptions
+from motley.trainer.host.journal import Journal
+from motley.trainer.rank import network_interface, process_group
+from motley.trainer.rank.job_setup import make_optimizer
+from motley.trainer.rank.share_state import share_state
+from motley.trainer.training.gradient_compression import wire_dtype
+from motley.trainer.training.job import Job, StopFlag
+from motley.trainer.training.local_sgd import LocalSgd
+from motley.trainer.training.metrics import DeviceMeter, MetricsFile
+from motley.trainer.training.sampler import BatchSampler
+from motley.trainer.training.weighted_ddp import stopwatch, wrap
 
 BOUND_S = 120.0
 
 
 @functools.cache
 def with_torch() -> ForkServerContext:
-    """Where processes come from that have torch imported already. Their environment is that of the first of them."""
+    """Where processes come from that have imported what a rank needs. All have the environment of the first of them."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "torch.distributed", "torch.nn.parallel"])
+    context.set_forkserver_preload(["tests.trainer.imported"])
     return context
 
 
@@ -95,9 +96,9 @@ def _rank(
     os.environ.update(environ)
     try:
         torch.set_num_threads(1)
-        interface.use_interface("127.0.0.1")
+        network_interface.use_interface("127.0.0.1")
         generation = Group(generation=0, rank=rank, members=tuple(range(world_size)), store=address)
-        group.join(generation, store, backend="gloo", timeout_s=60)
+        process_group.join(generation, store, backend="gloo", timeout_s=60)
         answer.send((True, work(rank, world_size, given)))
         dist.barrier()
     except BaseException:
@@ -141,7 +142,9 @@ def make_job(
     task: Any = None,
     devices: tuple[str, ...] | None = None,
 ) -> Job:
-    """A job as `trainer.setup` makes it, without a coordinator, in a folder of its own. `task`: of the test's own.
+    """A job as `trainer.rank.job_setup` makes it, without a coordinator, in a folder of its own.
+
+    `task`: of the test's own.
 
     `devices`: of each rank, by default all on the CPU.
     """
@@ -153,13 +156,13 @@ def make_job(
     if double:
         task, model = Doubled(task=task), model.double()
     optimizer = make_optimizer(options, model)
-    share_state(model, optimizer, 0)
+    share_state(model, optimizer, 0).put()
     apart = LocalSgd(options, model) if options.local_steps > 1 else None
     if apart is not None:
         apart.begin()
     watch = stopwatch(device)
     journal = Journal(folder, host=f"host{rank}", source=f"rank {rank}")
-    batches = Batches(count=task.train_size, global_batch=options.global_batch, seed=options.seed)
+    batches = BatchSampler(count=task.train_size, global_batch=options.global_batch, seed=options.seed)
     members = [Member(member=i, host=f"host{i}", local_rank=0, device=d) for i, d in enumerate(devices)]
     recorder: Any = SilentRecorder()
     return Job(

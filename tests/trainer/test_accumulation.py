@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from motley.trainer import tasks
+from motley.trainer.contract.spec import DataOptions, RunOptions
+from motley.trainer.training import batchnorm
+from motley.trainer.training.epoch_end import evaluate
+from motley.trainer.training.loop import learning_rate, train, train_step
+from motley.trainer.training.micro_batches import parts
+from motley.trainer.training.sampler import BatchSampler
 from tests.trainer.ranks import make_job, run_ranks
-from trainer import batchnorm, tasks
-from trainer.batches import Batches
-from trainer.epochs import evaluate
-from trainer.loop import learning_rate, train, train_step
-from trainer.passes import parts
-from trainer.spec import DataOptions, RunOptions
 
 pytestmark = pytest.mark.ranks
 
@@ -113,7 +114,7 @@ def single_token_curve(task: Tokens) -> list[float]:
     """The same training written out for one process: the mean over the targets that count, clipped, SGD."""
     model, losses = task.model(), []
     optimizer = torch.optim.SGD(model.parameters(), lr=OPTIONS.learning_rate, momentum=OPTIONS.momentum)
-    batches = Batches(count=task.train_size, global_batch=128, seed=0)
+    batches = BatchSampler(count=task.train_size, global_batch=128, seed=0)
     for step in range(13):
         inputs, targets = task.train_batch(batches.ids(step, (128,), 0), batches.place(step).epoch)
         optimizer.param_groups[0]["lr"] = learning_rate(OPTIONS, step, 13)

@@ -10,21 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainer.coordinating import (
-    BOUND_S,
-    coordinating,
-    dial,
-    events,
-    led_anew,
-    ready,
-    spec,
-    summary,
-    until,
-)
-from trainer import service
-from trainer.call import JoinError
-from trainer.membership import Group, Membership
-from trainer.spec import ElasticOptions
+from motley.trainer.contract.generation import Group
+from motley.trainer.contract.spec import ElasticOptions
+from motley.trainer.contract.term import NO_TERM, Term
+from motley.trainer.coordinator import base_coordinator
+from motley.trainer.rank.coordinator_client import CoordinatorClient
+from motley.trainer.rank.coordinator_connection import JoinError
+from tests.trainer.coordinating import BOUND_S, coordinating, dial, events, led_anew, ready, spec, summary, until
 
 
 async def test_below_min_hosts_the_state_is_saved_and_the_run_waits_for_others(tmp_path: Path) -> None:
@@ -35,7 +27,7 @@ async def test_below_min_hosts_the_state_is_saved_and_the_run_waits_for_others(t
         assert not cut_off
         saved.set()
 
-    def ready(line: Membership, step: int) -> Awaitable[Group]:
+    def ready(line: CoordinatorClient, step: int) -> Awaitable[Group]:
         return asyncio.to_thread(line.ready, times={}, store=("127.0.0.1", 1), step=step, save=save)
 
     async with coordinating(given, tmp_path):
@@ -72,13 +64,13 @@ async def test_a_run_that_nobody_comes_back_to_ends_when_it_has_waited_long_enou
 async def test_a_new_coordinator_goes_on_without_those_that_do_not_come(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "REFORM_S", 0.3)
+    monkeypatch.setattr(base_coordinator, "REFORM_S", 0.3)
     given = spec(2)
     led_anew(given, tmp_path)
     async with coordinating(given, tmp_path):
         line = await asyncio.to_thread(dial, given, 0)
         group = await asyncio.wait_for(ready(line), BOUND_S / 2)
-        assert (group.members, group.term, group.generation, group.step) == ((0,), 1, 4, 7)
+        assert (group.members, group.term, group.generation, group.step) == ((0,), Term(1), 4, 7)
         line.ended("finished")
     assert summary(tmp_path)["state"] == "finished"
     assert [r["cause"] for r in summary(tmp_path)["regroups"] if r["host"] == "box1"] == ["lost"]
@@ -88,7 +80,7 @@ async def test_a_new_coordinator_does_not_wait_for_a_rank_that_starts_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has no state, and joins when it has imported torch."""
-    monkeypatch.setattr(service, "REFORM_S", 1000.0)
+    monkeypatch.setattr(base_coordinator, "REFORM_S", 1000.0)
     given = spec(2)
     led_anew(given, tmp_path)
     async with coordinating(given, tmp_path):
@@ -114,7 +106,7 @@ async def test_a_rank_that_starts_again_under_a_new_coordinator_is_let_in_when_i
         again.phase("loading data")
         again.phase("joining")
         waiting = asyncio.ensure_future(
-            asyncio.to_thread(again.ready, times={}, store=("127.0.0.1", 1), step=-1, term=-1, generation=-1)
+            asyncio.to_thread(again.ready, times={}, store=("127.0.0.1", 1), step=-1, term=NO_TERM, generation=-1)
         )
         there = await asyncio.to_thread(dial, given, 0)
         group = await asyncio.wait_for(ready(there), BOUND_S / 4)
@@ -133,7 +125,7 @@ async def test_a_rank_that_starts_again_under_a_new_coordinator_is_let_in_when_i
 async def test_a_rank_that_fails_before_it_is_let_in_by_a_new_coordinator_does_not_end_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "REFORM_S", 0.3)
+    monkeypatch.setattr(base_coordinator, "REFORM_S", 0.3)
     given = spec(2)
     led_anew(given, tmp_path)
     async with coordinating(given, tmp_path):
@@ -157,7 +149,7 @@ async def test_a_new_coordinator_waits_for_ranks_that_reach_it_only_at_the_secon
         (await asyncio.to_thread(dial, given, 1)).close()
         second = await asyncio.to_thread(dial, given, 1)
         groups = await asyncio.gather(waiting, ready(second))
-        assert [(g.members, g.term, g.generation, g.step) for g in groups] == [((0, 1), 1, 4, 7)] * 2
+        assert [(g.members, g.term, g.generation, g.step) for g in groups] == [((0, 1), Term(1), 4, 7)] * 2
         for line in (first, second):
             line.ended("finished")
     assert summary(tmp_path)["state"] == "finished"

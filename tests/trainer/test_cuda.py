@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import torch
 
+from motley.trainer.contract.spec import RunOptions
+from motley.trainer.supervisor.forkserver_client import UNTOUCHED
+from motley.trainer.training.loop import train_step
+from motley.trainer.training.weighted_ddp import CudaStopwatch
 from tests.trainer.ranks import make_job, run_ranks
 from tests.trainer.test_exactness import relative, single_gradient
-from trainer.forks import UNTOUCHED
-from trainer.gradient import CudaStopwatch
-from trainer.loop import train_step
-from trainer.spec import RunOptions
 
 pytestmark = pytest.mark.gpu
 
@@ -88,7 +88,7 @@ def test_memory_that_runs_out_halves_the_micro_batch_and_keeps_the_step() -> Non
 def test_a_run_with_a_gpu_and_a_cpu_gives_the_gpu_more(tmp_path: Path) -> None:
     (tmp_path / "cluster.toml").write_text(CLUSTER)
     done = subprocess.run(
-        [sys.executable, "-m", "console", "run", "--plain", "--name", "night"],
+        [sys.executable, "-m", "motley.console", "run", "--plain", "--name", "night"],
         cwd=tmp_path,
         env={"PYTHONPATH": str(ROOT), "HOME": str(tmp_path), "PATH": "/usr/local/bin:/usr/bin:/bin"},
         capture_output=True,
@@ -108,7 +108,7 @@ def test_a_run_with_a_gpu_and_a_cpu_gives_the_gpu_more(tmp_path: Path) -> None:
 
 FORKED = """
 import os
-from trainer import forkserver
+from motley.trainer.rank import forkserver
 forkserver.preload()
 pid = os.fork()
 if pid == 0:

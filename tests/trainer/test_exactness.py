@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
+from motley.trainer import tasks
+from motley.trainer.contract.spec import DataOptions, RunOptions
+from motley.trainer.training.loop import train_step
+from motley.trainer.training.sampler import BatchSampler
 from tests.trainer.ranks import make_job, run_ranks
-from trainer import tasks
-from trainer.batches import Batches
-from trainer.loop import train_step
-from trainer.spec import DataOptions, RunOptions
 
 pytestmark = pytest.mark.ranks
 
@@ -55,7 +55,7 @@ def single_gradient(double: bool) -> list[torch.Tensor]:
     options = RunOptions(task="simple_cnn/digits", norm="group", global_batch=128)
     task = tasks.load(options, DataOptions(), lambda *_: None)
     model = task.model().double() if double else task.model()
-    ids = Batches(count=task.train_size, global_batch=128, seed=0).ids(0, (128,), 0)
+    ids = BatchSampler(count=task.train_size, global_batch=128, seed=0).ids(0, (128,), 0)
     inputs, targets = task.train_batch(ids, 0)
     loss = task.loss_sum(model(inputs.double() if double else inputs), targets) / 128
     torch.autograd.backward(loss)

@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from motley.trainer.contract.spec import RunOptions
+from motley.trainer.errors import OutOfMemory
+from motley.trainer.host.journal import Journal
+from motley.trainer.training.loop import train, train_step
+from motley.trainer.training.recorder import Recorder
+from motley.trainer.training.step_undo import StepUndo
+from motley.trainer.training.window_exchange import Window
 from tests.trainer.ranks import make_job, run_ranks
-from trainer.errors import OutOfMemory
-from trainer.exchange import Window
-from trainer.journal import Journal
-from trainer.loop import train, train_step
-from trainer.recorder import Recorder
-from trainer.spec import RunOptions
-from trainer.undo import Undo
 
 pytestmark = pytest.mark.ranks
 
@@ -201,7 +201,7 @@ def test_the_aborted_attempt_leaves_no_trace_in_batchnorm_and_is_told_of(tmp_pat
 
 def test_undo_puts_buffers_and_random_numbers_back() -> None:
     model = nn.BatchNorm1d(3)
-    undo = Undo(model, torch.device("cpu"))
+    undo = StepUndo(model, torch.device("cpu"))
     undo.note()
     drawn = torch.rand(4)
     model(torch.rand(8, 3))

@@ -14,12 +14,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from motley.trainer.contract.spec import Member, RunOptions, Spec
+from motley.trainer.contract.term import FIRST
+from motley.trainer.host.exit_codes import Exit
+from motley.trainer.host.run_members import admit, drop, keep, roll_of
+from motley.trainer.training.sampler import BatchSampler
 from tests.trainer.coordinating import coordinating, events, spec, summary
+from tests.trainer.noise_task import NoiseTask
 from tests.trainer.ranks import with_torch
-from trainer.batches import Batches
-from trainer.exits import Exit
-from trainer.roll import admit, drop, keep, roll_of
-from trainer.spec import Member, RunOptions, Spec
 
 pytestmark = pytest.mark.ranks
 
@@ -29,39 +31,25 @@ NEW = Member(member=0, host="box2", local_rank=0, device="cpu")
 OPTIONS: dict[str, Any] = {"steps": STEPS, "global_batch": BATCH, "eval_every": 0, "checkpoint_every": 0}
 
 
-class Noise:
+class Noise(NoiseTask):
     """A task in float64 whose model knows nothing of how a batch is split."""
 
-    name, classes, train_size, test_size = "mlp/noise", 4, 96, 12
+    name = "mlp/noise"
 
     def model(self) -> nn.Module:
         torch.manual_seed(3)
         return nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 4)).double()
 
-    def train_batch(self, ids: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        generator = torch.Generator().manual_seed(epoch)
-        inputs = torch.randn(self.train_size, 6, generator=generator, dtype=torch.float64)
-        return inputs[ids], (inputs.sum(dim=1).abs() * 2).long()[ids] % 4
-
-    def test_batch(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        return self.train_batch(torch.arange(start, stop), 0)
-
-    def loss_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(outputs, targets, reduction="sum")
-
-    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return (outputs.argmax(dim=1) == targets).sum()
-
 
 def alone() -> dict[str, Tensor]:
     """The same steps in one process."""
-    from trainer.loop import learning_rate
-    from trainer.setup import make_optimizer
+    from motley.trainer.rank.job_setup import make_optimizer
+    from motley.trainer.training.loop import learning_rate
 
     options, task = RunOptions(**OPTIONS), Noise()
     model = task.model()
     optimizer = make_optimizer(options, model)
-    batches = Batches(count=task.train_size, global_batch=BATCH, seed=options.seed)
+    batches = BatchSampler(count=task.train_size, global_batch=BATCH, seed=options.seed)
     for step in range(STEPS):
         inputs, targets = task.train_batch(batches.ids(step, (BATCH,), 0), batches.place(step).epoch)
         for group in optimizer.param_groups:
@@ -74,8 +62,12 @@ def alone() -> dict[str, Tensor]:
 
 def process(text: str, number: int, folder: Path, anew: bool, answer: Connection) -> None:
     """The process of a rank; rank 0 waits for what the test is about."""
-    from trainer import loop, rank, setup, tasks
+    from motley.trainer import tasks
+    from motley.trainer.host import rank_progress
+    from motley.trainer.rank import job_setup, task_rank
+    from motley.trainer.training import loop
 
+    rank_progress.FREED_S = BOUND_S  # nobody starts a process again here that a busy machine keeps from letting go
     tasks.load = lambda *_: Noise()
     kept: dict[str, Any] = {}
 
@@ -95,11 +87,11 @@ def process(text: str, number: int, folder: Path, anew: bool, answer: Connection
         while not condition() and time.monotonic() < deadline:
             time.sleep(0.01)
 
-    prepared, setup.prepare = setup.prepare, prepare
+    prepared, job_setup.prepare = job_setup.prepare, prepare
     step, loop.train_step = loop.train_step, train_step
     given = Spec.from_json(text)
     mine = next(m for m in given.members if m.member == number)
-    code = rank.Rank(given, mine, folder, anew=anew).main()
+    code = task_rank.TaskRank(given, mine, folder, anew=anew).main()
     torch.save((int(code), kept["prepared"].model.state_dict()), folder / f"{number}.end")
     answer.send(True)
     os._exit(0)
@@ -115,7 +107,7 @@ async def heard(folder: Path, kind: str, count: int) -> None:
 async def test_one_joins_another_is_taken_out_and_nothing_of_it_is_learned(tmp_path: Path) -> None:
     given = spec(2, lost_after_s=BOUND_S, **OPTIONS)
     given = dataclasses.replace(given, balance=dataclasses.replace(given.balance, policy="static"))
-    roll = admit(given, roll_of(tmp_path), "box2", [NEW], term=0)
+    roll = admit(given, roll_of(tmp_path), "box2", [NEW], term=FIRST)
     joining = dataclasses.replace(given, members=roll.members(given.members), joins=True)
     context = with_torch()
     pipes = [context.Pipe() for _ in range(3)]
@@ -127,7 +119,7 @@ async def test_one_joins_another_is_taken_out_and_nothing_of_it_is_learned(tmp_p
             arguments = (mine.to_json(), number, tmp_path, number == 2, theirs)
             context.Process(target=process, args=arguments, daemon=True).start()
         await heard(tmp_path, "group", 2)
-        keep(tmp_path, drop(given, roll, "box1", term=0, leader="box0"))
+        keep(tmp_path, drop(given, roll, "box1", term=FIRST, leader="box0"))
         answered = await asyncio.gather(*(asyncio.to_thread(ours.poll, BOUND_S) for ours, _ in pipes))
     assert all(answered), [event["text"] for event in events(tmp_path, "note")]
     groups = [[m["member"] for m in event["data"]["members"]] for event in events(tmp_path, "group")]

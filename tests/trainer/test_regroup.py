@@ -16,10 +16,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from motley.trainer.contract.spec import BalanceOptions, Spec
+from motley.trainer.host.exit_codes import Exit
 from tests.trainer.coordinating import coordinating, events, spec, summary
+from tests.trainer.noise_task import NoiseTask
 from tests.trainer.ranks import with_torch
-from trainer.exits import Exit
-from trainer.spec import BalanceOptions, Spec
 
 pytestmark = pytest.mark.ranks
 
@@ -30,36 +31,24 @@ AT_COMBINING = "after the step, when all but this one have combined their BatchN
 Breaks = Mapping[int, Mapping[int, str]]  # by member and step: when it cuts its sockets
 
 
-class Wobbly:
+class Wobbly(NoiseTask):
     """A task whose model has what a step changes besides weights: BatchNorm's statistics, dropout's random numbers."""
 
-    name, classes, train_size, test_size = "wobbly/noise", 4, 96, 12
+    name = "wobbly/noise"
 
     def model(self) -> nn.Module:
         torch.manual_seed(3)
         layers = (nn.Linear(6, 16), nn.BatchNorm1d(16), nn.Dropout(0.3), nn.ReLU(), nn.Linear(16, 4))
         return nn.Sequential(*layers).double()
 
-    def train_batch(self, ids: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        generator = torch.Generator().manual_seed(epoch)
-        inputs = torch.randn(self.train_size, 6, generator=generator, dtype=torch.float64)
-        return inputs[ids], (inputs.sum(dim=1).abs() * 2).long()[ids] % 4
-
-    def test_batch(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        return self.train_batch(torch.arange(start, stop), 0)
-
-    def loss_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(outputs, targets, reduction="sum")
-
-    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return (outputs.argmax(dim=1) == targets).sum()
-
 
 def member(text: str, number: int, folder: Path, breaks: Mapping[int, str], answer: Connection, anew: bool) -> None:
     """The process of a rank, which cuts the sockets of its own group where `breaks` says so."""
-    from trainer import batchnorm, loop, rank, setup, tasks
-    from trainer.membership import Membership
-    from trainer.sockets import GroupSockets
+    from motley.trainer import tasks
+    from motley.trainer.rank import job_setup, member_process, task_rank
+    from motley.trainer.rank.coordinator_client import CoordinatorClient
+    from motley.trainer.rank.group_sockets import GroupSockets
+    from motley.trainer.training import batchnorm, loop
 
     tasks.load = lambda *_: Wobbly()
     kept: dict[str, Any] = {}
@@ -70,9 +59,11 @@ def member(text: str, number: int, folder: Path, breaks: Mapping[int, str], answ
             super().__init__(keep)
             kept["sockets"] = self
 
-    class Line(Membership):
-        def arrive(self) -> None:
-            super().arrive()
+    class Line(CoordinatorClient):
+        def arrive(self, stage: int = 0) -> None:
+            super().arrive(stage)
+            if stage:
+                return
             if left.get(self.step + 1) == AT_ARRIVAL:
                 del left[self.step + 1]
                 kept["sockets"].shut()
@@ -100,11 +91,11 @@ def member(text: str, number: int, folder: Path, breaks: Mapping[int, str], answ
             combined(model, weight)
 
     combined, batchnorm.combine = batchnorm.combine, combine
-    prepared, setup.prepare = setup.prepare, prepare
+    prepared, job_setup.prepare = job_setup.prepare, prepare
     step, loop.train_step = loop.train_step, train_step
-    rank.GroupSockets, rank.Membership = Sockets, Line  # type: ignore[attr-defined]
+    task_rank.GroupSockets, member_process.CoordinatorClient = Sockets, Line  # type: ignore[attr-defined]
     given = dataclasses.replace(Spec.from_json(text), host=f"box{number}")
-    code = rank.Rank(given, given.members[number], folder, anew=anew).main()
+    code = task_rank.TaskRank(given, given.members[number], folder, anew=anew).main()
     held = kept["prepared"]
     state = (int(code), held.model.state_dict(), held.optimizer.state_dict()["state"], torch.get_rng_state())
     torch.save(state, folder / f"{number}.end")

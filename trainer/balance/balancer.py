@@ -17,17 +17,20 @@ from math import isfinite
 from statistics import median
 from typing import Any
 
-from profiles.cost import CostModel
-from profiles.decide import Proposal, propose
-from profiles.split import proportional_split
-from trainer.advice import Adviser
-from trainer.exchange import Row
-from trainer.journal import Journal
-from trainer.spec import BalanceOptions, Member
-from trainer.start import prior
+from motley.profiles.cost import CostModel
+from motley.profiles.decision_record import DecisionRecord
+from motley.profiles.rebalance_proposal import Proposal, propose, step_ms
+from motley.profiles.split_solver import equal_split, proportional_split
+from motley.trainer.balance.first_shares import prior
+from motley.trainer.balance.measured_step import MeasuredStep
+from motley.trainer.balance.step_times import StepTimes
+from motley.trainer.balance.straggler_advice import StragglerAdviser
+from motley.trainer.contract.spec import BalanceOptions, Member
+from motley.trainer.host.journal import Journal
 
 CALM_STEPS, CALM_MOVES = 100, 2  # so many moves in so many steps are little enough to ask for less proof
 SETTLING_STEPS = 30
+REALISED_STEPS = 8  # that a decision is judged by
 
 
 class Balancer:
@@ -42,13 +45,21 @@ class Balancer:
         *,
         models: Sequence[CostModel] = (),
         changes: int = 0,
+        saved_s: float = 0.0,
         leads: bool = True,
+        adviser: StragglerAdviser | None = None,
+        apart: bool = False,
     ) -> None:
-        """`shares`: those of the first step; `models`: what is known already, in rank order."""
+        """`shares`: those of the first step; `models`, `changes`, `saved_s`: what is known already, in rank order.
+
+        `apart`: ranks wait for each other only at the end of a window (local SGD).
+        """
         self.window = options.window
         self.dynamic = options.policy != "static" and len(members) > 1
         self.changes = changes
         self.leads = leads  # it is rank 0's, and has seen everybody's figures
+        self.gain: float | None = None  # a step with equal shares takes so many times as long, by the fits
+        self.saved_s = saved_s  # against equal shares, since the run began
         self._options = options
         self._total = sum(shares)
         self._before = tuple(shares)  # the shares before the last change
@@ -57,18 +68,19 @@ class Balancer:
         self._names = _names(members)
         self._members = members
         self._models = list(models) or [prior(m, share) for m, share in zip(members, shares)]
-        self._adviser = Adviser(members, self._total, journal)
-        self._open: tuple[int, float] | None = None  # step and prediction of the decision not yet checked
+        self._adviser = adviser or StragglerAdviser(members, self._total, journal)
+        self._times = StepTimes(apart=apart)
+        self._record = DecisionRecord()
         self._moved_at: deque[int] = deque(maxlen=CALM_MOVES)  # steps of the last moves after settling
         self._warm = False
 
     def fits(self) -> dict[str, Any]:
         """What is known of the speeds, for the balancer of a group that follows this one: plain numbers."""
         models = {str(m.member): model.as_dict() for m, model in zip(self._members, self._models) if model.known}
-        return {"changes": self.changes, "models": models}
+        return {"changes": self.changes, "saved_s": self.saved_s, "models": models}
 
     def decide(
-        self, step: int, rows: Sequence[Sequence[Row]], shares: tuple[int, ...], *, last: bool = False
+        self, step: int, rows: Sequence[Sequence[MeasuredStep]], shares: tuple[int, ...], *, last: bool = False
     ) -> tuple[int, ...]:
         """The shares once `step` steps are done. `rows`: each rank's steps since the last call, by rank.
 
@@ -77,18 +89,21 @@ class Balancer:
         if not self._warm:  # the first step also builds buckets, caches and kernels
             rows, self._warm = [ranks[1:] for ranks in rows], True
         window = [_full_steps(ranks, share) for ranks, share in zip(rows, shares)]
-        self._realise(window)
-        if last or not all(window):
-            return shares
+        self._times.take(rows, shares, self._total)
         for model, ranks, share, share_before in zip(self._models, rows, shares, self._before):
             for batch, steps in groupby(_full_steps(ranks, share, share_before), key=lambda row: row.batch):
                 model.observe(batch, [r.busy_ms for r in steps])
-        self._adviser.look(rows, shares, self._models)
+        self._compare(shares, steps=len(rows[0]))
+        self._realise(last=last)
+        if last or not all(window):
+            return shares
+        self._adviser.look(rows, self._models)
         if not self.dynamic:
             return shares
         proposal = self._propose(step, window, shares)
         if not proposal.moves:
             return shares
+        self._realise(last=True)
         self.changes += 1
         if step > SETTLING_STEPS:
             self._moved_at.append(step)
@@ -99,16 +114,31 @@ class Balancer:
             step=step + 1, before=shares, after=proposal.shares, why=proposal.why,
             current_ms=proposal.current_ms, predicted_ms=predicted_ms, noise_ms=proposal.noise_ms,
         )  # fmt: skip
-        self._open = (step + 1, predicted_ms) if predicted_ms is not None else None
+        if predicted_ms is not None and proposal.current_ms is not None:
+            self._record.open(step=step + 1, current_ms=proposal.current_ms, predicted_ms=predicted_ms)
+        self._times.new_shares()
         self._before = shares
         return proposal.shares
 
-    def _propose(self, step: int, window: list[list[Row]], shares: tuple[int, ...]) -> Proposal:
+    def _compare(self, shares: tuple[int, ...], *, steps: int) -> None:
+        """With equal shares, as the fits have it: the same ranks, the same communication."""
+        if len(shares) < 2 or not all(model.known for model in self._models):
+            return
+        rest_ms = self._times.rest_ms
+        equal_ms = step_ms(self._models, equal_split(self._total, len(shares), caps=self._caps), rest_ms)
+        now_ms = step_ms(self._models, shares, rest_ms)
+        if now_ms > 0:
+            self.gain = equal_ms / now_ms
+            self.saved_s += steps * (equal_ms - now_ms) / 1000
+
+    def _propose(self, step: int, window: list[list[MeasuredStep]], shares: tuple[int, ...]) -> Proposal:
+        rest_ms = self._times.rest_ms
         if self._options.policy == "dynamic":
             return propose(
-                self._models, shares, self._total,
-                caps=self._caps, min_gain=self._options.min_gain, names=self._names,
+                self._models, shares, self._total, caps=self._caps, names=self._names, rest_ms=rest_ms,
+                min_gain=self._options.min_gain,
                 eager=sum(moved > step - CALM_STEPS for moved in self._moved_at) < CALM_MOVES,
+                doubt=self._record.doubt(step),
             )  # fmt: skip
         per_sample = [median(r.busy_ms for r in ranks) / max(1, ranks[0].batch) for ranks in window]
         split = proportional_split([1 / max(ms, 1e-6) for ms in per_sample], self._total, caps=self._caps)
@@ -116,29 +146,29 @@ class Balancer:
         then = max(ms * b for ms, b in zip(per_sample, split))
         slowest = max(range(len(shares)), key=lambda i: per_sample[i])
         return Proposal(
-            moves=now - then > self._options.min_gain * now,
+            moves=now - then > self._options.min_gain * (now + rest_ms),
             shares=split,
-            current_ms=now,
-            predicted_ms=then,
+            current_ms=now + rest_ms,
+            predicted_ms=then + rest_ms,
             noise_ms=None,
             why=f"{self._names[slowest]} takes {per_sample[slowest]:.3g} ms a sample, the most",
         )
 
-    def _realise(self, window: list[list[Row]]) -> None:
-        """What the last decision brought: how long the slowest rank is busy, as it was predicted."""
-        if self._open is None or not all(window):
+    def _realise(self, *, last: bool) -> None:
+        """What the last decision brought, once enough steps had its shares; at the `last` moment, what there is."""
+        after = self._times.after
+        if not self._record.is_open or len(after) < (1 if last else REALISED_STEPS):
             return
-        step, predicted_ms = self._open
-        self._open = None
-        realised_ms = max(median(r.busy_ms for r in ranks) for ranks in window)
+        outcome = self._record.close(before_ms=self._times.before_ms, realised_ms=median(after))
+        predicted_ms, realised_ms = outcome.predicted_ms, outcome.realised_ms
         self._journal.write(
             "realised",
-            f"since step {step} the slowest rank is busy for {realised_ms:.0f} ms; predicted: {predicted_ms:.0f}",
-            step=step, predicted_ms=predicted_ms, realised_ms=realised_ms,
+            f"since step {outcome.step} a step takes {realised_ms:.0f} ms; predicted: {predicted_ms:.0f}",
+            step=outcome.step, before_ms=outcome.before_ms, predicted_ms=predicted_ms, realised_ms=realised_ms,
         )  # fmt: skip
 
 
-def _full_steps(rows: Sequence[Row], *shares: int) -> list[Row]:
+def _full_steps(rows: Sequence[MeasuredStep], *shares: int) -> list[MeasuredStep]:
     """Without disturbed steps, and without the smaller ones at the end of an epoch unless there are no others."""
     sound = [r for r in rows if isfinite(r.busy_ms)]
     return [r for r in sound if r.batch in shares] or sound

@@ -21,7 +21,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from profiles.cgroup import CpuQuota
+from motley.profiles.cgroup import CpuQuota
 
 STALL_MS = 12.5
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from profiles.cost import CostModel
-from profiles.decide import propose
-from profiles.split import equal_split, proportional_split, split
-from trainer.spec import Member, Spec
+from motley.profiles.cost import CostModel
+from motley.profiles.rebalance_proposal import propose
+from motley.profiles.split_solver import equal_split, proportional_split, split
+from motley.trainer.contract.spec import Member, Spec
 
 PROFILE_STEPS = 8.0  # a profile counts for so many steps: it was measured, but on another day
 

@@ -6,7 +6,7 @@ built where it is not there, "build": null or {"key": hash, "files": {name: text
 ranks may use them, "inside": the program that looks into it}`. `{"note": text}` tells how it goes; the answer is
 `{"ok": true, "id", "content": hash, "rootless", "lingers", "python", "torch", "torch_cuda"}`, of which `id` is empty
 when it is not there; or `{"ok": false, "stage": what did not work, "code", "said": its last lines}`, for which
-`remote.container_troubles` has words.
+`remote.provision.image_errors` has words.
 
 `content` tells whether two images are the same, on machines that number them differently.
 """
@@ -16,15 +16,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 from typing import Any, BinaryIO
 
-from trainer.bootstrap.files import OURS, answer, names
-from trainer.bootstrap.long import LAST, follow
+from motley.trainer.bootstrap.files import OURS, answer, names
+from motley.trainer.bootstrap.long_command import LAST, follow
 
 IMAGES = os.path.join(OURS, "image")  # what they are built from
 ASK_S = 10.0
+OWN_BUILDKIT = 23  # docker before it
 INSIDE_S = 60.0  # of a large image for the first time
 CARDS = "/proc/driver/nvidia/gpus"
 FORMAT = "{{.Id}} {{json .RootFS.Layers}} {{json .Config.Env}}"
@@ -122,9 +124,21 @@ def _build(runtime: str, image: str, build: dict[str, Any]) -> None:
     answer({"note": "building the image"})
     base = ["--build-arg", "BASE=" + build["base"]] if build["base"] else []
     try:
-        _follow("build", [runtime, "build", "--tag", image, *base, folder])
+        _follow("build", [runtime, "build", "--tag", image, *base, folder], _builder(runtime))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _builder(runtime: str) -> dict[str, str]:
+    """What has docker build with BuildKit, which can mount files. Before version 23 docker has it itself, and must be
+    asked for it; later ones need buildx, and refuse when they are asked without it.
+    """
+    if runtime != "docker":
+        return {}
+    version = " ".join(_said([runtime, "version", "--format", "{{.Client.Version}}"])[1])
+    own = re.match(r"\d+", version)
+    has_buildx = _said([runtime, "buildx", "version"])[0] == 0
+    return {"DOCKER_BUILDKIT": "1"} if has_buildx or (own and int(own[0]) < OWN_BUILDKIT) else {}
 
 
 def _ask(stage: str, argv: list[str]) -> None:
@@ -149,8 +163,8 @@ def _said(argv: list[str], within_s: float = ASK_S) -> tuple[int, list[str]]:
     return done.returncode, done.stdout.decode(errors="replace").splitlines()
 
 
-def _follow(stage: str, argv: list[str]) -> None:
+def _follow(stage: str, argv: list[str], env: dict[str, str] | None = None) -> None:
     """Raises Failed with the last that it said."""
-    code, said = follow(argv)
+    code, said = follow(argv, env=env)
     if code != 0:
         raise Failed(stage, code, said)

@@ -1,9 +1,10 @@
 """Many conversations over sockets in one thread. Runs there: see `trainer.bootstrap`.
 
-Each is a generator that yields the event its socket waits for, `READ` or `WRITE`, and returns what came of it.
+Each is a generator that yields the event its socket waits for, `READ` or `WRITE`, or `PAUSE` to be asked again a little
+later whatever its socket does, and returns what came of it.
 asyncio could do it, but its import takes longer than all that is said here.
 
-    >>> turns = Turns()
+    >>> turns = EventLoop()
     >>> turns.take(connection, greet(connection), within_s=2.0, over=print)
     >>> while turns.going:
     ...     turns.wait()
@@ -18,7 +19,8 @@ import time
 from collections.abc import Callable, Generator
 from typing import Any
 
-READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+READ, WRITE, PAUSE = selectors.EVENT_READ, selectors.EVENT_WRITE, 0
+PAUSE_S = 0.5
 
 
 class Turn:
@@ -33,9 +35,10 @@ class Turn:
     ) -> None:
         self.connection, self.steps, self.within_s, self.over = connection, steps, within_s, over
         self.until = 0.0
+        self.event = PAUSE  # that it waits for
 
 
-class Turns:
+class EventLoop:
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
         self._waiting: dict[socket.socket, Turn] = {}
@@ -67,7 +70,10 @@ class Turns:
             self._go_on(key.data)
         now = time.monotonic()
         for turn in [turn for turn in self._waiting.values() if turn.until <= now]:
-            self._end(turn, "ETIMEDOUT")
+            if turn.event == PAUSE:
+                self._go_on(turn)
+            else:
+                self._end(turn, "ETIMEDOUT")
 
     def _go_on(self, turn: Turn) -> None:
         try:
@@ -77,13 +83,19 @@ class Turns:
         except OSError as error:
             self._end(turn, errno.errorcode.get(error.errno or 0, str(error)))
         else:
-            again = turn.connection in self._waiting
-            (self._selector.modify if again else self._selector.register)(turn.connection, event, turn)
+            self._watch(turn, event)
             self._waiting[turn.connection] = turn
-            turn.until = time.monotonic() + turn.within_s
+            turn.until = time.monotonic() + (PAUSE_S if event == PAUSE else turn.within_s)
+
+    def _watch(self, turn: Turn, event: int) -> None:
+        if turn.event != PAUSE:
+            self._selector.unregister(turn.connection)
+        if event != PAUSE:
+            self._selector.register(turn.connection, event, turn)
+        turn.event = event
 
     def _end(self, turn: Turn, result: Any) -> None:
-        if self._waiting.pop(turn.connection, None) is not None:
-            self._selector.unregister(turn.connection)
+        self._waiting.pop(turn.connection, None)
+        self._watch(turn, PAUSE)
         turn.connection.close()
         turn.over(result)

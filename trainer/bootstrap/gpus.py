@@ -7,7 +7,7 @@ import pwd
 import re
 from typing import Any
 
-from trainer.bootstrap.files import command, names, text
+from motley.trainer.bootstrap.files import command, names, text
 
 SMI_S = 3.0
 CARDS = "/proc/driver/nvidia/gpus"

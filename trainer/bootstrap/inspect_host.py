@@ -1,7 +1,8 @@
 """What a host is asked before anything is sent to it, in one process. Runs there: see `trainer.bootstrap`.
 
-`remote.interview` speaks with it, a JSON object a line: what it is (`trainer.bootstrap.probe`), whether it reaches the
-others (`trainer.bootstrap.meet`), and a run that may come (`trainer.bootstrap.early`). It ends with its stdin.
+`remote.preflight.interview` speaks with it, a JSON object a line: what it is (`trainer.bootstrap.probe`), whether it
+reaches the others (`trainer.bootstrap.reachability`), and a run that may come (`trainer.bootstrap.prestart`). It ends
+with its stdin.
 
     in  {"probe": {"leader": "10.0.0.1", "ports": [], "data": null}}             out  {"torch": "2.13.0+cpu", …}
     in  {"prepare": {"code": "/home/ada/.motley/code/f00…", "tags": {…}, "given": {…}}}
@@ -14,10 +15,10 @@ import json
 import signal
 from typing import BinaryIO
 
-from trainer.bootstrap.early import Early
-from trainer.bootstrap.files import answer
-from trainer.bootstrap.meet import meet, missed
-from trainer.bootstrap.probe import probe
+from motley.trainer.bootstrap.files import answer
+from motley.trainer.bootstrap.prestart import Prestart
+from motley.trainer.bootstrap.probe import probe
+from motley.trainer.bootstrap.reachability import meet, missed
 
 LIFE_S = 30  # its console may have gone without a word
 RUN_S = 150  # until the run comes: what is pushed before takes its time
@@ -32,7 +33,7 @@ def main(_argv: list[str], stdin: BinaryIO) -> None:
             answer(probe(asked["probe"]))
         elif "prepare" in asked:
             signal.alarm(RUN_S)
-            early = Early(asked["prepare"])
+            early = Prestart(asked["prepare"])
         elif "meet" in asked:
             hello = asked["meet"]
             meet(hello)

@@ -6,13 +6,14 @@ import json
 import os
 from typing import Any
 
-from trainer.bootstrap.files import OURS, names, text
+from motley.trainer.bootstrap.files import OURS, names, text
 
 
 def run_of(environ: list[str]) -> str:
     """The folder of the run that a process belongs to, which ends in the run's name and the host's; empty for none.
 
-    The folder alone is read of its tags: a process that was forked just now is writing them anew (`trainer.title`).
+    The folder alone is read of its tags: a process that was forked just now is writing them anew
+    (`trainer.host.process_title`).
     """
     return next((word.partition("=")[2] for word in environ if word.startswith("MOTLEY_DIR=")), "")
 

@@ -7,7 +7,7 @@ import pwd
 import re
 from typing import Any
 
-from trainer.bootstrap.files import names, text
+from motley.trainer.bootstrap.files import names, text
 
 _BOOTED, _LINGERING = "/run/systemd/system", "/var/lib/systemd/linger"
 _PLACES = ("/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd")  # the first one counts

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import BinaryIO
 
-from trainer.bootstrap.files import answer
-from trainer.bootstrap.trees import elsewhere, trees
+from motley.trainer.bootstrap.code_trees import elsewhere, trees
+from motley.trainer.bootstrap.files import answer
 
 
 def main(_argv: list[str], stdin: BinaryIO) -> None:

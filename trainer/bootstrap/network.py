@@ -10,8 +10,8 @@ import socket
 import struct
 from typing import Any
 
-from trainer.bootstrap.files import command, names, text
-from trainer.bootstrap.leftovers import run_of
+from motley.trainer.bootstrap.files import command, names, text
+from motley.trainer.bootstrap.leftovers import run_of
 
 _ADDRESS, _NETMASK = 0x8915, 0x891B  # SIOCGIFADDR, SIOCGIFNETMASK
 _LISTENING = "0A"

@@ -1,7 +1,8 @@
 """A supervisor that is forked before its run is known, to import torch meanwhile. Runs there: see `trainer.bootstrap`.
 
-`remote.early` asks for it in the conversation of the check, on a host that has our code already: another start of
-Python is saved. It hears of its run in the same conversation, or ends with it (`trainer.detach.prepare`).
+`remote.launch.prestart` asks for it in the conversation of the check, on a host that has our code already: another
+start of Python is saved. It hears of its run in the same conversation, or ends with it
+(`trainer.supervisor.daemonize.prepare`).
 
     in  {"prepare": {"code": "/home/ada/.motley/code/f00…", "tags": {…}, "given": {…}}}
     in  {"begin": "the spec"}                                                out  {"ok": true, "pid": 4711}
@@ -19,7 +20,7 @@ from typing import Any
 TOO_LATE = '{"ok": false, "late": true}'
 
 
-class Early:
+class Prestart:
     """What waits for its run. Fork it while this process has one thread."""
 
     def __init__(self, asked: dict[str, Any]) -> None:
@@ -38,7 +39,7 @@ class Early:
         os.waitpid(first, 0)
 
     def tell(self, spec: str) -> str:
-        """What it says to its run, in JSON: `trainer.detach.supervise`. Without a spec it has ended then."""
+        """What it says to its run, in JSON (`trainer.supervisor.daemonize`). Without a spec it has ended then."""
         try:
             with os.fdopen(self._passing, "wb") as passing:
                 passing.write(spec.encode())
@@ -55,7 +56,7 @@ def _become(asked: dict[str, Any], writer: int, coming: int) -> None:
         if asked["code"] not in sys.path:
             sys.path.insert(0, asked["code"])
         gc.disable()
-        detach = importlib.import_module("trainer.detach")
+        detach = importlib.import_module("motley.trainer.supervisor.daemonize")
         gc.freeze()  # and what is loaded stays: the processes forked from this one share its pages
         gc.enable()
         detach.prepare(asked["given"], asked["tags"], writer, coming)

@@ -1,7 +1,7 @@
-"""What a host says of itself: `remote.probe.Probe` describes the answer. Runs there: see `trainer.bootstrap`.
+"""What a host says of itself: `remote.preflight.probe.Probe` describes the answer. Runs there: see `trainer.bootstrap`.
 
 It is asked with `{"leader": numeric address, "self" or "", "ports": to be free there, "data": null or
-{"path", "name"}}`.
+{"path", "name"}, "code": the tree of ours that a run would need, or ""}`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import sys
 import time
 from typing import Any
 
-from trainer.bootstrap.files import CODE, HOME, OURS, names, text
-from trainer.bootstrap.gpus import gpus
-from trainer.bootstrap.inside import torch_version
-from trainer.bootstrap.leftovers import leftovers
-from trainer.bootstrap.login import login
-from trainer.bootstrap.network import firewall, interface_of, interfaces, port_taken, way_to
+from motley.trainer.bootstrap.code_trees import stamped, whole
+from motley.trainer.bootstrap.files import CODE, HOME, OURS, names, text
+from motley.trainer.bootstrap.gpus import gpus
+from motley.trainer.bootstrap.leftovers import leftovers
+from motley.trainer.bootstrap.login_limits import login
+from motley.trainer.bootstrap.network import firewall, interface_of, interfaces, port_taken, way_to
+from motley.trainer.bootstrap.python_and_torch import torch_version
 
 
 def probe(request: dict[str, Any]) -> dict[str, Any]:
@@ -48,13 +49,19 @@ def probe(request: dict[str, Any]) -> dict[str, Any]:
         "data_missing": data_missing,
         "data_elsewhere": data_elsewhere,
         "leftovers": leftovers(),
-        "code": [name for name in names(CODE) if not name.startswith(".")],
+        "code": code(str(request.get("code", ""))),
         "runs": names(os.path.join(OURS, "runs")),
         **login(),
         **place(str(request.get("leader", "")), request.get("ports") or []),
         "clock": time.time(),
         "took_s": time.monotonic() - began,
     }
+
+
+def code(wanted: str) -> list[str]:
+    """The trees that are whole as far as is known; the one `wanted` is looked at."""
+    found = [name for name in names(CODE) if not name.startswith(".")]
+    return [name for name in found if (whole if name == wanted else stamped)(os.path.join(CODE, name))]
 
 
 def place(leader: str, ports: list[int]) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Whether this host reaches the others on ports that the system picks, as training will. Runs there: see
 `trainer.bootstrap`.
 
-`remote.meeting` has every host do it at once: it listens on its address in the cluster, says on which port, is told
-the others' ports, connects to each, and says which it could not reach. It serves as long as this process lives: the
-others may still be on their way here.
+`remote.preflight.reachability` has every host do it at once: it listens on its address in the cluster, says on which
+port, is told the others' ports, connects to each, and says which it could not reach. It serves as long as this process
+lives: the others may still be on their way here.
 
     in  {"meet": {"name": "box1", "token": "f00…", "address": "10.0.0.1"}}      out  {"port": 40123}
     in  {"peers": {"box2": ["10.0.0.2", 40456]}, "within_s": 1.5}               out  {"missed": {"box2": "ETIMEDOUT"}}
@@ -18,11 +18,12 @@ import threading
 from collections.abc import Generator
 from typing import Any
 
-from trainer.bootstrap.files import answer
-from trainer.bootstrap.turns import READ, WRITE, Turns
+from motley.trainer.bootstrap.event_loop import PAUSE, READ, WRITE, EventLoop
+from motley.trainer.bootstrap.files import answer
 
 HELLO_S = 2.0  # who says nothing for so long is hung up on
 LINE = 256
+NO_MORE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)  # no further connection is granted
 
 
 def meet(hello: dict[str, str]) -> None:
@@ -44,20 +45,22 @@ def open_at(address: str) -> socket.socket:
 
 def serve(listener: socket.socket, token: str, name: str) -> None:
     """Tells everybody who shows the token who is here."""
-    turns = Turns()
-
-    def letting_in() -> Generator[int, None, None]:
-        while True:
-            yield READ
-            try:
-                guest = listener.accept()[0]
-            except OSError:  # it has gone again
-                continue
-            turns.take(guest, greeted(guest, token, name), within_s=HELLO_S)
-
-    turns.take(listener, letting_in(), within_s=float("inf"))
+    turns = EventLoop()
+    turns.take(listener, letting_in(listener, turns, token, name), within_s=float("inf"))
     while turns.going:
         turns.wait()
+
+
+def letting_in(listener: socket.socket, turns: EventLoop, token: str, name: str) -> Generator[int, None, None]:
+    while True:
+        yield READ
+        try:
+            guest = listener.accept()[0]
+        except OSError as error:
+            if error.errno in NO_MORE:  # until others have left
+                yield PAUSE
+            continue  # or it has gone again
+        turns.take(guest, greeted(guest, token, name), within_s=HELLO_S)
 
 
 def greeted(guest: socket.socket, token: str, name: str) -> Generator[int, None, None]:
@@ -69,7 +72,7 @@ def greeted(guest: socket.socket, token: str, name: str) -> Generator[int, None,
 
 def missed(peers: dict[str, Any], address: str, token: str, within_s: float) -> dict[str, str]:
     """Those that can't be reached, and why: the name of an errno, or "stranger" when somebody else answers."""
-    turns, found = Turns(), dict.fromkeys(peers, "")
+    turns, found = EventLoop(), dict.fromkeys(peers, "")
     for name, place in peers.items():
         connection = open_at(address)
         steps = visited(connection, name, tuple(place), address, token)

@@ -2,7 +2,8 @@
 
 First a line of JSON: `{"name": hash, "files": [[path, bytes, sha256], …]}`. The answer says what is lacking, `{"lacks":
 [[index, offset], …]}`: the bytes of each of those files from there on follow on stdin, one file after the other. What
-came is checked and put in its place; an attempt that breaks off goes on where it was. `listing.json` is written last.
+came is checked and put in its place; an attempt that breaks off goes on where it was. `listing.json` is written when
+all else is safe on the disk.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import shutil
 import time
 from typing import Any, BinaryIO
 
-from trainer.bootstrap.files import OURS, answer
+from motley.trainer.bootstrap.durable import sync_disk, sync_folder, write
+from motley.trainer.bootstrap.files import OURS, answer
 
 DATA = os.path.join(OURS, "data")
 CHUNK = 2**20
@@ -71,7 +73,9 @@ def _bring(folder: str, files: list[list[Any]], stdin: BinaryIO) -> None:
         _receive(_place(folder, path), size, digest, offset, stdin)
         there[path] = [size, digest, os.stat(_place(folder, path)).st_mtime_ns]
     if there != known or lacks:
-        _write(os.path.join(folder, "listing.json"), json.dumps(there))
+        sync_disk(folder)
+        write(os.path.join(folder, "listing.json"), json.dumps(there).encode(), 0o644)
+        sync_folder(DATA)
     os.utime(folder)  # `motley clean` goes by it
 
 
@@ -165,9 +169,3 @@ def _digest(place: str) -> Any:
         for chunk in iter(lambda: file.read(CHUNK), b""):
             digest.update(chunk)
     return digest
-
-
-def _write(path: str, text: str) -> None:
-    with open(path + PART, "w") as file:
-        file.write(text)
-    os.replace(path + PART, path)

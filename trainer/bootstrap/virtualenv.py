@@ -5,7 +5,7 @@ One line of JSON comes in: `{"requirements": text, "wheels": folder below the ho
 "system": bool, "build": bool}`. `{"note": text}` tells how it goes; the answer is `{"ok": true, "python": path,
 "built": bool}`, with no path when there is none and none is to be built; or `{"ok": false, "error", "said", "remedy"}`.
 
-`motley.json` is written last: an environment without it is half-built, and made anew.
+`motley.json` is written when all else is safe on the disk: an environment without it is half-built, and made anew.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ import site
 import sys
 from typing import Any, BinaryIO
 
-from trainer.bootstrap.files import HOME, OURS, answer
-from trainer.bootstrap.long import LAST, follow
+from motley.trainer.bootstrap.durable import sync_disk, sync_folder, write
+from motley.trainer.bootstrap.files import HOME, OURS, answer
+from motley.trainer.bootstrap.long_command import LAST, follow
 
 ENV = os.path.join(OURS, "env")
+CACHE = os.path.join(OURS, "cache", "pip")
 DONE = "motley.json"
 TOLD = "(Collecting|Downloading|Processing|Building|Installing|Looking in) "
 DIGITS = 24
@@ -88,16 +90,20 @@ def _build(folder: str, python: str, request: dict[str, Any]) -> None:
     listed = os.path.join(folder, "requirements.txt")
     with open(listed, "w") as file:
         file.write(request["requirements"])
+    os.makedirs(CACHE, mode=0o700, exist_ok=True)
+    os.utime(CACHE)  # `motley clean` goes by it
     pip = [python, "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--progress-bar", "off"]
+    pip += ["--cache-dir", CACHE]  # we write nowhere but to ~/.motley
     offline = ["--no-index", "--find-links", os.path.join(HOME, request["wheels"])] if request["wheels"] else []
     os.chdir(folder)  # so that nobody cleans it away meanwhile
     try:
         _run([*pip, *offline, "-r", listed])
     except Failed as failed:
         raise Failed("pip could not install requirements", failed.said) from None
-    with open(DONE + ".part", "w") as file:
-        json.dump({"python": sys.version, "key": request["key"]}, file)
-    os.replace(DONE + ".part", DONE)
+    answer({"note": "waiting for the disk"})
+    sync_disk(folder)
+    write(os.path.join(folder, DONE), json.dumps({"python": sys.version, "key": request["key"]}).encode())
+    sync_folder(ENV)
 
 
 def _show_outer(folder: str) -> None:

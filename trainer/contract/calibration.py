@@ -1,4 +1,6 @@
-"""What `python -m trainer calibrate` is asked, as the master sends it on its standard input. Standard library only.
+"""What `python -m motley.trainer calibrate` is asked, as the master sends it on its standard input.
+
+Standard library only.
 
 >>> Calibration.from_json(calibration.to_json()) == calibration
 True
@@ -10,7 +12,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 
-from trainer.spec import PROTOCOL, Container, DataOptions, RunOptions, container_of, run_options_of
+from motley.trainer.contract.spec import PROTOCOL, Container, DataOptions, RunOptions, container_of, run_options_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +28,7 @@ class Calibration:
     env: dict[str, str] = field(default_factory=dict)  # as the ranks get it; may hold secrets
     emulated: bool = False
     speed: float | None = None  # of an emulated host
+    speeds: float = 1.0  # of all emulated ranks on this machine together
     budget_s: float = 8.0  # of measured steps
     container: Container | None = None
     child: bool = False  # asked by the trainer itself

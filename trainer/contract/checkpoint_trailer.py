@@ -1,21 +1,27 @@
-"""The last line of a checkpoint: the step it was written after, and the SHA-256 of everything before the line's end.
+"""The last line of a checkpoint: which state it is, and the SHA-256 of everything before the line's end.
 
-Standard library only: a host lists its checkpoints without importing torch. `trainer.checkpoint` writes and proves.
+Of two checkpoints the one of the higher *line* counts, then the one of the later step: a line is how often a console
+has named another host the leader, so what the half of a run that was given up trained alone never comes first.
+
+Standard library only: a host lists its checkpoints without importing torch. `trainer.training.checkpoint` writes and
+proves.
 
     >>> listed(Path("checkpoints"))
-    {'epoch_3.pt': Trailer(step=18, sha256='5f2b…')}
+    {'epoch_3.pt': Trailer(step=18, sha256='5f2b…', line=0)}
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-SIZE = 108  # bytes
-_TRAILER = re.compile(rb"motley checkpoint step=(\d{12}) sha256=([0-9a-f]{64})\n")
+SIZE = 120  # bytes
+_TRAILER = re.compile(rb"motley checkpoint step=(\d{12})(?: line=(\d{6}))? sha256=([0-9a-f]{64})\n\Z")
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,22 +30,41 @@ class Trailer:
 
     step: int
     sha256: str
+    line: int = 0
+
+    @property
+    def age(self) -> tuple[int, int]:
+        """The higher, the newer the state."""
+        return self.line, self.step
 
 
-def beginning(step: int) -> bytes:
+def beginning(step: int, line: int) -> bytes:
     """The trailer up to its digest, which is that of all bytes before it and of these."""
-    return b"motley checkpoint step=%012d sha256=" % step
+    return b"motley checkpoint step=%012d line=%06d sha256=" % (step, line)
 
 
 def of(content: bytes) -> Trailer | None:
     """Of a checkpoint's bytes, or of its last ones; None where there is none."""
-    match = _TRAILER.fullmatch(content[-SIZE:])
-    return None if match is None else Trailer(int(match[1]), match[2].decode())
+    match = _TRAILER.search(content[-SIZE:])
+    return None if match is None else Trailer(int(match[1]), match[3].decode(), int(match[2] or 0))
 
 
 def read(file: IO[bytes]) -> Trailer | None:
     file.seek(max(0, file.seek(0, os.SEEK_END) - SIZE))
     return of(file.read())
+
+
+def proved(file: IO[bytes]) -> Trailer | None:
+    """What a checkpoint says of itself when the file is as it was written, else None. Reads all of it."""
+    said = read(file)
+    if said is None:
+        return None
+    digest, left = hashlib.sha256(), file.tell() - len(said.sha256) - 1
+    file.seek(0)
+    while chunk := file.read(min(_CHUNK, left)):
+        digest.update(chunk)
+        left -= len(chunk)
+    return said if digest.hexdigest() == said.sha256 else None
 
 
 def listed(folder: Path) -> dict[str, Trailer]:

@@ -1,6 +1,6 @@
 """The line between a rank and its coordinator: proving that both hold the run's token, and noticing a dead peer.
 
-See `trainer.coordinator` for the order of the words.
+See `trainer.coordinator.task_coordinator` for the order of the words.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import socket
 SILENT_S = 12.0  # a peer that answers no keepalive for so long is gone
 BEAT_S = 0.3  # between two signs of life, both ways
 BEATS_A_SECOND = 2000  # that a coordinator has to hear at most
-ANSWERS_A_SECOND = 1000  # and to give; a rank is patient with it (`membership.DEAF_S`)
+ANSWERS_A_SECOND = 1000  # and to give; a rank is patient with it (`coordinator_client.DEAF_S`)
 
 
 def beat_s(members: int) -> float:

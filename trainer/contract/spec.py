@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from motley.trainer.contract.term import FIRST, Term
 
 PROTOCOL = 1
 
@@ -86,7 +87,9 @@ class RunOptions:
     )
     seed: int = option(0, "of the order of samples, the first weights and augmentation", ge=0)
     num_samples: int = option(4096, "size of synthetic data", ge=1)
-    backend: Literal["auto", "gloo", "nccl"] = option("auto", "auto: nccl when every rank is on CUDA, else gloo")
+    backend: Literal["auto", "gloo", "nccl"] = option(
+        "auto", "auto: nccl when all ranks are GPUs of one host, else gloo; with nccl a lost host may end the run"
+    )
     threads: int | None = option(None, "CPU threads a rank; by default the host's cores over its ranks", ge=1)
     join_timeout_s: float = option(60.0, "how long ranks wait for each other at the start", gt=0)
     step_timeout_s: float = option(300.0, "how long a collective may take before the run fails", gt=0)
@@ -146,11 +149,12 @@ class Member:
     pass_limit: int | None = None  # the most samples of one forward and backward pass, as a profile says
     link_mbit: float | None = None  # its host's network to the leader, as a profile says
     link_latency_ms: float | None = None
+    speed: float | None = None  # of an emulated host: the fraction of this machine's that it is to have
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
-    """What the ranks of a host run in: `trainer.containers`."""
+    """What the ranks of a host run in: `trainer.supervisor.containers`."""
 
     runtime: str  # the program: "docker" or "podman"
     image: str  # as people call it
@@ -160,7 +164,7 @@ class Container:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
-    """What every rank of a run executes when that is the user's own script: `trainer.script`."""
+    """What every rank of a run executes when that is the user's own script: `trainer.rank.script_rank`."""
 
     path: str  # in the project, with / between its parts
     args: tuple[str, ...]
@@ -188,20 +192,25 @@ class Spec:
     elastic: ElasticOptions
     data: DataOptions
     env: dict[str, str]
-    speed: float | None = None  # below 1 the supervisor emulates a slower host
+    speed: float | None = None  # below 1 a slower host is emulated; `Member.speed` says it to the ranks of a task
     resume: str | None = None  # checkpoint to go on from, a path on the leader
     before_s: float = 0.0  # from the command to this spec, on the master's clock
     phases: dict[str, float] = field(default_factory=dict)  # connect_s, push_s, as the master measured them
     emulated: bool = False
     script: Script | None = None  # in place of options.task
     joins: bool = False  # the run goes on already: this host is new in it, and gets its state from the others
-    term: int = 0  # of the leader named here
+    term: Term = FIRST  # of the leader named here
     python: str = ""  # what it runs with, absolute; a host that comes back is started with the same one
     container: Container | None = None  # that its ranks run in
 
     @property
     def local_members(self) -> tuple[Member, ...]:
         return tuple(m for m in self.members if m.host == self.host)
+
+    @property
+    def resumed_from(self) -> str | None:
+        """The run whose checkpoint this one goes on from: `resume` is `…/runs/<run>/<host>/checkpoints`."""
+        return resumed_from(self.resume)
 
     @property
     def is_leader(self) -> bool:
@@ -221,18 +230,19 @@ class Spec:
         table["balance"] = BalanceOptions(**{**table["balance"], "shares": tuple(table["balance"]["shares"])})
         table["elastic"] = ElasticOptions(**table["elastic"])
         table["data"] = DataOptions(**table["data"])
+        table["term"] = Term.of(table.get("term", FIRST))
         table["script"] = Script.from_table(table["script"]) if table.get("script") else None
         table["container"] = container_of(table)
         return cls(**table)
 
 
-def _whole(value: Any) -> int:
-    """Raises TypeError or ValueError when it is no whole number of 64 bits."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"a {type(value).__name__} where a whole number belongs")
-    if not -(2**63) < value < 2**63:
-        raise ValueError("a number that is too large")
-    return value
+def resumed_from(resume: str | None) -> str | None:
+    """
+    >>> resumed_from("/home/ada/.motley/runs/night/box1/checkpoints")
+    'night'
+    """
+    parts = resume.split("/") if resume else []
+    return parts[-3] if len(parts) > 2 else None
 
 
 def container_of(table: dict[str, Any]) -> Container | None:
@@ -241,65 +251,3 @@ def container_of(table: dict[str, Any]) -> Container | None:
 
 def run_options_of(table: dict[str, Any]) -> RunOptions:
     return RunOptions(**{**table, "args": tuple(table.get("args", ()))})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lead:
-    """Who leads a run now, when it is not the host of the spec any more: see `trainer.lead`.
-
-    `hosts`: those whose ranks are expected when the term begins; others may come later.
-    """
-
-    term: int
-    leader: str
-    address: str  # numeric
-    port: int  # of the coordinator
-    hosts: tuple[str, ...]
-
-    def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self))
-
-    @classmethod
-    def from_table(cls, table: dict[str, Any]) -> Lead:
-        """Raises KeyError, TypeError or ValueError when it is none."""
-        return cls(
-            term=_whole(table["term"]),
-            leader=str(table["leader"]),
-            address=str(table["address"]),
-            port=_whole(table["port"]),
-            hosts=tuple(map(str, table["hosts"])),
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Roll:
-    """Who came to a run after its start, and which hosts were taken out of it: see `trainer.roll`.
-
-    Each change has a higher edition, and the term of the leader that made it.
-    """
-
-    term: int = 0
-    edition: int = 0
-    added: tuple[Member, ...] = ()
-    dropped: tuple[str, ...] = ()
-
-    def members(self, first: Sequence[Member]) -> tuple[Member, ...]:
-        """All that ever belonged to the run, by their numbers; `first`: those of a spec."""
-        known = {m.member: m for m in (*first, *self.added)}
-        return tuple(known[number] for number in sorted(known))
-
-    def is_newer_than(self, other: Roll) -> bool:
-        return (self.term, self.edition) > (other.term, other.edition)
-
-    def to_table(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_table(cls, table: dict[str, Any]) -> Roll:
-        """Raises KeyError, TypeError or ValueError when it is none."""
-        return cls(
-            term=_whole(table["term"]),
-            edition=_whole(table["edition"]),
-            added=tuple(Member(**m) for m in table["added"]),
-            dropped=tuple(map(str, table["dropped"])),
-        )

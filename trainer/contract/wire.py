@@ -51,6 +51,9 @@ class Sample:
     samples_per_s: float  # batch over compute time: what this rank could do alone
     mem_mib: float | None = None  # peak of the device, or resident memory on a CPU
     gpu_util: float | None = None  # 0 to 100
+    step_batch: int | None = None  # samples that all ranks together had of the step
+    gain: float | None = None  # said by rank 0: with equal shares a step would take so many times as long, by the fits
+    saved_s: float | None = None  # said by rank 0: against equal shares, since the run began
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,23 +73,27 @@ class Event:
     | admitted | host, members: [{member, host, device}]: it may join from now on |
     | dropped | host: it is taken out |
     | regrouped | generation, pause_s |
-    | cut_off | member, step, term, generation, address: it waits for a leader |
+    | cut_off | member, step, term, generation, address: it waits for a leader; `term` is the |
+    | | list of `trainer.contract.term` |
     | leader | leader, term, address, port, hosts: who leads from now on (`Lead`) |
     | holding | hosts, least, hold_s |
     | restarted | restart, most, pause_s, why: [{member, host, cause: lost or killed}]: a script starts anew |
     | rank_killed | member, code, oom_kills: it is started again |
-    | decision | step (from which it holds), before: [samples], after: [samples], predicted_ms, current_ms, why |
+    | decision | step (from which it holds), before: [samples], after: [samples], predicted_ms, current_ms, noise_ms, |
+    | | why |
     | advice | host (to leave out; None: none any more), with, without: samples/s |
-    | realised | step (of the decision), predicted_ms, realised_ms |
-    | report | step, epoch, steps_total, loss, samples_per_s, eta_s, shares |
+    | realised | step (of the decision), before_ms (a step until then), predicted_ms, realised_ms |
+    | report | step, steps_total, steps_per_epoch, shares: what is about to be trained, by rank 0 of the first group |
     | evaluated | step, epoch, accuracy, loss, seconds |
     | checkpoint | step, path (relative to the run's folder), bytes, sha256, seconds |
     | memory | step, member, before, after: the micro-batch in samples |
-    | trace | steps, path (relative to the run's folder on the event's host), bytes, sha256 |
+    | trace | step, steps, path (relative to the run's folder on the event's host), bytes, sha256 |
     | fault | member; of a task error and remedy, of a script code: said by the rank that fails, before it ends |
     | rank_failed | member, code, root_cause (False: it only lost others), traceback (the end of its output), python, |
     | | oom_kills: processes that the kernel has ended on this host for lack of memory, since the run began |
-    | note | anything else worth a line in the log |
+    | first_shares | what the shares of the first step come from, by the console that started the run |
+    | note | anything else worth a line in the log; of data that a rank fetches fraction and member, of a broken group |
+    | | error |
     | stopping | reason |
     | ended | state, left: processes still alive |
     """
@@ -108,6 +115,8 @@ class Chunk:
     start: int
     end: int
     text: str
+    time: float | None = None  # of the newest write to the file, when it was read: seconds since 1970
+    times: list[Any] = field(default_factory=list)  # of output: pairs of a line's number here and when it was printed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +125,7 @@ class Beat:
 
     time: float
     state: dict[str, Any]  # HostState as a table; empty when there is none
+    tails: dict[str, Any] = field(default_factory=dict)  # by file of output: a last line without end, if new
 
 
 Record = Union[Sample, Event, Chunk, Beat]
@@ -125,10 +135,12 @@ _FIELDS: dict[type[Any], tuple[dataclasses.Field[Any], ...]] = {c: dataclasses.f
 _CHECKS: dict[str, tuple[type, ...]] = {
     "int": (int,),
     "float": (int, float),
+    "int | None": (int, type(None)),
     "float | None": (int, float, type(None)),
     "str": (str,),
     "Level": (str,),
     "dict[str, Any]": (dict,),
+    "list[Any]": (list,),
 }
 _RULES: dict[type[Any], tuple[tuple[str, str, tuple[type, ...], bool], ...]] = {  # name, hint, types, without default
     kind: tuple(
@@ -200,14 +212,20 @@ def decode(line: str | bytes) -> Record:
 
 def _bounded(kind: type[Any], name: str, hint: str, value: float) -> float | None:
     """The number, when it is one that every reader can do with. A loss that has grown without end is not known."""
-    if -MOST < value < MOST if hint == "int" else 0 <= value < LATEST if name == "time" else abs(value) < LARGEST:
+    if (
+        -MOST < value < MOST
+        if hint.startswith("int")
+        else 0 <= value < LATEST
+        if name == "time"
+        else abs(value) < LARGEST
+    ):
         return value
-    if hint == "float | None":
+    if hint.endswith("| None"):
         return None
     raise WireError(f"{kind.__name__}.{name} is out of bounds")
 
 
-def _is_sound(*, start: int, end: int, text: str, file: str) -> bool:  # noqa: ARG001 - the fields of a chunk
+def _is_sound(*, start: int, end: int, text: str, **_: object) -> bool:
     """Whether the text can be what lies between the offsets, where bytes that are no UTF-8, up to three of them at a
     time, have become one character of three bytes."""
     most = len(text.encode(errors="replace"))

@@ -1,4 +1,4 @@
-"""Who is let into a run under way, and who is shown out: the coordinator's eye on `roll.json` (`trainer.roll`).
+"""Who is let into a run under way, and who is shown out, by `roll.json` (`trainer.host.run_members`).
 
 Nobody waits for a host that is let in: its ranks call when they are ready, and join at the end of a step. One that is
 taken out breaks its group as a lost one does, and is told to leave; it is not listened to until it is let in again.
@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainer.journal import Journal
-from trainer.lines import Line
-from trainer.regroups import Regroups
-from trainer.roll import roll_of
-from trainer.roster import Roster
-from trainer.spec import Member, Roll, Spec
-from trainer.summary import Ledger
+from motley.trainer.contract.run_changes import Roll
+from motley.trainer.contract.spec import Member, Spec
+from motley.trainer.coordinator.group_state_machine import GroupStateMachine
+from motley.trainer.coordinator.members import MemberConnection
+from motley.trainer.coordinator.regroup_log import RegroupLog
+from motley.trainer.coordinator.summary import RunSummary
+from motley.trainer.host.journal import Journal
+from motley.trainer.host.run_members import roll_of
 
 SHOWN_OUT = "this host was taken out of the run"
 
 
-class Door:
+class Admission:
     """`look` a few times a second, and before a rank that leaves is taken for one that was stopped."""
 
     def __init__(
@@ -29,17 +30,17 @@ class Door:
         folder: Path,
         roll: Roll,
         *,
-        lines: dict[int, Line],
-        roster: Roster,
-        regroups: Regroups,
-        ledger: Ledger,
+        connections: dict[int, MemberConnection],
+        machine: GroupStateMachine,
+        regroups: RegroupLog,
+        ledger: RunSummary,
         journal: Journal,
     ) -> None:
         self.roll = roll
         self._spec = spec
         self._folder = folder
-        self._lines = lines
-        self._roster = roster
+        self._connections = connections
+        self._machine = machine
         self._regroups = regroups
         self._ledger = ledger
         self._journal = journal
@@ -50,25 +51,25 @@ class Door:
         if not roll.is_newer_than(before):
             return
         self.roll = roll
-        new = [m for m in roll.members(self._spec.members) if m.member not in self._lines]
+        new = [m for m in roll.members(self._spec.members) if m.member not in self._connections]
         for member in new:
             self._let_in(member, now)
-        for line in self._lines.values():
-            line.dropped, was = line.member.host in roll.dropped, line.dropped
-            if line.dropped and not was:
-                self._roster.lost(line.member.member, "dropped")
+        for connection in self._connections.values():
+            connection.dropped, was = connection.member.host in roll.dropped, connection.dropped
+            if connection.dropped and not was:
+                self._machine.lost(connection.member.member, "dropped")
         for host in dict.fromkeys(m.host for m in new):
             self._say_admitted(host, [m for m in new if m.host == host])
         for host in before.dropped:
             if host not in roll.dropped:
-                self._say_admitted(host, [line.member for line in self._lines.values() if line.member.host == host])
+                self._say_admitted(host, [one.member for one in self._connections.values() if one.member.host == host])
         for host in roll.dropped:
             if host not in before.dropped:
                 self._journal.write("dropped", f"{host} is taken out of the run", host=host)
 
     def _let_in(self, member: Member, now: float) -> None:
-        self._lines[member.member] = Line(member=member, changed=now, gone=True)
-        self._roster.admit(member.member, member.host)
+        self._connections[member.member] = MemberConnection(member=member, changed=now, gone=True)
+        self._machine.admit(member.member, member.host)
         self._regroups.admit(member.member, member.host)
         self._ledger.admit(member.host)
 

@@ -1,8 +1,9 @@
 """What a coordinator does whatever its members train: serve them, look at the clock, keep the summary, say the end.
 
-`trainer.coordinator` is the one of a task, `trainer.script_coordinator` that of a script. Each hears its members
-(`called`, `take`, `hung_up`: see `trainer.switchboard`), moves on with the clock (`_tick`) and says who is still
-missing before the first group (`_missing`).
+`trainer.coordinator.task_coordinator` is the one of a task, `trainer.coordinator.script_coordinator` that of a script.
+Each tells its state machine what its members say (`connected`, `received`, `disconnected`: see
+`trainer.coordinator.server`) and what time it is, and does what the state machine decides. What both do for any of its
+decisions is here; `_do` has the rest.
 """
 
 from __future__ import annotations
@@ -13,29 +14,38 @@ import signal
 import socket
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar
 
-from trainer.folders import write_json
-from trainer.gathering import Gathering
-from trainer.handshake import answer_s
-from trainer.journal import Journal
-from trainer.lead import lead_of
-from trainer.lines import Line, host_states
-from trainer.regroups import Regroups
-from trainer.spec import Member, Spec
-from trainer.summary import Ledger
-from trainer.switchboard import Switchboard
-from trainer.wire import RunState
+from motley.trainer.contract.handshake import answer_s
+from motley.trainer.contract.spec import Member, Spec
+from motley.trainer.contract.term import FIRST
+from motley.trainer.contract.wire import Level, RunState
+from motley.trainer.coordinator.base_state_machine import BaseStateMachine
+from motley.trainer.coordinator.first_group import FirstGroup
+from motley.trainer.coordinator.group_changes import Broken, Cause, Gone, Holding, Ready
+from motley.trainer.coordinator.members import MemberConnection, host_states
+from motley.trainer.coordinator.regroup_log import Past, RegroupLog
+from motley.trainer.coordinator.server import CoordinatorServer
+from motley.trainer.coordinator.summary import RunSummary
+from motley.trainer.host.journal import Journal
+from motley.trainer.host.leader import lead_of
+from motley.trainer.host.paths import write_json
 
 SUMMARY_S = 1.0
 TICK_S = 0.1
 REFORM_S = 3.0  # that a run which goes on under a new coordinator waits for those that were there
 
 
-class Service(ABC):
+Machine = TypeVar("Machine", bound=BaseStateMachine[Any, Any])
+
+
+class BaseCoordinator(ABC, Generic[Machine]):
     """Serves one run until it is over. `members` are all that belong to it; `dropped` hosts are not listened to."""
+
+    FIRST_GROUP: ClassVar[str] = "the group was formed"
+    _machine: Machine  # of the kind of run, made with it
 
     def __init__(
         self,
@@ -48,27 +58,32 @@ class Service(ABC):
     ) -> None:
         now = clock()
         self.spec = spec
-        self.ledger = Ledger.of(spec, received=time.time(), members=members)
+        self.ledger = RunSummary.of(spec, received=time.time(), members=members)
         self._folder = folder
         self._clock = clock
         self._lead = lead_of(folder, spec)
         self._journal = Journal(folder, host=spec.host, source="coordinator")
-        self._lines = {m.member: Line(member=m, changed=now, dropped=m.host in dropped) for m in members}
-        self._regroups = Regroups({m.member: m.host for m in members})
+        self._connections = {
+            m.member: MemberConnection(member=m, changed=now, dropped=m.host in dropped) for m in members
+        }
+        self._regroups = RegroupLog({m.member: m.host for m in members})
+        self._pasts: dict[int, tuple[Ready, Past]] = {}  # what members know of regroups before this coordinator
+        self._shared = 0  # of the changes of regroups: those that the hosts were told of
+        self._led = False  # a group was formed by this coordinator
         self._held_at: float | None = None
         self._beaten_at = 0.0
         self._stopping = False
         self._over = asyncio.Event()
-        self._gathering = Gathering(
-            self._lines, self.ledger, self._journal, began=now,
-            patience_s=REFORM_S if self._lead.term else spec.options.join_timeout_s, over=self._gave_up,
-            without=self._without if self._lead.term else None,
+        self._gathering = FirstGroup(
+            self._connections, self.ledger, self._journal, began=now,
+            patience_s=REFORM_S if self._lead.term > FIRST else spec.options.join_timeout_s, over=self._gave_up,
+            without=self._without if self._lead.term > FIRST else None, what=self.FIRST_GROUP,
         )  # fmt: skip
 
     async def run(self, listener: socket.socket) -> None:
         """Serve on the listening socket, and write the summary of the end state."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop)
-        async with Switchboard(listener, self._lines, self.spec.token, self._journal, self):
+        async with CoordinatorServer(listener, self._connections, self.spec.token, self._journal, self):
             watch = asyncio.create_task(self._watch())
             watch.add_done_callback(lambda _: self._over.set())  # it has no end: what it failed with is raised below
             await self._over.wait()
@@ -77,30 +92,126 @@ class Service(ABC):
                 await watch
             state = self._end_state()
             self._write_summary(state)
-            for line in self._lines.values():
+            for connection in self._connections.values():
                 text = self.ledger.cause or "the run is over"
-                line.send(op="over", text=text, state=self._end_for(line, state))
+                connection.send(op="over", text=text, state=self._end_for(connection, state))
+
+    # What the server tells
+
+    def connected(self, connection: MemberConnection) -> None:
+        if connection.lost_at is not None:
+            connection.lost_at, connection.phase = None, "connecting"
+        self._machine.connected(connection.member.member, now=self._clock())
+        self._act()
+
+    def received(self, connection: MemberConnection, message: dict[str, Any]) -> None:
+        member, now = connection.member.member, self._clock()
+        connection.note(message, now)
+        if message["op"] == "ready":
+            self._hear_past(member, ready := Ready.of(message), message)
+            self._machine.ready(member, ready, now=now)
+        self._hear(connection, message, now)
+        if message["op"] != "beat":  # of which nothing follows but with the clock
+            self._act()
 
     @abstractmethod
-    def called(self, line: Line) -> None: ...
+    def _hear(self, connection: MemberConnection, message: dict[str, Any], now: float) -> None:
+        """What a message means for this kind of run. Raises as `received` of `trainer.coordinator.server.Listener`."""
 
     @abstractmethod
-    def take(self, line: Line, message: dict[str, Any]) -> None: ...
+    def disconnected(self, connection: MemberConnection) -> None: ...
+
+    # What the state machine decides
+
+    def _act(self) -> None:
+        for news in self._machine.take_news():
+            match news:
+                case Broken(generation=generation, members=members):
+                    for member in members:
+                        self._connections[member].send(op="regroup", generation=generation)
+                case Gone(member=member, cause=cause):
+                    self._gone(self._connections[member], cause)
+                case Holding():
+                    self._holding(news)
+                case _:
+                    self._do(news)
+        self.ledger.regroups = self._regroups.records()
 
     @abstractmethod
-    def hung_up(self, line: Line) -> None: ...
+    def _do(self, news: Any) -> None:
+        """What only this kind of run has: the start of a group, and how it may end."""
 
     @abstractmethod
+    def _gone(self, connection: MemberConnection, cause: Cause) -> None: ...
+
+    def _holding(self, news: Holding) -> None:
+        self._hold(self._too_few(news.hosts), news.hosts)
+
+    def _leave_out(
+        self, connection: MemberConnection, text: str, *, cause: Cause = "lost", step: int = 0, level: Level = "warning"
+    ) -> None:
+        """The group does without this member."""
+        connection.close()  # it may be silent, or stuck
+        connection.gone, connection.phase = True, "gone"
+        member = connection.member
+        self._journal.write("lost", text, level, member=member.member, host=member.host, cause=cause, step=step)
+
+    def _begin_group(self, generation: int, members: Iterable[int]) -> list[MemberConnection]:
+        """The members of the next group, in rank order."""
+        self._held_at = None
+        connections = [self._connections[m] for m in members]
+        if generation == 0:
+            for name in ("spawn_s", "import_s"):
+                self.ledger.phases[name] = max(one.times.get(name, 0.0) for one in connections)
+        return connections
+
+    def _send_group(
+        self,
+        connections: Sequence[MemberConnection],
+        text: str,
+        *,
+        generation: int,
+        store: tuple[str, int],
+        source: int = 0,
+        step: int = 0,
+        stale: Collection[int] = (),
+        fits: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> None:
+        """Tell each who is in the group and which rank it is, and the journal; `fits` is for rank 0."""
+        members = [one.member.member for one in connections]
+        for rank, connection in enumerate(connections):
+            member = connection.member.member
+            connection.ended, connection.gone = None, False
+            connection.send(
+                op="group", generation=generation, rank=rank, members=members, store=store, source=source, step=step,
+                term=self._lead.term, leader=self.spec.host, attempt=self._machine.members[member].attempt,
+                stale=member in stale, fits=(fits or {}) if rank == 0 else {}, **more,
+            )  # fmt: skip
+        self._journal.write(
+            "group", text, generation=generation, world_size=len(connections), members=ranks(connections), step=step
+        )
+
+    # The clock, and ends
+
     def _tick(self, now: float) -> None:
         """A few times a second: see who fell silent, and do what follows."""
-
-    @abstractmethod
-    def _missing(self) -> list[int]:
-        """Members that the first group still waits for."""
+        self._machine.tick(now)
+        self._act()
 
     @abstractmethod
     def _without(self, member: int) -> None:
         """The first group does not wait for this member any longer."""
+
+    def _lost_before_first_group(self, connection: MemberConnection) -> None:
+        """It may call again: on a busy machine a call is sometimes broken off. Whoever does not has ended."""
+        connection.phase, connection.lost_at = "gone", self._clock()
+        if self._gathering.gave_up:
+            connection.ended = "failed"
+        self._machine.disconnected(connection.member.member)
+
+    def _give_up(self, why: str) -> None:
+        self._gathering.give_up(why, self._clock(), self._machine.missing)
 
     @abstractmethod
     def _gave_up(self) -> None:
@@ -114,7 +225,7 @@ class Service(ABC):
     def _end_state(self) -> RunState: ...
 
     @abstractmethod
-    def _end_for(self, line: Line, state: RunState) -> RunState:
+    def _end_for(self, connection: MemberConnection, state: RunState) -> RunState:
         """What a member is told that the run's end is for it."""
 
     async def _watch(self) -> None:
@@ -124,8 +235,9 @@ class Service(ABC):
             await asyncio.sleep(TICK_S)
             now = self._clock()
             self._tick(now)
+            self._share_regroups()
             self._beat(now)
-            if missing := self._missing():
+            if missing := self._machine.missing:
                 self._gathering.look(now, missing)
                 continue
             if now - wrote_at > SUMMARY_S:
@@ -135,12 +247,39 @@ class Service(ABC):
             if self._held_at is not None and now - self._held_at > hold_s:
                 self._held_too_long(f"too few hosts for {hold_s:.0f} s (elastic.hold_s)")
 
+    def _hear_past(self, member: int, ready: Ready, message: Mapping[str, Any]) -> None:
+        """What a member that is ready has kept for a coordinator that goes on with the run.
+
+        Raises KeyError, TypeError or ValueError when it makes no sense.
+        """
+        if not self._led and message.get("regroups") is not None:
+            self._pasts[member] = ready, Past.of(message["regroups"])
+
+    def _go_on_from_past(self, members: Iterable[int]) -> None:
+        """Once, before the first group of this coordinator: the newest that those who are in it know."""
+        known = [self._pasts[member] for member in members if member in self._pasts]
+        if known and not self._led:
+            age = [(ready.term, ready.generation, len(past.records)) for ready, past in known]
+            self._regroups.go_on_from(known[age.index(max(age))][1])
+        self._led = True
+        self._pasts.clear()
+
+    def _share_regroups(self) -> None:
+        """One rank of each host that takes part keeps them, in case that another coordinator follows."""
+        if self._led and self._shared < self._regroups.changes:
+            self._shared = self._regroups.changes
+            table = self._regroups.past().to_table()
+            there = [one for one in self._connections.values() if not one.gone and one.transport]
+            keepers = {one.member.host: one for one in there}
+            for connection in keepers.values():
+                connection.send(op="regroups", regroups=table)
+
     def _beat(self, now: float) -> None:
         """A sign of life to everybody, so that a rank knows that it is not cut off."""
-        if now - self._beaten_at >= answer_s(len(self._lines)):
+        if now - self._beaten_at >= answer_s(len(self._connections)):
             self._beaten_at = now
-            for line in self._lines.values():
-                line.beat()
+            for connection in self._connections.values():
+                connection.beat()
 
     def _hold(self, why: str, hosts: int) -> None:
         """Nobody trains until others come back."""
@@ -155,8 +294,8 @@ class Service(ABC):
     def _stop(self) -> None:
         """The supervisor's TERM: its ranks have ended, the run was stopped."""
         self._stopping = True
-        for line in self._lines.values():
-            line.ended = line.ended or "stopped"
+        for connection in self._connections.values():
+            connection.ended = connection.ended or "stopped"
         self._over.set()
 
     def _stop_asked(self) -> bool:
@@ -164,16 +303,17 @@ class Service(ABC):
         return self._stopping or (self._folder / "stop.json").exists()
 
     def _write_summary(self, state: RunState) -> None:
-        hosts = host_states(self._lines, state)
+        hosts = host_states(self._connections, state)
         try:
-            write_json(self._folder / "summary.json", self.ledger.summary(state, hosts, now=time.time()))
+            table = self.ledger.summary(state, hosts, now=time.time())
+            write_json(self._folder / "summary.json", table, sync=state != "running")  # the ranks wait for this loop
         except OSError as error:
             self._journal.write("note", f"summary.json not written: {error}", "warning")
 
 
-def seats(lines: Sequence[Line]) -> list[dict[str, Any]]:
+def ranks(connections: Sequence[MemberConnection]) -> list[dict[str, Any]]:
     """A group in rank order, for the data of an event."""
     return [
-        {"member": line.member.member, "host": line.member.host, "rank": rank, "device": line.member.device}
-        for rank, line in enumerate(lines)
+        {"member": one.member.member, "host": one.member.host, "rank": rank, "device": one.member.device}
+        for rank, one in enumerate(connections)
     ]

@@ -8,30 +8,34 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from trainer.journal import Journal
-from trainer.lines import Line, missing_of, names_of
-from trainer.patience import Patience
-from trainer.summary import Ledger
+from motley.trainer.coordinator.members import MemberConnection, missing_of, names_of
+from motley.trainer.coordinator.patience import Patience
+from motley.trainer.coordinator.summary import RunSummary
+from motley.trainer.host.journal import Journal
+
+RECALL_S = 5.0  # after its connection is gone a member that lives has called again
 
 
-class Gathering:
+class FirstGroup:
     """`patience_s`: without progress of anybody. `over` is called once it has given up.
 
-    `without` is for a run that goes on already: the first group is formed without this member.
+    `what`: in the words for a member that ended before it. `without` is for a run that goes on already: the first group
+    is formed without this member.
     """
 
     def __init__(
         self,
-        lines: Mapping[int, Line],
-        ledger: Ledger,
+        connections: Mapping[int, MemberConnection],
+        ledger: RunSummary,
         journal: Journal,
         *,
         began: float,
         patience_s: float,
         over: Callable[[], Any],
         without: Callable[[int], None] | None = None,
+        what: str = "the group was formed",
     ) -> None:
-        self._lines = lines
+        self._connections = connections
         self._ledger = ledger
         self._journal = journal
         self._began = began
@@ -39,15 +43,20 @@ class Gathering:
         self._patience = Patience(began=began, limit_s=patience_s)
         self._over = over
         self._without = without
-        self._gave_up = False
+        self._what = what
+        self.gave_up = False
 
     def look(self, now: float, missing: Sequence[int]) -> None:
         """Say who is missing; give up, or go on without them, when they get no further."""
-        lines = [self._lines[m] for m in missing]
-        verdict = None if self._gave_up else self._patience.look(now, lines)
+        connections = [self._connections[m] for m in missing]
+        gone = [one for one in connections if one.lost_at is not None and now - one.lost_at > RECALL_S]
+        if gone:
+            gone[0].ended = "failed"
+            self.give_up(f"{gone[0].name} ended before {self._what}", now, missing)
+        verdict = None if self.gave_up else self._patience.look(now, connections)
         if verdict == "say":
-            text = "waiting for " + names_of(lines)
-            self._journal.write("waiting", text, missing=missing_of(lines), waited_s=now - self._began)
+            text = "waiting for " + names_of(connections)
+            self._journal.write("waiting", text, missing=missing_of(connections), waited_s=now - self._began)
         elif verdict == "give up" and self._without is not None:
             for member in missing:
                 self._without(member)
@@ -56,14 +65,17 @@ class Gathering:
 
     def give_up(self, why: str, now: float, missing: Sequence[int]) -> None:
         """Once: tell everybody who is missing, and why nobody waits any longer."""
-        if self._gave_up:
+        if self.gave_up:
             return
-        self._gave_up = True
-        left = [self._lines[m] for m in missing if self._lines[m].ended is None]
-        behind = [line for line in self._lines.values() if line.ended in ("failed", "lost")] or left
+        self.gave_up = True
+        for one in self._connections.values():
+            if one.lost_at is not None:  # it would be told, and has nobody to say it to
+                one.ended = one.ended or "failed"
+        left = [self._connections[m] for m in missing if self._connections[m].ended is None]
+        behind = [one for one in self._connections.values() if one.ended in ("failed", "lost")] or left
         text = f"gave up waiting for {names_of(behind)}: {why}"
         self._journal.write("gave_up", text, "error", missing=missing_of(behind), waited_s=now - self._began)
         self._ledger.cause = text
-        for line in self._lines.values():
-            line.send(op="give_up", text=text)
+        for connection in self._connections.values():
+            connection.send(op="give_up", text=text)
         self._over()

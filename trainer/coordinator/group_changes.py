@@ -1,4 +1,4 @@
-"""What the roster is told of a member that is ready, and what it answers: news for the coordinator to act on."""
+"""What a state machine is told of a member that is ready, and what it answers: news for the coordinator to act on."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Union
 
-from trainer.lineage import State
-from trainer.said import name, whole
+from motley.trainer.contract.term import NO_TERM, Term
+from motley.trainer.contract.validate import name, whole
+from motley.trainer.coordinator.stale_state import State
 
 Cause = Literal["lost", "stuck", "dropped"]
 
@@ -16,19 +17,20 @@ Cause = Literal["lost", "stuck", "dropped"]
 class Ready:
     """A member can join a group: the steps it has completed (-1: it has no state), where it would keep the store.
 
-    `term` and `generation` are those of the last group it was in, -1 before the first. `attempt` counts how often it
-    was ready: what is said again over a new connection has the same number.
+    `term`, `leader` and `generation` are those of the last group it was in, -1 before the first. `attempt` counts how
+    often it was ready: what is said again over a new connection has the same number.
     """
 
     step: int
     store: tuple[str, int]
-    term: int = -1
+    term: Term = NO_TERM
+    leader: str = ""
     generation: int = -1
     attempt: int = 0
 
     @property
     def state(self) -> State:
-        return State(self.term, self.generation, self.step)
+        return State(self.term, self.leader, self.generation, self.step)
 
     @classmethod
     def of(cls, message: Mapping[str, Any]) -> Ready:
@@ -37,7 +39,8 @@ class Ready:
         return cls(
             step=whole(message["step"]),
             store=(name(address), whole(port)),
-            term=whole(message["term"]),
+            term=Term.of(message["term"]),
+            leader=name(message.get("leader", "")),
             generation=whole(message["generation"]),
             attempt=whole(message["attempt"]),
         )
@@ -57,7 +60,7 @@ class Formed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Broken:
-    """Tell `members` to let go of the generation: a collective there may never end."""
+    """Tell `members` to let go of the generation, to end its script: a collective there may never end."""
 
     generation: int
     members: tuple[int, ...]
@@ -75,15 +78,15 @@ class Gone:
     """A member is no longer counted on."""
 
     member: int
-    cause: Cause
+    cause: Cause = "lost"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holding:
-    """Too few hosts are left to go on, or nobody has the run's state. `keeper` has the newest, None when nobody has."""
+    """Too few hosts are left to go on, or nobody has a task's state. `keeper` has the newest, None when nobody has."""
 
     hosts: int
-    keeper: int | None
+    keeper: int | None = None
 
 
 News = Union[Formed, Broken, Boundary, Gone, Holding]

@@ -1,4 +1,4 @@
-"""The members of a run as the coordinator hears them: one line each, and what they come to all together."""
+"""The members of a run as the coordinator hears them: a connection each, and what they come to all together."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainer import said
-from trainer.spec import Member
-from trainer.wire import END_STATES, RunState
+from motley.trainer.contract import validate
+from motley.trainer.contract.spec import Member
+from motley.trainer.contract.wire import END_STATES, RunState
 
 
 @dataclass(slots=True)
-class Line:
+class MemberConnection:
     """One member."""
 
     member: Member
@@ -24,6 +24,7 @@ class Line:
     changed: float = 0.0  # when it was last heard
     gone: bool = False  # out of the group, or not in it yet; calling does not change that, a new group does
     dropped: bool = False  # its host was taken out of the run: it is not listened to
+    lost_at: float | None = None  # before the first group: since when it is not connected; it may call again
     times: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -35,15 +36,17 @@ class Line:
         self.changed = now
         match message["op"]:
             case "phase":
-                self.phase = said.name(message["phase"])
+                self.phase = validate.name(message["phase"])
             case "ready":
                 self.phase = "joining"
-                self.times.update((said.name(what), said.figure(s)) for what, s in said.table(message["times"]).items())
+                self.times.update(
+                    (validate.name(what), validate.figure(s)) for what, s in validate.table(message["times"]).items()
+                )
             case "joined":
                 self.phase = "training"
             case "ended":
                 if message["state"] not in END_STATES:
-                    raise ValueError(f"{said.short(message['state'])} is no end of a run")
+                    raise ValueError(f"{validate.short(message['state'])} is no end of a run")
                 self.ended, self.phase = message["state"], "ended"
 
     def send(self, **message: Any) -> None:
@@ -56,25 +59,25 @@ class Line:
         if self.transport is not None:
             self.transport.write(b"\n")
 
-    def hang_up(self) -> None:
+    def close(self) -> None:
         """What it says from now on is not heard."""
         if self.transport is not None:
             self.transport.close()
             self.transport = None
 
 
-def missing_of(lines: Iterable[Line]) -> list[dict[str, Any]]:
+def missing_of(connections: Iterable[MemberConnection]) -> list[dict[str, Any]]:
     """For the data of an event."""
-    return [{"member": line.member.member, "host": line.member.host, "phase": line.phase} for line in lines]
+    return [{"member": one.member.member, "host": one.member.host, "phase": one.phase} for one in connections]
 
 
-def names_of(lines: Iterable[Line]) -> str:
-    return ", ".join(f"{line.name} ({line.phase})" for line in lines)
+def names_of(connections: Iterable[MemberConnection]) -> str:
+    return ", ".join(f"{one.name} ({one.phase})" for one in connections)
 
 
-def end_state(lines: Iterable[Line], *, stopped: bool) -> RunState:
+def end_state(connections: Iterable[MemberConnection], *, stopped: bool) -> RunState:
     """Of the run, by the last words of those that were left."""
-    ends = [line.ended for line in lines if not line.gone]
+    ends = [one.ended for one in connections if not one.gone]
     if stopped or "stopped" in ends:
         return "stopped"
     if ends and all(end == "finished" for end in ends):
@@ -82,12 +85,12 @@ def end_state(lines: Iterable[Line], *, stopped: bool) -> RunState:
     return "failed"
 
 
-def host_states(lines: Mapping[int, Line], state: RunState) -> dict[str, str]:
+def host_states(connections: Mapping[int, MemberConnection], state: RunState) -> dict[str, str]:
     """Of every host, while the run is in `state`: that of its worst rank."""
     hosts: dict[str, str] = {}
-    for line in lines.values():
-        end: str = "running" if state == "running" else line.ended or "failed"  # failed: it had to be told to end
-        end = "lost" if line.gone and line.ended is None else end
-        end = "dropped" if line.dropped else end
-        hosts[line.member.host] = "failed" if "failed" in (hosts.get(line.member.host), end) else end
+    for connection in connections.values():
+        end: str = "running" if state == "running" else connection.ended or "failed"  # it had to be told to end
+        end = "lost" if connection.gone and connection.ended is None else end
+        end = "dropped" if connection.dropped else end
+        hosts[connection.member.host] = "failed" if "failed" in (hosts.get(connection.member.host), end) else end
     return hosts

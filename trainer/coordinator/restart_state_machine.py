@@ -1,9 +1,9 @@
 """When a script is started and when it is over, as a pure state machine: fed by the coordinator, it says what to do.
 
-    >>> attempts = Attempts({0: "box1", 1: "box2"}, lost_after_s=1.5, restarts=3)
-    >>> attempts.connected(0, now=0.0); attempts.ready(0, Ready(step=0, store=("10.0.0.1", 29500)), now=0.0)
-    >>> attempts.connected(1, now=0.1); attempts.ready(1, Ready(step=0, store=("10.0.0.2", 29500)), now=0.1)
-    >>> attempts.take_news()
+    >>> machine = RestartStateMachine({0: "box1", 1: "box2"}, lost_after_s=1.5, restarts=3)
+    >>> machine.connected(0, now=0.0); machine.ready(0, Ready(step=0, store=("10.0.0.1", 29500)), now=0.0)
+    >>> machine.connected(1, now=0.1); machine.ready(1, Ready(step=0, store=("10.0.0.2", 29500)), now=0.1)
+    >>> machine.take_news()
     [Started(generation=0, members=(0, 1), store=('10.0.0.1', 29500))]
 
 A script can't regroup: what it needs is in a process that is gone. So when a member is lost, or something kills a rank,
@@ -20,13 +20,14 @@ Nothing here reads a clock or a socket: times are arguments, in seconds of any o
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Union
 
-from trainer.news import Ready
-from trainer.roster import PAUSED_S
-from trainer.wire import RunState
+from motley.trainer.contract.term import FIRST, Term
+from motley.trainer.contract.wire import RunState
+from motley.trainer.coordinator.base_state_machine import BaseStateMachine, MemberState
+from motley.trainer.coordinator.group_changes import Broken, Gone, Holding, Ready
 
 VERDICT_S = 1.0  # beyond the time after which silence is a loss
 RETURN_S = 3.0
@@ -34,15 +35,10 @@ FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.
 
 
 @dataclass(slots=True)
-class Seat:
-    """One member."""
+class ScriptMemberState(MemberState):
+    """One member, and how its script ended."""
 
-    connected: bool = False
-    ready: Ready | None = None
-    heard: float = 0.0
-    code: int | None = None  # how the script of this generation ended there
-    gone: bool = False  # lost, and not back yet
-    attempt: int = -1  # of the readiness that brought it into the group
+    code: int | None = None  # of this generation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,28 +62,6 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LetGo:
-    """Tell `members` to end the script of the generation."""
-
-    generation: int
-    members: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gone:
-    """A member is no longer counted on."""
-
-    member: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holding:
-    """Too few hosts are left to start it."""
-
-    hosts: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Over:
     """The run is over. `root`: whose script failed by itself; `why`: the troubles that no restart is left for."""
 
@@ -97,11 +71,11 @@ class Over:
     why: tuple[Trouble, ...] = ()
 
 
-News = Union[Started, LetGo, Gone, Holding, Over]
+News = Union[Started, Broken, Gone, Holding, Over]
 
 
-class Attempts:
-    """Members by their numbers, with the host of each. Every method may add news; `take_news` hands them over."""
+class RestartStateMachine(BaseStateMachine[ScriptMemberState, News]):
+    """Members by their numbers, with the host of each."""
 
     def __init__(
         self,
@@ -110,63 +84,45 @@ class Attempts:
         lost_after_s: float,
         restarts: int,
         least: int = 1,
-        term: int = 0,
+        term: Term = FIRST,
         expected: Iterable[int] | None = None,
     ) -> None:
-        """In a `term` above 0 a new coordinator starts the script anew on the `expected` members."""
+        """In a `term` above the first a new coordinator starts the script anew on the `expected` members."""
         there = set(hosts if expected is None else expected)
-        self.seats = {member: Seat(gone=member not in there) for member in hosts}
-        self.generation = -1
-        self.group: tuple[int, ...] = ()
-        self.running = False
-        self._hosts = dict(hosts)
-        self._lost_after_s = lost_after_s
+        states = {member: ScriptMemberState(gone=None if member in there else "lost") for member in hosts}
+        super().__init__(states, hosts=hosts, lost_after_s=lost_after_s, least=least)
         self._restarts = restarts
-        self._least = least
-        self._first = True  # of this coordinator
         self._over = False
-        self._held = False
         self._suspect: int | None = None  # the first that failed, as it seems by itself
         self._verdict_at = 0.0
-        self._why: list[Trouble] = [Trouble(member=m, cause="lost") for m in hosts if term and m not in there]
+        self._why: list[Trouble] = [Trouble(member=m, cause="lost") for m in hosts if term > FIRST and m not in there]
         self._broken_at: float | None = None  # None: under a former coordinator
-        self._ticked: float | None = None
-        self._news: list[News] = []
-
-    def take_news(self) -> list[News]:
-        news, self._news = self._news, []
-        return news
-
-    @property
-    def missing(self) -> list[int]:
-        """Of the first start: who is not ready yet."""
-        return [m for m, s in self.seats.items() if self._first and s.ready is None and not s.gone]
 
     def connected(self, member: int, *, now: float) -> None:
         """It has called, perhaps once more: then its older call is over, and with it the script there."""
-        seat = self.seats[member]
-        if seat.connected:
+        state = self.members[member]
+        if state.connected:
             self._let_go_by(member, now)
-        seat.connected, seat.heard, seat.ready = True, now, None
+        state.connected, state.heard, state.ready = True, now, None
 
     def ready(self, member: int, ready: Ready, *, now: float) -> None:
         """It can start the script."""
-        seat = self.seats[member]
-        if self.running and member in self.group and ready.attempt == seat.attempt:
-            return  # said twice: it was heard the first time
+        state = self.members[member]
+        if self._said_before(member, ready):
+            return
         self._let_go_by(member, now)
         self.generation = max(self.generation, ready.generation)
-        seat.ready, seat.heard, seat.gone = ready, now, False
+        state.ready, state.heard, state.gone = ready, now, None
         self._start_if_possible(now)
 
     def beat(self, member: int, *, now: float) -> None:
-        self.seats[member].heard = now
+        self.members[member].heard = now
 
     def exited(self, member: int, generation: int, code: int, *, now: float) -> None:
         """Its script has ended: 0 or another exit code, or minus the signal that ended it."""
         if not self.running or generation != self.generation or member not in self.group:
             return
-        self.seats[member].code = code
+        self.members[member].code = code
         if code == 0:
             self._see_whether_finished()
         elif code < 0 and (-code in FROM_OUTSIDE or self._suspect is None):
@@ -176,12 +132,12 @@ class Attempts:
 
     def lost(self, member: int, *, now: float) -> None:
         """Its connection is gone."""
-        seat = self.seats[member]
-        seat.connected, seat.ready = False, None
-        if self._over or seat.gone or (member not in self.group and not self._first):
+        state = self.members[member]
+        state.connected, state.ready = False, None
+        if self._over or state.gone is not None or (member not in self.group and not self._first):
             return
-        if seat.code != 0:  # else it has done its part
-            seat.gone = True
+        if state.code != 0:  # else it has done its part
+            state.gone = "lost"
             self._news.append(Gone(member=member))
             if self.running:
                 self._let_go_by(member, now)
@@ -191,22 +147,17 @@ class Attempts:
 
     def tick(self, now: float) -> None:
         """Look at the clock, a few times a second: who is silent, who has failed, who may be started without whom."""
-        paused = self._ticked is not None and now - self._ticked > PAUSED_S
-        self._ticked = now
-        if paused:  # then silence says nothing
-            for seat in self.seats.values():
-                seat.heard = now
+        if self._was_held_up(now):
             return
-        for member in self.group:
-            if self.seats[member].connected and now - self.seats[member].heard > self._lost_after_s:
-                self.lost(member, now=now)
+        for member in self._silent(now):
+            self.lost(member, now=now)
         if self.running and self._suspect is not None and now >= self._verdict_at:
-            self._end(Over(state="failed", root=self._suspect, code=self.seats[self._suspect].code or 0))
+            self._end(Over(state="failed", root=self._suspect, code=self.members[self._suspect].code or 0))
         self._start_if_possible(now)
 
     def _let_go_by(self, member: int, now: float) -> None:
         """It is known that the script does not run there any more."""
-        if self.running and member in self.group and self.seats[member].code != 0:
+        if self.running and member in self.group and self.members[member].code != 0:
             self._trouble(Trouble(member=member, cause="lost"), now)
 
     def _trouble(self, trouble: Trouble, now: float) -> None:
@@ -216,11 +167,11 @@ class Attempts:
         if self.generation >= self._restarts:
             self._end(Over(state="failed", why=tuple(self._why)))
             return
-        there = tuple(m for m in self.group if self.seats[m].connected)
-        self._news.append(LetGo(generation=self.generation, members=there))
+        there = tuple(m for m in self.group if self.members[m].connected)
+        self._news.append(Broken(generation=self.generation, members=there))
 
     def _see_whether_finished(self) -> None:
-        if all(self.seats[m].code == 0 for m in self.group):
+        if all(self.members[m].code == 0 for m in self.group):
             self._end(Over(state="finished"))
 
     def _end(self, over: Over) -> None:
@@ -236,35 +187,27 @@ class Attempts:
             if self.missing:
                 return
         else:
-            seats = [self.seats[m] for m in self.group]
-            if any(s.connected and s.ready is None for s in seats):
+            states = [self.members[m] for m in self.group]
+            if any(s.connected and s.ready is None for s in states):
                 return
-            if any(not s.connected for s in seats) and now - (self._broken_at or 0.0) < RETURN_S:
+            if any(not s.connected for s in states) and now - (self._broken_at or 0.0) < RETURN_S:
                 return
-        members = tuple(sorted(m for m, seat in self.seats.items() if seat.ready is not None and seat.connected))
-        hosts = len({self._hosts[m] for m in members})
+        members = self._ready_members()
+        hosts = self._hosts_of(members)
         if hosts < self._least or not members:
-            if not self._held:
-                self._held = True
-                self._news.append(Holding(hosts=hosts))
+            self._hold(hosts)
         elif self.generation >= self._restarts:
             self._end(Over(state="failed", why=tuple(self._why)))
         else:
             self._start(members, now)
 
-    def _start(self, members: tuple[int, ...], now: float) -> None:
-        first = self.seats[members[0]].ready
-        assert first is not None
-        self.generation += 1
-        self.group, self.running = members, True
-        self._first = self._held = False
+    def _start(self, members: Sequence[int], now: float) -> None:
+        readies = self._begin_generation(members)
         self._suspect = None
         for member in members:
-            seat = self.seats[member]
-            seat.attempt = seat.ready.attempt if seat.ready is not None else -1
-            seat.ready, seat.code, seat.gone = None, None, False
+            self.members[member].code = None
         why, self._why = tuple(self._why), []
         pause_s = None if self._broken_at is None else now - self._broken_at
         self._news.append(
-            Started(generation=self.generation, members=members, store=first.store, why=why, pause_s=pause_s)
+            Started(generation=self.generation, members=self.group, store=readies[0].store, why=why, pause_s=pause_s)
         )

@@ -1,8 +1,9 @@
 """The coordinator of a run of the user's own script: when it is started on whom, and what the run came to.
 
-`trainer.coordinator.serve` calls it in place of its own when the spec has a script. Members call it as those of a task
-do (`trainer.membership`, `trainer.switchboard`), but each is a `trainer.script`, which starts the script, and says how
-it ended: `{"op": "exited", "generation": 0, "code": 1}`. `trainer.attempts` decides; this file talks.
+`trainer.coordinator.process.serve` calls it in place of its own when the spec has a script. Members call it as
+those of a task do (`trainer.rank.coordinator_client`, `trainer.coordinator.server`), but each is a
+`trainer.rank.script_rank`, which starts the script, and says how it ended: `{"op": "exited", "generation": 0, "code":
+1}`. `trainer.coordinator.restart_state_machine` decides; this file talks.
 """
 
 from __future__ import annotations
@@ -13,22 +14,25 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainer import said
-from trainer.attempts import Attempts, Gone, Holding, LetGo, News, Over, Started, Trouble
-from trainer.lines import Line
-from trainer.news import Ready
-from trainer.service import Service, seats
-from trainer.spec import Spec
-from trainer.wire import RunState
+from motley.trainer.contract import validate
+from motley.trainer.contract.spec import Spec
+from motley.trainer.contract.term import FIRST
+from motley.trainer.contract.wire import RunState
+from motley.trainer.coordinator.base_coordinator import BaseCoordinator
+from motley.trainer.coordinator.group_changes import Cause
+from motley.trainer.coordinator.members import MemberConnection
+from motley.trainer.coordinator.restart_state_machine import News, Over, RestartStateMachine, Started, Trouble
 
 
-class ScriptCoordinator(Service):
+class ScriptCoordinator(BaseCoordinator[RestartStateMachine]):
     """Serves one run until its script has ended everywhere, or can't be started any more."""
+
+    FIRST_GROUP = "the script was started"
 
     def __init__(self, spec: Spec, folder: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(spec, folder, spec.members, clock=clock)
         self._hosts = {m.member: m.host for m in spec.members}
-        self._attempts = Attempts(
+        self._machine = RestartStateMachine(
             self._hosts,
             lost_after_s=spec.elastic.lost_after_s,
             restarts=spec.elastic.restarts,
@@ -41,100 +45,68 @@ class ScriptCoordinator(Service):
         self._state: RunState | None = None  # at the end
         self._root: int | None = None  # whose script failed
 
-    # What the switchboard tells
+    # What the server tells
 
-    def called(self, line: Line) -> None:
-        self._attempts.connected(line.member.member, now=self._clock())
-        self._act()
-
-    def take(self, line: Line, message: dict[str, Any]) -> None:
-        member, now = line.member.member, self._clock()
-        line.note(message, now)
+    def _hear(self, connection: MemberConnection, message: dict[str, Any], now: float) -> None:
+        member = connection.member.member
         match message["op"]:
             case "beat":
-                self._attempts.beat(member, now=now)
+                self._machine.beat(member, now=now)
             case "phase" | "ended":
                 pass
             case "ready":
-                self._attempts.ready(member, Ready.of(message), now=now)
-                if self._attempts.running and member not in self._attempts.group:
-                    self._journal.write("note", f"{line.name} is back, and waits for the next restart of the script")
+                if self._machine.running and member not in self._machine.group:
+                    text = f"{connection.name} is back, and waits for the next restart of the script"
+                    self._journal.write("note", text)
             case "joined":
                 self._see_whether_started(now)
             case "exited":
-                code, generation = said.whole(message["code"]), said.whole(message["generation"])
-                line.ended = "finished" if code == 0 else None
+                code, generation = validate.whole(message["code"]), validate.whole(message["generation"])
+                connection.ended = "finished" if code == 0 else None
                 if not self._stop_asked():
-                    self._attempts.exited(member, generation, code, now=now)
+                    self._machine.exited(member, generation, code, now=now)
             case other:
-                raise ValueError(f"unknown message {said.short(other)}")
-        self._act()
+                raise ValueError(f"unknown message {validate.short(other)}")
 
-    def hung_up(self, line: Line) -> None:
-        member = line.member.member
-        if line.ended == "stopped" or self._stop_asked():
-            line.ended = "stopped"
+    def disconnected(self, connection: MemberConnection) -> None:
+        member = connection.member.member
+        if connection.ended == "stopped" or self._stop_asked():
+            connection.ended = "stopped"
             self._end("stopped")
-        elif line.ended == "failed" and self._state is None:  # its minder, not the script
+        elif connection.ended == "failed" and self._state is None:  # its minder, not the script
             self._root = member
-            self._end("failed", f"{line.name} failed")
-        elif self._attempts.missing and not self._lead.term:
-            line.ended = "failed"
-            why = f"{line.name} ended before the script was started"
-            self._gathering.give_up(why, self._clock(), self._attempts.missing)
+            self._end("failed", f"{connection.name} failed")
+        elif self._machine.missing and self._lead.term == FIRST:
+            self._lost_before_first_group(connection)
         else:
-            self._attempts.lost(member, now=self._clock())
+            self._machine.lost(member, now=self._clock())
             self._act()
 
-    # What the attempts decide
-
-    def _act(self) -> None:
-        for news in self._attempts.take_news():
-            self._do(news)
-        self.ledger.regroups = self._regroups.records()
+    # What the state machine decides
 
     def _do(self, news: News) -> None:
         match news:
             case Started():
                 self._start(news)
-            case LetGo(generation=generation, members=members):
-                for member in members:
-                    self._lines[member].send(op="regroup", generation=generation)
-            case Gone(member=member):
-                self._gone(self._lines[member])
-            case Holding(hosts=hosts):
-                self._hold(self._too_few(hosts), hosts)
             case Over(state=state, root=root, code=code, why=why):
                 self._root = root
                 if root is not None:
-                    self._end(state, f"{self._lines[root].name} failed: {how_it_ended(code)}")
+                    self._end(state, f"{self._connections[root].name} failed: {how_it_ended(code)}")
                 elif state == "failed":
                     self._used_up(why)
                 else:
                     self._end(state)
 
     def _start(self, news: Started) -> None:
-        self._held_at, self._started, self._started_at = None, news, self._clock()
-        lines = [self._lines[m] for m in news.members]
-        if not news.generation:
-            for name in ("spawn_s", "import_s"):
-                self.ledger.phases[name] = max(line.times.get(name, 0.0) for line in lines)
+        self._started, self._started_at = news, self._clock()
+        connections = self._begin_group(news.generation, news.members)
+        self._go_on_from_past(news.members)
         for trouble in news.why:
             self._regroups.gone(trouble.member, "lost", 0)
         self._regroups.formed(news.generation, news.members, 0)
-        for rank, line in enumerate(lines):
-            line.ended, line.gone = None, False
-            line.send(
-                op="group", generation=news.generation, rank=rank, members=news.members, store=news.store, source=0,
-                step=0, term=self._lead.term, attempt=self._attempts.seats[line.member.member].attempt, stale=False,
-                fits={},
-            )  # fmt: skip
-        hosts = list(dict.fromkeys(line.member.host for line in lines))
-        count = f"{len(lines)} rank{'s' * (len(lines) != 1)} on {', '.join(hosts)}"
-        self._journal.write(
-            "group", f"the script starts: {count}", generation=news.generation, world_size=len(lines),
-            members=seats(lines), step=0,
-        )  # fmt: skip
+        hosts = list(dict.fromkeys(one.member.host for one in connections))
+        count = f"{len(connections)} rank{'s' * (len(connections) != 1)} on {', '.join(hosts)}"
+        self._send_group(connections, f"the script starts: {count}", generation=news.generation, store=news.store)
         if news.generation:
             most = self.spec.elastic.restarts
             text = f"restart {news.generation} of {most} (elastic.restarts): {self._told(news.why)}"
@@ -145,7 +117,7 @@ class ScriptCoordinator(Service):
 
     def _see_whether_started(self, now: float) -> None:
         started = self._started
-        if started is None or any(self._lines[m].phase != "training" for m in started.members):
+        if started is None or any(self._connections[m].phase != "training" for m in started.members):
             return
         self._started = None
         if not started.generation:
@@ -158,14 +130,11 @@ class ScriptCoordinator(Service):
         words = []
         for trouble in why:
             how = "was lost" if trouble.cause == "lost" else how_it_ended(-trouble.signal)
-            words.append(f"{self._lines[trouble.member].name} {how}")
+            words.append(f"{self._connections[trouble.member].name} {how}")
         return "; ".join(dict.fromkeys(words)) or "its coordinator was replaced"
 
-    def _gone(self, line: Line) -> None:
-        line.hang_up()  # it may be silent
-        line.gone, line.phase = True, "gone"
-        member, host = line.member.member, line.member.host
-        self._journal.write("lost", f"{line.name} was lost", "warning", member=member, host=host, cause="lost", step=0)
+    def _gone(self, connection: MemberConnection, cause: Cause) -> None:
+        self._leave_out(connection, f"{connection.name} was lost", cause=cause)
 
     def _used_up(self, why: Sequence[Trouble]) -> None:
         most = self.spec.elastic.restarts
@@ -176,15 +145,8 @@ class ScriptCoordinator(Service):
 
     # The clock, and ends
 
-    def _tick(self, now: float) -> None:
-        self._attempts.tick(now)
-        self._act()
-
-    def _missing(self) -> list[int]:
-        return self._attempts.missing
-
     def _without(self, member: int) -> None:
-        self._attempts.lost(member, now=self._clock())
+        self._machine.lost(member, now=self._clock())
         self._act()
 
     def _gave_up(self) -> None:
@@ -196,16 +158,16 @@ class ScriptCoordinator(Service):
     def _end_state(self) -> RunState:
         return self._state or ("stopped" if self._stopping else "failed")
 
-    def _end_for(self, line: Line, state: RunState) -> RunState:
+    def _end_for(self, connection: MemberConnection, state: RunState) -> RunState:
         """Those that end by another's fault are lost."""
-        return "lost" if state == "failed" and line.member.member != self._root else state
+        return "lost" if state == "failed" and connection.member.member != self._root else state
 
     def _end(self, state: RunState, cause: str | None = None) -> None:
         if self._state is None:
             self._state = state
             self.ledger.cause = cause
-            for line in self._lines.values():
-                line.ended = line.ended or ("stopped" if state == "stopped" else None)
+            for connection in self._connections.values():
+                connection.ended = connection.ended or ("stopped" if state == "stopped" else None)
             self._over.set()
 
 

@@ -1,6 +1,7 @@
-"""What a run came to: the ledger the coordinator keeps, and `summary.json` made from it.
+"""What a run came to: the figures the coordinator keeps, and the table of `summary.json` made from them.
 
-Rank 0 sends a report every window of steps; the ledger remembers what the summary needs and nothing else. Pure.
+Rank 0 sends a report every window of steps; this remembers what the summary needs and nothing else. Pure: on the leader
+`base_coordinator` writes the file, in `experiments/<run>/` `remote.experiment.experiment_writer`.
 
 >>> ledger.take_report({"steps": [[1, 256, 812.0, 2.3]], "batches": [[64, 64, 64, 64]], "epoch": 0})
 >>> ledger.summary("finished", {"box1": "finished"}, now=time.time())["steps"]
@@ -16,16 +17,16 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from trainer import said
-from trainer.said import figure, name, whole
-from trainer.spec import Member, Spec
-from trainer.wire import RunState
+from motley.trainer.contract import validate
+from motley.trainer.contract.spec import Member, Spec
+from motley.trainer.contract.validate import figure, name, whole
+from motley.trainer.contract.wire import RunState
 
 LEAST_MS = 1e-6
 
 
 @dataclass(slots=True, kw_only=True)
-class Ledger:
+class RunSummary:
     """Figures of one run. Times in seconds unless the name says otherwise."""
 
     run: str
@@ -33,12 +34,16 @@ class Ledger:
     received: float  # when the spec arrived, on the leader's clock
     member_hosts: tuple[str, ...]  # host of each member, by its number
     phases: dict[str, float] = field(default_factory=dict)
+    resumed_from: str | None = None  # the run that this one goes on from
+    steps_before: int = 0  # of `steps`, those that run had made
+    samples_before: int = 0  # of `samples`, the same
     steps: int = 0
     epochs: int = 0
     samples: int = 0
     final_loss: float | None = None
     eval: dict[str, float | None] | None = None
     rebalances: int = 0
+    against_equal: dict[str, float] = field(default_factory=dict)  # gain and saved_s, where they are known
     cause: str | None = None  # of a failed run
     regroups: list[dict[str, Any]] = field(default_factory=list)
     step_samples: array[int] = field(default_factory=lambda: array("q"))
@@ -46,12 +51,13 @@ class Ledger:
     batches: list[tuple[int, ...]] = field(default_factory=list)  # per step; equal tuples are shared
 
     @classmethod
-    def of(cls, spec: Spec, *, received: float, members: Sequence[Member] | None = None) -> Ledger:
+    def of(cls, spec: Spec, *, received: float, members: Sequence[Member] | None = None) -> RunSummary:
         """`members`: all that belong to the run, by default those of the spec."""
         hosts = tuple(m.host for m in sorted(members or spec.members, key=lambda m: m.member))
         return cls(
-            run=spec.run, before_s=spec.before_s, received=received, member_hosts=hosts, phases=dict(spec.phases)
-        )
+            run=spec.run, before_s=spec.before_s, received=received, member_hosts=hosts, phases=dict(spec.phases),
+            resumed_from=spec.resumed_from,
+        )  # fmt: skip
 
     def admit(self, host: str) -> None:
         """A rank of this host may join: it has the next number."""
@@ -60,25 +66,33 @@ class Ledger:
     def take_report(self, report: dict[str, Any]) -> None:
         """Rank 0's word on the steps since its last: `steps` [[step, samples, step_ms, loss]] (loss None: not known for
         the whole batch), `batches` [[samples a member]], and, when they happened, `epoch`, `eval`, `rebalances`,
-        `first_step_s`; `before`: the samples of all steps before, for a ledger that begins in mid-run.
+        `first_step_s`, `gain`, `saved_s`; `before`: the samples of all steps before these, as the order of samples has
+        them, so that no sample is missing for a step that nobody could tell of; `began` [step, samples]: what had been
+        done when a run that goes on from another one began.
 
         Raises KeyError, TypeError or ValueError when it is malformed: then nothing of it is kept.
         """
         told = [
-            (whole(step), whole(samples), _time(step_ms), loss if loss is None else said.loss(loss), batches)
+            (whole(step), whole(samples), _time(step_ms), loss if loss is None else validate.loss(loss), batches)
             for (step, samples, step_ms, loss), batches in zip(report["steps"], _rows(report["batches"]))
         ]
-        before, epochs = whole(report.get("before", 0)), whole(report.get("epoch", self.epochs))
+        known = sum(samples for step, samples, *_ in told if step <= self.steps)
+        before, epochs = whole(report.get("before", self.samples - known)), whole(report.get("epoch", self.epochs))
         rebalances = whole(report.get("rebalances", self.rebalances))
-        evaluated = {name(what): said.loss(value) for what, value in said.table(report.get("eval", {})).items()}
+        evaluated = {name(what): validate.loss(value) for what, value in validate.table(report.get("eval", {})).items()}
+        against_equal: dict[str, float] = {key: figure(report[key]) for key in ("gain", "saved_s") if key in report}
         first_step = {"first_step_s": figure(report["first_step_s"])} if "first_step_s" in report else {}
-        if not self.steps:
-            self.samples = before
+        began = tuple(map(whole, report.get("began", (self.steps_before, self.samples_before))))
+        if len(began) != 2:
+            raise ValueError(f"a beginning that is {began}")
+        self.steps_before, self.samples_before = began
+        counted = before
         for step, samples, step_ms, loss, shared in told:
+            counted += samples
             if step <= self.steps:  # told before, by a rank 0 that was lost since
                 continue
             self.steps = step
-            self.samples += samples
+            self.samples = counted
             self.final_loss = self.final_loss if loss is None else _finite(loss)
             self.step_samples.append(samples)
             self.step_ms.append(step_ms)
@@ -87,6 +101,7 @@ class Ledger:
         if evaluated:
             self.eval = {what: _finite(value) for what, value in evaluated.items()}
         self.phases.update(first_step)
+        self.against_equal.update(against_equal)
 
     def samples_per_s(self) -> float:
         """Median over the last half of the steps of global samples by wall time between step ends."""
@@ -123,7 +138,7 @@ class Ledger:
             "state": state,
             "steps": self.steps,
             "epochs": self.epochs,
-            "samples": self.samples,
+            "samples": max(0, self.samples - self.samples_before),
             "seconds": round(self.before_s + now - self.received, 3),
             "samples_per_s": round(self.samples_per_s(), 2),
             "final_loss": self.final_loss,
@@ -139,9 +154,12 @@ class Ledger:
                 for host in dict.fromkeys(self.member_hosts)
             ],
             "rebalances": self.rebalances,
+            **{key: round(value, 3) for key, value in self.against_equal.items()},
             "regroups": self.regroups,
             "phases": {name: round(seconds, 3) for name, seconds in self.phases.items()},
         }
+        if self.resumed_from is not None:
+            table |= {"resumed_from": self.resumed_from, "steps_before": self.steps_before}
         if self.cause is not None and state == "failed":
             table["cause"] = self.cause
         return table

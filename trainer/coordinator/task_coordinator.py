@@ -3,37 +3,38 @@
 Ranks call it before they import torch, say which phase they are in, and get the group once all are ready: their
 rank, the world size, and where rank 0 keeps the TCPStore. While some are missing it says which and in which phase;
 when none of them makes progress for `join_timeout_s` it gives up with their names. Once a group trains, a member that
-is lost breaks it, and those that are left form the next one (`trainer.roster` decides, this file talks). Rank 0
-reports every window of steps, from which `summary.json` is kept up to date (`trainer.summary`).
+is lost breaks it, and those that are left form the next one (`trainer.coordinator.group_state_machine` decides, this
+file talks). Rank 0 reports every window of steps, from which `summary.json` is kept up to date
+(`trainer.coordinator.summary`).
 
-How they speak to each other is in `trainer.switchboard`; what it shares with that of a script in `trainer.service`.
+How they speak to each other is in `trainer.coordinator.server`; what it shares with that of a script in
+`trainer.coordinator.base_coordinator`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from trainer import said
-from trainer.door import SHOWN_OUT, Door
-from trainer.folders import run_folder
-from trainer.lines import Line, end_state
-from trainer.news import Boundary, Broken, Formed, Gone, Holding, News, Ready
-from trainer.roll import roll_of
-from trainer.roster import Roster
-from trainer.said import whole
-from trainer.service import Service, seats
-from trainer.spec import Spec
-from trainer.wire import Level, RunState
+from motley.trainer.contract import validate
+from motley.trainer.contract.spec import Spec
+from motley.trainer.contract.term import FIRST
+from motley.trainer.contract.validate import whole
+from motley.trainer.contract.wire import RunState
+from motley.trainer.coordinator.admission import SHOWN_OUT, Admission
+from motley.trainer.coordinator.base_coordinator import BaseCoordinator
+from motley.trainer.coordinator.group_changes import Boundary, Cause, Formed, Holding, News
+from motley.trainer.coordinator.group_state_machine import GroupStateMachine
+from motley.trainer.coordinator.members import MemberConnection, end_state
+from motley.trainer.host.run_members import roll_of
 
 GOODBYE_S = 5.0  # after a rank failed or did not come, the others have this long to say their last word
 
 
-class Coordinator(Service):
+class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
     """Serves one run until its members have ended."""
 
     def __init__(
@@ -43,123 +44,116 @@ class Coordinator(Service):
         members = roll.members(spec.members)
         super().__init__(spec, folder, members, dropped=roll.dropped, clock=clock)
         self._goodbye_s = goodbye_s
-        self._roster = Roster(
-            self._lines,
+        self._machine = GroupStateMachine(
+            self._connections,
             lost_after_s=elastic.lost_after_s,
             stuck_after_s=elastic.stuck_after_s,
             hosts={m.member: m.host for m in members},
             least=elastic.min_hosts,
             term=self._lead.term,
-            expected=[m.member for m in members if m.host in self._lead.hosts and m.host not in roll.dropped],
+            leader=spec.host,
+            expected=self._members_of(self._lead.hosts, roll.dropped),
+            keepers=self._members_of(self._lead.keepers or self._lead.hosts, roll.dropped),
         )
-        self._taken_over = False
         self._told = 0  # the generation whose regroup is in the journal
         self._ready_at: float | None = None
         self._fits: dict[str, Any] = {}  # what rank 0 knows of every member's speed, for a rank 0 that follows it
-        self._door = Door(
-            spec, folder, roll, lines=self._lines, roster=self._roster, regroups=self._regroups, ledger=self.ledger,
-            journal=self._journal,
+        self._admission = Admission(
+            spec, folder, roll, connections=self._connections, machine=self._machine, regroups=self._regroups,
+            ledger=self.ledger, journal=self._journal,
         )  # fmt: skip
 
-    # What the switchboard tells
+    def _members_of(self, hosts: Collection[str], dropped: Collection[str]) -> list[int]:
+        members = [connection.member for connection in self._connections.values()]
+        return [member.member for member in members if member.host in hosts and member.host not in dropped]
 
-    def called(self, line: Line) -> None:
-        if line.dropped:
-            self._show_out(line)
-            return
-        self._roster.connected(line.member.member, now=self._clock())
-        self._act()
+    # What the server tells
 
-    def take(self, line: Line, message: dict[str, Any]) -> None:
-        member, now = line.member.member, self._clock()
-        line.note(message, now)
+    def connected(self, connection: MemberConnection) -> None:
+        if connection.dropped:
+            self._show_out(connection)
+        else:
+            super().connected(connection)
+
+    def _hear(self, connection: MemberConnection, message: dict[str, Any], now: float) -> None:
+        member = connection.member.member
         match message["op"]:
-            case "beat":
-                self._roster.beat(member, step=whole(message["step"]), arrived=whole(message["arrived"]), now=now)
-            case "phase":
-                if self._lead.term and member in self._roster.missing:  # a new process: it comes when it can
-                    self._without(member)
             case "ready":
-                self._roster.ready(member, Ready.of(message), now=now)
-                self._act()
+                pass
+            case "beat":
+                step, arrived, stage, moves = (whole(message[key]) for key in ("step", "arrived", "stage", "moves"))
+                self._machine.beat(member, step=step, arrived=arrived, stage=stage, moves=moves, now=now)
+            case "phase":
+                if self._lead.term > FIRST and member in self._machine.missing:  # a new process: it comes when it can
+                    self._without(member)
             case "joined":
-                self._roster.beat(member, step=-1, arrived=-1, now=now)
-                if self._ready_at is not None and all(self._lines[m].phase == "training" for m in self._roster.group):
+                self._machine.beat(member, step=-1, arrived=-1, now=now)
+                group = [self._connections[m] for m in self._machine.group]
+                if self._ready_at is not None and all(one.phase == "training" for one in group):
                     self.ledger.phases.setdefault("rendezvous_s", now - self._ready_at)
                     self._ready_at = None
             case "report":
                 self.ledger.take_report(message)
-                self._fits = said.table(message.get("fits") or {}) or self._fits
+                self._fits = validate.table(message.get("fits") or {}) or self._fits
             case "resumed":
-                self._resumed(whole(message["generation"]), said.figure(message["pause_s"]))
+                self._resumed(whole(message["generation"]), validate.figure(message["pause_s"]))
             case "ended":
-                self._roster.ended(member)
+                self._machine.ended(member)
             case other:
-                raise ValueError(f"unknown message {said.short(other)}")
+                raise ValueError(f"unknown message {validate.short(other)}")
 
-    def hung_up(self, line: Line) -> None:
-        member, name = line.member.member, line.name
-        self._door.look(self._clock())  # it may have been asked to leave
+    def disconnected(self, connection: MemberConnection) -> None:
+        member, name = connection.member.member, connection.name
+        self._admission.look(self._clock())  # it may have been asked to leave
         self._act()
-        if line.dropped or (line.gone and line.ended is not None):  # the group does not depend on it
-            if line.ended == "failed" and not line.dropped:
+        if connection.dropped or (connection.gone and connection.ended is not None):  # the group does not depend on it
+            if connection.ended == "failed" and not connection.dropped:
                 self._journal.write("note", f"{name} could not join: its log says why; the others go on", "warning")
-        elif line.ended is None and not self._stop_asked():
-            line.phase = "gone"
-            if self._roster.awaiting and self._roster.term:  # it was there before this coordinator: it calls again
-                self._roster.disconnected(member)
-            elif self._roster.missing and not line.gone:
-                line.ended = "failed"
-                self._give_up(f"{name} ended before the group was formed")
+        elif connection.ended is None and not self._stop_asked():
+            connection.phase = "gone"
+            if self._machine.awaiting and self._lead.term > FIRST:  # it was there before this one: it calls again
+                self._machine.disconnected(member)
+            elif self._machine.missing and not connection.gone:
+                self._lost_before_first_group(connection)
             else:
-                self._roster.lost(member)
+                self._machine.lost(member)
                 self._act()
-        elif line.ended == "failed":
+        elif connection.ended == "failed":
             self.ledger.cause = self.ledger.cause or f"{name} failed at step {self.ledger.steps}"
-            if self._roster.missing:
+            if self._machine.missing:
                 self._give_up(f"{name} ended before the group was formed")
             self._say_goodbye()
-        elif line.ended == "stopped" or self._stop_asked():
-            line.ended = "stopped"
+        elif connection.ended == "stopped" or self._stop_asked():
+            connection.ended = "stopped"
             self._tell_of_stop()
         self._see_whether_over()
 
     def _see_whether_over(self) -> None:
         """The run is over when all members of the group have said so, or went and never came back."""
-        group = self._roster.group or tuple(self._lines)
-        lines = [self._lines[m] for m in group]
-        left = [line for line in lines if not line.gone]
-        if left and all(line.ended is not None and line.transport is None for line in left):
+        group = self._machine.group or tuple(self._connections)
+        connections = [self._connections[m] for m in group]
+        left = [one for one in connections if not one.gone]
+        if left and all(one.ended is not None and one.transport is None for one in left):
             self._over.set()
 
-    def _act(self) -> None:
-        """Do what the roster has decided."""
-        for news in self._roster.take_news():
-            self._do(news)
-        self.ledger.regroups = self._regroups.records()
+    # What the state machine decides
 
     def _do(self, news: News) -> None:
         match news:
             case Formed():
                 self._form(news)
-            case Broken(generation=generation, members=members):
-                for member in members:
-                    self._lines[member].send(op="regroup", generation=generation)
             case Boundary(member=member):
-                self._lines[member].send(op="boundary")
-            case Gone(member=member, cause=cause):
-                self._gone(member, cause)
-            case Holding():
-                self._save_and_hold(news)
+                self._connections[member].send(op="boundary")
 
-    def _save_and_hold(self, news: Holding) -> None:
+    def _holding(self, news: Holding) -> None:
         """Nobody trains until others come back; meanwhile the state is safe on a disk."""
         if news.keeper is not None:
             why = self._too_few(news.hosts)
-            self._lines[news.keeper].send(op="save")
+            self._connections[news.keeper].send(op="save")
         else:
             why = "no rank that is left has the run's state"
-            if {line.member.host for line in self._lines.values()} == {self.spec.leader}:  # nobody can come back
+            hosts = {connection.member.host for connection in self._connections.values()}
+            if hosts == {self.spec.leader}:  # nobody can come back
                 self.ledger.cause = f"{why}: motley run --resume {self.spec.run} goes on from its last checkpoint"
                 self._over.set()
         self._hold(why, news.hosts)
@@ -173,74 +167,51 @@ class Coordinator(Service):
             self._journal.write("regrouped", text, generation=generation, pause_s=pause_s)
 
     def _form(self, news: Formed) -> None:
-        lines = [self._lines[m] for m in news.members]
         first = news.generation == 0
-        self._held_at = None
+        connections = self._begin_group(news.generation, news.members)
         if first:
             self._ready_at = self._clock()
-            for name in ("spawn_s", "import_s"):
-                self.ledger.phases[name] = max(line.times.get(name, 0.0) for line in lines)
-        if not first and not self._taken_over:
-            self._regroups.taken_over(news.members, self.spec.host, news.step, dropped=self._door.roll.dropped)
-        self._taken_over = True
-        for line in self._lines.values():  # who did not come to a new coordinator may yet
-            line.gone = line.gone or line.member.member not in news.members
+        elif not self._led:
+            self._go_on_from_past(member for member in news.members if member not in news.stale)
+            self._regroups.taken_over(news.members, self.spec.host, news.step, dropped=self._admission.roll.dropped)
+        self._led = True
+        for one in self._connections.values():  # who did not come to a new coordinator may yet
+            one.gone = one.gone or one.member.member not in news.members
         self._regroups.formed(news.generation, news.members, news.step)
-        roll = self._door.roll.to_table() if self._door.roll.edition else None
-        for rank, line in enumerate(lines):
-            line.ended, line.gone = None, False
-            line.send(
-                op="group",
-                generation=news.generation,
-                rank=rank,
-                members=news.members,
-                store=news.store,
-                source=news.source,
-                step=news.step,
-                term=self._roster.term,
-                attempt=self._roster.seats[line.member.member].attempt,
-                stale=line.member.member in news.stale,
-                fits=self._fits if rank == 0 else {},
-                roll=roll,
-            )
-        count = f"{len(lines)} rank{'s' * (len(lines) != 1)}"
-        text = f"all {count} are ready" if first else f"going on from step {news.step} with {count}"
-        self._journal.write(
-            "group", text, generation=news.generation, world_size=len(lines), members=seats(lines), step=news.step
+        roll = self._admission.roll
+        count = f"{len(connections)} rank{'s' * (len(connections) != 1)}"
+        self._send_group(
+            connections,
+            f"all {count} are ready" if first else f"going on from step {news.step} with {count}",
+            generation=news.generation,
+            store=news.store,
+            source=news.source,
+            step=news.step,
+            stale=news.stale,
+            fits=self._fits,
+            roll=roll.to_table() if roll.edition else None,
         )
 
-    def _gone(self, member: int, cause: str) -> None:
-        line = self._lines[member]
-        if line.dropped:
-            self._show_out(line)
-        line.hang_up()  # it may be silent, or stuck
-        line.gone = True
-        step = max(seat.step for seat in self._roster.seats.values())
-        self._regroups.gone(member, cause, step)
-        line.phase = "gone"
+    def _gone(self, connection: MemberConnection, cause: Cause) -> None:
+        if connection.dropped:
+            self._show_out(connection)
+        step = max(state.step for state in self._machine.members.values())
+        self._regroups.gone(connection.member.member, cause, step)
         how = {"lost": "was lost", "stuck": "makes no progress", "dropped": "is taken out"}[cause]
-        text = f"{line.name} {how} at step {step}; the others go on"
-        level: Level = "info" if cause == "dropped" else "warning"
-        self._journal.write("lost", text, level, member=member, host=line.member.host, cause=cause, step=step)
+        text = f"{connection.name} {how} at step {step}; the others go on"
+        self._leave_out(connection, text, cause=cause, step=step, level="info" if cause == "dropped" else "warning")
 
-    def _show_out(self, line: Line) -> None:
-        line.send(op="over", text=SHOWN_OUT, state="stopped")
-        line.hang_up()
+    def _show_out(self, connection: MemberConnection) -> None:
+        connection.send(op="over", text=SHOWN_OUT, state="stopped")
+        connection.close()
 
     def _tick(self, now: float) -> None:
-        self._door.look(now)
-        self._roster.tick(now)
-        self._act()
-
-    def _missing(self) -> list[int]:
-        return self._roster.missing
+        self._admission.look(now)
+        super()._tick(now)
 
     def _without(self, member: int) -> None:
-        self._roster.lost(member)
+        self._machine.lost(member)
         self._act()
-
-    def _give_up(self, why: str) -> None:
-        self._gathering.give_up(why, self._clock(), self._roster.missing)
 
     def _gave_up(self) -> None:
         self._say_goodbye()
@@ -250,9 +221,9 @@ class Coordinator(Service):
         self._over.set()
 
     def _end_state(self) -> RunState:
-        return end_state(self._lines.values(), stopped=self._stop_asked())
+        return end_state(self._connections.values(), stopped=self._stop_asked())
 
-    def _end_for(self, line: Line, state: RunState) -> RunState:  # noqa: ARG002 - the same for all
+    def _end_for(self, connection: MemberConnection, state: RunState) -> RunState:  # noqa: ARG002 - the same for all
         return state
 
     def _say_goodbye(self) -> None:
@@ -261,20 +232,5 @@ class Coordinator(Service):
 
     def _tell_of_stop(self) -> None:
         """Others may hang in a collective with a rank that has left for the stop."""
-        for line in self._lines.values():
-            line.send(op="over", text="the run is being stopped", state="stopped")
-
-
-def serve(run: str, host: str, descriptor: int) -> int:
-    """`python -m trainer coordinate`: serve one run on the listening socket that the supervisor passed on."""
-    folder = run_folder(run, host)
-    spec = Spec.from_json((folder / "spec.json").read_bytes())
-    with socket.socket(fileno=descriptor) as listener:
-        listener.setblocking(False)
-        if spec.script is None:
-            asyncio.run(Coordinator(spec, folder).run(listener))
-        else:
-            from trainer.script_coordinator import ScriptCoordinator
-
-            asyncio.run(ScriptCoordinator(spec, folder).run(listener))
-    return 0
+        for connection in self._connections.values():
+            connection.send(op="over", text="the run is being stopped", state="stopped")

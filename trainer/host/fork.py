@@ -1,8 +1,8 @@
-"""A process that is forked, and goes on as `python -m trainer WORDS` would in another environment.
+"""A process that is forked, and goes on as `python -m motley.trainer WORDS` would in another environment.
 
 It saves the start of a Python and its imports: a tenth of a second on a quick machine, seconds on a small board. Which
-it is shows /proc as if it had been executed (`trainer.title`). What a program reads of its environment at its very
-start can't be changed by a fork any more, so `possible` asks first.
+it is shows /proc as if it had been executed (`trainer.host.process_title`). What a program reads of its environment at
+its very start can't be changed by a fork any more, so `possible` asks first.
 
     >>> possible(env, ["forkserver", "--run", "night"])
     True
@@ -21,7 +21,7 @@ import sys
 import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from trainer import environment, title
+from motley.trainer.host import process_title, rank_environment
 
 READ_AT_START = ("LD_", "GLIBC_", "MALLOC_", "PYTHON")  # by the loader, the C library and Python
 HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
@@ -29,7 +29,7 @@ HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
 def words_of(words: Sequence[str]) -> list[str]:
     """What /proc shows of it: that it runs the same Python as this process."""
-    return [sys.orig_argv[0], "-m", "trainer", *words]
+    return [sys.orig_argv[0], "-m", "motley.trainer", *words]
 
 
 def possible(env: Mapping[str, str], words: Sequence[str], *, room: int = 0) -> bool:
@@ -38,8 +38,10 @@ def possible(env: Mapping[str, str], words: Sequence[str], *, room: int = 0) -> 
     glibc's limits for keeping memory may differ: they can be set later, too (`environment.keep_memory`).
     """
     mine = os.environ
-    differing = {name for name in {*env, *mine} if env.get(name) != mine.get(name)} - environment.KEEP_MEMORY.keys()
-    return not any(name.startswith(READ_AT_START) for name in differing) and title.fits(
+    differing = {
+        name for name in {*env, *mine} if env.get(name) != mine.get(name)
+    } - rank_environment.KEEP_MEMORY.keys()
+    return not any(name.startswith(READ_AT_START) for name in differing) and process_title.fits(
         {**env, "_": "." * room}, words_of(words)
     )
 
@@ -66,10 +68,10 @@ def go_on_as(
         for target, source in ((0, null), (1, output), (2, output)):
             os.dup2(source, target)
         close_all(besides=keep)
-        title.write(env, words_of(words))
+        process_title.write(env, words_of(words))
         sys.argv = [sys.argv[0], *words]
         begun()
-        runpy.run_module("trainer", run_name="__main__")
+        runpy.run_module("motley.trainer", run_name="__main__")
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     except BaseException:  # noqa: BLE001 - nobody above: as the interpreter would do it
@@ -86,3 +88,6 @@ def close_all(*, besides: Collection[int]) -> None:
         if descriptor > 2 and descriptor not in besides:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
+
+
+MESSAGE_BYTES = 256 * 1024  # the most that a socket takes at once, or less

@@ -1,6 +1,6 @@
 """What a run needs on a host before it may begin there: its lock, which nobody else has, and its spec on the disk.
 
-`trainer.containers` takes its time to import, so `container_of` is asked first.
+`trainer.supervisor.containers` takes its time to import, so `container_of` is asked first.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ import fcntl
 import os
 from pathlib import Path
 
-from trainer.folders import read_json
-from trainer.spec import Container, Spec
+from motley.trainer.bootstrap import durable
+from motley.trainer.contract.spec import Container, Spec
+from motley.trainer.host.paths import read_json
 
 
 def take_lock(folder: Path) -> int:
     """The lock of the run on this host, held as long as the descriptor is open. Raises OSError when another has it."""
-    folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+    durable.make_folder(folder, 0o700)
     lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -26,15 +27,16 @@ def take_lock(folder: Path) -> int:
 
 
 def keep_spec(folder: Path, spec: Spec) -> None:
-    """Write `spec.json`, readable by the user only. Raises FileExistsError when the name was used before."""
+    """Write `spec.json`, readable by the user only. Raises FileExistsError when the name was used before.
+
+    Called with the lock of `take_lock`: nobody else writes it meanwhile. One that is empty or cut short is no run's:
+    a power cut has come before anything was started.
+    """
     path = folder / "spec.json"
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise FileExistsError(f"run {spec.run} is on this host already ({folder}): choose another name") from None
-    with os.fdopen(handle, "w") as file:
-        file.write(spec.to_json())
-    (folder / "checkpoints").mkdir(exist_ok=True)
+    if read_json(path):
+        raise FileExistsError(f"run '{spec.run}' is on this host already ({folder}): choose another name")
+    (folder / "checkpoints").mkdir(exist_ok=True)  # the folder is synced with the spec
+    durable.write(path, spec.to_json().encode())
 
 
 def container_of(folder: Path) -> Container | None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import threading
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parents[1]  # the tree that this file is of
+import motley
+from motley.trainer.bootstrap import durable
+
+HERE = Path(motley.__file__).resolve().parents[1]  # the tree that this process runs from: of a checkout, or on a host
 FOLLOWING = "rerun.json"  # in a run's folder: the run that is to follow it in the same processes
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
@@ -34,18 +36,12 @@ def run_folder(run: str, host: str, home: Path | None = None) -> Path:
     return runs_folder(home) / safe_name(run) / safe_name(host)
 
 
-def write_json(path: Path, table: dict[str, Any], mode: int = 0o600) -> None:
-    """Write `table` so that a reader sees the old content or the new, never half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    try:
-        with os.fdopen(handle, "w") as file:
-            json.dump(table, file)
-        os.chmod(temporary, mode)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+def write_json(path: Path, table: dict[str, Any], mode: int = 0o600, *, sync: bool = True) -> None:
+    """Write `table` so that a reader sees the old content or the new, never half of it, also after a power cut.
+
+    It waits for the disk; without `sync` it does not, and the file may be empty after a power cut. Raises OSError.
+    """
+    durable.write(path, json.dumps(table).encode(), mode, sync=sync)
 
 
 def read_json(path: Path) -> dict[str, Any]:

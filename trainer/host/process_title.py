@@ -1,11 +1,11 @@
 """What /proc shows of this process, its words and its environment, written anew in place.
 
 A process that was forked shows those of the one it was forked from, and one that goes on with another run those of the
-run it was started for. Processes of a run are known by what /proc shows (`trainer.processes`), so it has to be right.
-The kernel reads it from where the program was given it at its start; more than fitted there then does not fit now. So
-a process that is to change its title is started with some room: the variable `ROOM`, and perhaps a last word.
+run it was started for. Processes of a run are known by what /proc shows (`trainer.host.processes`), so it has to be
+right. The kernel reads it from where the program was given it at its start; more than fitted there then does not fit
+now. So a process that is to change its title is started with some room: the variable `ROOM`, and perhaps a last word.
 
-    >>> write({**os.environ, "MOTLEY_RUN": "night"}, ["python3", "-m", "trainer", "rank"])
+    >>> write({**os.environ, "MOTLEY_RUN": "night"}, ["python3", "-m", "motley.trainer", "rank"])
     True
 """
 

@@ -12,7 +12,7 @@ import ctypes
 import os
 from collections.abc import Mapping
 
-from profiles.cores import usable_cores
+from motley.profiles.cores import usable_cores
 
 # glibc gives large blocks back to the kernel whenever they are freed, and a training step frees the same ones again and
 # again: at 139 pictures a step, a third of the CPU time went into clearing those pages anew. 32 MiB is its own limit.

@@ -1,8 +1,9 @@
-"""A rank's side of the group: its line to the coordinator, from the first hello to the last word.
+"""A rank's side of the group: its connection to the coordinator, from the first hello to the last word. Here a rank
+learns that its group has broken.
 
 Standard library only: the rank says hello before it imports torch, so that the others know what it is doing.
 
->>> line = Membership.dial(spec, member=2, deadline_s=60)
+>>> line = CoordinatorClient.dial(spec, member=2, deadline_s=60)
 >>> line.phase("importing torch")
 >>> line.ready(times={"import_s": 4.2}, store=("10.0.0.3", 40123)).rank
 2
@@ -19,16 +20,18 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Union
 
-from trainer.call import Call, JoinError
-from trainer.handshake import beat_s
-from trainer.spec import Roll, Spec
+from motley.trainer.contract.generation import Group
+from motley.trainer.contract.handshake import beat_s
+from motley.trainer.contract.spec import Spec
+from motley.trainer.contract.term import NO_TERM, Term
+from motley.trainer.host.rank_progress import is_stuck
+from motley.trainer.rank.coordinator_connection import CoordinatorConnection, JoinError, NoAnswer
 
 LEADER_GONE_S = 2.0  # of calling it in vain, after which ranks save what they have
 DEAF_S = 2.0  # without a sign of life the coordinator is not there
-FREED_S, FREED_AT_WORK_S = 2.0, 30.0  # for the main thread, once its group broke: in a collective, or before one
 CALL_S = 5.0
 REDIAL_S, REDIAL_BOUND_S = 0.2, 1.0  # between two calls, and for one: another host may lead meanwhile
 
@@ -45,45 +48,6 @@ class CoordinatorLost(JoinError):
     """It was not to be reached for as long as a rank holds its state."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
-    """One generation as a member sees it. `store` is (address, port) of rank 0's TCPStore."""
-
-    generation: int
-    rank: int
-    members: tuple[int, ...]  # their numbers, in rank order
-    store: tuple[str, int]
-    source: int = 0  # the rank with the newest state
-    step: int = 0  # that it has completed
-    term: int = 0  # of the coordinator
-    attempt: int = 0  # the `ready` that this answers
-    stale: bool = False  # this member's state is of a lower term, and does not count
-    fits: Mapping[str, Any] = field(default_factory=dict)  # for rank 0: what the one before it knew of speeds
-    roll: Roll = field(default_factory=Roll)  # who came after the start
-
-    @classmethod
-    def of(cls, message: Mapping[str, Any]) -> Group:
-        """As `trainer.coordinator` sends it. Raises LookupError, TypeError or ValueError for one that can't be read."""
-        address, port = message["store"]
-        return cls(
-            generation=int(message["generation"]),
-            rank=int(message["rank"]),
-            members=tuple(map(int, message["members"])),
-            store=(str(address), int(port)),
-            source=int(message["source"]),
-            step=int(message["step"]),
-            term=int(message["term"]),
-            attempt=int(message["attempt"]),
-            stale=bool(message["stale"]),
-            fits=dict(message["fits"]),
-            roll=Roll.from_table(message["roll"]) if message.get("roll") else Roll(),
-        )
-
-    @property
-    def world_size(self) -> int:
-        return len(self.members)
-
-
 @dataclass(frozen=True, slots=True)
 class _Save:
     """The run waits, or its leader is gone: the state belongs on a disk."""
@@ -97,15 +61,16 @@ class _Redialled:
 
 
 Where = Callable[[], tuple[str, int]]
-called: dict[tuple[str, int], Membership] = {}  # by run and member: lines that were dialled for a rank to come
+called: dict[tuple[str, int], CoordinatorClient] = {}  # by run and member: lines that were dialled for a rank to come
 _Word = Union[Group, _Save, _Redialled, JoinError]
 
 
-class Membership:
+class CoordinatorClient:
     """The connection of one member. Calls block; each has a bound."""
 
-    def __init__(self, call: Call, spec: Spec, member: int, where: Where) -> None:
+    def __init__(self, call: CoordinatorConnection, spec: Spec, member: int, where: Where) -> None:
         self.step = self.arrived = -1  # the loop writes them: steps completed, gradients handed over
+        self._stage, self._moves = (-1, 0), 0  # steps completed and stage of the epoch's end; signs of being at work
         self.boundary = False  # somebody wants to join: rank 0 lets go at the end of a step
         # Called on the listener's thread when the run is over, with the reason and the end state.
         self.over: Callable[[str, str], None] = lambda _text, _state: None
@@ -118,6 +83,7 @@ class Membership:
         self._attempt = 0
         self._guarded = -1  # the generation that `free` ends
         self._broken = -1  # the newest generation that is known to be broken
+        self._regroups: Mapping[str, Any] | None = None  # what a coordinator that follows is to know of the run
         self._free: Callable[[], object] = lambda: None
         self._freed_at: float | None = None  # when `free` was called first, of this generation
         self._forming = False  # the main thread makes the group
@@ -125,7 +91,7 @@ class Membership:
         self._deaf_s = max(DEAF_S, spec.elastic.lost_after_s)
 
     @classmethod
-    def dial(cls, spec: Spec, *, member: int, deadline_s: float, where: Where | None = None) -> Membership:
+    def dial(cls, spec: Spec, *, member: int, deadline_s: float, where: Where | None = None) -> CoordinatorClient:
         """Call the coordinator until it answers, at most `deadline_s`. Raises JoinError.
 
         `where` says its address and port, which change when another host leads the run; by default those of the spec.
@@ -138,16 +104,17 @@ class Membership:
         return line
 
     @classmethod
-    def call(cls, spec: Spec, *, member: int, deadline_s: float, where: Where | None = None) -> Membership:
+    def call(cls, spec: Spec, *, member: int, deadline_s: float, where: Where | None = None) -> CoordinatorClient:
         """As `dial`, of a line that nobody listens to yet and that starts no thread, for a process that is to fork."""
         deadline = time.monotonic() + deadline_s
         where = where or (lambda: (spec.leader_address, spec.port))
         while True:
             address = where()
             try:
-                call = Call.make(address, spec, member=member, connect_s=CALL_S, greet_s=deadline_s)
+                left_s = max(0.0, deadline - time.monotonic())
+                call = CoordinatorConnection.make(address, spec, member=member, connect_s=CALL_S, greet_s=left_s)
                 return cls(call, spec, member, where)
-            except OSError as error:
+            except (OSError, NoAnswer) as error:
                 if time.monotonic() > deadline:
                     raise JoinError(
                         f"no coordinator at {address[0]}:{address[1]} after {deadline_s:.0f} s ({error}): is a "
@@ -157,7 +124,7 @@ class Membership:
 
     def _start(self) -> None:
         for name, run in (("listen", self._listen), ("beat", self._beat)):
-            threading.Thread(target=run, name=f"membership {name}", daemon=True).start()
+            threading.Thread(target=run, name=f"coordinator client: {name}", daemon=True).start()
 
     def fileno(self) -> int:
         """Of the line's socket; -1 while it is lost."""
@@ -177,21 +144,27 @@ class Membership:
         times: dict[str, float],
         store: tuple[str, int] | None = None,
         step: int = 0,
-        term: int = -1,
+        term: Term = NO_TERM,
+        leader: str = "",
         generation: int = -1,
         save: Callable[[bool], object] = lambda _cut_off: None,
     ) -> Group:
         """Say that this member can join, wait for the group.
 
-        `step` is the number of steps that its state has; -1 is no state. `term` and `generation` are those of the last
-        group it was in. `save` is called when the wait may be long, or have no good end: with True when the coordinator
-        can't be reached. Raises JoinError when the coordinator gives up, CoordinatorLost when it can't be reached for
-        `hold_s`. Without that the wait has no bound of its own.
+        `step` is the number of steps that its state has; -1 is no state. `term`, `leader` and `generation` are those of
+        the last group it was in. `save` is called when the wait may be long, or have no good end: with True when the
+        coordinator can't be reached. Raises JoinError when the coordinator gives up, CoordinatorLost when it can't be
+        reached for `hold_s`. Without that the wait has no bound of its own.
         """
         self._guarded, self._freed_at = -1, None
         self._attempt += 1
         self.step = self.arrived = step
-        said = {"times": times, "store": store, "step": step, "term": term, "generation": generation}
+        self._stage, self._moves = (-1, 0), 0
+        said: dict[str, Any] = {
+            "times": times, "store": store, "step": step, "term": term, "leader": leader, "generation": generation,
+        }  # fmt: skip
+        if self._regroups is not None:
+            said["regroups"] = self._regroups
         self._call.send(op="ready", attempt=self._attempt, **said)
         while True:
             match self._words.get():
@@ -212,16 +185,24 @@ class Membership:
         self._free, self._guarded, self._forming = free, generation, True
         return generation > self._broken
 
-    def arrive(self) -> None:
-        """This rank's gradients of the step under way are handed over: from now on it waits for the others."""
-        self.arrived = self.step + 1
+    def arrive(self, stage: int = 0) -> None:
+        """Its gradients of the step under way are handed over, or it is at this `stage` of an epoch's end, from 1 on:
+        from now on it waits for the others."""
+        if stage:
+            self._stage = (self.step, stage)
+        else:
+            self.arrived = self.step + 1
+
+    def works(self) -> None:
+        """On something long that others may wait for. Without this for `stuck_after_s` it counts as stuck."""
+        self._moves += 1
 
     def joined(self) -> None:
         self._forming = False
         self._call.send(op="joined")
 
     def report(self, **figures: Any) -> None:
-        """Rank 0's figures for the summary: see `trainer.summary.Ledger.take_report`."""
+        """Rank 0's figures for the summary: see `trainer.coordinator.summary.RunSummary.take_report`."""
         self._call.send(op="report", **figures)
 
     def resumed(self, generation: int, pause_s: float) -> None:
@@ -229,7 +210,7 @@ class Membership:
         self._call.send(op="resumed", generation=generation, pause_s=pause_s)
 
     def exited(self, generation: int, code: int) -> None:
-        """The script that this member has started for a generation has ended: see `trainer.script`."""
+        """The script that this member has started for a generation has ended: see `trainer.rank.script_rank`."""
         self._call.send(op="exited", generation=generation, code=code)
 
     def ended(self, state: str) -> None:
@@ -239,7 +220,9 @@ class Membership:
 
     def beat(self) -> None:
         """A sign of life."""
-        self._call.send(op="beat", step=self.step, arrived=max(self.arrived, self.step))
+        arrived, (step, stage) = max(self.arrived, self.step), self._stage
+        figures = {"arrived": arrived, "stage": stage if step == arrived else 0, "moves": self._moves}
+        self._call.send(op="beat", step=self.step, **figures)
 
     def hand_over(self) -> None:
         """A process that was forked from this one has the line now."""
@@ -275,6 +258,7 @@ class Membership:
             self._words.put(_Redialled())
 
     def _hear(self, message: Mapping[str, Any]) -> None:
+        self._regroups = message.get("regroups") or self._regroups
         match message.get("op"):
             case "group":
                 self._words.put(Group.of(message))
@@ -313,7 +297,7 @@ class Membership:
                 saved = True
                 self._words.put(_Save(cut_off=True))
             try:
-                self._call = Call.make(
+                self._call = CoordinatorConnection.make(
                     self._where(), self._spec, member=self._member, connect_s=REDIAL_BOUND_S, greet_s=DEAF_S
                 )
                 return
@@ -321,13 +305,3 @@ class Membership:
                 if time.monotonic() - began > hold_s:
                     raise CoordinatorLost(f"the run's leader was not to be reached for {hold_s:.0f} s") from error
                 self._closed.wait(REDIAL_S)
-
-
-def is_stuck(freed_at: float | None, now: float, *, waits: bool) -> bool:
-    """Whether the main thread should long have let go of a group that broke at `freed_at`.
-
-    `waits`: it makes the group, or has handed its gradients over. Then the end of the connections wakes it, but for
-    gaps in gloo: a send that fails while the event loop answers a peer wakes nobody before the collective's timeout,
-    nor does a peer that was to connect and has let go.
-    """
-    return freed_at is not None and now - freed_at > (FREED_S if waits else FREED_AT_WORK_S)

@@ -1,6 +1,6 @@
 """One connection of a member to the coordinator, on which both have proved that they hold the run's token.
 
-Standard library only. `trainer.membership` makes a new one whenever the last is lost.
+Standard library only. `trainer.rank.coordinator_client` makes a new one whenever the last is lost.
 
     call = Call.make(("10.0.0.1", 29500), spec, member=2, connect_s=5.0, greet_s=60.0)
     call.send(op="phase", phase="importing torch")
@@ -14,18 +14,27 @@ import hmac
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
-from trainer.handshake import keep_alive, nonce, proof
-from trainer.spec import Spec
+from motley.trainer.contract.handshake import keep_alive, nonce, proof
+from motley.trainer.contract.spec import Spec
+from motley.trainer.contract.validate import name
+
+GREETING_LIMIT, MESSAGE_LIMIT = 4 * 1024, 64 * 1024 * 1024  # bytes of a line, before the proof and after it
+LEAST_S = 0.001  # a timeout of 0 would not wait at all
 
 
 class JoinError(Exception):
     """The group can't be joined: no coordinator, a false one, or the others did not come. Says which."""
 
 
-class Call:
+class NoAnswer(JoinError):
+    """Somebody was there, and hung up, said nothing in time, or what no coordinator says."""
+
+
+class CoordinatorConnection:
     """Sending is for any thread, `messages` for one."""
 
     def __init__(self, connection: socket.socket) -> None:
@@ -35,11 +44,14 @@ class Call:
         self.address = str(connection.getsockname()[0])  # our own, numeric, on the way to the coordinator
 
     @classmethod
-    def make(cls, address: tuple[str, int], spec: Spec, *, member: int, connect_s: float, greet_s: float) -> Call:
-        """Raises OSError when nobody is there, JoinError when it is not this run's coordinator or does not answer."""
+    def make(
+        cls, address: tuple[str, int], spec: Spec, *, member: int, connect_s: float, greet_s: float
+    ) -> CoordinatorConnection:
+        """Raises OSError when nobody is there, NoAnswer when whoever is there does not greet within `greet_s` seconds
+        in all, JoinError when it is not this run's coordinator."""
         call = cls(socket.create_connection(address, timeout=connect_s))
         try:
-            call._greet(address, spec, member, greet_s)
+            call._greet(address, spec, member, time.monotonic() + greet_s)
         except BaseException:
             call.hang_up()
             raise
@@ -58,7 +70,7 @@ class Call:
         """Until the coordinator hangs up, says what can't be read, or nothing for so long, not even a sign of life."""
         with contextlib.suppress(OSError, ValueError):
             self._socket.settimeout(silent_s)
-            while text := self._file.readline():
+            while text := self._file.readline(MESSAGE_LIMIT):
                 if text == b"\n":
                     continue
                 message = json.loads(text)
@@ -78,28 +90,49 @@ class Call:
         self._file.close()
         self._socket.close()
 
-    def _greet(self, address: tuple[str, int], spec: Spec, member: int, within_s: float) -> None:
-        """Prove that we hold the run's token, and have the other side prove it."""
-        keep_alive(self._socket)
-        self._socket.settimeout(within_s)
-        theirs = str(self._answer().get("nonce"))
-        ours = nonce()
-        words = proof(spec.token, "rank", member, spec.host, theirs, ours)
-        hello = {"member": member, "host": spec.host, "nonce": ours, "proof": words}
-        self._socket.sendall(json.dumps(hello).encode() + b"\n")
-        answer = str(self._answer().get("proof"))
+    def _greet(self, address: tuple[str, int], spec: Spec, member: int, deadline: float) -> None:
+        """Prove that we hold the run's token, and have the other side prove it. Until then it may be anybody."""
+        where = f"{address[0]}:{address[1]}"
+        try:
+            keep_alive(self._socket)
+            theirs = self._answer("nonce", deadline)
+            ours = nonce()
+            words = proof(spec.token, "rank", member, spec.host, theirs, ours)
+            hello = {"member": member, "host": spec.host, "nonce": ours, "proof": words}
+            self._socket.sendall(json.dumps(hello).encode() + b"\n")
+            answer = self._answer("proof", deadline)
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+            raise NoAnswer(f"the coordinator at {where} did not answer: {error}") from error
         if not hmac.compare_digest(answer, proof(spec.token, "coordinator", theirs, ours)):
-            raise JoinError(f"{address[0]}:{address[1]} is not this run's coordinator")
+            raise JoinError(f"{where} is not this run's coordinator")
 
-    def _answer(self) -> dict[str, Any]:
-        while True:
-            try:
-                line = self._file.readline()
-                if line == b"\n":  # a sign of life
-                    continue
-                message = json.loads(line)
-            except (OSError, ValueError) as error:
-                raise JoinError(f"the coordinator did not answer: {error}") from error
-            if not isinstance(message, dict):
-                raise JoinError(f"the coordinator answered {line[:80]!r}")
-            return message
+    def _answer(self, what: str, deadline: float) -> str:
+        """A text in ASCII out of the next message.
+
+        Raises OSError, LookupError, TypeError, ValueError or RecursionError.
+        """
+        while (line := self._line(deadline)) == b"":  # a sign of life
+            pass
+        message = json.loads(line)
+        if not isinstance(message, dict):
+            raise TypeError(f"it said {line[:80]!r}")
+        text = name(message[what])
+        if not text.isascii():
+            raise ValueError(f"its {what} is none")
+        return text
+
+    def _line(self, deadline: float) -> bytes:
+        """One line, and no byte more: what follows is for `messages`."""
+        line = b""
+        while len(line) < GREETING_LIMIT:
+            self._socket.settimeout(max(LEAST_S, deadline - time.monotonic()))
+            there = self._socket.recv(GREETING_LIMIT - len(line), socket.MSG_PEEK)
+            if not there:
+                raise ConnectionError("it hung up")
+            if time.monotonic() > deadline:
+                raise TimeoutError("it took too long")
+            text, end, _ = there.partition(b"\n")
+            line += self._socket.recv(len(text) + len(end))
+            if end:
+                return line[:-1]
+        raise ValueError("it said a line without an end")

@@ -1,4 +1,6 @@
-"""The process that a host's ranks are forked from: it has imported what they need, once. `trainer.forks` asks it.
+"""The process that a host's ranks are forked from: it has imported what they need, once.
+
+`trainer.supervisor.forkserver_client` asks it.
 
 It starts no thread that lives on, touches no accelerator and computes nothing: what is forked from it is as good as
 new. A rank is forked twice, so that it becomes the supervisor's own child, which sees its end and takes it along.
@@ -22,17 +24,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainer import environment, membership, processes, title
-from trainer.call import JoinError
-from trainer.folders import run_folder
-from trainer.fork import go_on_as, words_of
-from trainer.forks import MESSAGE_BYTES
-from trainer.handshake import beat_s
-from trainer.journal import Journal
-from trainer.lead import lead_of
-from trainer.membership import Membership
-from trainer.spec import Spec
-from trainer.wire import Phase
+from motley.trainer.contract.handshake import beat_s
+from motley.trainer.contract.spec import Spec
+from motley.trainer.contract.wire import Phase
+from motley.trainer.host import process_title, processes, rank_environment
+from motley.trainer.host.fork import MESSAGE_BYTES, go_on_as, words_of
+from motley.trainer.host.journal import Journal
+from motley.trainer.host.leader import lead_of
+from motley.trainer.host.paths import run_folder
+from motley.trainer.rank import coordinator_client
+from motley.trainer.rank.coordinator_client import CoordinatorClient
+from motley.trainer.rank.coordinator_connection import JoinError
 
 CALL_S = 1.0  # to reach the coordinator, before it is tried again
 NOT_YET_S = 0.001  # until a process that has ended hands its children on
@@ -48,7 +50,7 @@ class Request:
     member: int
     output: int
     asked: float = field(default_factory=time.monotonic)
-    line: Membership | None = None
+    line: CoordinatorClient | None = None
 
 
 class Greeter(threading.Thread):
@@ -98,7 +100,7 @@ class Greeter(threading.Thread):
             return lead.address, lead.port
 
         with contextlib.suppress(JoinError, OSError):  # the rank itself will say so, if it has no more success
-            request.line = Membership.call(spec, member=request.member, deadline_s=CALL_S, where=leader)
+            request.line = CoordinatorClient.call(spec, member=request.member, deadline_s=CALL_S, where=leader)
             self._journal(request, "importing torch")
             request.line.phase("importing torch")
 
@@ -112,7 +114,7 @@ class Greeter(threading.Thread):
 def serve(run: str, host: str, descriptor: int) -> int:
     """Import, then fork what the supervisor asks for, until it ends."""
     supervisor = os.getppid()
-    environment.keep_memory()  # of one that was not executed
+    rank_environment.keep_memory()  # of one that was not executed
     control = socket.socket(fileno=descriptor)
     greeter = Greeter(control, run, host)
     greeter.start()
@@ -136,9 +138,9 @@ def serve(run: str, host: str, descriptor: int) -> int:
 def preload() -> None:
     """Import what ranks need, as far as that can be had: what can't, a rank will find missing, and say so."""
     try:
-        from trainer import rank
+        from motley.trainer.rank import task_rank
 
-        getattr(rank, "preload", lambda: None)()
+        getattr(task_rank, "preload", lambda: None)()
     except Exception:  # noqa: BLE001 - whatever an import raises; it goes to supervisor.log
         traceback.print_exc()
 
@@ -170,7 +172,7 @@ def answer(control: socket.socket, request: Request, pid: int | None) -> None:
 def rename(run: str, tags: Mapping[str, str]) -> bool:
     words = sys.argv[1:]
     words[words.index("--run") + 1] = run
-    renamed = title.write({**os.environ, **tags}, words_of(words))
+    renamed = process_title.write({**os.environ, **tags}, words_of(words))
     if renamed:
         sys.argv[1:] = words
     return renamed
@@ -179,7 +181,7 @@ def rename(run: str, tags: Mapping[str, str]) -> bool:
 def fork(request: Request, supervisor: int) -> int | None:
     """The pid of the new process, once it is all that it is to be; None when it did not come that far."""
     env = {**request.env, "MOTLEY_IMPORTED_S": repr(time.monotonic() - request.asked)}
-    if not title.fits(env, words_of(request.words)):
+    if not process_title.fits(env, words_of(request.words)):
         return None
     told, tells = os.pipe2(os.O_CLOEXEC)
     between = os.fork()
@@ -206,7 +208,7 @@ def become(request: Request, env: Mapping[str, str], *, between: int, supervisor
     if gpus_are_lost():
         return
     if request.line is not None:
-        membership.called[request.words[request.words.index("--run") + 1], request.member] = request.line
+        coordinator_client.called[request.words[request.words.index("--run") + 1], request.member] = request.line
 
     def begun() -> None:
         os.write(tells, str(os.getpid()).encode())

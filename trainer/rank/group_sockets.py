@@ -5,7 +5,7 @@ the collective raises within milliseconds, here and at every peer.
 
 Only their reading side is shut: gloo then finds the end of each, and closes it. Were the writing side shut, gloo might
 still read what had come before, answer it, and forget to wake whoever waits for that answer to be sent. When a peer
-was faster that happens all the same, now and then: `trainer.membership` notices.
+was faster that happens all the same, now and then: `trainer.rank.coordinator_client` notices.
 
     >>> sockets = GroupSockets(keep=line.fileno)
     >>> sockets.about_to_open()         # before the group is made

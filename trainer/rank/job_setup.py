@@ -6,7 +6,7 @@ for every generation: the state comes from a rank that has the newest, tensor by
 
 from __future__ import annotations
 
-import math
+import contextlib
 import os
 import socket
 from collections.abc import Mapping, Sequence
@@ -16,74 +16,42 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed import is_nccl_available
 
-from profiles.cgroup import CpuQuota
-from profiles.cost import CostModel
-from profiles.split import equal_split
-from trainer import group, interface, tasks
-from trainer.balance import Balancer
-from trainer.batches import Batches
-from trainer.batchnorm import has_batchnorm
-from trainer.budget import CpuBudget
-from trainer.compress import check, wire_dtype
-from trainer.errors import TrainerError
-from trainer.exchange import Row, agree, agree_on_epochs
-from trainer.gradient import stopwatch, wrap
-from trainer.journal import Journal
-from trainer.local_sgd import LocalSgd
-from trainer.loop import Job, StopFlag
-from trainer.membership import Group, Membership
-from trainer.metrics import DeviceMeter, MetricsFile
-from trainer.recorder import Recorder, state_of
-from trainer.restore import Left, go_on, leave, take_up
-from trainer.spec import Member, RunOptions, Spec
-from trainer.start import first_shares, next_shares, prior
-from trainer.trace import Tracer
-from trainer.transfer import share_state
-from trainer.undo import Undo
+from motley.profiles.cgroup import CpuQuota
+from motley.profiles.cost import CostModel
+from motley.profiles.split_solver import equal_split
+from motley.trainer import tasks
+from motley.trainer.balance.balancer import Balancer
+from motley.trainer.balance.cpu_budget import CpuBudget
+from motley.trainer.balance.first_shares import first_shares, next_shares, prior
+from motley.trainer.balance.straggler_advice import StragglerAdviser
+from motley.trainer.contract.backend import choose_backend
+from motley.trainer.contract.generation import Group
+from motley.trainer.contract.spec import Member, RunOptions, Spec
+from motley.trainer.host.journal import Journal
+from motley.trainer.rank import network_interface, process_group
+from motley.trainer.rank.announce_run import began
+from motley.trainer.rank.coordinator_client import CoordinatorClient
+from motley.trainer.rank.kept_state import KeptState
+from motley.trainer.rank.restore_state import Left, go_on, leave, take_up
+from motley.trainer.rank.share_state import share_state
+from motley.trainer.training.emulated_speed import slowdown_of
+from motley.trainer.training.gradient_compression import check, wire_dtype
+from motley.trainer.training.job import Job, StopFlag
+from motley.trainer.training.local_sgd import LocalSgd
+from motley.trainer.training.metrics import DeviceMeter, MetricsFile
+from motley.trainer.training.profiler_trace import Tracer
+from motley.trainer.training.recorder import Recorder, state_of
+from motley.trainer.training.sampler import BatchSampler
+from motley.trainer.training.weighted_ddp import stopwatch, wrap
+from motley.trainer.training.window_exchange import Window, agree, agree_on_epochs
 
-
-@dataclass(slots=True, kw_only=True)
-class Kept:
-    """What a rank takes from one group to the next."""
-
-    step: int  # completed; -1: no state yet, another rank has it
-    term: int = -1  # of the last group
-    generation: int = -1
-    epoch_ends: int = 0
-    best: float = 0.0
-    last_end: float | None = None
-    backend: str = ""  # of the last group
-    pass_limit: int | None = None
-    rows: tuple[Row, ...] = ()  # of steps that nobody was told of
-    balancer: Balancer | None = None
-    undo: Undo | None = None  # of a step, or an epoch's end, that was begun and not completed
-    ending_epoch: bool = False  # it is an epoch's end
-    receiving: bool = False  # another rank's state takes the place of this one's, and is not all here yet
-
-    def keep(self, job: Job) -> None:
-        """After the group of `job` broke, or was let go of. Keeps nothing that holds on to the group."""
-        self.undo = job.passes.undo if job.in_step or job.ending_epoch else None
-        self.ending_epoch = job.ending_epoch
-        self.step, self.epoch_ends, self.best, self.last_end = job.step, job.epoch_ends, job.best, job.last_end
-        self.pass_limit, self.rows, self.balancer = job.passes.limit, job.window.rows, job.balancer
-
-    def settle(self, newest: int, epoch_ends: int) -> bool:
-        """Before the state of `newest` completed steps is taken: returns whether this rank's buffers stay its own.
-
-        A step, or an epoch's end, that nobody completed is tried again, as if it had not begun. When another rank
-        completed it, ours has gone through all of it but the last: what it did to buffers and random numbers holds.
-        `epoch_ends` of them are done.
-        """
-        done = self.ending_epoch and self.epoch_ends < epoch_ends
-        if self.undo is not None and self.step == newest and not done:
-            self.undo.restore()
-        self.undo, self.epoch_ends = None, epoch_ends
-        return 0 <= newest - 1 <= self.step
+CHANGING_S = 30.0  # for a step's update, or another rank's state, to be put in place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class PreparedJob:
     """One rank before it joins its first group: what stays as long as its process."""
 
     spec: Spec
@@ -98,36 +66,44 @@ class Prepared:
     metrics: MetricsFile
     meter: DeviceMeter
     recorder: Recorder
-    batches: Batches
+    batches: BatchSampler
     address: str  # of this host in the cluster
-    kept: Kept
+    kept: KeptState
 
     def save(self) -> None:
         """Put the state on this host's disk, between two groups: nobody may come to go on with it."""
-        if self.kept.step > 0:
-            if self.kept.undo is not None:
-                self.kept.undo.restore()
-            state = state_of(self.spec.options, self.batches, self.kept.step, self.model, self.optimizer, self.apart)
-            self.recorder.save("held", self.kept.step, state, keep=self.spec.options.keep_checkpoints)
+        kept = self.kept
+        if kept.step <= 0:
+            return
+        with kept.undo.undone() if kept.undo is not None else contextlib.nullcontext():
+            state = state_of(self.spec.options, self.batches, kept.step, self.model, self.optimizer, self.apart)
+            self.recorder.save("held", kept.step, state, keep=self.spec.options.keep_checkpoints)
 
     def leave_behind(self, job: Job | None) -> None:
         """From another thread, while the main one hangs in the step after `job.step`, or between two groups: keep the
         state for a new process.
 
-        Raises OSError or RuntimeError when it can't be written. With local SGD, or while another rank's state was
-        coming in, nothing is kept: others have it.
+        Raises OSError or RuntimeError when it can't be written. While the state is being changed nothing is kept:
+        others have it. The process must end then: the state can't be changed any more.
         """
         kept = self.kept
+        if not kept.changing.acquire(timeout=CHANGING_S):
+            return
         if job is not None and (job.in_step or job.ending_epoch):
             job.passes.undo.restore()
         elif job is None and kept.undo is not None:
             kept.undo.restore()
         step = kept.step if job is None else job.step
-        if self.apart is not None or kept.receiving or step < 0:
+        if job is not None and self.apart is not None:
+            step -= self.apart.rewind()
+        if step < 0:
             return
         state = state_of(self.spec.options, self.batches, step, self.model, self.optimizer, self.apart)
         of = kept if job is None else job
-        left = Left(step=step, term=kept.term, generation=kept.generation, epoch_ends=of.epoch_ends, best=of.best)
+        left = Left(
+            step=step, term=kept.term, leader=kept.leader, generation=kept.generation, epoch_ends=of.epoch_ends,
+            best=of.best,
+        )  # fmt: skip
         leave(self.folder, self.member.member, left, state)
 
     def describe(self) -> str:
@@ -137,7 +113,9 @@ class Prepared:
         return f"{self.task.name} on {on}, {self.kept.backend}, torch {torch.__version__}, pid {os.getpid()}"
 
 
-def prepare(spec: Spec, member: Member, folder: Path, journal: Journal, line: Membership, *, anew: bool) -> Prepared:
+def prepare(
+    spec: Spec, member: Member, folder: Path, journal: Journal, line: CoordinatorClient, *, anew: bool
+) -> PreparedJob:
     """`anew`: the run goes on already, and its state comes from another rank.
 
     Raises TrainerError, or ValueError for options that do not go together, with what to change.
@@ -148,26 +126,28 @@ def prepare(spec: Spec, member: Member, folder: Path, journal: Journal, line: Me
         torch.cuda.set_device(device)
     else:
         torch.set_num_threads(options.threads or int(os.environ.get("OMP_NUM_THREADS", "1")))
-    torch.manual_seed(options.seed + member.member)
 
     def note(text: str, fraction: float | None) -> None:
         journal.write("note", f"rank {member.member}: {text}", member=member.member, fraction=fraction)
 
     task = tasks.load(options, spec.data, note)
+    torch.manual_seed(options.seed)  # all begin alike: whoever is lost before the first step takes nothing along
     model = task.model().to(device)
+    torch.manual_seed(options.seed + member.member)
     optimizer = make_optimizer(options, model)
     apart = LocalSgd(options, model) if options.local_steps > 1 else None
-    step = -1 if anew else 0
-    if member.member == 0 and spec.resume and not anew:
+    metrics = MetricsFile(folder, member=member.member)
+    step = -1 if anew or spec.resume else 0
+    if member.member == 0 and spec.resume and metrics.next_seq == 0:  # not a step was made yet, or it would be lost
         step = go_on(spec.resume, options, model, optimizer, journal, apart)
-    kept = Kept(step=step, pass_limit=member.pass_limit)
-    if anew and (left := take_up(folder, member.member, model, optimizer)) is not None:
-        kept.step, kept.term, kept.generation = left.step, left.term, left.generation
+    kept = KeptState(step=step, pass_limit=member.pass_limit)
+    if anew and (left := take_up(folder, member.member, model, optimizer, apart)) is not None:
+        kept.step, kept.term, kept.leader, kept.generation = left.step, left.term, left.leader, left.generation
         kept.epoch_ends, kept.best = left.epoch_ends, left.best
     address = line.address
-    interface.use_interface(address)
-    kept.backend = group.choose_backend(options.backend, [m.device for m in spec.members])
-    return Prepared(
+    network_interface.use_interface(address)
+    kept.backend = choose_backend(options.backend, spec.members, nccl=is_nccl_available())
+    return PreparedJob(
         spec=spec,
         member=member,
         folder=folder,
@@ -177,57 +157,69 @@ def prepare(spec: Spec, member: Member, folder: Path, journal: Journal, line: Me
         model=model,
         optimizer=optimizer,
         apart=apart,
-        metrics=MetricsFile(folder, member=member.member),
+        metrics=metrics,
         meter=DeviceMeter(device),
         recorder=Recorder(folder, journal, line),
-        batches=Batches(count=task.train_size, global_batch=options.global_batch, seed=options.seed),
+        batches=BatchSampler(count=task.train_size, global_batch=options.global_batch, seed=options.seed),
         address=address,
         kept=kept,
     )
 
 
-def join(prepared: Prepared, with_group: Group, listener: socket.socket, line: Membership, stop: StopFlag) -> Job:
+def join(
+    prepared: PreparedJob, with_group: Group, listener: socket.socket, line: CoordinatorClient, stop: StopFlag
+) -> Job:
     """Form the process group, take the newest state, agree on the shares, wrap the model."""
     spec, options, kept = prepared.spec, prepared.spec.options, prepared.kept
-    kept.term, kept.generation = with_group.term, with_group.generation
+    kept.term, kept.leader, kept.generation = with_group.term, with_group.leader, with_group.generation
     if with_group.stale:
-        kept.step, kept.undo, kept.epoch_ends, kept.best = -1, None, 0, 0.0
+        kept.discard()
     first, rank = with_group.generation == 0, with_group.rank
     known = {m.member: m for m in with_group.roll.members(spec.members)}
-    kept.backend = group.choose_backend(options.backend, [m.device for m in known.values()])
-    prepared.recorder.joining()
-    group.join(with_group, listener, backend=kept.backend, timeout_s=options.step_timeout_s)
+    kept.backend = choose_backend(options.backend, tuple(known.values()), nccl=is_nccl_available())
+    prepared.recorder.joining(with_group.term.named)
+    process_group.join(with_group, listener, backend=kept.backend, timeout_s=options.step_timeout_s)
     if first:
         check(wire_dtype(options.compress), prepared.device)
     batches = prepared.batches
-    own_step = kept.step
-    if own_step < with_group.step - 1:  # the others went on without it: its own pause is not the run's
+    if kept.step < with_group.step - 1:  # the others went on without it: its own pause is not the run's
         kept.last_end = None
-    epoch_ends, kept.best = agree_on_epochs(kept.epoch_ends, kept.best)
+    epoch_ends, best = agree_on_epochs(kept.epoch_ends, kept.best)
     own_buffers = not first and kept.settle(with_group.step, epoch_ends)
-    kept.receiving = True
-    kept.step = share_state(
-        prepared.model, prepared.optimizer, kept.step, source=with_group.source, own_buffers=own_buffers
+    incoming = share_state(
+        prepared.model,
+        prepared.optimizer,
+        kept.step,
+        source=with_group.source,
+        own_buffers=own_buffers,
+        more=[prepared.apart.momentum] if prepared.apart is not None else (),
+        in_place=kept.step < 0,
     )
-    kept.receiving = False
+    kept.take(incoming, epoch_ends=epoch_ends, best=best)
     if prepared.apart is not None:
-        prepared.apart.begin(with_group.source)
+        prepared.apart.begin()
     members = [known[m] for m in with_group.members]
     as_planned = first and len(members) == len(spec.members)  # nobody was taken out before the first step
     shares = first_shares(spec) if as_planned else equal_split(options.global_batch, len(members))
     models: list[CostModel] = []
-    changes = 0
+    changes, saved_s = 0, 0.0
     if rank == 0 and not as_planned:
         fits = kept.balancer.fits() if kept.balancer and kept.balancer.leads else with_group.fits
         models = models_of(fits, members, shares)
-        changes = int(fits.get("changes", 0))
+        changes, saved_s = int(fits.get("changes", 0)), float(fits.get("saved_s", 0.0))
         shares = next_shares(spec, members, models)
     shares = agree(shares)
-    watch = stopwatch(prepared.device)
+    balancer = Balancer(
+        spec.balance, members, shares, prepared.journal, models=models, changes=changes, saved_s=saved_s,
+        leads=rank == 0, apart=prepared.apart is not None,
+        adviser=StragglerAdviser.of(spec, with_group, prepared.journal),
+    )  # fmt: skip
+    member = prepared.member
+    speeds = sum(m.speed or 0.0 for m in known.values() if m.device == member.device)  # of demo hosts, on one machine
     job = Job(
         options=options,
         host=spec.host,
-        member=prepared.member.member,
+        member=member.member,
         rank=rank,
         members=with_group.members,
         generation=with_group.generation,
@@ -235,13 +227,12 @@ def join(prepared: Prepared, with_group: Group, listener: socket.socket, line: M
         task=prepared.task,
         model=wrap(prepared.model, prepared.device, dtype=wire_dtype(options.compress)),
         optimizer=prepared.optimizer,
-        watch=watch,
+        watch=stopwatch(prepared.device),
+        slowdown=slowdown_of(member.speed, speeds, prepared.device),
         batches=batches,
         steps_total=options.steps or options.epochs * batches.steps_per_epoch,
         shares=shares,
-        balancer=Balancer(
-            spec.balance, members, shares, prepared.journal, models=models, changes=changes, leads=rank == 0
-        ),
+        balancer=balancer,
         metrics=prepared.metrics,
         meter=prepared.meter,
         budget=CpuBudget(CpuQuota(), len(spec.local_members)),
@@ -255,14 +246,15 @@ def join(prepared: Prepared, with_group: Group, listener: socket.socket, line: M
         progress=line,
         last_end=kept.last_end,
         resuming=not first,
+        changing=kept.changing,
+        window=Window(() if rank == 0 else kept.rows),
     )
     job.passes.limit = kept.pass_limit
     if first:
         job.epoch_ends = job.epoch_ends_due()
-        began(prepared, job)
+        began(job, prepared.journal, prepared.spec.members)
     elif rank == 0:
-        missed = [Row(batch=0, loss_sum=0.0, busy_ms=math.nan, step_ms=0.0)] * (kept.step - max(own_step, 0))
-        prepared.recorder.report_alone(job, [*kept.rows, *missed])
+        prepared.recorder.report_alone(job, kept.rows)
     return job
 
 
@@ -275,34 +267,7 @@ def models_of(fits: Mapping[str, Any], members: Sequence[Member], shares: Sequen
     ]
 
 
-def began(prepared: Prepared, job: Job) -> None:
-    """What the run's first group is about to do, said by rank 0.
-
-    Raises TrainerError when there is nothing to do.
-    """
-    options = job.options
-    if job.step >= job.steps_total:
-        raise TrainerError(
-            f"the checkpoint is at step {job.step}, and the run ends at step {job.steps_total}",
-            "Raise run.epochs or run.steps to go on",
-        )
-    if job.rank == 0:
-        prepared.recorder.began(job)
-        if has_batchnorm(prepared.model) and job.world_size > 1:
-            text = "BatchNorm sees each rank's samples alone, so the split matters a little; norm = 'group' is exact"
-            prepared.journal.write("note", text, "warning")
-        if options.dropout and job.world_size > 1:
-            text = "what dropout leaves out of a sample depends on its rank, so the split matters a little"
-            prepared.journal.write("note", text, "warning")
-        if prepared.apart is not None:
-            text = (
-                f"local_steps = {options.local_steps}: ranks train apart for so many steps at a time, so the loss is "
-                "not that of one machine, and it depends on the hosts and their shares"
-            )
-            prepared.journal.write("note", text, "warning")
-
-
-def make_tracer(prepared: Prepared) -> Tracer | None:
+def make_tracer(prepared: PreparedJob) -> Tracer | None:
     steps = prepared.spec.options.trace_steps
     if not steps:
         return None

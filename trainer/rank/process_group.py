@@ -1,31 +1,19 @@
 """The process group of a generation: a TCPStore in rank 0 on the cluster's interface, gloo or NCCL on top.
 
->>> backend = choose_backend("auto", ["cpu", "cuda:0"])
->>> backend
-'gloo'
+Which of the two is chosen by `trainer.contract.backend`. That a group has broken a rank hears in `coordinator_client`,
+or by what a collective raises (`group_failure`).
 """
 
 from __future__ import annotations
 
 import gc
 import socket
-from collections.abc import Sequence
 from datetime import timedelta
 
 import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
-from trainer.membership import Group
-
-
-def choose_backend(wanted: str, devices: Sequence[str]) -> str:
-    """ "gloo" or "nccl". NCCL needs every rank on a CUDA device of its own; raises ValueError otherwise."""
-    all_cuda = bool(devices) and all(d.startswith("cuda") for d in devices)
-    if wanted == "nccl" and not all_cuda:
-        raise ValueError("run.backend = 'nccl' needs every rank on CUDA; 'auto' takes gloo here")
-    if wanted == "auto":
-        return "nccl" if all_cuda and dist.is_nccl_available() else "gloo"
-    return wanted
+from motley.trainer.contract.generation import Group
 
 
 def listen(address: str) -> socket.socket:

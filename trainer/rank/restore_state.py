@@ -16,11 +16,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainer import checkpoint
-from trainer.errors import CheckpointError, TrainerError
-from trainer.journal import Journal
-from trainer.local_sgd import LocalSgd
-from trainer.spec import RunOptions
+from motley.trainer.contract.spec import RunOptions, resumed_from
+from motley.trainer.contract.term import Term
+from motley.trainer.errors import CheckpointError, TrainerError
+from motley.trainer.host.journal import Journal
+from motley.trainer.training import checkpoint
+from motley.trainer.training.local_sgd import LocalSgd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +29,8 @@ class Left:
     """How far a rank was whose process hung: steps completed, and of which group it was last."""
 
     step: int
-    term: int
+    term: Term
+    leader: str
     generation: int
     epoch_ends: int
     best: float
@@ -38,11 +40,13 @@ def leave(folder: Path, member: int, left: Left, state: Mapping[str, Any]) -> No
     """Keep the state of a process that ends because it hangs. Raises OSError or RuntimeError where it can't."""
     path = _path(folder, member)
     part = path.with_suffix(".part")
-    torch.save({**state, "left": dataclasses.asdict(left)}, part)
+    torch.save({**state, "left": {**dataclasses.asdict(left), "term": list(left.term)}}, part)
     part.replace(path)
 
 
-def take_up(folder: Path, member: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> Left | None:
+def take_up(
+    folder: Path, member: int, model: nn.Module, optimizer: torch.optim.Optimizer, apart: LocalSgd | None = None
+) -> Left | None:
     """Go on with what a process of this rank left behind, once. None without that: the others have the state."""
     path = _path(folder, member)
     try:
@@ -50,7 +54,9 @@ def take_up(folder: Path, member: int, model: nn.Module, optimizer: torch.optim.
         path.unlink()
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        return Left(**state["left"])
+        if apart is not None:
+            apart.load(state["outer"])
+        return Left(**{**state["left"], "term": Term.of(state["left"]["term"])})
     except FileNotFoundError:
         return None
     except (OSError, RuntimeError, KeyError, TypeError, ValueError, pickle.UnpicklingError):
@@ -82,7 +88,8 @@ def go_on(
         optimizer.load_state_dict(state["optimizer"])
         if apart is not None and "outer" in state:
             apart.load(state["outer"])
-        journal.write("note", f"going on from {path.name} at step {state['step']}")
+        run = resumed_from(folder)
+        journal.write("note", f"goes on from the run '{run}': {path.name}, step {state['step']:,}")
         return int(state["step"])
     raise TrainerError(f"no checkpoint to go on from in {folder}", "Start anew, without --resume")
 

@@ -1,9 +1,10 @@
 """A rank of the user's own script: the process that starts it, watches it, and starts it anew after a loss.
 
-Started by the supervisor as `python -m trainer script`, once for each device. It is a member of the run as a rank of a
-task is: it calls the coordinator, is told who takes part, and starts `python SCRIPT ARGS` in the pushed project, with
-torchrun's environment and its own output. When the coordinator says so, or is not to be reached any more, it ends the
-script and says that it is ready for the next start. Standard library only, and asleep while the script runs.
+Started by the supervisor as `python -m motley.trainer script`, once for each device. It is a member of the run as a
+rank of a task is: it calls the coordinator, is told who takes part, and starts `python SCRIPT ARGS` in the pushed
+project, with torchrun's environment and its own output. When the coordinator says so, or is not to be reached any more,
+it ends the script and says that it is ready for the next start. Standard library only, and asleep while the script
+runs.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import signal
 import subprocess
 import sys
 import threading
@@ -20,24 +20,20 @@ import traceback
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from trainer import processes
-from trainer.call import JoinError
-from trainer.exits import Exit
-from trainer.folders import run_folder
-from trainer.interface import use_interface
-from trainer.journal import Journal
-from trainer.lead import lead_of
-from trainer.membership import CoordinatorLost, Group, Membership
-from trainer.spec import Member, Script, Spec
-from trainer.torchrun import environment
-from trainer.wire import Phase
+from motley.trainer.contract.generation import Group
+from motley.trainer.contract.spec import Member, Spec
+from motley.trainer.contract.term import NO_TERM
+from motley.trainer.host import processes
+from motley.trainer.host.exit_codes import Exit
+from motley.trainer.rank import member_process
+from motley.trainer.rank.coordinator_client import CoordinatorClient
+from motley.trainer.rank.coordinator_connection import JoinError
+from motley.trainer.rank.member_process import MemberProcess, Stopped
+from motley.trainer.rank.network_interface import use_interface
+from motley.trainer.rank.torchrun_environment import environment
 
 BROKEN_GRACE_S = 2.0  # for a script whose group is broken: what it does now is of no use
 OVER_S = 1.0  # from the word that there will be no start to the word how the run ended
-
-
-class Stopped(BaseException):
-    """TERM came while nothing ran."""
 
 
 class _Word(NamedTuple):
@@ -48,70 +44,48 @@ class _Word(NamedTuple):
     state: str = ""
 
 
-class ScriptRank:
-    """One member on this host, from its first line to its exit code."""
+class ScriptRank(MemberProcess):
+    """One member on this host that starts the run's script."""
 
-    def __init__(self, spec: Spec, script: Script, member: Member, folder: Path) -> None:
-        self.spec = spec
-        self.script = script
-        self.member = member
-        self.folder = folder
-        self.journal = Journal(folder, host=spec.host, source=f"rank {member.member}")
+    def __init__(self, spec: Spec, member: Member, folder: Path) -> None:
+        super().__init__(spec, member, folder)
+        assert spec.script is not None
+        self._script = spec.script
         self._words: queue.SimpleQueue[_Word] = queue.SimpleQueue()
         self._running = False
-        self._line: Membership | None = None
         self._told_broken = -1
         self._address = ""  # of this host in the cluster
-        self._term = self._generation = -1
+        self._term, self._leads, self._generation = NO_TERM, "", -1
         self._code: int | None = None  # of the script, once it has ended
 
-    def main(self) -> int:
-        """Run to the end. What is wrong goes to standard error, where the supervisor finds it."""
-        signal.signal(signal.SIGTERM, self._on_term)
-        spawn_s = max(0.0, time.time() - float(os.environ.get("MOTLEY_SPAWNED", time.time())))
-        try:
-            self._end_tagged()  # of a process in our place that was killed
-            self._phase("connecting")
-            limit_s = self.spec.options.join_timeout_s
-            self._line = Membership.dial(self.spec, member=self.member.member, deadline_s=limit_s, where=self._leader)
-            self._line.over = lambda _text, state: self._words.put(_Word("over", state=state))
-            return self._attempts(self._line, {"spawn_s": spawn_s, "import_s": 0.0})
-        except Stopped:
-            return self._leave("stopped")
-        except CoordinatorLost as error:
-            self.journal.write("note", f"rank {self.member.member}: {error}", "error")
-            print(error, file=sys.stderr)
-            return self._leave("cut off")
-        except JoinError as error:
-            state = self._how_it_is_over()
-            if state is None:
-                print(error, file=sys.stderr)
-            return self._leave(state or "lost")
-        except Exception:  # noqa: BLE001 - printed, and turned into an exit code
-            traceback.print_exc()
-            return self._leave("failed")
+    def _begin(self) -> None:
+        self._end_tagged()  # of a process in our place that was killed
 
-    def _attempts(self, line: Membership, times: dict[str, float]) -> int:
+    def _run(self, client: CoordinatorClient, spawn_s: float) -> int:
+        client.over = lambda _text, state: self._words.put(_Word("over", state=state))
+        return self._attempts(client, {"spawn_s": spawn_s, "import_s": 0.0})
+
+    def _attempts(self, client: CoordinatorClient, times: dict[str, float]) -> int:
         while True:
             self._phase("joining")
-            self._address = address = line.address
-            group = line.ready(
-                times=times, store=(address, self.script.port), step=0, term=self._term, generation=self._generation,
-                save=self._hold,
+            self._address = address = client.address
+            group = client.ready(
+                times=times, store=(address, self._script.port), step=0, term=self._term, leader=self._leads,
+                generation=self._generation, save=self._hold,
             )  # fmt: skip
-            self._term, self._generation = group.term, group.generation
+            self._term, self._leads, self._generation = group.term, group.leader, group.generation
             self._running, self._code = True, None
-            state = self._one_attempt(line, group, address)
+            state = self._one_attempt(client, group, address)
             self._running = False
             if state is not None:
                 return self._leave(state)
 
-    def _one_attempt(self, line: Membership, group: Group, address: str) -> str | None:
+    def _one_attempt(self, client: CoordinatorClient, group: Group, address: str) -> str | None:
         """From a start of the script to its end: the state of the run, or None when it is to be started anew."""
-        if not line.guard(group.generation, lambda: self._on_broken(group.generation)):
+        if not client.guard(group.generation, lambda: self._on_broken(group.generation)):
             return None
         process = self._start(group, address)
-        line.joined()
+        client.joined()
         self._phase("training", tell=False)
         while True:
             word = self._words.get()
@@ -120,7 +94,7 @@ class ScriptRank:
                     self._code = process.wait()
                     if self._code:
                         self._tell_of_fault(self._code)
-                    line.exited(group.generation, self._code)
+                    client.exited(group.generation, self._code)
                 case "broken" if word.generation == group.generation:
                     self._end(process, min(BROKEN_GRACE_S, self.spec.options.stop_grace_s))
                     return None
@@ -137,12 +111,11 @@ class ScriptRank:
         env = {**os.environ, **environment(self.spec, group, self.member.member)}
         use_interface(address, env)
         process = subprocess.Popen(
-            [sys.executable, self.script.path, *self.script.args],
-            cwd=Path.home() / ".motley" / "code" / self.script.tree,
+            processes.dying_with(os.getpid(), [sys.executable, self._script.path, *self._script.args]),
+            cwd=Path.home() / ".motley" / "code" / self._script.tree,
             stdin=subprocess.DEVNULL,
             env=env,
             start_new_session=True,
-            preexec_fn=processes.die_with(os.getpid()),
         )
 
         def watch() -> None:
@@ -166,18 +139,22 @@ class ScriptRank:
         processes.end(self.folder, grace_s=0.0, also={"MOTLEY_MEMBER": str(self.member.member)})
 
     def _leave(self, state: str) -> int:
-        """The last word, and the exit code that tells the supervisor how the run ended here."""
-        self._running = True  # a TERM changes nothing any more
-        if self._line is not None:
-            self._line.ended({"lost": "failed", "cut off": "lost"}.get(state, state))
+        """The run has come to this end for this member."""
+        told = "failed" if state == "lost" else state
         if state == "failed" and self._code:
-            return self._code if self._code > 0 else 128 - self._code
-        return {
-            "finished": Exit.FINISHED,
-            "stopped": Exit.STOPPED,
-            "cut off": Exit.PEER_LOST,
-            "lost": Exit.GAVE_UP,
-        }.get(state, Exit.FAILED)
+            return self._ended(self._code if self._code > 0 else 128 - self._code, told)
+        codes = {"finished": Exit.FINISHED, "stopped": Exit.STOPPED, "lost": Exit.GAVE_UP}
+        return self._ended(codes.get(state, Exit.FAILED), told)
+
+    def _not_joined(self, error: JoinError) -> int:
+        state = self._how_it_is_over()
+        if state is None:
+            print(error, file=sys.stderr)
+        return self._leave(state or "lost")
+
+    def _failed(self, error: Exception) -> int:  # noqa: ARG002 - it is the one that is handled
+        traceback.print_exc()
+        return self._leave("failed")
 
     def _how_it_is_over(self) -> str | None:
         """The state that the coordinator tells of right after it has said that there will be no start."""
@@ -189,46 +166,27 @@ class ScriptRank:
                     return word.state
         return None
 
-    def _leader(self) -> tuple[str, int]:
-        lead = lead_of(self.folder, self.spec)
-        return lead.address, lead.port
-
     def _hold(self, cut_off: bool) -> None:
         """The wait for the next start may be long. When the leader is gone, the console names another one."""
         if cut_off:
-            term = lead_of(self.folder, self.spec).term
-            self.journal.write(
-                "cut_off", f"rank {self.member.member} waits for a leader", "warning",
-                member=self.member.member, step=0, term=term, generation=self._generation, address=self._address,
-            )  # fmt: skip
+            self._tell_cut_off("waits for a leader", step=0, generation=self._generation, address=self._address)
 
     def _tell_of_fault(self, code: int) -> None:
         """At once: this process ends only when it is known whose fault it was."""
         member = self.member.member
         self.journal.write("fault", f"rank {member}: the script ended with code {code}", member=member, code=code)
 
-    def _phase(self, phase: Phase, *, tell: bool = True) -> None:
-        self.journal.write("phase", f"rank {self.member.member}: {phase}", member=self.member.member, phase=phase)
-        if tell and self._line is not None:
-            self._line.phase(phase)
-
     def _on_broken(self, generation: int) -> None:
-        """Called again and again by the threads of the line, once the group is broken."""
+        """Called again and again by the threads of the client, once the group is broken."""
         if self._told_broken < generation:
             self._told_broken = generation
             self._words.put(_Word("broken", generation))
 
     def _on_term(self, *_: object) -> None:
-        if not self._running:
+        if not (self._running or self._leaving):
             raise Stopped
         self._words.put(_Word("term"))
 
 
 def main(run: str, host: str, member: int) -> int:
-    folder = run_folder(run, host)
-    spec = Spec.from_json((folder / "spec.json").read_bytes())
-    assert spec.script is not None
-    mine = next(m for m in spec.local_members if m.member == member)
-    code = ScriptRank(spec, spec.script, mine, folder).main()
-    sys.stdout.flush()
-    os._exit(code)  # the threads of the line may still be waiting
+    return member_process.run(run, host, member, ScriptRank)

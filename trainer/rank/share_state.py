@@ -1,36 +1,98 @@
 """State of a run from one rank to the others: tensors over the group and a JSON header, no pickle between hosts.
 
->>> step = share_state(model, optimizer, step, source=0)     # on every rank; all hold rank 0's state afterwards
+It is received beside what a rank has, and takes its place when all of it has come: a source that goes in the middle
+leaves every rank with the state that it had before.
+
+>>> incoming = share_state(model, optimizer, step, source=0)     # on every rank; raises when the source goes
+>>> incoming.put()                                               # all hold rank 0's state afterwards
+>>> incoming.step
+412
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
+
+
+@dataclass(slots=True, kw_only=True)
+class Incoming:
+    """A whole state that has come, of `step` completed steps. On the source it is its own."""
+
+    step: int
+    _optimizer: torch.optim.Optimizer
+    _places: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # a tensor of ours, and what belongs into it
+    _states: list[tuple[Tensor, dict[str, Tensor]]] = field(default_factory=list)  # of the optimizer, by parameter
+
+    @torch.no_grad()
+    def put(self) -> None:
+        """Put it into the model, the optimizer and what else there is. Nothing of it can fail for a peer's sake."""
+        for place, value in self._places:
+            place.copy_(value)
+        for parameter, came in self._states:
+            old = self._optimizer.state.pop(parameter, {})
+            state: dict[str, Any] = {name: value for name, value in old.items() if not isinstance(value, Tensor)}
+            state |= {name: value.to(parameter.device) for name, value in came.items()}
+            if state:
+                self._optimizer.state[parameter] = state
 
 
 def share_state(
-    model: nn.Module, optimizer: torch.optim.Optimizer, step: int, *, source: int = 0, own_buffers: bool = False
-) -> int:
-    """Give every rank the source's step, parameters, buffers and optimizer state. Returns the step.
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    *,
+    source: int = 0,
+    own_buffers: bool = False,
+    more: Iterable[Tensor] = (),
+    in_place: bool = False,
+) -> Incoming:
+    """Give every rank the source's step, parameters, buffers, optimizer state and `more` tensors.
 
-    `own_buffers`: this rank keeps its buffers; each rank's BatchNorm has statistics of its own samples.
+    `own_buffers`: this rank keeps its buffers; each rank's BatchNorm has statistics of its own samples. `in_place`: it
+    has no state that counts, so it needs no room for another one beside it. Raises what a collective raises when a peer
+    goes: without `in_place`, this rank's state is then what it was.
     """
-    device = next(model.parameters()).device
-    mine = {"step": step, "optimizer": _describe(optimizer)} if dist.get_rank() == source else None
-    header = share_table(mine, device, source=source)
-    for parameter in model.parameters():
-        dist.broadcast(parameter.detach(), source)
+    parameters = list(model.parameters())
+    device = parameters[0].device
+    sends = dist.get_rank() == source
+    header = share_table({"step": step, "optimizer": _describe(optimizer)} if sends else None, device, source=source)
+    incoming = Incoming(step=int(header["step"]), _optimizer=optimizer)
+
+    def share(tensor: Tensor, own: bool = False) -> None:
+        if sends or (in_place and not own):
+            dist.broadcast(tensor, source)
+            return
+        value = torch.empty_like(tensor)
+        dist.broadcast(value, source)
+        if not own:
+            incoming._places.append((tensor, _aside(value)))
+
+    for weight in parameters:
+        share(weight.detach())
     for buffer in model.buffers():
-        keep = own_buffers and dist.get_rank() != source
-        dist.broadcast(torch.empty_like(buffer) if keep else buffer, source)
-    for tensor in _allocate(optimizer, header["optimizer"]):
-        dist.broadcast(tensor, source)
-    return int(header["step"])
+        share(buffer, own_buffers)
+    for tensor in more:
+        share(tensor)
+    if in_place and not sends:
+        optimizer.state.clear()
+    for parameter, kinds in zip(_parameters(optimizer), header["optimizer"]):
+        if sends:
+            for name in kinds:
+                dist.broadcast(optimizer.state[parameter][name], source)
+            continue
+        came: dict[str, Tensor] = {}
+        for name, kind in kinds.items():
+            dist.broadcast(entry := _empty(parameter, kind), source)
+            came[name] = entry if in_place else _aside(entry)
+        incoming._states.append((parameter, came))
+    return incoming
 
 
 def share_table(table: dict[str, Any] | None, device: torch.device, *, source: int = 0) -> dict[str, Any]:
@@ -46,7 +108,12 @@ def share_table(table: dict[str, Any] | None, device: torch.device, *, source: i
     return received
 
 
-def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+def _aside(tensor: Tensor) -> Tensor:
+    """Where it waits for the others: in the host's memory, for a GPU's may have no room for two states."""
+    return tensor.cpu()
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     return [p for group in optimizer.param_groups for p in group["params"]]
 
 
@@ -56,24 +123,16 @@ def _describe(optimizer: torch.optim.Optimizer) -> list[dict[str, str]]:
         {
             name: str(value.dtype).removeprefix("torch.") + (" scalar" if value.dim() == 0 else "")
             for name, value in sorted(optimizer.state.get(p, {}).items())
-            if isinstance(value, torch.Tensor)
+            if isinstance(value, Tensor)
         }
         for p in _parameters(optimizer)
     ]
 
 
-def _allocate(optimizer: torch.optim.Optimizer, described: list[dict[str, str]]) -> list[torch.Tensor]:
-    """The optimizer's state tensors in the described order, made where they are missing."""
-    tensors = []
-    for parameter, entries in zip(_parameters(optimizer), described):
-        state = optimizer.state[parameter]
-        for name, kind in entries.items():
-            dtype, _, scalar = kind.partition(" ")
-            current = state.get(name)
-            if not isinstance(current, torch.Tensor):
-                shape = () if scalar else parameter.shape
-                current = state[name] = torch.zeros(
-                    shape, dtype=getattr(torch, dtype), device="cpu" if scalar else parameter.device
-                )
-            tensors.append(current)
-    return tensors
+def _empty(parameter: Tensor, described: str) -> Tensor:
+    """Room for one tensor of the state that an optimizer has of a parameter. A fused one has its step there, too."""
+    name, _, scalar = described.partition(" ")
+    dtype = getattr(torch, name)
+    if scalar:
+        return torch.empty((), dtype=dtype, device=parameter.device)
+    return torch.empty_like(parameter, dtype=dtype, requires_grad=False)

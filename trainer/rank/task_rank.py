@@ -1,15 +1,15 @@
 """The process of one rank: say hello, import torch, join the group, train, say how it ended.
 
-Started by the supervisor as `python -m trainer rank`. torch is imported inside `main`, after the hello, so that the
-others can be told what this rank is doing meanwhile.
+Started by the supervisor as `python -m motley.trainer rank`. torch is imported inside `_run`, after the hello, so that
+the others can be told what this rank is doing meanwhile. What it shares with a script's rank is in
+`trainer.rank.member_process`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
-import re
-import signal
 import socket
 import sys
 import time
@@ -17,122 +17,89 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer.call import JoinError
-from trainer.exits import Exit
-from trainer.folders import run_folder
-from trainer.journal import Journal
-from trainer.lead import lead_of
-from trainer.membership import CoordinatorLost, Group, Membership, RunOver
-from trainer.roll import keep
-from trainer.sockets import GroupSockets
-from trainer.spec import Member, Spec
-from trainer.wire import Phase
+from motley.trainer.contract.generation import Group
+from motley.trainer.contract.spec import Member, Spec
+from motley.trainer.host.exit_codes import Exit
+from motley.trainer.host.run_members import keep
+from motley.trainer.rank import member_process
+from motley.trainer.rank.coordinator_client import CoordinatorClient, RunOver
+from motley.trainer.rank.coordinator_connection import JoinError
+from motley.trainer.rank.group_failure import broken_by, is_broken_collective
+from motley.trainer.rank.group_sockets import GroupSockets
+from motley.trainer.rank.member_process import MemberProcess, Stopped, imported_s
 
 if TYPE_CHECKING:
-    from trainer.loop import Job, StopFlag
-    from trainer.setup import Prepared
+    from motley.trainer.rank.job_setup import PreparedJob
+    from motley.trainer.training.job import Job, StopFlag
 
 OVER_S = 1.0  # from the word that the run is over to leaving, if the main thread does not leave by itself
 STOP_FOLLOWS_S = 3.0  # a peer that left because of a stop leaves before our own TERM comes, by so much at most
 
 
-class Stopped(BaseException):
-    """TERM came before the training began."""
-
-
-class Rank:
-    """One member on this host, from its first line to its exit code."""
+class TaskRank(MemberProcess):
+    """One member on this host that trains the run's task."""
 
     def __init__(self, spec: Spec, member: Member, folder: Path, *, anew: bool = False) -> None:
-        self.spec = spec
-        self.member = member
+        """`anew`: the run goes on already; its state comes from the others."""
+        super().__init__(spec, member, folder)
         self._anew = anew
-        self.folder = folder
-        self.journal = Journal(folder, host=spec.host, source=f"rank {member.member}")
-        self.line: Membership | None = None
-        self.flag: StopFlag | None = None
-        self._prepared: Prepared | None = None
+        self._flag: StopFlag | None = None
+        self._prepared: PreparedJob | None = None
         self._job: Job | None = None  # while it trains in a group
         self._asked = False
-        self._gone = False
 
-    def main(self) -> Exit:
-        """Run to the end; the traceback of a failure goes to standard error, where the supervisor finds it."""
-        signal.signal(signal.SIGTERM, self._on_term)
-        spawned = float(os.environ.get("MOTLEY_SPAWNED", time.time()))
-        spawn_s = max(0.0, time.time() - spawned - imported_s())
-        try:
-            self._phase("connecting")
-            self.line = Membership.dial(
-                self.spec, member=self.member.member, deadline_s=self.spec.options.join_timeout_s, where=self._leader
-            )
-            self.line.over = self._over
-            self.line.stuck = self._stuck
-            return self._train(spawn_s)
-        except Stopped:
-            return self._ended(Exit.STOPPED, "stopped")
-        except CoordinatorLost as error:
-            self.journal.write("note", f"rank {self.member.member}: {error}", "error")
-            print(error, file=sys.stderr)
-            return self._ended(Exit.PEER_LOST, "lost")
-        except JoinError as error:
-            if (isinstance(error, RunOver) and error.state == "stopped") or self._asked_soon():
-                return self._ended(Exit.STOPPED, "stopped")
-            print(error, file=sys.stderr)
-            self.journal.write("note", str(error), "error")
-            return self._ended(Exit.GAVE_UP, "failed")
-        except Exception as error:  # noqa: BLE001 - told apart, printed and turned into an exit code
-            return self._failed(error)
-
-    def _train(self, spawn_s: float) -> Exit:
-        assert self.line is not None
+    def _run(self, client: CoordinatorClient, spawn_s: float) -> int:
+        client.over = self._over
+        client.stuck = self._stuck
         self._phase("importing torch")
         began = time.monotonic()
 
-        from trainer import group, setup
-        from trainer.loop import StopFlag
+        from motley.trainer.rank import job_setup, process_group
+        from motley.trainer.training.job import StopFlag
 
         times = {"spawn_s": spawn_s, "import_s": imported_s() + time.monotonic() - began}
         self._phase("loading data")
-        prepared = setup.prepare(self.spec, self.member, self.folder, self.journal, self.line, anew=self._anew)
+        prepared = job_setup.prepare(self.spec, self.member, self.folder, self.journal, client, anew=self._anew)
         self._prepared = prepared
         self._phase("joining")
-        self.flag = StopFlag(asked=self._asked)
-        sockets = GroupSockets(keep=self.line.fileno)
+        self._flag = StopFlag(asked=self._asked)
+        sockets = GroupSockets(keep=client.fileno)
         while True:
-            listener = group.listen(prepared.address)
+            listener = process_group.listen(prepared.address)
             store = (prepared.address, int(listener.getsockname()[1]))
             kept = prepared.kept
-            with_group = self.line.ready(
+            with_group = client.ready(
                 times=times,
                 store=store,
                 step=kept.step,
                 term=kept.term,
+                leader=kept.leader,
                 generation=kept.generation,
                 save=lambda cut_off: self._hold(prepared, cut_off=cut_off),
             )
-            keep(self.folder, with_group.roll)
+            keep(self.folder, with_group.roll, lambda text: self.journal.write("note", text, "warning"))
             sockets.about_to_open()
-            if self.line.guard(with_group.generation, sockets.shut):
-                state = self._one_group(prepared, with_group, listener)
+            if client.guard(with_group.generation, sockets.shut):
+                state = self._one_group(client, prepared, with_group, listener)
                 if state is not None:
                     return self._ended(Exit.FINISHED if state == "finished" else Exit.STOPPED, state)
             listener.close()
-            group.leave()
+            process_group.leave()
             if self._asked:
                 return self._ended(Exit.STOPPED, "stopped")
 
-    def _one_group(self, prepared: Prepared, with_group: Group, listener: socket.socket) -> str | None:
+    def _one_group(
+        self, client: CoordinatorClient, prepared: PreparedJob, with_group: Group, listener: socket.socket
+    ) -> str | None:
         """Train in one group: the end state, or None when the group broke or was let go of. Keeps nothing of it."""
-        from trainer import setup
-        from trainer.loop import abort, train
+        from motley.trainer.rank import job_setup
+        from motley.trainer.training.loop import abort, train
 
-        assert self.line is not None
-        assert self.flag is not None
+        assert self._flag is not None
         job = None
         try:
-            job = setup.join(prepared, with_group, listener, self.line, self.flag)
-            self.line.joined()
+            job = job_setup.join(prepared, with_group, listener, client, self._flag)
+            client.joined()
             self._job = job
             self._phase("training", tell=False)
             world = with_group.world_size
@@ -144,12 +111,14 @@ class Rank:
             if not is_broken_collective(error):
                 raise
             # Its traceback holds on to the group, and so to the group's sockets.
-            self.journal.write("note", f"rank {self.member.member} lets go of its group: {broken_by(error)}")
+            # Whose fault it was, the coordinator says: the peer whose connection closed may only have left as we do.
+            text = f"rank {self.member.member} leaves its group: the connection to another rank broke"
+            self.journal.write("note", text, error=broken_by(error))
             if job is not None:
                 abort(job)
-        self._job = None
         if job is not None:
             prepared.kept.keep(job)
+        self._job = None
         return None
 
     def _stuck(self) -> None:
@@ -161,24 +130,26 @@ class Rank:
         self.journal.write("note", text, "warning")
         os._exit(Exit.STUCK)
 
-    def _leader(self) -> tuple[str, int]:
-        lead = lead_of(self.folder, self.spec)
-        return lead.address, lead.port
-
-    def _hold(self, prepared: Prepared, *, cut_off: bool) -> None:
+    def _hold(self, prepared: PreparedJob, *, cut_off: bool) -> None:
         """The wait for a group may be long, or in vain."""
         prepared.save()
         if not cut_off:
             return
-        step, term = prepared.kept.step, lead_of(self.folder, self.spec).term
-        self.journal.write(
-            "cut_off", f"rank {self.member.member} waits with the state of step {step}", "warning",
-            member=self.member.member, step=step, term=term, generation=prepared.kept.generation,
+        step = prepared.kept.step
+        self._tell_cut_off(
+            f"waits with the state of step {step}", step=step, generation=prepared.kept.generation,
             address=prepared.address,
         )  # fmt: skip
 
-    def _failed(self, error: Exception) -> Exit:
-        from trainer.errors import TrainerError, told
+    def _not_joined(self, error: JoinError) -> int:
+        if (isinstance(error, RunOver) and error.state == "stopped") or self._asked_soon():
+            return self._ended(Exit.STOPPED, "stopped")
+        print(error, file=sys.stderr)
+        self.journal.write("note", str(error), "error")
+        return self._ended(Exit.GAVE_UP, "failed")
+
+    def _failed(self, error: Exception) -> int:
+        from motley.trainer.errors import TrainerError, told
 
         cause, remedy = told(error)
         member = self.member.member
@@ -188,13 +159,6 @@ class Rank:
         else:
             traceback.print_exc()
         return self._ended(Exit.FAILED, "failed")
-
-    def _ended(self, code: Exit, state: str) -> Exit:
-        self._gone = True
-        if self.line is not None:
-            self.line.ended(state)
-        sys.stderr.flush()
-        return code
 
     def _asked_soon(self) -> bool:
         """A peer that left because of a stop may leave before our own TERM comes."""
@@ -208,60 +172,30 @@ class Rank:
         if state == "stopped":
             self._asked_soon()
         time.sleep(OVER_S)
-        if not self._gone:
+        if not self._leaving:
             self.journal.write("note", f"rank {self.member.member} leaves: {reason}", "warning")
             print(f"leaving: {reason}", file=sys.stderr, flush=True)
             code = {"finished": Exit.FINISHED, "stopped": Exit.STOPPED}.get(state, Exit.PEER_LOST)
             os._exit(Exit.STOPPED if self._asked else code)
 
-    def _phase(self, phase: Phase, *, tell: bool = True) -> None:
-        self.journal.write("phase", f"rank {self.member.member}: {phase}", member=self.member.member, phase=phase)
-        if tell and self.line is not None:
-            self.line.phase(phase)
-
     def _on_term(self, *_: object) -> None:
         self._asked = True
-        if self.flag is None:
+        if self._flag is None:
             raise Stopped
-        self.flag.asked = True
-
-
-def imported_s() -> float:
-    """How long this rank waited for what it was forked from to import torch; 0 when it was not forked."""
-    return float(os.environ.get("MOTLEY_IMPORTED_S", "0"))
+        self._flag.asked = True
 
 
 def preload() -> None:
     """Import what a rank needs, in a process that ranks are forked from: no thread is started, no device touched."""
     import torch
 
-    from trainer import group, setup  # noqa: F401
-    from trainer.loop import train  # noqa: F401
-    from trainer.spec import RunOptions
+    from motley.trainer.contract.spec import RunOptions
+    from motley.trainer.rank import job_setup, process_group  # noqa: F401
+    from motley.trainer.training.loop import train  # noqa: F401
 
-    setup.make_optimizer(RunOptions(), torch.nn.Linear(1, 1))  # the first one imports as much as torch itself
-
-
-def broken_by(error: Exception) -> str:
-    """gloo's own words, without where in its sources they stand."""
-    said = str(error).splitlines()[0]
-    return re.split(r"\. This (?:is|may)", said.rpartition(".cc:")[2].partition("] ")[2] or said)[0][:200]
-
-
-def is_broken_collective(error: Exception) -> bool:
-    """gloo raises plain RuntimeErrors that name its sources; a timeout of a collective, or of the store, names it."""
-    from torch.distributed import DistError
-
-    words = ("gloo", "Connection closed by peer", "Connection reset by peer", "Broken pipe", "TCPStore", "tcpstore")
-    text = str(error)
-    return isinstance(error, DistError) or (isinstance(error, RuntimeError) and any(word in text for word in words))
+    job_setup.make_optimizer(RunOptions(), torch.nn.Linear(1, 1))  # the first one imports as much as torch itself
 
 
 def main(run: str, host: str, member: int, *, anew: bool) -> int:
     """`anew`: the run goes on already; its state comes from the others."""
-    folder = run_folder(run, host)
-    spec = Spec.from_json((folder / "spec.json").read_bytes())
-    mine = next(m for m in spec.local_members if m.member == member)
-    code = Rank(spec, mine, folder, anew=anew).main()
-    sys.stdout.flush()
-    os._exit(code)  # threads of gloo may still wait for peers that have gone
+    return member_process.run(run, host, member, functools.partial(TaskRank, anew=anew))

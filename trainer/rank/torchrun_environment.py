@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 
-from trainer.membership import Group
-from trainer.spec import Spec
+from motley.trainer.contract.generation import Group
+from motley.trainer.contract.spec import Spec
 
 
 def environment(spec: Spec, group: Group, member: int) -> dict[str, str]:
-    """Of one member of a group; ranks of a host are neighbours in it, as `remote.placement` numbers them."""
+    """Of one member of a group; ranks of a host are neighbours in it, as `remote.launch.placement` numbers them."""
     hosts = {m.member: m.host for m in spec.members}
     devices = {m.member: m.device for m in spec.members}
     nodes = list(dict.fromkeys(hosts[m] for m in group.members))

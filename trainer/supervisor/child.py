@@ -10,15 +10,15 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer import environment, processes, title
-from trainer.folders import run_folder
-from trainer.output import Output
-from trainer.spec import Member, Spec
+from motley.trainer.contract.spec import Member, Spec
+from motley.trainer.host import process_title, processes, rank_environment
+from motley.trainer.host.paths import run_folder
+from motley.trainer.supervisor.output_files import OutputFile
 
 if TYPE_CHECKING:
     import subprocess
@@ -29,7 +29,7 @@ class Child:
     """`code` is None while it lives; negative when a signal ended it. `pid` is None until it was forked."""
 
     pid: int | None
-    output: Output
+    output: OutputFile
     start: int | None = None
     process: subprocess.Popen[bytes] | None = None  # of one that was executed
     contained: bool = False  # `process` is the client of a container runtime
@@ -51,15 +51,20 @@ class Child:
         if self.process is not None:
             self.process.returncode = code
         if self.contained:
-            from trainer.container_words import exit_code
+            from motley.trainer.supervisor.container_commands import exit_code
 
             code = exit_code(code)
         self.code = code
 
 
+def pids(children: Iterable[Child | None]) -> list[int]:
+    """Of those that live."""
+    return [child.pid for child in children if child is not None and child.code is None and child.pid is not None]
+
+
 def words_here(spec: Spec, words: Sequence[str]) -> list[str]:
-    """What starts `python -m trainer WORDS` of the run on this host."""
-    return [sys.executable, "-m", "trainer", words[0], "--run", spec.run, "--host", spec.host, *words[1:]]
+    """What starts `python -m motley.trainer WORDS` of the run on this host."""
+    return [sys.executable, "-m", "motley.trainer", words[0], "--run", spec.run, "--host", spec.host, *words[1:]]
 
 
 def spawn(
@@ -81,7 +86,7 @@ def spawn(
         preexec_fn=processes.die_with(os.getpid()),
     )
     os.close(writer)
-    output = Output(folder, name, reader)
+    output = OutputFile(folder, name, reader)
     return Child(process.pid, output, start=processes.start_ticks(process.pid), process=process)
 
 
@@ -104,15 +109,15 @@ class Given:
         )  # fmt: skip
 
     def environment(self) -> dict[str, str]:
-        env = environment.of_rank(
+        env = rank_environment.of_rank(
             self.env, threads=self.threads, local_ranks=self.local_ranks, emulated=self.emulated
         )  # fmt: skip
-        env.pop(title.ROOM, None)
+        env.pop(process_title.ROOM, None)
         folder = run_folder(self.run, self.host)
         return {**env, **processes.tags(self.run, self.host, folder), "PYTHONUNBUFFERED": "1"}
 
 
-def rank_environment(spec: Spec, member: Member | None, *, received: float) -> dict[str, str]:
+def environment_of(spec: Spec, member: Member | None, *, received: float) -> dict[str, str]:
     """What a rank finds in its environment; the coordinator (no `member`) gets the same but for its rank."""
     env = {**Given.of(spec).environment(), "MOTLEY_SPAWNED": repr(received)}
     if member is not None:

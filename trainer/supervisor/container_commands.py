@@ -1,4 +1,4 @@
-"""What docker and podman are told, and what they answer. Pure: `trainer.containers` does the asking.
+"""What docker and podman are told, and what they answer. Pure: `trainer.supervisor.containers` does the asking.
 
 The supervisor of a host, its coordinator and everything that the master asks stay outside, with the host's own Python.
 Only what trains runs in a container, one for each rank:
@@ -28,9 +28,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from trainer.environment import SET_BY_US
-from trainer.spec import Container
-from trainer.title import ROOM
+from motley.trainer.contract.spec import Container
+from motley.trainer.host.process_title import ROOM
+from motley.trainer.host.rank_environment import SET_BY_US
 
 PYTHON = "python3"  # of the image, whatever the host's is called
 TAG, MEMBER = "motley.tag", "motley.member"

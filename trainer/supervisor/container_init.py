@@ -6,7 +6,7 @@ kernel keeps: the supervisor holds it as long as it lives. This process waits fo
 When the first process of a container ends, the kernel ends all the others in it, those in sessions of their own too; in
 one whose processes are numbered as on the host, the runtime does that.
 
-`docker run IMAGE -m trainer contained --lock PATH rank --run night --host box1 --member 2`
+`docker run IMAGE -m motley.trainer contained --lock PATH rank --run night --host box1 --member 2`
 
 Where the lock of a living supervisor is not seen, as on a file system that does not carry it, the container ends at
 once, and says so: better none than one that nobody can end.
@@ -22,11 +22,11 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainer import processes
+from motley.trainer.host import processes
 
 
 def main(lock: Path, words: Sequence[str]) -> int:
-    """Run `python -m trainer WORDS`. Never returns: exits as that did, with 128 and the number of its signal if any."""
+    """Run `python -m motley.trainer WORDS`, and exit as it did (128 and the number of its signal). Never returns."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # until there is somebody to hand it on to
     held = os.open(lock, os.O_RDONLY)
     die = processes.die_with(os.getpid())
@@ -35,7 +35,7 @@ def main(lock: Path, words: Sequence[str]) -> int:
         os.setsid()
         die()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        os.execv(sys.executable, [sys.executable, "-m", "trainer", *words])
+        os.execv(sys.executable, [sys.executable, "-m", "motley.trainer", *words])
     signal.signal(signal.SIGTERM, lambda *_: processes.send([child], signal.SIGTERM))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     threading.Thread(target=end_with, args=(held,), name="lock", daemon=True).start()

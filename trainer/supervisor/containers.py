@@ -8,8 +8,8 @@ container, so that is looked for by its label: before a rank starts again, at th
 
 Three things keep a container from being left behind, each enough by itself:
 
-* its first process ends with the supervisor (`trainer.contained`);
-* its processes bear the run's tags, and are ended by these like any other (`trainer.processes`);
+* its first process ends with the supervisor (`trainer.supervisor.container_init`);
+* its processes bear the run's tags, and are ended by these like any other (`trainer.host.processes`);
 * containers with the run's label are killed and removed until the runtime lists none; one that does not answer counts
   as one that is left.
 
@@ -28,11 +28,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from trainer import container_words
-from trainer.calibration import Calibration
-from trainer.container_words import Listed, Mount, User, tag_of
-from trainer.folders import HERE, runs_folder
-from trainer.spec import Container, DataOptions, Member, Spec
+from motley.trainer.contract.calibration import Calibration
+from motley.trainer.contract.spec import Container, DataOptions, Member, Spec
+from motley.trainer.host.paths import HERE, runs_folder
+from motley.trainer.supervisor import container_commands
+from motley.trainer.supervisor.container_commands import Listed, Mount, User, tag_of
 
 ASK_S = 10.0  # for an answer of the runtime
 COUNT_S = 3.0  # the same, for who only looks
@@ -57,18 +57,18 @@ def of_rank(
         spec.container,
         ["contained", "--lock", str(folder / "lock"), verb, "--run", spec.run, "--host", spec.host, *rest],
         env, spec.env, mounts,
-        labels=container_words.labels(folder, run=spec.run, host=spec.host, member=member.member),
+        labels=container_commands.labels(folder, run=spec.run, host=spec.host, member=member.member),
         gpus=member.device.startswith("cuda"),
         host_pids=sum(other.device.startswith("cuda") for other in spec.local_members) > 1,
     )  # fmt: skip
 
 
 def of_calibration(asked: Calibration, folder: Path, env: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
-    """The same for `trainer.calibrate`; `folder` need not be there, it only makes the label."""
+    """The same for `trainer.verbs.calibrate`; `folder` need not be there, it only makes the label."""
     assert asked.container is not None
     return _started(
         asked.container, ["calibrate"], env, asked.env, [Mount(str(HERE)), *_data(asked.data)],
-        labels=container_words.labels(folder, run="", host=""), gpus=asked.device.startswith("cuda"), attended=True,
+        labels=container_commands.labels(folder, run="", host=""), gpus=asked.device.startswith("cuda"), attended=True,
     )  # fmt: skip
 
 
@@ -92,7 +92,9 @@ def end(
         passed_s = time.monotonic() - began
         if passed_s >= (bound_s if left else settle_s):
             return len(left)
-        for argv in (container_words.killing(runtime, left), container_words.removing(runtime, left)) if left else ():
+        for argv in (
+            (container_commands.killing(runtime, left), container_commands.removing(runtime, left)) if left else ()
+        ):
             _ask(argv, ASK_S)  # what it says is of no interest: one may be gone by now, one may never have run
         wait(LOOK_S)
 
@@ -135,10 +137,10 @@ def _started(
 ) -> tuple[list[str], dict[str, str]]:
     home = str(Path.home())
     whole = {**env, "HOME": home, "LOGNAME": _user_name()}  # the image may not know the user
-    argv = container_words.running(
-        container, ["-m", "trainer", *words],
+    argv = container_commands.running(
+        container, ["-m", "motley.trainer", *words],
         user=User(uid=os.getuid(), gid=os.getgid(), groups=tuple(os.getgroups())), home=home, folder=str(HERE),
-        mounts=mounts, names=container_words.passed(whole, given), labels=labels, gpus=gpus, host_pids=host_pids,
+        mounts=mounts, names=container_commands.passed(whole, given), labels=labels, gpus=gpus, host_pids=host_pids,
         attended=attended,
     )  # fmt: skip
     argv[0] = shutil.which(argv[0]) or argv[0]  # by our own PATH, not by that of the rank
@@ -161,10 +163,10 @@ def _is_of(found: Listed, member: int | None) -> bool:
 
 
 def _list(runtime: str, within_s: float) -> list[Listed]:
-    code, said = _ask(container_words.listing(runtime), within_s)
+    code, said = _ask(container_commands.listing(runtime), within_s)
     if code != 0:
         raise OSError(f"{runtime} does not say which there are: {said.strip()[-300:] or f'exit code {code}'}")
-    return container_words.listed(said)
+    return container_commands.listed(said)
 
 
 def _ask(argv: Sequence[str], within_s: float) -> tuple[int, str]:

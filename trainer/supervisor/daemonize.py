@@ -1,7 +1,7 @@
 """From an SSH session to a process that outlives it: lock, double fork, own session, one line of answer.
 
-`python -m trainer supervise` calls `supervise`, `rejoin` calls `rejoin`; what runs in the end is
-`trainer.supervisor.Supervisor`.
+`python -m motley.trainer supervise` calls `supervise`, `rejoin` calls `rejoin`; what runs in the end is
+`trainer.supervisor.supervisor.Supervisor`.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
-from trainer import processes, title
-from trainer.attach import state_of
-from trainer.child import Given
-from trainer.folders import FOLLOWING, run_folder
-from trainer.fork import words_of
-from trainer.forks import Forks
-from trainer.lead import lead_of
-from trainer.listen import listen
-from trainer.spec import Spec
-from trainer.start_up import keep_spec, take_lock
-from trainer.successor import follow, give_up
-from trainer.supervisor import Supervisor
+from motley.trainer.contract.spec import Spec
+from motley.trainer.host import process_title, processes
+from motley.trainer.host.fork import words_of
+from motley.trainer.host.leader import lead_of
+from motley.trainer.host.lock_and_spec import keep_spec, take_lock
+from motley.trainer.host.paths import FOLLOWING, run_folder
+from motley.trainer.host.run_state import state_of
+from motley.trainer.supervisor.child import Given
+from motley.trainer.supervisor.coordinator_socket import listen
+from motley.trainer.supervisor.forkserver_client import ForkserverClient
+from motley.trainer.supervisor.next_run import follow, give_up
+from motley.trainer.supervisor.supervisor import Supervisor
 
 ROOM_BYTES = 4096  # for the environment of a rank, and for the next run, which may have a longer name
 PREPARED_S = 120.0  # without a word of the run that is to come, nobody waits for it any longer
@@ -59,11 +59,11 @@ def supervise(stdin: BinaryIO, stdout: TextIO) -> int:
 def prepare(given: Mapping[str, Any], tags: Mapping[str, str], writer: int, coming: int) -> None:
     """The supervisor's process before its run is known: have torch imported, and wait for the spec. Never returns.
 
-    `trainer.bootstrap.early` has forked it. `given` is what a `trainer.child.Given` has, `tags` go into what /proc
-    shows. `writer` and `coming` are descriptors, for the answer and for the spec: when none comes, nothing is left
-    behind; when it comes too late, the answer has `"late": true`.
+    `trainer.bootstrap.prestart` has forked it. `given` is what a `trainer.supervisor.child.Given` has, `tags` go into
+    what /proc shows. `writer` and `coming` are descriptors, for the answer and for the spec: when none comes, nothing
+    is left behind; when it comes too late, the answer has `"late": true`.
     """
-    if not title.write({**os.environ, **tags}, words_of(["supervise"])):
+    if not process_title.write({**os.environ, **tags}, words_of(["supervise"])):
         raise OSError("no room for the tags of the run")
     asked = Given(**given)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -71,7 +71,7 @@ def prepare(given: Mapping[str, Any], tags: Mapping[str, str], writer: int, comi
     for target in (0, 1, 2):
         os.dup2(null, target)
     processes.become_subreaper()
-    forks = Forks.start(asked.run, asked.host, asked.environment())
+    forks = ForkserverClient.start(asked.run, asked.host, asked.environment())
     text, late = b"", True
     while late and select.select([coming], [], [], PREPARED_S)[0]:
         data = os.read(coming, 65536)
@@ -112,9 +112,9 @@ def rejoin(run: str, host: str, stdout: TextIO, *, ended: bool = False) -> int:
     tags = processes.tags(run, host, folder)
     if not tags.items() <= os.environ.items():  # /proc shows the environment that a process was started with
         python = _python_of(folder)
-        again = [python, "-m", "trainer", "rejoin", "--run", run, "--host", host, *["--ended"] * ended]
-        roomy = {**os.environ, **tags, "PYTHONUNBUFFERED": "1", **title.room(ROOM_BYTES)}
-        os.execve(python, [*again, *title.room_for_words()], roomy)
+        again = [python, "-m", "motley.trainer", "rejoin", "--run", run, "--host", host, *["--ended"] * ended]
+        roomy = {**os.environ, **tags, "PYTHONUNBUFFERED": "1", **process_title.room(ROOM_BYTES)}
+        os.execve(python, [*again, *process_title.room_for_words()], roomy)
     try:
         spec = Spec.from_json((folder / "spec.json").read_bytes())
         lock = take_lock(folder)
@@ -125,7 +125,7 @@ def rejoin(run: str, host: str, stdout: TextIO, *, ended: bool = False) -> int:
             raise ValueError("this host led the run: nobody else knows how far it was")
         processes.end(folder, grace_s=0.0)  # of the supervisor that is gone
         if spec.container is not None:
-            from trainer import containers
+            from motley.trainer.supervisor import containers
 
             containers.end(spec.container.runtime, folder)
         for name in ("stop.json", FOLLOWING):

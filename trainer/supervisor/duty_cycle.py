@@ -1,8 +1,8 @@
-"""A slower host, emulated: its ranks run `speed` of the time and are stopped for the rest.
+"""A slower host, emulated for a script: its processes run `speed` of the time and are stopped for the rest.
 
-The supervisor of a demo host uses it. A rank is stopped and continued by signals, so the times it measures are truly
-longer and balancing has something real to see; a sleep after each step would show it nothing. It begins with a
-rank's first completed step: importing torch is left at full speed.
+The supervisor of a demo host uses it for a run of the user's own script, which has no step that could be told to take
+longer (a rank of a task slows itself: `trainer.training.emulated_speed`). What a script sends is slowed as well: its
+part of an all-reduce waits while it is stopped.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A host's fork server, as its supervisor sees it. Standard library only; what it does is in `trainer.forkserver`.
+"""A host's fork server, as its supervisor sees it. Standard library only; what it does is in `trainer.rank.forkserver`.
 
 It imports torch once, and every rank of the host is forked from it: the second rank costs no import, nor does one that
-was killed and comes back, nor those of the next run (`trainer.rerun`). It ends with its supervisor.
+was killed and comes back, nor those of the next run (`trainer.verbs.rerun`). It ends with its supervisor.
 
     >>> forks = Forks.start("night", "box1", env)
     >>> forks.ask(0, ["rank", "--run", "night", "--host", "box1", "--member", "0"], env, output, member=0)
@@ -22,17 +22,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainer import processes, title
-from trainer.fork import go_on_as, possible
+from motley.trainer.host import process_title, processes
+from motley.trainer.host.fork import MESSAGE_BYTES, go_on_as, possible
 
-MESSAGE_BYTES = 256 * 1024  # the most that a socket takes at once, or less
 ROOM_BYTES = 2048  # for what a rank's environment has and the fork server's has not
 LONGER = 160  # bytes that the words of a rank, or of the next run's, may have more than the fork server's own
 RENAME_S = 5.0
 UNTOUCHED = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}  # to look for GPUs must not begin to use them, before a fork
 
 
-class Forks:
+class ForkserverClient:
     """`control` can be read when there are `answers`; `gone` is set once the process has ended."""
 
     def __init__(self, pid: int, control: socket.socket) -> None:
@@ -42,7 +41,7 @@ class Forks:
         self._ended = False
 
     @classmethod
-    def start(cls, run: str, host: str, env: Mapping[str, str]) -> Forks:
+    def start(cls, run: str, host: str, env: Mapping[str, str]) -> ForkserverClient:
         """Start it with the environment of a rank. Called from the main thread only, while there is no other."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
@@ -54,7 +53,7 @@ class Forks:
             return cls(_executed(words, env, theirs), ours)
 
     def ask(self, ticket: int, words: Sequence[str], env: Mapping[str, str], output: int, *, member: int) -> bool:
-        """Ask for a process that does what `python -m trainer WORDS` would, its output into a descriptor.
+        """Ask for a process that does what `python -m motley.trainer WORDS` would, its output into a descriptor.
 
         The answer bears the ticket's number. False when it can't be asked.
         """
@@ -125,10 +124,10 @@ def _executed(words: Sequence[str], env: Mapping[str, str], control: socket.sock
     import subprocess  # most hosts only fork
 
     process = subprocess.Popen(
-        [sys.executable, "-m", "trainer", *words, *title.room_for_words()],
+        [sys.executable, "-m", "motley.trainer", *words, *process_title.room_for_words()],
         stdin=subprocess.DEVNULL,
         stdout=2,
-        env={**env, **title.room(ROOM_BYTES)},
+        env={**env, **process_title.room(ROOM_BYTES)},
         start_new_session=True,
         pass_fds=[control.fileno()],
         preexec_fn=processes.die_with(os.getpid()),

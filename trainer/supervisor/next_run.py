@@ -1,4 +1,4 @@
-"""A run that follows another one in the processes that are there: the supervisor's part of `trainer.rerun`.
+"""A run that follows another one in the processes that are there: the supervisor's part of `trainer.verbs.rerun`.
 
 >>> begun = follow(folder, supervisor.kept)      # after the run in `folder` has ended
 >>> begun.supervisor.run(...)
@@ -10,13 +10,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer import processes, title
-from trainer.folders import FOLLOWING, read_json, run_folder, write_json
-from trainer.forks import Forks
-from trainer.listen import listen
-from trainer.spec import Spec
-from trainer.start_up import keep_spec, take_lock
-from trainer.supervisor import Supervisor
+from motley.trainer.contract.spec import Spec
+from motley.trainer.host import process_title, processes
+from motley.trainer.host.lock_and_spec import keep_spec, take_lock
+from motley.trainer.host.paths import FOLLOWING, read_json, run_folder, write_json
+from motley.trainer.supervisor.coordinator_socket import listen
+from motley.trainer.supervisor.forkserver_client import ForkserverClient
+from motley.trainer.supervisor.supervisor import Supervisor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class Begun:
     lock: int
 
 
-def follow(before: Path, forks: Forks) -> Begun:
+def follow(before: Path, forks: ForkserverClient) -> Begun:
     """Make ready for the run that was asked for, with the fork server of the one in the folder `before`.
 
     From here on nothing is left of that one: this process and the fork server bear the new run's tags. Raises OSError,
@@ -40,7 +40,7 @@ def follow(before: Path, forks: Forks) -> Begun:
     lock = take_lock(folder)
     listener = listen(spec.leader_address, spec.port) if spec.is_leader else None
     tags = processes.tags(spec.run, spec.host, folder)
-    if not forks.rename(spec.run, tags) or not title.write({**os.environ, **tags}):
+    if not forks.rename(spec.run, tags) or not process_title.write({**os.environ, **tags}):
         raise OSError("the name of the new run is too long for the processes that are there")
     if left := processes.tagged(before):
         raise OSError(f"{len(left)} processes of the old run are left")

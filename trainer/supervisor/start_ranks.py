@@ -3,7 +3,7 @@
 The supervisor owns one. A rank that can't be forked is executed, and imports torch by itself; so is one that runs in a
 container, where nothing of this host can be forked.
 
-    >>> starter = Starter(spec, folder, received=time.time(), watch=register)
+    >>> starter = RankStarter(spec, folder, received=time.time(), watch=register)
     >>> child = starter.rank(member, anew=False)
     >>> child.pid                        # None until `hear` has heard that it was forked
 """
@@ -15,23 +15,24 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from trainer import processes, work
-from trainer.child import Child, Given, rank_environment, spawn, words_here
-from trainer.exits import Exit
-from trainer.forks import Forks
-from trainer.output import Output
-from trainer.spec import Container, Member, Spec
+from motley.trainer.contract.spec import Container, Member, Spec
+from motley.trainer.host import processes, unwritten
+from motley.trainer.host.exit_codes import Exit
+from motley.trainer.supervisor import task_or_script
+from motley.trainer.supervisor.child import Child, Given, environment_of, spawn, words_here
+from motley.trainer.supervisor.forkserver_client import ForkserverClient
+from motley.trainer.supervisor.output_files import OutputFile
 
 
-class Starter:
+class RankStarter:
     def __init__(
         self,
         spec: Spec,
         folder: Path,
         *,
         received: float,
-        watch: Callable[[Output], object],
-        forks: Forks | None = None,
+        watch: Callable[[OutputFile], object],
+        forks: ForkserverClient | None = None,
     ) -> None:
         """`watch` is called for everything whose output is to be kept. `forks`: of the run before this one."""
         self._spec = spec
@@ -43,7 +44,7 @@ class Starter:
         self._tickets = 0
         self.forks = forks
         if forks is None and spec.script is None and spec.container is None and spec.local_members:
-            self.forks = Forks.start(spec.run, spec.host, Given.of(spec).environment())
+            self.forks = ForkserverClient.start(spec.run, spec.host, Given.of(spec).environment())
 
     def coordinator(self, listening: int) -> Child:
         return self._execute("coordinator", ["coordinate", "--listen-fd", str(listening)], None, listening)
@@ -53,16 +54,16 @@ class Starter:
             return self._execute_rank(member, anew=anew)
         reader, writer = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(reader, False)
-        verb, *words = work.command(self._spec, member, anew=anew)
+        verb, *words = task_or_script.command(self._spec, member, anew=anew)
         words = [verb, "--run", self._spec.run, "--host", self._spec.host, *words]
-        env = rank_environment(self._spec, member, received=self._received)
+        env = environment_of(self._spec, member, received=self._received)
         self._tickets += 1
         asked = self.forks.ask(self._tickets, words, env, writer, member=member.member)
         os.close(writer)
         if not asked:
             os.close(reader)
             return self._execute_rank(member, anew=anew)
-        child = Child(None, Output(self._folder, f"rank_{member.member}", reader), member=member, anew=anew)
+        child = Child(None, OutputFile(self._folder, f"rank_{member.member}", reader), member=member, anew=anew)
         self._watch(child.output)
         self._coming[self._tickets] = child
         return child
@@ -94,7 +95,7 @@ class Starter:
         elif self._coming:
             self._strangers[pid] = status
 
-    def keep(self) -> Forks | None:
+    def keep(self) -> ForkserverClient | None:
         """The fork server when ranks could be forked from it right now: for the next run."""
         return self.forks if not self._coming else None
 
@@ -107,7 +108,7 @@ class Starter:
             self.forks.close()
             self.forks = None
 
-    def _lose(self, forks: Forks) -> None:
+    def _lose(self, forks: ForkserverClient) -> None:
         """It has ended by itself, or was killed."""
         print("the fork server has ended: ranks import torch by themselves from now on", file=sys.stderr, flush=True)
         forks.close()
@@ -126,7 +127,7 @@ class Starter:
         )  # fmt: skip
 
     def _execute_rank(self, member: Member, *, anew: bool) -> Child:
-        name, words = f"rank_{member.member}", work.command(self._spec, member, anew=anew)
+        name, words = f"rank_{member.member}", task_or_script.command(self._spec, member, anew=anew)
         if self._spec.container is None:
             child = self._execute(name, words, member)
         else:
@@ -135,19 +136,19 @@ class Starter:
         return child
 
     def _contain(self, name: str, words: list[str], member: Member, container: Container, *, anew: bool) -> Child:
-        from trainer import containers
+        from motley.trainer.supervisor import containers
 
         if anew:  # of what was started before, only the client may have ended
             try:
                 containers.end(container.runtime, self._folder, member=member.member)
             except OSError as error:
                 print(error, file=sys.stderr, flush=True)
-        env = rank_environment(self._spec, member, received=self._received)
+        env = environment_of(self._spec, member, received=self._received)
         argv, env = containers.of_rank(self._spec, self._folder, words, member, env)
         return self._spawned(spawn(self._folder, name, argv, env=env), member, contained=True)
 
     def _execute(self, name: str, words: list[str], member: Member | None, *pass_fds: int) -> Child:
-        env = rank_environment(self._spec, member, received=self._received)
+        env = {**environment_of(self._spec, member, received=self._received), **unwritten.handed_on()}
         return self._spawned(
             spawn(self._folder, name, words_here(self._spec, words), env=env, pass_fds=pass_fds), member
         )

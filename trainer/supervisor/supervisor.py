@@ -1,48 +1,46 @@
 """Owns the processes of one run on one host. Standard library only; it never imports torch.
 
-`python -m trainer supervise` reads a `Spec` on standard input, detaches itself from the SSH session that started it
-and answers one line. From then on SSH is only a viewer: the supervisor starts the ranks (and the coordinator, on the
-leader), keeps their output, says in `state.json` and `events.jsonl` how they are, and ends when they have ended.
-A TERM signal to it is the request to stop the run here: ranks are asked (TERM; rank 0 writes a checkpoint), given
+`python -m motley.trainer supervise` reads a `Spec` on standard input, detaches itself from the SSH session that started
+it and answers one line. From then on SSH is only a viewer: the supervisor starts the ranks (and the coordinator, on the
+leader), keeps their output, says in `state.json` and `events.jsonl` how they are, and ends when they have ended. A TERM
+signal to it is the request to stop the run here: ranks are asked (TERM; rank 0 writes a checkpoint), given
 `stop_grace_s`, then killed until /proc shows none, nor the container runtime where they run in containers. When it dies
 itself, the kernel kills its ranks.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import selectors
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from trainer import processes, work
-from trainer.child import Child
-from trainer.emulation import DutyCycle
-from trainer.exits import Exit
-from trainer.folders import FOLLOWING, HERE, read_json, write_json
-from trainer.forks import Forks
-from trainer.journal import Journal
-from trainer.lead import follow, lead_of
-from trainer.listen import listen
-from trainer.oom import oom_kills
-from trainer.output import Output
-from trainer.roll import hosts_of, roll_of
-from trainer.spec import Spec
-from trainer.starter import Starter
-from trainer.wire import RunState
+from motley.trainer.contract.spec import Spec
+from motley.trainer.contract.wire import RunState
+from motley.trainer.host import processes
+from motley.trainer.host.exit_codes import Exit
+from motley.trainer.host.journal import Journal
+from motley.trainer.host.paths import FOLLOWING, read_json
+from motley.trainer.supervisor import task_or_script
+from motley.trainer.supervisor.child import Child, pids
+from motley.trainer.supervisor.child_end import LIVED_S, how_it_ended, is_root_cause, pause_before_restart, state_by
+from motley.trainer.supervisor.coordinator_process import CoordinatorProcess
+from motley.trainer.supervisor.duty_cycle import DutyCycle
+from motley.trainer.supervisor.forkserver_client import ForkserverClient
+from motley.trainer.supervisor.oom_kills import oom_kills
+from motley.trainer.supervisor.output_files import OutputFile
+from motley.trainer.supervisor.start_ranks import RankStarter
+from motley.trainer.supervisor.state_file import StateFile, ranks
 
 TICK_S = 0.1
 BEAT_S = 1.0
 PEERS_S = 5.0  # after a rank failed, its neighbours on this host have this long to end by themselves
-STARTS, AGAIN_S = 4, 1.0  # of what something kills: how often at most in a row, and a rank's first pause
-LIVED_S = 60.0  # a rank that has lived for so long was no attempt in vain
 CHILDREN_S = 0.5  # what ranks have left behind has this long to end by itself
+DRAIN_S = 1.0  # for what is left in the pipes of processes that have ended
 COORDINATOR_S = 5.0  # after the last rank here, the coordinator has this long to write the summary
 
 
@@ -57,29 +55,29 @@ class Supervisor:
         received: float,
         listener: socket.socket | None,
         anew: bool = False,
-        forks: Forks | None = None,
+        forks: ForkserverClient | None = None,
     ) -> None:
         """`anew`: the run goes on already; the ranks here come back to it. `forks`: what the run before it had."""
         self.spec = spec
         self.folder = folder
         self.state: RunState = "starting"
-        self.kept: Forks | None = None  # for the run that follows this one, when it was asked for
+        self.kept: ForkserverClient | None = None  # for the run that follows this one, when it was asked for
         self._received = received
         self._listener = listener
         self._forks = forks
         self._anew = anew
-        self._term = lead_of(folder, spec).term
         self._journal = Journal(folder, host=spec.host, source="supervisor")
+        self._coordinator = CoordinatorProcess(spec, folder, self._journal, lambda fd: self._starter.coordinator(fd))
         self._selector = selectors.DefaultSelector()
         self._ranks: list[Child] = []
-        self._coordinator: Child | None = None
-        self._coordinators = 0  # that something killed, in a row
         self._stop_asked = False
         self._left = 0
         self._oom_kills = oom_kills()
+        self._told: set[str] = set()  # troubles with outputs
         self._cause: str | None = None  # of a run that was lost here
         self._beat_due = 0.0
-        self._duty = DutyCycle(spec.speed or 1.0, self._training_pids, processes.send)
+        self._told_state = StateFile(spec, folder)
+        self._duty = DutyCycle(task_or_script.duty(spec), self._script_pids, processes.send)
 
     def run(self, ready: Callable[[], None]) -> RunState:
         """Start everything, call `ready`, and stay until nothing of the run is left here."""
@@ -89,15 +87,14 @@ class Supervisor:
         reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(writer)
         self._selector.register(reader, selectors.EVENT_READ, None)
-        self._starter = Starter(
+        self._starter = RankStarter(
             self.spec, self.folder, received=self._received, forks=self._forks,
             watch=lambda output: self._selector.register(output.pipe, selectors.EVENT_READ, output),
         )  # fmt: skip
         if self._starter.forks is not None:
             self._selector.register(self._starter.forks.control, selectors.EVENT_READ, self._starter)
         if self._listener is not None:
-            self._coordinator = self._starter.coordinator(self._listener.fileno())
-            self._listener.close()
+            self._coordinator.start(self._listener)
         for member in self.spec.local_members:
             self._ranks.append(self._starter.rank(member, anew=self._anew))
         self._set_state("running")
@@ -113,7 +110,7 @@ class Supervisor:
         while not self._stop_asked and self._at_work():
             self._wait(BEAT_S if failed_at is None else TICK_S)  # output, a signal or a child's end wakes it
             self._start_again()
-            self._look_who_leads()
+            self._coordinator.look_who_leads()
             if failed_at is None and self._failing():
                 failed_at = time.monotonic()
             if failed_at is not None and time.monotonic() - failed_at > PEERS_S:
@@ -133,8 +130,7 @@ class Supervisor:
 
     def _at_work(self) -> bool:
         """Ranks, those that are about to be started again, or the coordinator of ranks elsewhere."""
-        coordinating = self._coordinator is not None and self._coordinator.code is None
-        return coordinating or any(c.code is None or c.again_at is not None for c in self._ranks)
+        return self._coordinator.lives or any(c.code is None or c.again_at is not None for c in self._ranks)
 
     def _start_again(self) -> None:
         """Ranks that were killed come back as newcomers, after a pause that grows; the others train meanwhile."""
@@ -144,30 +140,6 @@ class Supervisor:
                 again = self._starter.rank(child.member, anew=True)
                 again.started = child.started + 1
                 self._ranks[i] = again
-
-    def _look_who_leads(self) -> None:
-        """Start the coordinator when this host has become the leader; end it when another has."""
-        lead = lead_of(self.folder, self.spec)
-        if lead.term <= self._term:
-            return
-        self._term = lead.term
-        if self._coordinator is not None and self._coordinator.code is None:
-            processes.send(pids([self._coordinator]), signal.SIGKILL)
-        self._coordinator = None
-        if lead.leader == self.spec.host:
-            try:
-                with listen(lead.address, lead.port) as listener:
-                    self._coordinator = self._starter.coordinator(listener.fileno())
-            except OSError as error:
-                self._journal.write("note", str(error), "error")
-                return
-        self._journal.write("leader", f"{lead.leader} leads the run from now on", "warning", **dataclasses.asdict(lead))
-
-    def _lead_again(self) -> None:
-        """The coordinator was killed: another takes its place, and the ranks call that one."""
-        lead = lead_of(self.folder, self.spec)
-        hosts = hosts_of(self.spec, roll_of(self.folder))
-        follow(self.folder, self.spec, dataclasses.replace(lead, term=lead.term + 1, hosts=hosts))
 
     def _finish(self) -> RunState:
         """End what still runs, wait for the coordinator's summary, sweep, and say how it ended."""
@@ -184,31 +156,29 @@ class Supervisor:
             )
         processes.send(pids(self._ranks), signal.SIGTERM)
         self._wait_while(lambda: any(c.code is None for c in self._ranks), self.spec.options.stop_grace_s)
-        coordinator = self._coordinator
-        processes.end(self.folder, grace_s=CHILDREN_S, besides=[*keep, *pids([coordinator])], wait=self._wait)
+        coordinator = self._coordinator.child
+        besides = [*keep, *pids([coordinator])]
+        processes.end(self.folder, grace_s=CHILDREN_S, besides=besides, under=os.getpid(), wait=self._wait)
         if coordinator and coordinator.code is None:
             if stopping:
                 processes.send(pids([coordinator]), signal.SIGTERM)
             self._wait_while(lambda: coordinator.code is None, COORDINATOR_S)
-        self._left = processes.end(self.folder, grace_s=0.0, besides=keep, wait=self._wait)
+        self._left = processes.end(self.folder, grace_s=0.0, besides=keep, under=os.getpid(), wait=self._wait)
         self._left += self._end_containers()
-        self._wait(0.0)
+        self._wait_while(lambda: not all(child.output.closed for child in self._ranks), DRAIN_S)
         if stopping:
             return "stopped"
-        codes = {c.code for c in self._ranks}
-        if codes <= {0, Exit.STOPPED}:
-            return "finished" if codes <= {0} else "stopped"
-        if codes <= {0, Exit.PEER_LOST}:
+        state = state_by({c.code for c in self._ranks})
+        if state == "lost":
             held = (self.folder / "checkpoints" / "held.pt").exists()
             goes_on = f": motley run --resume {self.spec.run} goes on from checkpoints/held.pt" if held else ""
             self._cause = f"the run's leader was not to be reached for {self.spec.elastic.hold_s:.0f} s{goes_on}"
-            return "lost"
-        return "failed"
+        return state
 
     def _end_containers(self) -> int:
         if self.spec.container is None:
             return 0
-        from trainer import containers
+        from motley.trainer.supervisor import containers
 
         return containers.end_of_run(
             self.spec.container, self.folder, wait=self._wait,
@@ -218,7 +188,8 @@ class Supervisor:
 
     def _failing(self) -> bool:
         """A rank has failed, or the coordinator has ended the run because it lost one."""
-        given_up = self._coordinator is not None and self._coordinator.code == 0
+        coordinator = self._coordinator.child
+        given_up = coordinator is not None and coordinator.code == 0
         return given_up or any(c.code not in (None, 0) and c.again_at is None for c in self._ranks)
 
     def _wait_while(self, condition: Callable[[], bool], bound_s: float) -> None:
@@ -229,9 +200,9 @@ class Supervisor:
     def _wait(self, seconds: float) -> None:
         """Wait for something to happen, at most so long; keep output, reap children, show a sign of life."""
         for key, _ in self._selector.select(seconds):
-            if isinstance(key.data, Output):
+            if isinstance(key.data, OutputFile):
                 self._drain(key.data)
-            elif isinstance(key.data, Starter):
+            elif isinstance(key.data, RankStarter):
                 self._hear(key.data)
             else:
                 os.read(key.fd, 4096)
@@ -239,7 +210,7 @@ class Supervisor:
         if time.monotonic() >= self._beat_due:
             self._set_state(self.state)
 
-    def _hear(self, starter: Starter) -> None:
+    def _hear(self, starter: RankStarter) -> None:
         control = starter.forks.control if starter.forks is not None else None
         for child in starter.hear():
             self._report_end(child)
@@ -247,7 +218,10 @@ class Supervisor:
         if control is not None and starter.forks is None:
             self._selector.unregister(control)
 
-    def _drain(self, output: Output) -> None:
+    def _drain(self, output: OutputFile) -> None:
+        if output.trouble and output.trouble not in self._told:
+            self._told.add(output.trouble)
+            self._journal.write("note", output.trouble, "warning")
         if not output.closed and not output.pump():
             self._selector.unregister(output.pipe)
             output.close()
@@ -260,8 +234,8 @@ class Supervisor:
                 return
             if pid == 0:
                 return
-            known = (*self._ranks, *([self._coordinator] if self._coordinator else []))
-            child = next((child for child in known if child.pid == pid and child.code is None), None)
+            known = (*self._ranks, self._coordinator.child)
+            child = next((child for child in known if child and child.pid == pid and child.code is None), None)
             if child is None:
                 self._starter.reaped(pid, status)
                 continue
@@ -270,32 +244,25 @@ class Supervisor:
 
     def _report_end(self, child: Child) -> None:
         code = child.code
-        if code in (0, Exit.STOPPED) or self._stop_asked:
+        if code in (None, 0, Exit.STOPPED) or self._stop_asked:
             return
         self._drain(child.output)
-        killed = code is not None and (code < 0 or code == Exit.STUCK)
         starved = oom_kills() - self._oom_kills
-        how = f"ended by signal {-(code or 0)}" if (code or 0) < 0 else f"exit code {code}"
-        if code == -signal.SIGKILL and starved > 0:
-            how += ", and the kernel was out of memory"
+        how = how_it_ended(code, starved=starved > 0)
         if child.member is None:
-            self._journal.write("note", f"the coordinator {how}: {child.output.tail()}", "error")
-            lived = time.monotonic() - child.began > LIVED_S
-            self._coordinators = 1 if lived else self._coordinators + 1
-            if killed and self._coordinators <= STARTS:
-                self._lead_again()
+            self._coordinator.ended(child, code, how)
             return
         if time.monotonic() - child.began > LIVED_S:
             child.started = 1
-        if killed and child.started < STARTS:
-            pause_s = AGAIN_S * 2 ** (child.started - 1)
+        pause_s = pause_before_restart(code, started=child.started)
+        if pause_s is not None:
             child.again_at = time.monotonic() + pause_s
             self._journal.write(
                 "rank_killed", f"rank {child.member.member}: {how}; it is started again in {pause_s:g} s", "warning",
                 member=child.member.member, code=code, oom_kills=starved,
             )  # fmt: skip
             return
-        cause = code not in (Exit.PEER_LOST, Exit.GAVE_UP)
+        cause = is_root_cause(code)
         self._journal.write(
             "rank_failed",
             f"rank {child.member.member}: {how}" if cause else f"rank {child.member.member} ended after the others",
@@ -307,48 +274,17 @@ class Supervisor:
     def _set_state(self, state: RunState) -> None:
         changed, self.state = state != self.state, state
         self._beat_due = time.monotonic() + BEAT_S
+        forks = self._starter.forks.pid if self._starter.forks is not None else None
+        now = {"state": state, "forks": forks, "left": self._left, "cause": self._cause, "ranks": ranks(self._ranks)}
         try:
-            write_json(self.folder / "state.json", self._table())
+            self._told_state.write(now)
         except OSError as error:
             if changed:
                 os.write(2, f"state not written: {error}\n".encode())
 
-    def _table(self) -> dict[str, Any]:
-        return {
-            "run": self.spec.run,
-            "host": self.spec.host,
-            "leader": self.spec.leader,
-            "state": self.state,
-            "pid": os.getpid(),
-            "start": processes.start_ticks(os.getpid()),
-            "boot_id": processes.boot_id(),
-            "tags": processes.tags(self.spec.run, self.spec.host, self.folder),
-            "code": str(HERE),
-            "python": sys.executable,
-            "forks": self._starter.forks.pid if self._starter.forks is not None else None,
-            "time": time.time(),
-            "left": self._left,
-            "cause": self._cause,
-            "ranks": [
-                {"member": c.member.member, "pid": c.pid, "start": c.start, "code": c.code}
-                for c in self._ranks
-                if c.member is not None
-            ],
-        }
-
-    def _training_pids(self) -> list[int]:
-        """What the emulation slows down."""
-        lists = [
-            work.training(self.spec, self.folder, c.member, c.pid)
-            for c in self._ranks
-            if c.code is None and c.member is not None and c.pid is not None
-        ]
-        return [pid for pids in lists for pid in pids]
+    def _script_pids(self) -> list[int]:
+        """The scripts: children of the processes that started them."""
+        return [pid for parent in pids(self._ranks) for pid in processes.children(parent)]
 
     def _on_term(self, *_: object) -> None:
         self._stop_asked = True
-
-
-def pids(children: Iterable[Child | None]) -> list[int]:
-    """Of those that live."""
-    return [child.pid for child in children if child is not None and child.code is None and child.pid is not None]

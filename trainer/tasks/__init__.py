@@ -1,6 +1,7 @@
 """What is trained: a `Task` is a model, its data and its loss. `run.task` names one as "model/dataset".
 
-The loop calls `load` once; any model goes with any data set. `trainer.spec` has the names, for those without torch.
+The loop calls `load` once; any model goes with any data set. `trainer.contract.spec` has the names, for those without
+torch.
 
     >>> task = load(RunOptions(task="simple_cnn/digits"), DataOptions(), note)
     >>> task.train_size, task.test_size, task.classes
@@ -14,11 +15,11 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from trainer.errors import TaskError
-from trainer.spec import DATASETS, MODELS, DataOptions, RunOptions, check_task
-from trainer.tasks.download import Note
-from trainer.tasks.sources import image_data
-from trainer.tasks.vision import ImageTask
+from motley.trainer.contract.spec import DATASETS, MODELS, DataOptions, RunOptions, check_task
+from motley.trainer.errors import TaskError
+from motley.trainer.tasks.datasets import image_data
+from motley.trainer.tasks.download import Note
+from motley.trainer.tasks.vision import ImageTask
 
 
 class Task(Protocol):

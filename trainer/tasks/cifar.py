@@ -1,6 +1,6 @@
 """CIFAR-10 and CIFAR-100 in their official binary version, from the archive as it is or from an extracted folder.
 
-`trainer.tasks.sources` reads them. A record is one or two label bytes and 3,072 bytes of picture: red, green, blue,
+`trainer.tasks.datasets` reads them. A record is one or two label bytes and 3,072 bytes of picture: red, green, blue,
 each 32 rows of 32. No pickle is read, and nothing is written: members are read straight from the archive, by name.
 
     >>> train, test = read(CIFAR10, Path("/data/cifar-10-binary.tar.gz"))
@@ -17,9 +17,9 @@ from pathlib import Path
 
 import torch
 
-from trainer.errors import DataError
-from trainer.tasks.download import Archive
-from trainer.tasks.images import ImageSet
+from motley.trainer.errors import DataError
+from motley.trainer.tasks.download import Archive
+from motley.trainer.tasks.images import ImageSet
 
 _PIXELS = 3 * 32 * 32
 

@@ -1,6 +1,6 @@
 """Where a data set's files lie on this host: the user's folder, ours, the system's, or else downloaded into ours.
 
-`trainer.tasks.sources` asks it for the folder and then reads the files there.
+`trainer.tasks.datasets` asks it for the folder and then reads the files there.
 
     >>> find(source, DataOptions(path="/data/fashion"), note)
     PosixPath('/data/fashion')
@@ -8,13 +8,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.errors import DataError
-from trainer.spec import DataOptions
-from trainer.tasks.download import Archive, Note, fetch
+from motley.trainer.contract.spec import DataOptions
+from motley.trainer.errors import DataError
+from motley.trainer.tasks.download import Archive, Note, fetch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +35,23 @@ def own_folder(name: str) -> Path:
     return Path.home() / ".motley" / "data" / name
 
 
+_open: list[int] = []
+
+
+def keep_open(folder: Path) -> None:
+    """Until this process ends, so that `motley clean` sees that the folder is in use."""
+    with contextlib.suppress(OSError):  # there is nothing to protect, then
+        _open.append(os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
+
+
 def find(source: Source, options: DataOptions, note: Note) -> Path:
-    """A folder in which nothing is missing. Raises DataError that names every folder searched."""
+    """A folder in which nothing is missing, which stays in use. Raises DataError that names every folder searched."""
+    folder = _find(source, options, note)
+    keep_open(folder)
+    return folder
+
+
+def _find(source: Source, options: DataOptions, note: Note) -> Path:
     own = own_folder(source.name)
     folders = [own, source.system] if source.system else [own]
     if options.path:

@@ -11,12 +11,12 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from trainer.errors import DataError
-from trainer.spec import DataOptions, RunOptions
-from trainer.tasks import cifar, idx, synthetic
-from trainer.tasks.download import Archive, Note
-from trainer.tasks.images import ImageData, ImageSet
-from trainer.tasks.places import Source, find
+from motley.trainer.contract.spec import DataOptions, RunOptions
+from motley.trainer.errors import DataError
+from motley.trainer.tasks import cifar, idx, synthetic
+from motley.trainer.tasks.data_location import Source, find
+from motley.trainer.tasks.download import Archive, Note
+from motley.trainer.tasks.images import ImageData, ImageSet
 
 _FASHION_URL = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion"
 _FASHION_MD5 = {
@@ -138,7 +138,7 @@ def _synthetic(run: RunOptions) -> ImageData:
 
 
 def image_data(name: str, run: RunOptions, data: DataOptions, note: Note) -> ImageData:
-    """The data set of that name, one of `trainer.spec.DATASETS`. Raises DataError when its files can't be had."""
+    """The data set of that name, one of `contract.spec.DATASETS`. Raises DataError when its files can't be had."""
     match name:
         case "digits":
             return _digits()

@@ -1,7 +1,7 @@
 """Official archives, fetched once per host: checksum verified, renamed into place when whole.
 
-`trainer.tasks.places` calls `fetch` when a data set is nowhere on the host. Ranks of one host come here at the same
-time: a lock lets one of them download and the others find the file.
+`trainer.tasks.data_location` calls `fetch` when a data set is nowhere on the host. Ranks of one host come here at the
+same time: a lock lets one of them download and the others find the file.
 
     >>> fetch(Archive(name="train.gz", url="https://…/train.gz", md5="8d4f…"), folder, note)
     PosixPath('/home/ada/.motley/data/fashion_mnist/train.gz')
@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.errors import DataError
+from motley.trainer.errors import DataError
 
 Note = Callable[[str, "float | None"], None]  # what is being done, and how much of it: 0 to 1, None when not known
 

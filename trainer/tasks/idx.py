@@ -1,7 +1,7 @@
 """The IDX format of MNIST and its relatives: bytes in a box of numbers, plain or gzip-compressed.
 
-`trainer.tasks.sources` reads digits and Fashion-MNIST with it. A file is two zero bytes, a type (8: unsigned bytes, the
-only one here), the number of dimensions, each dimension as a big-endian 32-bit integer, then the values.
+`trainer.tasks.datasets` reads digits and Fashion-MNIST with it. A file is two zero bytes, a type (8: unsigned bytes,
+the only one here), the number of dimensions, each dimension as a big-endian 32-bit integer, then the values.
 
     >>> read(Path("train-labels-idx1-ubyte.gz"), (60000,)).dtype
     torch.uint8
@@ -19,7 +19,7 @@ from typing import IO, cast
 import torch
 from torch import Tensor
 
-from trainer.errors import DataError
+from motley.trainer.errors import DataError
 
 _UNSIGNED_BYTES = 8
 _REMEDY = "Replace it with the official file, plain or as .gz, or remove it"

@@ -1,6 +1,6 @@
 """Pictures in memory, and what is done to them on their way into a batch: shift, flip, normalise.
 
-`trainer.tasks.sources` makes an `ImageData`, `trainer.tasks.vision` draws batches from it. Augmentation is a function
+`trainer.tasks.datasets` makes an `ImageData`, `trainer.tasks.vision` draws batches from it. Augmentation is a function
 of the picture and 64 random bits, which come from (seed, epoch, sample): whatever rank draws a sample, it looks the
 same.
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.splitmix import picked
+from motley.trainer.tasks.splitmix import picked
 
 
 class Pictures(Protocol):

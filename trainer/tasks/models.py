@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 import torch
 from torch import nn
 
-from trainer.tasks.resnet import Norm, resnet18, resnet50
+from motley.trainer.tasks.resnet import Norm, resnet18, resnet50
 
 
 class Builder(Protocol):

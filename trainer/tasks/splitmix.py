@@ -1,9 +1,9 @@
 """Random numbers that are the same everywhere: SplitMix64, in exact 64-bit integer arithmetic.
 
-`trainer.batches` draws the order of samples from it and `trainer.tasks` the augmentation, the synthetic pictures and
-their labels. A number depends on its key and index alone: not on the version of torch, the platform, the device, or on
-how many numbers were drawn before. After Steele, Lea and Flood, "Fast splittable pseudorandom number generators"
-(2014).
+`trainer.training.sampler` draws the order of samples from it and `trainer.tasks` the augmentation, the synthetic
+pictures and their labels. A number depends on its key and index alone: not on the version of torch, the platform, the
+device, or on how many numbers were drawn before. After Steele, Lea and Flood, "Fast splittable pseudorandom number
+generators" (2014).
 
     >>> hashed(torch.arange(3), key(7, 0))
     tensor([...])

@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trainer.splitmix import hashed, key, picked, random_bytes
+from motley.trainer.tasks.splitmix import hashed, key, picked, random_bytes
 
 CLASSES, CHANNELS, SIZE = 10, 3, 32
 _TILES = 4  # tiles along a side of a pattern

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.splitmix import hashed, key
-from trainer.tasks.images import ImageData, augmented, normalised
-from trainer.tasks.models import build
+from motley.trainer.tasks.images import ImageData, augmented, normalised
+from motley.trainer.tasks.models import build
+from motley.trainer.tasks.splitmix import hashed, key
 
 _AUGMENT = 2  # the purpose of the key
 

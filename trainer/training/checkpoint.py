@@ -14,7 +14,7 @@ seed, global_batch, task. Usual: accuracy, loss, rng, generation, shares. `save`
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import hashlib
 import os
 import pickle
@@ -22,18 +22,22 @@ import re
 import shutil
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import torch
 
-from trainer import trailer
-from trainer.errors import CheckpointDamaged, CheckpointError, CheckpointMissing
+from motley.trainer.bootstrap import durable
+from motley.trainer.contract import checkpoint_trailer
+from motley.trainer.errors import CheckpointDamaged, CheckpointError, CheckpointMissing
+from motley.trainer.host import unwritten
+from motley.trainer.training.checkpoint_files import Watched, alone, left_over, writing
 
 FORMAT = 1
 REQUIRED = ("model", "optimizer", "step", "epoch", "seed", "global_batch", "task")
+
+Alive = Callable[[], object]
 
 _EPOCH = re.compile(r"epoch_(\d+)\.pt")
 _CHUNK = 1 << 20
@@ -49,33 +53,43 @@ class Saved:
     sha256: str
 
 
-def save(path: Path, state: Mapping[str, Any]) -> Saved:
+def save(path: Path, state: Mapping[str, Any], *, line: int = 0, alive: Alive = lambda: None) -> Saved:
     """Writes a checkpoint beside its place, syncs it and renames it there: a crash leaves the old file or the new one.
 
-    Raises CheckpointError when it can't be written, with the space that is left.
+    `line` is that of the state (`trainer.contract.checkpoint_trailer`). `alive` is called again and again while it is
+    written. Raises CheckpointError when it can't be written, with the space that is left.
     """
+    saved = _save(path, state, line, alive, keep_later=False)
+    assert saved is not None
+    return saved
+
+
+def save_unless_later(path: Path, state: Mapping[str, Any], *, line: int, alive: Alive) -> Saved | None:
+    """As `save`; but what is there already stays, and None is the answer, when that is whole and of a later step."""
+    return _save(path, state, line, alive, keep_later=True)
+
+
+def _save(path: Path, state: Mapping[str, Any], line: int, alive: Alive, *, keep_later: bool) -> Saved | None:
     lacking = [key for key in REQUIRED if key not in state]
     if lacking:
         raise ValueError(f"a checkpoint needs {', '.join(lacking)}")
-    part = path.parent / f".{path.name}.{os.getpid()}.part"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w+b") as file:
-            torch.save({**state, "format": FORMAT}, file)
-            digest = _seal(file, int(state["step"]))
+        with writing(path) as file:
+            torch.save({**state, "format": FORMAT}, cast(IO[bytes], Watched(file, alive)))
+            digest = _seal(file, int(state["step"]), line)
             file.flush()
             os.fsync(file.fileno())
             size = file.tell()
-        os.replace(part, path)
-        _sync_folder(path.parent)
+            with alone(path.parent) if keep_later else contextlib.nullcontext():
+                if keep_later and _age(path) > (line, int(state["step"])):
+                    return None
+                durable.put(file.name, os.fspath(path))
     except (OSError, RuntimeError) as error:
         cause = _system_error(error)
         if cause is None:  # a RuntimeError of torch that no write caused
             raise
         raise CheckpointError(f"{path}: can't be written ({cause.strerror or cause})", _remedy(cause, path)) from error
-    finally:
-        with suppress(OSError):  # such as no such folder: the error above has said so
-            part.unlink(missing_ok=True)
     return Saved(path=path, bytes=size, sha256=digest)
 
 
@@ -111,11 +125,11 @@ def _warn(error: CheckpointError) -> None:
 
 
 def newest(folder: Path, skipped: Callable[[CheckpointError], None] = _warn) -> list[Path]:
-    """The checkpoints of a folder that are whole, the one of the latest step first.
+    """The checkpoints of a folder that are whole, the one of the newest state first (`contract.checkpoint_trailer`).
 
     `skipped` hears of each one left out, and why; by default that is a warning on standard error.
     """
-    found: list[tuple[int, float, Path]] = []
+    found: list[tuple[tuple[int, int], float, Path]] = []
     for path in folder.glob("*.pt"):
         try:
             with path.open("rb") as file:
@@ -124,7 +138,7 @@ def newest(folder: Path, skipped: Callable[[CheckpointError], None] = _warn) -> 
             skipped(CheckpointError(f"{path}: can't be read ({error.strerror or error})", "Skipped"))
         except CheckpointDamaged as error:
             skipped(error)
-    return [path for _step, _time, path in sorted(found, reverse=True)]
+    return [path for _age, _time, path in sorted(found, reverse=True)]
 
 
 def prune(folder: Path, keep: int) -> list[Path]:
@@ -135,24 +149,23 @@ def prune(folder: Path, keep: int) -> list[Path]:
     try:
         epochs = [(int(match[1]), path) for path in folder.iterdir() if (match := _EPOCH.fullmatch(path.name))]
         old = [path for _epoch, path in sorted(epochs)[: max(0, len(epochs) - keep)]]
-        removed = old + list(folder.glob(".*.pt.*.part"))
-        for path in removed:
+        for path in old:
             path.unlink(missing_ok=True)
+        return old + left_over(folder)
     except OSError as error:
         cause = f"{folder}: old checkpoints can't be removed ({error.strerror or error})"
         raise CheckpointError(cause, "Check the folder and its rights") from error
-    return removed
 
 
-def _seal(file: IO[bytes], step: int) -> str:
+def _seal(file: IO[bytes], step: int, line: int) -> str:
     """Appends the trailer as the comment of the zip archive; the SHA-256 of the whole file."""
     file.seek(-2, os.SEEK_END)
-    file.write(trailer.SIZE.to_bytes(2, "little"))  # the length of the comment, 0 until now
+    file.write(checkpoint_trailer.SIZE.to_bytes(2, "little"))  # the length of the comment, 0 until now
     digest = hashlib.sha256()
     file.seek(0)
     while chunk := file.read(_CHUNK):
         digest.update(chunk)
-    start = trailer.beginning(step)
+    start = checkpoint_trailer.beginning(step, line)
     digest.update(start)
     end = digest.hexdigest().encode() + b"\n"
     file.write(start + end)
@@ -160,30 +173,23 @@ def _seal(file: IO[bytes], step: int) -> str:
     return digest.hexdigest()
 
 
-def _verify(file: IO[bytes], path: Path) -> int:
-    """The step that the trailer names. Raises CheckpointDamaged unless the file is as it was written."""
-    said = trailer.read(file)
-    size = file.tell()
+def _verify(file: IO[bytes], path: Path) -> tuple[int, int]:
+    """How new the state is that it says it has. Raises CheckpointDamaged unless the file is as it was written."""
+    if checkpoint_trailer.read(file) is None:
+        raise CheckpointDamaged(f"{path}: cut short, or not a checkpoint of Motley ({file.tell()} bytes)", _OTHER)
+    said = checkpoint_trailer.proved(file)
     if said is None:
-        raise CheckpointDamaged(f"{path}: cut short, or not a checkpoint of Motley ({size} bytes)", _OTHER)
-    digest = hashlib.sha256()
-    file.seek(0)
-    left = size - len(said.sha256) - 1
-    while chunk := file.read(min(_CHUNK, left)):
-        digest.update(chunk)
-        left -= len(chunk)
-    if digest.hexdigest() != said.sha256:
         raise CheckpointDamaged(f"{path}: changed since it was written (its SHA-256 differs)", _OTHER)
-    return said.step
+    return said.age
 
 
-def _sync_folder(folder: Path) -> None:
-    """So that the rename outlives a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _age(path: Path) -> tuple[int, int]:
+    """Of the checkpoint that is there; below all others when there is none, or a damaged one."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        with path.open("rb") as file:
+            return _verify(file, path)
+    except (FileNotFoundError, CheckpointDamaged):
+        return -1, -1
 
 
 def _first_line(error: Exception) -> str:
@@ -199,7 +205,9 @@ def _system_error(error: BaseException | None) -> OSError | None:
 
 
 def _remedy(error: OSError, path: Path) -> str:
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"Check that {path.parent} is a folder this user can write to"
-    free = shutil.disk_usage(path.parent).free
-    return f"{free / 2**20:.1f} MiB are free in {path.parent}: make room there, or lower [run] keep_checkpoints"
+    if error.errno not in unwritten.NO_ROOM:
+        return unwritten.remedy(error, path.parent)
+    # There may have been no room for the folder itself.
+    folder = next(above for above in path.parents if above.is_dir())
+    free = shutil.disk_usage(folder).free
+    return f"{free / 2**20:.1f} MiB are free in {folder}: make room there, or lower [run] keep_checkpoints"

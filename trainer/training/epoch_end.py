@@ -3,7 +3,7 @@
 >>> end_epoch(job, epochs_done=3, last=False)
 
 It ends on all ranks together, after rank 0 has written: one that has got through it knows that all have the combined
-statistics of BatchNorm. When it breaks, `trainer.setup.Kept` puts them back as they were, and it is done again.
+statistics of BatchNorm. When it breaks, `trainer.rank.kept_state` puts them back as they were, and it is done again.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING
 import torch
 import torch.distributed as dist
 
-from trainer import batchnorm
-from trainer.batches import rank_slice
-from trainer.tasks import count
+from motley.trainer.tasks import count
+from motley.trainer.training import batchnorm
+from motley.trainer.training.sampler import rank_slice
 
 if TYPE_CHECKING:
-    from trainer.loop import Job
+    from motley.trainer.training.job import Job
 
 EVAL_BATCH = 256
+COMBINES, EVALUATED, ENDS = 1, 2, 3  # where ranks wait for each other: a rank that is stuck between two is noticed
 
 
 def end_epoch(job: Job, epochs_done: int, *, last: bool) -> None:
@@ -33,6 +34,7 @@ def end_epoch(job: Job, epochs_done: int, *, last: bool) -> None:
     if due_eval or due_checkpoint:
         job.passes.undo.note()
         job.ending_epoch = True
+        job.progress.arrive(COMBINES)
         batchnorm.combine(job.model.module, job.shares[job.rank] / sum(job.shares))
     if due_eval:
         accuracy, loss = evaluate(job)
@@ -47,6 +49,7 @@ def end_epoch(job: Job, epochs_done: int, *, last: bool) -> None:
         if last:
             job.recorder.checkpoint(job, "final")
     if job.ending_epoch:
+        job.progress.arrive(ENDS)
         dist.all_reduce(torch.zeros(1))
     job.epoch_ends, job.ending_epoch = epochs_done, False
     job.step_end += time.perf_counter() - began
@@ -66,6 +69,8 @@ def evaluate(job: Job) -> tuple[float, float]:
         outputs = job.model.module(inputs.to(job.device))
         sums[0] += float(job.task.correct(outputs, targets))
         sums[1] += float(job.task.loss_sum(outputs, targets))
+        job.progress.works()
+    job.progress.arrive(EVALUATED)
     dist.all_reduce(sums)
     correct, loss, counted = sums.tolist()
     return correct / counted, loss / counted

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from trainer.errors import TrainerError
+from motley.trainer.errors import TrainerError
 
 _DTYPES = {"none": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 

@@ -17,17 +17,19 @@ computes the outer step for itself from the same summed numbers, so all hold the
     >>> apart = LocalSgd(options, model)
     >>> apart.begin()                  # once all ranks hold the same parameters
     >>> apart.note(samples)            # after each step of this rank
-    >>> apart.average()                # every H steps; all ranks
+    >>> apart.average(changing)        # every H steps; all ranks
 """
 
 from __future__ import annotations
+
+from contextlib import AbstractContextManager
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from trainer.compress import sum_over_ranks, wire_dtype
-from trainer.spec import RunOptions
+from motley.trainer.contract.spec import RunOptions
+from motley.trainer.training.gradient_compression import sum_over_ranks, wire_dtype
 
 
 class LocalSgd:
@@ -43,10 +45,14 @@ class LocalSgd:
         self._anchor = self._flat()
         self._velocity = torch.zeros_like(self._anchor)
 
-    def begin(self, source: int = 0) -> None:
-        """Start from the parameters as they are, the same on all ranks, with the momentum of rank `source`."""
+    @property
+    def momentum(self) -> Tensor:
+        """The outer optimizer's: part of the state that ranks give each other."""
+        return self._velocity
+
+    def begin(self) -> None:
+        """Start from the parameters and the momentum as they are, the same on all ranks."""
         self._anchor = self._flat()
-        dist.broadcast(self._velocity, source)
         self.steps = self._samples = 0
 
     def note(self, samples: int) -> None:
@@ -54,15 +60,19 @@ class LocalSgd:
         self._samples += samples
 
     @torch.no_grad()
-    def average(self) -> None:
-        """Take the outer step. Every rank must have noted as many steps."""
+    def average(self, changing: AbstractContextManager[object]) -> None:
+        """Take the outer step. Every rank must have noted as many steps.
+
+        `changing` is entered once the others' part is here: nobody looks at the state from then on until it is whole.
+        """
         total = torch.tensor([self._samples], dtype=torch.int64)
         dist.all_reduce(total)
         change = (self._anchor - self._flat()).mul_(self._samples / max(1, int(total)))
         sum_over_ranks(change, self._dtype)
-        self._velocity.mul_(self._momentum).add_(change)
-        self._anchor.sub_(change.add_(self._velocity, alpha=self._momentum), alpha=self._rate)
-        self.rewind()
+        with changing:
+            self._velocity.mul_(self._momentum).add_(change)
+            self._anchor.sub_(change.add_(self._velocity, alpha=self._momentum), alpha=self._rate)
+            self.rewind()
 
     @torch.no_grad()
     def rewind(self) -> int:

@@ -1,4 +1,4 @@
-"""The training loop of one rank, from the first step to the last. Called by `trainer.rank` inside a process group.
+"""The training loop of one rank, from the first step to the last. `rank.task_rank` calls it inside a process group.
 
 while steps are left:
     at the end of an epoch: evaluate, write a checkpoint
@@ -9,131 +9,31 @@ while steps are left:
     every window: send figures to rank 0, which decides on the shares, and whether to let go of the group; all follow
 
 A collective that breaks, because a rank or host was lost, raises. The step under way is not completed then: `abort`
-drops its gradients, and the next group goes on from the newest completed step (`trainer.setup.join`).
+drops its gradients, and the next group goes on from the newest completed step (`trainer.rank.job_setup.join`).
 """
 
 from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
-from trainer.balance import Balancer
-from trainer.batches import Batches, Place
-from trainer.budget import CpuBudget
-from trainer.counting import GlobalCount
-from trainer.epochs import end_epoch
-from trainer.exchange import Row, Window
-from trainer.gradient import Stopwatch
-from trainer.local_sgd import LocalSgd
-from trainer.metrics import DeviceMeter, MetricsFile
-from trainer.passes import Passes
-from trainer.recorder import Recorder
-from trainer.spec import RunOptions
-from trainer.splitmix import key
-from trainer.tasks import Task, count
-from trainer.trace import Tracer
-from trainer.wire import RunState, Sample
+from motley.trainer.balance.measured_step import MeasuredStep
+from motley.trainer.contract.spec import RunOptions
+from motley.trainer.contract.wire import RunState, Sample
+from motley.trainer.tasks import count
+from motley.trainer.tasks.splitmix import key
+from motley.trainer.training.epoch_end import end_epoch
+from motley.trainer.training.job import Job
+from motley.trainer.training.local_sgd import LocalSgd
+from motley.trainer.training.profiler_trace import Tracer
+from motley.trainer.training.rebalance_window import exchange
+from motley.trainer.training.sampler import Place
 
 RANDOM = 5  # the purpose of a key: what a model draws in a step (dropout)
-
-
-@dataclass(slots=True)
-class StopFlag:
-    """Set by the TERM signal; looked at between steps."""
-
-    asked: bool = False
-
-
-class Progress(Protocol):
-    """What the coordinator hears of this rank, and wants of rank 0: `trainer.membership.Membership`."""
-
-    step: int  # completed
-    boundary: bool  # somebody wants to join: let go of the group at the end of a step
-
-    def arrive(self) -> None:
-        """This rank's gradients of the step under way are handed over."""
-
-
-@dataclass(slots=True)
-class Unheard:
-    """Progress that nobody hears of."""
-
-    step: int = 0
-    boundary: bool = False
-
-    def arrive(self) -> None:
-        """To nobody."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Job:
-    """Everything one rank trains with. `step` counts completed optimizer steps."""
-
-    options: RunOptions
-    host: str
-    member: int
-    rank: int
-    members: tuple[int, ...]  # the group's, in rank order
-    device: torch.device
-    task: Task
-    model: DistributedDataParallel
-    optimizer: torch.optim.Optimizer
-    watch: Stopwatch
-    batches: Batches
-    steps_total: int
-    shares: tuple[int, ...]
-    balancer: Balancer
-    metrics: MetricsFile
-    meter: DeviceMeter
-    budget: CpuBudget
-    recorder: Recorder
-    stop: StopFlag
-    apart: LocalSgd | None = None  # with run.local_steps above 1
-    tracer: Tracer | None = None  # with run.trace_steps
-    generation: int = 0
-    step: int = 0
-    epoch_ends: int = 0  # evaluations and checkpoints that are done, or were not due
-    best: float = 0.0  # the highest accuracy of the evaluations so far, 0 to 1
-    in_step: bool = False
-    ending_epoch: bool = False
-    progress: Progress = field(default_factory=Unheard)
-    window: Window = field(default_factory=Window)
-    step_end: float = 0.0  # perf_counter at the end of the last step, moved on over evaluations and checkpoints
-    last_end: float | None = None  # perf_counter at the true end of the last step; None before the first
-    resuming: bool = False  # no step of this generation, which is not the first, has ended yet
-    passes: Passes = field(init=False)
-    counted: GlobalCount = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.counted = GlobalCount(self.task)
-        self.passes = Passes(
-            self.task,
-            self.model,
-            self.device,
-            self.watch,
-            accumulate=self.options.accumulate,
-            handed_over=self.progress.arrive,
-            ran_out=lambda before, after: self.recorder.ran_out_of_memory(self, before, after),
-        )
-
-    @property
-    def world_size(self) -> int:
-        return len(self.members)
-
-    def epoch_ends_due(self) -> int:
-        """Ends of epochs that lie behind this step; the run's last step is one too."""
-        whole, rest = divmod(self.step, self.batches.steps_per_epoch)
-        return whole + bool(rest and self.step == self.steps_total)
-
-    def ends_epoch(self, place: Place) -> bool:
-        """Whether the step at `place` is the last of its epoch, or of the run."""
-        return place.index == self.batches.steps_per_epoch - 1 or self.step + 1 == self.steps_total
 
 
 def train(job: Job) -> RunState | None:
@@ -163,15 +63,24 @@ def train(job: Job) -> RunState | None:
 def abort(job: Job) -> None:
     """After a collective broke. Parameters were not touched yet; `Kept.settle` sees to buffers and random numbers."""
     job.optimizer.zero_grad(set_to_none=True)
-    if job.apart is not None:  # what was learned since the last average is this rank's own
+    go_back(job)
+
+
+def go_back(job: Job) -> None:
+    """To the last average: what a rank that trains apart has learned since is its own, and no completed step."""
+    if job.apart is None:
+        return
+    with job.changing:
         job.step -= job.apart.rewind()
-        job.in_step = False
+    job.window.forget(job.recorded - job.step)
+    job.in_step, job.recorded = False, job.step
 
 
 def train_step(job: Job, place: Place) -> None:
     """One optimizer step on this rank's slice of the step's samples, and its line of metrics."""
     began = time.perf_counter()
     job.budget.begin()
+    job.slowdown.begin()
     seed_step(job)
     ids = job.batches.ids(job.step, job.shares, job.rank)
     samples = len(ids)
@@ -188,8 +97,6 @@ def train_step(job: Job, place: Place) -> None:
         loss_sum = step_together(job, inputs, targets, samples, place)
     else:
         loss_sum = step_apart(job, job.apart, inputs, targets, samples, place)
-    job.step += 1
-    job.in_step, job.progress.step = False, job.step
 
     compute_ms, wait_ms = job.watch.read()
     loss = float(loss_sum)
@@ -222,12 +129,15 @@ def step_together(job: Job, inputs: Tensor, targets: Tensor, samples: int, place
     job.in_step = True
     loss_sum = job.passes.run(inputs, targets, scale=job.world_size / place.size if samples else 0.0)
     job.watch.all_reduced()
+    job.slowdown.begin()
     correction = job.counted.samples_over_count(place.size)
     if correction != 1:
         for parameter in job.model.parameters():
             if parameter.grad is not None:
                 parameter.grad.mul_(correction)
-    update(job)
+    with job.changing:
+        update(job)
+    job.slowdown.pause()
     return loss_sum * correction if samples else torch.zeros(())
 
 
@@ -236,21 +146,26 @@ def step_apart(job: Job, apart: LocalSgd, inputs: Tensor, targets: Tensor, sampl
     loss_sum, weight = torch.zeros(()), max(1, count(job.task, targets))
     if samples:
         loss_sum = job.passes.run(inputs, targets, scale=1 / weight, sync=False)
+    due = apart.steps + 1 == job.options.local_steps or job.ends_epoch(place)
+    with job.changing:
+        apart.note(samples)
+        update(job, samples)
+    job.slowdown.pause()
     job.watch.last_gradient()
-    if samples:
-        update(job)
-    apart.note(samples)
-    if apart.steps == job.options.local_steps or job.ends_epoch(place):
-        apart.average()
+    if due:
+        apart.average(job.changing)
     job.watch.all_reduced()
     return loss_sum * (samples / weight)
 
 
-def update(job: Job) -> None:
-    """Clip, then step."""
-    if job.options.clip_norm is not None:
+def update(job: Job, samples: int = 1) -> None:
+    """Clip, then step, which completes it; without samples of its own a rank that trains apart stays where it is."""
+    if samples and job.options.clip_norm is not None:
         nn.utils.clip_grad_norm_(job.model.parameters(), job.options.clip_norm)
-    job.optimizer.step()
+    if samples:
+        job.optimizer.step()
+    job.step += 1
+    job.in_step, job.progress.step = False, job.step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,8 +184,8 @@ def record(job: Job, place: Place, samples: int, loss: float, times: Times) -> N
     step_ms, job.step_end = (now - job.step_end) * 1000, now
     if job.resuming and job.last_end is not None:
         job.recorder.resumed(job, now - job.last_end)
-    job.last_end, job.resuming = now, False
-    job.window.note(Row(batch=samples, loss_sum=loss, busy_ms=times.busy_ms, step_ms=step_ms))
+    job.last_end, job.resuming, job.recorded = now, False, job.step
+    job.window.note(MeasuredStep(batch=samples, loss_sum=loss, busy_ms=times.busy_ms, step_ms=step_ms))
     job.metrics.write(
         Sample(
             seq=job.metrics.next_seq,
@@ -290,6 +205,9 @@ def record(job: Job, place: Place, samples: int, loss: float, times: Times) -> N
             samples_per_s=samples / times.compute_ms * 1000 if times.compute_ms > 0 else 0.0,
             mem_mib=job.meter.mib(),
             gpu_util=job.meter.gpu_util(),
+            step_batch=place.size,
+            gain=job.balancer.gain,
+            saved_s=job.balancer.saved_s if job.balancer.gain is not None else None,
         )
     )
 
@@ -301,47 +219,10 @@ def learning_rate(options: RunOptions, step: int, steps_total: int) -> float:
     return options.learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps_total))
 
 
-def exchange(job: Job, *, last: bool = False) -> bool:
-    """Rank 0 learns what all measured, decides on the shares; all follow. Returns whether to let go of the group.
-
-    Each step takes this one stage further (`trainer.exchange`); the run's last step takes it to its end.
-    """
-    leave, window = next_stage(job, last=last), job.window
-    # Between two averages of local SGD nobody may wait for the others, so there all of it is done at once.
-    while (last and len(window)) or ((last or job.apart is not None) and window.on_its_way):
-        leave = next_stage(job, last=last)
-    return leave and not last
-
-
-def next_stage(job: Job, *, last: bool) -> bool:
-    window = job.window
-    if window.answering:
-        job.shares, leave = window.answered()
-        if leave:
-            job.progress.boundary = False
-        return leave
-    if window.gathering:
-        window.answer(consult(job, last=last), job.rank == 0 and job.progress.boundary)
-    elif len(window) >= job.balancer.window or last:
-        job.budget.look()
-        window.gather()
-    return False
-
-
-def consult(job: Job, *, last: bool) -> tuple[int, ...]:
-    """On rank 0: what all measured, told to the world; the shares that hold once all have heard of them."""
-    rows = job.window.gathered()
-    if job.rank != 0:
-        return job.shares
-    job.recorder.report(job, rows, step=job.step - len(job.window))
-    return job.balancer.decide(job.step + 1, rows, job.shares, last=last)
-
-
 def stop(job: Job) -> None:
     """Rank 0's last words when it is asked to leave: the others are not waited for."""
+    go_back(job)
     job.recorder.report_alone(job, job.window.rows)
-    if job.apart is not None:  # what this rank learned since the last average is its own alone
-        job.step -= job.apart.rewind()
     job.recorder.checkpoint(job, "stop")
 
 

@@ -14,10 +14,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from trainer.tasks import CountsTargets, Task
+from motley.trainer.tasks import CountsTargets, Task
 
 
-class GlobalCount:
+class LossDenominator:
     """One step at a time."""
 
     def __init__(self, task: Task) -> None:

@@ -6,21 +6,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
 
 import torch
 
-from profiles.gpu import GpuMeter
-from trainer.folders import open_next
-from trainer.wire import Sample, WireError, decode, encode
+from motley.profiles.gpu import GpuMeter
+from motley.trainer.contract.wire import Sample, WireError, decode, encode
+from motley.trainer.host.paths import open_next
 
 
 class MetricsFile:
     def __init__(self, folder: Path, *, member: int) -> None:
         self.next_seq = _lines_written(folder, member)
-        self._descriptor, self._path = open_next(folder, f"rank_{member}", ".jsonl")
+        self._folder, self._name = folder, f"rank_{member}"
+        self._descriptor: int | None = None  # until there is room for a file
+        with contextlib.suppress(OSError):  # tried again with the first line
+            self._descriptor, _ = open_next(folder, self._name, ".jsonl")
         self._torn = False  # the last line was written in part
         self._missed = 0  # lines in a row
 
@@ -31,11 +35,13 @@ class MetricsFile:
         """
         line = encode(sample)
         try:
+            if self._descriptor is None:
+                self._descriptor, _ = open_next(self._folder, self._name, ".jsonl")
             written = os.write(self._descriptor, b"\n" + line if self._torn else line)
             self._torn = written < len(line)
         except OSError as error:
             if not self._missed:
-                print(f"metrics not written to {self._path}: {error.strerror}", file=sys.stderr)
+                print(f"metrics not written to {self._folder}: {error.strerror}", file=sys.stderr)
             self._missed += 1
         else:
             if self._missed:

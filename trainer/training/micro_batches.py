@@ -3,7 +3,7 @@
 The loop hands over the rank's samples; afterwards `.grad` of every parameter holds the mean over all ranks (`sync`) or
 this rank's own.
 
-    >>> passes = Passes(task, model, device, watch, accumulate=2, ran_out=say)
+    >>> passes = MicroBatches(task, model, device, watch, accumulate=2, ran_out=say)
     >>> loss_sum = passes.run(inputs, targets, scale=4 / 256)     # two forward and backward passes, one all-reduce
 
 All micro-batches but the last stay on this rank (DDP's `no_sync`); the all-reduce overlaps the backward of the last.
@@ -25,12 +25,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from profiles.split import equal_split
-from trainer import batchnorm
-from trainer.errors import OutOfMemory
-from trainer.gradient import Arrivals, Stopwatch
-from trainer.tasks import Task
-from trainer.undo import Undo
+from motley.profiles.split_solver import equal_split
+from motley.trainer.errors import OutOfMemory
+from motley.trainer.tasks import Task
+from motley.trainer.training import batchnorm
+from motley.trainer.training.step_undo import StepUndo
+from motley.trainer.training.weighted_ddp import Arrivals, Stopwatch
 
 RanOut = Callable[[int, int], None]  # micro-batch before and after, in samples
 
@@ -47,7 +47,7 @@ def parts(samples: int, accumulate: int, limit: int | None) -> tuple[int, ...]:
     return equal_split(samples, max(least, min(accumulate, samples)))
 
 
-class Passes:
+class MicroBatches:
     """Forward and backward of one rank. Remembers the largest micro-batch that the device can take."""
 
     def __init__(
@@ -59,9 +59,11 @@ class Passes:
         *,
         accumulate: int,
         ran_out: RanOut,
+        computed: Callable[[], object] = lambda: None,
         handed_over: Callable[[], object] = lambda: None,
     ) -> None:
-        """`handed_over` is called when the last gradient of a step is ready; it must not hold on to the group."""
+        """`computed` and `handed_over` are called when the last gradient of a step is there, before and after the time
+        is taken; they must not hold on to the group."""
         self.limit: int | None = None  # largest micro-batch, once a larger one was too large
         self._task = task
         self._model = model
@@ -69,9 +71,9 @@ class Passes:
         self._accumulate = accumulate
         self._ran_out = ran_out
         self._parameters = [p for p in model.parameters() if p.requires_grad]
-        self.undo = Undo(model.module, device)  # of the last `run`
+        self.undo = StepUndo(model.module, device)  # of the last `run`
         self._single = False  # the last batch was a single sample
-        self._arrivals = Arrivals(self._parameters, watch, handed_over)
+        self._arrivals = Arrivals(self._parameters, watch, computed, handed_over)
         weakref.finalize(self, self._arrivals.remove)  # parameters outlive the group of a generation
 
     def run(self, inputs: Tensor, targets: Tensor, *, scale: float, sync: bool = True) -> Tensor:

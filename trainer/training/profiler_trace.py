@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from trainer.journal import Journal
+from motley.trainer.host.journal import Journal
 
 WARM_UP_STEPS = 3
 

@@ -5,25 +5,35 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from profiles.split import scaled
-from trainer import checkpoint
-from trainer.errors import CheckpointError
-from trainer.exchange import Row
-from trainer.journal import Journal
-from trainer.membership import Membership
+from motley.profiles.split_solver import scaled
+from motley.trainer.balance.measured_step import MeasuredStep
+from motley.trainer.errors import CheckpointError
+from motley.trainer.host.journal import Journal
+from motley.trainer.training import checkpoint
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from trainer.batches import Batches
-    from trainer.local_sgd import LocalSgd
-    from trainer.loop import Job
-    from trainer.spec import RunOptions
+    from motley.trainer.contract.spec import RunOptions
+    from motley.trainer.training.job import Job
+    from motley.trainer.training.local_sgd import LocalSgd
+    from motley.trainer.training.sampler import BatchSampler
 
 FITS_OF_MOST = 64  # ranks: beyond, what rank 0 knows of speeds is too much to keep elsewhere
+
+
+class Coordinator(Protocol):
+    """Who hears the figures of a run: in a rank its `coordinator_client`, in a test a list."""
+
+    def report(self, **figures: Any) -> None: ...
+
+    def resumed(self, generation: int, pause_s: float) -> None: ...
+
+    def works(self) -> None:
+        """This rank is at work for long without a step: it writes a checkpoint."""
 
 
 class Recorder:
@@ -32,19 +42,24 @@ class Recorder:
     A full disk is said and does not stop the training.
     """
 
-    def __init__(self, folder: Path, journal: Journal, line: Membership) -> None:
+    def __init__(self, folder: Path, journal: Journal, line: Coordinator) -> None:
         self._folder = folder
         self._journal = journal
         self._line = line
         self._joined = time.monotonic()
+        self._state_line = 0  # of the last group: see `trainer.contract.checkpoint_trailer`
         self._first_step_s: float | None = None
+        self._began_at = 0  # the step that the run went on from
 
-    def joining(self) -> None:
-        """The group is about to be formed."""
-        self._joined = time.monotonic()
+    def joining(self, line: int) -> None:
+        """The group is about to be formed: from here on, the state is of this line (`contract.checkpoint_trailer`)."""
+        self._joined, self._state_line = time.monotonic(), line
 
     def began(self, job: Job) -> None:
-        """What is about to be trained."""
+        """What is about to be trained, by the run's first group. On all ranks: each may be rank 0 later."""
+        self._began_at = job.step
+        if job.rank:
+            return
         self._journal.write(
             "report",
             f"{job.task.name}: {job.task.train_size} samples, {job.batches.steps_per_epoch} steps an epoch, "
@@ -52,7 +67,7 @@ class Recorder:
             step=job.step, steps_total=job.steps_total, steps_per_epoch=job.batches.steps_per_epoch, shares=job.shares,
         )  # fmt: skip
 
-    def report(self, job: Job, rows: list[list[Row]], *, step: int) -> None:
+    def report(self, job: Job, rows: list[list[MeasuredStep]], *, step: int) -> None:
         """One window of steps, rows by rank; `step` is the last of them."""
         steps, batches = [], []
         by_step = list(zip(*rows))
@@ -64,12 +79,14 @@ class Recorder:
             batches.append(by_member(job, [r.batch for r in ranks]))
         figures: dict[str, Any] = {
             "steps": steps, "batches": batches, "rebalances": job.balancer.changes, "epoch": epochs_done(job),
-            "before": samples_before(job, step - len(by_step)),
+            **self._before(job, step - len(by_step)),
         }  # fmt: skip
         if self._first_step_s is None:
             # The first window is reported after its end: take the steps after the first off again.
             after_s = (sum(s[2] for s in steps[1:]) + sum(row.step_ms for row in job.window.rows)) / 1000
             figures["first_step_s"] = self._first_step_s = max(0.0, time.monotonic() - self._joined - after_s)
+        if job.balancer.gain is not None:
+            figures |= {"gain": job.balancer.gain, "saved_s": job.balancer.saved_s}
         if job.world_size <= FITS_OF_MOST:
             figures["fits"] = job.balancer.fits()
         self._tell(**figures)
@@ -78,13 +95,13 @@ class Recorder:
         """The first step after a regroup has ended. Of every rank that was there before."""
         self._line.resumed(job.generation, pause_s)
 
-    def report_alone(self, job: Job, rows: Sequence[Row]) -> None:
+    def report_alone(self, job: Job, rows: Sequence[MeasuredStep]) -> None:
         """The steps since the last exchange, when the others are not asked any more: without their losses."""
         first = job.step - len(rows)
         sizes = [job.batches.place(first + i).size for i in range(len(rows))]
         steps = [[first + i + 1, size, row.step_ms, None] for i, (size, row) in enumerate(zip(sizes, rows))]
         batches = [by_member(job, scaled(job.shares, size)) for size in sizes]
-        self._tell(steps=steps, batches=batches, epoch=epochs_done(job))
+        self._tell(steps=steps, batches=batches, epoch=epochs_done(job), **self._before(job, first))
 
     def evaluated(self, job: Job, epoch: int, accuracy: float, loss: float, seconds: float) -> None:
         self._tell(steps=[], batches=[], epoch=epoch, eval={"accuracy": accuracy, "loss": loss})
@@ -99,14 +116,20 @@ class Recorder:
         self.save(name, job.step, checkpoint_state(job), keep=job.options.keep_checkpoints)
 
     def save(self, name: str, step: int, state: Mapping[str, Any], *, keep: int) -> None:
-        """As `checkpoint`, of a state that belongs to no group."""
+        """As `checkpoint`, of a state that belongs to no group.
+
+        Ranks that hold write `held`, perhaps several of one host: the latest step stays.
+        """
         began = time.monotonic()
         folder = self._folder / "checkpoints"
         try:
-            saved = checkpoint.save(folder / f"{name}.pt", state)
+            save = checkpoint.save_unless_later if name == "held" else checkpoint.save
+            saved = save(folder / f"{name}.pt", state, line=self._state_line, alive=self._line.works)
             checkpoint.prune(folder, keep)
         except CheckpointError as error:
             self._journal.write("note", str(error), "warning")
+            return
+        if saved is None:
             return
         seconds = time.monotonic() - began
         self._journal.write(
@@ -124,6 +147,11 @@ class Recorder:
             "warning",
             step=job.step + 1, member=job.member, before=before, after=after,
         )  # fmt: skip
+
+    def _before(self, job: Job, step: int) -> dict[str, Any]:
+        """What was done before the steps that are told of: whoever hears it may not know."""
+        began = {"began": [self._began_at, samples_before(job, self._began_at)]} if self._began_at else {}
+        return {"before": samples_before(job, step), **began}
 
     def _tell(self, **figures: Any) -> None:
         self._line.report(**figures)
@@ -160,7 +188,7 @@ def checkpoint_state(job: Job) -> dict[str, Any]:
 
 def state_of(
     options: RunOptions,
-    batches: Batches,
+    batches: BatchSampler,
     step: int,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,

@@ -4,7 +4,7 @@ The loop asks it which samples come next. Step k of an epoch is `order[k * B : (
 that the prefix sums of the shares give it: so the samples of a step depend on the seed alone, never on the split, the
 number of hosts or a resume.
 
-    >>> batches = Batches(count=10, global_batch=4, seed=0)
+    >>> batches = BatchSampler(count=10, global_batch=4, seed=0)
     >>> [len(batches.ids(step, (3, 1), rank=0)) for step in range(3)]
     [3, 3, 2]
 """
@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from profiles.split import scaled
-from trainer.splitmix import hashed, key
+from motley.profiles.split_solver import scaled
+from motley.trainer.tasks.splitmix import hashed, key
 
 _ORDER = 1  # the purpose of the key
 
@@ -64,7 +64,7 @@ def rank_slice(shares: Sequence[int], rank: int, size: int) -> slice:
     return slice(start, start + shares[rank])
 
 
-class Batches:
+class BatchSampler:
     """The samples of every step of a run. Keeps the order of the epoch that was last asked for."""
 
     def __init__(self, *, count: int, global_batch: int, seed: int) -> None:

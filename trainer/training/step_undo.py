@@ -3,7 +3,7 @@
 Noted before a step, so that the step can be tried again as if it had not begun. Parameters and optimizer state change
 only at the end of a step, so they need no copy.
 
-    >>> undo = Undo(model, device)
+    >>> undo = StepUndo(model, device)
     >>> undo.note()
     >>> ...          # a step that fails half-way
     >>> undo.restore()
@@ -11,11 +11,15 @@ only at the end of a step, so they need no copy.
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
 
-class Undo:
+class StepUndo:
     """One note at a time; the next replaces it."""
 
     def __init__(self, model: nn.Module, device: torch.device) -> None:
@@ -39,3 +43,15 @@ class Undo:
         torch.set_rng_state(self._random[0])
         if self._device.type == "cuda":
             torch.cuda.set_rng_state(self._random[1], self._device)
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """As it was before the step, for as long as somebody looks at it: another rank may have completed the step."""
+        now = copy.copy(self)
+        now._kept = [torch.empty_like(buffer) for buffer in self._buffers]
+        now.note()
+        self.restore()
+        try:
+            yield
+        finally:
+            now.restore()

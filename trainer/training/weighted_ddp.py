@@ -80,12 +80,20 @@ class Arrivals:
     A hook of every parameter. Parameters outlive the group, so nothing here may hold on to the DDP wrapper.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], watch: Stopwatch, handed_over: Callable[[], object]) -> None:
-        """`handed_over` is called when the last gradient of a step is ready to be sent."""
+    def __init__(
+        self,
+        parameters: Sequence[nn.Parameter],
+        watch: Stopwatch,
+        computed: Callable[[], object],
+        handed_over: Callable[[], object],
+    ) -> None:
+        """`computed` is called when the last gradient of a step is there, `handed_over` when that was noted: DDP sends
+        it after both."""
         self.ready: set[torch.Tensor] = set()
         self.sending = False  # DDP waits for gradients, to send them
         self._count = len(parameters)
         self._watch = watch
+        self._computed = computed
         self._handed_over = handed_over
         self._handles = [p.register_post_accumulate_grad_hook(self) for p in parameters]
 
@@ -97,6 +105,7 @@ class Arrivals:
     def __call__(self, parameter: torch.Tensor) -> None:
         self.ready.add(parameter)
         if self.sending and len(self.ready) == self._count:
+            self._computed()
             self._watch.last_gradient()
             self._handed_over()
 
@@ -130,7 +139,8 @@ def wrap(model: nn.Module, device: torch.device, *, dtype: torch.dtype | None = 
     """The model under DDP on this rank's device; gradients are sent as `dtype`, by default as they are.
 
     Buffers are not broadcast in forward: that would hide waiting for other ranks inside the measured computation. Nor
-    is anything broadcast here: `trainer.transfer` has done that, and each rank's BatchNorm keeps its own statistics.
+    is anything broadcast here: `trainer.rank.share_state` has done that, and each rank's BatchNorm keeps its own
+    statistics.
     """
     ids = [device.index] if device.type == "cuda" else None
     try:

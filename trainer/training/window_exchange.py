@@ -21,15 +21,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One step on one rank."""
-
-    batch: int
-    loss_sum: float
-    busy_ms: float  # samples fetched, gradient computed, weights updated: all but waiting. NaN: it was disturbed
-    step_ms: float
+from motley.trainer.balance.measured_step import MeasuredStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +41,15 @@ class _Sent:
 class Window:
     """The rows of this rank, and where the exchange stands: `gathering`, then `answering`, then neither."""
 
-    def __init__(self) -> None:
-        self._rows: list[Row] = []
-        self._told: list[Row] = []  # that are on their way; nobody can be sure of them yet
+    def __init__(self, untold: Sequence[MeasuredStep] = ()) -> None:
+        """`untold`: of the group before. Rank 0 of this one tells them from its own rows, if it lives to do so."""
+        self._rows: list[MeasuredStep] = []
+        self._told = list(untold)  # that are on their way; nobody can be sure of them yet
         self._gathering: _Sent | None = None
         self._answering: _Sent | None = None
 
     @property
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[MeasuredStep, ...]:
         """This rank's own that rank 0 may not know yet."""
         return (*self._told, *self._rows)
 
@@ -72,8 +65,12 @@ class Window:
     def on_its_way(self) -> bool:
         return self.gathering or self.answering
 
-    def note(self, row: Row) -> None:
+    def note(self, row: MeasuredStep) -> None:
         self._rows.append(row)
+
+    def forget(self, count: int) -> None:
+        """The newest `count` rows are of steps that were undone."""
+        del self._rows[len(self._rows) - count :]
 
     def __len__(self) -> int:
         """Of the rows that are not on their way yet."""
@@ -82,20 +79,20 @@ class Window:
     def gather(self) -> None:
         """Send this rank's rows to rank 0. Every rank must have noted as many."""
         mine = torch.tensor([[r.batch, r.loss_sum, r.busy_ms, r.step_ms] for r in self._rows], dtype=torch.float64)
-        self._told, self._rows = self._rows, []
+        self._told, self._rows = [*self._told, *self._rows], []
         leads = dist.get_rank() == 0
         everybody = [torch.empty_like(mine) for _ in range(dist.get_world_size())] if leads else []
         work = dist.gather(mine, everybody if leads else None, dst=0, async_op=True)
         self._gathering = _Sent(work, mine, everybody)
 
-    def gathered(self) -> list[list[Row]]:
+    def gathered(self) -> list[list[MeasuredStep]]:
         """On rank 0 everybody's rows, by rank then step; on the others none."""
         sent, self._gathering = self._gathering, None
         assert sent is not None, "gather comes first"
         sent.wait()
         if sent.into:  # rank 0: from here on it is its own affair
             self._told = []
-        return [[Row(int(row[0]), *row[1:]) for row in rank.tolist()] for rank in sent.into]
+        return [[MeasuredStep(int(row[0]), *row[1:]) for row in rank.tolist()] for rank in sent.into]
 
     def answer(self, shares: Sequence[int], leave: bool) -> None:
         """Rank 0's shares, and whether all let go of the group; what the others pass only gives the length."""

@@ -1,11 +1,12 @@
 """What a batch costs one device of this host: a few seconds of real steps of the task, at a few batch sizes.
 
-`python -m trainer calibrate`: one line of JSON on standard input asks (`trainer.calibration.Calibration`), lines on
-standard output answer: `{"note": …}` while it works, `{"ready": true}` when the measured steps begin, then one
-`{"result": …}` (what `profiles.store.Profile` holds) or `{"error": cause, "remedy": …}`. It ends when stdin closes.
+`python -m motley.trainer calibrate`: one line of JSON on standard input asks
+(`trainer.contract.calibration.Calibration`), lines on standard output answer: `{"note": …}` while it works, `{"ready":
+true}` when the measured steps begin, then one `{"result": …}` (what `profiles.store.Profile` holds) or `{"error":
+cause, "remedy": …}`. It ends when stdin closes.
 
 The steps are those of the training loop, in a group of one: samples fetched, forward and backward under DDP, weights
-updated. They are done in a child, which gets the environment of a rank, is stopped and continued where the host is
+updated. They are done in a child, which gets the environment of a rank, is slowed as a rank is where the host is
 emulated, and takes nothing down with it when memory runs out.
 """
 
@@ -24,18 +25,18 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO
 
-from profiles.hardware import probe
-from profiles.store import Timing
-from trainer import containers, environment, processes
-from trainer.calibration import Calibration
-from trainer.container_words import exit_code
-from trainer.emulation import DutyCycle
-from trainer.folders import HERE
+from motley.profiles.hardware import probe
+from motley.profiles.store import Timing
+from motley.trainer.contract.calibration import Calibration
+from motley.trainer.host import processes, rank_environment
+from motley.trainer.host.paths import HERE
+from motley.trainer.supervisor import containers
+from motley.trainer.supervisor.container_commands import exit_code
 
 if TYPE_CHECKING:
     import torch
 
-    from trainer.bench import Bench
+    from motley.trainer.verbs.timed_steps import TimedSteps
 
 SILENT_S = 180.0  # without a word of the child
 EXIT_S = 10.0  # from its last word to its end
@@ -100,8 +101,8 @@ def timings(bench: Steps, batches: Sequence[int], budget_s: float, clock: Callab
 
 
 def _in_child(asked: Calibration, stdin: BinaryIO, stdout: TextIO, say: Say) -> int:
-    """Measure in a child, which is ended when the master goes; slowed down while its steps are measured."""
-    argv, env = [sys.executable, "-m", "trainer", "calibrate"], _environment(asked)
+    """Measure in a child, which is ended when the master goes."""
+    argv, env = [sys.executable, "-m", "motley.trainer", "calibrate"], _environment(asked)
     label = HERE / "calibrations" / f"{processes.boot_id()}-{os.getpid()}"
     if asked.container is not None:
         argv, env = containers.of_calibration(asked, label, env)
@@ -115,20 +116,16 @@ def _in_child(asked: Calibration, stdin: BinaryIO, stdout: TextIO, say: Say) -> 
     )
     assert child.stdin is not None
     assert child.stdout is not None
-    duty = DutyCycle(asked.speed or 1.0, lambda: [child.pid], processes.send)
     last = b""  # its answer, passed on when nothing of it is left
     try:
         _ask(child.stdin, asked)
         for line in _lines(child.stdout, stdin):
-            if line.startswith(b'{"ready"'):
-                duty.start()
             if line.startswith((b'{"result"', b'{"error"')):
                 last = line
                 break
             stdout.write(line.decode(errors="replace"))
             stdout.flush()
         else:
-            duty.stop()
             code = child.wait(EXIT_S)
             say(_how_it_ended(code if asked.container is None else exit_code(code)))
     except _Gone:
@@ -136,7 +133,6 @@ def _in_child(asked: Calibration, stdin: BinaryIO, stdout: TextIO, say: Say) -> 
     except (TimeoutError, subprocess.TimeoutExpired):
         say({"error": f"it said nothing for {SILENT_S:g} s", "remedy": "The machine may be overloaded; try again"})
     finally:
-        duty.stop()
         child.kill()
         child.stdin.close()
         child.stdout.close()
@@ -158,9 +154,9 @@ def _ask(pipe: IO[bytes], asked: Calibration) -> None:
 
 
 def _environment(asked: Calibration) -> dict[str, str]:
-    """As `trainer.supervisor` gives it to a rank."""
+    """As `trainer.supervisor.supervisor` gives it to a rank."""
     threads = asked.options.threads
-    env = environment.of_rank(asked.env, threads=threads, local_ranks=asked.devices, emulated=asked.emulated)
+    env = rank_environment.of_rank(asked.env, threads=threads, local_ranks=asked.devices, emulated=asked.emulated)
     return {**env, "GLOO_SOCKET_IFNAME": "lo"}
 
 
@@ -195,7 +191,7 @@ def _lines(source: IO[bytes], stdin: BinaryIO) -> Iterator[bytes]:
 
 def _here(asked: Calibration, say: Say) -> int:
     say({"note": "importing torch"})
-    from trainer.errors import TrainerError
+    from motley.trainer.errors import TrainerError
 
     try:
         say({"result": measure(asked, say)})
@@ -215,9 +211,11 @@ def measure(asked: Calibration, say: Say) -> dict[str, Any]:
     import torch
     import torch.distributed as dist
 
-    from trainer import tasks
-    from trainer.bench import Bench
-    from trainer.errors import TrainerError
+    from motley.trainer import tasks
+    from motley.trainer.errors import TrainerError
+    from motley.trainer.tasks.data_location import keep_open
+    from motley.trainer.training.emulated_speed import slowdown_of
+    from motley.trainer.verbs.timed_steps import TimedSteps
 
     device = torch.device(asked.device)
     if device.type == "cuda":
@@ -228,13 +226,15 @@ def measure(asked: Calibration, say: Say) -> dict[str, Any]:
     else:
         torch.set_num_threads(asked.options.threads or int(os.environ.get("OMP_NUM_THREADS", "1")))
     say({"note": "loading data"})
+    if asked.data.path:
+        keep_open(Path(asked.data.path).expanduser())
     task = tasks.load(asked.options, asked.data, lambda text, fraction: say({"note": text, "fraction": fraction}))
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     try:
-        bench = Bench(asked.options, task, device)
+        bench = TimedSteps(asked.options, task, device, slowdown_of(asked.speed, asked.speeds, device))
         say({"note": "warming up"})
         ladder = sizes(min(asked.batch, task.train_size), asked.max_batch)
-        batches = affordable(bench, ladder, asked.budget_s, asked.speed or 1.0)
+        batches = affordable(bench, ladder, asked.budget_s)
         say({"ready": True, "note": f"measuring steps of {', '.join(map(str, batches))} samples"})
         found = timings(bench, batches, asked.budget_s, time.monotonic)
         return {
@@ -253,12 +253,12 @@ def measure(asked: Calibration, say: Say) -> dict[str, Any]:
         dist.destroy_process_group()
 
 
-def affordable(bench: Steps, ladder: Sequence[int], budget_s: float, speed: float = 1.0) -> list[int]:
+def affordable(bench: Steps, ladder: Sequence[int], budget_s: float) -> list[int]:
     """The sizes to measure, each done before: what fits into memory, and of that what the fewest rounds have time for.
 
     A device too slow even for two of them is measured with smaller ones. Raises OutOfMemory when nothing fits.
     """
-    from trainer.errors import OutOfMemory
+    from motley.trainer.errors import OutOfMemory
 
     found: list[int] = []
     left_ms = budget_s * 1000
@@ -270,7 +270,7 @@ def affordable(bench: Steps, ladder: Sequence[int], budget_s: float, speed: floa
                 break
             rest = [max(1, size // 4)]  # not even the smallest fits
             continue
-        ms = min(bench.step(size)[1] for _ in range(2)) / speed * LEAST_ROUNDS * (BLOCK + 1)
+        ms = min(bench.step(size)[1] for _ in range(2)) * LEAST_ROUNDS * (BLOCK + 1)
         if not found and ms > left_ms / 2 and size > LEAST_BATCH and rest:
             rest = [max(1, size // 4), max(1, size // 2), size]
             left_ms = 4 * ms  # what these three take
@@ -284,7 +284,7 @@ def affordable(bench: Steps, ladder: Sequence[int], budget_s: float, speed: floa
     return found
 
 
-def _memory(bench: Bench, batches: Sequence[int], device: torch.device) -> dict[str, Any]:
+def _memory(bench: TimedSteps, batches: Sequence[int], device: torch.device) -> dict[str, Any]:
     """The most samples of one pass that fit, from the peaks of the sizes measured. Unknown on a CPU."""
     if device.type != "cuda" or len(batches) < 2:
         return {"max_batch": None, "sample_mib": None}

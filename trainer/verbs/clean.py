@@ -4,7 +4,8 @@
     [Item(kind='run', name='night', bytes=8123456, age_s=864000.0, used=''),
      Item(kind='code', name='8f5a…', bytes=412345, age_s=60.0, used='it is the one in use now')]
 
-What is in use has a reason in `used`, and is never removed.
+What is in use has a reason in `used`, and is never removed. Nor is what is a link: it may lead to another disk, which
+is not ours to change.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer import processes
-from trainer.attach import state_of
-from trainer.folders import HERE, run_folder, runs_folder
+from motley.trainer.host import processes
+from motley.trainer.host.paths import HERE, run_folder, runs_folder
+from motley.trainer.host.run_state import state_of
 
-TREES = ("code", "data", "env")  # folders of `~/.motley` that hold one tree each
+TREES = ("code", "data", "env", "cache")  # folders of `~/.motley` that hold trees
 BEAT_S = 60.0  # a supervisor elsewhere that wrote its state so recently is at work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """`kind` is "run", "code", "data" or "env"; `name` that of its folder."""
+    """`kind` is "run" or one of `TREES`; `name` that of its folder."""
 
     kind: str
     name: str
@@ -42,10 +43,10 @@ def items(host: str, *, now: float | None = None) -> list[Item]:
     now = time.time() if now is None else now
     running = _running(now)
     found = [_run(folder, now) for folder in sorted(runs_folder().glob(f"*/{host}"))]
-    folders = _working_folders()
+    places = _places_in_use()
     for kind in TREES:
         for tree in sorted(_entries(runs_folder().parent / kind)):
-            used = _why_used(tree, folders, running)
+            used = _why_used(tree, places, running)
             found.append(Item(kind=kind, name=tree.name, bytes=_size(tree), age_s=_age(tree, now), used=used))
     return found
 
@@ -75,7 +76,7 @@ def answer(host: str) -> dict[str, Any]:
 
 def _run(folder: Path, now: float) -> Item:
     state = state_of(folder).get("state")
-    used = f"it is {state}" if state in ("starting", "running") else ""
+    used = f"it is {state}" if state in ("starting", "running") else _why_no_folder(folder.parent, folder)
     if not used and (left := len(processes.tagged(folder))):
         used = f"{left} processes of it are left: motley stop {folder.parent.name}"
     age_s = min((_age(path, now) for path in _entries(folder)), default=_age(folder, now))
@@ -93,25 +94,44 @@ def _running(now: float) -> str:
     return ""
 
 
-def _why_used(tree: Path, folders: Iterable[Path], running: str) -> str:
+def _why_used(tree: Path, places: Iterable[Path], running: str) -> str:
     if tree.resolve() == HERE:
         return "it is the one in use now"
-    if any(folder.is_relative_to(tree.resolve()) for folder in folders):
+    if linked := _why_no_folder(tree):
+        return linked
+    if any(place.is_relative_to(tree.resolve()) for place in places):
         return "a process uses it"
     return f"{running} may use it" if running else ""
 
 
-def _working_folders() -> set[Path]:
-    """Of all processes that can be looked at, and the programs that they were started as."""
+def _why_no_folder(*places: Path) -> str:
+    link = next((place for place in places if place.is_symlink()), None)
+    return "" if link is None else f"it is a link to {os.readlink(link)}: remove both by hand"
+
+
+def _places_in_use() -> set[Path]:
+    """Working folders of all processes that can be looked at, the programs they were started as, what they have open.
+
+    A process that reads data keeps its folder open for that: `trainer.tasks.data_location.keep_open`.
+    """
     found = set()
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
             try:
                 found.add(Path(os.readlink(f"/proc/{entry.name}/cwd")))
                 found.add(Path(os.fsdecode(Path(f"/proc/{entry.name}/cmdline").read_bytes().split(b"\0")[0])))
+                found.update(_opened(f"/proc/{entry.name}/fd"))
             except OSError:  # gone meanwhile, or another user's
                 continue
     return found
+
+
+def _opened(folder: str) -> Iterator[Path]:
+    for name in os.listdir(folder):
+        try:
+            yield Path(os.readlink(f"{folder}/{name}"))
+        except OSError:  # closed meanwhile
+            continue
 
 
 def _entries(folder: Path) -> Iterator[Path]:
@@ -124,6 +144,8 @@ def _age(path: Path, now: float) -> float:
 
 def _size(folder: Path) -> int:
     """Blocks on the disk, links not followed."""
+    if folder.is_symlink():
+        return 0
     total = 0
     for place, _, names in os.walk(folder):
         for name in (".", *names):
@@ -136,14 +158,16 @@ def _size(folder: Path) -> int:
 
 def _take_away(folder: Path) -> str:
     """Rename it out of everybody's sight, then remove it. Returns why that was not possible, else nothing."""
+    if linked := _why_no_folder(folder):
+        return linked
     aside = folder.with_name(f".{folder.name}.{os.getpid()}.removed")
     try:
         os.replace(folder, aside)
-        for place, _, _ in os.walk(aside):
+        for place, _, _ in os.walk(aside):  # what is a link in it is not followed, here and in the next line
             os.chmod(place, stat.S_IRWXU)  # a folder that can't be written keeps what is in it
         shutil.rmtree(aside)
         if folder.parent.parent == runs_folder() and not any(folder.parent.iterdir()):
             folder.parent.rmdir()  # the last host of a run
     except OSError as error:
-        return f"it can't be removed: {error.strerror}"
+        return f"it can't be removed: {error.strerror or error}"
     return ""

@@ -1,7 +1,7 @@
 """How fast the network between a host and the leader is: bytes a second and latency of one TCP connection.
 
-`python -m trainer link`: the leader listens, the other hosts connect one after the other. Both read the token, one
-line, from standard input; nobody without it is served. Bounded in bytes and time. Standard library only.
+`python -m motley.trainer link`: the leader listens, the other hosts connect one after the other. Both read the token,
+one line, from standard input; nobody without it is served. Bounded in bytes and time. Standard library only.
 
     leader: link --listen 192.168.0.7                    prints {"port": 40123}, serves until stdin closes
     other:  link --connect 192.168.0.7 --port 40123      prints {"mbit": 938.2, "latency_ms": 0.21}
@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterable
 from typing import BinaryIO, TextIO
 
-from trainer.handshake import nonce, proof
+from motley.trainer.contract.handshake import nonce, proof
 
 LIFE_S = 300.0  # of a listener that hears of nobody: its master may have gone without a word
 HELLO_S = 3.0  # to show the token; meanwhile nobody else is served
@@ -63,7 +63,7 @@ def listen(address: str, stdin: BinaryIO, stdout: TextIO) -> int:
             connection, peer = listener.accept()
             with connection:
                 try:
-                    serve(Line(connection), token)
+                    serve(LineBuffer(connection), token)
                 except OSError as error:
                     print(f"a measurement with {peer[0]} was given up: {error}", file=sys.stderr, flush=True)
 
@@ -75,7 +75,7 @@ def connect(address: str, port: int, stdin: BinaryIO, stdout: TextIO) -> int:
         return 1
     try:
         with socket.create_connection((address, port), timeout=HELLO_S) as connection:
-            figures = measure(Line(connection), token)
+            figures = measure(LineBuffer(connection), token)
     except OSError as error:
         print(f"{address} port {port} could not be measured: {error}", file=sys.stderr, flush=True)
         return 1
@@ -83,7 +83,7 @@ def connect(address: str, port: int, stdin: BinaryIO, stdout: TextIO) -> int:
     return 0
 
 
-class Line:
+class LineBuffer:
     """A connection on which everything together may take `within_s`."""
 
     def __init__(self, connection: socket.socket) -> None:
@@ -123,7 +123,7 @@ class Line:
         self._socket.settimeout(left)
 
 
-def serve(line: Line, token: str) -> None:
+def serve(line: LineBuffer, token: str) -> None:
     """The listener's side of one measurement. Raises LinkError when the other does not have the token."""
     ours = nonce()
     line.send(ours.encode())
@@ -138,7 +138,7 @@ def serve(line: Line, token: str) -> None:
     _fill(line)
 
 
-def measure(line: Line, token: str) -> dict[str, float]:
+def measure(line: LineBuffer, token: str) -> dict[str, float]:
     """The connecting side: `{"mbit", "latency_ms"}`. Raises LinkError when the listener does not have the token."""
     line.within(WHOLE_S)  # it may serve others first
     ours = nonce()
@@ -175,7 +175,7 @@ def settled(came: Iterable[tuple[float, int]]) -> tuple[float, int]:
     return max(end - begin, 1e-6), total - before
 
 
-def _fill(line: Line) -> None:
+def _fill(line: LineBuffer) -> None:
     """Chunks that begin with 1, for the time or the bytes given; the last one begins with 0."""
     chunk, last = b"\1" + bytes(CHUNK - 1), bytes(CHUNK)
     ends, left = time.perf_counter() + SECONDS, BYTES // CHUNK
@@ -185,7 +185,7 @@ def _fill(line: Line) -> None:
     line.send(last)
 
 
-def _take(line: Line) -> tuple[float, int]:
+def _take(line: LineBuffer) -> tuple[float, int]:
     """What `_fill` sends: how long it took and how much it was, without the beginning."""
     buffer, filled = memoryview(bytearray(CHUNK)), 0
     total = 0

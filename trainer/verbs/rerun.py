@@ -1,32 +1,33 @@
 """A warm restart on one host: the supervisor that is there goes on with a new run, and keeps what has torch imported.
 
-`python -m trainer rerun` is a short conversation, so that a run is ended for its successor only when all hosts can:
+`python -m motley.trainer rerun` is a short conversation, so that a run is ended for its successor only when all hosts
+can:
 
     master: the new run's `Spec` in one line
     host:   {"ok": true}, or {"ok": false, "why": "its environment has changed (OMP_NUM_THREADS)"}
     master: go
     host:   {"ok": true, "pid": …} once the old run has ended here and the new one has begun, or {"ok": false, "why": …}
 
-The supervisor is told by a file, and ends the old run as if it had been stopped: `trainer.successor` is its part after
-that. This module imports little: on a slow host the start of a Python is most of what a restart takes.
+The supervisor is told by a file, and ends the old run as if it had been stopped: `trainer.supervisor.next_run` is its
+part after that. This module imports little: on a slow host the start of a Python is most of what a restart takes.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import signal
 import sys
 import time
 from collections.abc import Mapping
 from typing import Any, BinaryIO, TextIO
 
-from trainer import processes
-from trainer.folders import FOLLOWING, HERE, read_json, run_folder, write_json
-from trainer.lead import lead_of
-from trainer.roll import roll_of
-from trainer.spec import Lead, Roll, Spec
+from motley.trainer.contract.run_changes import Lead, Roll
+from motley.trainer.contract.spec import Spec
+from motley.trainer.host import processes
+from motley.trainer.host.leader import lead_of
+from motley.trainer.host.paths import FOLLOWING, HERE, read_json, run_folder, write_json
+from motley.trainer.host.run_members import roll_of
 
 LOOK_S = 0.02
 END_S = 25.0  # beyond the grace: the supervisor's own bounds, and the new run's first word
@@ -50,16 +51,16 @@ def rerun(run: str, host: str, stdin: BinaryIO, stdout: TextIO) -> int:
         why = why_cold(old, new, state, lead_of(folder, old), roll_of(folder))
         if why is None and not processes.same_process(pid, start, boot):
             why = "its supervisor has ended"
-        if why is None and (run_folder(new.run, host) / "spec.json").exists():
-            why = f"there is a run named {new.run} already"
+        if why is None and read_json(run_folder(new.run, host) / "spec.json"):
+            why = f"there is a run named '{new.run}' already"
     except (OSError, ValueError, KeyError, TypeError) as error:
         return answer(str(error))
     if answer(why) or stdin.readline() != b"go\n":
         return 1
     write_json(folder / FOLLOWING, {"received": received, "spec": new.to_json()})
-    write_json(folder / "stop.json", {"reason": f"restart as {new.run}", "time": received})
+    write_json(folder / "stop.json", {"reason": f"restart as '{new.run}'", "time": received})
     if processes.same_process(pid, start, boot):
-        os.kill(pid, signal.SIGTERM)
+        processes.send_to(pid, start, signal.SIGTERM)
     deadline = time.monotonic() + old.options.stop_grace_s + END_S
     begun = run_folder(new.run, host)
     while time.monotonic() < deadline:

@@ -1,8 +1,8 @@
-"""Single steps of a task on one device, timed as the training loop times them. Used by `trainer.calibrate`.
+"""Single steps of a task on one device, timed as the training loop times them. Used by `trainer.verbs.calibrate`.
 
 Needs a process group of one.
 
-    >>> bench = Bench(options, task, device)
+    >>> bench = TimedSteps(options, task, device, slowdown)
     >>> bench.warm_up(64, 3)
     True
     >>> bench.step(64)          # time to the last local gradient, and of all that is not waiting
@@ -17,19 +17,21 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from trainer.errors import OutOfMemory
-from trainer.gradient import stopwatch, wrap
-from trainer.passes import Passes
-from trainer.setup import make_optimizer
-from trainer.spec import RunOptions
-from trainer.tasks import Task
+from motley.trainer.contract.spec import RunOptions
+from motley.trainer.errors import OutOfMemory
+from motley.trainer.rank.job_setup import make_optimizer
+from motley.trainer.tasks import Task
+from motley.trainer.training.emulated_speed import Slowdown
+from motley.trainer.training.micro_batches import MicroBatches
+from motley.trainer.training.weighted_ddp import stopwatch, wrap
 
 
-class Bench:
+class TimedSteps:
     """A model and its optimizer on one device, ready for steps of any size."""
 
-    def __init__(self, options: RunOptions, task: Task, device: torch.device) -> None:
+    def __init__(self, options: RunOptions, task: Task, device: torch.device, slowdown: Slowdown) -> None:
         self._task = task
+        self._slowdown = slowdown
         self._device = device
         self._clip_norm = options.clip_norm
         model = task.model().to(device)
@@ -41,7 +43,9 @@ class Bench:
         self._watch = stopwatch(device)
         self._model = wrap(model, device)
         self._ran_out = False
-        self._passes = Passes(task, self._model, device, self._watch, accumulate=1, ran_out=self._note_ran_out)
+        self._passes = MicroBatches(
+            task, self._model, device, self._watch, accumulate=1, ran_out=self._note_ran_out, computed=slowdown.pause
+        )
         self._next = 0
 
     def warm_up(self, batch: int, steps: int) -> bool:
@@ -58,6 +62,7 @@ class Bench:
     def step(self, batch: int) -> tuple[float, float]:
         """One step of `batch` samples: ms to the last local gradient, and of the whole step without waiting."""
         began = time.perf_counter()
+        self._slowdown.begin()
         ids = (torch.arange(batch) + self._next) % self._task.train_size
         self._next = (self._next + batch) % self._task.train_size
         inputs, targets = self._task.train_batch(ids, 0)
@@ -65,9 +70,11 @@ class Bench:
         self._watch.start()
         loss_sum = self._passes.run(inputs, targets, scale=1 / batch)
         self._watch.all_reduced()
+        self._slowdown.begin()
         if self._clip_norm is not None:
             nn.utils.clip_grad_norm_(self._model.parameters(), self._clip_norm)
         self._optimizer.step()
+        self._slowdown.pause()
         compute_ms, wait_ms = self._watch.read()
         float(loss_sum)  # waits for the device
         return compute_ms, (time.perf_counter() - began) * 1000 - wait_ms

@@ -9,15 +9,19 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 
-from console.keys import shown
-from console.line import Line, Span, fit, wrap
-from console.widgets.lines import Lines
+from motley.console.tui.widgets.lines import Lines
+from motley.console.view.key_bindings import shown
+from motley.console.view.styled_line import Line, Span, fit, wrap
 
 READING: tuple[tuple[str, str], ...] = (
     ("share", "samples of each step that the rank takes, and their part of the global batch"),
     ("samples/s", "what the rank adds to the cluster: the column sums up to the run's figure"),
     ("step ms", "from one step's end to the next: the same for all, they wait for each other"),
     ("wait", "part of the step that the rank waited for the others; high means it could do more"),
+    (
+        "\u00d71.9 against equal shares",
+        "with as many samples for every rank as for the others, steps would take 1.9 times as long",
+    ),
     ("age", "time since its last sample; `!` when that is too long"),
     ("emulated", "a demo host whose slowness is put on; what is measured there is truly slower"),
     ("●", "training"),
@@ -27,6 +31,8 @@ READING: tuple[tuple[str, str], ...] = (
     ("○", "not in the group"),
     ("✖", "failed"),
     ("▲", "under the chart: a step from which a new split held"),
+    ("▼", "under the chart: a step at which a host was lost or taken out"),
+    ("◆", "under the chart: a step at which a host joined or came back"),
 )
 
 

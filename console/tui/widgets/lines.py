@@ -1,4 +1,4 @@
-"""A widget that shows `line.Line`s and repaints only those that changed: the base of every panel.
+"""A widget that shows `styled_line.Line`s and repaints only those that changed: the base of every panel.
 
     panel.show(run_lines(snapshot, width=panel.size.width, now=now))
 
@@ -16,7 +16,7 @@ from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
 
-from console.line import ROLES, Line, text, width_of
+from motley.console.view.styled_line import ROLES, Line, text, width_of
 
 
 class Lines(ScrollView, can_focus=False):

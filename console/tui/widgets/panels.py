@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 from textual.geometry import Size
 
-from console import figures
-from console.keys import footer_line
-from console.line import Line, clip, width_of
-from console.notice import notice_lines, notice_title
-from console.plot import Mark, plot
-from console.rows import table
-from console.snapshot import LogEntry, Snapshot
-from console.view import decision_lines, gain_of, log_line, run_lines
-from console.widgets.lines import Lines
+from motley.console.state.snapshot import LogEntry, Snapshot
+from motley.console.tui.widgets.lines import Lines
+from motley.console.view import figures
+from motley.console.view.key_bindings import footer_line
+from motley.console.view.notice import notice_lines, notice_title
+from motley.console.view.plot import Mark, plot
+from motley.console.view.rank_table import table
+from motley.console.view.run_lines import decision_lines, gain_text, log_line, run_lines, too_small
+from motley.console.view.styled_line import Line, clip, width_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class Frame:
     snapshot: Snapshot
     now: float
     log: Sequence[LogEntry] = ()
-    paused: bool = False
+    frozen: bool = False
     hint: str = ""
     folder: str = ""
 
@@ -59,7 +59,7 @@ class RunPanel(Panel):
     """State, progress and figures of the run, and advice."""
 
     def paint(self, frame: Frame) -> None:
-        self.show(run_lines(frame.snapshot, width=self.width, now=frame.now, paused=frame.paused))
+        self.show(run_lines(frame.snapshot, width=self.width, now=frame.now, frozen=frame.frozen))
 
 
 class TableHead(Lines):
@@ -121,9 +121,9 @@ class DecisionPanel(Panel, can_focus=True):
 
     def paint(self, frame: Frame) -> None:
         n = len(frame.snapshot.decisions)
-        gain = gain_of(frame.snapshot)
+        gain = gain_text(frame.snapshot)
         title = f"decisions  {n}" if n else "decisions"
-        self.border_title = f"{title}  {figures.TIMES}{gain:.2f} samples/s" if gain is not None else title
+        self.border_title = f"{title}  \u2248 {gain}" if gain else title
         self.show(decision_lines(frame.snapshot, width=self.width))
 
 
@@ -140,7 +140,9 @@ class LogPanel(Panel, can_focus=True):
     def paint(self, frame: Frame) -> None:
         self.border_title = "log" if self._following else "log  scrolled up, End follows again"
         first = frame.snapshot.log_total - len(frame.log)
-        if first == self._first and len(frame.log) == len(self._entries):
+        newest = frame.log[-1] if frame.log else None
+        known = self._entries[-1] if self._entries else None
+        if first == self._first and len(frame.log) == len(self._entries) and newest is known:
             self._to_end()
             return
         dropped, self._first = first - self._first, first
@@ -175,6 +177,14 @@ class LogPanel(Panel, can_focus=True):
         return [self.line_at(y) for y in range(len(self._entries))]
 
 
+class SmallPanel(Panel):
+    """All there is where the terminal is too small for the others."""
+
+    def paint(self, _: Frame) -> None:
+        size = self.app.size
+        self.show(too_small(size.width, size.height))
+
+
 class FooterPanel(Panel):
     """The keys, or a hint."""
 
@@ -186,7 +196,7 @@ def _quiet(snapshot: Snapshot, size: Size) -> list[Line]:
     if size.height < 2:
         return []
     said = "no step was made" if snapshot.phase == "ended" else "no step yet"
-    said = "a script tells of no steps" if snapshot.script else said
+    said = "catching up" if snapshot.behind else "a script of your own reports no steps" if snapshot.script else said
     line: Line = ((said, "muted"),)
     pad = max(0, (size.width - width_of(line)) // 2)
     return [*([()] * ((size.height - 1) // 2)), ((" " * pad, "muted"), *line)]

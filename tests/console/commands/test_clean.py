@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from console.cleaning import clean, data, question, size, text
-from remote.clean import Kept, Removed
-from remote.cluster import load
-from remote.errors import HostError, Unreachable, UsageError
+from motley.console.commands.clean import clean, data, question, text
+from motley.remote.config.load import load
+from motley.remote.errors import HostError, Unreachable, UsageError
+from motley.remote.provision.push_folder import amount
+from motley.remote.rpc.clean import Kept, Removed
 from tests.console.test_cli import ROOT
 
 
@@ -51,4 +52,4 @@ def test_without_a_terminal_nobody_can_be_asked() -> None:
 
 
 def test_sizes() -> None:
-    assert (size(0), size(812), size(8_123_456), size(3 * 2**30)) == ("0 KiB", "1 KiB", "7.7 MiB", "3.0 GiB")
+    assert (amount(0), amount(812), amount(8_123_456), amount(3 * 2**30)) == ("0 KiB", "1 KiB", "7.7 MiB", "3.0 GiB")

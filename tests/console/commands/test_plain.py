@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from console.plain import LINES_PER_S, PlainRun, Printer, run_plain
-from console.session import Outcome, ended
-from remote.errors import CheckFailed, NewKey
-from remote.feed import Ended, LogLine
+from motley.console.commands.plain import LINES_PER_S, PlainRun, Printer, run_plain
+from motley.console.control.session_protocol import Outcome, ended
+from motley.remote.errors import CheckFailed, NewKey
+from motley.remote.feed import CaughtUp, Ended, LogLine
 from tests.console import scripted
 from tests.console.scripted import START, event, layout, sample
 
@@ -59,7 +61,7 @@ async def test_a_run_is_told_from_start_to_end() -> None:
     assert len(said(lines, "waiting for laptop (importing torch)")) == 1
     assert len(said(lines, "new split from step")) == 2
     assert "desktop 64→112" in said(lines, "new split from step 11:")[0]
-    assert said(lines, "split of step 11: predicted 102 ms a step, realised 106 ms")
+    assert said(lines, "split of step 11: predicted 102 ms a step, measured 106 ms")
     assert said(lines, "epoch 2: accuracy")
     assert "the run finished" in lines[-1]
     assert sessions[0].calls == ["launch", "close"]
@@ -154,7 +156,7 @@ async def test_a_second_ctrl_c_leaves_at_once_and_says_that_the_run_may_go_on() 
     run.interrupt()
     outcome = await asyncio.wait_for(following, 5)
     assert outcome.code == 1
-    assert "home-1 may go on" in outcome.text
+    assert "'home-1' may go on" in outcome.text
     assert outcome.data == {"run": "home-1", "state": "stopping"}
 
 
@@ -187,3 +189,42 @@ async def test_a_failed_check_closes_the_session_and_reaches_the_command_line() 
 )
 def test_exit_codes_follow_the_end_of_the_run(record: Ended, code: int) -> None:
     assert ended("home-1", record).code == code
+
+
+def attached(*, over: bool, history: bool = False) -> list[str]:
+    """The lines of an attach to a run that has told of thirty things before."""
+    lines: list[str] = []
+    printer = Printer(write=lines.append, clock=lambda: START + 500, history=history)
+    printer(replace(scripted.layout(attached=True), behind=True))
+    for n in range(30):
+        printer(event("note", f"number {n}", time=START + n))
+    printer(CaughtUp(over=over))
+    if over:
+        printer(Ended(state="finished", summary=scripted.summary("home-1")))
+    return lines
+
+
+def test_an_attach_tells_the_last_lines_of_before_with_their_own_times() -> None:
+    lines = attached(over=False)
+    assert sum("number" in line for line in lines) == 10
+    assert any("20 lines from before are left out" in line for line in lines)
+    assert lines[-1].endswith("number 29")
+    assert lines[-1].startswith(time.strftime("%H:%M:%S", time.localtime(START + 29)))
+
+
+def test_a_rank_s_line_of_before_says_by_when_it_was_printed() -> None:
+    lines: list[str] = []
+    printer = Printer(write=lines.append, clock=lambda: START)
+    minute = START - START % 60
+    printer(LogLine(host="desktop", member=0, text="of before", time=minute + 1, at_latest=True))
+    printer(LogLine(host="desktop", member=0, text="of now", time=minute + 1))
+    assert lines[0].startswith(time.strftime("by %H:%M", time.localtime(minute + 60)))
+    assert lines[1].startswith(time.strftime("%H:%M:%S", time.localtime(minute + 1)))
+
+
+def test_an_attach_to_a_run_that_has_ended_tells_how_it_ended() -> None:
+    lines = attached(over=True)
+    assert not any("number" in line for line in lines)
+    assert lines[-1].endswith("the run finished")
+    assert len(lines) == 2
+    assert sum("number" in line for line in attached(over=True, history=True)) == 30

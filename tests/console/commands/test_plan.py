@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from console.planning import plan_data, plan_text, planned
-from console.profiling import conditions, store_of
-from profiles.store import LinkSpeed, Profile, Timing
-from remote.cluster import Cluster, load
-from remote.errors import UsageError
+from motley.console.commands.plan import plan_data, plan_text, planned
+from motley.console.commands.stored_profiles import conditions, store_of
+from motley.profiles.store import LinkSpeed, Profile, Timing
+from motley.remote.config.cluster import Cluster
+from motley.remote.config.load import load
+from motley.remote.errors import UsageError
 
 HOSTS = '[cluster]\nname = "home"\nleader = "box1"\n' + "".join(
     f'[[hosts]]\nname = "box{n}"\naddress = "box{n}"\n' for n in (1, 2, 3)
@@ -77,7 +78,10 @@ def test_hosts_without_a_profile_and_without_a_known_network_are_named(folder: P
     keep(cluster, "box1", 1.0)
     keep(cluster, "box2", 2.0, mbit=None)
     plan = planned(cluster, store_of(cluster))
-    assert "box3 is left out, it has no profile that holds; motley profile measures it" in plan.advice
+    assert (
+        f"box3: not measured yet. To measure: motley profile --only box1 --only box3 -c {folder}/cluster.toml"
+        in plan.advice
+    )
     assert any("the network of box2 was not measured; 940 Mbit/s is assumed" in text for text in plan.advice)
 
 
@@ -91,7 +95,7 @@ def test_a_profile_of_another_norm_is_left_out_with_the_reason(folder: Path) -> 
 
 def test_without_profiles_the_next_command_is_named(folder: Path) -> None:
     cluster = cluster_of(folder)
-    with pytest.raises(UsageError, match="motley profile makes them"):
+    with pytest.raises(UsageError, match=r"'simple_cnn/digits': box1, box2, box3: not measured yet\. To measure"):
         planned(cluster, store_of(cluster))
 
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from console.profiling import conditions, knows, profiles_of, relative_speed, store_of
-from console.tables import profiles_text
-from remote.calibrate import Calibrated, Measured
-from remote.cluster import Cluster, load
-from remote.probe import Gpu, Probe
-from trainer.spec import Member
+from motley.console.commands.stored_profiles import conditions, knows, profiles_of, relative_speed, store_of
+from motley.console.view.answer_tables import profiles_text
+from motley.remote.config.cluster import Cluster
+from motley.remote.config.load import load
+from motley.remote.launch.calibrate import Calibrated, Measured
+from motley.remote.preflight.probe import Gpu, Probe
+from motley.trainer.contract.spec import Member
 
 PROBE = Probe(
     python="3.11.2", executable="/usr/bin/python3", hostname="tower", system="Linux", machine="x86_64",

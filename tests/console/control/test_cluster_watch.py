@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from console.app import MotleyApp
-from console.clusterfile import ClusterFile, Look
-from console.line import text
-from console.plain import PlainRun
-from console.rows import table
-from console.screens.confirm import Confirm
-from console.store import Store
-from remote.errors import CheckFailed, Finding
+from motley.console.commands.plain import PlainRun
+from motley.console.control.cluster_watch import ClusterWatch, Look
+from motley.console.state.store import Store
+from motley.console.tui.app import MotleyApp
+from motley.console.tui.screens.confirm import Confirm
+from motley.console.view.rank_table import table
+from motley.console.view.styled_line import text
+from motley.remote.errors import CheckFailed, Finding
 from tests.console import scripted
+from tests.console.commands.test_plain import printer, said
+from tests.console.commands.test_plain import until as until_plain
 from tests.console.screen import SIZE, make, running, screen_text, until
 from tests.console.scripted import HOSTS, START, event, layout
-from tests.console.test_plain import printer, said
-from tests.console.test_plain import until as until_plain
 
 
 def write(path: Path, *hosts: str, further: str = "") -> None:
@@ -38,16 +38,16 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_only_a_file_that_has_changed_says_something(path: Path) -> None:
-    file = ClusterFile(path, left_out=["box2"])
+    file = ClusterWatch(path, left_out=["box2"])
     assert file.look() is None
     write(path, *HOSTS, "box5")
     assert file.look() == Look(hosts=("desktop", "laptop", "box1", "box5"))
     assert file.look() is None
-    assert ClusterFile(path, unseen=True).look() == Look(hosts=(*HOSTS, "box5"))
+    assert ClusterWatch(path, unseen=True).look() == Look(hosts=(*HOSTS, "box5"))
 
 
 def test_a_bad_file_is_told_with_its_problem_and_a_missing_one_is_waited_for(path: Path) -> None:
-    file = ClusterFile(path)
+    file = ClusterWatch(path)
     write(path, *HOSTS, further="[run]\nepoch = 3\n")
     look = file.look()
     assert look is not None
@@ -66,7 +66,7 @@ def see(app: MotleyApp, path: Path, *hosts: str, further: str = "") -> None:
 
 
 async def test_a_new_host_is_offered_and_j_brings_it_in_after_a_question(path: Path) -> None:
-    app, sessions = make(file=ClusterFile(path))
+    app, sessions = make(file=ClusterWatch(path))
     async with app.run_test(size=(120, 30)) as pilot:
         await running(app, pilot)
         await pilot.press("j")
@@ -90,7 +90,7 @@ async def test_a_new_host_is_offered_and_j_brings_it_in_after_a_question(path: P
 
 
 async def test_why_a_host_was_not_brought_in_is_shown_until_it_works(path: Path) -> None:
-    app, sessions = make(file=ClusterFile(path))
+    app, sessions = make(file=ClusterWatch(path))
     async with app.run_test(size=(120, 30)) as pilot:
         await running(app, pilot)
         see(app, path, *HOSTS, "box5")
@@ -110,7 +110,7 @@ async def test_why_a_host_was_not_brought_in_is_shown_until_it_works(path: Path)
 
 
 async def test_a_bad_cluster_toml_is_a_warning_and_nothing_else(path: Path) -> None:
-    app, sessions = make(file=ClusterFile(path))
+    app, sessions = make(file=ClusterWatch(path))
     async with app.run_test(size=SIZE) as pilot:
         await running(app, pilot)
         see(app, path, *HOSTS, "box5", "box5")
@@ -123,8 +123,8 @@ async def test_a_bad_cluster_toml_is_a_warning_and_nothing_else(path: Path) -> N
 
 
 async def test_plain_lines_say_the_command_to_paste(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("console.plain.LOOK_S", 0.0)
-    plan, sessions = scripted.plan(hold=True, steps=30, file=ClusterFile(path))
+    monkeypatch.setattr("motley.console.commands.plain.LOOK_S", 0.0)
+    plan, sessions = scripted.plan(hold=True, steps=30, file=ClusterWatch(path))
     shown, lines, _ = printer()
     run = PlainRun(plan, shown)
     following = asyncio.ensure_future(run.follow())

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from console.asking import about
-from remote.errors import NewKey
+from motley.console.control.questions import host_key
+from motley.remote.errors import NewKey
 from tests.console.test_cli import ROOT
 from tests.remote.by_password import ByPassword
 
@@ -75,21 +75,24 @@ def terminals() -> Iterator[list[Terminal]]:
 
 @pytest.mark.parametrize("kind", ["ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa"])
 def test_what_to_compare_a_host_key_with_is_the_file_of_its_kind(kind: str) -> None:
-    question, detail = about(NewKey(host="box", name="box", fingerprint=f"SHA256:rsaecdsa ({kind})", line=""))
+    question, detail, _ = host_key(NewKey(host="box", name="box", fingerprint=f"SHA256:rsaecdsa ({kind})", line=""))
     assert question == "Is this the key of box?"
     assert f"/etc/ssh/ssh_host_{kind.removeprefix('ssh-').partition('-')[0]}_key.pub" in detail
 
 
+@pytest.mark.parametrize("started", ["SIG_DFL", "SIG_IGN"])
 def test_only_yes_is_yes_a_secret_is_not_shown_and_ctrl_c_leaves_the_terminal_as_it_was(
-    tmp_path: Path, terminals: list[Terminal]
+    tmp_path: Path, terminals: list[Terminal], started: str
 ) -> None:
+    """Also of a program that a script has started in its background: that one is deaf to Ctrl-C from its start."""
+    handler = "default_int_handler" if started == "SIG_DFL" else started
     code = (
-        "import asyncio\n"
-        "from console import asking\n"
+        f"import asyncio, signal; signal.signal(2, signal.{handler})\n"
+        "from motley.console.control import terminal_prompts\n"
         "async def main():\n"
-        "    for n in range(3): print('answer', n, await asking.yes(f'Sure {n}?'))\n"
-        "    print('length', len(await asking.secret('Password: ')))\n"
-        "    await asking.secret('Again: ')\n"
+        "    for n in range(3): print('answer', n, await terminal_prompts.yes(f'Sure {n}?'))\n"
+        "    print('length', len(await terminal_prompts.secret('Password: ')))\n"
+        "    await terminal_prompts.secret('Again: ')\n"
         "    print('never')\n"
         "try: asyncio.run(main())\n"
         "except KeyboardInterrupt: print('interrupted')\n"
@@ -118,7 +121,7 @@ async def test_motley_keys_from_the_first_question_to_a_login(tmp_path: Path, te
             f'[[hosts]]\nname = "box"\naddress = "127.0.0.1"\nport = {server.port}\nuser = "{server.user}"\n'
             '[[hosts]]\nname = "mine"\nconnect = "demo"\n'
         )
-        terminal = Terminal(tmp_path, sys.executable, "-m", "console", "keys")
+        terminal = Terminal(tmp_path, sys.executable, "-m", "motley.console", "keys")
         terminals.append(terminal)
         steps = (
             (f"Is this the key of box ([127.0.0.1]:{server.port})? It is not known yet.", ""),

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
-import time
 from typing import Any
 
 import pytest
 
-from console.curve import Curve
-from console.snapshot import Snapshot
-from console.store import LOG_LIMIT, Store
-from remote.feed import Ended, Link, LogLine, Progress
+from motley.console.state.curve import Curve
+from motley.console.state.event_log import LIMIT as LOG_LIMIT
+from motley.console.state.snapshot import Snapshot
+from motley.console.state.store import Store
+from motley.remote.feed import CaughtUp, Ended, Link, LogLine, Progress
 from tests.console import scripted
 from tests.console.scripted import BATCH, START, event, layout, sample
+from tests.support.counting import calls
 
 
 def played(steps: int = scripted.STEPS) -> Store:
@@ -222,14 +225,36 @@ def test_the_start_of_a_run_that_was_found_is_its_first_event() -> None:
     assert store.snapshot().started == START + 20
 
 
-def test_sixteen_thousand_records_take_well_under_a_second() -> None:
-    records = [sample(step, member) for step in range(1, 4001) for member in range(4)]
+def test_nothing_of_what_was_before_is_shown_as_if_it_were_now_while_it_is_read() -> None:
+    store = Store()
+    store.apply(dataclasses.replace(layout(attached=True), behind=True), START + 500)
+    for step in range(1, 21):
+        for member in range(4):
+            store.apply(sample(step, member), START + 500)
+    shown = store.snapshot()
+    assert (shown.behind, shown.phase, shown.step, shown.loss, shown.samples_per_s) == (True, "starting", 0, None, None)
+    assert (shown.throughput, shown.losses, shown.started) == ((), (), None)
+    assert all(rank.samples_per_s is None for rank in shown.ranks)
+    store.apply(event("report", "digits", time=START, steps_total=605, steps_per_epoch=20), START + 500)
+    store.apply(event("evaluated", "epoch 1: accuracy 91.20%", time=START + 9, accuracy=0.912), START + 500)
+    store.apply(CaughtUp(over=False), START + 500)
+    shown = store.snapshot()
+    assert (shown.behind, shown.phase, shown.step, shown.epochs) == (False, "running", 20, 31)
+    assert (shown.accuracy, shown.best_accuracy) == (0.912, 0.912)
+    assert shown.losses
+
+
+def test_a_record_costs_no_more_after_twelve_thousand_others() -> None:
     store = Store()
     store.apply(layout(), START)
-    begin = time.process_time()
-    for record in records:
-        store.apply(record, START)
-    assert time.process_time() - begin < 0.7
+
+    def steps(first: int) -> None:
+        for step in range(first, first + 1000):
+            for member in range(4):
+                store.apply(sample(step, member), START)
+
+    early, *_, late = (calls(functools.partial(steps, first)) for first in (1, 1001, 2001, 3001))
+    assert late < 1.1 * early
 
 
 def test_a_curve_keeps_its_means_while_it_halves_its_points() -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from console.keys import KEYS, footer_line, markdown, reason
-from console.line import text
-from console.screens.help import Help, help_lines
-from console.snapshot import Snapshot
-from console.widgets.panels import DecisionPanel
+from motley.console.state.snapshot import Snapshot
+from motley.console.tui.screens.help import Help, help_lines
+from motley.console.tui.widgets.panels import DecisionPanel
+from motley.console.view.key_bindings import KEYS, footer_line, markdown, reason
+from motley.console.view.styled_line import text
 from tests.console import scripted
 from tests.console.screen import SIZE, make, running, screen_text, until
 from tests.console.scripted import START
@@ -78,7 +78,7 @@ async def test_a_console_that_only_watches_has_no_key_that_changes_the_run() -> 
     assert app.return_value.data == {"run": "home-1", "state": "running"}
 
 
-async def test_pause_holds_the_screen_while_the_records_go_on() -> None:
+async def test_freeze_holds_the_screen_while_the_records_go_on() -> None:
     app, _ = make(steps=30)
     async with app.run_test(size=SIZE) as pilot:
         await until(app, pilot, lambda: app.life.snapshot().step == 30)
@@ -87,11 +87,11 @@ async def test_pause_holds_the_screen_while_the_records_go_on() -> None:
             app.life.store.apply(scripted.sample(31, member), START)
         app.paint()
         await pilot.pause()
-        assert "paused" in screen_text(app)
+        assert "screen held" in screen_text(app)
         assert "step 30/" in screen_text(app)
         await pilot.press("space")
         await pilot.pause()
-        assert "paused" not in screen_text(app)
+        assert "screen held" not in screen_text(app)
         assert "step 31/" in screen_text(app)
 
 
@@ -136,17 +136,14 @@ async def test_the_log_stays_where_it_was_scrolled_to_and_end_follows_again() ->
     async with app.run_test(size=SIZE) as pilot:
         await running(app, pilot)
         await pilot.press("l", "home")
-        await pilot.pause(0.05)
+        await until(app, pilot, lambda: "End follows again" in screen_text(app))
         app.life.store.note("something new", START)
         app.paint()
         await pilot.pause()
         assert "connected, host key known" in screen_text(app)
-        assert "End follows again" in screen_text(app)
+        assert "something new" not in screen_text(app)
         await pilot.press("end")
-        await pilot.pause(0.05)
-        app.paint()
-        await pilot.pause()
-        assert "something new" in screen_text(app)
+        await until(app, pilot, lambda: "something new" in screen_text(app))
 
 
 async def test_a_smaller_terminal_still_follows_the_log() -> None:
@@ -193,5 +190,20 @@ def test_help_fits_its_width() -> None:
 
 
 def test_docs_list_every_key() -> None:
-    docs = Path(__file__).parents[2] / "docs" / "keys.md"
+    docs = Path(__file__).parents[3] / "docs" / "keys.md"
     assert markdown() in docs.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("size", [(20, 4), (30, 8)])
+async def test_a_terminal_that_is_too_small_says_so_and_its_keys_work(size: tuple[int, int]) -> None:
+    app, _ = make()
+    async with app.run_test(size=size) as pilot:
+        await until(app, pilot, lambda: "too small" in screen_text(app))
+        shown = " ".join(screen_text(app).split())
+        assert f"too small: {size[0]}x{size[1]}, needs 40x10" in shown
+        assert "q leaves" in shown
+        await pilot.resize_terminal(80, 24)
+        await until(app, pilot, lambda: "● running" in screen_text(app))
+        assert "too small" not in screen_text(app)
+        await pilot.press("q")
+    assert app.return_value is not None

@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from console import figures
-from console.line import clip, fit, text, width_of, wrap
-from console.notice import notice_lines, notice_title
-from console.plot import ceiling, plot
-from console.rows import table
-from console.snapshot import HostView, Problem, Snapshot, Waiting
-from console.store import Store
-from console.view import decision_lines, gain_of, log_line, run_lines
-from remote.feed import Ended, Link, Progress
+from motley.console.state.snapshot import HostView, Problem, Snapshot, Waiting
+from motley.console.state.store import Store
+from motley.console.view import figures
+from motley.console.view.notice import notice_lines, notice_title
+from motley.console.view.plot import ceiling, plot
+from motley.console.view.rank_table import table
+from motley.console.view.run_lines import decision_lines, gain_of, gain_text, log_line, run_lines
+from motley.console.view.styled_line import clip, fit, text, width_of, wrap
+from motley.remote.feed import Ended, Link, Progress
 from tests.console import scripted
 from tests.console.scripted import START, event, layout, sample
 
@@ -42,7 +42,7 @@ def shown(snapshot: Snapshot, width: int, now: float = START) -> list[str]:
 def test_nothing_is_wider_than_the_terminal(running: Snapshot, width: int) -> None:
     failed = replace(running, problems=(Problem(host="box1", cause="word " * 60, remedy="do " * 90),))
     lines = [
-        *run_lines(running, width=width, now=START, paused=True),
+        *run_lines(running, width=width, now=START, frozen=True),
         *table(running, width=width, now=START),
         *decision_lines(running, width=width),
         *notice_lines(failed, width=width),
@@ -86,7 +86,8 @@ def test_emulated_hosts_are_labelled(running: Snapshot, width: int) -> None:
 
 def test_a_gpu_column_appears_where_a_rank_has_one() -> None:
     store = store_after(40)
-    store.apply(sample(41, 0, gpu_util=97.0), START)
+    for member in range(4):
+        store.apply(sample(41, member, gpu_util=97.0 if member == 0 else None), START)
     assert "97%" in shown(store.snapshot(), 120)[1]
     assert "GPU" not in shown(store_after(40).snapshot(), 200)[0]
 
@@ -125,7 +126,7 @@ def test_the_run_lines_say_state_step_epoch_loss_accuracy_throughput_and_eta(run
     assert lines[0].startswith("● running  home-1  simple_cnn/digits")
     assert lines[0].endswith("1:02")
     assert "step 120/240  50 %  epoch 5/10  ETA 0:10" in lines[1]
-    for word in ("loss 0.1", "accuracy 95.5 %", "2,945 samples/s", "by balancing"):
+    for word in ("loss 0.1", "accuracy 95.5 %", "2,945 samples/s", "against equal shares"):
         assert word in lines[2]
 
 
@@ -135,8 +136,24 @@ def test_advice_is_a_line_of_its_own_while_it_holds() -> None:
     store.apply(replace(event("advice", advice, level="warning"), data={"host": "box2"}), START)
     assert text(run_lines(store.snapshot(), width=80, now=START)[3]) == f"▶ {advice}"
     assert any(entry.text == advice for entry in store.log())
-    store.apply(replace(event("advice", "every host pays"), data={"host": None}), START)
+    store.apply(replace(event("advice", "box2 no longer slows the run: keep it"), data={"host": None}), START)
     assert len(run_lines(store.snapshot(), width=80, now=START)) == 3
+
+
+def test_advice_keeps_its_command_where_the_line_is_too_long(running: Snapshot) -> None:
+    said = "leave out box2: with it 1,960 samples/s, without it about 2,540: motley drop digits-20261122-093714 box2"
+    lines = [text(line) for line in run_lines(replace(running, advice=said), width=80, now=START)[3:]]
+    assert len(lines) == 2
+    assert " ".join(line[2:] for line in lines) == said
+    assert lines[0].startswith("▶ leave out box2")
+
+
+@pytest.mark.parametrize("kind", ["lost", "group"])
+def test_advice_is_gone_as_soon_as_a_host_is(kind: str) -> None:
+    store = store_after(60)
+    store.apply(replace(event("advice", "leave out box2"), data={"host": "box2"}), START)
+    store.apply(event(kind, "", member=1, host="laptop", cause="lost"), START)
+    assert store.snapshot().advice == ""
 
 
 def test_waiting_is_said_with_host_phase_and_time(running: Snapshot) -> None:
@@ -144,19 +161,47 @@ def test_waiting_is_said_with_host_phase_and_time(running: Snapshot) -> None:
     assert text(run_lines(waiting, width=80, now=START)[2]) == "waiting for laptop (importing torch), 12 s"
 
 
-def test_gain_compares_with_the_throughput_before_the_first_change(running: Snapshot) -> None:
+def test_gain_is_what_rank_0_says_of_equal_shares(running: Snapshot) -> None:
     gain = gain_of(running)
     assert gain is not None
     assert gain == pytest.approx(159.6 / 82.8, rel=0.03)
-    assert gain_of(store_after(8).snapshot()) is None
+    assert gain_of(store_after(4).snapshot()) is None  # not every rank was measured
+    assert gain_text(replace(running, saved_s=41.0)) == f"{figures.TIMES}1.9 against equal shares, 0:41 saved so far"
+    equal = replace(running, policy="static", gain=1.0)
+    assert gain_of(equal) is None
+
+
+@pytest.mark.parametrize("width", [30, 50, 78, 120, 198])
+def test_the_gain_is_the_last_figure_to_go(running: Snapshot, width: int) -> None:
+    line = text(run_lines(replace(running, best_accuracy=0.991), width=width, now=START)[2])
+    assert f"{figures.TIMES}1.9 against equal shares" in line
+    assert ("waiting " in line) == (width >= 120)
+
+
+def test_where_equal_shares_would_be_as_fast_it_is_said(running: Snapshot) -> None:
+    lines = [text(line) for line in decision_lines(replace(running, gain=0.97), width=120)]
+    assert lines[0].startswith("Equal shares would be as fast")
+    assert not any(line.startswith("Equal") for line in map(text, decision_lines(running, width=120)))
 
 
 def test_decisions_show_what_moved_why_predicted_and_realised(running: Snapshot) -> None:
     lines = [text(line) for line in decision_lines(running, width=80)]
-    assert lines[0].startswith("31  desktop 112→128  box1 40→32  box2 40→32")
-    assert lines[0].endswith("102 → 83 ms, real 86")
-    assert "need 2.4 ms a sample" in lines[1]
-    assert any(line.startswith("11  ") for line in lines)
+    assert lines[0].startswith("step  samples moved   ")
+    assert lines[0].endswith("ms a step: before → predicted, measured")
+    assert lines[1].startswith("  31  desktop 112→128  box1 40→32  box2 40→32")
+    assert lines[1].endswith("102 → 83 ms, measured 86")
+    assert "need 2.4 ms a sample" in lines[2]
+    assert any(line.startswith("  11  ") for line in lines)
+
+
+def test_where_the_first_shares_come_from_stays_with_the_decisions() -> None:
+    said = "the first shares are guessed from the names of the devices; motley profile measures"
+    for steps, before in ((5, 1), (60, 3)):
+        store = store_after(steps)
+        store.apply(event("first_shares", said), START)
+        lines = [text(line).strip() for line in decision_lines(store.snapshot(), width=90)]
+        assert lines[-1] == said
+        assert len(lines) > before
 
 
 def test_a_run_without_decisions_says_why_there_are_none() -> None:

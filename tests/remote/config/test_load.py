@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from remote.cluster import Cluster, check_run_name, load, new_run_name
-from remote.errors import UsageError
-from trainer.spec import BalanceOptions, DataOptions, ElasticOptions, RunOptions
+from motley.remote.config.cluster import Cluster
+from motley.remote.config.command_line import check_run_name, new_run_name
+from motley.remote.config.load import load
+from motley.remote.errors import UsageError
+from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, RunOptions
 
 if sys.version_info >= (3, 11):
     import tomllib

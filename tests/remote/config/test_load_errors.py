@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from remote.cluster import load
-from remote.errors import ConfigError
+from motley.remote.config.load import load
+from motley.remote.errors import ConfigError
 
 HOST = '[[hosts]]\nname = "box1"\n'
 

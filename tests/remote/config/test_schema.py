@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from remote.cluster import load
-from remote.project import find
-from remote.schema import reference
-from remote.sections import SECTIONS
+from motley.remote.config.load import load
+from motley.remote.config.schema import reference
+from motley.remote.config.sections import SECTIONS
+from motley.remote.provision.project import find
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EXAMPLES = sorted((ROOT / "examples").glob("*.toml"))
 
 
 def test_the_reference_page_is_what_the_definitions_say() -> None:
     page = (ROOT / "docs/cluster-toml.md").read_text(encoding="utf-8")
-    assert page == reference(), "out of date: python -m remote.schema > docs/cluster-toml.md"
+    assert page == reference(), "out of date: python -m motley.remote.config.schema > docs/cluster-toml.md"
 
 
 def test_the_reference_page_has_every_section_and_its_example_is_valid(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from remote.toml_lines import KeyPath, key_lines
+from motley.remote.config.toml_lines import KeyPath, key_lines
 
 if sys.version_info >= (3, 11):
     import tomllib

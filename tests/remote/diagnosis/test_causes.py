@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from remote import failures_page
-from remote.causes import CAUSES, OOM, find
-from remote.last_words import read
+from motley.remote.diagnosis import failures_page
+from motley.remote.diagnosis.causes import CAUSES, OOM, find
+from motley.remote.diagnosis.tracebacks import read
 
 HEAD = 'Traceback (most recent call last):\n  File "train.py", line 20, in <module>\n    main()\n'
 
@@ -75,5 +75,7 @@ def test_every_row_is_found_by_its_own_example() -> None:
 
 
 def test_the_page_is_what_the_table_says() -> None:
-    page = (Path(__file__).parents[2] / "docs/failures.md").read_text(encoding="utf-8")
-    assert page == failures_page.page(), "out of date: python -m remote.failures_page > docs/failures.md"
+    page = (Path(__file__).parents[3] / "docs/failures.md").read_text(encoding="utf-8")
+    assert page == failures_page.page(), (
+        "out of date: python -m motley.remote.diagnosis.failures_page > docs/failures.md"
+    )

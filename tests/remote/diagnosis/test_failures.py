@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from remote.failures import UNSURE_S, WINDOW_S, Failures, Report, later
-from remote.feed import Link
-from trainer.wire import Event
+from motley.remote.diagnosis.failures import UNSURE_S, WINDOW_S, Failures, Report, later
+from motley.remote.feed import Link
+from motley.trainer.contract.wire import Event
 
 START = 1_700_000_000.0
 CLOCKS = {"box0": 0.0, "box1": 312.0, "box2": -95.5}  # ahead of the master's, in seconds

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 
-from remote.causes import find
-from remote.last_words import read, shown
+from motley.remote.diagnosis.causes import find
+from motley.remote.diagnosis.tracebacks import read, shown
 
 HEAD = 'Traceback (most recent call last):\n  File "train.py", line 20, in <module>\n    main()\n'
 

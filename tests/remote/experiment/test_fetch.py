@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from remote.experiment import Experiment
-from remote.harvest import Harvest, final_summary
-from remote.hosts import Hosts
-from remote.verbs import Verbs
+from motley.remote.experiment.fetch import Fetcher, final_summary
+from motley.remote.experiment.folder import Experiment
+from motley.remote.hosts.pool import Hosts
+from motley.remote.rpc.verbs import Verbs
+from motley.trainer.contract.wire import Event
 from tests.remote.stage import Stage
-from trainer.wire import Event
 
 HOSTS = ("box0", "box1")
 
 
 def announced(path: object, content: bytes = b"") -> Event:
-    data = {"path": path, "sha256": hashlib.sha256(content).hexdigest()}
+    data = {"path": path, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     return Event(time=1.0, host="box0", source="rank 0", kind="checkpoint", text="", data=data)
 
 
@@ -32,7 +33,7 @@ class Home:
         self.verbs = verbs
         self.there = folder / "checkpoints"
         self.here = experiment.folder / "checkpoints"
-        self.harvest = Harvest(verbs, "night", experiment, say=self.said.append)
+        self.harvest = Fetcher(verbs, "night", experiment, say=self.said.append)
 
     def write(self, name: str, size: int = 1000) -> Event:
         content = name.encode() * size
@@ -74,6 +75,31 @@ async def test_as_many_epochs_are_kept_here_as_on_the_leader(leader: Home) -> No
     assert leader.brought() == ["best.pt", "epoch_10.pt", "epoch_11.pt", "epoch_12.pt"]
 
 
+async def test_a_checkpoint_that_the_user_has_renamed_stays_and_fetching_goes_on(leader: Home) -> None:
+    (leader.here / "epoch_10_good.pt").write_bytes(b"mine")
+    for number in (11, 12, 13, 14):
+        leader.harvest.checkpoint(leader.write(f"epoch_{number}.pt"))
+        await leader.harvest.finish()
+    assert leader.brought() == ["epoch_10_good.pt", "epoch_12.pt", "epoch_13.pt", "epoch_14.pt"]
+    assert leader.said == []
+
+
+async def test_a_fault_of_our_own_is_said_and_what_comes_next_is_fetched(
+    leader: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(_self: Fetcher) -> None:
+        raise IndexError("a fault")
+
+    monkeypatch.setattr(Fetcher, "_prune", fault)
+    leader.harvest.checkpoint(leader.write("epoch_1.pt"))
+    await leader.harvest.finish()
+    leader.harvest.checkpoint(leader.write("final.pt"))
+    await leader.harvest.finish()
+    assert leader.brought() == ["epoch_1.pt", "final.pt"]
+    (said,) = leader.said
+    assert said.startswith("checkpoints/epoch_1.pt could not be fetched: IndexError: a fault")
+
+
 async def test_an_epoch_that_the_host_has_dropped_is_no_error(leader: Home) -> None:
     leader.harvest.checkpoint(announced("checkpoints/epoch_1.pt"))
     leader.harvest.checkpoint(leader.write("final.pt"))
@@ -87,7 +113,7 @@ async def test_another_content_than_announced_is_left_there(leader: Home) -> Non
     (leader.there / "final.pt").write_bytes(b"damaged")
     leader.harvest.checkpoint(event)
     await leader.harvest.finish()
-    assert leader.brought() == []
+    assert leader.brought() == []  # nor a part of it
     assert len(leader.said) == 1
     assert "final.pt of box0" in leader.said[0]
     assert "SHA-256" in leader.said[0]
@@ -105,6 +131,20 @@ async def test_a_host_does_not_choose_where_files_lie(leader: Home, path: object
     await leader.harvest.finish()
     assert leader.brought() == []
     assert leader.said == []
+
+
+async def test_no_more_is_taken_than_was_announced(leader: Home) -> None:
+    event = leader.write("final.pt")
+    with (leader.there / "final.pt").open("ab") as file:
+        file.truncate(2**33)  # by far more than what is to be had here in time, or in memory
+    leader.harvest.checkpoint(event)
+    await leader.harvest.finish()
+    assert leader.brought() == []
+    (said,) = leader.said
+    assert "box0: it sent more than 8,000 bytes" in said
+    leader.harvest.checkpoint(replace(event, data={**event.data, "bytes": "many"}))
+    await leader.harvest.finish()
+    assert "does not say how large" in leader.said[1]
 
 
 async def test_the_connection_may_break_meanwhile(leader: Home) -> None:

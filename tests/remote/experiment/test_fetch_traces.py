@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from remote.experiment import Experiment
-from remote.harvest import Harvest
-from remote.hosts import Hosts
-from remote.verbs import Verbs
+from motley.remote.experiment.fetch import Fetcher
+from motley.remote.experiment.folder import Experiment
+from motley.remote.hosts.pool import Hosts
+from motley.remote.rpc.verbs import Verbs
+from motley.trainer.contract.wire import Event
 from tests.remote.stage import Stage
-from trainer.wire import Event
 
 CONTENT = b"a trace" * 1000
 
 
 def announced(path: object, host: str) -> Event:
-    data = {"path": path, "sha256": hashlib.sha256(CONTENT).hexdigest()}
+    data = {"path": path, "bytes": len(CONTENT), "sha256": hashlib.sha256(CONTENT).hexdigest()}
     return Event(time=1.0, host=host, source="rank 1", kind="trace", text="", data=data)
 
 
@@ -32,7 +32,7 @@ async def brought(stage: Stage, event: Event) -> list[Path]:
         folder.mkdir(parents=True)
         (folder / "trace_rank_1.json.gz").write_bytes(CONTENT)
         experiment = Experiment.create(stage.experiment("night"), "")
-        harvest = Harvest(Verbs(hosts, stage.tree), "night", experiment, say=said.append)
+        harvest = Fetcher(Verbs(hosts, stage.tree), "night", experiment, say=said.append)
         harvest.trace(event)
         await harvest.finish()
         await harvest.close()

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from remote import calibrate as module
-from remote.calibrate import Calibrated, calibrate
-from remote.cluster import load
-from remote.errors import CheckFailed
-from remote.feed import Progress
-from remote.hosts import Emit, Hosts
-from remote.push import Tree
+from motley.console.commands.profile import broken_off, measure
+from motley.console.commands.stored_profiles import store_of
+from motley.profiles.store import LinkSpeed, Profile
+from motley.remote.config.load import load
+from motley.remote.errors import CheckFailed
+from motley.remote.feed import Progress
+from motley.remote.hosts.pool import Emit, Hosts
+from motley.remote.launch import calibrate as module
+from motley.remote.launch.calibrate import Calibrated, calibrate
+from motley.remote.provision.push_code import Tree
 from tests.remote.stage import Seen, Stage, stand_in_tree
 
 
@@ -23,7 +28,9 @@ from tests.remote.stage import Seen, Stage, stand_in_tree
 def _tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     root = tmp_path_factory.mktemp("tree")
     stand_in_tree(root)
-    shutil.copy(Path(__file__).with_name("stand_in_calibrate.py"), root / "trainer" / "calibrate.py")
+    stand_in = root / "motley/trainer/verbs/calibrate.py"
+    assert stand_in.is_file()
+    shutil.copy(Path(__file__).parents[1] / "stand_in_calibrate.py", stand_in)
     return Tree.of(root)
 
 
@@ -40,7 +47,9 @@ def left(stage: Stage) -> list[str]:
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
             words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
-            if b"trainer" in words and any(v.startswith(home) for v in (entry / "environ").read_bytes().split(b"\0")):
+            if b"motley.trainer" in words and any(
+                v.startswith(home) for v in (entry / "environ").read_bytes().split(b"\0")
+            ):
                 found.append(b" ".join(words).decode())
     return found
 
@@ -66,10 +75,11 @@ async def test_every_device_and_every_way_to_the_leader_is_measured(stage: Stage
     assert leader.link is None
     for measured in others:
         assert measured.link is not None
-        assert measured.link["mbit"] > 100
-        assert 0 < measured.link["latency_ms"] < 100
+        assert measured.link["mbit"] > 0
+        assert measured.link["latency_ms"] > 0
     assert "cpu: loading data" in texts(seen, "box0")  # without the escape
-    assert texts(seen, "box0")[-1] == "cpu measured"
+    assert texts(seen, "box0")[-1].startswith("cpu measured (1 of 3 measured, about ")
+    assert texts(seen, "box1")[0] == "cpu: waits for box0 cpu: one machine measures one device at a time"
     assert texts(seen, "box2")[-1].endswith("ms to the leader")
     assert left(stage) == []
 
@@ -97,7 +107,7 @@ async def test_hosts_on_one_machine_take_turns_with_the_environment_and_the_data
         ("fail", "cpu: digits: not found", "Put it there."),
         ("die", "cpu could not be measured; it said: bus error", "Report this."),
         ("hang", "cpu: the host said nothing for 0.6 s", "The machine may be overloaded; try again."),
-        ("lie", "cpu: its figures can't be used: a timing is ", "Report this."),
+        ("lie", "cpu: its figures can't be used: timings.step_ms", "Report this."),
     ],
 )
 async def test_a_host_that_can_t_be_measured_is_a_finding_and_the_others_are(
@@ -116,7 +126,7 @@ async def test_a_host_that_can_t_be_measured_is_a_finding_and_the_others_are(
     log = f'STAND_IN_LOG = "{stage.folder / "log"}"'
     hosts = {"box0": "", "box1": f'env = {{STAND_IN_DOES = "{what}", {log}}}', "box2": ""}
     found = await calibrated(stage, tree, hosts, look)
-    assert any("trainer calibrate" in words for words in running)
+    assert any("motley.trainer calibrate" in words for words in running)
     assert [m.member.host for m in found.measured] == ["box0", "box2"]
     (finding,) = found.findings
     assert (finding.host, finding.check, finding.level) == ("box1", "calibrate", "error")
@@ -124,6 +134,45 @@ async def test_a_host_that_can_t_be_measured_is_a_finding_and_the_others_are(
     assert finding.remedy == remedy
     assert any(r.failed and r.text == finding.cause for r in seen.records if isinstance(r, Progress))
     assert left(stage) == []
+
+
+async def test_what_is_measured_is_kept_when_the_rest_is_broken_off(stage: Stage, tree: Tree) -> None:
+    log = f'STAND_IN_LOG = "{stage.folder / "log"}"'
+    hosts = {"box0": "", "box1": f'env = {{STAND_IN_DOES = "hang", {log}}}', "box2": ""}
+    cluster = stage.cluster(hosts=hosts, LOG=str(stage.folder / "log"))
+    kept: list[Profile] = []
+    seen = Seen()
+    measuring = asyncio.ensure_future(measure(cluster, seen, kept.append, tree))
+    await seen.until(lambda record: isinstance(record, Progress) and record.text.startswith("cpu measured"))
+    measuring.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await measuring
+    assert [profile.host for profile in kept] == ["box0"]
+    assert [profile.host for profile in store_of(cluster).of_task(cluster.run.task)] == ["box0"]
+    assert broken_off(cluster, kept).startswith(
+        "interrupted: 1 of 3 hosts measured and kept (box0). To measure the rest: motley profile -c "
+    )
+    assert left(stage) == []
+
+
+async def test_a_link_that_an_earlier_profile_knew_stays_until_it_is_measured_anew(stage: Stage, tree: Tree) -> None:
+    cluster = stage.cluster(hosts={"box0": "", "box1": "", "box2": ""}, LOG=str(stage.folder / "log"))
+
+    async def broken_off_before_the_links() -> list[Profile]:
+        kept: list[Profile] = []
+        seen = Seen()
+        measuring = asyncio.ensure_future(measure(cluster, seen, kept.append, tree))
+        await seen.until(lambda record: isinstance(record, Progress) and "3 of 3 measured" in record.text)
+        measuring.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await measuring
+        return kept
+
+    first = await broken_off_before_the_links()
+    assert [profile.link for profile in first] == [None] * 3
+    link = LinkSpeed(mbit=940.0, latency_ms=0.2)
+    store_of(cluster).write(replace(first[1], link=link))
+    assert [profile.link for profile in await broken_off_before_the_links()] == [None, link, None]
 
 
 async def test_a_network_that_can_t_be_measured_leaves_the_rest_and_is_said_once(

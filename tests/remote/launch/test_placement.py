@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from remote.cluster import Cluster
-from remote.errors import UsageError
-from remote.placement import Pace, first_words, layout, layout_of, misfits, place, spec_for
-from remote.probe import Gpu, Probe
+from motley.remote.config.cluster import Cluster
+from motley.remote.errors import UsageError
+from motley.remote.launch.placement import Pace, first_words, layout, layout_of, misfits, place, spec_for
+from motley.remote.preflight.probe import Gpu, Probe
+from motley.trainer.contract.spec import Member, Spec
+from motley.trainer.verbs.status import layout as told
 from tests.remote.conftest import MakeCluster
-from trainer.spec import Member, Spec
-from trainer.status import layout as told
 
 PLAIN = Probe(
     python="3.11.2", executable="/usr/bin/python3", hostname="box", system="Linux", machine="x86_64",

@@ -7,11 +7,12 @@ import os
 
 import pytest
 
-from remote.errors import CheckFailed, UsageError
-from remote.interview import Interview
-from remote.meeting import Room
+from motley.remote.errors import CheckFailed, UsageError
+from motley.remote.preflight.interview import Interview
+from motley.remote.preflight.reachability import Rendezvous
+from motley.trainer.bootstrap.code_trees import STAMP
+from motley.trainer.host.paths import read_json
 from tests.remote.stage import FOREVER, HOSTS, Seen, Stage
-from trainer.folders import read_json
 
 
 async def first_run(stage: Stage) -> None:
@@ -34,11 +35,32 @@ async def test_supervisors_are_there_before_the_run_is(stage: Stage) -> None:
     assert stage.alive() == []
 
 
+async def test_code_that_a_power_cut_has_damaged_is_sent_again(stage: Stage) -> None:
+    """And where it was found right it is gone on with at once: its hosts were started again, too."""
+    await first_run(stage)
+    for host in HOSTS:
+        code = stage.run_folder("first", host).parents[3] / stage.tree.folder
+        (code / STAMP).write_text("the boot before\n")
+        if host == list(HOSTS)[1]:
+            (code / "motley/trainer/supervisor/daemonize.py").chmod(0o600)
+            os.truncate(code / "motley/trainer/supervisor/daemonize.py", 0)
+    session = stage.session("night", Seen(), stage.cluster(steps=3))
+    await session.launch()
+    errors = [
+        os.readlink(f"/proc/{read_json(stage.run_folder('night', host) / 'state.json')['forks']}/fd/2")
+        for host in HOSTS
+    ]
+    assert (await session.wait()).state == "finished"
+    await session.close()
+    assert errors[0] == os.devnull  # it was there before the run
+    assert errors[1] != os.devnull
+
+
 async def test_a_run_that_does_not_come_leaves_nothing(stage: Stage) -> None:
     await first_run(stage)
     again = stage.session("first", Seen(), stage.cluster(steps=3))
     (stage.experiment("first")).rename(stage.experiment("gone"))
-    with pytest.raises(UsageError, match="had a run named first already"):
+    with pytest.raises(UsageError, match="had a run named 'first' already"):
         await again.launch()
     assert stage.alive() == []
     await again.close()
@@ -54,14 +76,14 @@ async def test_a_start_that_is_broken_off_in_the_check_leaves_nothing(
 ) -> None:
     await first_run(stage)
     prepared = asyncio.Event()
-    attend = Room.attend
+    attend = Rendezvous.attend
 
-    async def slow(room: Room, host: Interview, name: str, address: str) -> None:
+    async def slow(room: Rendezvous, host: Interview, name: str, address: str) -> None:
         prepared.set()
         await asyncio.sleep(60)
         await attend(room, host, name, address)
 
-    monkeypatch.setattr(Room, "attend", slow)
+    monkeypatch.setattr(Rendezvous, "attend", slow)
     session = stage.session("night", Seen(), stage.cluster(steps=FOREVER))
     starting = asyncio.ensure_future(session.launch())
     await prepared.wait()

@@ -7,13 +7,13 @@ import dataclasses
 
 import pytest
 
-from remote.cluster import Cluster
-from remote.errors import RunFailed
-from remote.feed import LogLine
-from remote.run import Session
+from motley.remote.config.cluster import Cluster
+from motley.remote.errors import RunFailed
+from motley.remote.feed import LogLine
+from motley.remote.session.session import Session
+from motley.trainer.contract.wire import Event
+from motley.trainer.host.paths import read_json
 from tests.remote.stage import FOREVER, HOSTS, Seen, Stage
-from trainer.folders import read_json
-from trainer.wire import Event
 
 DAY = "the-day-that-follows-the-night"  # longer than the name that the processes were started with
 
@@ -62,7 +62,7 @@ async def test_the_processes_stay_and_both_runs_are_complete(stage: Stage) -> No
     lines = [record.text for record in seen.records if isinstance(record, LogLine) and record.member == 0]
     assert lines[0] == "going on from ~/.motley/runs/night/box0/checkpoints"
     texts = [record.text for record in seen.records if isinstance(record, Event)]
-    assert "warm restart of night: torch is imported already" in texts
+    assert "warm restart of 'night': torch is imported already" in texts
     assert stage.alive() == []
 
 
@@ -119,7 +119,7 @@ async def test_what_speaks_against_it_from_here_is_said(stage: Stage) -> None:
     changed._verbs.tree = dataclasses.replace(changed._verbs.tree, hash="0" * 24)
     assert await changed.take_over(old, resume="night") == "the code has changed"
     namesake = stage.session("night", Seen(), same)
-    assert await namesake.take_over(old, resume=None) == "there is a run named night already"
+    assert await namesake.take_over(old, resume=None) == "there is a run named 'night' already"
     assert (await old.stop("enough")).unanswered == ()
     assert await why(same) == "no run is under way"
     await old.close()

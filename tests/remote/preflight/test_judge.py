@@ -1,29 +1,19 @@
-"""The preflight: what is wrong is named, with host, cause and remedy, within five seconds, and nothing is started."""
+"""What is judged of hosts that have answered: what is wrong is named, with host, cause and remedy."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import shlex
-import socket
-import subprocess
 import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from remote.check import CONNECT_S, check
-from remote.cluster import Cluster
-from remote.errors import Finding
-from remote.feed import Progress
-from remote.hosts import Hosts
-from remote.judge import judge
-from remote.meeting import Meeting
-from remote.probe import Gpu, Leftover, Probe, ahead, parse
-from tests.remote.conftest import MakeCluster, know
-from tests.remote.sshd import Sshd, make_key
+from motley.remote.config.cluster import Cluster
+from motley.remote.preflight.judge import judge
+from motley.remote.preflight.probe import Gpu, Leftover, Probe, ahead, parse
+from motley.remote.preflight.reachability import Reachability
+from tests.remote.conftest import MakeCluster
 
 GOOD = Probe(
     python="3.11.2",
@@ -170,6 +160,35 @@ def test_remedies_are_commands_for_that_host(cluster: Cluster) -> None:
     assert "ssh 192.168.0.9 '~/venv/bin/python -m pip install" in remedies["box3"]
 
 
+@pytest.mark.parametrize(("torch", "has"), [("", "no torch"), ("2.5.1", "torch 2.5.1, older than 2.6")])
+def test_a_demo_host_without_torch_says_how_this_installation_gets_it(
+    make_cluster: MakeCluster, torch: str, has: str
+) -> None:
+    """A plain `pip install` of Motley brings none; a demo host with a Python of its own is as any other."""
+    hosts = '[[hosts]]\nname = "box1"\n[[hosts]]\nname = "box2"\n[[hosts]]\nname = "box3"\npython = "/opt/python"\n'
+    cluster = make_cluster(f'[cluster]\nconnect = "demo"\n{hosts}')
+    lacking = dataclasses.replace(GOOD, torch=torch)
+    found = [
+        one for one in judge(cluster, dict.fromkeys(("box1", "box2", "box3"), lacking), {}) if one.check == "torch"
+    ]
+    assert [(one.host, one.level) for one in found] == [(name, "error") for name in ("box1", "box2", "box3")]
+    assert sys.executable in found[0].cause
+    assert found[0].cause.endswith(f"has {has}")
+    assert found[0].remedy == f"Install it: {sys.executable} -m pip install 'motley-cluster[train]'"
+    assert (found[1].cause, found[1].remedy) == (found[0].cause, found[0].remedy)
+    assert "/opt/python -m pip install" in found[2].remedy
+    assert "motley-cluster" not in found[2].remedy
+
+
+def test_a_demo_host_with_another_torch_than_most_is_told_which(make_cluster: MakeCluster) -> None:
+    hosts = "".join(f'[[hosts]]\nname = "{name}"\naddress = "10.0.0.{name[-1]}"\n' for name in ("box1", "box2"))
+    cluster = make_cluster(f'{hosts}[[hosts]]\nname = "box3"\nconnect = "demo"\n')
+    older = dataclasses.replace(GOOD, torch="2.12.0")
+    (found,) = (one for one in judge(cluster, {"box1": GOOD, "box2": GOOD, "box3": older}, {}) if one.check == "torch")
+    assert (found.host, found.level) == ("box3", "warning")
+    assert "torch==2.13.*" in found.remedy
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -204,116 +223,14 @@ def test_commands_to_paste_hold_what_a_host_says_as_one_word(make_cluster: MakeC
     assert commands["leftovers"] == "kill 7 8"
 
 
-async def test_every_fault_at_once_over_real_ssh(
-    make_sshd: Callable[..., Sshd], make_cluster: MakeCluster, home: Path, tmp_path: Path
-) -> None:
-    """The faults a first cluster has, one a host, all found in one go."""
-    good, unknown, changed = make_sshd(), make_sshd(), make_sshd()
-    know(home, good)
-    with (home / ".ssh" / "known_hosts").open("a") as file:
-        file.write(f"[127.0.0.1]:{changed.port} {make_key(tmp_path / 'other').with_suffix('.pub').read_text()}")
-    bare = tmp_path / "bare"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)
-    old = tmp_path / "old"
-    old.write_text('#!/bin/sh\necho \'motley:{"python": "2.7.18"}\'\n')
-    broken = tmp_path / "broken"
-    broken.write_text("#!/bin/sh\necho 'cannot load libpython' >&2; exit 1\n")
-    for script in (old, broken):
-        script.chmod(0o755)
-    with socket.create_server(("127.0.0.1", 0)) as silent, socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        hosts = {
-            "good": (good, sys.executable, {}),
-            "bare": (good, str(bare / "bin/python"), {"address": "localhost"}),
-            "no-python": (good, "/opt/none/python", {"address": "127.0.0.2"}),
-            "old": (good, str(old), {"address": "127.0.0.3"}),
-            "broken": (good, str(broken), {"address": "127.0.0.4"}),
-            "stranger": (unknown, sys.executable, {}),
-            "changed": (changed, sys.executable, {}),
-            "user": (good, sys.executable, {"user": "nobody-here"}),
-            "closed": (good, sys.executable, {"port": free.getsockname()[1]}),
-            "silent": (good, sys.executable, {"port": silent.getsockname()[1]}),
-        }
-        (home / ".ssh" / "config").write_text(
-            f"Host localhost 127.0.0.*\n  HostName 127.0.0.1\n  IdentityFile {good.user_key}\n"
-        )
-        text = '[cluster]\nname = "lab"\nleader = "good"\n'
-        for name, (server, python, changes) in hosts.items():
-            keys: dict[str, object] = {"name": name, "address": "127.0.0.1", "port": server.port, "python": python}
-            text += "[[hosts]]\n" + "".join(f"{k} = {_toml(v)}\n" for k, v in {**keys, **changes}.items())
-        cluster = make_cluster(text)
-        records: list[Progress] = []
-        async with Hosts(cluster, CONNECT_S) as pool:
-            started = time.monotonic()
-            result = await check(pool, records.append)
-            took_s = time.monotonic() - started
-    found: dict[str, list[Finding]] = {name: [] for name in hosts}
-    for finding in result.findings:
-        found[finding.host].append(finding)
-    assert {name: [f.check for f in findings] for name, findings in found.items()} == {
-        "good": [],
-        "bare": ["torch", "machine"],  # the same sshd as good, under another name
-        "no-python": ["python"],
-        "old": ["python"],
-        "broken": ["python"],
-        "stranger": ["host_key"],
-        "changed": ["host_key"],
-        "user": ["authentication"],
-        "closed": ["reachable"],
-        "silent": ["reachable"],
-    }
-    causes = {name: findings[0].cause for name, findings in found.items() if findings}
-    assert causes["no-python"] == "the Python '/opt/none/python' is not there"
-    assert "Python 2.7.18" in causes["old"]
-    assert "cannot load libpython" in causes["broken"]
-    assert unknown.fingerprint in causes["stranger"]
-    assert changed.fingerprint in causes["changed"]
-    assert "nobody-here" in causes["user"]
-    assert not result.ok
-    assert took_s < 5
-    assert result.leader_address == "127.0.0.1"
-    assert (result.probes["good"].address, result.probes["good"].interface) == ("127.0.0.1", "lo")
-    assert {record.host for record in records if record.done and record.failed} == set(hosts) - {"good", "bare"}
-
-
-async def test_all_in_order_on_demo_hosts(make_cluster: MakeCluster) -> None:
-    hosts = "".join(f'[[hosts]]\nname = "box{n}"\n' for n in range(3))
-    cluster = make_cluster('[cluster]\nname = "demo"\nconnect = "demo"\n' + hosts)
-    async with Hosts(cluster) as pool:
-        result = await check(pool, lambda _: None)
-    assert result.ok
-    assert result.findings == ()
-    assert [probe.executable for probe in result.probes.values()] == [sys.executable] * 3
-    assert all(probe.torch and probe.cores >= 1 and probe.boot_id for probe in result.probes.values())
-
-
-async def test_of_a_part_nobody_else_is_asked_and_who_leads_a_run_may_hold_its_port(make_cluster: MakeCluster) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        hosts = "".join(f'[[hosts]]\nname = "box{n}"\n' for n in range(3))
-        port = held.getsockname()[1]
-        cluster = make_cluster(f'[cluster]\nname = "demo"\nconnect = "demo"\nport = {port}\n{hosts}')
-        part = dataclasses.replace(cluster, leader="box1", hosts=cluster.hosts[1:])
-        seen: list[Progress] = []
-        async with Hosts(cluster) as pool:
-            alone = await check(pool, seen.append, part)
-            joining = await check(pool, seen.append, part, joins="night")
-    assert [(f.host, f.check, f.level) for f in alone.findings] == [("box1", "port", "error")]
-    assert joining.findings == ()
-    assert set(joining.probes) == {record.host for record in seen} == {"box1", "box2"}
-
-
 def test_that_the_leader_is_at_work_is_no_reason_not_to_join(cluster: Cluster) -> None:
     left = Leftover(run="night", host="box1", pids=(7,), supervised=True)
     busy = dataclasses.replace(GOOD, memory_available_mib=90, leftovers=(left,))
     probes = {"box1": busy, "box3": dataclasses.replace(GOOD, hostname="box3", leftovers=(left,))}
     part = dataclasses.replace(cluster, hosts=(cluster.hosts[0], cluster.hosts[2]))
     assert judge(part, probes, {}, joins="night") == ()
-    found = judge(part, probes, {}, Meeting(missed={("box1", "box3"): "ETIMEDOUT"}), joins="evening")
+    found = judge(part, probes, {}, Reachability(missed={("box1", "box3"): "ETIMEDOUT"}), joins="evening")
     assert [(f.host, f.check) for f in found] == [("box3", "reach"), ("box3", "leftovers")]
-
-
-def _toml(value: object) -> str:
-    return str(value) if isinstance(value, int) else f'"{value}"'
 
 
 def test_what_a_script_does_not_heed_and_devices_it_would_miss_are_warned_of(make_cluster: MakeCluster) -> None:
@@ -328,3 +245,14 @@ def test_what_a_script_does_not_heed_and_devices_it_would_miss_are_warned_of(mak
     ]  # fmt: skip
     assert findings[0].cause == "run.seed, balance.window have no effect on a script"
     assert "MOTLEY_DEVICE" in findings[1].remedy
+
+
+def test_that_an_emulated_host_slows_what_a_script_sends_is_warned_of_and_a_task_is_not(
+    make_cluster: MakeCluster,
+) -> None:
+    hosts = '[cluster]\nconnect = "demo"\n[[hosts]]\nname = "box1"\n[[hosts]]\nname = "box2"\nspeed = 0.5\n'
+    probes = {"box1": CUDA, "box2": dataclasses.replace(CUDA, hostname="other")}
+    (finding,) = judge(make_cluster(f'{hosts}[run]\nscript = "train.py"\n'), probes, {})
+    assert (finding.host, finding.check, finding.level) == ("box2", "script", "warning")
+    assert "also while it sends gradients" in finding.cause
+    assert judge(make_cluster(hosts), probes, {}) == ()

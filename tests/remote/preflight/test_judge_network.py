@@ -6,14 +6,14 @@ import dataclasses
 
 import pytest
 
-from remote.cluster import Cluster
-from remote.errors import Finding
-from remote.judge_network import Gap, gaps, network
-from remote.meeting import Meeting
-from remote.probe import Probe
+from motley.remote.config.cluster import Cluster
+from motley.remote.errors import Finding
+from motley.remote.preflight.judge_network import Gap, gaps, network
+from motley.remote.preflight.probe import Probe
+from motley.remote.preflight.reachability import Reachability
+from motley.trainer.bootstrap import network as there
 from tests.remote.conftest import MakeCluster
-from tests.remote.test_check import GOOD
-from trainer.bootstrap import network as there
+from tests.remote.preflight.test_judge import GOOD
 
 NAMES = ("box1", "box2", "box3", "box4")
 WSL = "5.15.167.4-microsoft-standard-WSL2"
@@ -32,11 +32,11 @@ def cluster(make_cluster: MakeCluster) -> Cluster:
     return make_cluster("".join(f'[[hosts]]\nname = "{name}"\n' for name in NAMES))
 
 
-def missed(*pairs: tuple[str, str], why: str = "ETIMEDOUT") -> Meeting:
-    return Meeting(asked=frozenset(NAMES), missed=dict.fromkeys(pairs, why))
+def missed(*pairs: tuple[str, str], why: str = "ETIMEDOUT") -> Reachability:
+    return Reachability(asked=frozenset(NAMES), missed=dict.fromkeys(pairs, why))
 
 
-def judged(cluster: Cluster, meeting: Meeting, **changes: dict[str, object]) -> list[Finding]:
+def judged(cluster: Cluster, meeting: Reachability, **changes: dict[str, object]) -> list[Finding]:
     probes: dict[str, Probe] = {}
     for number, name in enumerate(NAMES, start=1):
         own = dataclasses.replace(GOOD, hostname=name, address=f"10.0.0.{number}", network="10.0.0.0/24")
@@ -131,11 +131,11 @@ def test_a_stranger_at_the_address_is_no_firewall(cluster: Cluster) -> None:
 
 
 def test_a_host_that_could_not_take_part_is_no_error(cluster: Cluster) -> None:
-    finding = one(judged(cluster, Meeting(asked=frozenset(NAMES), absent={"box4": "it took too long"})))
+    finding = one(judged(cluster, Reachability(asked=frozenset(NAMES), absent={"box4": "it took too long"})))
     assert (finding.host, finding.level) == ("box4", "warning")
-    late = Meeting(asked=frozenset({"box1", "box2"})).counting(["box1", "box2", "box3"])
+    late = Reachability(asked=frozenset({"box1", "box2"})).counting(["box1", "box2", "box3"])
     assert set(late.absent) == {"box3"}
-    assert Meeting().counting(["box1"]).absent == {}
+    assert Reachability().counting(["box1"]).absent == {}
 
 
 def test_the_chain_that_refuses_is_read_from_nftables_conf() -> None:

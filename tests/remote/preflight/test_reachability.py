@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
-from remote.hosts import Hosts, python_of
-from remote.interview import interview
-from remote.meeting import Meeting, Room
+from motley.remote.hosts.pool import Hosts, python_of
+from motley.remote.preflight.interview import interview
+from motley.remote.preflight.reachability import Reachability, Rendezvous
+from motley.trainer.bootstrap import reachability as there
 from tests.remote.conftest import MakeCluster
-from tests.remote.test_check import GOOD
-from trainer.bootstrap import meet as there
+from tests.remote.preflight.test_judge import GOOD
 
 LOCAL = "127.0.0.1"
 TOKEN = "f00"
@@ -28,8 +28,8 @@ async def hosts(make_cluster: MakeCluster) -> AsyncIterator[Hosts]:
         yield made
 
 
-async def meet(hosts: Hosts, addresses: Mapping[str, str]) -> Meeting:
-    room = Room.of({name: dataclasses.replace(GOOD, address=address) for name, address in addresses.items()})
+async def meet(hosts: Hosts, addresses: Mapping[str, str]) -> Reachability:
+    room = Rendezvous.of({name: dataclasses.replace(GOOD, address=address) for name, address in addresses.items()})
 
     async def come(name: str, address: str) -> None:
         async with interview(await hosts.get(name), python_of(hosts.named(name))) as host:
@@ -43,7 +43,7 @@ async def meet(hosts: Hosts, addresses: Mapping[str, str]) -> Meeting:
 
 async def test_hosts_that_reach_each_other(hosts: Hosts) -> None:
     met = await meet(hosts, dict.fromkeys(("box0", "box1", "box2"), LOCAL))
-    assert met == Meeting(asked=frozenset({"box0", "box1", "box2"}))
+    assert met == Reachability(asked=frozenset({"box0", "box1", "box2"}))
 
 
 async def test_one_without_its_address_is_absent_and_the_others_meet(hosts: Hosts) -> None:
@@ -55,7 +55,7 @@ async def test_one_without_its_address_is_absent_and_the_others_meet(hosts: Host
 
 async def test_one_without_a_way_does_not_come_and_one_alone_meets_nobody(hosts: Hosts) -> None:
     assert (await meet(hosts, {"box0": LOCAL, "box1": LOCAL, "box2": ""})).asked == {"box0", "box1"}
-    assert await meet(hosts, {"box0": LOCAL, "box1": ""}) == Meeting(asked=frozenset({"box0"}))
+    assert await meet(hosts, {"box0": LOCAL, "box1": ""}) == Reachability(asked=frozenset({"box0"}))
 
 
 def serving(family: socket.AddressFamily = socket.AF_INET, address: str = LOCAL) -> tuple[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.remote.misconfigured import Box, case
+from tests.remote.preflight.misconfigured import Box, case
 
 DAEMON = "a docker that answers as its client does"
 DENIED = "permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from tests.ports import free_pair
-from tests.remote.misconfigured import Box, case
+from tests.remote.preflight.misconfigured import Box, case
+from tests.support.ports import free_pair
 
 GPU = "0, GPU-1, NVIDIA GeForce RTX 3070, 8192, {free}, {driver}"
 APPS = "GPU-1, {pid}, /usr/bin/blender, 6100"
@@ -14,6 +14,11 @@ APPS = "GPU-1, {pid}, /usr/bin/blender, 6100"
 @case("devices", "there is no cuda:63, it has ", command="nvidia-smi -L")
 def _gpu_is_not_there(box: Box) -> None:
     box.keys["devices"] = ["cuda:63"]
+
+
+@case("gloo", "env sets TORCH_GLOO_LAZY_INIT", remedy="Take TORCH_GLOO_LAZY_INIT out of env", level="warning")
+def _gloo_connects_late(box: Box) -> None:
+    box.keys["env"] = {"TORCH_GLOO_LAZY_INIT": "1"}
 
 
 @case(
@@ -86,24 +91,24 @@ def _data_will_be_downloaded(box: Box) -> None:
     box.cluster += ["[run]", 'task = "simple_cnn/cifar10"', "[data]", 'path = "/srv/no-pictures"']
 
 
-@case("port", "it is taken by ", command="sudo ss -ltnp ")
+@case("port", "is in use there by ", command="sudo ss -ltnp ")
 def _a_program_has_the_port(box: Box) -> None:
     box.leads = True
     box.listen()
 
 
-@case("port", "can't meet on its port", command="motley stop night ", besides=("leftovers",))
+@case("port", "is in use there by the run 'night'", command="motley stop night ", besides=("leftovers",))
 def _what_a_run_left_has_the_port(box: Box) -> None:
     box.leads = True
     box.listen(**box.tags("night", "box"))
 
 
-@case("leftovers", "run night left 1 process there that nobody", command="motley stop night ", level="warning")
+@case("leftovers", "run 'night' left 1 process there that nobody", command="motley stop night ", level="warning")
 def _a_run_left_processes(box: Box) -> None:
     box.start("sleep", "60", **box.tags("night", "box"))
 
 
-@case("leftovers", "run night left 1 process there that nobody", command="'kill ", level="warning")
+@case("leftovers", "run 'night' left 1 process there that nobody", command="'kill ", level="warning")
 def _a_run_of_another_file_left_processes(box: Box) -> None:
     box.start("sleep", "60", **box.tags("night", "tower"))
 

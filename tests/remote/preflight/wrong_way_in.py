@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.remote.misconfigured import Box, case, free_port
+from tests.remote.preflight.misconfigured import Box, case, free_port
 from tests.remote.sshd import make_key
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from remote.check import preflight
+from motley.remote.launch.prepare_hosts import preflight
+from motley.trainer.contract.wire import Event
+from motley.trainer.host.paths import read_json
+from motley.trainer.supervisor import containers
+from motley.trainer.supervisor.container_commands import tag_of
 from tests.remote import stand_in_docker
+from tests.remote.session.test_follow_run import trains
 from tests.remote.stage import Seen, Stage
-from tests.remote.test_following import trains
-from trainer import containers
-from trainer.container_words import tag_of
-from trainer.folders import read_json
-from trainer.wire import Event
 
 CONTAINED = {"box0": "", "box1": 'runtime = "docker"\nimage = "mine:1"'}
 

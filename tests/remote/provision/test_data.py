@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from remote.check import preflight
-from remote.cluster import Cluster, load
-from remote.errors import ConfigError, UsageError
-from remote.feed import Progress
+from motley.remote.config.cluster import Cluster
+from motley.remote.config.load import load
+from motley.remote.errors import ConfigError, UsageError
+from motley.remote.feed import Progress
+from motley.remote.launch.prepare_hosts import preflight
+from motley.trainer.host.paths import read_json
+from tests.remote.session.test_follow_run import trains
 from tests.remote.stage import HOSTS, Seen, Stage
-from tests.remote.test_following import trains
-from trainer.folders import read_json
 
 
 def pushing(stage: Stage, *more: str) -> Cluster:
@@ -43,7 +44,7 @@ async def test_every_host_has_the_data_before_the_run_starts_and_so_has_one_that
     assert sent == set(HOSTS)
     pushing(stage, "box2")
     (pictures / "two.bin").write_bytes(b"2")
-    with pytest.raises(UsageError, match="has changed since"):
+    with pytest.raises(UsageError, match="the data here is in .*, that of the run in "):
         await session.join("box2")
     (pictures / "two.bin").unlink()
     await session.join("box2")

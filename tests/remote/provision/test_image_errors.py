@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from remote.cluster import Cluster, Host
-from remote.container_troubles import too_old, trouble
-from remote.container_wanted import Wanted, read
-from remote.containers import Looked, judged
-from remote.errors import CommandFailed, Finding
+from motley.remote.config.cluster import Cluster, Host
+from motley.remote.errors import CommandFailed, Finding
+from motley.remote.provision import virtualenv
+from motley.remote.provision.container_images import KIND
+from motley.remote.provision.image_errors import too_old, trouble
+from motley.remote.provision.packages import Looked, judged
+from motley.remote.provision.wanted_image import Wanted, read
 from tests.remote.conftest import MakeCluster
 
 BOX = Host(name="box", address="10.0.0.7", user="ada")
@@ -48,6 +50,13 @@ def wanted(runtime: str = "docker", image: str = "mine:1") -> Wanted:
             ["Step 1/3", "ERROR: No matching distribution"],
             "could not build the image: ERROR: No m",
             "mine:1",
+        ),
+        (
+            "build",
+            1,
+            ["the --mount option requires BuildKit. Refer to"],
+            "builds without BuildKit, which mine:1 needs",
+            "'sudo apt install docker-buildx'",
         ),
         ("gpus", 125, ["could not select device driver"], "gives containers no GPUs", "--runtime=docker"),
         ("python", 127, [], "the image mine:1 has no python3", "Python 3.10 and torch"),
@@ -111,8 +120,20 @@ def two(make_cluster: MakeCluster) -> Cluster:
 
 def test_what_an_image_may_bring_is_not_missed_before_it_is_there(two: Cluster) -> None:
     found = [Finding(name, "torch", "error", "no torch", "") for name in ("a", "b")]
-    looked = judged(two, found, Looked(without=["a"]))
+    looked = judged(two, found, [Looked(KIND, without=["a"])])
     assert [(f.host, f.check, f.level) for f in looked] == [("a", "container", "warning"), ("b", "torch", "error")]
-    failed = judged(two, found, Looked(failed={"a": CommandFailed("a", "no docker", "install it")}))
+    failed = judged(two, found, [Looked(KIND, failed={"a": CommandFailed("a", "no docker", "install it")})])
     assert [(f.host, f.check, f.level) for f in failed] == [("a", "container", "error"), ("b", "torch", "error")]
-    assert judged(two, found, Looked()) == tuple(found)
+    assert judged(two, found, [Looked(KIND)]) == tuple(found)
+
+
+def test_environments_and_images_are_judged_together(two: Cluster) -> None:
+    found = [Finding(name, "torch", "error", "no torch", "") for name in ("a", "b")]
+    looked = judged(two, found, [Looked(virtualenv.KIND, without=["b"]), Looked(KIND, without=["a"])])
+    assert [(f.host, f.check, f.cause) for f in looked] == [
+        ("a", "container", "its image is not there yet; whether torch is in it is not known"),
+        ("b", "environment", "its environment is not made yet; whether torch is in it is not known"),
+    ]
+    assert [f.remedy.partition(":")[0] for f in looked] == [
+        "It is brought before a run starts", "It is made before a run starts",
+    ]  # fmt: skip

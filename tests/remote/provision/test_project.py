@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from remote import project as projects
-from remote.cluster import Cluster, load
-from remote.errors import ConfigError, UsageError
-from remote.project import find, project_of
-from remote.script_keys import check_resume, needs_task
+from motley.remote.config.cluster import Cluster
+from motley.remote.config.command_line import check_resume, needs_task
+from motley.remote.config.load import load
+from motley.remote.errors import ConfigError, UsageError
+from motley.remote.provision import project as projects
+from motley.remote.provision.project import find, project_of
 
 HOSTS = '[[hosts]]\nname = "box1"\n[[hosts]]\nname = "box2"\n'
 
@@ -116,6 +117,19 @@ def test_a_script_that_is_ignored_and_a_project_that_is_too_large(
     refused(tmp_path, f"{tmp_path} is 2 MiB (data/ 2 MiB, ", "2 is the most", f"name in {tmp_path}/.motleyignore")
 
 
+@pytest.mark.parametrize("path", ["motley.py", "motley/__init__.py", "src/motley.py", "src/motley/x/y.py"])
+def test_a_module_that_hides_ours_is_refused_by_name(tmp_path: Path, path: str) -> None:
+    write(tmp_path, "src/train.py", "src/far/motley.py", "motley.toml")
+    run = 'script = "src/train.py"\nproject = "."'
+    cluster = cluster_of(tmp_path, run)
+    assert "src/far/motley.py" in find(cluster).files
+    write(tmp_path, path)
+    with pytest.raises(ConfigError, match=f"has {path}, which ranks would import in place of Motley itself"):
+        find(cluster)
+    (tmp_path / ".motleyignore").write_text(f"/{path}\n")
+    find(cluster)
+
+
 def test_a_name_that_no_other_machine_can_have(tmp_path: Path) -> None:
     write(tmp_path, "train.py")
     (tmp_path / "bad\nname").write_text("x")
@@ -161,7 +175,7 @@ def test_what_a_script_does_not_heed_is_known(tmp_path: Path) -> None:
         hosts='[defaults]\nmax_batch = 3\n[[hosts]]\nname = "box1"\n[[hosts]]\nname = "box2"\n',
     )
     assert cluster.unheeded == (
-        "run.epochs", "elastic.stuck_after_s", "balance.policy", "balance.shares", "data.path", "hosts.max_batch",
+        "run.epochs", "elastic.stuck_after_s", "balance.policy", "balance.shares", "hosts.max_batch",
     )  # fmt: skip
     assert cluster_of(tmp_path, "epochs = 3").unheeded == ()
 

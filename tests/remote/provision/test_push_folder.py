@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from remote.connection import Connection
-from remote.errors import CommandFailed, HostError
-from remote.feed import Progress
-from remote.folder import Folder
-from remote.hosts import Hosts
-from remote.push_folder import push_folder
-from tests.remote.conftest import MakeCluster
+from motley.remote.errors import CommandFailed, HostError
+from motley.remote.feed import Progress
+from motley.remote.provision.local_folder import Folder
+from motley.remote.provision.push_folder import push_folder
+from motley.remote.ssh.connection import Connection
 from tests.remote.stage import HANGS_S
 
 LARGE = os.urandom(5_000_000)
-
-
-@pytest.fixture
-async def connection(make_cluster: MakeCluster) -> AsyncIterator[Connection]:
-    cluster = make_cluster('[cluster]\nname = "demo"\nconnect = "demo"\n[[hosts]]\nname = "box"\n')
-    async with Hosts(cluster) as hosts:
-        yield await hosts.get("box")
 
 
 @pytest.fixture
@@ -121,7 +111,7 @@ def test_a_file_is_hashed_again_only_when_it_has_changed(root: Path, monkeypatch
         read.append(path.name)
         return "0" * 64
 
-    monkeypatch.setattr("remote.folder.sha256_of", hashed)
+    monkeypatch.setattr("motley.remote.provision.local_folder.sha256_of", hashed)
     assert Folder.of(root) == first
     assert read == []
     (root / "empty").write_text("no more")
@@ -130,7 +120,7 @@ def test_a_file_is_hashed_again_only_when_it_has_changed(root: Path, monkeypatch
 
 
 def test_more_files_than_a_host_is_asked_about_are_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("remote.folder.MOST_FILES", 3)
+    monkeypatch.setattr("motley.remote.provision.local_folder.MOST_FILES", 3)
     with pytest.raises(ValueError, match="more than 3 files"):
         Folder.of(root)
 

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from remote import environment
-from remote.check import preflight
-from remote.cluster import Cluster, load
-from remote.errors import CommandFailed, ConfigError
-from remote.feed import Progress
-from remote.hosts import Hosts, python_of
-from remote.ready import looked_over
-from tests.ports import free_pair
+from motley.remote.config.cluster import Cluster
+from motley.remote.config.load import load
+from motley.remote.errors import CommandFailed, ConfigError
+from motley.remote.feed import Progress
+from motley.remote.hosts.pool import Hosts, python_of
+from motley.remote.launch.prepare_hosts import looked_over, preflight
+from motley.remote.provision import virtualenv
+from motley.trainer.bootstrap.virtualenv import DONE
+from motley.trainer.verbs import clean
 from tests.remote.conftest import MakeCluster
+from tests.remote.session.test_follow_run import kill_supervisor, trains
 from tests.remote.stage import HOSTS, Seen, Stage
-from tests.remote.test_following import kill_supervisor, trains
-from trainer import clean
-from trainer.bootstrap.environment import DONE
+from tests.support.ports import free_pair
 
 SAYS = "print(__import__('motley_tiny').WORD)"
 
@@ -74,10 +74,10 @@ async def says(hosts: Hosts, host: str = "box") -> str:
 def test_requirements_that_name_other_files_are_refused(cluster: Cluster, tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("# mine\n-r base.txt\n")
     with pytest.raises(ConfigError, match=r"requirements\.txt:2 names another file"):
-        environment.read(cluster, cluster.hosts)
+        virtualenv.read(cluster, cluster.hosts)
     (tmp_path / "requirements.txt").unlink()
     with pytest.raises(ConfigError, match=r"can't be read"):
-        environment.read(cluster, cluster.hosts)
+        virtualenv.read(cluster, cluster.hosts)
 
 
 async def test_made_once_with_what_the_host_s_own_python_has_reused_and_never_half_built(
@@ -85,7 +85,7 @@ async def test_made_once_with_what_the_host_s_own_python_has_reused_and_never_ha
 ) -> None:
     seen: list[Progress] = []
     async with Hosts(cluster) as hosts:
-        assert await environment.prepare(hosts, seen.append) == {}
+        assert await virtualenv.prepare(hosts, seen.append) == {}
         assert await says(hosts) == "hello"
         assert "No module named 'motley_tiny'" in await says(hosts, "bare")
         python = python_of(hosts.named("box"))
@@ -99,32 +99,34 @@ async def test_made_once_with_what_the_host_s_own_python_has_reused_and_never_ha
     assert any("sending the wheels" in text for text in told)
     before = (made / DONE).stat().st_mtime_ns
     async with Hosts(cluster) as hosts:
-        assert await environment.look(hosts, seen.append) == []
-        assert await environment.prepare(hosts, seen.append) == {}
+        assert (await virtualenv.look(hosts, seen.append)).without == []
+        assert await virtualenv.prepare(hosts, seen.append) == {}
         assert await says(hosts) == "hello"
     assert ((made / DONE).stat().st_mtime_ns, seen[-1].text) == (before, "has the environment already")
     (made / DONE).unlink()  # as it is when pip was broken off
     (made / "left").write_text("half-built")
     async with Hosts(cluster) as hosts:
-        assert await environment.look(hosts, seen.append) == ["box"]
-        assert await environment.prepare(hosts, seen.append) == {}
+        assert (await virtualenv.look(hosts, seen.append)).without == ["box"]
+        assert await virtualenv.prepare(hosts, seen.append) == {}
     assert envs(home) == [made]
     assert not (made / "left").exists()
     make_wheel(tmp_path / "wheels", "bye", "2.0")
     async with Hosts(cluster) as hosts:
-        assert await environment.look(hosts, seen.append) == ["box"]  # another one, though nobody asks for it yet
+        assert (await virtualenv.look(hosts, seen.append)).without == [
+            "box"
+        ]  # another one, though nobody asks for it yet
 
 
 async def test_what_pip_says_is_shown_and_nothing_is_used(cluster: Cluster, home: Path, tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("motley-tiny==3.0\n")
     seen: list[Progress] = []
     async with Hosts(cluster) as hosts:
-        failed = await environment.prepare(hosts, seen.append)
+        failed = await virtualenv.prepare(hosts, seen.append)
         assert "No module named" in await says(hosts)
     assert list(failed) == ["box"]
     assert isinstance(failed["box"], CommandFailed)
     async with Hosts(load(cluster.path, ["hosts.box.python=/opt/none/python"])) as hosts:
-        missing = await environment.prepare(hosts, seen.append)
+        missing = await virtualenv.prepare(hosts, seen.append)
         assert "the Python '/opt/none/python' is not there" in missing["box"].cause
     assert "pip could not install requirements" in failed["box"].cause
     assert "No matching distribution found for motley-tiny==3.0" in failed["box"].cause
@@ -161,13 +163,13 @@ async def test_all_of_a_run_runs_in_it_and_so_does_what_comes_back(stage: Stage,
     (env,) = (home / ".motley" / "env").iterdir()
     assert _programs(stage, "box1") == {str(env / "bin" / "python")}
     assert _programs(stage, "box0") != _programs(stage, "box1")
-    assert clean._why_used(env, clean._working_folders(), "") == "a process uses it"
+    assert clean._why_used(env, clean._places_in_use(), "") == "a process uses it"
     kill_supervisor(stage, "box1")
     await seen.until(trains(1, generation=2))
     assert _programs(stage, "box1") == {str(env / "bin" / "python")}
     await session.stop("enough")
     await session.close()
-    assert clean._why_used(env, clean._working_folders(), "") == ""
+    assert clean._why_used(env, clean._places_in_use(), "") == ""
 
 
 def _programs(stage: Stage, host: str) -> set[str]:

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from remote.clean import Kept, Removed, old, remove, survey
-from remote.hosts import Hosts
-from remote.verbs import Verbs
+from motley.remote.hosts.pool import Hosts
+from motley.remote.rpc.clean import Kept, Removed, old, remove, survey
+from motley.remote.rpc.verbs import Verbs
+from motley.trainer.bootstrap.code_trees import STAMP
+from motley.trainer.contract.spec import DataOptions
+from motley.trainer.tasks.data_location import Source, find
+from motley.trainer.verbs import clean
 from tests.remote.stage import FOREVER, Seen, Stage
-from trainer import clean
 
 WEEK_S = 7 * 86_400.0
 
@@ -77,7 +80,61 @@ def test_a_tree_in_which_a_process_works_stays(trees: Path, monkeypatch: pytest.
     assert list((trees / "data").iterdir()) == []
 
 
+def test_data_that_a_process_reads_stays(trees: Path) -> None:
+    """As `motley profile` does: its processes belong to no run, and work in the folder of the code."""
+    (trees / "data/dd").mkdir()
+    source = Source(name="cc", archives=(), missing=lambda _: (), some=lambda _: True)
+    asked = DataOptions(path=str(trees / "data/cc/files"))
+    (trees / "data/cc/files").mkdir()
+    assert find(source, asked, lambda *_: None) == trees / "data/cc/files"
+    assert clean.remove("box1", [("data", "cc"), ("data", "dd")])["kept"] == [["data", "cc", "a process uses it"]]
+    assert [path.name for path in (trees / "data").iterdir()] == ["cc"]
+
+
+def test_a_link_and_what_it_leads_to_are_left_alone(trees: Path, tmp_path: Path) -> None:
+    """Data, or a run, that was moved to a larger disk."""
+    disk = tmp_path / "disk"
+    (trees / "data/cc").rename(disk)
+    (disk / "deep").mkdir(mode=0o755)
+    (trees / "data/cc").symlink_to(disk)
+    (trees / "runs/night").mkdir(parents=True)
+    (trees / "runs/night/box1").symlink_to(disk)
+    (trees / "runs/far").symlink_to(disk)
+    (disk / "box1").mkdir(mode=0o755)
+    used = {item.name: item.used for item in clean.items("box1")}
+    said = f"it is a link to {disk}: remove both by hand"
+    assert used == {"aa": "", "bb": "", "cc": said, "night": said, "far": said}
+    answer = clean.remove("box1", [("data", "cc"), ("run", "night"), ("run", "far"), ("code", "aa")])
+    assert answer["kept"] == [["data", "cc", said], ["run", "night", said], ["run", "far", said]]
+    assert sorted(path.name for path in disk.iterdir()) == ["box1", "deep", "file"]
+    assert {path.stat().st_mode & 0o777 for path in (disk / "deep", disk / "box1")} == {0o755}
+    assert (trees / "data/cc").is_symlink()
+
+
+def test_links_in_what_is_removed_are_not_followed(trees: Path, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir(mode=0o755)
+    (tmp_path / "disk/file").touch()
+    (trees / "data/cc/more").symlink_to(tmp_path / "disk")
+    assert clean.remove("box1", [("data", "cc")])["kept"] == []
+    assert (tmp_path / "disk/file").exists()
+    assert (tmp_path / "disk").stat().st_mode & 0o777 == 0o755
+    assert not (trees / "data/cc").exists()
+
+
 def test_age_is_that_of_the_last_change(trees: Path) -> None:
     ages = {item.name: item.age_s for item in clean.items("box1", now=1000.0)}
     assert ages == {"aa": 1000.0, "bb": 1000.0, "cc": 1000.0}
     assert trees.exists()
+
+
+async def test_it_works_on_a_host_whose_code_a_power_cut_has_damaged(stage: Stage) -> None:
+    async with Hosts(stage.cluster()) as hosts:
+        assert isinstance((await survey(Verbs(hosts, stage.tree), ["box1"]))["box1"], list)
+        code = stage.run_folder("none", "box1").parents[3] / stage.tree.folder
+        for name in ("__main__.py", "verbs/clean.py"):
+            (code / "motley/trainer" / name).chmod(0o600)
+            os.truncate(code / "motley/trainer" / name, 0)
+        (code / STAMP).write_text("the boot before\n")
+        found = (await survey(Verbs(hosts, stage.tree), ["box1"]))["box1"]
+        assert isinstance(found, list)
+        assert [(item.kind, item.used) for item in found] == [("code", "it is the one in use now")]

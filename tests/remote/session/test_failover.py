@@ -9,11 +9,12 @@ from typing import Any, cast
 
 import pytest
 
-from remote.errors import HostError, Unreachable
-from remote.reform import Reform
-from remote.verbs import Verbs
-from trainer.spec import Lead
-from trainer.wire import Event
+from motley.remote.errors import HostError, Unreachable
+from motley.remote.rpc.verbs import Verbs
+from motley.remote.session.failover import Failover
+from motley.trainer.contract.run_changes import Lead
+from motley.trainer.contract.term import Term
+from motley.trainer.contract.wire import Event
 
 ORDER = ["box1", "box2", "box3"]
 
@@ -26,8 +27,8 @@ def cut_off(host: str, term: int = 0, generation: int = 0) -> Event:
     return event("cut_off", host, term=term, generation=generation, step=7, address=f"10.0.0.{host[-1]}")
 
 
-def reform(*heard: Event) -> Reform:
-    made = Reform(cast(Verbs, None), "night", order=ORDER, leader="box1", port=29500)
+def reform(*heard: Event) -> Failover:
+    made = Failover(cast(Verbs, None), "night", order=ORDER, leader="box1", port=29500)
     for one in heard:
         made.hear(one)
     return made
@@ -36,9 +37,9 @@ def reform(*heard: Event) -> Reform:
 def test_the_first_host_that_holds_the_state_and_answers_is_the_next_leader() -> None:
     made = reform(cut_off("box3"), cut_off("box2"))
     lead = made.propose(gone="box1", reached=["box2", "box3"])
-    assert lead == Lead(term=1, leader="box2", address="10.0.0.2", port=29500, hosts=("box2", "box3"))
+    assert lead == Lead(term=Term(1), leader="box2", address="10.0.0.2", port=29500, hosts=("box2", "box3"))
     assert made.propose(gone="box1", reached=["box3"]) == Lead(
-        term=1, leader="box3", address="10.0.0.3", port=29500, hosts=("box3",)
+        term=Term(1), leader="box3", address="10.0.0.3", port=29500, hosts=("box3",)
     )
 
 
@@ -65,7 +66,7 @@ def test_the_term_is_above_all_that_were_heard_of() -> None:
     made = reform(event("leader", "box1", leader="box1", term=4), cut_off("box2", term=2))
     lead = made.propose(gone="box1", reached=["box2"])
     assert lead is not None
-    assert lead.term == 5
+    assert lead.term == Term(5)
 
 
 LEAD = {"leader": "box1", "term": 1, "address": "10.0.0.1", "port": 29500, "hosts": ["box1", "box2"]}
@@ -82,7 +83,7 @@ def test_events_with_odd_data_are_taken_without_an_error(key: str, odd: Any) -> 
     made.hear(cut_off("box2", generation=5))
     lead = made.propose(gone="box1", reached=["box2"])
     assert lead is not None
-    assert lead.term <= 2
+    assert lead.term <= Term(2)
 
 
 # Hosts that answer
@@ -105,30 +106,40 @@ class FollowingHosts:
         return known
 
 
-def lead_by(leader: str, term: int) -> Lead:
-    return Lead(term=term, leader=leader, address=f"10.0.0.{leader[-1]}", port=29500, hosts=tuple(ORDER))
+def lead_by(leader: str, term: int, restarts: int = 0) -> Lead:
+    return Lead(
+        term=Term(term, restarts), leader=leader, address=f"10.0.0.{leader[-1]}", port=29500, hosts=tuple(ORDER)
+    )
 
 
-def answered_by(hosts: FollowingHosts, lead: Lead | None = None) -> Reform:
-    return Reform(cast(Verbs, hosts), "night", order=ORDER, leader="box1", port=29500, lead=lead)
+def answered_by(hosts: FollowingHosts, lead: Lead | None = None) -> Failover:
+    return Failover(cast(Verbs, hosts), "night", order=ORDER, leader="box1", port=29500, lead=lead)
 
 
-async def test_a_former_leader_of_a_higher_term_follows_the_new_one_when_it_is_back() -> None:
-    hosts = FollowingHosts(box1=lead_by("box1", term=3), box2=None, box3=None)
-    made = answered_by(hosts)  # it never heard of term 3
+async def test_a_former_leader_that_has_replaced_its_coordinator_follows_the_new_one_when_it_is_back() -> None:
+    hosts = FollowingHosts(box1=lead_by("box1", term=0, restarts=3), box2=None, box3=None)
+    made = answered_by(hosts)  # it never heard of that
     assert await made.tell(lead_by("box2", term=1), ["box2", "box3"]) == []
+    hosts.known["box2"] = lead_by("box2", term=1, restarts=2)  # so has this one
     assert await made.spread(["box1"]) == []
-    assert made.lead == lead_by("box2", term=4)
-    assert {host: known.leader for host, known in hosts.known.items() if known} == dict.fromkeys(
-        ("box1", "box2"), "box2"
-    ) | {"box3": "box2"}
+    assert made.lead == hosts.known["box1"] == hosts.known["box3"] == lead_by("box2", term=1)
 
 
-async def test_a_new_leader_that_knows_of_a_higher_term_leads_above_it() -> None:
+async def test_a_new_leader_that_another_console_has_told_of_one_leads_after_it() -> None:
     hosts = FollowingHosts(box2=lead_by("box1", term=6), box3=None)
     made = answered_by(hosts)
     assert await made.tell(lead_by("box2", term=1), ["box2", "box3"]) == []
     assert made.lead == hosts.known["box2"] == hosts.known["box3"] == lead_by("box2", term=7)
+
+
+async def test_the_leader_that_another_console_has_named_later_is_followed() -> None:
+    hosts = FollowingHosts(box1=None, box2=lead_by("box2", term=1), box3=lead_by("box3", term=2))
+    made = answered_by(hosts, lead_by("box2", term=1))
+    assert await made.spread(["box3"]) == []
+    assert made.lead == lead_by("box3", term=2)
+    assert made.untold(ORDER) == ["box1", "box2"]
+    assert await made.spread(made.untold(ORDER)) == []
+    assert {known.leader for known in hosts.known.values() if known} == {"box3"}
 
 
 async def test_two_consoles_that_name_two_leaders_of_one_term_agree_on_the_first_of_them() -> None:
@@ -144,10 +155,10 @@ async def test_two_consoles_that_name_two_leaders_of_one_term_agree_on_the_first
 
 
 async def test_whoever_was_not_told_of_another_leader_stays_to_be_told() -> None:
-    hosts = FollowingHosts(box1=lead_by("box1", term=2), box2=None, box3=None)
+    hosts = FollowingHosts(box1=lead_by("box1", term=0, restarts=2), box2=None, box3=None)
     made = answered_by(hosts)
     assert made.untold(ORDER) == []
-    made.hear(leader("box1", lead_by("box1", term=2)))
+    made.hear(leader("box1", lead_by("box1", term=0, restarts=2)))
     assert made.untold(ORDER) == []  # the leader is whom they follow anyway
     hosts.gone = {"box3"}
     await made.tell(lead_by("box2", term=3), ["box2", "box3"])
@@ -163,12 +174,13 @@ async def test_a_host_that_can_not_be_told_is_named() -> None:
     hosts = FollowingHosts(box1=lead_by("box1", term=5), box2=None, box3=None)
     hosts.gone = {"box3"}
     made = answered_by(hosts)
-    assert await made.tell(lead_by("box2", term=1), ["box2", "box3"]) == ["box3"]
-    hosts.gone = {"box2"}  # its term can't be raised above box1's
+    assert await made.tell(lead_by("box2", term=5), ["box2", "box3"]) == ["box3"]
+    hosts.known["box1"] = lead_by("box3", term=5)  # of another console
+    hosts.gone = {"box2"}  # it can't be named once more
     assert await made.spread(["box1", "box3"]) == ["box1"]
     with pytest.raises(HostError):
         await made.tell(lead_by("box2", term=9), ["box3"])
-    assert made.lead == lead_by("box2", term=1)
+    assert made.lead == lead_by("box2", term=5)
 
 
 def leader(host: str, lead: Lead) -> Event:
@@ -178,14 +190,15 @@ def leader(host: str, lead: Lead) -> Event:
 def test_what_another_console_has_named_is_followed_but_not_a_former_leader_s_own_claim() -> None:
     made = reform(leader("box3", lead_by("box2", term=2)))
     assert made.lead == lead_by("box2", term=2)
-    made.hear(leader("box1", lead_by("box1", term=5)))
+    made.hear(leader("box1", lead_by("box1", term=0, restarts=5)))
+    made.hear(leader("box1", lead_by("box1", term=1, restarts=5)))
     assert made.lead == lead_by("box2", term=2)
     made.hear(cut_off("box3"))
     lead = made.propose(gone="box2", reached=["box3"])
     assert lead is not None
-    assert lead.term == 6
+    assert lead.term == Term(3)
 
 
-def test_a_leader_that_raised_its_own_term_is_followed() -> None:
-    made = reform(leader("box1", lead_by("box1", term=1)), leader("box1", lead_by("box1", term=2)))
-    assert made.lead == lead_by("box1", term=2)
+def test_a_leader_that_has_replaced_its_coordinator_is_followed() -> None:
+    made = reform(leader("box1", lead_by("box1", 0, restarts=1)), leader("box1", lead_by("box1", 0, restarts=2)))
+    assert made.lead == lead_by("box1", 0, restarts=2)

@@ -10,16 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from remote import ending, follow
-from remote.ending import end
-from remote.experiment import Experiment
-from remote.feed import FeedRecord, Link
-from remote.follow import Follower
-from remote.hosts import Hosts
-from remote.verbs import Verbs
+from motley.remote import end_tasks
+from motley.remote.end_tasks import end
+from motley.remote.experiment.folder import Experiment
+from motley.remote.feed import FeedRecord, Link
+from motley.remote.hosts.pool import Hosts
+from motley.remote.rpc.verbs import Verbs
+from motley.remote.session import follow_host
+from motley.remote.session.follow_host import HostFollower
+from motley.trainer.contract.wire import Chunk, Event, Sample, encode
+from motley.trainer.host.paths import read_json, write_json
 from tests.remote.stage import FOREVER, Seen, Stage
-from trainer.folders import read_json, write_json
-from trainer.wire import Event, Sample, encode
 
 
 def pids_of(stage: Stage, verb: str, host: str) -> list[int]:
@@ -38,7 +39,7 @@ def pids_of(stage: Stage, verb: str, host: str) -> list[int]:
 async def test_a_host_that_freezes_is_told_and_read_on_where_it_stood(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follow, "STALE_S", 1.3)  # a beat comes every second
+    monkeypatch.setattr(follow_host, "STALE_S", 1.3)  # a beat comes every second
     session = stage.session("night", seen := Seen(), stage.cluster())
     await session.launch()
     await seen.further(10)
@@ -78,7 +79,7 @@ async def test_what_was_over_long_ago_is_read_to_its_last_byte(stage: Stage) -> 
         write_json(folder / "state.json", {"state": "failed"})
         experiment = Experiment.create(stage.experiment("night"), "")
         verbs = Verbs(hosts, stage.tree)
-        follower = Follower("box0", "night", verbs=verbs, experiment=experiment, emit=records.append)
+        follower = HostFollower("box0", "night", verbs=verbs, experiment=experiment, emit=records.append)
         assert await asyncio.wait_for(follower.run(), 20) == "failed"
         assert follower.live.is_set()
         experiment.close()
@@ -86,11 +87,48 @@ async def test_what_was_over_long_ago_is_read_to_its_last_byte(stage: Stage) -> 
     assert (stage.experiment("night") / "logs/rank_0.log").read_bytes() == b"one\n" * 200_000 + b"no newline\n"
 
 
+async def test_what_is_taken_over_between_a_hosts_last_line_and_its_end_is_asked_for_again(stage: Stage) -> None:
+    async with Hosts(stage.cluster()) as hosts:
+        await hosts.get("box0")
+        folder = stage.run_folder("night", "box0")
+        folder.mkdir(parents=True)
+        write_json(folder / "state.json", {"state": "failed"})
+        (folder / "rank_0.out").write_bytes(b"one\n")
+        shown = Experiment.create(stage.experiment("night"), "")
+        follower = HostFollower("box0", "night", verbs=Verbs(hosts, stage.tree), experiment=shown, emit=Seen())
+        attach, times = follower._attach, 0
+
+        async def attached() -> None:
+            nonlocal times
+            await attach()
+            times += 1
+            if times == 1:
+                shown._stale.add("box0")
+
+        follower._attach = attached  # type: ignore[method-assign]
+        assert await asyncio.wait_for(follower.run(), 20) == "failed"
+        assert times == 2
+        assert not shown.stale("box0")
+        shown.close()
+
+
+async def test_a_host_whose_lines_come_before_its_first_beat_is_there(stage: Stage) -> None:
+    async with Hosts(stage.cluster()) as hosts:
+        experiment = Experiment.create(stage.experiment("night"), "")
+        follower = HostFollower("box0", "night", verbs=Verbs(hosts, stage.tree), experiment=experiment, emit=Seen())
+        before = follower.up
+        follower._take(encode(Chunk(file="rank_0.out", start=0, end=4, text="one\n")))
+        assert (before, follower.up) == (False, True)
+        experiment.close()
+
+
 async def test_a_line_that_is_no_record_is_told(stage: Stage) -> None:
     records: list[FeedRecord] = []
     async with Hosts(stage.cluster()) as hosts:
         experiment = Experiment.create(stage.experiment("night"), "")
-        follower = Follower("box0", "night", verbs=Verbs(hosts, stage.tree), experiment=experiment, emit=records.append)
+        follower = HostFollower(
+            "box0", "night", verbs=Verbs(hosts, stage.tree), experiment=experiment, emit=records.append
+        )
         follower._take(b"Traceback (most recent call last):")
         experiment.close()
     (told,) = records
@@ -100,7 +138,7 @@ async def test_a_line_that_is_no_record_is_told(stage: Stage) -> None:
 
 
 async def test_leaving_ends_even_what_swallows_a_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ending, "AGAIN_S", 0.01)
+    monkeypatch.setattr(end_tasks, "AGAIN_S", 0.01)
 
     async def stubborn() -> None:
         with contextlib.suppress(asyncio.CancelledError):

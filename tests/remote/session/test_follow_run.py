@@ -8,14 +8,14 @@ from collections.abc import Callable
 
 import pytest
 
-from remote.errors import Unreachable, UsageError
-from remote.feed import FeedRecord
-from remote.hosts import Hosts
-from remote.verbs import Verbs
+from motley.remote.errors import Unreachable, UsageError
+from motley.remote.feed import FeedRecord
+from motley.remote.hosts.pool import Hosts
+from motley.remote.rpc.verbs import Verbs
+from motley.trainer.contract.run_changes import Lead
+from motley.trainer.contract.wire import Event, Sample
+from motley.trainer.host.paths import read_json
 from tests.remote.stage import Seen, Stage
-from trainer.folders import read_json
-from trainer.spec import Lead
-from trainer.wire import Event, Sample
 
 
 def kill_supervisor(stage: Stage, host: str) -> None:
@@ -103,7 +103,7 @@ async def test_a_console_that_only_watches_brings_nobody_back_and_can_change_not
     await watching.attach()
     await watched.further(5)
     for change in (watching.stop("no"), watching.join("box1"), watching.drop("box1"), watching.launch()):
-        with pytest.raises(UsageError, match="only watches night"):
+        with pytest.raises(UsageError, match="only watches 'night'"):
             await change
     await first.close()
     kill_supervisor(stage, "box1")

@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from remote import runs
-from remote.errors import CheckFailed, ConfigError, UsageError
-from remote.feed import FeedRecord, Layout, Progress
-from remote.placement import Pace
-from remote.run import Session
+from motley.remote.config.load import load
+from motley.remote.errors import CheckFailed, ConfigError, UsageError
+from motley.remote.feed import FeedRecord, Layout, Progress
+from motley.remote.launch.placement import Pace
+from motley.remote.session import runs
+from motley.remote.session.session import Session
+from motley.trainer.contract.wire import Event
+from motley.trainer.host.paths import read_json
+from tests.remote.session.test_follow_run import kill_supervisor, said, trains
 from tests.remote.stage import HOSTS, Seen, Stage
-from tests.remote.test_following import kill_supervisor, said, trains
-from trainer.folders import read_json
-from trainer.wire import Event
 
 THREE = {**HOSTS, "box2": "max_batch = 64"}
 
@@ -56,7 +57,7 @@ async def test_a_host_that_is_new_in_cluster_toml_joins_and_every_console_sees_i
     assert (spec["joins"], spec["speed"], spec["leader"]) == (True, 1.0, "box0")
     for host in THREE:  # each knows who belongs to the run, should it lead one day
         assert read_json(stage.run_folder("night", host) / "roll.json")["added"][0]["host"] == "box2"
-    with pytest.raises(UsageError, match="box2 is at work in night already"):
+    with pytest.raises(UsageError, match="box2 is at work in 'night' already"):
         await session.join("box2")
     ended = await session.stop("enough")
     assert (ended.state, ended.unanswered) == ("stopped", ())
@@ -111,9 +112,9 @@ async def test_a_host_is_taken_out_and_let_in_again(stage: Stage) -> None:
     await seen.until(trains(0, generation=1))
     assert said(seen, "box2 is taken out of the run")
     assert read_json(stage.run_folder("night", "box2") / "state.json")["state"] == "stopped"
-    with pytest.raises(UsageError, match="box2 was taken out of night already"):
+    with pytest.raises(UsageError, match="box2 was taken out of 'night' already"):
         await session.drop("box2")
-    with pytest.raises(UsageError, match=r"box0 leads night.*motley stop night"):
+    with pytest.raises(UsageError, match=r"box0 leads 'night'.*motley stop night"):
         await session.drop("box0")
     await session.join("box2")
     await seen.until(trains(2, generation=2))
@@ -144,7 +145,7 @@ async def test_from_the_command_line_a_host_comes_and_goes_and_one_that_was_lost
 ) -> None:
     session, _ = await launched(stage)
     await session.close()  # nobody watches
-    monkeypatch.setattr("remote.push.Tree.installed", lambda: stage.tree)
+    monkeypatch.setattr("motley.remote.provision.push_code.Tree.installed", lambda: stage.tree)
     cluster = stage.cluster(hosts=THREE)
     told: list[FeedRecord] = []
     await runs.join(cluster, "night", "box2", told.append, lambda *_: Pace())
@@ -153,7 +154,7 @@ async def test_from_the_command_line_a_host_comes_and_goes_and_one_that_was_lost
     kill_supervisor(stage, "box1")
     await runs.join(cluster, "night", "box1", told.append, lambda *_: Pace())
     assert await runs.drop(cluster, "night", "box2")
-    ended = await runs.stop(cluster, "night", "enough")
+    ended, _ = await runs.stop(cluster, "night", "enough")
     assert causes(ended.summary) == [
         ("joined", "box2"), ("lost", "box1"), ("joined", "box1"), ("dropped", "box2"),
     ]  # fmt: skip
@@ -175,3 +176,71 @@ async def test_a_host_that_came_later_leads_when_the_leader_is_gone(stage: Stage
     assert ended.unanswered == ()
     assert {h["name"]: h["state"] for h in ended.summary["hosts"]}["box1"] == "dropped"
     assert stage.alive() == []
+
+
+LIES: dict[str, Any] = {
+    "script": {"path": "-c", "args": ["import os; os.system('evil')"], "tree": "f" * 24, "port": 1},
+    "options": {"task": "evil/digits", "args": ["evil"]},
+    "data": {"path": "/evil"},
+    "balance": {"policy": "proportional"},
+}
+
+
+@pytest.mark.parametrize(("part", "told"), [
+    ("script", f"the project here has the hash none, that of the run {'f' * 24}"),
+    ("options", "run.task is 'simple_cnn/digits' here, 'evil/digits' there"),
+    ("data", "data.path is None here, '/evil' there"),
+    ("balance", "balance.policy is 'dynamic' here, 'proportional' there"),
+])  # fmt: skip
+async def test_a_leader_that_lies_of_what_the_run_is_keeps_the_host_out_and_no_more(
+    stage: Stage, part: str, told: str
+) -> None:
+    session, _ = await launched(stage)
+    lie(stage, part, LIES[part])
+    stage.cluster(hosts=THREE)
+    with pytest.raises(UsageError, match="'night' can't be joined from here") as refused:
+        await session.join("box2")
+    assert told in str(refused.value)
+    assert not stage.run_folder("night", "box2").exists()
+    await session.stop("enough")
+
+
+async def test_nothing_that_a_leader_says_is_executed_by_a_host_that_joins(stage: Stage) -> None:
+    session, seen = await launched(stage)
+    for key, value in {
+        "env": {"LD_PRELOAD": "/evil"}, "python": "/evil", "resume": "/evil", "speed": 0.1,
+        "container": {"runtime": "/evil", "image": "evil", "id": "evil"}, "phases": {"evil": 1.0},
+    }.items():  # fmt: skip
+        lie(stage, key, value)
+    stage.cluster(hosts=THREE)
+    await session.join("box2")
+    await seen.until(group_of(0, 1, 2))
+    given = (stage.run_folder("night", "box2") / "spec.json").read_text()
+    assert "evil" not in given
+    assert json.loads(given)["speed"] == 1.0
+    await session.stop("enough")
+
+
+async def test_what_the_command_line_changed_holds_for_hosts_that_join(stage: Stage) -> None:
+    stage.cluster()
+    cluster = load(stage.folder / "cluster.toml", ["run.learning_rate=0.25", "run.steps=999999"])
+    session = stage.session("night", seen := Seen(), cluster)
+    await session.launch()
+    await seen.further(5)
+    stage.cluster(hosts=THREE)
+    other = stage.session("night", Seen())
+    await other.attach()
+    await other.join("box2")
+    await seen.until(group_of(0, 1, 2))
+    options = json.loads((stage.run_folder("night", "box2") / "spec.json").read_bytes())["options"]
+    assert (options["learning_rate"], options["steps"]) == (0.25, 999999)
+    await session.stop("enough")
+    await other.close()
+
+
+def lie(stage: Stage, key: str, value: Any) -> None:
+    """The host that leads says something else of the run from now on."""
+    path = stage.run_folder("night", "box0") / "spec.json"
+    table = json.loads(path.read_bytes())
+    changed = {**table[key], **value} if isinstance(table.get(key), dict) and key != "env" else value
+    path.write_text(json.dumps({**table, key: changed}))

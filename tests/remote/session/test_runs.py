@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from remote import runs
-from remote.cluster import Cluster
-from remote.errors import UsageError
+from motley.remote.config.cluster import Cluster
+from motley.remote.errors import UsageError
+from motley.remote.session import runs
+from motley.trainer.contract.wire import Event
 from tests.remote.stage import Seen, Stage
 
 
@@ -33,11 +34,25 @@ def test_the_leader_s_word_on_state_and_step_counts() -> None:
         ("box3", "failed", 3),
     ]
     assert set(day) == {"run", "state", "step", "hosts"}
+    resumed = {**row("day", "box1", "running"), "layout": {"resumed_from": "night"}}
+    assert runs.merge({"box1": [resumed]})[0]["resumed_from"] == "night"
 
 
 def test_without_the_leader_the_others_tell() -> None:
     (night,) = runs.merge({"box1": [row("night", "box2", "running")]})
     assert (night["state"], night["step"]) == ("running", None)
+
+
+def test_while_a_host_joins_what_is_waited_for_is_told() -> None:
+    def event(kind: str, **data: Any) -> Event:
+        return Event(time=1.0, host="box2", source="rank 2", kind=kind, text="", data=data)
+
+    told = runs.waits_for(event("phase", member=2, phase="importing torch"))
+    assert told is not None
+    assert (told.host, told.stage, told.text) == ("box2", "join", "importing torch, which takes some seconds")
+    assert runs.waits_for(event("phase", member=2, phase="training")) is None
+    assert runs.waits_for(event("phase", member=2, phase=["joining"])) is None
+    assert runs.waits_for(event("note", phase="joining")) is None
 
 
 def test_no_run_at_all() -> None:
@@ -58,13 +73,15 @@ async def test_listing_and_stopping_from_the_hosts_alone(stage: Stage) -> None:
     assert [(host["name"], host["state"]) for host in night["hosts"]] == [("box0", "running"), ("box1", "running")]
     assert min(host["left"] for host in night["hosts"]) >= 2
     assert await runs.newest(cluster) == "night"
-    ended = await runs.stop(cluster, "night", "motley stop")
-    assert (ended.state, ended.unanswered) == ("stopped", ())
+    ended, over = await runs.stop(cluster, "night", "motley stop")
+    assert (ended.state, ended.unanswered, over) == ("stopped", (), False)
+    ended, over = await runs.stop(cluster, "night", "motley stop")
+    assert (ended.state, ended.unanswered, over) == ("stopped", (), True)
     assert stage.alive() == []
     assert stage.summary("night")["state"] == "stopped"
     (night,) = (await runs.status(cluster))["runs"]
     assert (night["state"], [host["left"] for host in night["hosts"]]) == ("stopped", [0, 0])
-    with pytest.raises(UsageError, match="no host knows a run named day"):
+    with pytest.raises(UsageError, match="no host knows a run named 'day'"):
         await runs.stop(cluster, "day", "motley stop")
 
 
@@ -92,16 +109,23 @@ async def test_logs_of_a_run_that_is_over(stage: Stage) -> None:
     expected = [f"step {n} red" for n in range(1, 11)]
     here = [line async for line in runs.logs(cluster, "night", 1, follow=False)]
     assert ([line.text for line in here][1:], {(line.host, line.member) for line in here}) == (expected, {("box1", 1)})
+    assert all(line.time is not None for line in here)
     await no_rank_9(cluster)
     shutil.rmtree(stage.folder / "experiments")
     await no_rank_9(cluster)
     there = [line async for line in runs.logs(cluster, "night", None, follow=False)]
     for member in (0, 1):
         assert [line.text for line in there if line.member == member][1:] == expected
+    happened = [row for row in there if row.member is None]
+    assert len(happened) > 2
+    times = [row.time for row in there if row.time is not None]
+    assert len(times) == len(there)
+    assert times == sorted(times)
+    assert {row.host for row in happened} >= {"box0", "box1"}
 
 
 async def no_rank_9(cluster: Cluster) -> None:
-    with pytest.raises(UsageError, match="night has no rank 9: its ranks are 0, 1"):
+    with pytest.raises(UsageError, match="'night' has no rank 9: its ranks are 0, 1"):
         _ = [line async for line in runs.logs(cluster, "night", 9, follow=False)]
 
 

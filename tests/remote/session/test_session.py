@@ -8,12 +8,13 @@ from collections.abc import Mapping
 
 import pytest
 
-from remote.errors import RunFailed, UsageError
-from remote.feed import Ended, Layout, Link, LogLine
-from remote.run import Session
+from motley.remote.diagnosis.host_clocks import Clocks
+from motley.remote.errors import UsageError
+from motley.remote.feed import CaughtUp, Ended, Layout, Link, LogLine
+from motley.remote.session.session import Session
+from motley.trainer.contract.wire import Event
 from tests.remote.stage import FOREVER, HOSTS, Seen, Stage, cut, take_away
 from tests.remote.stand_in_rank import sealed
-from trainer.wire import Event
 
 KEYS = {
     "run", "state", "steps", "epochs", "samples", "seconds", "samples_per_s", "final_loss", "eval", "hosts",
@@ -77,6 +78,31 @@ async def test_leaving_and_coming_back_loses_nothing(stage: Stage, folder: str) 
             assert numbers == list(range(len(numbers)))
     assert ended.summary["steps"] == len(stage.metrics("night")[0])
     assert (stage.experiment("night") / "cluster.toml").exists()
+
+
+@pytest.mark.parametrize("folder", ["kept", "deleted"])
+async def test_what_was_before_is_told_in_order_and_then_that_it_was_all(stage: Stage, folder: str) -> None:
+    first, seen = await launched(stage, "night", steps=FOREVER)
+    await seen.further(20)
+    await first.close()
+    if folder == "deleted":
+        shutil.rmtree(stage.experiment("night"))
+    second = stage.session("night", again := Seen())
+    await second.attach()
+    await second.caught_up()
+    now = next(at for at, record in enumerate(again.records) if record == CaughtUp(over=False))
+    assert next(record for record in again.records if isinstance(record, Layout)).behind
+    before = [record for record in again.records[:now] if isinstance(record, Event) and record.host != "console"]
+    assert {event.host for event in before} == {"box0", "box1"}
+    clocks = Clocks()
+    for record in again.records[:now]:
+        if isinstance(record, Link):
+            clocks.hear(record)
+    times = [clocks.at(event.host, event.time) for event in before]
+    assert times == sorted(times)
+    assert {"started", "group"} <= {event.kind for event in before}
+    await second.stop("enough")
+    await second.close()
 
 
 async def test_what_happened_while_nobody_watched_is_fetched(stage: Stage) -> None:
@@ -244,14 +270,14 @@ async def test_going_on_from_what_a_host_held_that_had_lost_its_leader(stage: St
 async def test_a_run_that_no_host_knows(stage: Stage) -> None:
     stage.cluster()
     session = stage.session("never", Seen())
-    with pytest.raises(UsageError, match="no host knows a run named never"):
+    with pytest.raises(UsageError, match="no host knows a run named 'never'"):
         await session.attach()
     await session.close()
     assert not (stage.folder / "experiments").exists()
 
 
 async def test_the_console_s_disk_is_not_the_run_s(stage: Stage) -> None:
-    """What can't be kept here is said at once; the run goes on and can be read later."""
+    """What can't be kept here is said once; the run goes on, is followed all the same, and can be read later."""
     seen = Seen()
     session = stage.session("night", seen, stage.cluster(steps=FOREVER))
     blocked = stage.experiment("night") / "logs/rank_1_metrics.jsonl"
@@ -261,13 +287,22 @@ async def test_the_console_s_disk_is_not_the_run_s(stage: Stage) -> None:
             blocked.symlink_to("/dev/full")
         return isinstance(record, Layout)
 
+    def full(record: object) -> bool:
+        return isinstance(record, Event) and "night can't be written: No space left on device" in record.text
+
     layout = asyncio.ensure_future(seen.until(block))
+    said = asyncio.ensure_future(seen.until(full))
     await asyncio.sleep(0)
     await session.launch()
     await layout
-    with pytest.raises(RunFailed, match=r"night can't be written: No space left on device.*attach night"):
-        await asyncio.wait_for(session.wait(), 20)
+    await said
+    await seen.further(300)  # for longer than until the next commit
     await session.close()
+    (event,) = filter(full, seen.records)
+    assert isinstance(event, Event)
+    assert event.level == "warning"
+    assert "attach night" in event.text
+    assert all(numbers == list(range(len(numbers))) for numbers in seen.sequences().values())
     blocked.unlink()
     assert len(stage.alive()) >= 5
     second = stage.session("night", again := Seen())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import socket
 import subprocess
@@ -11,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from remote.errors import CheckFailed, RunFailed, UsageError
-from remote.feed import Progress
-from tests.remote.stage import Seen, Stage
+from motley.remote.errors import CheckFailed, RunFailed, UsageError
+from motley.remote.feed import Progress
+from motley.trainer.contract.wire import Event
+from tests.remote.stage import FOREVER, Seen, Stage
 
 
 async def test_no_torch_on_one_host_starts_nothing_on_any(stage: Stage, tmp_path: Path) -> None:
@@ -71,7 +73,7 @@ async def test_one_host_that_can_t_start_stops_the_other(stage: Stage, host: str
             folder = session._hosts._demo.folder / "box1" / ".motley" / "runs" / "night" / "box1"
             folder.parent.mkdir(parents=True)
             folder.write_text("in the way")
-            cause = "File exists"
+            cause = "Not a directory: .*/night/box1/lock"
         launching = asyncio.ensure_future(session.launch())
         await seen.until(lambda record: isinstance(record, Progress) and record.text.startswith("sending the trainer"))
         if host == "box0":
@@ -86,7 +88,7 @@ async def test_one_host_that_can_t_start_stops_the_other(stage: Stage, host: str
     failed = {r.host for r in seen.records if isinstance(r, Progress) and r.stage == "start" and r.failed}
     assert failed == {host}
     if host == "box0":
-        with pytest.raises(UsageError, match="night was never started on box0, which leads it"):
+        with pytest.raises(UsageError, match="'night' was never started on box0, which leads it"):
             await stage.session("night", Seen()).attach()
 
 
@@ -110,11 +112,40 @@ async def test_a_start_broken_off_leaves_nothing(stage: Stage, moment: str) -> N
 
 async def test_no_checkpoint_to_go_on_from(stage: Stage) -> None:
     session = stage.session("new", Seen(), stage.cluster())
-    with pytest.raises(UsageError, match="no checkpoint of old in any of: box0, box1, "):
+    stage.experiment("old").mkdir(parents=True)
+    with pytest.raises(UsageError, match="no good checkpoint of 'old' in any of: box0, box1, "):
         await session.launch(resume="old")
     await session.close()
     assert stage.alive() == []
     assert not stage.experiment("new").exists()
+
+
+async def test_a_name_to_go_on_from_that_nobody_knows_is_said_before_what_is_wrong_with_the_hosts(stage: Stage) -> None:
+    first = stage.session("night", seen := Seen(), stage.cluster(steps=FOREVER))  # it has the port, too
+    await first.launch()
+    second = stage.session("new", seen := Seen())
+    with pytest.raises(UsageError, match=r"--resume 'nigth': neither the hosts nor .* did you mean night\?"):
+        await second.launch(resume="nigth")
+    assert not any(isinstance(r, Progress) and r.stage == "push" for r in seen.records)
+    await second.close()
+    third = stage.session("new", Seen())
+    with pytest.raises(CheckFailed, match="in use there by the run 'night'"):
+        await third.launch(resume="night")
+    await third.close()
+    await first.stop("enough")
+    await first.close()
+    assert not stage.experiment("new").exists()
+
+
+async def test_what_kept_a_restart_from_being_warm_is_in_the_run_s_events(stage: Stage) -> None:
+    session = stage.session("new", seen := Seen(), stage.cluster(steps=5))
+    await session.launch(why_cold="the code has changed")
+    await session.wait()
+    await session.close()
+    text = "cold restart: the code has changed"
+    assert [r.text for r in seen.records if isinstance(r, Event)].count(text) == 1
+    lines = (stage.experiment("new") / "events.jsonl").read_text().splitlines()
+    assert [json.loads(line)["text"] for line in lines].count(text) == 1
 
 
 async def test_a_place_that_can_t_be_written_is_named_before_anything_starts(stage: Stage) -> None:

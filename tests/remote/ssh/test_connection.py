@@ -10,12 +10,13 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
+import asyncssh
 import pytest
 
-from remote import dial
-from remote.connection import SESSIONS, Connection, backoff
-from remote.dial import Dialer
-from remote.errors import CommandFailed, Unreachable
+from motley.remote.errors import CommandFailed, Unreachable
+from motley.remote.ssh import dial
+from motley.remote.ssh.connection import SESSIONS, Connection, backoff
+from motley.remote.ssh.dial import Dialer
 from tests.remote.conftest import host_of, know
 from tests.remote.sshd import Sshd, kill
 
@@ -39,6 +40,42 @@ async def test_input_output_errors_and_codes_come_through(sshd: Sshd, dialer: Di
     assert (await connection.run(["sh", "-c", "kill -9 $$"], timeout_s=5)).code == 128 + signal.SIGKILL
     assert (await connection.run(["true"], stdin=data, timeout_s=5)).code == 0  # input that nobody reads
     assert connection.server_address == "127.0.0.1"
+    await connection.close()
+
+
+async def test_no_more_of_an_answer_is_kept_than_it_may_be_long(sshd: Sshd, dialer: Dialer) -> None:
+    connection = await Connection.open(host_of(sshd), dialer)
+    assert len((await connection.run(["head", "-c", "1000", "/dev/zero"], timeout_s=60, most=1000)).stdout) == 1000
+    with pytest.raises(CommandFailed, match="box: it sent more than 1,000 bytes"):
+        await connection.run(["cat", "/dev/zero"], timeout_s=60, most=1000)
+    with pytest.raises(CommandFailed, match="it sent more than 16,777,216 bytes"):
+        await connection.run(["cat", "/dev/zero"], timeout_s=60)
+    await connection.close()
+
+
+async def test_no_kerberos_takes_the_place_of_the_host_key(
+    sshd: Sshd, dialer: Dialer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("asyncssh.connection.GSSClient", lambda *words: asked.append(words))
+    await (await Connection.open(host_of(sshd), dialer)).close()
+    assert asked == []
+
+
+async def test_the_reason_for_which_sshd_refuses_a_channel_steers_no_terminal(
+    sshd: Sshd, dialer: Dialer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("motley.remote.ssh.connection.RETRY_S", ())
+    connection = await Connection.open(host_of(sshd), dialer)
+
+    async def refused(*_: object, **__: object) -> None:
+        raise asyncssh.ChannelOpenError(1, "full\x1b]52;c;aGVsbG8=\x07\x9b31m")
+
+    monkeypatch.setattr(connection._raw, "create_process", refused)
+    with pytest.raises(CommandFailed) as failed:
+        await connection.run(["true"], timeout_s=5)
+    assert failed.value.cause == "sshd starts no further command: full"
+    assert "\x1b" not in str(failed.value)
     await connection.close()
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from remote.cluster import Host
-from remote.errors import AuthenticationFailed, NewKey, NoPasswords, Unreachable
-from remote.letting_in import Entry, User, let_in
-from tests.ports import free_pair
+from motley.remote.config.cluster import Host
+from motley.remote.errors import AuthenticationFailed, NewKey, NoPasswords, Unreachable
+from motley.remote.ssh.copy_id import Entry, User, let_in
 from tests.remote.by_password import ByPassword
 from tests.remote.conftest import host_of
 from tests.remote.sshd import Sshd, make_key
+from tests.support.ports import free_pair
 
 SECRET = "wide, Open"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -10,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from remote.cluster import Cluster
-from remote.connection import Connection
-from remote.demo import DemoHosts
-from remote.dial import Dialer
-from remote.errors import HostKeyChanged, Unreachable
-from remote.feed import Progress
-from remote.hosts import Hosts
-from remote.route import Endpoint
+from motley.remote.config.cluster import Cluster
+from motley.remote.errors import CommandFailed, HostKeyChanged, Unreachable
+from motley.remote.feed import Progress
+from motley.remote.hosts.pool import Hosts
+from motley.remote.ssh.connection import Connection
+from motley.remote.ssh.demo_hosts import DemoHosts
+from motley.remote.ssh.dial import Dialer
+from motley.remote.ssh.route import Endpoint
 from tests.remote.conftest import MakeCluster
 
 DAEMON = """
@@ -118,6 +119,29 @@ async def test_a_closed_channel_ends_its_command(make_cluster: MakeCluster) -> N
             command = int(await process.lines().__anext__())
         assert (await connection.run(["echo", "on"], timeout_s=10)).stdout == b"on\n"
     assert not _alive(command)
+
+
+async def test_a_command_that_is_ended_while_it_prints_leaves_no_pipe_open(make_cluster: MakeCluster) -> None:
+    cluster = demo_cluster(make_cluster)
+
+    def pipes() -> int:
+        return sum(os.readlink(f"/proc/self/fd/{fd}").startswith("pipe:") for fd in open_files())
+
+    def open_files() -> list[str]:
+        return [fd for fd in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{fd}")]
+
+    before = pipes()
+    gc.disable()  # what it would close by chance
+    try:
+        async with DemoHosts(cluster) as demo:
+            connection = await open_one(cluster, demo)
+            async with connection.stream(["cat", "/dev/zero"]) as process:
+                with pytest.raises(CommandFailed, match="more than 20,000,000 bytes"):
+                    await process.read_to(lambda _: None, 20_000_000)
+            await connection.close()
+        assert pipes() == before
+    finally:
+        gc.enable()
 
 
 async def test_hosts_opens_a_lost_connection_again(make_cluster: MakeCluster) -> None:

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from remote.check import preflight
-from remote.cluster import Cluster, load
-from remote.connection import Connection
-from remote.dial import Dialer
-from remote.errors import CheckFailed, Finding, HostError, HostKeyChanged, HostKeyUnknown, NewKey, UsageError
-from remote.hosts import Hosts
-from remote.introduced import OWN, accept, introduced, new_keys
-from remote.run import Session
-from remote.runs import newest
+from motley.remote.config.cluster import Cluster
+from motley.remote.config.load import load
+from motley.remote.errors import CheckFailed, Finding, HostError, HostKeyChanged, HostKeyUnknown, NewKey, UsageError
+from motley.remote.hosts.pool import Hosts
+from motley.remote.launch.prepare_hosts import preflight
+from motley.remote.session.runs import newest
+from motley.remote.session.session import Session
+from motley.remote.ssh.connection import Connection
+from motley.remote.ssh.dial import Dialer
+from motley.remote.ssh.new_host_keys import OWN, accept, introduced, new_keys
 from tests.remote.conftest import host_of
 from tests.remote.sshd import Sshd, make_key
 
@@ -117,7 +118,7 @@ async def test_starting_a_run_and_coming_back_to_one_ask_too(make_sshd: Callable
     session = Session(cluster, "night", emit=lambda _: None, ask=user)
     with pytest.raises(CheckFailed, match="is not known yet"):
         await session.launch()
-    with pytest.raises(UsageError, match="no host knows a run named night; no answer from box"):
+    with pytest.raises(UsageError, match="no host knows a run named 'night'; no answer from box"):
         await session.attach()
     await session.close()
     with pytest.raises(UsageError, match="no answer from box"):

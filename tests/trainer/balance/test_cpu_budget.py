@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from profiles.cgroup import CpuQuota
-from trainer.budget import CpuBudget
+from motley.profiles.cgroup import CpuQuota
+from motley.trainer.balance.cpu_budget import CpuBudget
 
 MOUNT = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
 

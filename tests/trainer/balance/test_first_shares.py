@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from profiles.split import SplitError
-from trainer.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Spec
-from trainer.start import first_shares, next_shares, prior
+from motley.profiles.split_solver import SplitError
+from motley.trainer.balance.first_shares import first_shares, next_shares, prior
+from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Spec
 
 MEMBERS = tuple(Member(member=i, host=f"box{i}", local_rank=0, device="cpu") for i in range(3))
 MEASURED = (

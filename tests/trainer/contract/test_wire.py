@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.wire import Beat, Chunk, Event, Sample, WireError, decode, encode
+from motley.trainer.contract.wire import Beat, Chunk, Event, Sample, WireError, decode, encode
 
 SAMPLE = Sample(
     seq=0, step=1, epoch=0, time=1.5, host="box1", member=0, rank=0, generation=0, batch=64, loss=2.25,

@@ -10,29 +10,34 @@ from typing import Any
 
 import pytest
 
-from tests.trainer.coordinating import coordinating, dial, events, spec, summary, three_in_a_group, until
-from trainer.call import JoinError
-from trainer.folders import write_json
-from trainer.membership import Group, Membership, RunOver
-from trainer.roll import admit, drop, keep, roll_of
-from trainer.spec import Lead, Member, Roll, Spec
+from motley.trainer.contract.generation import Group
+from motley.trainer.contract.run_changes import Lead, Roll
+from motley.trainer.contract.spec import Member, Spec
+from motley.trainer.contract.term import FIRST, Term
+from motley.trainer.host.paths import write_json
+from motley.trainer.host.run_members import admit, drop, keep, roll_of
+from motley.trainer.rank.coordinator_client import CoordinatorClient, RunOver
+from motley.trainer.rank.coordinator_connection import JoinError
+from tests.trainer.coordinating import coordinating, dial, events, refused, spec, summary, three_in_a_group, until
 
 NEW = Member(member=0, host="box3", local_rank=0, device="cpu", a_ms=3.0, c_ms=0.1)
 
 
-def ready(line: Membership, step: int, **said: Any) -> Awaitable[Group]:
+def ready(line: CoordinatorClient, step: int, **said: Any) -> Awaitable[Group]:
     return asyncio.to_thread(line.ready, times={}, store=("127.0.0.1", 1), step=step, **said)
 
 
 def let_in(given: Spec, folder: Path, host: str = "box3") -> None:
-    assert keep(folder, admit(given, roll_of(folder), host, [NEW], term=0))
+    assert keep(folder, admit(given, roll_of(folder), host, [NEW], term=FIRST))
 
 
 def take_out(given: Spec, folder: Path, host: str) -> None:
-    assert keep(folder, drop(given, roll_of(folder), host, term=0, leader="box0"))
+    assert keep(folder, drop(given, roll_of(folder), host, term=FIRST, leader="box0"))
 
 
-async def come(given: Spec, folder: Path, lines: list[Membership], step: int) -> tuple[Membership, list[Group]]:
+async def come(
+    given: Spec, folder: Path, lines: list[CoordinatorClient], step: int
+) -> tuple[CoordinatorClient, list[Group]]:
     """The rank of box3 joins the others at the end of a step."""
     async with until(lambda: bool((folder / "events.jsonl").exists() and events(folder, "admitted"))):
         line = await asyncio.to_thread(dial, given, 3)
@@ -153,13 +158,13 @@ async def test_a_host_that_was_taken_out_is_let_in_again(tmp_path: Path) -> None
 
 async def test_a_coordinator_that_takes_over_knows_who_came_and_who_left(tmp_path: Path) -> None:
     given = spec(3)
-    known = drop(given, admit(given, Roll(), "box3", [NEW], term=0), "box2", term=0, leader="box0")
+    known = drop(given, admit(given, Roll(), "box3", [NEW], term=FIRST), "box2", term=FIRST, leader="box0")
     keep(tmp_path, known)  # its rank had it with the last group
-    lead = Lead(term=1, leader="box1", address="127.0.0.1", port=given.port, hosts=("box1", "box3"))
+    lead = Lead(term=Term(1), leader="box1", address="127.0.0.1", port=given.port, hosts=("box1", "box3"))
     write_json(tmp_path / "lead.json", dataclasses.asdict(lead))
     async with coordinating(dataclasses.replace(given, host="box1"), tmp_path):
         first, new = [await asyncio.to_thread(dial, given, member) for member in (1, 3)]
-        said: dict[str, Any] = {"term": 0, "generation": 4}
+        said: dict[str, Any] = {"term": FIRST, "generation": 4}
         groups = await asyncio.gather(ready(first, 7, **said), ready(new, 7, **said))
         assert [(g.members, g.generation, g.roll) for g in groups] == [((1, 3), 5, known)] * 2
         for line in (first, new):
@@ -173,8 +178,8 @@ async def test_a_number_belongs_to_one_host(tmp_path: Path) -> None:
     stray = dataclasses.replace(given, host="box7")
     async with coordinating(given, tmp_path):
         lines = [await asyncio.to_thread(dial, given, m) for m in range(2)]
-        with pytest.raises(JoinError):
-            await asyncio.to_thread(lambda: Membership.dial(stray, member=1, deadline_s=5.0))
+        with pytest.raises(JoinError, match="refused"):
+            await asyncio.to_thread(refused, stray, 1)
         await asyncio.gather(*(ready(line, 0) for line in lines))
         for line in lines:
             line.ended("finished")

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from trainer.lines import Line, end_state, host_states, names_of
-from trainer.patience import Patience
-from trainer.spec import Member
+from motley.trainer.contract.spec import Member
+from motley.trainer.coordinator.members import MemberConnection, end_state, host_states, names_of
+from motley.trainer.coordinator.patience import Patience
 
 
-def line(number: int, **fields: object) -> Line:
-    return Line(member=Member(member=number, host=f"box{number}", local_rank=0, device="cpu"), **fields)  # type: ignore[arg-type]
+def connection(number: int, **fields: object) -> MemberConnection:
+    return MemberConnection(member=Member(member=number, host=f"box{number}", local_rank=0, device="cpu"), **fields)  # type: ignore[arg-type]
 
 
 def test_what_is_missing_is_said_when_it_changes_and_now_and_then() -> None:
-    patience, one = Patience(began=0.0, limit_s=60.0), line(1)
+    patience, one = Patience(began=0.0, limit_s=60.0), connection(1)
     assert patience.look(0.5, [one]) is None  # all may still come
     assert [patience.look(t, [one]) for t in (1.5, 2.0, 6.0, 7.0)] == ["say", None, None, "say"]
     one.phase = "joining"
@@ -22,15 +22,15 @@ def test_what_is_missing_is_said_when_it_changes_and_now_and_then() -> None:
 
 def test_patience_ends_when_none_of_the_missing_was_heard_for_so_long() -> None:
     patience = Patience(began=0.0, limit_s=10.0)
-    early, late = line(1, changed=2.0), line(2, changed=9.0)
+    early, late = connection(1, changed=2.0), connection(2, changed=9.0)
     assert patience.look(18.0, [early, late]) == "say"
     assert patience.look(19.5, [early, late]) == "give up"
     assert names_of([early, late]) == "rank 1 on box1 (connecting), rank 2 on box2 (connecting)"
 
 
 def test_a_run_has_finished_when_all_that_were_left_have() -> None:
-    lines = {1: line(1, ended="finished"), 2: line(2, gone=True)}
-    assert end_state(lines.values(), stopped=False) == "finished"
-    assert host_states(lines, "finished") == {"box1": "finished", "box2": "lost"}
-    assert end_state(lines.values(), stopped=True) == "stopped"
-    assert end_state([line(1, gone=True)], stopped=False) == "failed"
+    connections = {1: connection(1, ended="finished"), 2: connection(2, gone=True)}
+    assert end_state(connections.values(), stopped=False) == "finished"
+    assert host_states(connections, "finished") == {"box1": "finished", "box2": "lost"}
+    assert end_state(connections.values(), stopped=True) == "stopped"
+    assert end_state([connection(1, gone=True)], stopped=False) == "failed"

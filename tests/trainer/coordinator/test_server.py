@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from motley.trainer.coordinator.task_coordinator import TaskCoordinator
+from motley.trainer.supervisor.coordinator_socket import listen
 from tests.fuzz.test_coordinator import WELL, converse
 from tests.trainer.coordinating import coordinating, spec
-from trainer.coordinator import Coordinator
-from trainer.listen import listen
 
 READY = json.dumps(WELL[0])
 
@@ -56,7 +56,7 @@ async def test_a_coordinator_whose_clockwork_fails_ends_with_the_reason(
     def fail(*_: Any) -> None:
         raise RuntimeError("out of order")
 
-    monkeypatch.setattr(Coordinator, "_tick", fail)
+    monkeypatch.setattr(TaskCoordinator, "_tick", fail)
     with pytest.raises(RuntimeError, match="out of order"):
         async with coordinating(spec(1), tmp_path):
             pass
@@ -65,7 +65,7 @@ async def test_a_coordinator_whose_clockwork_fails_ends_with_the_reason(
 async def test_a_line_that_comes_byte_by_byte_is_one_line(tmp_path: Path) -> None:
     with listen("127.0.0.1", 0) as listener:
         listener.setblocking(False)
-        running = asyncio.create_task(Coordinator(spec(1), tmp_path).run(listener))
+        running = asyncio.create_task(TaskCoordinator(spec(1), tmp_path).run(listener))
         reader, writer = await asyncio.open_connection(*listener.getsockname())
         await reader.readline()
         for byte in b'{"member": 0}\n':

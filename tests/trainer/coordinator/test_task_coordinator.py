@@ -10,20 +10,22 @@ from pathlib import Path
 
 import pytest
 
+from motley.trainer.contract.generation import Group
+from motley.trainer.coordinator import first_group
+from motley.trainer.rank.coordinator_connection import JoinError
+from motley.trainer.supervisor.coordinator_socket import listen
 from tests.trainer.coordinating import (
     BOUND_S,
     coordinating,
     dial,
     events,
+    refused,
     spec,
     summary,
     three_in_a_group,
     until,
     whole_life,
 )
-from trainer.call import JoinError
-from trainer.listen import listen
-from trainer.membership import Group
 
 
 async def test_all_members_get_one_group_and_the_end_is_summed_up(tmp_path: Path) -> None:
@@ -41,8 +43,8 @@ async def test_a_caller_without_the_token_gets_nothing_and_does_no_harm(tmp_path
     given = spec(1)
     stranger = dataclasses.replace(given, token="00" * 32)
     async with coordinating(given, tmp_path):
-        with pytest.raises(JoinError):
-            await asyncio.to_thread(dial, stranger, 0)
+        with pytest.raises(JoinError, match="refused"):
+            await asyncio.to_thread(refused, stranger, 0)
         await asyncio.to_thread(whole_life, given, 0)
     assert summary(tmp_path)["state"] == "finished"
     assert any("without the run's token" in event["text"] for event in events(tmp_path, "note"))
@@ -83,7 +85,8 @@ async def test_giving_up_names_the_missing_and_their_phase(tmp_path: Path) -> No
     assert "rank 1 on box1" in summary(tmp_path)["cause"]
 
 
-async def test_a_rank_that_dies_while_others_wait_is_named_at_once(tmp_path: Path) -> None:
+async def test_a_rank_that_dies_while_others_wait_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(first_group, "RECALL_S", 0.1)
     given = spec(2, join_timeout_s=60.0)
     async with coordinating(given, tmp_path):
         waiting = await asyncio.to_thread(dial, given, 0)
@@ -91,10 +94,35 @@ async def test_a_rank_that_dies_while_others_wait_is_named_at_once(tmp_path: Pat
         dying.phase("importing torch")
         ready = asyncio.create_task(asyncio.to_thread(lambda: waiting.ready(times={}, store=("127.0.0.1", 1))))
         dying.close()
-        with pytest.raises(JoinError, match="rank 1 on box1"):
-            await asyncio.wait_for(ready, 5.0)
+        with pytest.raises(JoinError, match="rank 1 on box1 ended before the group was formed"):
+            await asyncio.wait_for(ready, BOUND_S)
         waiting.ended("failed")
     assert summary(tmp_path)["state"] == "failed"
+
+
+async def test_a_rank_whose_first_calls_break_off_calls_again_and_is_waited_for(tmp_path: Path) -> None:
+    """On a busy machine: once without a word, as one that did not wait for the answer, and once when it was ready."""
+    given = spec(3, join_timeout_s=60.0)
+
+    def only_rank_2_is_missing() -> bool:
+        return events(tmp_path, "waiting")[-1:] != [] and events(tmp_path, "waiting")[-1]["data"]["missing"] == [
+            {"member": 2, "host": "box2", "phase": "connecting"}
+        ]
+
+    async with coordinating(given, tmp_path):
+        first = asyncio.create_task(asyncio.to_thread(whole_life, given, 0))
+        (await asyncio.to_thread(dial, given, 1)).close()
+        line = await asyncio.to_thread(dial, given, 1)
+        second = asyncio.create_task(asyncio.to_thread(lambda: line.ready(times={})))
+        async with until(only_rank_2_is_missing):
+            line._call.hang_up()  # as when the coordinator was not heard for long: it calls again by itself
+        last = asyncio.create_task(asyncio.to_thread(whole_life, given, 2))
+        assert (await asyncio.wait_for(second, BOUND_S)).world_size == 3
+        line.joined()
+        line.ended("finished")
+        assert [(await task).world_size for task in (first, last)] == [3, 3]
+    assert summary(tmp_path)["state"] == "finished"
+    assert events(tmp_path, "gave_up") == []
 
 
 async def test_a_lost_rank_frees_the_others_and_they_go_on_from_the_newest_step(tmp_path: Path) -> None:

@@ -7,16 +7,16 @@ import sys
 
 import pytest
 
-from trainer import environment
+from motley.trainer.host import rank_environment
 
 
 def test_cores_are_divided_among_the_ranks_of_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(environment, "usable_cores", lambda: 6.5)
+    monkeypatch.setattr(rank_environment, "usable_cores", lambda: 6.5)
 
     def threads(**given: int | bool | None) -> str:
         asked = {"threads": None, "local_ranks": 1, "emulated": False, **given}
-        return environment.of_rank({}, **asked)["OMP_NUM_THREADS"]  # type: ignore[arg-type]
+        return rank_environment.of_rank({}, **asked)["OMP_NUM_THREADS"]  # type: ignore[arg-type]
 
     assert [threads(local_ranks=n) for n in (1, 2, 8)] == ["6", "3", "1"]
     assert threads(emulated=True) == "1"
@@ -26,7 +26,7 @@ def test_cores_are_divided_among_the_ranks_of_a_host(monkeypatch: pytest.MonkeyP
 def test_what_the_user_has_set_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     given = {"MALLOC_TRIM_THRESHOLD_": "1", "HF_HOME": "/data"}
-    env = environment.of_rank(given, threads=8, local_ranks=1, emulated=False)
+    env = rank_environment.of_rank(given, threads=8, local_ranks=1, emulated=False)
     assert (env["OMP_NUM_THREADS"], env["MALLOC_TRIM_THRESHOLD_"], env["HF_HOME"]) == ("3", "1", "/data")
 
 
@@ -35,12 +35,12 @@ def test_what_the_user_has_set_holds(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_memory_that_was_freed_is_kept_and_need_not_be_cleared_again(forked: bool) -> None:
     """Page faults of filling a block of 16 MiB again and again, in a process with a rank's environment, from its start
     or since a fork."""
-    own = environment.of_rank({}, threads=1, local_ranks=1, emulated=False)
-    kept = {name: own[name] for name in environment.KEEP_MEMORY}
+    own = rank_environment.of_rank({}, threads=1, local_ranks=1, emulated=False)
+    kept = {name: own[name] for name in rank_environment.KEEP_MEMORY}
     program = (
         "import os, resource\n"
-        "from trainer import environment\n"
-        f"if {forked}:\n    os.environ |= {kept}\n    environment.keep_memory()\n"
+        "from motley.trainer.host import rank_environment\n"
+        f"if {forked}:\n    os.environ |= {kept}\n    rank_environment.keep_memory()\n"
         "def faults():\n    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "for _ in range(3):\n    bytearray(16 << 20)\n"
         "before = faults()\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from trainer.journal import Journal
+from motley.trainer.host.journal import Journal
 
 
 def test_a_line_that_a_full_disk_cut_short_does_not_take_the_next_one_with_it(tmp_path: Path) -> None:

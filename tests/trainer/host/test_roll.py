@@ -11,22 +11,25 @@ from typing import Any
 
 import pytest
 
+from motley.trainer.contract.run_changes import Roll
+from motley.trainer.contract.spec import ElasticOptions, Member, Spec
+from motley.trainer.contract.term import FIRST, Term
+from motley.trainer.host import processes
+from motley.trainer.host.paths import run_folder, write_json
+from motley.trainer.host.run_members import admit, drop, hosts_of, keep, roll_of
+from motley.trainer.verbs.roll import change
 from tests.trainer.coordinating import spec
-from trainer import processes
-from trainer.folders import run_folder, write_json
-from trainer.roll import admit, change, drop, hosts_of, keep, roll_of
-from trainer.spec import ElasticOptions, Member, Roll, Spec
 
 GIVEN = spec(3)
 TWO = [Member(member=0, host="", local_rank=i, device=f"cuda:{i}", a_ms=2.0, c_ms=0.5) for i in range(2)]
 
 
 def let_in(host: str, roll: Roll | None = None, given: Spec = GIVEN) -> Roll:
-    return admit(given, roll or Roll(), host, TWO, term=0)
+    return admit(given, roll or Roll(), host, TWO, term=FIRST)
 
 
 def without(host: str, roll: Roll | None = None, given: Spec = GIVEN) -> Roll:
-    return drop(given, roll or Roll(), host, term=0, leader="box0")
+    return drop(given, roll or Roll(), host, term=FIRST, leader="box0")
 
 
 def test_who_comes_later_gets_the_next_numbers_and_keeps_its_profile() -> None:
@@ -44,16 +47,16 @@ def test_a_host_that_was_taken_out_comes_back_under_its_own_number() -> None:
     assert hosts_of(GIVEN, out) == ("box0", "box1")
     back = let_in("box2", out)
     assert (back.added, back.dropped, back.edition) == ((), (), 2)
-    with pytest.raises(ValueError, match="box2 belongs to night already"):
+    with pytest.raises(ValueError, match="box2 belongs to 'night' already"):
         let_in("box2", back)
 
 
 def test_why_a_host_can_not_be_taken_out_is_said_with_a_remedy() -> None:
-    with pytest.raises(ValueError, match=r"box0 leads night.*motley stop night, then motley run --resume night"):
+    with pytest.raises(ValueError, match=r"box0 leads 'night'.*motley stop night, then motley run --resume night"):
         without("box0")
-    with pytest.raises(ValueError, match="box9 does not take part in night; its hosts are box0, box1, box2"):
+    with pytest.raises(ValueError, match="box9 does not take part in 'night'; its hosts are box0, box1, box2"):
         without("box9")
-    with pytest.raises(ValueError, match="box2 was taken out of night already"):
+    with pytest.raises(ValueError, match="box2 was taken out of 'night' already"):
         without("box2", without("box2"))
     least = dataclasses.replace(GIVEN, elastic=ElasticOptions(min_hosts=3))
     with pytest.raises(ValueError, match=r"without box2 there are 2 hosts, and elastic.min_hosts = 3"):
@@ -66,7 +69,7 @@ def test_an_older_roll_does_not_replace_a_newer_one(tmp_path: Path) -> None:
     assert keep(tmp_path, newer)
     assert not keep(tmp_path, let_in("box3"))
     assert roll_of(tmp_path) == newer
-    assert keep(tmp_path, dataclasses.replace(let_in("box5"), term=1))  # of the leader that took over
+    assert keep(tmp_path, dataclasses.replace(let_in("box5"), term=Term(1)))  # of the leader that took over
 
 
 def asked(words: dict[str, Any], host: str = "box0") -> dict[str, Any]:
@@ -98,8 +101,8 @@ def test_the_host_that_leads_gives_out_the_numbers_and_keeps_them() -> None:
 def test_what_can_not_be_changed_is_an_error_and_changes_nothing() -> None:
     folder = at_work("box0")
     at_work("box1")
-    assert asked({"drop": "box2"}, host="box1") == {"error": "box0 leads night, not box1"}
-    assert "leads night" in asked({"drop": "box0"})["error"]
+    assert asked({"drop": "box2"}, host="box1") == {"error": "box0 leads 'night', not box1"}
+    assert "leads 'night'" in asked({"drop": "box0"})["error"]
     for nonsense in ({}, {"admit": "box3"}, {"admit": "box3", "devices": [{"member": 0}]}):
         assert "error" in asked(nonsense)
     assert roll_of(folder) == Roll()
@@ -107,4 +110,4 @@ def test_what_can_not_be_changed_is_an_error_and_changes_nothing() -> None:
 
 def test_nobody_joins_a_run_that_is_over() -> None:
     at_work("box0", "finished")
-    assert asked({"drop": "box2"}) == {"error": "night is finished: nobody can join or leave it"}
+    assert asked({"drop": "box2"}) == {"error": "'night' is finished: nobody can join or leave it"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainer.membership import FREED_AT_WORK_S, FREED_S, is_stuck
+from motley.trainer.host.rank_progress import FREED_AT_WORK_S, FREED_S, is_stuck
 
 
 @pytest.mark.parametrize(

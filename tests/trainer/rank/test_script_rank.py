@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.trainer.test_supervisor import Machine, cmdline, eventually
-from trainer import processes
-from trainer.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Script, Spec
+from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Script, Spec
+from motley.trainer.host import processes
+from tests.trainer.supervisor.test_supervisor import Machine, cmdline, eventually
 
 WAITS = """
 import json, os, pathlib, signal, sys

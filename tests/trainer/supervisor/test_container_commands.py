@@ -10,8 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer import containers
-from trainer.container_words import (
+from motley.trainer.contract.spec import (
+    BalanceOptions,
+    Container,
+    DataOptions,
+    ElasticOptions,
+    Member,
+    RunOptions,
+    Spec,
+)
+from motley.trainer.host.paths import HERE, run_folder
+from motley.trainer.supervisor import containers
+from motley.trainer.supervisor.container_commands import (
     Listed,
     Mount,
     User,
@@ -25,8 +35,6 @@ from trainer.container_words import (
     running,
     tag_of,
 )
-from trainer.folders import HERE, run_folder
-from trainer.spec import BalanceOptions, Container, DataOptions, ElasticOptions, Member, RunOptions, Spec
 
 RUN = PurePath("/home/ada/.motley/runs/night/box1")
 DOCKER = Container(runtime="docker", image="mine:1", id="sha256:8f5a")
@@ -40,7 +48,7 @@ def argv_of(container: Container = DOCKER, **changes: Any) -> list[str]:
         "user": ADA, "home": "/home/ada", "folder": "/home/ada/.motley/code/1f", "names": ["RANK", "HOME"],
         "mounts": [Mount(str(RUN), writable=True), Mount("/home/ada/.motley/code/1f")], "labels": {"motley.tag": "77"},
     }  # fmt: skip
-    return running(container, ["-m", "trainer", "rank"], **{**asked, **changes})
+    return running(container, ["-m", "motley.trainer", "rank"], **{**asked, **changes})
 
 
 def values(argv: list[str], option: str) -> list[str]:
@@ -64,7 +72,7 @@ def test_the_whole_command_for_docker() -> None:
         "--mount", f"type=bind,source={RUN},target={RUN}",
         "--env", "HOME", "--env", "RANK",
         "--label", "motley.tag=77",
-        "--entrypoint", "python3", "sha256:8f5a", "-m", "trainer", "rank",
+        "--entrypoint", "python3", "sha256:8f5a", "-m", "motley.trainer", "rank",
     ]  # fmt: skip
 
 
@@ -212,7 +220,7 @@ def test_gpus_of_one_host_need_processes_numbered_together(
     )
     assert ("--gpus" in argv, "--pid" in argv) == (gpus, pids)
     assert argv[argv.index("--entrypoint") + 3 :] == [
-        "-m", "trainer", "contained", "--lock", f"{folder}/lock", "rank", "--run", "night", "--host", "box1",
+        "-m", "motley.trainer", "contained", "--lock", f"{folder}/lock", "rank", "--run", "night", "--host", "box1",
         "--member", "0",
     ]  # fmt: skip
     bound = {mount["source"]: "readonly" not in mount for mount in mounts(argv)}

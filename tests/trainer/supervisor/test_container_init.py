@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.folders import HERE
+from motley.trainer.host.paths import HERE
 
 LINGERS = ["link", "--listen", "127.0.0.1"]  # waits for its standard input
 
@@ -28,7 +28,7 @@ def lock(tmp_path: Path) -> Iterator[int]:
 
 def start(tmp_path: Path, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "trainer", "contained", "--lock", str(tmp_path / "lock"), *words],
+        [sys.executable, "-m", "motley.trainer", "contained", "--lock", str(tmp_path / "lock"), *words],
         cwd=HERE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 

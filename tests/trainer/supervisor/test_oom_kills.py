@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from trainer.errors import CheckpointMissing, told
-from trainer.oom import oom_kills
+from motley.trainer.errors import CheckpointMissing, told
+from motley.trainer.supervisor.oom_kills import oom_kills
 
 
 @pytest.mark.parametrize(

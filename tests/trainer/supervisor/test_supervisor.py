@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 
-from remote.verbs import supervise_argv
-from tests.ports import free_pair
+from motley.remote.rpc.verbs import supervise_argv
+from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Spec
+from motley.trainer.host import processes
+from motley.trainer.host.paths import run_folder
 from tests.remote.stage import stand_in_tree
-from trainer import processes
-from trainer.folders import run_folder
-from trainer.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Spec
+from tests.support.full_disk import read_only, small_disk
+from tests.support.ports import free_pair
 
 BOUND_S = 30.0
 
@@ -42,7 +43,7 @@ class Machine:
 
     def __init__(self, folder: Path) -> None:
         self.home = folder / "home"
-        self.home.mkdir()
+        self.home.mkdir(exist_ok=True)
         self.code = folder / "code"
         stand_in_tree(self.code)
         self.port = free_pair()
@@ -59,7 +60,7 @@ class Machine:
         )  # fmt: skip
 
     def verb(self, *words: str, stdin: str = "") -> dict[str, Any]:
-        argv, more = [sys.executable, "-m", "trainer", *words], {}
+        argv, more = [sys.executable, "-m", "motley.trainer", *words], {}
         if words == ("supervise",):
             _, *tags, _, _, _, supervise, room, dots = supervise_argv("night", "box1", "", str(self.folder()))
             more = dict(tag.split("=", 1) for tag in tags)
@@ -84,9 +85,15 @@ class Machine:
     def events(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in (self.folder() / "events.jsonl").read_text().splitlines() if line]
 
+    def coordinators(self) -> list[int]:
+        return [pid for pid in processes.tagged(self.folder()) if b"coordinate" in cmdline(pid)]
+
     def training(self, ranks: int) -> bool:
+        """They have made a step, and the supervisor has told their pids, which it does on its own time."""
         files = [self.folder() / f"rank_{member}.jsonl" for member in range(ranks)]
-        return all(path.exists() and path.stat().st_size for path in files)
+        if not all(path.exists() and path.stat().st_size for path in files):
+            return False
+        return sum(rank["pid"] is not None for rank in self.state()["ranks"]) >= ranks
 
 
 @pytest.fixture
@@ -104,6 +111,7 @@ def test_the_run_goes_on_after_its_starter_and_stop_leaves_nothing(machine: Mach
     assert (state["state"], state["pid"]) == ("running", answer["pid"])
     assert processes.same_process(state["pid"], state["start"], state["boot_id"])
     assert len(processes.tagged(machine.folder())) == 5  # supervisor, fork server, coordinator, two ranks
+    assert len(os.listdir(f"/proc/{state['pid']}/task")) == 1  # it runs Python between fork and exec (`die_with`)
     assert (machine.folder() / "spec.json").stat().st_mode & 0o777 == 0o600
     assert machine.stop() == {"left": 0, "state": "stopped"}
     assert processes.tagged(machine.folder()) == []
@@ -117,6 +125,29 @@ def test_ranks_that_ignore_term_and_children_in_sessions_of_their_own_end_too(ma
     assert len(processes.tagged(machine.folder())) == 7
     assert machine.stop()["left"] == 0
     assert processes.tagged(machine.folder()) == []
+
+
+def test_a_daemon_that_has_dropped_its_environment_ends_too(machine: Machine) -> None:
+    machine.supervise(machine.spec(1, STAND_IN_DAEMON="1"))
+    daemon = machine.folder() / "daemon.pid"
+    eventually(lambda: machine.training(1) and daemon.exists(), "the rank trains, and its daemon is there")
+    pid = int(daemon.read_text())
+    assert Path(f"/proc/{pid}/environ").read_bytes().find(b"MOTLEY") < 0
+    assert processes.start_ticks(pid) is not None
+    assert machine.stop() == {"left": 0, "state": "stopped"}
+    assert processes.start_ticks(pid) is None
+    assert machine.events()[-1]["data"]["left"] == 0
+
+
+def test_a_sign_of_life_changes_nothing_in_the_state(machine: Machine) -> None:
+    machine.supervise(machine.spec(1))
+    eventually(lambda: machine.training(1), "the rank trains")
+    path = machine.folder() / "state.json"
+    os.utime(path, (1, 1))
+    found = path.read_bytes(), path.stat().st_ino
+    eventually(lambda: path.stat().st_mtime > 1, "a sign of life")
+    assert (path.read_bytes(), path.stat().st_ino) == found
+    assert machine.stop()["left"] == 0
 
 
 def test_a_second_supervisor_of_the_same_run_refuses(machine: Machine) -> None:
@@ -144,7 +175,7 @@ def test_a_killed_supervisor_takes_its_ranks_and_stop_sweeps_their_children(mach
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: len(processes.tagged(machine.folder())) == 2, "only the ranks' children are left")
     (found,) = machine.verb("status")["runs"]
-    assert (found["state"], found["cause"], found["left"]) == ("lost", "the supervisor was ended", 2)
+    assert (found["state"], found["cause"], found["left"]) == ("lost", "Motley's process on this host was killed", 2)
     assert machine.stop() == {"left": 0, "state": "stopped"}
     assert processes.tagged(machine.folder()) == []
 
@@ -173,11 +204,50 @@ def test_a_rank_that_fails_by_itself_ends_the_run_and_is_named(machine: Machine)
 def test_a_killed_coordinator_is_followed_by_another(machine: Machine) -> None:
     machine.supervise(machine.spec(2))
     eventually(lambda: machine.training(2), "both ranks train")
-    (coordinator,) = [p for p in processes.tagged(machine.folder()) if b"coordinate" in cmdline(p)]
+    (coordinator,) = machine.coordinators()
     os.kill(coordinator, signal.SIGKILL)
     eventually(lambda: any(e["kind"] == "group" and e["data"]["generation"] for e in machine.events()), "a new group")
     assert machine.stop()["left"] == 0
     assert json.loads((machine.folder() / "summary.json").read_text())["state"] == "stopped"
+
+
+def test_on_a_full_disk_a_killed_coordinator_is_followed_by_another_too(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "home") as disk:
+        host = Machine(tmp_path)
+        try:
+            host.supervise(host.spec(2))
+            eventually(lambda: host.training(2), "both ranks train")
+            (first,) = host.coordinators()
+            disk.fill()
+            os.kill(first, signal.SIGKILL)
+            eventually(lambda: any(pid != first for pid in host.coordinators()), "another coordinator")
+            (second,) = (pid for pid in host.coordinators() if pid != first)
+            assert not (host.folder() / "lead.json").exists()
+            told = Path(f"/proc/{second}/environ").read_bytes()
+            assert b'"term": [0, 1]' in told  # it knows all the same that it is the second
+            disk.make_room()
+            written = (host.folder() / "rank_0.jsonl").stat().st_size
+            eventually(lambda: (host.folder() / "rank_0.jsonl").stat().st_size > written + 1000, "training goes on")
+            assert host.stop()["left"] == 0
+        finally:
+            processes.end(host.folder(), grace_s=0.0)
+
+
+def test_on_a_disk_that_became_read_only_another_coordinator_takes_over_and_the_run_can_be_stopped(
+    machine: Machine,
+) -> None:
+    machine.supervise(machine.spec(2))
+    eventually(lambda: machine.training(2), "both ranks train")
+    (first,) = machine.coordinators()
+    with read_only(machine.home):
+        os.kill(first, signal.SIGKILL)
+        eventually(lambda: any(pid != first for pid in machine.coordinators()), "another coordinator")
+        written = (machine.folder() / "rank_0.jsonl").stat().st_size
+        eventually(lambda: (machine.folder() / "rank_0.jsonl").stat().st_size > written + 1000, "training goes on")
+        assert machine.stop() == {"left": 0, "state": "stopped"}
+    said = [event["text"] for event in machine.events()]
+    assert any("lead.json can't be written (Read-only file system)" in text and "dmesg" in text for text in said)
+    assert all("signal 9" in text for text in said if text.startswith("the coordinator "))  # the second one lived
 
 
 def test_a_host_that_was_cut_off_rejoins_with_what_it_was_given_then(machine: Machine) -> None:
@@ -190,7 +260,7 @@ def test_a_host_that_was_cut_off_rejoins_with_what_it_was_given_then(machine: Ma
     assert machine.verb(*rejoin) == {"ok": False, "error": "this host led the run: nobody else knows how far it was"}
     lead = {"term": 1, "leader": "box2", "address": "127.0.0.1", "port": machine.port, "hosts": ["box2"]}
     answer = machine.verb("lead", "--run", "night", "--host", "box1", stdin=json.dumps(lead))
-    assert answer == {"lead": lead}
+    assert answer == {"lead": {**lead, "term": [1, 0], "keepers": []}}
     assert machine.verb(*rejoin)["ok"] is True
     assert "at work on this host already" in machine.verb(*rejoin)["error"]
     assert machine.stop()["left"] == 0

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainer.errors import DataError
-from trainer.spec import DataOptions, RunOptions
-from trainer.tasks import cifar
-from trainer.tasks.sources import image_data
+from motley.trainer.contract.spec import DataOptions, RunOptions
+from motley.trainer.errors import DataError
+from motley.trainer.tasks import cifar
+from motley.trainer.tasks.datasets import image_data
 
 SMALL10 = dataclasses.replace(cifar.CIFAR10, train_records=3, test_records=2)
 SMALL100 = dataclasses.replace(cifar.CIFAR100, train_records=3, test_records=2)

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from trainer.errors import DataError
-from trainer.spec import DataOptions
-from trainer.tasks.download import Archive, fetch
-from trainer.tasks.places import Source, find, own_folder
+from motley.trainer.contract.spec import DataOptions
+from motley.trainer.errors import DataError
+from motley.trainer.tasks.data_location import Source, find, own_folder
+from motley.trainer.tasks.download import Archive, fetch
 
 CONTENT = os.urandom(3 << 20)
 

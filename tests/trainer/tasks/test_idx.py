@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainer.errors import DataError
-from trainer.spec import DataOptions, RunOptions
-from trainer.tasks import idx, load
-from trainer.tasks.sources import image_data
+from motley.trainer.contract.spec import DataOptions, RunOptions
+from motley.trainer.errors import DataError
+from motley.trainer.tasks import idx, load
+from motley.trainer.tasks.datasets import image_data
 
 HEAD = struct.pack(">4B2I", 0, 0, 8, 2, 2, 3)
 PACKED = gzip.compress(HEAD + bytes(6), mtime=0)

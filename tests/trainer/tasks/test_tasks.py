@@ -12,12 +12,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.batches import Batches
-from trainer.errors import TaskError
-from trainer.spec import DATASETS, MODELS, DataOptions, RunOptions
-from trainer.tasks import Task, load, models, names
-from trainer.tasks.images import ImageData, ImageSet, augmented
-from trainer.tasks.vision import ImageTask
+from motley.trainer.contract.spec import DATASETS, MODELS, DataOptions, RunOptions
+from motley.trainer.errors import TaskError
+from motley.trainer.tasks import Task, load, models, names
+from motley.trainer.tasks.images import ImageData, ImageSet, augmented
+from motley.trainer.tasks.vision import ImageTask
+from motley.trainer.training.sampler import BatchSampler
 
 
 def quiet(text: str, fraction: float | None) -> None:
@@ -72,7 +72,8 @@ def test_every_name_has_a_model_behind_it() -> None:
 
 def test_names_are_checked_without_torch() -> None:
     code = (
-        "import sys; from trainer.spec import check_task; check_task('resnet50/digits'); print('torch' in sys.modules)"
+        "import sys; from motley.trainer.contract.spec import check_task\n"
+        "check_task('resnet50/digits'); print('torch' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
     assert result.stdout == "False\n"
@@ -142,7 +143,7 @@ def trained(task: Task, *, global_batch: int, steps: int) -> torch.nn.Module:
     model = task.model()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    batches = Batches(count=task.train_size, global_batch=global_batch, seed=0)
+    batches = BatchSampler(count=task.train_size, global_batch=global_batch, seed=0)
     for step in range(steps):
         inputs, targets = task.train_batch(batches.ids(step, (1,), 0), batches.place(step).epoch)
         optimizer.zero_grad()

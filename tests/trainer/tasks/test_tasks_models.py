@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from trainer.spec import MODELS
-from trainer.tasks.models import build
+from motley.trainer.contract.spec import MODELS
+from motley.trainer.tasks.models import build
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "mlp"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +15,8 @@ from typing import Any
 import pytest
 import torch
 
-from trainer import checkpoint
-from trainer.errors import CheckpointDamaged, CheckpointError, CheckpointMissing
+from motley.trainer.errors import CheckpointDamaged, CheckpointError, CheckpointMissing
+from motley.trainer.training import checkpoint
 
 
 def state(step: int = 18, **more: Any) -> dict[str, Any]:
@@ -184,3 +186,90 @@ def test_prune_keeps_the_latest_epochs_and_every_other_file(tmp_path: Path) -> N
     assert sorted(path.name for path in removed) == [".epoch_3.pt.77.part", "epoch_1.pt", "epoch_2.pt"]
     assert sorted(os.listdir(tmp_path)) == ["epoch_10.pt", "epoch_9.pt", "final.pt", "stop.pt"]
     assert checkpoint.prune(tmp_path, keep=2) == []
+
+
+WRITER = """
+import os, sys
+from pathlib import Path
+from motley.trainer.training.checkpoint_files import writing
+
+path = Path(sys.argv[1])
+with writing(path) as file:
+    file.write(b"whole")
+    print("begun", flush=True)
+    sys.stdin.readline()
+    os.replace(file.name, path)
+"""
+
+
+@contextmanager
+def another_rank(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """It is in the middle of writing a checkpoint, and waits for a line."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_what_another_rank_of_the_host_is_writing_is_left_to_it(tmp_path: Path) -> None:
+    with another_rank(tmp_path / "held.pt") as process:
+        assert checkpoint.prune(tmp_path, keep=2) == []
+        process.communicate("go on\n")
+    assert (tmp_path / "held.pt").read_bytes() == b"whole"
+
+
+def test_what_a_killed_rank_was_writing_is_removed(tmp_path: Path) -> None:
+    with another_rank(tmp_path / "held.pt") as process:
+        process.kill()
+        process.wait()
+    assert len(checkpoint.prune(tmp_path, keep=2)) == 1
+    assert os.listdir(tmp_path) == []
+
+
+def hold(path: Path, step: int, line: int = 0) -> bool:
+    """Whether it was put there."""
+    return checkpoint.save_unless_later(path, state(step), line=line, alive=lambda: None) is not None
+
+
+def test_of_two_ranks_that_hold_on_one_host_the_later_step_stays(tmp_path: Path) -> None:
+    path = tmp_path / "held.pt"
+    assert hold(path, 412)
+    assert not hold(path, 411)
+    assert checkpoint.load(path)["step"] == 412
+    assert hold(path, 412)
+    assert hold(path, 413)
+    assert checkpoint.load(path)["step"] == 413
+
+
+def test_what_was_given_up_or_is_damaged_makes_room_for_an_earlier_step(tmp_path: Path) -> None:
+    path = tmp_path / "held.pt"
+    hold(path, 700)
+    assert hold(path, 650, line=1)  # the half that made 700 was given up
+    assert not hold(path, 700)
+    with path.open("r+b") as file:
+        file.seek(1000)
+        file.write(b"?")
+    assert hold(path, 600)
+    assert checkpoint.load(path)["step"] == 600
+
+
+def test_a_step_that_a_given_up_half_made_is_not_the_newest(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "epoch_7.pt", state(700))
+    checkpoint.save(tmp_path / "held.pt", state(650), line=1)
+    assert [path.name for path in checkpoint.newest(tmp_path)] == ["held.pt", "epoch_7.pt"]
+
+
+def test_a_checkpoint_without_a_line_is_read_as_before(tmp_path: Path) -> None:
+    content = b"motley checkpoint step=000000000018 sha256="
+    (tmp_path / "old.pt").write_bytes(content + hashlib.sha256(content).hexdigest().encode() + b"\n")
+    assert [path.name for path in checkpoint.newest(tmp_path)] == ["old.pt"]
+
+
+def test_whoever_waits_hears_that_a_large_checkpoint_gets_on(tmp_path: Path) -> None:
+    heard: list[None] = []
+    checkpoint.save(tmp_path / "final.pt", state(more=torch.zeros(5, 1 << 20)), alive=lambda: heard.append(None))
+    assert len(heard) >= 5  # 20 MiB in pieces of 4

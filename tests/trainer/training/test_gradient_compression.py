@@ -9,11 +9,11 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from motley.trainer.contract.spec import RunOptions
+from motley.trainer.errors import TrainerError
+from motley.trainer.training.gradient_compression import check, wire_dtype
+from motley.trainer.training.loop import train_step
 from tests.trainer.ranks import make_job, run_ranks
-from trainer.compress import check, wire_dtype
-from trainer.errors import TrainerError
-from trainer.loop import train_step
-from trainer.spec import RunOptions
 
 pytestmark = pytest.mark.ranks
 

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from tests.trainer.ranks import make_job, run_ranks
-from trainer import checkpoint
-from trainer.epochs import evaluate
-from trainer.journal import Journal
-from trainer.local_sgd import LocalSgd
-from trainer.loop import exchange, train, train_step
-from trainer.recorder import Recorder, checkpoint_state
-from trainer.restore import go_on
-from trainer.spec import RunOptions
+from motley.trainer.balance.measured_step import MeasuredStep
+from motley.trainer.contract.spec import RunOptions
+from motley.trainer.coordinator.summary import RunSummary
+from motley.trainer.host.journal import Journal
+from motley.trainer.host.rank_progress import Unheard
+from motley.trainer.rank.job_setup import PreparedJob
+from motley.trainer.rank.kept_state import KeptState
+from motley.trainer.rank.restore_state import go_on, take_up
+from motley.trainer.training import checkpoint, local_sgd
+from motley.trainer.training.epoch_end import evaluate
+from motley.trainer.training.local_sgd import LocalSgd
+from motley.trainer.training.loop import abort, train, train_step
+from motley.trainer.training.rebalance_window import exchange
+from motley.trainer.training.recorder import Recorder, checkpoint_state
+from motley.trainer.training.window_exchange import Window
+from tests.trainer.ranks import BOUND_S, make_job, run_ranks
 
 pytestmark = pytest.mark.ranks
 
@@ -70,7 +80,7 @@ def averaging(rank: int, world_size: int, _given: dict[str, Any]) -> list[list[f
         with torch.no_grad():
             model.weight += (1.0, 5.0)[rank]
         apart.note((30, 10)[rank])
-        apart.average()
+        apart.average(contextlib.nullcontext())
         found.append([float(model.weight), float(world_size)])
     return found
 
@@ -100,7 +110,7 @@ def stopped(rank: int, world_size: int, given: dict[str, Any]) -> dict[str, Any]
     assert job.apart is not None
     folder: Path = given["folder"]
     journal = Journal(folder, host="box", source="rank 0")
-    recorder = Recorder(folder, journal, None)  # type: ignore[arg-type]
+    recorder = Recorder(folder, journal, Unheard())  # type: ignore[arg-type]
     recorder.report_alone = lambda *_: None  # type: ignore[method-assign]
     job.recorder = recorder
     for _ in range(5):
@@ -127,6 +137,127 @@ def test_a_stop_goes_back_to_the_last_average_and_keeps_the_outer_momentum(tmp_p
     assert result == {"state": "stopped", "step": 5, "same": True, "momentum": True, "moving": True}
 
 
+def hanging(rank: int, world_size: int, given: dict[str, Any]) -> dict[str, Any]:
+    """The main thread hangs in the second average, with 5 steps since the first; another one leaves the state."""
+    job = make_job(rank, world_size, OPTIONS, (128,), double=False)
+    spec: Any = SimpleNamespace(options=OPTIONS)
+    member: Any = SimpleNamespace(member=rank)
+    kept: Any = KeptState(step=0, changing=job.changing)
+    rest: Any = dict.fromkeys(("journal", "metrics", "meter", "recorder", "address"))
+    prepared = PreparedJob(
+        spec=spec, member=member, folder=given["folder"], device=job.device, task=job.task, model=job.model.module,
+        optimizer=job.optimizer, apart=job.apart, batches=job.batches, kept=kept, **rest,
+    )  # fmt: skip
+    for _ in range(5):
+        train_step(job, job.batches.place(job.step))
+    averaged = flat(job)
+    reached = threading.Event()
+    module: Any = local_sgd
+    plain = module.sum_over_ranks
+
+    def hang(*_: Any) -> None:
+        reached.set()
+        threading.Event().wait()
+
+    module.sum_over_ranks = hang
+
+    def main() -> None:
+        for _ in range(5):
+            train_step(job, job.batches.place(job.step))
+
+    threading.Thread(target=main, daemon=True).start()
+    assert reached.wait(BOUND_S)
+    prepared.leave_behind(job)
+    assert job.changing.locked()  # should it wake now, it changes nothing any more: its process is about to end
+    module.sum_over_ranks = plain
+    again = make_job(rank, world_size, OPTIONS, (128,), double=False)
+    assert again.apart is not None
+    left = take_up(given["folder"], rank, again.model.module, again.optimizer, again.apart)
+    assert job.apart is not None
+    return {
+        "step": left and left.step,
+        "same": torch.equal(flat(again), averaged),
+        "momentum": torch.equal(again.apart.momentum, job.apart.momentum),
+        "moving": float(again.apart.momentum.norm()) > 0,
+    }
+
+
+def test_a_rank_that_hangs_in_an_average_leaves_the_state_of_the_one_before(tmp_path: Path) -> None:
+    (result,) = run_ranks(1, hanging, {"folder": tmp_path})
+    assert result == {"step": 5, "same": True, "momentum": True, "moving": True}
+
+
+def torn(rank: int, world_size: int, given: dict[str, Any]) -> dict[str, Any]:
+    """An average breaks with the first step of a new process: nothing was told of the 5 steps before it."""
+    job = make_job(rank, world_size, OPTIONS, (128,), double=False)
+    line = Told()
+    job.recorder = Recorder(given["folder"], Journal(given["folder"], host="box", source="rank"), line)  # type: ignore[arg-type]
+    for _ in range(5):
+        train_step(job, job.batches.place(job.step))
+    job.window = Window()  # as that of a process which follows one that hung
+    for _ in range(4):
+        train_step(job, job.batches.place(job.step))
+
+    def breaks(*_: Any) -> None:
+        raise RuntimeError("gloo: Connection closed by peer")
+
+    module: Any = local_sgd
+    plain, module.sum_over_ranks = module.sum_over_ranks, breaks
+    with contextlib.suppress(RuntimeError):
+        train_step(job, job.batches.place(job.step))
+    module.sum_over_ranks = plain
+    abort(job)
+    broken = (job.step, len(job.window.rows))
+    for _ in range(5):
+        train_step(job, job.batches.place(job.step))
+    job.recorder.report_alone(job, job.window.rows)
+    ledger = RunSummary(run="night", before_s=0.0, received=0.0, member_hosts=("box",))
+    ledger.take_report({"steps": [[1, 128, 50.0, 0.7]], "batches": [[128]], "before": 0})
+    ledger.take_report(line.reports[-1])
+    told = [step[0] for step in line.steps]
+    return {"broken": broken, "told": told, "steps": ledger.steps, "samples": ledger.samples}
+
+
+def test_steps_that_an_average_undid_are_not_told_and_no_sample_is_missing_for_those_before(tmp_path: Path) -> None:
+    (result,) = run_ranks(1, torn, {"folder": tmp_path})
+    assert result == {"broken": (5, 0), "told": [6, 7, 8, 9, 10], "steps": 10, "samples": 10 * 128}
+
+
+def stopped_apart(rank: int, world_size: int, given: dict[str, Any]) -> list[float]:
+    job = make_job(rank, world_size, OPTIONS, (128,), double=False)
+    line = Told()
+    job.recorder = Recorder(given["folder"], Journal(given["folder"], host="box", source="rank"), line)  # type: ignore[arg-type]
+    for _ in range(8):
+        train_step(job, job.batches.place(job.step))
+    job.stop.asked = True
+    train(job)
+    return [step[0] for step in line.steps]
+
+
+def test_a_stop_tells_of_the_steps_that_its_checkpoint_has(tmp_path: Path) -> None:
+    (told,) = run_ranks(1, stopped_apart, {"folder": tmp_path})
+    assert told == [1, 2, 3, 4, 5]
+
+
+def untold(*_: Any) -> list[int]:
+    """How many rows rank 0 may not know, from the steps of the group before on."""
+    row = MeasuredStep(batch=8, loss_sum=1.0, busy_ms=1.0, step_ms=1.0)
+    window = Window((row, row))
+    window.note(row)
+    counts = [len(window.rows), len(window)]
+    window.gather()
+    counts.append(len(window.rows))
+    window.gathered()
+    window.answer((1, 1), leave=False)
+    window.answered()
+    return [*counts, len(window.rows)]
+
+
+def test_rows_of_the_group_before_stay_until_rank_0_has_answered() -> None:
+    """It may go before it has told of them, and another rank is rank 0 then."""
+    assert run_ranks(2, untold, {})[1] == [3, 1, 3, 0]
+
+
 def test_checkpoints_of_other_runs_have_no_outer_state(tmp_path: Path) -> None:
     (keys,) = run_ranks(1, state_keys, {"folder": tmp_path})
     assert "outer" not in keys
@@ -138,13 +269,15 @@ def state_keys(rank: int, world_size: int, given: dict[str, Any]) -> list[str]:
     return list(checkpoint.load(saved.path))
 
 
-class Told:
+class Told(Unheard):
     """The line to a coordinator: keeps what is reported."""
 
     def __init__(self) -> None:
         self.steps: list[list[float]] = []
+        self.reports: list[dict[str, Any]] = []
 
     def report(self, **figures: Any) -> None:
+        self.reports.append(figures)
         self.steps += figures["steps"]
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from trainer.metrics import MetricsFile
-from trainer.wire import Sample, decode
+from motley.trainer.contract.wire import Sample, decode
+from motley.trainer.training.metrics import MetricsFile
 
 
 def sample(seq: int) -> Sample:
@@ -34,7 +34,7 @@ def test_a_full_disk_costs_lines_and_not_the_run(
 
     file = MetricsFile(tmp_path, member=0)
     with monkeypatch.context() as patch:
-        patch.setattr("trainer.metrics.os.write", cramped)
+        patch.setattr("motley.trainer.training.metrics.os.write", cramped)
         for _ in range(6):
             file.write(sample(file.next_seq))
     found: list[Any] = []

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from trainer.journal import Journal
-from trainer.trace import WARM_UP_STEPS, Tracer
+from motley.trainer.host.journal import Journal
+from motley.trainer.training.profiler_trace import WARM_UP_STEPS, Tracer
 
 
 def events(folder: Path) -> list[dict[str, Any]]:

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.batches import Batches, Place, order, place, rank_slice, steps_per_epoch
-from trainer.splitmix import hashed, key, picked, random_bytes
+from motley.trainer.tasks.splitmix import hashed, key, picked, random_bytes
+from motley.trainer.training.sampler import BatchSampler, Place, order, place, rank_slice, steps_per_epoch
 
 
 def test_splitmix_gives_the_published_numbers() -> None:
@@ -77,7 +77,7 @@ def test_samples_of_every_step_are_the_same_for_any_split(
     count: int, batch: int, seed: int, one: list[int], other: list[int]
 ) -> None:
     """Whatever the shares, and also when they change between steps; each epoch takes every sample once."""
-    batches = Batches(count=count, global_batch=batch, seed=seed)
+    batches = BatchSampler(count=count, global_batch=batch, seed=seed)
     for epoch in range(2):
         seen: list[int] = []
         for index in range(batches.steps_per_epoch):
@@ -92,18 +92,18 @@ def test_samples_of_every_step_are_the_same_for_any_split(
 
 @given(shares=splits)
 def test_a_full_step_follows_the_shares_exactly(shares: list[int]) -> None:
-    batches = Batches(count=1000, global_batch=sum(shares), seed=0)
+    batches = BatchSampler(count=1000, global_batch=sum(shares), seed=0)
     assert [len(batches.ids(0, shares, rank)) for rank in range(len(shares))] == shares
 
 
 def test_a_resumed_run_goes_on_with_the_same_samples() -> None:
-    running = Batches(count=100, global_batch=7, seed=5)
+    running = BatchSampler(count=100, global_batch=7, seed=5)
     for step in range(40):
         running.ids(step, (4, 3), 1)
-    resumed = Batches(count=100, global_batch=7, seed=5)
+    resumed = BatchSampler(count=100, global_batch=7, seed=5)
     assert torch.equal(running.ids(40, (4, 3), 0), torch.cat([resumed.ids(40, (2, 2, 3), rank) for rank in (0, 1)]))
 
 
 def test_nothing_to_train_on_is_an_error() -> None:
     with pytest.raises(ValueError, match="at least 1"):
-        Batches(count=0, global_batch=8, seed=0)
+        BatchSampler(count=0, global_batch=8, seed=0)

@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.attach import followed, new_chunks
+from motley.trainer.verbs.attach import followed, new_chunks
 
 
 def read(folder: Path, offsets: dict[str, int], *, whole: bool = False) -> dict[str, str]:
@@ -38,6 +38,16 @@ def test_a_line_that_is_half_written_waits_for_its_end(tmp_path: Path) -> None:
     path.write_text("one\ntwo\nthr")
     assert read(tmp_path, offsets) == {"rank_0.jsonl": "two\n"}
     assert read(tmp_path, offsets, whole=True) == {"rank_0.jsonl": "thr"}
+
+
+def test_a_chunk_ends_at_the_border_and_the_next_one_begins_there(tmp_path: Path) -> None:
+    (tmp_path / "rank_0.out").write_text("one\ntwo\nthree\n")
+    ends = []
+    for border in (0, 4, 5, 14, 99):
+        chunks = new_chunks(tmp_path, {"rank_0.out": 0}, whole=False, borders={"rank_0.out": border})
+        ends.append([(chunk.end, chunk.text) for chunk in chunks])
+    whole = [(14, "one\ntwo\nthree\n")]
+    assert ends == [whole, [(4, "one\n"), (14, "two\nthree\n")], [(5, "one\nt"), (14, "wo\nthree\n")], whole, whole]
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), max_size=20), max_size=30), st.data())

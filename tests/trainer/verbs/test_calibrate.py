@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import select
@@ -15,14 +16,14 @@ from typing import Any
 
 import pytest
 
-from profiles.store import Timing
-from trainer.calibrate import BLOCK, LEAST_ROUNDS, ROUNDS, affordable, sizes, timings
-from trainer.calibration import Calibration
-from trainer.errors import OutOfMemory
-from trainer.processes import start_ticks
-from trainer.spec import DataOptions, RunOptions
+from motley.profiles.store import Timing
+from motley.trainer.contract.calibration import Calibration
+from motley.trainer.contract.spec import DataOptions, RunOptions
+from motley.trainer.errors import OutOfMemory
+from motley.trainer.host.processes import start_ticks
+from motley.trainer.verbs.calibrate import BLOCK, LEAST_ROUNDS, LEAST_SIZES, ROUNDS, affordable, measure, sizes, timings
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 BOUND_S = 60.0
 ASKED = Calibration(
     options=RunOptions(), data=DataOptions(), device="cpu", batch=16, emulated=True, budget_s=0.5
@@ -48,7 +49,6 @@ def test_a_fast_device_is_measured_with_all_sizes_and_a_slower_one_with_as_many_
     ladder = sizes(256, None)
     assert affordable(Device(), ladder, 8.0) == list(ladder)
     assert affordable(Device(), ladder, 0.8) == [16, 32, 64]
-    assert affordable(Device(), ladder, 8.0, speed=0.1) == [16, 32, 64]
     assert len(affordable(Device(), ladder, 0.2)) >= 2  # a line wants them
 
 
@@ -108,8 +108,8 @@ class Calibrating:
 
     def __init__(self, asked: str, home: Path) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "trainer", "calibrate"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            env={"HOME": str(home), "PATH": os.environ["PATH"]}, bufsize=0,
+            [sys.executable, "-m", "motley.trainer", "calibrate"], cwd=ROOT, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, env={"HOME": str(home), "PATH": os.environ["PATH"]}, bufsize=0,
         )  # fmt: skip
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -159,7 +159,7 @@ def test_a_request_arrives_as_it_was_sent() -> None:
 
 @pytest.mark.ranks
 def test_a_device_is_measured_with_the_task(start: Start) -> None:
-    from trainer.tasks import load
+    from motley.trainer.tasks import load
 
     calibrating = start(ASKED)
     assert "note" in calibrating.line()
@@ -172,18 +172,31 @@ def test_a_device_is_measured_with_the_task(start: Start) -> None:
     assert result["device_name"]
     assert (result["max_batch"], result["sample_mib"]) == (None, None)  # not known on a CPU
     rows = [Timing(**row) for row in result["timings"]]
-    assert [row.batch for row in rows] == [1, 2, 4, 8, 16]
+    batches = [row.batch for row in rows]
+    assert batches == list(sizes(16, None))[: len(batches)]  # as many as there is time for, on this machine now
+    assert len(batches) >= LEAST_SIZES
     assert all(0 < row.compute_ms < row.step_ms and row.steps >= 6 for row in rows)
-    assert rows[-1].step_ms > 1.5 * rows[0].step_ms
 
 
 @pytest.mark.ranks
-def test_an_emulated_host_is_measured_as_slow_as_it_will_train(start: Start) -> None:
-    asked = dataclasses.replace(ASKED, budget_s=4.0)
-    fast = start(asked).until("result")["result"]["timings"][-1]
-    slow = start(dataclasses.replace(asked, speed=0.25)).until("result")["result"]["timings"][-1]
-    assert slow["batch"] == fast["batch"]
-    assert slow["step_ms"] > 2 * fast["step_ms"]
+def test_an_emulated_host_is_measured_as_slow_as_it_will_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock that is 10 ms further at each look: the pauses are in what is measured, whatever machine this is."""
+    from motley.trainer.training import emulated_speed
+
+    asked, seen = dataclasses.replace(ASKED, speed=0.25, speeds=2.0), []
+    looks = itertools.count()
+
+    def slowed(*given: object) -> emulated_speed.Slowdown:
+        seen.append(given)
+        return emulated_speed.Slowdown(0.25, lambda: next(looks) * 0.01)
+
+    monkeypatch.setattr(emulated_speed, "slowdown_of", slowed)
+    found = measure(asked, lambda _: None)["timings"]
+    assert [given[:2] for given in seen] == [(0.25, 2.0)]
+    assert len(found) >= LEAST_SIZES
+    for timing in found:
+        assert timing["compute_ms"] >= 29.0  # a pause of 30 ms before the last gradient
+        assert timing["step_ms"] >= 59.0  # and one after the update
 
 
 @pytest.mark.ranks

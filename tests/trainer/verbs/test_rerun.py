@@ -15,25 +15,26 @@ from typing import Any
 
 import pytest
 
-from remote.bootstrap_call import command, program
-from remote.roomy import with_room
-from tests.trainer.test_supervisor import Machine, cmdline, eventually
-from trainer import processes
-from trainer.child import Given
-from trainer.folders import read_json
-from trainer.rerun import why_cold
-from trainer.spec import (
+import motley
+from motley.remote.provision.bootstrap import command, program
+from motley.remote.provision.process_title_room import with_room
+from motley.trainer.contract.run_changes import Lead, Roll
+from motley.trainer.contract.spec import (
     BalanceOptions,
     Container,
     DataOptions,
     ElasticOptions,
-    Lead,
     Member,
-    Roll,
     RunOptions,
     Script,
     Spec,
 )
+from motley.trainer.contract.term import FIRST
+from motley.trainer.host import processes
+from motley.trainer.host.paths import read_json
+from motley.trainer.supervisor.child import Given
+from motley.trainer.verbs.rerun import why_cold
+from tests.trainer.supervisor.test_supervisor import Machine, cmdline, eventually
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ class Rerun:
 
     def __init__(self, machine: Machine, new: Spec) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "trainer", "rerun", "--run", "night", "--host", "box1"],
+            [sys.executable, "-m", "motley.trainer", "rerun", "--run", "night", "--host", "box1"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=machine.code,
             env={"HOME": str(machine.home), "PATH": os.environ["PATH"]},
         )  # fmt: skip
@@ -109,7 +110,18 @@ def test_a_forked_rank_has_its_own_words_and_environment_in_proc_and_ends_with_i
     pid = machine.supervise(machine.spec(2))["pid"]
     eventually(lambda: machine.training(2), "both ranks train")
     for member, rank in enumerate(machine.state()["ranks"]):
-        words = [sys.executable, "-m", "trainer", "rank", "--run", "night", "--host", "box1", "--member", str(member)]
+        words = [
+            sys.executable,
+            "-m",
+            "motley.trainer",
+            "rank",
+            "--run",
+            "night",
+            "--host",
+            "box1",
+            "--member",
+            str(member),
+        ]
         assert cmdline(rank["pid"]).rstrip(b"\0").split(b"\0") == [word.encode() for word in words]
         found = environ(rank["pid"])
         assert processes.tags("night", "box1", machine.folder()).items() <= found.items()
@@ -133,7 +145,7 @@ def test_a_fork_server_is_forked_unless_its_environment_is_read_at_the_start_of_
     machine.supervise(machine.spec(1, **env))
     eventually(lambda: machine.training(1), "the rank trains")
     words = cmdline(machine.state()["forks"]).rstrip(b"\0").split(b"\0")[1:]
-    assert words[:7] == b"-m trainer forkserver --run night --host box1".split()
+    assert words[:7] == b"-m motley.trainer forkserver --run night --host box1".split()
     assert (b"--room" in words) is not forked
     (rank,) = machine.state()["ranks"]
     assert {f"{k}={v}".encode() for k, v in env.items()} <= set(
@@ -161,7 +173,7 @@ def test_a_supervisor_that_was_told_early_has_torch_imported_until_its_run_comes
     machine: Machine, comes: bool, there: bool
 ) -> None:
     spec, tags = machine.spec(1), processes.tags("night", "box1", machine.folder())
-    text = program("look", str(machine.code) if there else "")
+    text = program("inspect_host", str(machine.code) if there else "")
     process = subprocess.Popen(
         with_room(command(sys.executable, text)),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=machine.home,
@@ -207,13 +219,18 @@ def test_a_new_run_that_can_t_begin_leaves_nothing_and_says_why(machine: Machine
     assert machine.state()["state"] == "stopped"
 
 
-STATE = {"state": "running", "forks": 4711, "code": str(Path(processes.__file__).parents[1]), "python": sys.executable}
+STATE = {
+    "state": "running",
+    "forks": 4711,
+    "code": str(Path(motley.__file__).resolve().parents[1]),
+    "python": sys.executable,
+}
 OLD = Spec(
     run="night", host="box1", token="ab" * 32, leader="box1", leader_address="127.0.0.1", port=1,
     members=(Member(member=0, host="box1", local_rank=0, device="cpu"),), options=RunOptions(),
     balance=BalanceOptions(), elastic=ElasticOptions(), data=DataOptions(), env={"TOKEN": "old"},
 )  # fmt: skip
-LEAD = Lead(term=0, leader="box1", address="", port=0, hosts=("box1",))
+LEAD = Lead(term=FIRST, leader="box1", address="", port=0, hosts=("box1",))
 
 
 @pytest.mark.parametrize(

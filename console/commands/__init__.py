@@ -1,0 +1,1 @@
+"""One file for each command of `motley` that is more than a call, and what they share. Only `cli` may enter."""

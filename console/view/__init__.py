@@ -1,0 +1,1 @@
+"""A snapshot becomes lines of text. Pure. All rooms above may enter."""

@@ -1,0 +1,65 @@
+"""A cluster as cluster.toml describes it, checked: what everything else in `remote` reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from motley.remote.config.sections import Connect
+from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, RunOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """One machine, as the rest of `remote` needs it. `docs/cluster-toml.md` explains every key."""
+
+    name: str
+    address: str
+    user: str | None = None  # None here and below: ~/.ssh/config decides
+    port: int | None = None
+    identity: str | None = None  # absolute
+    jump: str | None = None
+    python: str | None = "python3"  # None: the console's own interpreter, on demo hosts only
+    devices: Literal["auto"] | tuple[str, ...] = "auto"  # "cpu", "cuda:0"
+    max_batch: int | None = None
+    env: dict[str, str] = field(default_factory=dict)
+    pass_env: tuple[str, ...] = ()
+    connect: Connect = "ssh"
+    speed: float | None = None  # demo hosts only: above 0, at most 1
+    requirements: str | None = None  # absolute, as is the next; None: it has no environment of its own
+    wheels: str | None = None
+    system_site_packages: bool = True
+    runtime: Literal["docker", "podman"] | None = None  # of the containers that its ranks run in
+    image: str | None = None
+    image_from: Literal["registry", "master"] = "registry"
+    dockerfile: str | None = None  # absolute
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """Who trains what: a checked cluster.toml with the command line's changes in it."""
+
+    name: str
+    leader: str  # name of a host
+    port: int
+    connect: Connect
+    hosts: tuple[Host, ...]
+    run: RunOptions
+    balance: BalanceOptions
+    elastic: ElasticOptions
+    data: DataOptions
+    path: Path
+    text: str  # the file, with what the command line changed as comments at its end
+    unheeded: tuple[str, ...] = ()  # keys in the file that are of no use to its script
+    verb: str = "run"  # what the user called, for commands to paste
+
+    @property
+    def coordinator_port(self) -> int:
+        """Where members call the coordinator. The ranks of a script meet at `port` by themselves: it takes the next."""
+        return self.port if self.run.script is None else self.port + 1
+
+    @property
+    def leader_ports(self) -> tuple[int, ...]:
+        """Those that a run takes on the leader."""
+        return tuple(dict.fromkeys((self.port, self.coordinator_port)))

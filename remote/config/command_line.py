@@ -1,0 +1,38 @@
+"""What the command line asks of a cluster, checked: names of runs, what needs a task, what can be resumed."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+from motley.remote.config import value_rules
+from motley.remote.config.cluster import Cluster
+from motley.remote.errors import UsageError
+from motley.remote.sanitize import clean
+
+
+def new_run_name(cluster: Cluster, now: datetime) -> str:
+    """`<cluster>-<UTC time>`: motley-20261121-034500. A long cluster name is cut, so that the whole is a valid name."""
+    stamp = now.astimezone(timezone.utc).strftime("-%Y%m%d-%H%M%S")
+    return cluster.name[: value_rules.NAME_CHARS - len(stamp)] + stamp
+
+
+def check_run_name(name: str) -> None:
+    """Raises `UsageError` when a run can't have this name: it is a folder's on every host."""
+    problem = value_rules.name_problem(name)
+    if problem:
+        raise UsageError(clean(f'the name of a run, "{name}", {problem}'))
+
+
+def needs_task(cluster: Cluster, what: str) -> None:
+    """Raises UsageError when the run is of a script, for `what` only a task can do."""
+    if cluster.run.script is not None:
+        raise UsageError(f"{what} is for a task; this run is of the script {cluster.run.script} ([run] script)")
+
+
+def check_resume(cluster: Cluster, resume: str | None) -> None:
+    """Raises UsageError for `--resume` with a script: Motley knows nothing of its checkpoints."""
+    if resume is not None and cluster.run.script is not None:
+        raise UsageError(
+            f"--resume {resume} is for a task: the script {cluster.run.script} goes on from checkpoints of its own; "
+            "give it where they are in [run] args, or with --set"
+        )

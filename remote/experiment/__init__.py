@@ -1,0 +1,1 @@
+"""`experiments/<run>/`: what the hosts wrote, kept beside cluster.toml. `launch` and `session` may enter."""

@@ -1,0 +1,1 @@
+"""From a checked cluster to ranks that run: prepare, place, start, restart warm; or measure. `session` may enter."""

@@ -1,0 +1,98 @@
+"""Where the newest good checkpoint of a run is, and bringing it to the leader of a run that goes on from it.
+
+It may be on any host: rank 0 wrote it there, or a rank that lost its leader and held the state until it gave up. Or
+only here, beside cluster.toml. Which one is newest, its last line says (`trainer.contract.checkpoint_trailer`); that is
+believed when all of the file has been read and is as it was written. A damaged one is passed over, for the next newest
+anywhere.
+
+    >>> await bring_checkpoint(verbs, "box1", "night", ["box1", "box2"], experiments / "night", logbook.note)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from motley.remote.answers import made
+from motley.remote.errors import HostError, UsageError
+from motley.remote.rpc.verbs import Verbs
+from motley.trainer.contract import checkpoint_trailer
+from motley.trainer.contract.checkpoint_trailer import Trailer
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A checkpoint, and what it says of itself. `host` is empty for one that is here."""
+
+    host: str
+    name: str
+    trailer: Trailer
+
+
+async def bring_checkpoint(
+    verbs: Verbs, leader: str, run: str, hosts: Iterable[str], experiment: Path, warn: Callable[[str], object]
+) -> None:
+    """See to it that the leader has the newest good checkpoint of `run`: of several there, its ranks take that one.
+
+    `warn` is told of every newer one that is damaged. Raises UsageError when there is no good one anywhere, a HostError
+    when one can't be fetched or the leader can't be given it.
+    """
+    asked = list(hosts)
+    answers = await asyncio.gather(*(_ask(verbs, host, run) for host in asked))
+    here = [Found("", name, said) for name, said in checkpoint_trailer.listed(experiment / "checkpoints").items()]
+    for found in newest_first([*here, *(one for answer in answers for one in answer)], leader):
+        if found.host == leader:
+            if await verbs.prove(leader, run, found.name) == found.trailer:
+                return
+        else:
+            content = await _content(verbs, run, found, experiment)
+            if checkpoint_trailer.proved(io.BytesIO(content)) == found.trailer:
+                await verbs.store(leader, run, f"step_{found.trailer.step}.pt", content)
+                return
+        where = found.host or "this machine"
+        which = f"{found.name} of '{run}' on {where}, of step {found.trailer.step},"
+        warn(f"{which} is damaged, or changed while it was read: the next newest is looked at")
+    places = ", ".join([*asked, str(experiment / "checkpoints")])
+    raise UsageError(f"no good checkpoint of '{run}' in any of: {places}")
+
+
+def newest_first(found: Iterable[Found], leader: str) -> list[Found]:
+    """Of copies that are as new the leader's comes first, then the one that is here."""
+    return sorted(found, key=lambda one: (one.trailer.age, one.host == leader, not one.host), reverse=True)
+
+
+async def _content(verbs: Verbs, run: str, found: Found, experiment: Path) -> bytes:
+    """Empty when the file is gone by now."""
+    if found.host:
+        return await verbs.fetch(found.host, run, f"checkpoints/{found.name}", most=_most()) or b""
+    try:
+        return (experiment / "checkpoints" / found.name).read_bytes()
+    except OSError:
+        return b""
+
+
+def _most() -> int:
+    """Bytes of a checkpoint that is carried from host to host through the memory here: half of it."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+async def _ask(verbs: Verbs, host: str, run: str) -> list[Found]:
+    """What a host has of the run; nothing when it does not answer."""
+    try:
+        runs = await verbs.status(host)
+    except HostError:
+        return []
+    known: Mapping[str, Any] = next((table for table in runs if table.get("run") == run), {})
+    checkpoints = known.get("checkpoints")
+    found = []
+    for name, said in checkpoints.items() if isinstance(checkpoints, dict) else ():
+        try:
+            found.append(Found(host, str(name), made(Trailer, said)))
+        except (AttributeError, KeyError, TypeError, ValueError):  # of another version
+            continue
+    return found

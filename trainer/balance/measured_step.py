@@ -1,0 +1,15 @@
+"""What one rank measured of one step: what balancing goes by. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredStep:
+    """One step on one rank."""
+
+    batch: int
+    loss_sum: float
+    busy_ms: float  # samples fetched, gradient computed, weights updated: all but waiting. NaN: it was disturbed
+    step_ms: float

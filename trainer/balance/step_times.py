@@ -1,0 +1,55 @@
+"""What whole steps took, as rank 0 hears of them, beside what every rank was busy: for `trainer.balance.balancer`.
+
+A step's time is known to all ranks, since they wait for each other: it is that of the one that says most. With local
+SGD they wait only at the end of a window, so there all steps of a window have the mean of them.
+
+    >>> times = StepTimes()
+    >>> times.take(rows, shares=(96, 32), total=128)
+    >>> times.rest_ms           # beside the slowest rank's own work
+    4.1
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from math import isfinite
+from statistics import fmean, median
+
+from motley.profiles.step_time import rest_ms
+from motley.trainer.balance.measured_step import MeasuredStep
+
+RECENT = 30  # steps that the rest is taken from
+BEFORE = 15  # steps before a change that those after it are compared with
+
+
+class StepTimes:
+    """`after`: times of full steps, in ms, that had the shares which hold now."""
+
+    def __init__(self, *, apart: bool = False) -> None:
+        self.after: list[float] = []
+        self.before_ms = 0.0  # the median before the last change
+        self._apart = apart
+        self._recent: deque[tuple[float, float]] = deque(maxlen=RECENT)
+
+    def take(self, rows: Sequence[Sequence[MeasuredStep]], shares: tuple[int, ...], total: int) -> None:
+        """One window, rows by rank; smaller steps at the end of an epoch and disturbed ones are left out."""
+        steps = [step for step in zip(*rows) if all(isfinite(r.busy_ms) for r in step)]
+        steps = [step for step in steps if sum(r.batch for r in step) == total]
+        if not steps:
+            return
+        times = [(max(r.step_ms for r in step), max(r.busy_ms for r in step)) for step in steps]
+        if self._apart:
+            slowest = max(fmean(r.busy_ms for r in rank) for rank in zip(*steps))
+            times = [(fmean(step_ms for step_ms, _ in times), slowest)] * len(times)
+        self._recent.extend(times)
+        self.after += [ms for (ms, _), step in zip(times, steps) if tuple(r.batch for r in step) == shares]
+
+    @property
+    def rest_ms(self) -> float:
+        return rest_ms(self._recent)
+
+    def new_shares(self) -> None:
+        """Others hold from here on."""
+        self.before_ms = median(self.after[-BEFORE:]) if self.after else self.before_ms
+        self.after = []

@@ -1,0 +1,47 @@
+"""How far a rank is: what the coordinator hears of it, and whether its main thread hangs.
+
+The loop says where it has come to (`trainer.training.loop`); `trainer.rank.coordinator_client` takes that to the
+coordinator.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+FREED_S, FREED_AT_WORK_S = 2.0, 30.0  # for the main thread, once its group broke: in a collective, or before one
+
+
+class Progress(Protocol):
+    """What the coordinator hears of this rank, and wants of rank 0: `rank.coordinator_client`."""
+
+    step: int  # completed
+    boundary: bool  # somebody wants to join: let go of the group at the end of a step
+
+    def arrive(self, stage: int = 0) -> None:
+        """Its gradients of the step under way are handed over, or it is at this stage of the end of an epoch."""
+
+    def works(self) -> None:
+        """It is at work on something long."""
+
+
+@dataclass(slots=True)
+class Unheard:
+    """Progress that nobody hears of."""
+
+    step: int = 0
+    boundary: bool = False
+
+    def arrive(self, stage: int = 0) -> None: ...
+
+    def works(self) -> None: ...
+
+
+def is_stuck(freed_at: float | None, now: float, *, waits: bool) -> bool:
+    """Whether the main thread should long have let go of a group that broke at `freed_at`.
+
+    `waits`: it makes the group, or has handed its gradients over. Then the end of the connections wakes it, but for
+    gaps in gloo: a send that fails while the event loop answers a peer wakes nobody before the collective's timeout,
+    nor does a peer that was to connect and has let go.
+    """
+    return freed_at is not None and now - freed_at > (FREED_S if waits else FREED_AT_WORK_S)

@@ -1,0 +1,123 @@
+"""Everything that one rank trains with, and what it tells the world through. No decision is made here."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from motley.trainer.balance.balancer import Balancer
+from motley.trainer.balance.cpu_budget import CpuBudget
+from motley.trainer.balance.measured_step import MeasuredStep
+from motley.trainer.contract.spec import RunOptions
+from motley.trainer.host.rank_progress import Progress, Unheard
+from motley.trainer.tasks import Task
+from motley.trainer.training.emulated_speed import Slowdown
+from motley.trainer.training.local_sgd import LocalSgd
+from motley.trainer.training.loss_denominator import LossDenominator
+from motley.trainer.training.metrics import DeviceMeter, MetricsFile
+from motley.trainer.training.micro_batches import MicroBatches
+from motley.trainer.training.profiler_trace import Tracer
+from motley.trainer.training.sampler import BatchSampler, Place
+from motley.trainer.training.weighted_ddp import Stopwatch
+from motley.trainer.training.window_exchange import Window
+
+
+class Reports(Protocol):
+    """What a rank tells the world: `trainer.training.recorder` writes it into files and to the coordinator."""
+
+    def began(self, job: Job) -> None: ...
+
+    def report(self, job: Job, rows: list[list[MeasuredStep]], *, step: int) -> None: ...
+
+    def report_alone(self, job: Job, rows: Sequence[MeasuredStep]) -> None: ...
+
+    def resumed(self, job: Job, pause_s: float) -> None: ...
+
+    def evaluated(self, job: Job, epoch: int, accuracy: float, loss: float, seconds: float) -> None: ...
+
+    def checkpoint(self, job: Job, name: str) -> None: ...
+
+    def ran_out_of_memory(self, job: Job, before: int, after: int) -> None: ...
+
+
+@dataclass(slots=True)
+class StopFlag:
+    """Set by the TERM signal; looked at between steps."""
+
+    asked: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Job:
+    """Everything one rank trains with. `step` counts completed optimizer steps."""
+
+    options: RunOptions
+    host: str
+    member: int
+    rank: int
+    members: tuple[int, ...]  # the group's, in rank order
+    device: torch.device
+    task: Task
+    model: DistributedDataParallel
+    optimizer: torch.optim.Optimizer
+    watch: Stopwatch
+    batches: BatchSampler
+    steps_total: int
+    shares: tuple[int, ...]
+    balancer: Balancer
+    metrics: MetricsFile
+    meter: DeviceMeter
+    budget: CpuBudget
+    recorder: Reports
+    stop: StopFlag
+    apart: LocalSgd | None = None  # with run.local_steps above 1
+    tracer: Tracer | None = None  # with run.trace_steps
+    generation: int = 0
+    step: int = 0
+    epoch_ends: int = 0  # evaluations and checkpoints that are done, or were not due
+    best: float = 0.0  # the highest accuracy of the evaluations so far, 0 to 1
+    in_step: bool = False
+    ending_epoch: bool = False
+    progress: Progress = field(default_factory=Unheard)
+    window: Window = field(default_factory=Window)
+    step_end: float = 0.0  # perf_counter at the end of the last step, moved on over evaluations and checkpoints
+    last_end: float | None = None  # perf_counter at the true end of the last step; None before the first
+    changing: threading.Lock = field(default_factory=threading.Lock)  # while weights and `step` do not belong together
+    resuming: bool = False  # no step of this generation, which is not the first, has ended yet
+    slowdown: Slowdown = field(default_factory=lambda: Slowdown(1.0, time.monotonic))  # of an emulated host
+    recorded: int = field(init=False)  # the step of the newest row of `window`
+    passes: MicroBatches = field(init=False)
+    counted: LossDenominator = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.recorded = self.step
+        self.counted = LossDenominator(self.task)
+        self.passes = MicroBatches(
+            self.task,
+            self.model,
+            self.device,
+            self.watch,
+            accumulate=self.options.accumulate,
+            computed=self.slowdown.pause,
+            handed_over=self.progress.arrive,
+            ran_out=lambda before, after: self.recorder.ran_out_of_memory(self, before, after),
+        )
+
+    @property
+    def world_size(self) -> int:
+        return len(self.members)
+
+    def epoch_ends_due(self) -> int:
+        """Ends of epochs that lie behind this step; the run's last step is one too."""
+        whole, rest = divmod(self.step, self.batches.steps_per_epoch)
+        return whole + bool(rest and self.step == self.steps_total)
+
+    def ends_epoch(self, place: Place) -> bool:
+        """Whether the step at `place` is the last of its epoch, or of the run."""
+        return place.index == self.batches.steps_per_epoch - 1 or self.step + 1 == self.steps_total
