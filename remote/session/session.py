@@ -155,6 +155,9 @@ class Session:
         following = self._following
         if following is None or self._stopping:
             raise Cold("no run is under way")
+        await following.caught_up(patient=False)  # a host that was not asked yet is no host that can't be reached
+        if self._stopping:
+            raise Cold("no run is under way")
         return await offered(
             self._verbs, self.run, self._cluster, self._spec, leader=following.leader, silent=following.silent
         )

@@ -85,6 +85,22 @@ async def test_a_console_that_only_found_the_run_restarts_it_warm_too(stage: Sta
     assert stage.alive() == []
 
 
+async def test_a_run_of_which_no_host_was_heard_yet_is_restarted_warm_too(stage: Stage) -> None:
+    old = stage.session("night", Seen(), stage.cluster(steps=FOREVER))
+    await old.launch()
+    between = stage.session("day", Seen())
+    assert await between.take_over(old, resume=None) == ""
+    new = stage.session("evening", seen := Seen())
+    assert await new.take_over(between, resume=None) == ""
+    await seen.further(5)
+    for session in (old, between):
+        await session.wait()
+        await session.close()
+    assert (await new.stop("enough")).unanswered == ()
+    await new.close()
+    assert stage.alive() == []
+
+
 async def test_what_a_host_has_against_it_is_said_and_changes_nothing(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
