@@ -1,4 +1,6 @@
-"""The questions that the console asks before it changes a run: as things are now, or None when there is nothing to ask.
+"""The questions that the console asks, before it changes a run and about a new host key.
+
+Each is as things are now, or None when there is nothing to ask.
 
 >>> stop(snapshot).text
 'Stop the run?'

@@ -1,6 +1,6 @@
-"""What a session tells its console, and what of it is kept beside cluster.toml.
+"""What a session tells its console, and what of it is kept in `experiments/<run>/`: the copy of summary.json, too.
 
-logbook = Logbook("night", emit=store.apply)
+logbook = ExperimentWriter("night", emit=store.apply)
 logbook.keep(Experiment.create(folder, cluster.text), verbs)
 logbook.emit(record)                   # on to the console; what it announces is fetched from its host
 logbook.note("box1 is back")
@@ -34,7 +34,7 @@ T = TypeVar("T")
 COMMIT_S = 0.5
 
 
-class Logbook:
+class ExperimentWriter:
     """One run's. Until there is an experiment to keep it in, all is told only."""
 
     def __init__(self, run: str, *, emit: Callable[[FeedRecord], None]) -> None:

@@ -18,7 +18,7 @@ from types import TracebackType
 from motley.remote.errors import CommandFailed
 from motley.remote.hosts.pool import Hosts
 from motley.remote.launch.placement import devices, environment
-from motley.remote.preflight.interview import Interview
+from motley.remote.preflight.host_inspection import HostInspection
 from motley.remote.preflight.probe import Probe
 from motley.remote.rpc.verbs import SUPERVISE_S, Verbs, begun, tags_of
 from motley.trainer.contract.spec import Spec
@@ -32,7 +32,7 @@ class Prestart:
         self._hosts = hosts
         self.code = verbs.tree.folder
         self._run = run
-        self._held: dict[str, tuple[Interview, AsyncExitStack]] = {}
+        self._held: dict[str, tuple[HostInspection, AsyncExitStack]] = {}
         self._ready: set[str] = set()  # of those: the check is over, nobody else speaks with them
 
     async def __aenter__(self) -> Prestart:
@@ -43,7 +43,7 @@ class Prestart:
     ) -> None:
         await asyncio.gather(*(self._let_go(*held) for held in self._held.values()))
 
-    async def prepare(self, probe: Probe, name: str, host: Interview, stack: AsyncExitStack) -> None:
+    async def prepare(self, probe: Probe, name: str, host: HostInspection, stack: AsyncExitStack) -> None:
         """A host has answered: start there, where our code is already. A script needs no torch of ours, nor does a host
         whose ranks run in containers.
 
@@ -86,6 +86,6 @@ class Prestart:
                 raise CommandFailed(spec.host, cause, "The machine may be overloaded; try again.") from error
         return bool(answer) and begun(spec.host, answer)
 
-    async def _let_go(self, host: Interview, stack: AsyncExitStack) -> None:
+    async def _let_go(self, host: HostInspection, stack: AsyncExitStack) -> None:
         async with stack:
             await host.over(SUPERVISE_S)

@@ -16,7 +16,7 @@ from motley.remote.config.cluster import Cluster
 from motley.remote.config.command_line import check_resume
 from motley.remote.config.schema import nearest
 from motley.remote.errors import HostError, RunFailed, StartRefused, UsageError
-from motley.remote.experiment.experiment_writer import Logbook
+from motley.remote.experiment.experiment_writer import ExperimentWriter
 from motley.remote.experiment.folder import Experiment
 from motley.remote.launch import placement
 from motley.remote.launch.all_hosts import having, start_all
@@ -43,7 +43,7 @@ class RunStart:
         folder: Path,
         *,
         verbs: Verbs,
-        logbook: Logbook,
+        logbook: ExperimentWriter,
         knows: placement.Knows,
         ask: Ask,
         stop: Stop,
@@ -157,7 +157,7 @@ class RunStart:
 
 
 async def end_start(
-    logbook: Logbook, stop: Stop, hosts: list[str], begun: Iterable[str], reason: str, *, stopped: bool = False
+    logbook: ExperimentWriter, stop: Stop, hosts: list[str], begun: Iterable[str], reason: str, *, stopped: bool = False
 ) -> tuple[str, ...]:
     """Stop what may have `begun`, and say in the experiment that nothing came of it. Returns who did not answer."""
     unanswered = await stop(begun, reason)

@@ -14,7 +14,7 @@ from motley.remote.config.cluster import Host
 from motley.remote.errors import CommandFailed, HostError, Unreachable
 from motley.remote.feed import Progress
 from motley.remote.hosts.pool import Emit, Hosts, python_of
-from motley.remote.preflight.interview import Interview, interview
+from motley.remote.preflight.host_inspection import HostInspection, inspect_host
 from motley.remote.preflight.probe import SELF, Asked, Probe
 from motley.remote.preflight.reachability import Rendezvous
 
@@ -30,7 +30,7 @@ class Prepares(Protocol):
 
     code: str  # folder of the run's code, from the home folder
 
-    async def prepare(self, probe: Probe, name: str, host: Interview, stack: AsyncExitStack) -> None:
+    async def prepare(self, probe: Probe, name: str, host: HostInspection, stack: AsyncExitStack) -> None:
         """A host has answered; `stack` ends the conversation, unless its exits are popped."""
 
     def ready(self, name: str) -> None:
@@ -71,7 +71,7 @@ class HostCheck:
             self._tell("looking at Python, torch, devices and disk")
             async with AsyncExitStack() as stack:
                 code = common.early.code if common.early is not None else ""
-                talk = interview(connection, python_of(self.host), code=code)
+                talk = inspect_host(connection, python_of(self.host), code=code)
                 host = await stack.enter_async_context(talk)
                 found = await self._probe(host, stack)
                 self.answered.set_result(found)
@@ -90,7 +90,7 @@ class HostCheck:
         self._tell(error.cause, done=True, failed=True)
         self.answered.set_result(error)
 
-    async def _probe(self, host: Interview, stack: AsyncExitStack) -> Probe:
+    async def _probe(self, host: HostInspection, stack: AsyncExitStack) -> Probe:
         common = self._common
         to = SELF if self._leads else await self._leader()
         code = common.early.code.rpartition("/")[2] if common.early is not None else ""

@@ -1,7 +1,7 @@
 """What a host says of itself before anything is sent there, as data.
 
-`remote.preflight.interview` asks, `remote.preflight.check` asks all hosts at once and judges the answers; a start uses
-them to push, place ranks and choose addresses.
+`remote.preflight.host_inspection` asks one, `remote.preflight.check` all at once, `remote.preflight.judge` judges the
+answers; a start uses them to push, place ranks and choose addresses.
 """
 
 from __future__ import annotations

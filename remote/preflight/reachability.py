@@ -18,7 +18,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from motley.remote.errors import HostError
-from motley.remote.preflight.interview import Interview
+from motley.remote.preflight.host_inspection import HostInspection
 from motley.remote.preflight.probe import Probe
 
 COME_S = 1.4  # for all to listen; who comes later is not waited for
@@ -75,7 +75,7 @@ class Rendezvous:
         ]
         return Reachability(asked=who, missed={pair: self._missed[pair[0]][pair[1]] for pair in pairs}, absent=absent)
 
-    async def attend(self, host: Interview, name: str, address: str) -> None:
+    async def attend(self, host: HostInspection, name: str, address: str) -> None:
         """One host's part, until it is over. One that is not to come does not."""
         if name not in self._who or len(self._who) < 2:
             return
@@ -86,7 +86,7 @@ class Rendezvous:
         finally:
             self._look()
 
-    async def _attend(self, host: Interview, name: str, address: str) -> None:
+    async def _attend(self, host: HostInspection, name: str, address: str) -> None:
         await host.say(meet={"name": name, "token": self._token, "address": address})
         answer = await host.heard()
         if not isinstance(answer.get("port"), int):

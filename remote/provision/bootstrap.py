@@ -1,7 +1,7 @@
 """Runs a program of `trainer.bootstrap` on a host: its text goes in on stdin, and JSON objects come back.
 
-`remote.provision.push_code` calls it; `remote.preflight.interview` holds a longer conversation. Nothing needs to be on
-the host but a Python.
+`remote.provision.push_code` calls it; `remote.preflight.host_inspection` holds a longer conversation. Nothing needs to
+be on the host but a Python.
 
     >>> await call(connection, "python3", "unpack_tree", [tree.hash], payload=b"{}\\n" + tree.pack(), timeout_s=5)
     {'ok': True, 'sent': True}

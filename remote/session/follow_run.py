@@ -89,9 +89,9 @@ class RunFollower:
         """Whether the host that leads has said that the run has ended."""
         return self._followers[self.leader].state.get("state") in END_STATES
 
-    @property
-    def silent(self) -> list[str]:
-        """Hosts that are not heard at the moment, or have ended."""
+    async def silent(self) -> list[str]:
+        """Hosts that are not heard at the moment, or have ended. Those not asked yet get the time to answer."""
+        await self.caught_up(patient=False)
         return [name for name, follower in self._followers.items() if not follower.up or self._tasks[name].done()]
 
     def start(self, names: Iterable[str]) -> None:

@@ -21,7 +21,7 @@ from motley.remote.config.command_line import check_run_name
 from motley.remote.diagnosis.failures import Report
 from motley.remote.end_tasks import end
 from motley.remote.errors import RunFailed, UsageError
-from motley.remote.experiment.experiment_writer import Logbook
+from motley.remote.experiment.experiment_writer import ExperimentWriter
 from motley.remote.experiment.fetch import final_summary
 from motley.remote.experiment.folder import Experiment
 from motley.remote.feed import Ended, FeedRecord
@@ -75,7 +75,7 @@ class Session:
         self._readonly = readonly
         self._hosts = Hosts(cluster)
         self._verbs = Verbs(self._hosts, tree or Tree.installed())
-        self._logbook = Logbook(run, emit=emit)
+        self._logbook = ExperimentWriter(run, emit=emit)
         self._following: RunFollower | None = None
         self._leader = cluster.leader
         self._tasks: list[asyncio.Task[Any]] = []
@@ -155,12 +155,8 @@ class Session:
         following = self._following
         if following is None or self._stopping:
             raise Cold("no run is under way")
-        await following.caught_up(patient=False)  # a host that was not asked yet is no host that can't be reached
-        if self._stopping:
-            raise Cold("no run is under way")
-        return await offered(
-            self._verbs, self.run, self._cluster, self._spec, leader=following.leader, silent=following.silent
-        )
+        silent = await following.silent()
+        return await offered(self._verbs, self.run, self._cluster, self._spec, leader=following.leader, silent=silent)
 
     def hand_over(self, run: str) -> None:
         """Another session starts `run` in place of this one's: over these connections, which it is to close."""

@@ -1,7 +1,7 @@
 """What a host is asked before anything is sent to it, in one process. Runs there: see `trainer.bootstrap`.
 
-`remote.preflight.interview` speaks with it, a JSON object a line: what it is (`trainer.bootstrap.probe`), whether it
-reaches the others (`trainer.bootstrap.reachability`), and a run that may come (`trainer.bootstrap.prestart`). It ends
+`remote.preflight.host_inspection` speaks with it, a JSON object a line: what it is (`trainer.bootstrap.probe`), does it
+reach the others (`trainer.bootstrap.reachability`), and a run that may come (`trainer.bootstrap.prestart`). It ends
 with its stdin.
 
     in  {"probe": {"leader": "10.0.0.1", "ports": [], "data": null}}             out  {"torch": "2.13.0+cpu", …}

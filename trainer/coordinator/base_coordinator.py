@@ -29,9 +29,9 @@ from motley.trainer.coordinator.members import MemberConnection, host_states
 from motley.trainer.coordinator.regroup_log import Past, RegroupLog
 from motley.trainer.coordinator.server import CoordinatorServer
 from motley.trainer.coordinator.summary import RunSummary
+from motley.trainer.coordinator.summary_file import write_summary
 from motley.trainer.host.journal import Journal
 from motley.trainer.host.leader import lead_of
-from motley.trainer.host.paths import write_json
 
 SUMMARY_S = 1.0
 TICK_S = 0.1
@@ -303,12 +303,7 @@ class BaseCoordinator(ABC, Generic[Machine]):
         return self._stopping or (self._folder / "stop.json").exists()
 
     def _write_summary(self, state: RunState) -> None:
-        hosts = host_states(self._connections, state)
-        try:
-            table = self.ledger.summary(state, hosts, now=time.time())
-            write_json(self._folder / "summary.json", table, sync=state != "running")  # the ranks wait for this loop
-        except OSError as error:
-            self._journal.write("note", f"summary.json not written: {error}", "warning")
+        write_summary(self._folder, self.ledger, state, host_states(self._connections, state), self._journal)
 
 
 def ranks(connections: Sequence[MemberConnection]) -> list[dict[str, Any]]:

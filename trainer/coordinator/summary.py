@@ -1,7 +1,7 @@
 """What a run came to: the figures the coordinator keeps, and the table of `summary.json` made from them.
 
-Rank 0 sends a report every window of steps; this remembers what the summary needs and nothing else. Pure: on the leader
-`base_coordinator` writes the file, in `experiments/<run>/` `remote.experiment.experiment_writer`.
+Rank 0 sends a report every window of steps; this remembers what the summary needs and nothing else. Pure: it is written
+by `summary_file` on the host that leads, `remote.experiment.experiment_writer` its copy in `experiments/<run>/`.
 
 >>> ledger.take_report({"steps": [[1, 256, 812.0, 2.3]], "batches": [[64, 64, 64, 64]], "epoch": 0})
 >>> ledger.summary("finished", {"box1": "finished"}, now=time.time())["steps"]

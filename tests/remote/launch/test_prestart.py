@@ -8,7 +8,7 @@ import os
 import pytest
 
 from motley.remote.errors import CheckFailed, UsageError
-from motley.remote.preflight.interview import Interview
+from motley.remote.preflight.host_inspection import HostInspection
 from motley.remote.preflight.reachability import Rendezvous
 from motley.trainer.bootstrap.code_trees import STAMP
 from motley.trainer.host.paths import read_json
@@ -78,7 +78,7 @@ async def test_a_start_that_is_broken_off_in_the_check_leaves_nothing(
     prepared = asyncio.Event()
     attend = Rendezvous.attend
 
-    async def slow(room: Rendezvous, host: Interview, name: str, address: str) -> None:
+    async def slow(room: Rendezvous, host: HostInspection, name: str, address: str) -> None:
         prepared.set()
         await asyncio.sleep(60)
         await attend(room, host, name, address)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 import pytest
 
 from motley.remote.hosts.pool import Hosts, python_of
-from motley.remote.preflight.interview import interview
+from motley.remote.preflight.host_inspection import inspect_host
 from motley.remote.preflight.reachability import Reachability, Rendezvous
 from motley.trainer.bootstrap import reachability as there
 from tests.remote.conftest import MakeCluster
@@ -32,7 +32,7 @@ async def meet(hosts: Hosts, addresses: Mapping[str, str]) -> Reachability:
     room = Rendezvous.of({name: dataclasses.replace(GOOD, address=address) for name, address in addresses.items()})
 
     async def come(name: str, address: str) -> None:
-        async with interview(await hosts.get(name), python_of(hosts.named(name))) as host:
+        async with inspect_host(await hosts.get(name), python_of(hosts.named(name))) as host:
             await room.attend(host, name, address)
 
     coming = [asyncio.ensure_future(come(name, address)) for name, address in addresses.items()]

@@ -3,7 +3,7 @@
 One process on the host answers all of it (`trainer.bootstrap.inspect_host`); it starts as soon as the connection is
 there.
 
-    >>> async with interview(connection, "python3") as host:
+    >>> async with inspect_host(connection, "python3") as host:
     ...     found = await host.probe(Asked(leader="192.168.0.7"))
     >>> found.torch, found.interface
     ('2.13.0+cpu', 'eth0')
@@ -32,8 +32,8 @@ PROBE_S = 8.0
 LAST_S = 1.0  # for a process that has said its last word to end
 
 
-class Interview:
-    """Made by `interview`."""
+class HostInspection:
+    """Made by `inspect_host`."""
 
     def __init__(self, host: Host, python: str, process: RemoteProcess, answers: Answers) -> None:
         self._host = host
@@ -83,10 +83,10 @@ class Interview:
 
 
 @asynccontextmanager
-async def interview(connection: Connection, python: str, *, code: str = "") -> AsyncIterator[Interview]:
+async def inspect_host(connection: Connection, python: str, *, code: str = "") -> AsyncIterator[HostInspection]:
     """Leaving the block ends it. `code`: a run may come of it, whose supervisor is forked there and runs this code.
 
     Raises Unreachable, CommandFailed when the host starts no command.
     """
     async with conversation(connection, python, "inspect_host", code=code) as (process, answers):
-        yield Interview(connection.host, python, process, answers)
+        yield HostInspection(connection.host, python, process, answers)
