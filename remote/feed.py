@@ -76,7 +76,8 @@ class Link:
     host: str
     up: bool
     text: str
-    clock_offset_s: float = 0.0  # host clock minus master clock
+    clock_offset_s: float = 0.0  # host clock minus master clock, less the time that the measure was on its way
+    clock_late_s: float = 0.0  # the most that it may have been on its way, where what came before it had to be read
 
     def __post_init__(self) -> None:
         _clean(self, "host", "text")

@@ -6,7 +6,9 @@
     1700000000.1
 
 Every beat of a host measures its clock, and is late by its time on the way: of the last few measures the highest is
-the nearest to the truth. What is left of the error is the shortest way, milliseconds in most networks.
+the nearest to the truth. What is left of the error is the shortest way, milliseconds in most networks. The first beat
+of a connection comes after all that the host had to tell, seconds late perhaps: until there is a better one, a clock
+that may be right by it is taken to be.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from collections import deque
 
 from motley.remote.feed import Link
 
+LOOSE_S = 0.5  # a measure that may be later than that is the first one's alone
 KEPT = 8  # measures of each host, a second apart: a clock that is set is believed that much later
 
 
@@ -23,15 +26,21 @@ class Clocks:
 
     def __init__(self) -> None:
         self._measured: dict[str, deque[float]] = {}
+        self._first: dict[str, float] = {}  # by the first beat, where no other was heard
 
     def hear(self, link: Link) -> None:
         """A connection that is down measures nothing."""
-        if link.up:
-            self._measured.setdefault(link.host, deque(maxlen=KEPT)).append(link.clock_offset_s)
+        if not link.up:
+            return
+        if link.clock_late_s > LOOSE_S:
+            may_be_right = link.clock_offset_s <= 0 <= link.clock_offset_s + link.clock_late_s
+            self._first[link.host] = 0.0 if may_be_right else link.clock_offset_s
+            return
+        self._measured.setdefault(link.host, deque(maxlen=KEPT)).append(link.clock_offset_s)
 
     def offset_s(self, host: str) -> float:
         """0 for a host that has not been heard."""
-        return max(self._measured.get(host, ()), default=0.0)
+        return max(self._measured.get(host, ()), default=self._first.get(host, 0.0))
 
     def at(self, host: str, time: float) -> float:
         """A time of the host's clock on the master's, in seconds since 1970."""

@@ -48,6 +48,7 @@ class HostFollower:
         self._emit = emit
         self._ended = False  # said on the connection under way, or the last one
         self._unreadable = False  # something on it could not be read
+        self._asked_at: float | None = None  # on the loop's clock, until the first beat of the connection has come
 
     async def run(self) -> str:
         """The end state of the run on this host. Goes on trying as long as the host can't be reached."""
@@ -85,6 +86,7 @@ class HostFollower:
         argv = self._verbs.argv(self.host, "attach", "--run", self._run, "--host", self.host)
         async with connection.stream(argv, cwd=self._verbs.tree.folder) as process:
             offsets, borders = self._experiment.offsets(self.host), self._experiment.borders(self.host)
+            self._asked_at = asyncio.get_running_loop().time()
             await process.write(json.dumps({"offsets": offsets, "borders": borders}).encode() + b"\n")
             lines = process.lines()
             while True:
@@ -92,7 +94,7 @@ class HostFollower:
                 coming = asyncio.ensure_future(lines.__anext__())
                 try:
                     if not (await asyncio.wait({coming}, timeout=STALE_S))[0]:
-                        self._link(False, f"no sign of life for {STALE_S:.0f} s")
+                        self._link(False, "no sign of life")
                         return
                 finally:
                     await end([coming])
@@ -122,7 +124,9 @@ class HostFollower:
             self._ended = self.state.get("state") in END_STATES
             self.live.set()
             self.asked.set()
-            self._link(True, "connected", offset_s=record.time - time.time())
+            late_s = self.heard_at - self._asked_at if self._asked_at is not None else 0.0
+            self._asked_at = None
+            self._link(True, "connected", offset_s=record.time - time.time(), late_s=late_s)
             for partial in partial_lines(self.host, record.tails):
                 self._emit(partial)
         elif isinstance(record, Chunk):
@@ -132,9 +136,9 @@ class HostFollower:
             for kept in self._experiment.take(self.host, record):
                 self._emit(kept)
 
-    def _link(self, up: bool, text: str, *, offset_s: float = 0.0) -> None:
+    def _link(self, up: bool, text: str, *, offset_s: float = 0.0, late_s: float = 0.0) -> None:
         if up or self.up or not self.state:
-            self._emit(Link(host=self.host, up=up, text=text, clock_offset_s=offset_s))
+            self._emit(Link(host=self.host, up=up, text=text, clock_offset_s=offset_s, clock_late_s=late_s))
         self.up = up
 
     def _say(self, text: str, level: Level = "warning") -> None:
