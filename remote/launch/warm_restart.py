@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from motley.remote.config.cluster import Cluster, Host
@@ -106,6 +106,15 @@ def _reached(host: Host) -> Host:
     return dataclasses.replace(host, max_batch=None, devices="auto", speed=None)
 
 
+def _told(answers: Mapping[str, str]) -> str:
+    """What the hosts say, the same reason of several once; empty when none has one."""
+    hosts: dict[str, list[str]] = {}
+    for host, why in answers.items():
+        if why:
+            hosts.setdefault(why, []).append(host)
+    return "; ".join(f"{', '.join(names)}: {why}" for why, names in hosts.items())
+
+
 async def rerun_all(
     verbs: Verbs,
     run: str,
@@ -142,7 +151,7 @@ async def rerun_all(
     tasks = {spec.host: asyncio.ensure_future(one(spec)) for spec in specs}
     try:
         answers = {host: await future for host, future in ready.items()}
-        refused = "; ".join(f"{host}: {why}" for host, why in answers.items() if why)
+        refused = _told(answers)
         if not refused:
             begin()
         go.set_result(not refused)

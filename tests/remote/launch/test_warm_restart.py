@@ -105,13 +105,14 @@ async def test_what_a_host_has_against_it_is_said_and_changes_nothing(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GIVEN", "old")
-    hosts = {"box0": "", "box1": 'pass_env = ["GIVEN"]'}
+    given = 'pass_env = ["GIVEN"]'
+    hosts = {"box0": given, "box1": "", "box2": given}
     old = stage.session("night", seen := Seen(), stage.cluster(steps=FOREVER, hosts=hosts))
     await old.launch()
     await seen.further(5)
     monkeypatch.setenv("GIVEN", "new")
     new = stage.session("day", Seen())
-    assert await new.take_over(old, resume="night") == "box1: its environment has changed (GIVEN)"
+    assert await new.take_over(old, resume="night") == "box0, box2: its environment has changed (GIVEN)"
     assert not stage.experiment("day").exists()
     assert tagged(stage, "day") == []
     await seen.further(5)
