@@ -39,6 +39,7 @@ ROOTS = 4  # problems told again at the end
 CALLS = 8  # lines of a traceback
 LINES_PER_S = 20  # of the ranks' own output
 PARTIAL_S = 10.0  # between two states of a rank's progress bar
+FOLDED_S = 30.0  # between two lines of which the newest says it all: checkpoints of each epoch, who is waited for
 
 
 class Printer:
@@ -64,6 +65,7 @@ class Printer:
         self._hushed = 0
         self._run = ""
         self._partial_due: dict[int, float] = {}  # by member
+        self._folded_due: dict[str, float] = {}  # by name
         self._label_width = 12
 
     def __call__(self, record: FeedRecord) -> None:
@@ -99,10 +101,13 @@ class Printer:
     def _begin_here(self, *, over: bool) -> None:
         """What came before the attach is the past: its last lines, or nothing of it when the run has ended."""
         past = sorted(self._fresh, key=lambda entry: entry.time)
-        shown = past if self._history else [] if over else past[-HISTORY:]
+        newest = {entry.fold: entry for entry in past}
+        told = [entry for entry in past if not entry.fold or newest[entry.fold] is entry]
+        shown = past if self._history else [] if over else told[-HISTORY:]
         self._fresh[:] = shown
         if len(past) > len(shown) and not over:
-            self.say(f"{len(past) - len(shown):,} lines from before are left out: attach --plain --history shows them")
+            what = f"{len(past) - len(shown):,} lines from before are left out: attach --plain --history shows them"
+            self.say(what, now=shown[0].time if shown else None)
 
     def note(self, text: str, level: Level = "info") -> None:
         """A line of the console's own."""
@@ -116,6 +121,10 @@ class Printer:
 
     def _new_log_lines(self) -> None:
         for entry in self._fresh:
+            if entry.fold and not self._history:
+                if entry.time < self._folded_due.get(entry.fold, 0.0):
+                    continue
+                self._folded_due[entry.fold] = entry.time + FOLDED_S
             sign = "" if entry.level == "info" else f"{entry.level}: "
             self.say(sign + entry.text, label=entry.label, now=entry.time, at_latest=entry.at_latest)
         self._fresh.clear()

@@ -45,7 +45,10 @@ def decision_of(event: Event, names: tuple[str, ...], *, known: Decision | None 
 
 
 def folded(event: Event) -> str:
-    """The name of the lines of which the log keeps the newest only: a checkpoint each epoch says little."""
+    """The name of the lines of which the log keeps the newest only: a checkpoint each epoch says little, and so does
+    who is still waited for."""
+    if event.kind == "waiting":
+        return "waiting"
     regular = event.kind == "checkpoint" and "/epoch_" in one_line(event.data.get("path"))
     return "checkpoint" if regular else ""
 

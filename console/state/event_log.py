@@ -26,11 +26,11 @@ class EventLog:
         self._told = told
         self._folded: dict[str, LogEntry] = {}  # the newest line of a kind of which no other is kept
 
-    def add(self, entry: LogEntry, *, fold: str = "") -> None:
-        """With `fold` the line takes the place of the one before of that name."""
-        if fold:
-            before = self._folded.get(fold)
-            self._folded[fold] = entry
+    def add(self, entry: LogEntry) -> None:
+        """A line with `fold` takes the place of the one before of that name."""
+        if entry.fold:
+            before = self._folded.get(entry.fold)
+            self._folded[entry.fold] = entry
             if before is not None and self._remove(before):
                 self.total -= 1
         self.total += 1

@@ -113,6 +113,7 @@ class LogEntry:
     text: str
     level: Level = "info"
     at_latest: bool = False  # it may be of long before `time`
+    fold: str = ""  # of the lines of this name the newest says it all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

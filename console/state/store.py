@@ -259,7 +259,7 @@ class Store:
             self._problems.append(Problem(host=host, cause=cause, remedy=f"When it is back: {again}"))
 
     def _add_log(self, at: float, label: str, text: str, level: Level = "info", *, fold: str = "") -> None:
-        self._log.add(LogEntry(time=at, label=label, text=text, level=level), fold=fold)
+        self._log.add(LogEntry(time=at, label=label, text=text, level=level, fold=fold))
 
     # What comes out
 

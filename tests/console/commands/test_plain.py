@@ -212,6 +212,35 @@ def test_an_attach_tells_the_last_lines_of_before_with_their_own_times() -> None
     assert lines[-1].startswith(time.strftime("%H:%M:%S", time.localtime(START + 29)))
 
 
+def saved(printer: Printer, epoch: int, at: float) -> None:
+    written = event("checkpoint", f"checkpoint epoch_{epoch}.pt at step {epoch}", time=at)
+    printer(replace(written, data={"path": f"checkpoints/epoch_{epoch}.pt"}))
+    printer(event("evaluated", f"epoch {epoch}: accuracy 90 %", time=at))
+
+
+def test_checkpoints_of_each_epoch_are_told_now_and_then() -> None:
+    lines: list[str] = []
+    printer = Printer(write=lines.append, clock=lambda: START)
+    for epoch in range(40):
+        saved(printer, epoch, START + epoch)
+    assert len(said(lines, "accuracy")) == 40
+    assert len(said(lines, "checkpoint")) == 2
+
+
+def test_the_last_lines_of_before_are_not_half_of_them_about_checkpoints() -> None:
+    lines: list[str] = []
+    printer = Printer(write=lines.append, clock=lambda: START + 500)
+    printer(replace(scripted.layout(attached=True), behind=True))
+    for epoch in range(40):
+        saved(printer, epoch, START + epoch)
+    printer(CaughtUp(over=False))
+    printer(event("note", "now", time=START + 50))
+    assert len(said(lines, "accuracy")) == 9
+    assert len(said(lines, "checkpoint")) == 1
+    times = [line.split()[0] for line in lines if "found" not in line]
+    assert times == sorted(times)
+
+
 def test_a_rank_s_line_of_before_says_by_when_it_was_printed() -> None:
     lines: list[str] = []
     printer = Printer(write=lines.append, clock=lambda: START)

@@ -31,6 +31,14 @@ def test_a_full_log_takes_a_late_line_too() -> None:
     assert [e.time for e in log.entries][-2:] == [LIMIT - 1.5, LIMIT - 1]
 
 
+def test_of_who_is_waited_for_the_log_keeps_the_newest() -> None:
+    store = Store()
+    store.apply(layout(), START)
+    for n in range(4):
+        store.apply(event("waiting", f"waiting for rank {n}", time=START + n), START + n)
+    assert [e.text for e in store.log()] == ["waiting for rank 3"]
+
+
 def test_of_the_checkpoints_of_the_epochs_the_log_keeps_the_newest() -> None:
     store = Store()
     store.apply(layout(), START)
