@@ -68,7 +68,8 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
         (120, "-wide"),
     ]
     VERTICAL_BREAKPOINTS = [  # noqa: RUF012 - Textual's own convention
-        (0, "-short"),
+        (0, "-low"),
+        (15, "-short"),
         (36, "-tall"),
     ]
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -264,7 +264,8 @@ def _instead(row: Row, width: int) -> Line | None:
     if row.rank.phase == "failed":
         return (("failed", "bad"),)
     if not host.link_up and not row.ended:
-        return (("link down  ", "warn"), (host.link_text, "muted"))
+        heard = "" if row.age_s is None else f", heard {figures.age(row.age_s)} ago"
+        return ((f"link down{heard}  ", "warn"), (host.link_text, "muted"))
     if not row.rank.active and row.rank.member >= 0:
         return ((_away(row), "warn"),)
     if row.rank.silent and not row.ended:

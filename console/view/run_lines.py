@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.cells import cell_len
+
 from motley.console.state.snapshot import Decision, LogEntry, Snapshot
 from motley.console.view import figures
 from motley.console.view.styled_line import Line, Role, Span, clip, fit, join, spread, text, width_of, wrap
@@ -133,7 +135,8 @@ def _figures(snapshot: Snapshot, width: int, now: float) -> Line:
         ran = "ran" if snapshot.phase == "ended" else "runs"
         return clip((("the script ", "muted"), (snapshot.task, "strong"), (f" {ran}{restarts}", "muted")), width)
     if not snapshot.step:
-        return (("No step was made.", "muted"),)
+        said = "No step was made." if snapshot.phase == "ended" else "The first step is under way."
+        return ((said, "muted"),)
     groups: list[tuple[int, Line]] = [  # what is shown, and what goes first when there is no room for all of it
         (4, (("loss ", "muted"), (figures.loss(snapshot.loss), "strong"))),
         (3, (("accuracy ", "muted"), (figures.percent(snapshot.accuracy), "strong"))),
@@ -204,10 +207,15 @@ def decision_lines(snapshot: Snapshot, *, width: int) -> list[Line]:
         return [((line, "muted"),) for text in (quiet, snapshot.first_shares) for line in wrap(text, width) if text]
     indent = max(4, *(len(f"{decision.step:,}") for decision in snapshot.decisions)) + 2
     head_line: Line = ((fit("step", indent - 2, right=True) + "  samples moved", "muted"),)
+    columns = "ms a step: before → predicted, measured"
     lines: list[Line] = []
     if (gain := gain_of(snapshot)) is not None and gain < WORSE:
         lines.extend(((part, "muted"),) for part in wrap(NO_GAIN, width))
-    lines += [spread(head_line, (("ms a step: before → predicted, measured", "muted"),), width)]
+    heads = [spread(head_line, ((columns, "muted"),), width)]
+    if width_of(head_line) + cell_len(columns) + 2 > width:  # then a decision takes two lines, and so do their heads
+        step = fit("step", indent - 2, right=True)
+        heads = [((f"{step}  {columns}", "muted"),), ((" " * indent + "samples moved", "muted"),)]
+    lines += [clip(line, width) for line in heads]
     for decision in reversed(snapshot.decisions):
         head: Line = ((fit(f"{decision.step:,}", indent - 2, right=True) + "  ", "strong"),)
         moved, times = _moves(decision), _times(decision)

@@ -29,6 +29,20 @@ async def test_the_first_screen_holds_everything_at_each_size(size: tuple[int, i
         assert max(len(line) for line in shown.splitlines()) <= size[0]
 
 
+@pytest.mark.parametrize("size", [(40, 10), (50, 12), (60, 14), (60, 15)])
+async def test_a_low_terminal_shows_the_state_on_top_and_the_keys_below(size: tuple[int, int]) -> None:
+    app, _ = make()
+    async with app.run_test(size=size) as pilot:
+        await running(app, pilot)
+        lines = screen_text(app).splitlines()
+        assert "● running" in lines[0], lines
+        assert "q leave" in lines[-1], lines
+        assert any("desktop" in line for line in lines), lines
+        app.life.store.apply(replace(scripted.event("note", "no disk is left", level="error")), START)
+        await until(app, pilot, lambda: "no disk is left" in screen_text(app))
+        assert "● running" in screen_text(app).splitlines()[0]
+
+
 async def test_advice_takes_a_line_from_the_charts_and_hides_nothing() -> None:
     app, _ = make()
     async with app.run_test(size=SIZE) as pilot:

@@ -38,6 +38,10 @@ def shown(snapshot: Snapshot, width: int, now: float = START) -> list[str]:
     return [text(line) for line in table(snapshot, width=width, now=now)]
 
 
+def header(snapshot: Snapshot) -> list[str]:
+    return [text(line) for line in run_lines(snapshot, width=80, now=START)]
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_nothing_is_wider_than_the_terminal(running: Snapshot, width: int) -> None:
     failed = replace(running, problems=(Problem(host="box1", cause="word " * 60, remedy="do " * 90),))
@@ -102,7 +106,8 @@ def test_a_lost_connection_is_said_in_the_row_and_is_not_the_runs_end() -> None:
     store.apply(Link(host="laptop", up=False, text="no answer for 6 s, trying again"), START)
     row = shown(store.snapshot(), 80)[2]
     assert row.startswith("⇣ laptop")
-    assert "link down  no answer for 6 s" in row
+    assert "link down, heard 0 s ago  no answer for 6 s" in row
+    assert "link down, heard 1 m ago" in shown(store.snapshot(), 80, START + 60)[2]
 
 
 def test_hosts_show_their_stage_before_their_ranks_are_known() -> None:
@@ -192,6 +197,21 @@ def test_decisions_show_what_moved_why_predicted_and_realised(running: Snapshot)
     assert lines[1].endswith("102 → 83 ms, measured 86")
     assert "need 2.4 ms a sample" in lines[2]
     assert any(line.startswith("  11  ") for line in lines)
+
+
+def test_the_heads_of_the_decisions_are_there_in_a_narrow_panel_too(running: Snapshot) -> None:
+    lines = [text(line) for line in decision_lines(running, width=46)]
+    assert lines[0] == "step  ms a step: before → predicted, measured"
+    assert lines[1].strip() == "samples moved"
+    assert lines[2].endswith("102 → 83 ms, measured 86")
+
+
+def test_before_the_first_step_a_run_under_way_does_not_read_as_one_that_has_ended() -> None:
+    store = Store()
+    store.apply(layout(), START)
+    snapshot = replace(store.snapshot(), phase="running")
+    assert any("The first step is under way." in line for line in header(snapshot))
+    assert any("No step was made." in line for line in header(replace(snapshot, phase="ended", state="stopped")))
 
 
 def test_where_the_first_shares_come_from_stays_with_the_decisions() -> None:
