@@ -51,7 +51,6 @@ class FirstGroup:
         connections = [self._connections[m] for m in missing]
         gone = [one for one in connections if one.lost_at is not None and now - one.lost_at > RECALL_S]
         if gone:
-            gone[0].ended = "failed"
             self.give_up(f"{gone[0].name} ended before {self._what}", now, missing)
         verdict = None if self.gave_up else self._patience.look(now, connections)
         if verdict == "say":

@@ -94,6 +94,13 @@ def children(pid: int) -> list[int]:
     return [int(child) for text in texts for child in text.split()]
 
 
+def started_by(parent: int) -> dict[int, int]:
+    """Its children, with the start time of each: not of another that had the number before it was looked at."""
+    starts = {child: start_ticks(child) for child in children(parent)}
+    still = children(parent)
+    return {child: start for child, start in starts.items() if start is not None and child in still}
+
+
 def _parent(pid: str) -> int | None:
     try:
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

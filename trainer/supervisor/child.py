@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -70,20 +71,21 @@ def words_here(spec: Spec, words: Sequence[str]) -> list[str]:
 def spawn(
     folder: Path, name: str, argv: Sequence[str], *, env: Mapping[str, str], pass_fds: Sequence[int] = ()
 ) -> Child:
-    """Fork and exec with the output into our files. Called from the main thread only."""
+    """Fork and exec with the output into our files; it dies with us. Called from the main thread only."""
     import subprocess  # most hosts only fork
 
     reader, writer = os.pipe2(os.O_CLOEXEC)
     os.set_blocking(reader, False)
+    alone = threading.active_count() == 1  # but for an emulated host (`trainer.supervisor.duty_cycle`)
     process = subprocess.Popen(
-        argv,
+        argv if alone else processes.dying_with(os.getpid(), argv),
         stdin=subprocess.DEVNULL,
         stdout=writer,
         stderr=writer,
         env=env,
         start_new_session=True,
         pass_fds=pass_fds,
-        preexec_fn=processes.die_with(os.getpid()),
+        preexec_fn=processes.die_with(os.getpid()) if alone else None,
     )
     os.close(writer)
     output = OutputFile(folder, name, reader)

@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from signal import SIGCONT, SIGSTOP
+from collections.abc import Callable, Mapping
+from signal import SIGCONT, SIGSTOP, Signals
+
+from motley.trainer.host import processes
 
 PERIOD_S = 0.005
 
 
 class DutyCycle:
-    """Stops and continues processes. `pids()` gives those to slow down now; `send` signals them."""
+    """Stops and continues processes. `found()` gives those to slow down now, by pid, with the start time of each."""
 
-    def __init__(self, speed: float, pids: Callable[[], list[int]], send: Callable[..., None]) -> None:
+    def __init__(self, speed: float, found: Callable[[], Mapping[int, int]]) -> None:
         if not 0 < speed <= 1:
             raise ValueError(f"speed {speed} is not in (0, 1]")
         self._speed = speed
-        self._pids = pids
-        self._send = send
+        self._found = found
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="duty cycle", daemon=True)
 
@@ -40,9 +41,14 @@ class DutyCycle:
     def _run(self) -> None:
         continued = time.monotonic()
         while not self._over.wait(PERIOD_S * self._speed):
-            pids = self._pids()
-            self._send(pids, SIGSTOP)
+            found = self._found()
+            _tell(found, SIGSTOP)
             ran_s = time.monotonic() - continued  # longer than planned on a busy machine: the rest is, too
             self._over.wait(ran_s * (1 / self._speed - 1))
-            self._send(pids, SIGCONT)
+            _tell(found, SIGCONT)
             continued = time.monotonic()
+
+
+def _tell(found: Mapping[int, int], number: Signals) -> None:
+    for pid, start in found.items():
+        processes.send_to(pid, start, number)

@@ -77,7 +77,7 @@ class Supervisor:
         self._cause: str | None = None  # of a run that was lost here
         self._beat_due = 0.0
         self._told_state = StateFile(spec, folder)
-        self._duty = DutyCycle(task_or_script.duty(spec), self._script_pids, processes.send)
+        self._duty = DutyCycle(task_or_script.duty(spec), self._scripts)
 
     def run(self, ready: Callable[[], None]) -> RunState:
         """Start everything, call `ready`, and stay until nothing of the run is left here."""
@@ -282,9 +282,9 @@ class Supervisor:
             if changed:
                 os.write(2, f"state not written: {error}\n".encode())
 
-    def _script_pids(self) -> list[int]:
-        """The scripts: children of the processes that started them."""
-        return [pid for parent in pids(self._ranks) for pid in processes.children(parent)]
+    def _scripts(self) -> dict[int, int]:
+        """The scripts, with the start time of each: children of the processes that started them, which reap them."""
+        return {pid: start for parent in pids(self._ranks) for pid, start in processes.started_by(parent).items()}
 
     def _on_term(self, *_: object) -> None:
         self._stop_asked = True

@@ -55,6 +55,19 @@ def test_the_number_is_given_to_another_between_the_look_and_the_signal(
     os.close(handle)
 
 
+def test_the_number_of_one_that_is_to_end_is_given_to_another_after_the_look(
+    child: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    start = processes.start_ticks(child.pid)
+    assert start is not None
+    looks = [{}, {child.pid: start - 1}, {child.pid: start - 1}]  # it has ended since, but for the last
+    monkeypatch.setattr(processes, "_tagged", lambda *_: looks.pop())
+    assert processes.end(tmp_path, grace_s=0.0) == 0
+    assert looks == []  # asked to end, then killed
+    assert processes.send_to(child.pid, start, signal.SIGHUP)
+    assert child.wait(WITHIN_S) == -signal.SIGHUP  # the first signal that it heard
+
+
 @pytest.mark.parametrize("lacking", [AttributeError(), OSError(38, "Function not implemented")])
 def test_a_kernel_without_handles_for_processes(
     child: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, lacking: Exception
@@ -68,6 +81,17 @@ def test_a_kernel_without_handles_for_processes(
     assert not processes.send_to(child.pid, start - 1, signal.SIGKILL)
     assert processes.send_to(child.pid, start, signal.SIGKILL)
     assert child.wait(WITHIN_S) == -signal.SIGKILL
+
+
+def test_children_are_found_with_their_start_times(
+    child: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = processes.start_ticks(child.pid)
+    assert start is not None
+    assert processes.started_by(os.getpid())[child.pid] == start
+    looks = [[], [child.pid]]  # another had the number at the first look
+    monkeypatch.setattr(processes, "children", lambda _: looks.pop())
+    assert processes.started_by(os.getpid()) == {}
 
 
 @pytest.mark.parametrize("listed", [True, False])

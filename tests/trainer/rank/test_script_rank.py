@@ -93,6 +93,22 @@ def test_every_rank_has_torchrun_s_environment_and_the_project_as_its_folder(mac
     assert set(table["phases"]) == {"spawn_s", "import_s", "rendezvous_s"}
 
 
+def test_the_script_is_started_without_a_line_of_python_between_fork_and_exec(machine: Scripted) -> None:
+    """Who starts it has other threads, which may hold a lock at the fork."""
+    site = machine.home / "site"
+    site.mkdir()
+    told = machine.home / "forks.txt"
+    (site / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        f"os.register_at_fork(before=lambda: open({str(told)!r}, 'a').write(' '.join(sys.orig_argv) + '\\n'))\n"
+    )
+    machine.project(WAITS + "import subprocess; subprocess.run(['true'], preexec_fn=os.getpid)\n")
+    machine.supervise(machine.script_spec(1, PYTHONPATH=str(site)))
+    assert machine.ended() == "finished"
+    (line,) = told.read_text().splitlines()  # of the script itself
+    assert line.endswith("train.py")
+
+
 def test_a_stop_ends_the_script_and_what_it_has_started(machine: Scripted) -> None:
     ignoring = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
     child = "import subprocess; subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()'], "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -199,6 +200,20 @@ def test_a_rank_that_fails_by_itself_ends_the_run_and_is_named(machine: Machine)
     assert (roots[0]["data"]["member"], roots[0]["text"]) == (1, "rank 1: exit code 1")
     assert "out of luck" in roots[0]["data"]["traceback"]
     eventually(lambda: processes.tagged(machine.folder()) == [], "the supervisor itself ends")
+
+
+def test_the_coordinator_may_have_as_many_connections_as_the_system_grants(machine: Machine) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, before[1]), before[1]))
+    try:
+        machine.supervise(machine.spec(1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    eventually(lambda: machine.training(1), "the rank trains")
+    (coordinator,) = machine.coordinators()
+    assert resource.prlimit(coordinator, resource.RLIMIT_NOFILE)[0] == min(before[1], 1 << 16)
+    assert resource.prlimit(machine.state()["pid"], resource.RLIMIT_NOFILE)[0] == min(512, before[1])
+    assert machine.stop()["left"] == 0
 
 
 def test_a_killed_coordinator_is_followed_by_another(machine: Machine) -> None:
