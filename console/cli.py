@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from motley import __version__
 from motley.remote.errors import MotleyError
+
+if TYPE_CHECKING:
+    from motley.remote.config.cluster import Cluster
 
 
 class BareIsRun(TyperGroup):
@@ -82,6 +85,13 @@ def verb(function: Callable[..., int]) -> Callable[..., None]:
         raise typer.Exit(code)
 
     return guarded
+
+
+def _load(config: Path, overrides: Sequence[str] = (), only: Sequence[str] = (), *, verb: str = "run") -> Cluster:
+    """As `remote.config.load.load`."""
+    from motley.remote.config.load import load
+
+    return load(config, overrides, only, verb=verb)
 
 
 def _version(wanted: bool) -> None:
@@ -155,9 +165,7 @@ def attach(
 @verb
 def status(config: Config = DEFAULT_CONFIG, json: Json = False) -> int:
     """What runs on the hosts, and what ran there."""
-    from motley.remote.config.load import load
-
-    cluster = load(config)
+    cluster = _load(config)
     from motley.console.commands import status as command
 
     return command.status(cluster, json=json)
@@ -167,9 +175,7 @@ def status(config: Config = DEFAULT_CONFIG, json: Json = False) -> int:
 @verb
 def stop(run: Annotated[str, typer.Argument(metavar="RUN")], config: Config = DEFAULT_CONFIG) -> int:
     """Stop a run on every host: a checkpoint first, then no process is left."""
-    from motley.remote.config.load import load
-
-    cluster = load(config)
+    cluster = _load(config)
     from motley.console.commands import stop as command
 
     return command.stop(cluster, run)
@@ -183,9 +189,7 @@ def join(
     config: Config = DEFAULT_CONFIG,
 ) -> int:
     """Bring a host of cluster.toml into a run: a new one, or one that it lost or that was taken out."""
-    from motley.remote.config.load import load
-
-    cluster = load(config)
+    cluster = _load(config)
     from motley.console.commands import members
 
     return members.join(cluster, run, host)
@@ -199,9 +203,7 @@ def drop(
     config: Config = DEFAULT_CONFIG,
 ) -> int:
     """Take a host out of a run: its ranks end, the others go on."""
-    from motley.remote.config.load import load
-
-    cluster = load(config)
+    cluster = _load(config)
     from motley.console.commands import members
 
     return members.drop(cluster, run, host)
@@ -216,9 +218,7 @@ def logs(
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with new lines as they come.")] = False,
 ) -> int:
     """What happened in a run, in order of time, and what its ranks print."""
-    from motley.remote.config.load import load
-
-    cluster = load(config)
+    cluster = _load(config)
     from motley.console.commands import logs as command
 
     return command.logs(cluster, run, rank=rank, follow=follow)
@@ -236,9 +236,7 @@ def clean(
     only: Only = None,
 ) -> int:
     """Remove old runs, code and data from the hosts: shows their sizes and asks first."""
-    from motley.remote.config.load import load
-
-    cluster = load(config, (), only or ())
+    cluster = _load(config, (), only or ())
     from motley.console.commands import clean as command
 
     return command.clean(cluster, older_days=older, yes=yes, json=json)
@@ -249,9 +247,8 @@ def clean(
 def profile(config: Config = DEFAULT_CONFIG, json: Json = False, overrides: Overrides = None, only: Only = None) -> int:
     """Measure what every host can do: short steps of the task, memory, and the network to the leader."""
     from motley.remote.config.command_line import needs_task
-    from motley.remote.config.load import load
 
-    cluster = load(config, overrides or (), only or (), verb="profile")
+    cluster = _load(config, overrides or (), only or (), verb="profile")
     needs_task(cluster, "motley profile")
     from motley.console.commands import profile as command
 
@@ -264,9 +261,8 @@ def plan(config: Config = DEFAULT_CONFIG, json: Json = False, overrides: Overrid
     """Predict samples/s for subsets of the hosts, batch sizes and compression, from profiles; and say which to take."""
     from motley.console.commands import plan as command
     from motley.remote.config.command_line import needs_task
-    from motley.remote.config.load import load
 
-    cluster = load(config, overrides or (), only or ())
+    cluster = _load(config, overrides or (), only or ())
     needs_task(cluster, "motley plan")
     return command.plan(cluster, json=json)
 
@@ -275,9 +271,7 @@ def plan(config: Config = DEFAULT_CONFIG, json: Json = False, overrides: Overrid
 @verb
 def check(config: Config = DEFAULT_CONFIG, json: Json = False, overrides: Overrides = None, only: Only = None) -> int:
     """Look at every host without starting anything; each finding names its cause and how to fix it."""
-    from motley.remote.config.load import load
-
-    cluster = load(config, overrides or (), only or ())
+    cluster = _load(config, overrides or (), only or ())
     from motley.console.commands import check as command
 
     return command.check(cluster, json=json)
@@ -290,9 +284,7 @@ def keys(
     config: Config = DEFAULT_CONFIG,
 ) -> int:
     """Set up SSH keys: puts yours on every host that does not let you in yet; asks for each password once."""
-    from motley.remote.config.load import load
-
-    cluster = load(config)
+    cluster = _load(config)
     from motley.console.commands import keys as command
 
     return command.set_up(cluster, hosts or ())

@@ -29,6 +29,8 @@ from typing import Literal
 
 from motley.remote.sanitize import clean_lines
 
+OVERLOADED = "The machine may be overloaded; try again."  # the remedy of what took too long
+
 
 class MotleyError(Exception):
     """Base of all errors that a user can meet; `str(error)` is what they read."""

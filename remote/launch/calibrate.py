@@ -25,7 +25,7 @@ from typing import Any, TypeGuard, TypeVar
 
 from motley.remote.answers import Answer, answer_of, made
 from motley.remote.config.cluster import Cluster, Host
-from motley.remote.errors import CheckFailed, CommandFailed, Finding, HostError
+from motley.remote.errors import OVERLOADED, CheckFailed, CommandFailed, Finding, HostError
 from motley.remote.feed import Progress
 from motley.remote.hosts.pool import Emit, Hosts
 from motley.remote.launch.calibration_progress import CalibrationProgress
@@ -279,7 +279,7 @@ async def _within(seconds: float, answer: Awaitable[T], host: str, what: str) ->
         return await asyncio.wait_for(answer, seconds)
     except asyncio.TimeoutError as error:
         cause = f"{what}: the host said nothing for {seconds:g} s"
-        raise CommandFailed(host, cause, "The machine may be overloaded; try again.") from error
+        raise CommandFailed(host, cause, OVERLOADED) from error
 
 
 @asynccontextmanager

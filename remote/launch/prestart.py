@@ -15,7 +15,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from types import TracebackType
 
-from motley.remote.errors import CommandFailed
+from motley.remote.errors import OVERLOADED, CommandFailed
 from motley.remote.hosts.pool import Hosts
 from motley.remote.launch.placement import devices, environment
 from motley.remote.preflight.host_inspection import HostInspection
@@ -83,7 +83,7 @@ class Prestart:
                 answer = await asyncio.wait_for(host.heard(), SUPERVISE_S)
             except asyncio.TimeoutError as error:
                 cause = f"the supervisor did not start within {SUPERVISE_S:g} s"
-                raise CommandFailed(spec.host, cause, "The machine may be overloaded; try again.") from error
+                raise CommandFailed(spec.host, cause, OVERLOADED) from error
         return bool(answer) and begun(spec.host, answer)
 
     async def _let_go(self, host: HostInspection, stack: AsyncExitStack) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from motley.remote.config.cluster import Cluster
 from motley.remote.end_tasks import end
-from motley.remote.errors import Finding, HostError, Unreachable
+from motley.remote.errors import OVERLOADED, Finding, HostError, Unreachable
 from motley.remote.hosts.pool import Emit, Hosts
 from motley.remote.preflight.host_check import Common, HostCheck, Prepares
 from motley.remote.preflight.judge import judge
@@ -74,7 +74,7 @@ async def check(
         await end([tasks[visit] for visit in slow])
         for visit in slow:
             cause = f"it had not answered after {CHECK_S:g} s"
-            visit.give_up(Unreachable(visit.host.name, cause, "The machine may be overloaded; try again."))
+            visit.give_up(Unreachable(visit.host.name, cause, OVERLOADED))
         met = await meeting  # bounded
         await asyncio.wait(tasks.values(), timeout=CLOSE_S)
     finally:

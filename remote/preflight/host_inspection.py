@@ -22,7 +22,7 @@ from typing import Any
 
 from motley.remote.answers import Answer, using
 from motley.remote.config.cluster import Host
-from motley.remote.errors import CommandFailed, HostError
+from motley.remote.errors import OVERLOADED, CommandFailed, HostError
 from motley.remote.preflight.probe import Asked, Probe, ahead, parse, too_old
 from motley.remote.provision.bootstrap import Answers, conversation, no_answer
 from motley.remote.ssh.connection import Connection
@@ -57,7 +57,7 @@ class HostInspection:
             answer = await asyncio.wait_for(self.heard(), PROBE_S)
         except asyncio.TimeoutError as error:
             cause = f"{self._python} did not answer within {PROBE_S:g} s"
-            raise CommandFailed(self._host.name, cause, "The machine may be overloaded; try again.") from error
+            raise CommandFailed(self._host.name, cause, OVERLOADED) from error
         ended = time.time()
         if not answer:
             raise await self._no_answer()

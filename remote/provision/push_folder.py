@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable
 
 from motley.remote.answers import Answer, using
-from motley.remote.errors import CommandFailed, HostError, MotleyError, Unreachable
+from motley.remote.errors import OVERLOADED, CommandFailed, HostError, MotleyError, Unreachable
 from motley.remote.feed import Progress, Stage
 from motley.remote.provision.bootstrap import Answers, conversation
 from motley.remote.provision.local_folder import CHUNK, Folder
@@ -133,8 +133,7 @@ async def _answer(host: str, process: RemoteProcess, answers: Answers, within_s:
     try:
         told = await answers.after_notes(within_s)
     except asyncio.TimeoutError as error:
-        remedy = "The machine may be overloaded; try again."
-        raise CommandFailed(host, f"it said nothing for {within_s:.0f} s", remedy) from error
+        raise CommandFailed(host, f"it said nothing for {within_s:.0f} s", OVERLOADED) from error
     if told is None:
         said = process.stderr_tail.splitlines()[-1:] or ["nothing"]
         raise CommandFailed(host, f"it stopped taking files and said: {said[0]}", AGAIN)

@@ -17,7 +17,7 @@ from typing import Any
 
 from motley.remote.answers import Answer, answer_of, made, using
 from motley.remote.config.value_rules import name_problem
-from motley.remote.errors import CommandFailed, StartRefused, UsageError
+from motley.remote.errors import OVERLOADED, CommandFailed, StartRefused, UsageError
 from motley.remote.hosts.pool import Hosts, python_of
 from motley.remote.provision.process_title_room import with_room
 from motley.remote.provision.push_code import Tree, push
@@ -99,7 +99,7 @@ class Verbs:
                     line = await asyncio.wait_for(lines.__anext__(), bound_s)
                 except asyncio.TimeoutError as error:
                     cause = f"did not answer within {bound_s:g} s"
-                    raise CommandFailed(spec.host, cause, "The machine may be overloaded; try again.") from error
+                    raise CommandFailed(spec.host, cause, OVERLOADED) from error
                 except StopAsyncIteration:
                     line = b""
                 result = Result(code=0 if line else await process.wait(), stdout=line, stderr=process.stderr_tail)

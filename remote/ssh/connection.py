@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import asyncssh
 
 from motley.remote.config.cluster import Host
-from motley.remote.errors import CommandFailed, Unreachable
+from motley.remote.errors import OVERLOADED, CommandFailed, Unreachable
 from motley.remote.ssh.dial import Dialer, Raw
 from motley.remote.ssh.dial_errors import Watch
 from motley.remote.ssh.process import MAX_LINE, RemoteProcess
@@ -96,7 +96,7 @@ class Connection:
             return await asyncio.wait_for(self._run(argv, stdin, cwd, sent, most, take), timeout_s)
         except asyncio.TimeoutError as error:
             cause = f"{argv[0]} did not end within {timeout_s:g} s"
-            raise CommandFailed(self.host.name, cause, "The machine may be overloaded; try again.") from error
+            raise CommandFailed(self.host.name, cause, OVERLOADED) from error
 
     async def _run(
         self,
@@ -133,8 +133,7 @@ class Connection:
         try:
             return await asyncio.wait_for(self._open_session(line), OPEN_S)
         except asyncio.TimeoutError as error:
-            remedy = "The machine may be overloaded; try again."
-            raise CommandFailed(name, f"sshd started no command within {OPEN_S:g} s", remedy) from error
+            raise CommandFailed(name, f"sshd started no command within {OPEN_S:g} s", OVERLOADED) from error
         except asyncssh.ChannelOpenError as error:
             if not self.is_open:
                 raise _lost(name, self._watch.reason) from error

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import getpass
 import hashlib
 import os
 import signal
@@ -23,6 +22,7 @@ from types import TracebackType
 import asyncssh
 
 from motley.remote.config.cluster import Cluster
+from motley.remote.ssh.local_user import local_user
 from motley.remote.ssh.route import Endpoint
 
 ADDRESS = "127.0.0.1"
@@ -70,7 +70,7 @@ class DemoHosts:
                 await self._serve(name, self._key)
 
     async def _serve(self, name: str, key: asyncssh.SSHKey) -> None:
-        user, home = _user(), self.folder / name
+        user, home = local_user(), self.folder / name
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         host_key = asyncssh.generate_private_key("ssh-ed25519")
         listener = await asyncssh.listen(
@@ -237,10 +237,3 @@ async def _empty(source: asyncio.StreamReader | None) -> None:
     if source is not None:
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(source.read(), GRACE_S)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container whose user has no name
-        return f"uid{os.getuid()}"

@@ -9,7 +9,6 @@ overrides ssh's defaults; a demo host has an `Endpoint`, and nothing of the user
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from motley.remote.config.cluster import Host
 from motley.remote.errors import HostError
 from motley.remote.quoting import pasteable
 from motley.remote.ssh.known_hosts import KnownHosts
+from motley.remote.ssh.local_user import name_the_user
 from motley.remote.ssh.new_host_keys import OWN
 from motley.remote.ssh.shell import ssh_words
 
@@ -126,7 +126,7 @@ def jump_routes(host: str, jump: str, depth: int = 0) -> list[Route]:
 def _route(
     name: str, target: str, *, user: str | None, port: int | None, identity: str | None, jump: str | None
 ) -> Route:
-    _name_the_user()
+    name_the_user()
     config_file = _home() / ".ssh" / "config"
     config = (config_file,) if os.access(config_file, os.R_OK) else ()
     try:
@@ -185,11 +185,3 @@ def _home() -> Path:
 
 def _expand(path: str) -> Path:
     return Path(path.replace("%d", str(_home()))).expanduser()
-
-
-def _name_the_user() -> None:
-    """asyncssh asks for the local user's name and fails in a container whose user has none."""
-    try:
-        getpass.getuser()
-    except (KeyError, OSError):
-        os.environ["LOGNAME"] = f"uid{os.getuid()}"

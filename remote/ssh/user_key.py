@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import base64
-import getpass
 import os
 import socket
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import asyncssh
 from motley.remote.errors import AuthenticationFailed, HostError
 from motley.remote.quoting import pasteable
 from motley.remote.ssh.dial_errors import has_passphrase
+from motley.remote.ssh.local_user import local_user
 from motley.remote.ssh.route import Route
 
 DEFAULT = "~/.ssh/id_ed25519"
@@ -57,7 +57,7 @@ def is_missing(path: str) -> bool:
 def make_key(name: str) -> None:
     """A new ed25519 key without a passphrase, and its `.pub`. Raises HostError; overwrites nothing."""
     path = Path(name).expanduser()
-    key = asyncssh.generate_private_key("ssh-ed25519", comment=f"{_user()}@{socket.gethostname()}")
+    key = asyncssh.generate_private_key("ssh-ed25519", comment=f"{local_user()}@{socket.gethostname()}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         for file, mode, content in (
@@ -109,10 +109,3 @@ def _line(data: bytes, algorithm: str, comment: str) -> str:
 
 def _comment(key: asyncssh.SSHKey) -> str:
     return key.get_comment() or ""
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container whose user has no name
-        return f"uid{os.getuid()}"

@@ -50,16 +50,16 @@ def put(source: str, place: str) -> None:
 
 
 def sync_file(path: str) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    _sync(path, os.O_RDONLY)
 
 
 def sync_folder(path: str) -> None:
     """The names in it: which files are there."""
-    handle = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY)
+    _sync(path or ".", os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _sync(path: str, flags: int) -> None:
+    handle = os.open(path, flags)
     try:
         os.fsync(handle)
     finally:

@@ -12,7 +12,15 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 
-from motley.trainer.contract.spec import PROTOCOL, Container, DataOptions, RunOptions, container_of, run_options_of
+from motley.trainer.contract.spec import (
+    PROTOCOL,
+    Container,
+    DataOptions,
+    RunOptions,
+    container_of,
+    run_options_of,
+    table_of,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +50,7 @@ class Calibration:
     @classmethod
     def from_json(cls, text: str | bytes) -> Calibration:
         """Raises ValueError, KeyError or TypeError when the text is not such a request of this protocol."""
-        table = json.loads(text)
-        if not isinstance(table, dict) or table.pop("protocol", None) != PROTOCOL:
-            raise ValueError(f"not a request of protocol {PROTOCOL}")
+        table = table_of(text, "request")
         table["options"], table["data"] = run_options_of(table["options"]), DataOptions(**table["data"])
         table["container"] = container_of(table)
         return cls(**table)

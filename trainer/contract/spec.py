@@ -222,9 +222,7 @@ class Spec:
     @classmethod
     def from_json(cls, text: str | bytes) -> Spec:
         """Raises ValueError when the text is not a spec of this protocol."""
-        table = json.loads(text)
-        if not isinstance(table, dict) or table.pop("protocol", None) != PROTOCOL:
-            raise ValueError(f"not a spec of protocol {PROTOCOL}")
+        table = table_of(text, "spec")
         table["members"] = tuple(Member(**m) for m in table["members"])
         table["options"] = run_options_of(table["options"])
         table["balance"] = BalanceOptions(**{**table["balance"], "shares": tuple(table["balance"]["shares"])})
@@ -234,6 +232,14 @@ class Spec:
         table["script"] = Script.from_table(table["script"]) if table.get("script") else None
         table["container"] = container_of(table)
         return cls(**table)
+
+
+def table_of(text: str | bytes, what: str) -> dict[str, Any]:
+    """What stands in it, in JSON, of this protocol. Raises ValueError when it is none of `what`."""
+    table = json.loads(text)
+    if not isinstance(table, dict) or table.pop("protocol", None) != PROTOCOL:
+        raise ValueError(f"not a {what} of protocol {PROTOCOL}")
+    return table
 
 
 def resumed_from(resume: str | None) -> str | None:

@@ -18,6 +18,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, Union
 
+from motley.trainer.contract.validate import short
+
 VERSION = 1
 
 Level = Literal["info", "warning", "error"]
@@ -190,11 +192,11 @@ def decode(line: str | bytes) -> Record:
     if not isinstance(table, dict):
         raise WireError(f"not a table but {type(table).__name__}")
     if table.get("v") != VERSION:
-        raise WireError(f"version {_short(table.get('v'))}, this side speaks {VERSION}")
+        raise WireError(f"version {short(table.get('v'))}, this side speaks {VERSION}")
     said = table.get("type")
     kind = _TYPES.get(said) if isinstance(said, str) else None
     if kind is None:
-        raise WireError(f"unknown type {_short(said)}")
+        raise WireError(f"unknown type {short(said)}")
     values: dict[str, Any] = {}
     for name, hint, types, needed in _RULES[kind]:
         if name in table:
@@ -230,11 +232,3 @@ def _is_sound(*, start: int, end: int, text: str, **_: object) -> bool:
     time, have become one character of three bytes."""
     most = len(text.encode(errors="replace"))
     return 0 <= start < end and most - 2 * text.count("\ufffd") <= end - start <= most
-
-
-def _short(value: Any) -> str:
-    """A value that is not what it should be, as an error quotes it; nested ones by their type alone."""
-    if isinstance(value, (dict, list)):
-        return f"of type {type(value).__name__}"
-    said = repr(value[:40] if isinstance(value, str) else value)
-    return said if len(said) <= 200 else f"{said[:40]}…"

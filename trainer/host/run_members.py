@@ -13,15 +13,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from motley.trainer.contract.run_changes import Roll
 from motley.trainer.contract.spec import Member, Spec
 from motley.trainer.contract.term import Term
 from motley.trainer.host import unwritten
+from motley.trainer.host.file_lock import locked
 
 FILE = "roll.json"
 
@@ -46,7 +45,7 @@ def keep(folder: Path, roll: Roll, note: Callable[[str], object] | None = None) 
         with contextlib.suppress(
             *[OSError] * (note is not None)
         ):  # no room for the lock's file: nobody else can change the roll either
-            stack.enter_context(locked(folder))
+            stack.enter_context(alone(folder))
         if not roll.is_newer_than(roll_of(folder)):
             return False
         unwritten.keep(folder / FILE, roll.to_table(), note)
@@ -94,12 +93,6 @@ def drop(spec: Spec, roll: Roll, host: str, *, term: Term, leader: str) -> Roll:
     return Roll(term=term, edition=roll.edition + 1, added=roll.added, dropped=(*roll.dropped, host))
 
 
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> contextlib.AbstractContextManager[None]:
     """Nobody else changes the roll here meanwhile."""
-    handle = os.open(folder / "roll.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+    return locked(folder / "roll.lock")

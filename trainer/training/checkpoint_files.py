@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
+from motley.trainer.host.file_lock import locked
+
 PIECE, SYNC_EVERY = 4 << 20, 64 << 20  # bytes
 
 
@@ -40,16 +42,9 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
             return
 
 
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> contextlib.AbstractContextManager[None]:
     """Nobody else puts a checkpoint in its place in this folder meanwhile."""
-    handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        with contextlib.suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+    return locked(folder / ".lock", needed=False)
 
 
 def left_over(folder: Path) -> list[Path]:

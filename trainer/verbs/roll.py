@@ -9,7 +9,7 @@ from motley.trainer.contract.spec import Member, Spec
 from motley.trainer.contract.wire import END_STATES
 from motley.trainer.host.leader import lead_of
 from motley.trainer.host.paths import run_folder, write_json
-from motley.trainer.host.run_members import FILE, admit, drop, locked, roll_of
+from motley.trainer.host.run_members import FILE, admit, alone, drop, roll_of
 from motley.trainer.host.run_state import state_of
 
 
@@ -27,7 +27,7 @@ def change(run: str, host: str, stdin: BinaryIO) -> dict[str, Any]:
             raise ValueError(f"{lead.leader} leads '{run}', not {host}")
         if state in END_STATES:
             raise ValueError(f"'{run}' is {state}: nobody can join or leave it")
-        with locked(folder):
+        with alone(folder):
             known = roll_of(folder)
             if "drop" in asked:
                 roll = drop(spec, known, str(asked["drop"]), term=lead.term, leader=host)
