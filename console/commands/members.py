@@ -21,7 +21,7 @@ def join(cluster: Cluster, run: str, host: str) -> int:
 
 def drop(cluster: Cluster, run: str, host: str) -> int:
     """1 when the host did not answer: ranks that run on there end when they call the others."""
-    answered = asyncio.run(runs.drop(cluster, run, host))
+    answered = asyncio.run(runs.drop(cluster, run, host, Printer().note))
     print_data({"run": run, "host": host, "state": "dropped", "answered": answered})
     if not answered:
         print(f"motley: {host} did not answer: ranks that run on there end when they call the others", file=sys.stderr)

@@ -57,6 +57,9 @@ class Participants:
         before = {self.ranks[m].host for m in self.group if m in self.ranks}
         if members:
             self._form(tuple(int(m["member"]) for m in members))
+        for track in map(self.ranks.get, self.group):
+            if track is not None and track.phase in ("lost", "dropped"):
+                track.phase = "joining"  # until its first step: where it was before is over
         if not generation:
             return None
         now = {self.ranks[m].host for m in self.group}

@@ -158,14 +158,17 @@ def waits_for(event: Event) -> Progress | None:
     return Progress(host=event.host, stage="join", text=said, done=True) if said else None
 
 
-async def drop(cluster: Cluster, run: str, host: str) -> bool:
+async def drop(cluster: Cluster, run: str, host: str, told: Callable[[str], None] = lambda _: None) -> bool:
     """Take a host out of a run from anywhere. Returns whether the host said that no process is left there.
 
+    `told` hears what is done, as it begins.
     Raises what `Session.drop` does.
     """
     session = Session(cluster, run, emit=lambda _: None)
     try:
+        told(f"looking for '{run}' on the hosts")
         await session.attach(revive=False)
+        told(f"taking {host} out of '{run}': its ranks end, the others go on")
         return await session.drop(host)
     finally:
         await session.close()

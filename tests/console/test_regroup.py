@@ -89,6 +89,15 @@ def test_a_host_on_its_way_back_says_so_and_is_as_before_when_it_trains(store: S
     assert row(store, after_s=20.0).startswith("● laptop")
 
 
+def test_a_host_that_was_taken_out_and_has_joined_again_is_not_called_taken_out(store: Store) -> None:
+    gone = event("lost", "rank 2 on laptop was taken out", member=LAPTOP, host="laptop", step=60, cause="dropped")
+    store.apply(gone, START)
+    store.apply(group(1, 60, "laptop"), START)
+    assert "taken out" in row(store)
+    store.apply(group(2, 80), START)
+    assert row(store).rstrip().endswith("joining")
+
+
 def test_a_run_that_holds_says_what_it_waits_for_until_it_goes_on(store: Store) -> None:
     said = "1 host left, 2 needed (elastic.min_hosts): waiting 120 s for others to come back"
     store.apply(event("holding", said, hosts=1, least=2, hold_s=120.0), START)

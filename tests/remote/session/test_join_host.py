@@ -153,7 +153,9 @@ async def test_from_the_command_line_a_host_comes_and_goes_and_one_that_was_lost
     assert any("box2 is new" in record.text for record in told if isinstance(record, Event))
     kill_supervisor(stage, "box1")
     await runs.join(cluster, "night", "box1", told.append, lambda *_: Pace())
-    assert await runs.drop(cluster, "night", "box2")
+    said: list[str] = []
+    assert await runs.drop(cluster, "night", "box2", said.append)
+    assert said[-1] == "taking box2 out of 'night': its ranks end, the others go on"
     ended, _ = await runs.stop(cluster, "night", "enough")
     assert causes(ended.summary) == [
         ("joined", "box2"), ("lost", "box1"), ("joined", "box1"), ("dropped", "box2"),
