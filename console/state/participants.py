@@ -122,7 +122,7 @@ class Participants:
         """The phase of the event's member; `failed` stays until it starts anew."""
         member = number(event.data.get("member"))
         track = self.ranks.get(int(member)) if member is not None else None
-        if track is not None and not (track.phase == "failed" and phase == "ended"):
+        if track is not None and not (track.phase in ("failed", "dropped") and phase == "ended"):
             track.phase = phase
 
     def host(self, name: str) -> HostView:

@@ -69,7 +69,7 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
     ]
     VERTICAL_BREAKPOINTS = [  # noqa: RUF012 - Textual's own convention
         (0, "-low"),
-        (15, "-short"),
+        (17, "-short"),
         (36, "-tall"),
     ]
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -67,9 +67,9 @@ def first_words(members: Sequence[Member], cluster: Cluster) -> str:
     if not unknown:
         return "the first shares come from the profiles of all hosts"
     if any(m.a_ms is not None for m in members):
-        return f"the first shares come from profiles; {', '.join(unknown)} without one: motley profile measures"
+        return f"the first shares come from profiles; {', '.join(unknown)} without one: motley profile measures them"
     if all(m.relative_speed for m in members):
-        return "the first shares are guessed from the names of the devices; motley profile measures"
+        return "the first shares are guessed from the names of the devices; motley profile measures them"
     return "the first shares are equal; motley profile measures what each host can do beforehand"
 
 

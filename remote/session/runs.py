@@ -13,16 +13,18 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from motley.remote.config.cluster import Cluster
 from motley.remote.diagnosis.failures import Failures
+from motley.remote.diagnosis.host_clocks import Clocks
 from motley.remote.end_tasks import end
 from motley.remote.errors import HostError, RunFailed, UsageError
 from motley.remote.experiment.folder import Experiment
 from motley.remote.experiment.records import grouped
-from motley.remote.feed import Ended, FeedRecord, Layout, LogLine, Progress
+from motley.remote.feed import Ended, FeedRecord, Layout, Link, LogLine, Progress
 from motley.remote.hosts.pool import Hosts
 from motley.remote.launch.placement import Knows
 from motley.remote.provision.push_code import Tree
@@ -34,6 +36,7 @@ from motley.remote.session.session import Session, experiments_folder
 from motley.remote.ssh.new_host_keys import Ask, introduced, new_keys, nobody
 from motley.trainer.contract.wire import Event
 
+OLDER_S = 1.0  # what is older than the joining by more is of before it: clocks are known to less
 JOIN_S = 180.0  # from the start of a host's ranks to their first group: importing torch takes most of it
 
 JOINING = {  # what a host that joins is waited for: some of it takes long, and nothing else is heard meanwhile
@@ -113,19 +116,23 @@ async def join(cluster: Cluster, run: str, host: str, emit: Emit, knows: Knows) 
     Raises what `Session.join` does, and RunFailed when its ranks do not join.
     """
     joined: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    began = False
-    failures = Failures()
+    began = inf  # when the host was asked to come
+    failures, clocks = Failures(), Clocks()
 
     def hear(record: FeedRecord) -> None:
-        if began:
+        if isinstance(record, Link):
+            clocks.hear(record)
+        if isinstance(record, Event) and of_before(record, began, clocks):
+            return  # what a host has told is read anew when it comes back
+        if began < inf:
             failures.hear(record)
         if isinstance(record, Progress) and record.host == host:
             emit(record)
-        if began and isinstance(record, Event) and record.host in (host, "console"):
+        if isinstance(record, Event) and record.host in (host, "console"):
             emit(record)
             if (phase := waits_for(record)) is not None:
                 emit(phase)
-        if began and isinstance(record, Event) and not joined.done():
+        if isinstance(record, Event) and not joined.done():
             if record.kind == "group" and any(member.get("host") == host for member in grouped(record)):
                 joined.set_result(None)
             elif record.kind == "rank_failed" and record.host == host:
@@ -138,7 +145,7 @@ async def join(cluster: Cluster, run: str, host: str, emit: Emit, knows: Knows) 
     try:
         await session.attach(revive=False)
         await session.caught_up()
-        began = True
+        began = time.time()
         await session.join(host)
         await asyncio.wait_for(joined, JOIN_S)
     except asyncio.TimeoutError as error:
@@ -150,6 +157,11 @@ async def join(cluster: Cluster, run: str, host: str, emit: Emit, knows: Knows) 
     finally:
         joined.cancel()
         await session.close()
+
+
+def of_before(event: Event, began: float, clocks: Clocks) -> bool:
+    """Whether the event is older than `began`, on the master's clock."""
+    return clocks.at(event.host, event.time) < began - OLDER_S
 
 
 def waits_for(event: Event) -> Progress | None:

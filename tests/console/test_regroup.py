@@ -93,6 +93,7 @@ def test_a_host_that_was_taken_out_and_has_joined_again_is_not_called_taken_out(
     gone = event("lost", "rank 2 on laptop was taken out", member=LAPTOP, host="laptop", step=60, cause="dropped")
     store.apply(gone, START)
     store.apply(group(1, 60, "laptop"), START)
+    store.apply(event("phase", "", member=LAPTOP, phase="ended"), START)
     assert "taken out" in row(store)
     store.apply(group(2, 80), START)
     assert row(store).rstrip().endswith("joining")

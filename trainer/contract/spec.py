@@ -31,7 +31,10 @@ def check_task(task: str) -> None:
     """
     model, slash, data = task.partition("/")
     if not slash:
-        raise ValueError(f"task {task!r} is not of the form model/dataset, for example {MODELS[0]}/{DATASETS[0]}")
+        known = f"models: {', '.join(MODELS)}; data sets: {', '.join(DATASETS)}"
+        raise ValueError(
+            f"task {task!r} is not of the form model/dataset, for example {MODELS[0]}/{DATASETS[0]} ({known})"
+        )
     for what, name, names in (("model", model, MODELS), ("data set", data, DATASETS)):
         if name not in names:
             import difflib

@@ -29,7 +29,7 @@ async def test_the_first_screen_holds_everything_at_each_size(size: tuple[int, i
         assert max(len(line) for line in shown.splitlines()) <= size[0]
 
 
-@pytest.mark.parametrize("size", [(40, 10), (50, 12), (60, 14), (60, 15)])
+@pytest.mark.parametrize("size", [(40, 10), (50, 12), (60, 16), (60, 17)])
 async def test_a_low_terminal_shows_the_state_on_top_and_the_keys_below(size: tuple[int, int]) -> None:
     app, _ = make()
     async with app.run_test(size=size) as pilot:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from motley.remote.config.load import load
+from motley.remote.diagnosis.host_clocks import Clocks
 from motley.remote.errors import CheckFailed, ConfigError, UsageError
-from motley.remote.feed import FeedRecord, Layout, Progress
+from motley.remote.feed import FeedRecord, Layout, Link, Progress
 from motley.remote.launch.placement import Pace
 from motley.remote.session import runs
 from motley.remote.session.session import Session
@@ -246,3 +247,19 @@ def lie(stage: Stage, key: str, value: Any) -> None:
     table = json.loads(path.read_bytes())
     changed = {**table[key], **value} if isinstance(table.get(key), dict) and key != "env" else value
     path.write_text(json.dumps({**table, key: changed}))
+
+
+@pytest.mark.parametrize("ahead_s", [0.0, 3600.0])
+def test_what_a_host_told_of_an_earlier_joining_is_not_told_of_this_one(ahead_s: float) -> None:
+    clocks = Clocks()
+    clocks.hear(Link(host="box1", up=True, text="connected", clock_offset_s=ahead_s))
+    began = 1_700_000_000.0
+
+    def told(time: float) -> bool:
+        event = Event(
+            time=time + ahead_s, host="box1", source="rank 1", kind="phase", text="", level="info", data={}
+        )  # fmt: skip
+        return not runs.of_before(event, began, clocks)
+
+    assert not told(began - 30)
+    assert told(began + 0.5)

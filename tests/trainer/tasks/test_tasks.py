@@ -55,7 +55,7 @@ def picture_task(seed: int = 0) -> ImageTask:
         ),
         ("resnet18/cifar", "no data set 'cifar' (there are digits, fashion_mnist, cifar10, cifar100, synthetic_image)"),
         ("resnet18/cifar", "did you mean 'cifar10'?"),
-        ("digits", "not of the form model/dataset, for example simple_cnn/digits"),
+        ("digits", "not of the form model/dataset, for example simple_cnn/digits (models: simple_cnn, mlp,"),
         ("resnet18/cifar10/x", "no data set 'cifar10/x'"),
     ],
 )
