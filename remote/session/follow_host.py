@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from motley.remote.diagnosis.host_clocks import Lateness
 from motley.remote.end_tasks import end
 from motley.remote.errors import CommandFailed, HostError
 from motley.remote.experiment.folder import Experiment
@@ -48,7 +49,7 @@ class HostFollower:
         self._emit = emit
         self._ended = False  # said on the connection under way, or the last one
         self._unreadable = False  # something on it could not be read
-        self._asked_at: float | None = None  # on the loop's clock, until the first beat of the connection has come
+        self._lateness = Lateness(0.0)  # of the beats of the connection under way
 
     async def run(self) -> str:
         """The end state of the run on this host. Goes on trying as long as the host can't be reached."""
@@ -86,7 +87,7 @@ class HostFollower:
         argv = self._verbs.argv(self.host, "attach", "--run", self._run, "--host", self.host)
         async with connection.stream(argv, cwd=self._verbs.tree.folder) as process:
             offsets, borders = self._experiment.offsets(self.host), self._experiment.borders(self.host)
-            self._asked_at = asyncio.get_running_loop().time()
+            self._lateness = Lateness(asyncio.get_running_loop().time())
             await process.write(json.dumps({"offsets": offsets, "borders": borders}).encode() + b"\n")
             lines = process.lines()
             while True:
@@ -124,8 +125,7 @@ class HostFollower:
             self._ended = self.state.get("state") in END_STATES
             self.live.set()
             self.asked.set()
-            late_s = self.heard_at - self._asked_at if self._asked_at is not None else 0.0
-            self._asked_at = None
+            late_s = self._lateness.of(self.heard_at, record.time)
             self._link(True, "connected", offset_s=record.time - time.time(), late_s=late_s)
             for partial in partial_lines(self.host, record.tails):
                 self._emit(partial)

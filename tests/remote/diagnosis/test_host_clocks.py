@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from motley.remote.diagnosis.host_clocks import Clocks
+from motley.remote.diagnosis.host_clocks import Clocks, Lateness
 from motley.remote.feed import Link
 
 
@@ -36,3 +36,13 @@ def test_a_small_error_is_known_from_the_second_beat_on() -> None:
     clocks.hear(beat(-0.5, 2.0, late_s=3.0))
     clocks.hear(beat(-0.5, 0.0))
     assert clocks.at("box1", 999.5) == 1000.0
+
+
+def test_beats_that_wait_behind_a_long_history_are_late_until_one_is_read_as_it_comes() -> None:
+    lateness, clocks = Lateness(asked_at=100.0), Clocks()
+    read_at = [*(109.0 + 0.01 * n for n in range(8)), 109.5, 110.5]  # the host wrote one a second
+    for n, at in enumerate(read_at):
+        late_s = lateness.of(at, 101.5 + n)
+        assert late_s == (at - 100.0 if n < 9 else 0.0)
+        clocks.hear(Link(host="box1", up=True, text="", clock_offset_s=101.5 + n - at, clock_late_s=late_s))
+        assert clocks.offset_s("box1") == pytest.approx(0.0, abs=0.01)
