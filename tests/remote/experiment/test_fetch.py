@@ -91,6 +91,7 @@ async def test_a_fault_of_our_own_is_said_and_what_comes_next_is_fetched(
         raise IndexError("a fault")
 
     monkeypatch.setattr(Fetcher, "_prune", fault)
+    monkeypatch.setattr("motley.remote.experiment.fetch.FINISH_S", 20.0)
     leader.harvest.checkpoint(leader.write("epoch_1.pt"))
     await leader.harvest.finish()
     leader.harvest.checkpoint(leader.write("final.pt"))

@@ -13,6 +13,7 @@ import pytest
 from motley.trainer.bootstrap import event_loop as there
 from motley.trainer.bootstrap.event_loop import PAUSE, READ, EventLoop
 from motley.trainer.bootstrap.reachability import letting_in
+from tests.support.no_more_files import no_more_files
 
 
 @pytest.fixture
@@ -48,11 +49,25 @@ def test_one_that_pauses_is_not_looked_at_until_then(
     assert (seen, turns.going) == (["first", "second", "over"], False)
 
 
+def test_a_host_that_may_open_no_further_connection_pauses_until_it_may() -> None:
+    turns = EventLoop()
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as caller:
+        caller.sendall(b"token\n")
+        steps = letting_in(listener, turns, "token", "box1")
+        assert next(steps) == READ
+        with no_more_files():
+            assert [next(steps) for _ in range(4)] == [PAUSE, READ, PAUSE, READ]
+        assert next(steps) == READ
+        while turns.going:
+            turns.wait()
+        assert caller.recv(100) == b"box1\n"
+
+
 @pytest.mark.parametrize(
     ("code", "event"),
     [(errno.EMFILE, PAUSE), (errno.ENFILE, PAUSE), (errno.ENOBUFS, PAUSE), (errno.ECONNABORTED, READ)],
 )
-def test_a_host_that_may_open_no_further_connection_pauses(code: int, event: int) -> None:
+def test_of_errors_of_a_listener_those_that_stay_are_waited_out(code: int, event: int) -> None:
     class Full:
         def accept(self) -> Any:
             raise OSError(code, os.strerror(code))

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import resource
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from motley.trainer.coordinator import base_coordinator, server
 from motley.trainer.coordinator.open_files import raise_limit
 from motley.trainer.coordinator.refusals import EVERY_S, Refusals
 from motley.trainer.coordinator.server import GREETING_LIMIT, STRANGERS, CoordinatorServer
+from tests.support.no_more_files import no_more_files
 from tests.trainer.coordinating import BOUND_S, coordinating, dial, events, ready, spec, until
 
 JUNK = b"x" * (GREETING_LIMIT - 1)  # as much as is kept
@@ -103,19 +103,6 @@ async def test_a_stranger_that_says_a_line_without_an_end_is_hung_up_on(tmp_path
         await ready(line)
         line.ended("finished")
     assert told(tmp_path) == ["a caller: connection to the coordinator: a line without an end"]
-
-
-@contextlib.contextmanager
-def no_more_files() -> Iterator[None]:
-    """This process can't open another file."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest = os.dup(0)
-    os.close(lowest)  # the next that would be given
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 async def test_without_a_free_descriptor_callers_wait_and_nothing_is_logged_again_and_again(
