@@ -31,11 +31,13 @@ def slowest_ms(means: Sequence[float], scatter: Sequence[float]) -> float:
     last = max(means)
     ranks = [(m, s) for m, s in zip(means, scatter) if m + FAR * s >= last and s > 0]
     low, high = last, max((m + FAR * s for m, s in ranks), default=last)
-    if math.prod(_below(low, m, s) for m, s in ranks) >= 0.5:
+    slopes = [(m, 1 / (s * math.sqrt(2))) for m, s in ranks]
+    half = 0.5 * 2.0 ** len(ranks)  # each factor is twice the part of its normal distribution that is below
+    if math.prod([1 + math.erf((low - m) * slope) for m, slope in slopes]) >= half:
         return last
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        if math.prod(_below(middle, m, s) for m, s in ranks) < 0.5:
+        if math.prod([1 + math.erf((middle - m) * slope) for m, slope in slopes]) < half:
             low = middle
         else:
             high = middle
@@ -49,8 +51,3 @@ def rest_ms(steps: Sequence[tuple[float, float]]) -> float:
     (`trainer.balance.cpu_budget`).
     """
     return statistics.median(step - busy for step, busy in steps) if steps else 0.0
-
-
-def _below(t: float, mean: float, deviation: float) -> float:
-    """The part of a normal distribution that is below t."""
-    return 0.5 * (1 + math.erf((t - mean) / (deviation * math.sqrt(2))))

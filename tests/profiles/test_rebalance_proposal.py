@@ -37,15 +37,17 @@ def simulate(
     times: list[list[float]] = [[] for _ in range(ranks)]
     outcome = Outcome()
     best = finish(truth, split(truth, total))
+    quality = best / finish(truth, shares)
     for step in range(1, steps + 1):
         if step == slow_from:
             a, c = truth[slow_rank]
             truth[slow_rank] = (2.5 * a, 2.5 * c)
             best = finish(truth, split(truth, total))
+            quality = best / finish(truth, shares)
         for (a, c), share, mine in zip(truth, shares, times):
             accident = rng.uniform(2, 5) if rng.random() < outliers else 1.0
             mine.append((a + c * share) * max(0.2, 1 + noise * rng.gauss(0, 1)) * accident)
-        outcome.quality.append(best / finish(truth, shares))
+        outcome.quality.append(quality)
         if step % WINDOW == 0:
             for model, share, mine in zip(models, shares, times):
                 model.observe(share, mine)
@@ -54,6 +56,7 @@ def simulate(
             if proposal.moves:
                 outcome.moved_at.append(step)
                 shares = proposal.shares
+                quality = best / finish(truth, shares)
     return outcome
 
 
