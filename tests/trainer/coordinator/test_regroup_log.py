@@ -13,6 +13,7 @@ from motley.trainer.contract.generation import Group
 from motley.trainer.contract.run_changes import Lead
 from motley.trainer.contract.spec import Spec
 from motley.trainer.contract.term import FIRST, Term
+from motley.trainer.coordinator import group_state_machine
 from motley.trainer.coordinator.regroup_log import MOST, Past, RegroupLog
 from motley.trainer.coordinator.task_coordinator import TaskCoordinator
 from motley.trainer.host.leader import follow
@@ -106,8 +107,11 @@ class Leaders:
             self.listener.close()
 
 
-async def test_one_entry_a_fault_in_a_run_with_three_changes_of_leader(tmp_path: Path) -> None:
+async def test_one_entry_a_fault_in_a_run_with_three_changes_of_leader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """box2 is lost and comes back; box0, which leads, is lost; it comes back; box1 is; then the coordinator alone."""
+    monkeypatch.setattr(group_state_machine, "HOPE_S", 0.1)  # nobody comes of those that are hoped for
     given = spec(3)
     ranks, leaders = Ranks(given), Leaders(given, tmp_path)
     try:
