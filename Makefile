@@ -10,6 +10,8 @@ READY := $(VENV)/.ready
 PYTHON ?=
 TORCH_INDEX ?=
 ARGS ?=
+# Without compiled tests each worker would compile all of them, each time.
+unexport PYTHONDONTWRITEBYTECODE
 TESTS := $(BIN)/python -m pytest
 SPREAD := $(TESTS) -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 

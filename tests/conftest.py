@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import hypothesis
 import pytest
 
 HERE = Path(__file__).parent
+HOMES = itertools.count()
 
 # Before torch is imported: tests that fork ranks would otherwise fight over the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -28,7 +30,8 @@ hypothesis.settings.load_profile("motley")
 @pytest.fixture(autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home folder, so that no test reads or writes the one of whoever runs it."""
-    folder = tmp_path_factory.mktemp("home", numbered=True)
+    folder = tmp_path_factory.getbasetemp() / f"home{next(HOMES)}"  # mktemp would look through all there are
+    folder.mkdir(mode=0o700)
     monkeypatch.setenv("HOME", str(folder))
     for name in [name for name in os.environ if name.startswith("MOTLEY_")]:
         monkeypatch.delenv(name)
