@@ -64,8 +64,8 @@ def test_the_number_of_one_that_is_to_end_is_given_to_another_after_the_look(
     monkeypatch.setattr(processes, "_tagged", lambda *_: looks.pop())
     assert processes.end(tmp_path, grace_s=0.0) == 0
     assert looks == []  # asked to end, then killed
-    assert processes.send_to(child.pid, start, signal.SIGHUP)
-    assert child.wait(WITHIN_S) == -signal.SIGHUP  # the first signal that it heard
+    assert processes.send_to(child.pid, start, signal.SIGUSR1)
+    assert child.wait(WITHIN_S) == -signal.SIGUSR1  # the first signal that it heard
 
 
 @pytest.mark.parametrize("lacking", [AttributeError(), OSError(38, "Function not implemented")])
