@@ -11,7 +11,7 @@ import functools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -265,6 +265,28 @@ def plan(config: Config = DEFAULT_CONFIG, json: Json = False, overrides: Overrid
     cluster = _load(config, overrides or (), only or ())
     needs_task(cluster, "motley plan")
     return command.plan(cluster, json=json)
+
+
+@app.command("tasks")
+@verb
+def tasks(json: Json = False) -> int:
+    """The models and data sets that come with Motley, with their sizes."""
+    from motley.console.commands import tasks
+
+    return tasks.tasks(json=json)
+
+
+@app.command("new")
+@verb
+def new(
+    what: Annotated[Literal["task"], typer.Argument(metavar="task", help="What to write.")],
+    file: Annotated[Path, typer.Argument(metavar="[FILE]", help="Where to.", show_default=True)] = Path("night.py"),
+) -> int:
+    """Write a task of your own to begin with: `motley new task night.py`."""
+    from motley.console.commands.new import new_task
+
+    del what
+    return new_task(file)
 
 
 @app.command("check")

@@ -1,7 +1,21 @@
-"""Motley trains one model on the machines you have. This is its one import name.
+"""Motley trains one model on the machines you have. This is its one import name, for people's own code too:
+
+    import motley
+
+    class Night(motley.Task): ...
 
 In a checkout the four packages in here are links to the folders beside it; a wheel has them as they are.
-It imports nothing: every process on a host reads it, also one whose Python is too old for the rest.
+It imports nothing before it is asked: every process on a host reads it, also one whose Python is too old for the rest.
 """
 
 __version__ = "0.1.0"
+
+_PUBLIC = {"Task": "motley.trainer.tasks.task"}  # `__init__.pyi` says the same to type checkers
+
+
+def __getattr__(name):  # type: ignore[no-untyped-def]
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'motley' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_PUBLIC[name]), name)

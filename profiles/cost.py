@@ -42,7 +42,7 @@ NOISE_MEMORY = 0.99
 TRIM = 2.5
 CERTAIN, DOUBTFUL, CONFIRMING_STEPS = 6.0, 3.0, 4
 SMALLEST_CHANGE = math.log(1.10)
-FAR_DOUBLINGS = 0.5
+FAR_DOUBLINGS, NEAR_DOUBLINGS = 0.5, 3.0
 RECENT_STEPS, FRESH_STEPS = 15, 30
 POINTS = 8
 _MAD_FACTORS = (1.196, 1.495, 1.363, 1.206, 1.200, 1.140, 1.129, 1.107)  # for 2 to 9 values
@@ -119,6 +119,11 @@ class CostModel:
         if self._fit is None:
             self._fit = fit(self._points, self._shape, self.noise)
         return self._fit
+
+    def seen_near(self, batch: int) -> bool:
+        """Whether it was measured, or profiled, at an eighth to eight times as many samples. Where a rank has had
+        none so far, what a sample costs it is not known."""
+        return self.known and self._doublings(batch) <= NEAR_DOUBLINGS
 
     def predict(self, batch: int) -> Estimate:
         """Mean time of a step with `batch` samples. Raises ValueError before anything is known."""

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from motley.console.cli import app
-from motley.trainer.contract.spec import DATASETS, MODELS
+from motley.trainer.contract.task_name import DATASETS, MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()

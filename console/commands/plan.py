@@ -14,7 +14,7 @@ from typing import Any
 from rich.cells import cell_len
 
 from motley.console.commands.json_output import print_data
-from motley.console.commands.stored_profiles import conditions, only_words, store_of
+from motley.console.commands.stored_profiles import conditions, only_words, store_of, task_key
 from motley.console.view.styled_line import fit
 from motley.profiles.plan import WORTH_COMPRESSING, Option, Plan, make_plan
 from motley.profiles.predict import Candidate, Together
@@ -45,10 +45,10 @@ def planned(cluster: Cluster, store: Store) -> Plan:
     """
     profiles, lacking = _profiles(cluster, store)
     if not profiles:
-        raise UsageError(f"no profile to plan with for the task '{cluster.run.task}': {'; '.join(lacking)}")
+        raise UsageError(f"no profile to plan with for the task '{task_key(cluster)}': {'; '.join(lacking)}")
     candidates, unknown = candidates_of(cluster, profiles)
     try:
-        rehearsal = Rehearsal.read(store.folder, cluster.run.task)
+        rehearsal = Rehearsal.read(store.folder, task_key(cluster))
         together = rehearsal.together(candidates) if rehearsal else Together()
         gradient_bytes = max(p.gradient_bytes for p in profiles)
         plan = make_plan(candidates, cluster.run.global_batch, gradient_bytes, together)
@@ -127,7 +127,7 @@ def _profiles(cluster: Cluster, store: Store) -> tuple[list[Profile], list[str]]
     """Those that hold for the run as configured, in the order of the hosts; and a word on each host without."""
     found: list[Profile] = []
     lacking: dict[str, list[str]] = {}  # names by what is wrong; "" for no profile at all
-    stored = store.of_task(cluster.run.task)
+    stored = store.of_task(task_key(cluster))
     for host in cluster.hosts:
         mine = [p for p in stored if p.host == host.name and (host.devices == "auto" or p.device in host.devices)]
         usable = [p for p in mine if not _changed(cluster, host, p)]

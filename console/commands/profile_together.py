@@ -20,6 +20,7 @@ from pathlib import Path
 from statistics import median
 
 from motley.console.commands.plan import candidates_of
+from motley.console.commands.stored_profiles import task_key
 from motley.console.control.session_protocol import Emit
 from motley.profiles.predict import predict
 from motley.profiles.rehearsal import Rehearsal
@@ -76,7 +77,7 @@ async def rehearse(cluster: Cluster, profiles: Sequence[Profile], emit: Emit) ->
         await session.close()
         shutil.rmtree(session.folder, ignore_errors=True)
     return Rehearsal(
-        task=cluster.run.task,
+        task=task_key(cluster),
         members=tuple((c.host, c.device) for c in candidates),
         shares=expected.shares,
         gradient_bytes=gradient_bytes,

@@ -42,7 +42,7 @@ def run_plan(
         if given is not None:
             check_run_name(given)
     check_resume(cluster, resume)
-    if cluster.run.script is not None:
+    if cluster.has_project:
         from motley.remote.provision.project import find
 
         find(cluster)

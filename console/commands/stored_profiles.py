@@ -10,6 +10,7 @@ Kept under `~/.motley/profiles/<cluster>/`: they describe machines, so they outl
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,10 +29,19 @@ def store_of(cluster: Cluster) -> Store:
     return Store(Path("~/.motley/profiles").expanduser() / cluster.name)
 
 
+def task_key(cluster: Cluster) -> str:
+    """What is measured, as profiles are kept by it: for a task of the user's own, its parameters too.
+
+    >>> task_key(cluster)
+    'night.py {"width": 64}'
+    """
+    return " ".join([cluster.run.task, *([json.dumps(cluster.task, sort_keys=True)] if cluster.task else [])])
+
+
 def conditions(cluster: Cluster, host: Host, probe: Probe | None = None) -> Conditions:
     """What a measurement of this host depends on, as cluster.toml and the host's own answer say."""
     return Conditions(
-        task=cluster.run.task,
+        task=task_key(cluster),
         norm=cluster.run.norm,
         optimizer=cluster.run.optimizer,
         threads=cluster.run.threads,

@@ -29,9 +29,8 @@ def check_script(run: RunOptions, port: int, table: Mapping[str, Any], problems:
     """Everything about `[run] script` that the file alone can tell."""
     given = _keys(table, "run")
     if run.script is None:
-        for key in ("args", "project"):
-            if key in given and "script" not in given:
-                problems.add(("run", key), 'is for a script; name one, such as script = "train.py"')
+        if "args" in given and "script" not in given:
+            problems.add(("run", "args"), 'is for a script; name one, such as script = "train.py"')
         return
     if "task" in given:
         problems.add(("run", "task"), "script is given too; keep one of them")

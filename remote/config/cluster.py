@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from motley.remote.config.sections import Connect
 from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, RunOptions
+from motley.trainer.contract.task_name import Named, parse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +52,20 @@ class Cluster:
     data: DataOptions
     path: Path
     text: str  # the file, with what the command line changed as comments at its end
+    task: dict[str, Any] = field(default_factory=dict)  # [task]: parameters of the user's own, as JSON has them
     unheeded: tuple[str, ...] = ()  # keys in the file that are of no use to its script
     verb: str = "run"  # what the user called, for commands to paste
+
+    @property
+    def own_task(self) -> Named | None:
+        """The task of the user's own that is trained; None for one that comes with Motley, and for a script."""
+        named = parse(self.run.task) if self.run.script is None else None
+        return named if isinstance(named, Named) else None
+
+    @property
+    def has_project(self) -> bool:
+        """Whether hosts need files of the user's own: a script's, or a task's."""
+        return self.run.script is not None or self.own_task is not None
 
     @property
     def coordinator_port(self) -> int:

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from motley.remote.config import value_rules
 from motley.remote.config.check_script import check_script, unheeded
+from motley.remote.config.check_task import MAX_DEPTH, check_task, read_parameters
 from motley.remote.config.cluster import Cluster, Host
 from motley.remote.config.command_line import check_run_name, new_run_name
 from motley.remote.config.first_file import absent
@@ -28,7 +29,7 @@ from motley.remote.config.sections import SECTIONS, ClusterKeys, Connect
 from motley.remote.config.toml_lines import key_lines
 from motley.remote.errors import ConfigError, NoConfig
 from motley.remote.sanitize import clean
-from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, RunOptions, check_task
+from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, RunOptions
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -38,8 +39,7 @@ else:
 __all__ = ["Cluster", "Host", "check_run_name", "load", "new_run_name"]
 
 MAX_BYTES = 1 << 20  # of a cluster.toml; anything larger is another file given by mistake
-MAX_DEPTH = 16  # of tables and lists in each other
-_TOO_DEEP = "is nested too deeply to be read; no key takes more than a table of values"
+_TOO_DEEP = f"is nested too deeply to be read; {MAX_DEPTH} tables and lists in each other are the most"
 
 
 def load(path: Path, overrides: Sequence[str] = (), only: Sequence[str] = (), *, verb: str = "run") -> Cluster:
@@ -80,6 +80,7 @@ def load(path: Path, overrides: Sequence[str] = (), only: Sequence[str] = (), *,
         data=DataOptions(**options["data"]),
         path=path,
         text=text + _changes(overrides, only),
+        task=read_parameters(table, problems),
         unheeded=unheeded(table) if "script" in options["run"] else (),
         verb=verb,
     )
@@ -138,7 +139,7 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
 
 
 def _is_deep(table: dict[str, Any]) -> bool:
-    """Whether it is nested beyond what any key here can hold: what checks it may go through it by recursion."""
+    """Whether it is nested deeper than that: what checks it may go through it by recursion."""
     level: list[Any] = [table]
     for _ in range(MAX_DEPTH):
         inner = (value.values() if isinstance(value, dict) else value for value in level)
@@ -179,12 +180,7 @@ def _check_run(cluster: Cluster, table: dict[str, Any], problems: Problems) -> N
     if isinstance(section, dict) and "epochs" in section and "steps" in section:
         problems.add(("run", "steps"), "epochs is given too; keep one of them")
     check_script(cluster.run, cluster.port, table, problems)
-    if cluster.run.script is not None:
-        return
-    try:
-        check_task(cluster.run.task)
-    except ValueError as error:
-        problems.add(("run", "task"), str(error))
+    check_task(cluster.run, table, problems)
 
 
 def _check_shares(cluster: Cluster, problems: Problems) -> None:

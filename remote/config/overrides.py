@@ -11,30 +11,46 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from motley.remote.config.problems import Problems, host_names
-from motley.remote.config.schema import unknown
+from motley.remote.config.schema import keys_of, unknown
 from motley.remote.config.sections import SECTIONS
 from motley.remote.config.toml_lines import KeyPath
+from motley.trainer.contract.task_name import Named, parse
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-# What an override leaves no sense in: (the key set, the value that counts or any, the file's key that gives way).
-_DISPLACED = (
-    (("run", "steps"), None, ("run", "epochs")),
-    (("run", "epochs"), None, ("run", "steps")),
-    (("run", "script"), None, ("run", "task")),
-    (("run", "task"), None, ("run", "script")),
-    (("run", "task"), None, ("run", "args")),
-    (("run", "task"), None, ("run", "project")),
-    (("data", "path"), None, ("data", "push")),
-    (("data", "push"), None, ("data", "path")),
-    (("balance", "policy"), ("dynamic", "proportional"), ("balance", "shares")),
+
+def _any(_value: Any) -> bool:
+    return True
+
+
+def _not_own(task: Any) -> bool:
+    """Whether it is no task of the user's own."""
+    try:
+        return not isinstance(parse(str(task)), Named)
+    except ValueError:
+        return True
+
+
+# What an override leaves no sense in: (the key set, whether its value counts, what of the file gives way).
+_DISPLACED: tuple[tuple[KeyPath, Callable[[Any], bool], KeyPath], ...] = (
+    (("run", "steps"), _any, ("run", "epochs")),
+    (("run", "epochs"), _any, ("run", "steps")),
+    (("run", "script"), _any, ("run", "task")),
+    (("run", "script"), _any, ("task",)),
+    (("run", "task"), _any, ("run", "script")),
+    (("run", "task"), _any, ("run", "args")),
+    (("run", "task"), _not_own, ("run", "project")),
+    (("run", "task"), _not_own, ("task",)),
+    (("data", "path"), _any, ("data", "push")),
+    (("data", "push"), _any, ("data", "path")),
+    (("balance", "policy"), lambda policy: policy in ("dynamic", "proportional"), ("balance", "shares")),
 )
 
 
@@ -82,7 +98,8 @@ def _path_problem(table: dict[str, Any], path: KeyPath) -> str | None:
         names = ", ".join(str(name) for name in host_names(table) if name)
         return f"names no key of a host; write hosts.NAME.KEY=VALUE, where NAME is one of: {names or 'the hosts'}"
     if len(path) < 2:
-        return f"names a section; write {section}.KEY=VALUE"
+        same = [f"{other}.{section}=VALUE" for other in SECTIONS if section in keys_of(other)]
+        return f"names a section; write {' or '.join([f'{section}.KEY=VALUE', *same])}"
     return None
 
 
@@ -98,9 +115,10 @@ def _put(table: dict[str, Any], path: KeyPath, value: Any) -> str | None:
 
 
 def _displace(table: dict[str, Any], paths: Sequence[KeyPath]) -> None:
-    for key, values, (section, gives_way) in _DISPLACED:
-        keys = table.get(section)
-        if key in paths and (section, gives_way) not in paths and isinstance(keys, dict):
-            value = keys[key[1]]
-            if values is None or value in values:
-                keys.pop(gives_way, None)
+    for key, counts, gives_way in _DISPLACED:
+        keys = table.get(str(key[0]))
+        if key in paths and isinstance(keys, dict) and counts(keys[key[1]]):
+            *sections, last = gives_way
+            holder = table.get(str(sections[0])) if sections else table
+            if isinstance(holder, dict) and not any(path[: len(gives_way)] == gives_way for path in paths):
+                holder.pop(str(last), None)

@@ -27,7 +27,7 @@ from motley.remote.config.sections import NOT_IN_DEFAULTS, SECTIONS
 from motley.remote.config.toml_lines import KeyPath
 
 _BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
-_MAX_INT = 2**63 - 1  # where TOML's whole numbers end
+MAX_INT = 2**63 - 1  # where TOML's whole numbers end
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def validate(keys: type, table: dict[str, Any], omit: Sequence[str] = ()) -> tup
 
 def unknown(name: str, known: Sequence[str], elsewhere: Sequence[str] = tuple(SECTIONS)) -> str:
     """What to say about a key or section that does not exist: the section it belongs in, or the nearest name."""
-    sections = [heading(section) for section in elsewhere if section != "defaults" and name in _names(section)]
+    sections = [heading(section) for section in elsewhere if section != "defaults" and name in keys_of(section)]
     if sections:
         return f"is no key here; it belongs in {' or '.join(sections)}"
     return f"is unknown; {nearest(name, known)}"
@@ -71,6 +71,10 @@ def nearest(name: str, known: Sequence[str]) -> str:
     if near:
         return f"did you mean {near[0]}?"
     return f"there {'is' if len(known) == 1 else 'are'} {', '.join(known)}" if known else "nothing can be set here yet"
+
+
+def keys_of(section: str) -> list[str]:
+    return [f.name for f in dataclasses.fields(SECTIONS[section])]
 
 
 def heading(section: str) -> str:
@@ -85,7 +89,7 @@ def shown(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
-        return str(value) if not isinstance(value, int) or abs(value) <= _MAX_INT else "a number too large for TOML"
+        return str(value) if not isinstance(value, int) or abs(value) <= MAX_INT else "a number too large for TOML"
     if isinstance(value, dict):
         return "a table"
     return "a list" if isinstance(value, (list, tuple)) else "a date or time"
@@ -116,9 +120,9 @@ def reference() -> str:
             continue
         title = (keys.__doc__ or "").partition(": ")
         parts.append(f"## `{heading(section)}`\n{title[2][:1].upper()}{title[2][1:]}\n")
-        parts.append("| key | value | default | meaning |\n|---|---|---|---|")
-        parts.extend(_row(keys, f) for f in dataclasses.fields(keys))
-        parts[-1] += "\n"
+        if rows := [_row(keys, f) for f in dataclasses.fields(keys)]:
+            parts += ["| key | value | default | meaning |\n|---|---|---|---|", *rows]
+            parts[-1] += "\n"
     return "\n".join(parts)
 
 
@@ -180,8 +184,8 @@ def _quotes(hint: Any, value: Any) -> str:
 def _value_problem(f: dataclasses.Field[Any], value: Any) -> str | None:
     """What the type can't say: numbers too large for TOML, and the rule of the key itself."""
     numbers = value if isinstance(value, tuple) else (value,)
-    if any(isinstance(n, int) and abs(n) > _MAX_INT for n in numbers):
-        return f"is too large; whole numbers end at {_MAX_INT}"
+    if any(isinstance(n, int) and abs(n) > MAX_INT for n in numbers):
+        return f"is too large; whole numbers end at {MAX_INT}"
     problem = f.metadata["check"](value) if "check" in f.metadata else None
     return f"{shown(value)} {problem}" if problem and isinstance(value, str) else problem
 
@@ -208,10 +212,6 @@ def _fields(keys: type, omit: Sequence[str] = ()) -> list[dataclasses.Field[Any]
 
 def _field(keys: type, name: str) -> dataclasses.Field[Any]:
     return next(f for f in dataclasses.fields(keys) if f.name == name)
-
-
-def _names(section: str) -> list[str]:
-    return [f.name for f in dataclasses.fields(SECTIONS[section])]
 
 
 def _words(keys: type) -> dict[str, str]:

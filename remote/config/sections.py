@@ -130,11 +130,17 @@ class EnvironmentKeys:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskKeys:
+    """`[task]`: parameters of a task of your own, under the names it has for them: any values but dates and times."""
+
+
 SECTIONS: dict[str, type] = {
     "cluster": ClusterKeys,
     "defaults": HostKeys,
     "hosts": HostKeys,
     "run": RunOptions,
+    "task": TaskKeys,
     "balance": BalanceOptions,
     "elastic": ElasticOptions,
     "data": DataOptions,

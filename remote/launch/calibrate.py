@@ -20,7 +20,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeGuard, TypeVar
 
 from motley.remote.answers import Answer, answer_of, made
@@ -34,11 +34,13 @@ from motley.remote.launch.prepare_hosts import looked_over, supplied
 from motley.remote.preflight.check import CheckResult
 from motley.remote.preflight.probe import Probe
 from motley.remote.provision.data import folder_of
+from motley.remote.provision.project import project_of
 from motley.remote.provision.push_code import Tree
 from motley.remote.rpc.verbs import Verbs
 from motley.remote.ssh.process import RemoteProcess
 from motley.trainer.contract.calibration import Calibration
 from motley.trainer.contract.spec import Container, Member
+from motley.trainer.contract.task_name import OwnTask
 
 T = TypeVar("T")
 SILENT_S = 240.0  # without a word of a host that measures; it is given up
@@ -87,15 +89,18 @@ Keep = Callable[[Measured], None]
 
 
 async def calibrate(hosts: Hosts, emit: Emit, tree: Tree | None = None, *, keep: Keep = lambda _: None) -> Calibrated:
-    """Every device that can be measured. Raises CheckFailed with all findings when the cluster is not in order."""
+    """Every device that can be measured. Raises CheckFailed with all findings when the cluster is not in order,
+    ConfigError when the files of a task of the user's own are not."""
+    project, user_code = await asyncio.to_thread(project_of, hosts.cluster)
+    own_task = user_code if isinstance(user_code, OwnTask) else None
     data = await folder_of(hosts.cluster, emit)
     checked = (await looked_over(hosts, emit)).checked
     if not checked.ok:
         raise CheckFailed(checked.findings)
     verbs = Verbs(hosts, tree or Tree.installed())
-    cluster = await supplied(verbs, checked, emit, data=data)
+    cluster = await supplied(verbs, checked, emit, project=project, data=data)
     members = place(cluster, checked.probes)
-    outcomes = await _devices(verbs, cluster, checked.probes, members, emit, keep)
+    outcomes = await _devices(verbs, cluster, checked.probes, members, emit, keep, own_task)
     links = await _links(verbs, cluster, checked, emit)
     failures = [("calibrate", e) for e in outcomes if isinstance(e, HostError)]
     findings = [Finding(e.host, name, "error", e.cause, e.remedy) for name, e in failures]
@@ -117,6 +122,7 @@ async def _devices(
     members: Sequence[Member],
     emit: Emit,
     keep: Keep,
+    own_task: OwnTask | None,
 ) -> list[dict[str, Any] | HostError]:
     """In the order of the members. Devices of one machine take turns; demo hosts are one machine."""
     turns = {probe.boot_id: asyncio.Lock() for probe in probes.values()}
@@ -145,7 +151,7 @@ async def _devices(
             busy[machine] = _label(member)
             progress.begin(_label(member), clock())
             try:
-                result = await _device(verbs, member, asked, emit)
+                result = await _device(verbs, member, replace(asked, own_task=own_task), emit)
             except HostError as error:
                 progress.done(_label(member), clock())
                 say(error.cause, failed=True)

@@ -19,9 +19,11 @@ from motley.remote.config.cluster import Cluster, Host
 from motley.remote.errors import Finding, UsageError
 from motley.remote.feed import Layout, RankLayout
 from motley.remote.preflight.probe import Probe
+from motley.remote.provision.project import UserCode
 from motley.trainer.contract.backend import could_be_quicker
 from motley.trainer.contract.run_changes import Lead
 from motley.trainer.contract.spec import Container, Member, Script, Spec
+from motley.trainer.contract.task_name import OwnTask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,11 +162,11 @@ def spec_for(
     before_s: float,
     phases: Mapping[str, float],
     resume: str | None,
-    script: Script | None = None,
+    user_code: UserCode | None = None,
     python: str = "",
     container: Container | None = None,
 ) -> Spec:
-    """The spec of one host."""
+    """The spec of one host. `user_code`: the script, or the task of the user's own, that its ranks have."""
     return Spec(
         run=run,
         host=host.name,
@@ -183,18 +185,26 @@ def spec_for(
         resume=resume,
         before_s=before_s,
         phases=dict(phases),
-        script=script,
+        script=user_code if isinstance(user_code, Script) else None,
+        own_task=user_code if isinstance(user_code, OwnTask) else None,
         python=python,
         container=container,
     )
 
 
 def next_specs(
-    before: Spec, cluster: Cluster, run: str, *, token: str, before_s: float, resume: str | None
+    before: Spec,
+    cluster: Cluster,
+    run: str,
+    *,
+    token: str,
+    before_s: float,
+    resume: str | None,
+    own_task: OwnTask | None = None,
 ) -> list[Spec]:
     """The specs of a run that follows `before` in its processes: the same ranks, and what `cluster` says of the rest.
 
-    `resume`: the name of that run, when the new one goes on from its last step.
+    `resume`: the name of that run, when the new one goes on from its last step. The files of `own_task` are there.
     """
     hosts = {host.name: host for host in cluster.hosts}
     members = tuple(
@@ -206,6 +216,7 @@ def next_specs(
             cluster, run, host, members, token=token, leader_address=before.leader_address, before_s=before_s,
             phases={"connect_s": 0.0, "push_s": 0.0},
             resume=f"~/.motley/runs/{resume}/{before.leader}/checkpoints" if resume else None,
+            user_code=own_task,
         )
         for host in cluster.hosts
     ]  # fmt: skip
@@ -219,7 +230,7 @@ def joining_spec(
     lead: Lead,
     *,
     token: str,
-    script: Script | None = None,
+    user_code: UserCode | None = None,
     python: str = "",
     container: Container | None = None,
 ) -> Spec:
@@ -227,6 +238,6 @@ def joining_spec(
     come only the members, the token, and where it is."""
     spec = spec_for(
         cluster, run, host, members, token=token, leader_address=lead.address, before_s=0.0, phases={}, resume=None,
-        script=script, python=python, container=container,
+        user_code=user_code, python=python, container=container,
     )  # fmt: skip
     return dataclasses.replace(spec, leader=lead.leader, port=lead.port, term=lead.term, joins=True)

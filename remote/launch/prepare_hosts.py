@@ -131,9 +131,9 @@ async def preflight(cluster: Cluster, emit: Emit, ask: Ask = nobody) -> tuple[Fi
 
     `ask` is asked about host keys that nobody knows yet; then the check is made anew.
 
-    Raises ConfigError for a script, a requirements file, a Dockerfile or a folder of data that is not there.
+    Raises ConfigError for a script, a task, a requirements file, a Dockerfile or a folder of data that is not there.
     """
-    if cluster.run.script is not None:
+    if cluster.has_project:
         await asyncio.to_thread(find, cluster)
     await asyncio.to_thread(data.check_there, cluster)
     async with Hosts(cluster, CONNECT_S) as hosts:

@@ -65,7 +65,7 @@ class RunStart:
             check_resume(self._cluster, resume)
             if self._folder.exists():
                 raise UsageError(f"{self._folder} is there already: choose another name with --name")
-            project, script = await asyncio.to_thread(project_of, self._cluster)
+            project, user_code = await asyncio.to_thread(project_of, self._cluster)
             data = await folder_of(self._cluster, self._logbook.emit)
             look = await looked_over(self._verbs.hosts, self._logbook.emit, self._ask, early=early)
             connected = time.monotonic()
@@ -84,7 +84,7 @@ class RunStart:
             specs = [
                 placement.spec_for(
                     cluster, self._run, host, members, token=token, leader_address=look.checked.leader_address,
-                    before_s=time.monotonic() - look.began, phases=phases, resume=checkpoint, script=script,
+                    before_s=time.monotonic() - look.began, phases=phases, resume=checkpoint, user_code=user_code,
                     python=look.checked.probes[host.name].executable,
                     container=self._verbs.hosts.container(host.name),
                 )

@@ -16,11 +16,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from motley.remote.config.cluster import Cluster, Host
-from motley.remote.errors import HostError
+from motley.remote.errors import ConfigError, HostError
 from motley.remote.feed import Progress
 from motley.remote.launch.placement import misfits, next_specs
+from motley.remote.provision.project import project_of
 from motley.remote.rpc.verbs import Verbs
 from motley.trainer.contract.spec import Spec
+from motley.trainer.contract.task_name import OwnTask
 
 
 class Cold(Exception):
@@ -60,7 +62,9 @@ async def offered(
         raise Cold(str(error)) from error
 
 
-def next_run(offer: Offer, cluster: Cluster, run: str, *, tree: str, before_s: float, resume: str | None) -> list[Spec]:
+async def next_run(
+    offer: Offer, cluster: Cluster, run: str, *, tree: str, before_s: float, resume: str | None
+) -> list[Spec]:
     """The specs of a run in the processes of the one offered; `tree` is the hash of the code it is to have.
 
     `before_s` and `resume` as in `placement.next_specs`. Raises Cold.
@@ -69,7 +73,33 @@ def next_run(offer: Offer, cluster: Cluster, run: str, *, tree: str, before_s: f
         raise Cold("the code has changed")
     if why := why_cold(offer.cluster, cluster, offer.spec):
         raise Cold(why)
-    return next_specs(offer.spec, cluster, run, token=secrets.token_hex(32), before_s=before_s, resume=resume)
+    own_task = await _own_task(cluster)
+    if why := _why_not_there(own_task, offer.spec.own_task):
+        raise Cold(why)
+    token = secrets.token_hex(32)
+    return next_specs(offer.spec, cluster, run, token=token, before_s=before_s, resume=resume, own_task=own_task)
+
+
+async def _own_task(cluster: Cluster) -> OwnTask | None:
+    """The task of the user's own, its files as they are now. Raises Cold."""
+    if cluster.own_task is None:
+        return None
+    try:
+        _, user_code = await asyncio.to_thread(project_of, cluster)
+    except ConfigError as error:
+        raise Cold(str(error)) from error
+    return user_code if isinstance(user_code, OwnTask) else None
+
+
+def _why_not_there(now: OwnTask | None, before: OwnTask | None) -> str:
+    """Why the hosts of a run with the task `before` lack what the task `now` needs; empty when they do not."""
+    if now is None:
+        return ""
+    if before is None:
+        return "your task is not on the hosts yet"
+    if now.tree != before.tree:
+        return "your task's files have changed"
+    return "[task] has changed" if now.parameters != before.parameters else ""
 
 
 def why_cold(before: Cluster, now: Cluster, spec: Spec) -> str:

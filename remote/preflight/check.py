@@ -102,8 +102,9 @@ async def _gather(visits: Sequence[HostCheck], common: Common) -> Reachability:
 
 
 def _data(cluster: Cluster) -> dict[str, str] | None:
-    """The folder to look for; None where the task needs none, and for a script, which finds its data itself."""
-    name = cluster.run.task.partition("/")[2]
+    """The folder to look for; None where the task needs none, and for a script, which finds its data itself. What a
+    task of the user's own reads has no name: it may lie nowhere else."""
+    name = "" if cluster.own_task else cluster.run.task.partition("/")[2]
     if cluster.data.path is None or name in NO_FILES or cluster.run.script is not None:
         return None
     return {"path": cluster.data.path, "name": name}

@@ -79,7 +79,8 @@ def _data(cluster: Cluster, host: Host, probe: Probe) -> Iterator[Finding]:
     if not probe.data_missing:
         return
     lost = not probe.data_elsewhere and not cluster.data.download
-    then = "" if probe.data_elsewhere else ", and [data] download is off" if lost else ": it will be downloaded there"
+    instead = "it will be downloaded there" if cluster.own_task is None else "your task finds none there"
+    then = "" if probe.data_elsewhere else ", and [data] download is off" if lost else f": {instead}"
     look = there(host, pasteable(["ls", "-ld", str(cluster.data.path)]))
     remedy = f"Put the files there, or correct path under [data] in cluster.toml: {look}"
     yield Finding(host.name, "data", _level(lost), f"[data] path is not to be had, {probe.data_missing}{then}", remedy)

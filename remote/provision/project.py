@@ -1,19 +1,21 @@
-"""The folder that a script needs on every host: found, looked over, and read into a tree for `push_code`.
+"""The folder that a script, or a task of the user's own, needs on every host: found, looked over, and read into a tree
+for `push_code`.
 
 `.motleyignore` at its top says what stays behind, by the rules of .gitignore. What no host needs stays behind anyway:
-version control, caches, virtual environments, and `experiments/` beside cluster.toml.
+version control, caches, virtual environments, cluster.toml itself and `experiments/` beside it.
 
     >>> project = find(cluster)
-    >>> project.script, project.tree().folder
+    >>> project.entry, project.tree().folder
     ('train.py', '.motley/code/8f5a…')
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Union
 
 import pathspec
 
@@ -23,10 +25,12 @@ from motley.remote.config.toml_lines import KeyPath, key_lines
 from motley.remote.errors import ConfigError
 from motley.remote.provision.push_code import File, Tree
 from motley.trainer.contract.spec import Script
+from motley.trainer.contract.task_name import OwnTask
 
 IGNORE_FILE = ".motleyignore"
 MOST_MIB = 256
-SCRIPT, PROJECT = ("run", "script"), ("run", "project")
+SCRIPT, TASK, PROJECT = ("run", "script"), ("run", "task"), ("run", "project")
+UserCode = Union[Script, OwnTask]  # the user's own, as a host finds it
 NEVER = frozenset(
     {
         ".git", ".hg", ".svn", "__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints",
@@ -37,10 +41,11 @@ NEVER = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """`files` are relative to `root`, in order, with / between their parts; so is `script`, which is one of them."""
+    """`files` are relative to `root`, in order, with / between their parts; so is `entry`, which is one of them: the
+    script, or the file that the task is in."""
 
     root: Path
-    script: str
+    entry: str
     files: tuple[str, ...]
 
     def tree(self) -> Tree:
@@ -48,57 +53,94 @@ class Project:
         return Tree.from_files([_read(self.root, path) for path in self.files], what="the project")
 
 
-def project_of(cluster: Cluster) -> tuple[Tree, Script] | tuple[None, None]:
-    """What the run of a script needs on every host, and what is started there; nothing for a task.
+def project_of(cluster: Cluster) -> tuple[Tree, UserCode] | tuple[None, None]:
+    """What a script, or a task of the user's own, needs on every host, and how a host finds it there; nothing for a
+    task that comes with Motley.
 
     Raises ConfigError as `find` does.
     """
-    if cluster.run.script is None:
+    if not cluster.has_project:
         return None, None
     project = find(cluster)
     try:
         tree = project.tree()
     except OSError as error:
-        raise _wrong(cluster, SCRIPT, f"its project {project.root} can't be read: {error}") from error
-    return tree, Script(path=project.script, args=cluster.run.args, tree=tree.hash, port=cluster.port)
+        raise _wrong(cluster, _key(cluster), f"its project {project.root} can't be read: {error}") from error
+    named = cluster.own_task
+    if named is None:
+        return tree, Script(path=project.entry, args=cluster.run.args, tree=tree.hash, port=cluster.port)
+    file = project.entry if named.file else ""
+    return tree, OwnTask(tree=tree.hash, file=file, module=named.module, name=named.name, parameters=cluster.task)
 
 
 def find(cluster: Cluster) -> Project:
-    """The project of a cluster whose run has a script. Raises ConfigError that names the key and says what to do."""
-    assert cluster.run.script is not None
-    beside = cluster.path.absolute().parent
-    path = _place(beside, cluster.run.script)
-    if path.is_dir():
-        raise _wrong(cluster, SCRIPT, f"{path} is a folder; name the file in it that is to be started")
-    if not path.is_file():
-        raise _wrong(cluster, SCRIPT, f"there is no file {path}; a path begins at the folder of cluster.toml")
-    root = path.parent if cluster.run.project is None else _place(beside, cluster.run.project)
-    if not root.is_dir():
-        raise _wrong(cluster, PROJECT, f"there is no folder {root}; a path begins at the folder of cluster.toml")
+    """The project of a cluster that `has_project`. Raises ConfigError that names the key and says what to do."""
+    key, beside = _key(cluster), Path(os.path.normpath(cluster.path.absolute().parent))
+    named = cluster.own_task
+    given = None if cluster.run.project is None else _place(beside, cluster.run.project)
+    if given is not None and not given.is_dir():
+        raise _wrong(cluster, PROJECT, f"there is no folder {given}; a path begins at the folder of cluster.toml")
+    if named is not None and named.module:
+        root = given or beside
+        path = _module(cluster, root, named.module)
+    else:
+        path = _place(beside, cluster.run.script or (named.file if named else ""))
+        root = given or path.parent
+        if path.is_dir():
+            what = "that is to be started" if named is None else "that the task is in"
+            raise _wrong(cluster, key, f"{path} is a folder; name the file in it {what}")
+        if named is not None and "." in path.stem:
+            raise _wrong(cluster, key, f"Python can't import {path.name}: take the dot out of the name before .py")
+        if not path.is_file():
+            raise _wrong(cluster, key, f"there is no file {path}; a path begins at the folder of cluster.toml")
     if not path.is_relative_to(root):
-        raise _wrong(cluster, SCRIPT, f"lies outside run.project, {root}; name a project that holds it, or none")
-    script = path.relative_to(root).as_posix()
+        raise _wrong(cluster, key, f"lies outside run.project, {root}; name a project that holds it, or none")
+    entry = path.relative_to(root).as_posix()
     try:
-        files = tuple(sorted(_files(root, _ignored(root), besides=beside / "experiments")))
+        ignored = _ignored(root)
+        besides = (beside / "experiments", beside / cluster.path.name)
+        files = tuple(sorted(_files(root, ignored, besides=besides)))
         size = sum((root / file).stat().st_size for file in files)
     except (OSError, ValueError) as error:
-        raise _wrong(cluster, SCRIPT, f"its project {root} can't be read: {error}") from error
-    if script not in files:
-        raise _wrong(cluster, SCRIPT, f"is left out of the project by {root / IGNORE_FILE}; take that pattern out")
-    shadow = next((file for file in files if _hides_ours(file, script)), None)
+        raise _wrong(cluster, key, f"its project {root} can't be read: {error}") from error
+    if entry not in files:
+        raise _wrong(cluster, key, _left_out(root, entry, ignored))
+    folders = {"", "" if named is not None and named.module else entry.rpartition("/")[0]}
+    shadow = next((file for file in files if _hides_ours(file, folders)), None)
     if shadow is not None:
         cause = f"its project {root} has {shadow}, which ranks would import in place of Motley itself"
-        raise _wrong(cluster, SCRIPT, f"{cause}; give it another name, or name it in {root / IGNORE_FILE}")
+        raise _wrong(cluster, key, f"{cause}; give it another name, or name it in {root / IGNORE_FILE}")
     if size > MOST_MIB * 2**20:
-        raise _wrong(cluster, SCRIPT, _too_large(root, files, size))
-    return Project(root=root, script=script, files=files)
+        raise _wrong(cluster, key, _too_large(root, files, size))
+    return Project(root=root, entry=entry, files=files)
 
 
-def _hides_ours(file: str, script: str) -> bool:
-    """Whether it is a module or a package `motley` at the project's top or beside the script."""
-    beside = script.rpartition("/")[0]
-    near = file.removeprefix(f"{beside}/") if beside else file
-    return any(path == "motley.py" or path.startswith("motley/") for path in (file, near))
+def _key(cluster: Cluster) -> KeyPath:
+    return SCRIPT if cluster.run.script is not None else TASK
+
+
+def _module(cluster: Cluster, root: Path, name: str) -> Path:
+    """The file of a module that is to be imported from `root`; as in Python, a package goes before a file."""
+    place = root.joinpath(*name.split("."))
+    candidates = (place / "__init__.py", place.with_name(f"{place.name}.py"))
+    found = next((path for path in candidates if path.is_file()), None)
+    if found is None:
+        where = "; a module is looked for in run.project, by default the folder of cluster.toml"
+        raise _wrong(cluster, TASK, f"there is no module {name}: neither {candidates[1]} nor {candidates[0]}{where}")
+    return found
+
+
+def _left_out(root: Path, entry: str, ignored: pathspec.GitIgnoreSpec) -> str:
+    if ignored.match_file(entry):
+        return f"is left out of the project by {root / IGNORE_FILE}; take that pattern out"
+    what = "links to folders, virtual environments, version control and caches are"
+    return f"is left out of the project: {what}. Move {entry} out of such a folder"
+
+
+def _hides_ours(file: str, folders: Collection[str]) -> bool:
+    """Whether it is a module or a package `motley` in one of the folders that ranks import from."""
+    near = (file.removeprefix(f"{folder}/") if folder else file for folder in folders)
+    return any(path == "motley.py" or path.startswith("motley/") for path in near)
 
 
 def _place(beside: Path, given: str) -> Path:
@@ -113,13 +155,13 @@ def _ignored(root: Path) -> pathspec.GitIgnoreSpec:
     return pathspec.GitIgnoreSpec.from_lines(lines)
 
 
-def _files(root: Path, ignored: pathspec.GitIgnoreSpec, *, besides: Path, below: str = "") -> Iterator[str]:
+def _files(root: Path, ignored: pathspec.GitIgnoreSpec, *, besides: Collection[Path], below: str = "") -> Iterator[str]:
     """Links to folders stay behind; a link to a file becomes the file. Raises OSError, ValueError for an odd name."""
     for entry in sorted(os.scandir(root / below), key=lambda entry: entry.name):
         path = f"{below}{entry.name}"
         if not entry.name.isprintable():  # also what is not UTF-8
             raise ValueError(f"{path!r} is no name that every host can have: rename it")
-        if entry.name in NEVER or Path(entry.path) == besides:
+        if entry.name in NEVER or Path(entry.path) in besides:
             continue
         if entry.is_dir(follow_symlinks=False):
             if not ignored.match_file(f"{path}/") and not os.path.exists(f"{entry.path}/pyvenv.cfg"):

@@ -153,6 +153,10 @@ class Verbs:
             if spec.run != run or not re.fullmatch("[0-9a-f]{64}", spec.token):
                 raise ValueError(f"spec.json of '{run}' is that of '{spec.run}', or has no token")
             ipaddress.ip_address(spec.leader_address)
+            tree: Any = spec.project_tree
+            parameters: Any = spec.own_task.parameters if spec.own_task else {}
+            if not isinstance(tree, str) or not isinstance(parameters, dict):
+                raise ValueError(f"spec.json of '{run}' tells of the user's own files in another form")
             return replace(spec, members=tuple(made(Member, asdict(member)) for member in spec.members))
 
     async def has(self, host: str, run: str) -> bool:

@@ -30,11 +30,11 @@ from motley.remote.launch.placement import Knows, joining_spec, place
 from motley.remote.launch.prepare_hosts import equipped
 from motley.remote.preflight.check import check
 from motley.remote.provision.data import placed
-from motley.remote.provision.project import project_of
+from motley.remote.provision.project import UserCode, project_of
 from motley.remote.rpc.verbs import Verbs
 from motley.remote.session.own_run import check_same, own_run
 from motley.trainer.contract.run_changes import Lead
-from motley.trainer.contract.spec import Member, Script, Spec
+from motley.trainer.contract.spec import Member, Spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class _Ready:
     """What is to run on a host that was found in order, and with what."""
 
     cluster: Cluster  # its ranks find the data where it says
-    script: Script | None
+    user_code: UserCode | None
     python: str
     home: str
     devices: tuple[Member, ...]  # without numbers of their own
@@ -86,7 +86,7 @@ async def bring_in(
     with using(leader, "roll"):
         members = numbered(roll.members(spec.members), host.name, ready.devices)
     mine = joining_spec(
-        ready.cluster, run, host, members, lead, token=spec.token, script=ready.script, python=ready.python,
+        ready.cluster, run, host, members, lead, token=spec.token, user_code=ready.user_code, python=ready.python,
         container=verbs.hosts.container(host.name),
     )  # fmt: skip
     emit(Progress(host=host.name, stage="start", text="starting ranks"))
@@ -104,9 +104,9 @@ async def _ready(
 ) -> _Ready:
     """Check the host together with the one that leads, and bring our code, the project and the data there."""
     hosts = verbs.hosts
-    project, script = await asyncio.to_thread(project_of, own)
+    project, user_code = await asyncio.to_thread(project_of, own)
     host, data = await equipped(hosts, host.name, emit)
-    check_same(own, spec, script=script, folder=data)
+    check_same(own, spec, user_code=user_code, folder=data)
     part = dataclasses.replace(hosts.cluster, leader=leader, hosts=(hosts.named(leader), host))
     checked = await check(hosts, lambda record: emit(record) if record.host == host.name else None, part, joins=run)
     findings = [f for f in checked.findings if f.host == host.name or f.level == "error"]
@@ -122,7 +122,7 @@ async def _ready(
     if unable := await push_all(verbs, {host.name: probe}, emit, project):
         raise CheckFailed([*findings, *unable])
     return _Ready(
-        cluster=placed(own, data), script=script, python=probe.executable, home=probe.home, devices=devices,
+        cluster=placed(own, data), user_code=user_code, python=probe.executable, home=probe.home, devices=devices,
         warnings=tuple(findings),
     )  # fmt: skip
 

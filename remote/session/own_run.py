@@ -5,7 +5,7 @@ the command line changed then; without it those of cluster.toml. What the host t
 with them, no more: whoever owns that host can keep another one out of the run, but not choose what it runs.
 
     >>> own = own_run(cluster, folder)
-    >>> check_same(own, spec, script=None, folder=None)
+    >>> check_same(own, spec, user_code=None, folder=None)
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from motley.remote.config.load import load
 from motley.remote.errors import UsageError
 from motley.remote.provision.data import placed
 from motley.remote.provision.local_folder import Folder
-from motley.trainer.contract.spec import Script, Spec
+from motley.remote.provision.project import UserCode
+from motley.trainer.contract.spec import Spec
+from motley.trainer.contract.task_name import OwnTask
 
 SECTIONS = {"run": "options", "balance": "balance", "elastic": "elastic", "data": "data"}  # of the file, of a spec
 _CHANGED = re.compile(r"^# --set (.+)$", re.MULTILINE)  # as `remote.config.load` writes it
@@ -36,15 +38,15 @@ def own_run(cluster: Cluster, folder: Path) -> Cluster:
     text = kept.read_text(encoding="utf-8")
     before = load(kept, _CHANGED.findall(text.partition(_HEAD)[2]))
     return dataclasses.replace(
-        cluster, run=before.run, balance=before.balance, elastic=before.elastic, data=before.data
+        cluster, run=before.run, balance=before.balance, elastic=before.elastic, data=before.data, task=before.task
     )
 
 
-def check_same(own: Cluster, spec: Spec, *, script: Script | None, folder: Folder | None) -> None:
-    """`spec`: what the host that leads says of the run. `script` and `folder`: the project and the data, as they are
-    here now. Raises UsageError with what differs, and how to mend it."""
-    theirs = spec.script.tree if spec.script is not None else ""
-    here = script.tree if script is not None else ""
+def check_same(own: Cluster, spec: Spec, *, user_code: UserCode | None, folder: Folder | None) -> None:
+    """`spec`: what the host that leads says of the run. `user_code` and `folder`: the project and the data, as they
+    are here now. Raises UsageError with what differs, and how to mend it."""
+    theirs = spec.project_tree
+    here = user_code.tree if user_code is not None else ""
     if theirs != here:
         shown = theirs if _HASH.fullmatch(theirs) else "none" if not theirs else "not to be read"
         raise _other(spec.run, f"the project here has the hash {here or 'none'}, that of the run {shown}", "its files")
@@ -58,8 +60,21 @@ def check_same(own: Cluster, spec: Spec, *, script: Script | None, folder: Folde
         for key, value in _values(getattr(own, section)).items()
         if value != getattr(getattr(spec, of), key)
     ]
+    if isinstance(user_code, OwnTask):
+        there = spec.own_task.parameters if spec.own_task is not None else {}
+        differing += _parameters(user_code.parameters, there)
     if differing:
         raise _other(spec.run, "; ".join(differing), "cluster.toml")
+
+
+def _parameters(here: dict[str, Any], there: dict[str, Any]) -> list[str]:
+    """What of `[task]` differs."""
+    names = [name for name in dict.fromkeys((*here, *there)) if name not in here or here[name] != there.get(name)]
+    return [f"task.{name} is {_shown(here, name)} here, {_shown(there, name)} there" for name in names]
+
+
+def _shown(parameters: dict[str, Any], name: str) -> str:
+    return repr(parameters[name]) if name in parameters else "not set"
 
 
 def _values(options: Any) -> dict[str, Any]:

@@ -77,7 +77,8 @@ def merge(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, A
             entry["started"] = max(entry["started"], float(row["started"]))
             if row["leader"] == name:
                 entry.update(state=row["state"], step=row.get("step"))
-            if old := (row.get("layout") or {}).get("resumed_from"):
+            layout = row.get("layout")
+            if isinstance(layout, dict) and (old := layout.get("resumed_from")):
                 entry["resumed_from"] = str(old)
             if row.get("cause"):
                 entry["cause"] = row["cause"]

@@ -89,8 +89,8 @@ class Session:
     async def launch(self, *, resume: str | None = None, why_cold: str = "") -> None:
         """Check, push, start. `resume`: the run to go on from; `why_cold`: why it is no warm restart, for its events.
 
-        Raises ConfigError for a script that is not there, CheckFailed with all findings, UsageError for a name in use,
-        RunFailed when a host could not start its part: then nothing is left running anywhere.
+        Raises ConfigError for a script or task that is not there, CheckFailed with all findings, UsageError for a name
+        in use, RunFailed when a host could not start its part: then nothing is left running anywhere.
         """
         self._may_change()
         self._launched = True
@@ -116,7 +116,7 @@ class Session:
             return f"there is a run named '{self.run}' already"
         try:
             offer = await old.offer()
-            specs = next_run(
+            specs = await next_run(
                 offer, self._cluster, self.run, tree=self._verbs.tree.hash, before_s=time.monotonic() - began,
                 resume=resume,
             )  # fmt: skip

@@ -37,7 +37,7 @@ TIMES, BATCH, STEP_MS, MOST = 2000, 128, 100.0, 0.01
 def parts_of(job: Job) -> dict[str, Callable[[], object]]:
     """What a step does besides training, by name."""
     place = job.batches.place(0)
-    undo = StepUndo(job.model.module, job.device)
+    undo = StepUndo(job.task_model, job.device)
     members = [Member(member=i, host=f"box{i}", local_rank=0, device="cpu") for i in range(2)]
     journal = Journal(Path(tempfile.mkdtemp()), host="box", source="rank 0")
     balancer = Balancer(BalanceOptions(), members, (BATCH // 2, BATCH // 2), journal)

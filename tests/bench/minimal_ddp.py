@@ -15,10 +15,12 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from motley.trainer import tasks
 from motley.trainer.contract.spec import DataOptions, RunOptions
+from motley.trainer.data.task_data import TaskData
 
 
 def main() -> None:
@@ -33,6 +35,7 @@ def main() -> None:
     dist.init_process_group("gloo")
     rank, world = dist.get_rank(), dist.get_world_size()
     task = tasks.load(RunOptions(task=given.task), DataOptions(), lambda *_: None)
+    data = TaskData.of(task, seed=0)
     model = DistributedDataParallel(task.model(), broadcast_buffers=False)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     generator = torch.Generator().manual_seed(0)
@@ -43,10 +46,10 @@ def main() -> None:
         ends: list[float] = []
         end = time.perf_counter()
         for _ in range(given.block):
-            ids = torch.randint(task.train_size, (total,), generator=generator)[start : start + split[rank]]
-            inputs, targets = task.train_batch(ids, 0)
+            ids = torch.randint(data.train_size, (total,), generator=generator)[start : start + split[rank]]
+            inputs, targets = data.train_batch(ids, 0).content
             optimizer.zero_grad()
-            loss = task.loss_sum(model(inputs), targets) * world / total
+            loss = nn.functional.cross_entropy(model(inputs), targets, reduction="sum") * world / total
             torch.autograd.backward(loss)
             optimizer.step()
             now = time.perf_counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import sys
 from datetime import date
 from pathlib import Path
@@ -66,7 +67,20 @@ lost_after_s = 3
 [data]
 push = "pictures"
 """
-FILES = [RICH, *(path.read_text() for path in [TOP / "cluster.toml", *sorted(TOP.glob("examples/*.toml"))])]
+OWN = """\
+[[hosts]]
+name = "box1"
+[run]
+task = "tasks/night.py:Night"
+project = "."
+[task]
+width = 64
+rates = [1e-3, 0.5]
+"odd key" = { deep = true }
+[[task.layers]]
+name = "first"
+"""
+FILES = [RICH, OWN, *(path.read_text() for path in [TOP / "cluster.toml", *sorted(TOP.glob("examples/*.toml"))])]
 MORE = [
     *("0x" + "f" * 400, "1e400", "9" * 5000, "[" * 60, "{ a = " * 30, "a." * 40, "1979-05-27T07:32:00Z", "07:32:00"),
     *("[[hosts]]\n", "[hosts]\n", "[run]\n", 'name = "box1"\n', "env.", 'task = "x"\n', '"""', "'''", "\ufeff", "#"),
@@ -110,7 +124,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 def keys(section: str) -> st.SearchStrategy[Any]:
     """A section with its own keys, mostly, and any values."""
     names = [field.name for field in dataclasses.fields(SECTIONS[section])]
-    return st.dictionaries(st.sampled_from(names) | TEXTS, VALUES, max_size=5)
+    return st.dictionaries(st.sampled_from(names) | TEXTS if names else TEXTS, VALUES, max_size=5)
 
 
 TABLES = st.fixed_dictionaries(
@@ -204,6 +218,8 @@ def check(found: Cluster | ConfigError) -> None:
         return
     assert found.leader in [host.name for host in found.hosts]
     assert found.text.encode()
+    assert json.loads(json.dumps(found.task, allow_nan=False)) == found.task
+    assert found.own_task is not None or not found.task
     for host in found.hosts:
         assert login_line([python_of(host), "-m", "motley.trainer"]).encode()
         assert there(host, "true").isprintable()

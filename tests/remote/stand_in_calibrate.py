@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from motley.trainer.contract.calibration import Calibration
@@ -31,6 +32,9 @@ def calibrate(stdin: BinaryIO, stdout: TextIO) -> int:
     log("begin\n")
     say({"note": "loading \x1b[31mdata", "fraction": 0.5})
     say({"note": f"python {sys.executable}, data {asked.data.path}"})
+    if asked.own_task is not None:
+        there = (Path.home() / ".motley/code" / asked.own_task.tree / asked.own_task.file).read_text().strip()
+        say({"note": f"{asked.own_task.file} is {there}, {asked.own_task.parameters}"})
     print("a library greets", file=stdout, flush=True)
     signal.sigtimedwait((), PACE_S)
     log("end\n")  # it may be ended as soon as it has answered

@@ -12,24 +12,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from motley.trainer.tasks.task import Task
 
-class NoiseTask:
-    name: str
-    classes, train_size, test_size = 4, 96, 12
 
-    def model(self) -> nn.Module:
-        raise NotImplementedError
+class NoiseTask(Task):
+    def train_data(self) -> tuple[Tensor, Tensor]:
+        inputs = torch.randn(96, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        return inputs, (inputs.sum(dim=1).abs() * 2).long() % 4
 
-    def train_batch(self, ids: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        generator = torch.Generator().manual_seed(epoch)
-        inputs = torch.randn(self.train_size, 6, generator=generator, dtype=torch.float64)
-        return inputs[ids], (inputs.sum(dim=1).abs() * 2).long()[ids] % 4
+    def test_data(self) -> tuple[Tensor, Tensor]:
+        inputs, labels = self.train_data()
+        return inputs[:12], labels[:12]
 
-    def test_batch(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        return self.train_batch(torch.arange(start, stop), 0)
+    def augment(self, batch: tuple[Tensor, Tensor], bits: Tensor) -> tuple[Tensor, Tensor]:
+        """Every epoch shows a sample otherwise."""
+        return batch[0] + 0.1 * torch.sin(bits.double() % 1000)[:, None], batch[1]
 
-    def loss_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(outputs, targets, reduction="sum")
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(outputs, targets)
 
-    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return (outputs.argmax(dim=1) == targets).sum()
+    def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        return {"accuracy": outputs.argmax(dim=1) == targets}

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import copy
 import functools
 import multiprocessing
 import os
@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import nn
 
 from motley.profiles.cgroup import CpuQuota
 from motley.trainer import tasks
@@ -28,10 +28,12 @@ from motley.trainer.balance.balancer import Balancer
 from motley.trainer.balance.cpu_budget import CpuBudget
 from motley.trainer.contract.generation import Group
 from motley.trainer.contract.spec import BalanceOptions, DataOptions, Member, RunOptions
+from motley.trainer.data.task_data import TaskData
 from motley.trainer.host.journal import Journal
 from motley.trainer.rank import network_interface, process_group
 from motley.trainer.rank.job_setup import make_optimizer
 from motley.trainer.rank.share_state import share_state
+from motley.trainer.tasks.task import Task
 from motley.trainer.training.gradient_compression import wire_dtype
 from motley.trainer.training.job import Job, StopFlag
 from motley.trainer.training.local_sgd import LocalSgd
@@ -108,18 +110,21 @@ def _rank(
         dist.destroy_process_group()
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Doubled:
-    """A task in float64, so that rounding does not hide or excuse a difference."""
+def doubled(task: Task) -> Task:
+    """The same in float64, so that rounding does not hide or excuse a difference."""
 
-    task: tasks.Task
+    class Doubled(type(task)):  # type: ignore[misc]
+        def model(self) -> nn.Module:
+            model: nn.Module = super().model()
+            return model.double()
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.task, name)
+        def prepare(self, batch: Any) -> Any:
+            inputs, targets = super().prepare(batch)
+            return inputs.double(), targets
 
-    def train_batch(self, ids: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        images, labels = self.task.train_batch(ids, epoch)
-        return images.double(), labels
+    other = copy.copy(task)
+    other.__class__ = Doubled
+    return other
 
 
 class SilentRecorder:
@@ -152,17 +157,17 @@ def make_job(
     task = task or tasks.load(options, DataOptions(), lambda *_: None)
     devices = devices or ("cpu",) * world_size
     device = torch.device(devices[rank])
+    task = doubled(task) if double else task
+    data = TaskData.of(task, seed=options.seed)
     model = task.model().to(device)
-    if double:
-        task, model = Doubled(task=task), model.double()
-    optimizer = make_optimizer(options, model)
+    optimizer = task.optimizer(model) or make_optimizer(options, model)
     share_state(model, optimizer, 0).put()
     apart = LocalSgd(options, model) if options.local_steps > 1 else None
     if apart is not None:
         apart.begin()
     watch = stopwatch(device)
     journal = Journal(folder, host=f"host{rank}", source=f"rank {rank}")
-    batches = BatchSampler(count=task.train_size, global_batch=options.global_batch, seed=options.seed)
+    batches = BatchSampler(count=data.train_size, global_batch=options.global_batch, seed=options.seed)
     members = [Member(member=i, host=f"host{i}", local_rank=0, device=d) for i, d in enumerate(devices)]
     recorder: Any = SilentRecorder()
     return Job(
@@ -173,8 +178,10 @@ def make_job(
         members=tuple(range(world_size)),
         device=device,
         task=task,
-        model=wrap(model, device, dtype=wire_dtype(options.compress)),
+        data=data,
+        model=wrap(task, model, device, dtype=wire_dtype(options.compress)),
         optimizer=optimizer,
+        rates=tuple(group["lr"] for group in optimizer.param_groups),
         watch=watch,
         batches=batches,
         steps_total=options.steps or options.epochs * batches.steps_per_epoch,

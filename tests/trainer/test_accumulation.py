@@ -9,41 +9,42 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from motley.trainer import tasks
 from motley.trainer.contract.spec import DataOptions, RunOptions
+from motley.trainer.tasks.task import Task
 from motley.trainer.training import batchnorm
 from motley.trainer.training.epoch_end import evaluate
-from motley.trainer.training.loop import learning_rate, train, train_step
+from motley.trainer.training.loop import rate_factor, train, train_step
 from motley.trainer.training.micro_batches import parts
 from motley.trainer.training.sampler import BatchSampler
 from tests.trainer.ranks import make_job, run_ranks
+from tests.trainer.written_out import WrittenOut
 
 pytestmark = pytest.mark.ranks
 
 OPTIONS = RunOptions(task="simple_cnn/digits", norm="group", global_batch=128, steps=13, clip_norm=0.5)
 
 
-class Tokens:
+class Tokens(Task):
     """Digits in float64 where 8 and 9 are masked, and 0 weighs twice: a stand-in for text of uneven length."""
 
     def __init__(self) -> None:
-        self.task: Any = tasks.load(OPTIONS, DataOptions(), lambda *_: None)
+        super().__init__()
+        self.digits = tasks.load(OPTIONS, DataOptions(), lambda *_: None)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.task, name)
+    def model(self) -> nn.Module:
+        return self.digits.model().double()
 
-    def model(self) -> torch.nn.Module:
-        model: torch.nn.Module = self.task.model()
-        return model.double()
+    def train_data(self) -> Any:
+        return self.digits.train_data()
 
-    def train_batch(self, ids: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        images, labels = self.task.train_batch(ids, epoch)
-        return images.double(), labels
+    def test_data(self) -> Any:
+        return self.digits.test_data()
 
-    def test_batch(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        images, labels = self.task.test_batch(start, stop)
+    def prepare(self, batch: Any) -> Any:
+        images, labels = self.digits.prepare(batch)
         return images.double(), labels
 
     def weights(self, targets: Tensor) -> Tensor:
@@ -52,12 +53,11 @@ class Tokens:
     def count(self, targets: Tensor) -> int:
         return int(self.weights(targets).sum())
 
-    def loss_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        losses = torch.nn.functional.cross_entropy(outputs, targets, reduction="none")
-        return (losses * self.weights(targets)).sum()
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(outputs, targets, reduction="none") * self.weights(targets)
 
-    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return ((outputs.argmax(dim=1) == targets) * self.weights(targets)).sum()
+    def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        return {"accuracy": (outputs.argmax(dim=1) == targets) * self.weights(targets)}
 
 
 def curve(rank: int, world_size: int, given: dict[str, Any]) -> list[list[float]]:
@@ -110,18 +110,19 @@ def test_a_task_that_counts_tokens_is_weighted_by_them() -> None:
         assert found == pytest.approx(expected, rel=1e-9)
 
 
-def single_token_curve(task: Tokens) -> list[float]:
+def single_token_curve(tokens: Tokens) -> list[float]:
     """The same training written out for one process: the mean over the targets that count, clipped, SGD."""
-    model, losses = task.model(), []
+    task, losses = WrittenOut(tokens), list[float]()
+    model = task.model()
     optimizer = torch.optim.SGD(model.parameters(), lr=OPTIONS.learning_rate, momentum=OPTIONS.momentum)
     batches = BatchSampler(count=task.train_size, global_batch=128, seed=0)
     for step in range(13):
         inputs, targets = task.train_batch(batches.ids(step, (128,), 0), batches.place(step).epoch)
-        optimizer.param_groups[0]["lr"] = learning_rate(OPTIONS, step, 13)
+        optimizer.param_groups[0]["lr"] = OPTIONS.learning_rate * rate_factor(OPTIONS, step, 13)
         optimizer.zero_grad()
-        loss = task.loss_sum(model(inputs), targets) / task.count(targets)
+        loss = task.loss_sum(model(inputs), targets) / tokens.count(targets)
         torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        nn.utils.clip_grad_norm_(model.parameters(), 0.5)
         optimizer.step()
         losses.append(float(loss.detach()))
     return losses
@@ -129,17 +130,19 @@ def single_token_curve(task: Tokens) -> list[float]:
 
 def evaluated(rank: int, world_size: int, given: dict[str, Any]) -> tuple[float, float]:
     job = make_job(rank, world_size, OPTIONS, given["shares"], double=False, task=Tokens())
-    return evaluate(job)
+    found = evaluate(job)
+    return found.metrics["accuracy"], found.loss
 
 
 def test_evaluation_counts_what_the_task_counts() -> None:
-    task = Tokens()
+    tokens = Tokens()
+    task = WrittenOut(tokens)
     results = run_ranks(2, evaluated, {"shares": (100, 28)})
     inputs, targets = task.test_batch(0, task.test_size)
     outputs = task.model().eval()(inputs)
     expected = (
-        int(task.correct(outputs, targets)) / task.count(targets),
-        float(task.loss_sum(outputs, targets).detach()) / task.count(targets),
+        int(task.correct(outputs, targets)) / tokens.count(targets),
+        float(task.loss_sum(outputs, targets).detach()) / tokens.count(targets),
     )
     for result in results:
         assert result == pytest.approx(expected, rel=1e-9)
@@ -150,7 +153,7 @@ def lonely(rank: int, world_size: int, given: dict[str, Any]) -> tuple[list[floa
     options = RunOptions(task="simple_cnn/digits", global_batch=32, steps=4, eval_every=0, checkpoint_every=0)
     job = make_job(rank, world_size, options, given["shares"], double=False)
     train(job)
-    tracked = [int(b) for name, b in job.model.module.named_buffers() if name.endswith("num_batches_tracked")]
+    tracked = [int(b) for name, b in job.task_model.named_buffers() if name.endswith("num_batches_tracked")]
     return [float(p.detach().abs().max()) for p in job.model.parameters()], tracked
 
 
@@ -164,7 +167,7 @@ def test_a_rank_with_one_sample_or_none_trains_with_batchnorm(shares: tuple[int,
 
 
 def test_single_samples_leave_other_layers_in_training() -> None:
-    model = torch.nn.Sequential(torch.nn.BatchNorm1d(2), torch.nn.Dropout())
+    model = nn.Sequential(nn.BatchNorm1d(2), nn.Dropout())
     batchnorm.train(model, samples=1)
     assert [m.training for m in model] == [False, True]
     batchnorm.train(model, samples=2)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from motley.trainer import tasks
@@ -13,6 +14,7 @@ from motley.trainer.contract.spec import DataOptions, RunOptions
 from motley.trainer.training.loop import train_step
 from motley.trainer.training.sampler import BatchSampler
 from tests.trainer.ranks import make_job, run_ranks
+from tests.trainer.written_out import WrittenOut
 
 pytestmark = pytest.mark.ranks
 
@@ -31,8 +33,8 @@ def gradients_of_splits(rank: int, world_size: int, given: dict[str, Any]) -> di
             found[f"{split} {double}"] = [p.grad.clone().numpy() for p in job.model.parameters() if p.grad is not None]
     job = make_job(rank, world_size, options, given["splits"][1], double=True)
     plain = DistributedDataParallel(job.task.model().double())
-    inputs, targets = job.task.train_batch(job.batches.ids(0, given["splits"][1], rank), 0)
-    torch.autograd.backward(job.task.loss_sum(plain(inputs), targets) / len(targets))
+    inputs, targets = job.data.train_batch(job.batches.ids(0, given["splits"][1], rank), 0).content
+    torch.autograd.backward(nn.functional.cross_entropy(plain(inputs), targets))
     found["plain"] = [p.grad.numpy() for p in plain.parameters() if p.grad is not None]
     return found
 
@@ -53,7 +55,7 @@ def losses_of_splits(rank: int, world_size: int, given: dict[str, Any]) -> list[
 
 def single_gradient(double: bool) -> list[torch.Tensor]:
     options = RunOptions(task="simple_cnn/digits", norm="group", global_batch=128)
-    task = tasks.load(options, DataOptions(), lambda *_: None)
+    task = WrittenOut(tasks.load(options, DataOptions(), lambda *_: None))
     model = task.model().double() if double else task.model()
     ids = BatchSampler(count=task.train_size, global_batch=128, seed=0).ids(0, (128,), 0)
     inputs, targets = task.train_batch(ids, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from motley.trainer.contract.spec import RunOptions
 from motley.trainer.errors import OutOfMemory
 from motley.trainer.host.journal import Journal
+from motley.trainer.tasks.task import Task
 from motley.trainer.training.loop import train, train_step
 from motley.trainer.training.recorder import Recorder
 from motley.trainer.training.step_undo import StepUndo
@@ -59,37 +60,31 @@ class Model(nn.Module):
         return outputs
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Dots:
-    """100 random points of ten kinds. `room` is for how many samples there is memory, and `where` it runs out."""
+class Dots(Task):
+    """100 points of ten kinds. `room` is for how many samples there is memory, and `where` it runs out."""
 
-    room: int
-    where: str = "backward"
-    batchnorm: bool = False
-    name: str = "dots"
-    train_size: ClassVar[int] = 100
-    test_size: ClassVar[int] = 10
-    classes: ClassVar[int] = 10
+    name = "dots"
+
+    def __init__(self, *, room: int, where: str = "backward", batchnorm: bool = False) -> None:
+        super().__init__()
+        self.room, self.where, self.batchnorm = room, where, batchnorm
 
     def model(self) -> nn.Module:
         torch.manual_seed(0)
         return Model(self.room, self.where, self.batchnorm).double()
 
-    def train_batch(self, ids: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        assert epoch >= 0
-        points = torch.sin(torch.arange(64).double() * (ids[:, None] + 1) * 0.37)
-        return points, ids % 10
+    def train_data(self) -> tuple[Tensor, Tensor]:
+        ids = torch.arange(100)
+        return torch.sin(torch.arange(64).double() * (ids[:, None] + 1) * 0.37), ids % 10
 
-    def test_batch(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        return self.train_batch(torch.arange(start, stop), 0)
+    def test_data(self) -> tuple[Tensor, Tensor]:
+        points, kinds = self.train_data()
+        return points[:10], kinds[:10]
 
-    def loss_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         if self.where == "loss" and len(outputs) > self.room and outputs.requires_grad:
             raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 MiB")
-        return nn.functional.cross_entropy(outputs, targets, reduction="sum")
-
-    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return (outputs.argmax(dim=1) == targets).sum()
+        return nn.functional.cross_entropy(outputs, targets, reduction="none")
 
 
 def options(**changes: Any) -> RunOptions:
@@ -177,12 +172,12 @@ def with_batchnorm(rank: int, world_size: int, given: dict[str, Any]) -> dict[st
     task = Dots(room=8, batchnorm=True)
     job = make_job(rank, world_size, options(global_batch=16, norm="batch"), (16,), double=False, task=task)
     job.recorder = Recorder(given["folder"], Journal(given["folder"], host="box", source="rank 0"), None)  # type: ignore[arg-type]
-    inputs, _ = task.train_batch(job.batches.ids(0, (16,), 0), 0)
+    inputs, _ = job.data.train_batch(job.batches.ids(0, (16,), 0), 0).content
     model = Dots(room=1000, batchnorm=True).model()
     for part in inputs.split(8):
         model(part)
     train_step(job, job.batches.place(0))
-    found = {name: b.numpy() for name, b in job.model.module.named_buffers()}
+    found = {name: b.numpy() for name, b in job.task_model.named_buffers()}
     job.window = Window()
     return {"found": found, "expected": {name: b.numpy() for name, b in model.named_buffers()}}
 

@@ -22,6 +22,7 @@ from motley.trainer.training.sampler import BatchSampler
 from tests.trainer.coordinating import coordinating, events, spec, summary
 from tests.trainer.noise_task import NoiseTask
 from tests.trainer.ranks import with_torch
+from tests.trainer.written_out import WrittenOut
 
 pytestmark = pytest.mark.ranks
 
@@ -44,16 +45,16 @@ class Noise(NoiseTask):
 def alone() -> dict[str, Tensor]:
     """The same steps in one process."""
     from motley.trainer.rank.job_setup import make_optimizer
-    from motley.trainer.training.loop import learning_rate
+    from motley.trainer.training.loop import rate_factor
 
-    options, task = RunOptions(**OPTIONS), Noise()
+    options, task = RunOptions(**OPTIONS), WrittenOut(Noise())
     model = task.model()
     optimizer = make_optimizer(options, model)
     batches = BatchSampler(count=task.train_size, global_batch=BATCH, seed=options.seed)
     for step in range(STEPS):
         inputs, targets = task.train_batch(batches.ids(step, (BATCH,), 0), batches.place(step).epoch)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(options, step, STEPS)
+            group["lr"] = options.learning_rate * rate_factor(options, step, STEPS)
         optimizer.zero_grad()
         torch.autograd.backward(task.loss_sum(model(inputs), targets) / len(targets))
         optimizer.step()

@@ -172,7 +172,7 @@ def member(
         saved(to, name, step, state, keep=keep)
 
     def train_step(job: Any, place: Any) -> None:
-        torch.save(state_of(job.model.module, job.optimizer), folder / f"{number}.{job.step}.state")
+        torch.save(state_of(job.task_model, job.optimizer), folder / f"{number}.{job.step}.state")
         stepped(job, place)
 
     if hangs and number not in hangs.values():

@@ -121,11 +121,13 @@ class Balancer:
         return proposal.shares
 
     def _compare(self, shares: tuple[int, ...], *, steps: int) -> None:
-        """With equal shares, as the fits have it: the same ranks, the same communication."""
-        if len(shares) < 2 or not all(model.known for model in self._models):
+        """With equal shares, as the fits have it: the same ranks, the same communication. Nothing is said before all of
+        them have had shares of about that size."""
+        equal = equal_split(self._total, len(shares), caps=self._caps)
+        if len(shares) < 2 or not all(model.seen_near(share) for model, share in zip(self._models, equal)):
             return
         rest_ms = self._times.rest_ms
-        equal_ms = step_ms(self._models, equal_split(self._total, len(shares), caps=self._caps), rest_ms)
+        equal_ms = step_ms(self._models, equal, rest_ms)
         now_ms = step_ms(self._models, shares, rest_ms)
         if now_ms > 0:
             self.gain = equal_ms / now_ms

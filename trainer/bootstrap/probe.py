@@ -1,7 +1,7 @@
 """What a host says of itself: `remote.preflight.probe.Probe` describes the answer. Runs there: see `trainer.bootstrap`.
 
 It is asked with `{"leader": numeric address, "self" or "", "ports": to be free there, "data": null or
-{"path", "name"}, "code": the tree of ours that a run would need, or ""}`.
+{"path", "name" of the data set or ""}, "code": the tree of ours that a run would need, or ""}`.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def data(wanted: dict[str, str] | None) -> tuple[str, bool]:
         return "", False
     folder = os.path.expanduser(wanted["path"])
     places = [os.path.join(OURS, "data", wanted["name"]), "/usr/share/datasets/" + wanted["name"].replace("_", "-")]
-    elsewhere = any(map(os.path.isdir, places))
+    elsewhere = bool(wanted["name"]) and any(map(os.path.isdir, places))
     try:
         os.listdir(folder)
         return "", elsewhere

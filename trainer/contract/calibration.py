@@ -18,9 +18,11 @@ from motley.trainer.contract.spec import (
     DataOptions,
     RunOptions,
     container_of,
+    own_task_of,
     run_options_of,
     table_of,
 )
+from motley.trainer.contract.task_name import OwnTask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,7 @@ class Calibration:
     speeds: float = 1.0  # of all emulated ranks on this machine together
     budget_s: float = 8.0  # of measured steps
     container: Container | None = None
+    own_task: OwnTask | None = None  # what options.task names, where that is no task of ours
     child: bool = False  # asked by the trainer itself
 
     def for_child(self) -> Calibration:
@@ -52,5 +55,6 @@ class Calibration:
         """Raises ValueError, KeyError or TypeError when the text is not such a request of this protocol."""
         table = table_of(text, "request")
         table["options"], table["data"] = run_options_of(table["options"]), DataOptions(**table["data"])
+        table["own_task"] = own_task_of(table)
         table["container"] = container_of(table)
         return cls(**table)

@@ -14,34 +14,10 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from motley.trainer.contract.task_name import OwnTask
 from motley.trainer.contract.term import FIRST, Term
 
 PROTOCOL = 1
-
-MODELS = ("simple_cnn", "mlp", "resnet18", "resnet50")
-DATASETS = ("digits", "fashion_mnist", "cifar10", "cifar100", "synthetic_image")
-
-
-def check_task(task: str) -> None:
-    """Whether `run.task` names a model and a data set that exist; any model goes with any data.
-
-    Raises ValueError that says what exists and which name is nearest. Needs no torch, so the master can ask too.
-
-        >>> check_task("simple_cnn/digits")
-    """
-    model, slash, data = task.partition("/")
-    if not slash:
-        known = f"models: {', '.join(MODELS)}; data sets: {', '.join(DATASETS)}"
-        raise ValueError(
-            f"task {task!r} is not of the form model/dataset, for example {MODELS[0]}/{DATASETS[0]} ({known})"
-        )
-    for what, name, names in (("model", model, MODELS), ("data set", data, DATASETS)):
-        if name not in names:
-            import difflib
-
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"task {task!r}: no {what} {name!r} (there are {', '.join(names)}){hint}")
 
 
 def option(default: Any, doc: str, **bounds: Any) -> Any:
@@ -55,13 +31,17 @@ def option(default: Any, doc: str, **bounds: Any) -> Any:
 class RunOptions:
     """`[run]`: what is trained and for how long."""
 
-    task: str = option("simple_cnn/digits", "model/dataset")
+    task: str = option(
+        "simple_cnn/digits", 'model/dataset, or a task of your own: a file such as "night.py", or "package.module:Name"'
+    )
     script: str | None = option(
         None, "in place of task: a script of your own, its path from the folder of cluster.toml"
     )
     args: tuple[str, ...] = option((), "arguments of the script")
     project: str | None = option(
-        None, "folder that is pushed to every host for the script; by default the one that holds it"
+        None,
+        "folder that is pushed to every host for the script or a task of your own; by default the one that holds it, "
+        "for a module that of cluster.toml",
     )
     global_batch: int = option(256, "samples of one optimizer step, over all ranks", ge=1)
     epochs: int = option(10, "passes over the training data; not with steps", ge=1)
@@ -201,6 +181,7 @@ class Spec:
     phases: dict[str, float] = field(default_factory=dict)  # connect_s, push_s, as the master measured them
     emulated: bool = False
     script: Script | None = None  # in place of options.task
+    own_task: OwnTask | None = None  # what options.task names, where that is no task of ours
     joins: bool = False  # the run goes on already: this host is new in it, and gets its state from the others
     term: Term = FIRST  # of the leader named here
     python: str = ""  # what it runs with, absolute; a host that comes back is started with the same one
@@ -209,6 +190,12 @@ class Spec:
     @property
     def local_members(self) -> tuple[Member, ...]:
         return tuple(m for m in self.members if m.host == self.host)
+
+    @property
+    def project_tree(self) -> str:
+        """The hash of the user's own files that its ranks need, in ~/.motley/code; empty where they need none."""
+        user_code = self.script or self.own_task
+        return user_code.tree if user_code is not None else ""
 
     @property
     def resumed_from(self) -> str | None:
@@ -233,6 +220,7 @@ class Spec:
         table["data"] = DataOptions(**table["data"])
         table["term"] = Term.of(table.get("term", FIRST))
         table["script"] = Script.from_table(table["script"]) if table.get("script") else None
+        table["own_task"] = own_task_of(table)
         table["container"] = container_of(table)
         return cls(**table)
 
@@ -256,6 +244,10 @@ def resumed_from(resume: str | None) -> str | None:
 
 def container_of(table: dict[str, Any]) -> Container | None:
     return Container(**table["container"]) if table.get("container") else None
+
+
+def own_task_of(table: dict[str, Any]) -> OwnTask | None:
+    return OwnTask(**table["own_task"]) if table.get("own_task") else None
 
 
 def run_options_of(table: dict[str, Any]) -> RunOptions:

@@ -36,6 +36,11 @@ def run_folder(run: str, host: str, home: Path | None = None) -> Path:
     return runs_folder(home) / safe_name(run) / safe_name(host)
 
 
+def project_folder(tree: str, home: Path | None = None) -> Path:
+    """Where the user's own files lie, by their hash."""
+    return (home or Path.home()) / ".motley" / "code" / safe_name(tree)
+
+
 def write_json(path: Path, table: dict[str, Any], mode: int = 0o600, *, sync: bool = True) -> None:
     """Write `table` so that a reader sees the old content or the new, never half of it, also after a power cut.
 

@@ -29,6 +29,7 @@ from motley.trainer.balance.straggler_advice import StragglerAdviser
 from motley.trainer.contract.backend import choose_backend
 from motley.trainer.contract.generation import Group
 from motley.trainer.contract.spec import Member, RunOptions, Spec
+from motley.trainer.data.task_data import TaskData
 from motley.trainer.host.journal import Journal
 from motley.trainer.rank import network_interface, process_group
 from motley.trainer.rank.announce_run import began
@@ -36,6 +37,8 @@ from motley.trainer.rank.coordinator_client import CoordinatorClient
 from motley.trainer.rank.kept_state import KeptState
 from motley.trainer.rank.restore_state import Left, go_on, leave, take_up
 from motley.trainer.rank.share_state import share_state
+from motley.trainer.tasks.task import Task
+from motley.trainer.tasks.task_module import new_model, own_optimizer
 from motley.trainer.training.emulated_speed import slowdown_of
 from motley.trainer.training.gradient_compression import check, wire_dtype
 from motley.trainer.training.job import Job, StopFlag
@@ -59,7 +62,9 @@ class PreparedJob:
     folder: Path
     journal: Journal
     device: torch.device
-    task: tasks.Task
+    task: Task
+    data: TaskData
+    rates: tuple[float, ...]  # learning rates of the optimizer's groups, before the schedule
     model: nn.Module
     optimizer: torch.optim.Optimizer
     apart: LocalSgd | None
@@ -130,11 +135,13 @@ def prepare(
     def note(text: str, fraction: float | None) -> None:
         journal.write("note", f"rank {member.member}: {text}", member=member.member, fraction=fraction)
 
-    task = tasks.load(options, spec.data, note)
+    task = tasks.load(options, spec.data, note, spec.own_task)
+    data = TaskData.of(task, seed=options.seed)
     torch.manual_seed(options.seed)  # all begin alike: whoever is lost before the first step takes nothing along
-    model = task.model().to(device)
+    model = new_model(task).to(device)
     torch.manual_seed(options.seed + member.member)
-    optimizer = make_optimizer(options, model)
+    optimizer = own_optimizer(task, model) or make_optimizer(options, model)
+    rates = tuple(float(group["lr"]) for group in optimizer.param_groups)
     apart = LocalSgd(options, model) if options.local_steps > 1 else None
     metrics = MetricsFile(folder, member=member.member)
     step = -1 if anew or spec.resume else 0
@@ -154,13 +161,15 @@ def prepare(
         journal=journal,
         device=device,
         task=task,
+        data=data,
         model=model,
         optimizer=optimizer,
+        rates=rates,
         apart=apart,
         metrics=metrics,
         meter=DeviceMeter(device),
         recorder=Recorder(folder, journal, line),
-        batches=BatchSampler(count=task.train_size, global_batch=options.global_batch, seed=options.seed),
+        batches=BatchSampler(count=data.train_size, global_batch=options.global_batch, seed=options.seed),
         address=address,
         kept=kept,
     )
@@ -225,8 +234,10 @@ def join(
         generation=with_group.generation,
         device=prepared.device,
         task=prepared.task,
-        model=wrap(prepared.model, prepared.device, dtype=wire_dtype(options.compress)),
+        data=prepared.data,
+        model=wrap(prepared.task, prepared.model, prepared.device, dtype=wire_dtype(options.compress)),
         optimizer=prepared.optimizer,
+        rates=prepared.rates,
         watch=stopwatch(prepared.device),
         slowdown=slowdown_of(member.speed, speeds, prepared.device),
         batches=batches,

@@ -28,7 +28,7 @@ class Incoming:
     step: int
     _optimizer: torch.optim.Optimizer
     _places: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # a tensor of ours, and what belongs into it
-    _states: list[tuple[Tensor, dict[str, Tensor]]] = field(default_factory=list)  # of the optimizer, by parameter
+    _states: list[tuple[Tensor, dict[str, Any]]] = field(default_factory=list)  # of the optimizer, by parameter
 
     @torch.no_grad()
     def put(self) -> None:
@@ -36,11 +36,12 @@ class Incoming:
         for place, value in self._places:
             place.copy_(value)
         for parameter, came in self._states:
-            old = self._optimizer.state.pop(parameter, {})
-            state: dict[str, Any] = {name: value for name, value in old.items() if not isinstance(value, Tensor)}
-            state |= {name: value.to(parameter.device) for name, value in came.items()}
-            if state:
-                self._optimizer.state[parameter] = state
+            self._optimizer.state.pop(parameter, None)
+            if came:
+                self._optimizer.state[parameter] = {
+                    name: value.to(_place(self._optimizer, parameter, name)) if isinstance(value, Tensor) else value
+                    for name, value in came.items()
+                }
 
 
 def share_state(
@@ -84,12 +85,13 @@ def share_state(
         optimizer.state.clear()
     for parameter, kinds in zip(_parameters(optimizer), header["optimizer"]):
         if sends:
-            for name in kinds:
-                dist.broadcast(optimizer.state[parameter][name], source)
+            for name in kinds["tensors"]:
+                dist.broadcast(optimizer.state[parameter][name].contiguous(), source)
             continue
-        came: dict[str, Tensor] = {}
-        for name, kind in kinds.items():
-            dist.broadcast(entry := _empty(parameter, kind), source)
+        came: dict[str, Any] = dict(kinds["values"])
+        for name, (dtype, shape) in kinds["tensors"].items():
+            entry = torch.empty(shape, dtype=getattr(torch, dtype), device=_place(optimizer, parameter, name))
+            dist.broadcast(entry, source)
             came[name] = entry if in_place else _aside(entry)
         incoming._states.append((parameter, came))
     return incoming
@@ -117,22 +119,26 @@ def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     return [p for group in optimizer.param_groups for p in group["params"]]
 
 
-def _describe(optimizer: torch.optim.Optimizer) -> list[dict[str, str]]:
-    """For each parameter, the names and dtypes of its optimizer state ("momentum_buffer", "exp_avg", "step", …)."""
-    return [
-        {
-            name: str(value.dtype).removeprefix("torch.") + (" scalar" if value.dim() == 0 else "")
-            for name, value in sorted(optimizer.state.get(p, {}).items())
+def _place(optimizer: torch.optim.Optimizer, parameter: Tensor, name: str) -> torch.device:
+    """Where a tensor of an optimizer's state belongs: a count of steps stays on the CPU, unless the optimizer is fused
+    or capturable, as in torch's own `load_state_dict`."""
+    if name == "step":
+        group = next(group for group in optimizer.param_groups if any(p is parameter for p in group["params"]))
+        if not (group.get("fused") or group.get("capturable")):
+            return torch.device("cpu")
+    return parameter.device
+
+
+def _describe(optimizer: torch.optim.Optimizer) -> list[dict[str, dict[str, Any]]]:
+    """Of each parameter's state: dtype and shape of its tensors ("momentum_buffer", "exp_avg", …), and plain values."""
+    described = []
+    for parameter in _parameters(optimizer):
+        state = sorted(optimizer.state.get(parameter, {}).items())
+        tensors = {
+            name: (str(value.dtype).removeprefix("torch."), list(value.shape))
+            for name, value in state
             if isinstance(value, Tensor)
         }
-        for p in _parameters(optimizer)
-    ]
-
-
-def _empty(parameter: Tensor, described: str) -> Tensor:
-    """Room for one tensor of the state that an optimizer has of a parameter. A fused one has its step there, too."""
-    name, _, scalar = described.partition(" ")
-    dtype = getattr(torch, name)
-    if scalar:
-        return torch.empty((), dtype=dtype, device=parameter.device)
-    return torch.empty_like(parameter, dtype=dtype, requires_grad=False)
+        values = {name: value for name, value in state if not isinstance(value, Tensor)}
+        described.append({"tensors": tensors, "values": values})
+    return described

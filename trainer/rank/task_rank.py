@@ -152,6 +152,12 @@ class TaskRank(MemberProcess):
         from motley.trainer.errors import TrainerError, told
 
         cause, remedy = told(error)
+        own = self.spec.own_task
+        if own is not None and not isinstance(error, TrainerError):  # from the model, most likely
+            from motley.trainer.tasks.own_task import folder_of
+            from motley.trainer.tasks.user_code import place
+
+            cause = f"{place(error, folder_of(own))}: {cause}"
         member = self.member.member
         self.journal.write("fault", f"rank {member}: {cause}", member=member, error=cause, remedy=remedy)
         if isinstance(error, TrainerError):

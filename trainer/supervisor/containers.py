@@ -30,7 +30,7 @@ from pathlib import Path
 
 from motley.trainer.contract.calibration import Calibration
 from motley.trainer.contract.spec import Container, DataOptions, Member, Spec
-from motley.trainer.host.paths import HERE, runs_folder
+from motley.trainer.host.paths import HERE, project_folder, runs_folder
 from motley.trainer.supervisor import container_commands
 from motley.trainer.supervisor.container_commands import Listed, Mount, User, tag_of
 
@@ -49,8 +49,7 @@ def of_rank(
     assert spec.container is not None
     verb, *rest = words
     mounts = [Mount(str(HERE)), Mount(str(folder), writable=True), *_data(spec.data)]
-    if spec.script is not None:
-        mounts.append(Mount(str(runs_folder().parent / "code" / spec.script.tree)))
+    mounts += _project(spec.project_tree)
     if spec.resume is not None:
         mounts += _there(os.path.expanduser(spec.resume))
     return _started(
@@ -66,8 +65,9 @@ def of_rank(
 def of_calibration(asked: Calibration, folder: Path, env: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
     """The same for `trainer.verbs.calibrate`; `folder` need not be there, it only makes the label."""
     assert asked.container is not None
+    tree = asked.own_task.tree if asked.own_task is not None else ""
     return _started(
-        asked.container, ["calibrate"], env, asked.env, [Mount(str(HERE)), *_data(asked.data)],
+        asked.container, ["calibrate"], env, asked.env, [Mount(str(HERE)), *_data(asked.data), *_project(tree)],
         labels=container_commands.labels(folder, run="", host=""), gpus=asked.device.startswith("cuda"), attended=True,
     )  # fmt: skip
 
@@ -152,6 +152,10 @@ def _data(options: DataOptions) -> list[Mount]:
     own.mkdir(parents=True, mode=0o700, exist_ok=True)  # the runtime would make it root's
     named = os.path.abspath(os.path.expanduser(options.path)) if options.path else ""
     return [Mount(str(own), writable=True), *_there(SYSTEM_DATA), *_there(named)]
+
+
+def _project(tree: str) -> list[Mount]:
+    return [Mount(str(project_folder(tree)))] if tree else []
 
 
 def _there(path: str) -> list[Mount]:

@@ -138,7 +138,7 @@ def _synthetic(run: RunOptions) -> ImageData:
 
 
 def image_data(name: str, run: RunOptions, data: DataOptions, note: Note) -> ImageData:
-    """The data set of that name, one of `contract.spec.DATASETS`. Raises DataError when its files can't be had."""
+    """The data set of that name, one of `contract.task_name.DATASETS`. Raises DataError when its files can't be had."""
     match name:
         case "digits":
             return _digits()

@@ -2,74 +2,75 @@
 
 `trainer.tasks.load` makes it, the loop trains it.
 
-    >>> images, labels = task.train_batch(torch.tensor([0, 1]), epoch=0)
-    >>> task.loss_sum(model(images), labels) / 2
+    >>> data = TaskData.of(task, seed=0)
+    >>> images, labels = data.train_batch(torch.tensor([0, 1]), epoch=0).content
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from motley.trainer.tasks.images import ImageData, augmented, normalised
+from motley.trainer.tasks.images import ImageData, Pictures, augmented, normalised
 from motley.trainer.tasks.models import build
-from motley.trainer.tasks.splitmix import hashed, key
+from motley.trainer.tasks.task import Task
 
-_AUGMENT = 2  # the purpose of the key
+Batch = tuple[Tensor, Tensor]  # pictures [n, C, H, W], labels int64 [n]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ImageTask:
-    """A `Task` (see `trainer.tasks`)."""
+class ImageTask(Task):
+    """Pictures are uint8 until `prepare` has normalised them."""
 
-    name: str
-    model_name: str
-    data: ImageData
-    norm: Literal["batch", "group"]
-    seed: int
-    dropout: float = 0.0
-    dtype: torch.dtype = torch.float32
-
-    @property
-    def classes(self) -> int:
-        return self.data.classes
-
-    @property
-    def train_size(self) -> int:
-        return len(self.data.train)
-
-    @property
-    def test_size(self) -> int:
-        return len(self.data.test)
+    def __init__(
+        self,
+        *,
+        name: str,
+        model_name: str,
+        data: ImageData,
+        norm: Literal["batch", "group"],
+        seed: int,
+        dropout: float = 0.0,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.data = data
+        self._model_name = model_name
+        self._norm = norm
+        self._seed = seed
+        self._dropout = dropout
+        self._dtype = dtype
 
     def model(self) -> nn.Module:
         data = self.data
         return build(
-            self.model_name,
+            self._model_name,
             channels=data.channels,
             size=data.size,
             classes=data.classes,
-            norm=self.norm,
-            dropout=self.dropout,
-            seed=self.seed,
-        ).to(self.dtype)
+            norm=self._norm,
+            dropout=self._dropout,
+            seed=self._seed,
+        ).to(self._dtype)
 
-    def train_batch(self, ids: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        images, labels = self.data.train.take(ids)
-        bits = hashed(ids, key(self.seed, epoch, _AUGMENT))
-        images = augmented(images, bits, shift=self.data.shift, flip=self.data.flip)
-        return normalised(images, self.data.mean, self.data.std).to(self.dtype), labels
+    def train_data(self) -> Pictures:
+        return self.data.train
 
-    def test_batch(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        images, labels = self.data.test.take(torch.arange(start, min(stop, self.test_size)))
-        return normalised(images, self.data.mean, self.data.std).to(self.dtype), labels
+    def test_data(self) -> Pictures:
+        return self.data.test
 
-    def loss_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return functional.cross_entropy(outputs, targets, reduction="sum")
+    def augment(self, batch: Batch, bits: Tensor) -> Batch:
+        return augmented(batch[0], bits, shift=self.data.shift, flip=self.data.flip), batch[1]
 
-    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return (outputs.argmax(dim=1) == targets).sum()
+    def prepare(self, batch: Batch) -> Batch:
+        return normalised(batch[0], self.data.mean, self.data.std).to(self._dtype), batch[1]
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return functional.cross_entropy(outputs, targets, reduction="none")
+
+    def metrics(self, outputs: Tensor, targets: Tensor) -> Mapping[str, Tensor]:
+        return {"accuracy": outputs.argmax(dim=1) == targets}

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import torch
 import torch.distributed as dist
 
-from motley.trainer.tasks import count
+from motley.trainer.tasks.evaluation import Evaluation
+from motley.trainer.tasks.task_loss import evaluated, weight
 from motley.trainer.training import batchnorm
 from motley.trainer.training.sampler import rank_slice
 
@@ -30,19 +31,21 @@ def end_epoch(job: Job, epochs_done: int, *, last: bool) -> None:
     began = time.perf_counter()
     options = job.options
     due_eval = last or (options.eval_every and epochs_done % options.eval_every == 0)
+    if not job.data.test_size:
+        due_eval = False
     due_checkpoint = options.checkpoint_every and epochs_done % options.checkpoint_every == 0
     if due_eval or due_checkpoint:
         job.passes.undo.note()
         job.ending_epoch = True
         job.progress.arrive(COMBINES)
-        batchnorm.combine(job.model.module, job.shares[job.rank] / sum(job.shares))
+        batchnorm.combine(job.task_model, job.shares[job.rank] / sum(job.shares))
     if due_eval:
-        accuracy, loss = evaluate(job)
+        found = evaluate(job)
         if job.rank == 0:
-            job.recorder.evaluated(job, epochs_done, accuracy, loss, time.perf_counter() - began)
-            if accuracy > job.best and options.checkpoint_every:
+            job.recorder.evaluated(job, epochs_done, found, time.perf_counter() - began)
+            if found.score > job.best and options.checkpoint_every:
                 job.recorder.checkpoint(job, "best")
-        job.best = max(job.best, accuracy)
+        job.best = max(job.best, found.score)
     if job.rank == 0:
         if due_checkpoint:
             job.recorder.checkpoint(job, f"epoch_{epochs_done}")
@@ -56,21 +59,31 @@ def end_epoch(job: Job, epochs_done: int, *, last: bool) -> None:
 
 
 @torch.no_grad()
-def evaluate(job: Job) -> tuple[float, float]:
-    """(accuracy 0 to 1, mean loss) over the test data, of which each rank takes a part the size of its share."""
+def evaluate(job: Job) -> Evaluation:
+    """Over the test data, of which each rank takes a part the size of its share. There must be some."""
     job.model.eval()
-    part = rank_slice(job.shares, job.rank, job.task.test_size)
-    sums = torch.zeros(3, dtype=torch.float64)
+    part = rank_slice(job.shares, job.rank, job.data.test_size)
     batch = min(EVAL_BATCH, job.passes.limit or EVAL_BATCH)
+    loss, counted, sums = 0.0, 0, dict.fromkeys(_metrics(job), 0.0)
     for start in range(part.start, part.stop, batch):
-        inputs, targets = job.task.test_batch(start, min(start + batch, part.stop))
-        sums[2] += count(job.task, targets)
-        targets = targets.to(job.device)
-        outputs = job.model.module(inputs.to(job.device))
-        sums[0] += float(job.task.correct(outputs, targets))
-        sums[1] += float(job.task.loss_sum(outputs, targets))
+        some = job.data.test_batch(start, min(start + batch, part.stop)).to(job.device)
+        loss_sum, metrics = evaluated(job.task, job.model.module, some.content, some.size)
+        counted += weight(job.task, some.content, some.size)
+        loss += float(loss_sum)
+        for name, value in metrics.items():
+            sums[name] += float(value)
         job.progress.works()
     job.progress.arrive(EVALUATED)
-    dist.all_reduce(sums)
-    correct, loss, counted = sums.tolist()
-    return correct / counted, loss / counted
+    total = torch.tensor([loss, counted, *sums.values()], dtype=torch.float64)
+    dist.all_reduce(total)
+    loss, count, *found = total.tolist()
+    return Evaluation(loss=loss / count, metrics={name: value / count for name, value in zip(sums, found)})
+
+
+def _metrics(job: Job) -> list[str]:
+    """Their names, the same on every rank, also on one whose part has no sample: of one sample, looked at before."""
+    if job.metric_names is None:
+        one = job.data.test_batch(0, 1).to(job.device)
+        _, metrics = evaluated(job.task, job.model.module, one.content, one.size)
+        job.metric_names = sorted(metrics)
+    return job.metric_names

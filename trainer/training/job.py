@@ -9,14 +9,18 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from motley.trainer.balance.balancer import Balancer
 from motley.trainer.balance.cpu_budget import CpuBudget
 from motley.trainer.balance.measured_step import MeasuredStep
 from motley.trainer.contract.spec import RunOptions
+from motley.trainer.data.task_data import TaskData
 from motley.trainer.host.rank_progress import Progress, Unheard
-from motley.trainer.tasks import Task
+from motley.trainer.tasks.evaluation import Evaluation
+from motley.trainer.tasks.task import Task
+from motley.trainer.tasks.task_module import TaskModule
 from motley.trainer.training.emulated_speed import Slowdown
 from motley.trainer.training.local_sgd import LocalSgd
 from motley.trainer.training.loss_denominator import LossDenominator
@@ -39,7 +43,7 @@ class Reports(Protocol):
 
     def resumed(self, job: Job, pause_s: float) -> None: ...
 
-    def evaluated(self, job: Job, epoch: int, accuracy: float, loss: float, seconds: float) -> None: ...
+    def evaluated(self, job: Job, epoch: int, found: Evaluation, seconds: float) -> None: ...
 
     def checkpoint(self, job: Job, name: str) -> None: ...
 
@@ -64,8 +68,10 @@ class Job:
     members: tuple[int, ...]  # the group's, in rank order
     device: torch.device
     task: Task
+    data: TaskData
     model: DistributedDataParallel
     optimizer: torch.optim.Optimizer
+    rates: tuple[float, ...]  # learning rates of its groups, before the schedule
     watch: Stopwatch
     batches: BatchSampler
     steps_total: int
@@ -81,7 +87,8 @@ class Job:
     generation: int = 0
     step: int = 0
     epoch_ends: int = 0  # evaluations and checkpoints that are done, or were not due
-    best: float = 0.0  # the highest accuracy of the evaluations so far, 0 to 1
+    best: float = 0.0  # the highest score of the evaluations so far, 0 to 1: see `tasks.evaluation`
+    metric_names: list[str] | None = None  # of the task, once they are known
     in_step: bool = False
     ending_epoch: bool = False
     progress: Progress = field(default_factory=Unheard)
@@ -108,6 +115,13 @@ class Job:
             handed_over=self.progress.arrive,
             ran_out=lambda before, after: self.recorder.ran_out_of_memory(self, before, after),
         )
+
+    @property
+    def task_model(self) -> nn.Module:
+        """The model as the task made it."""
+        module = self.model.module
+        assert isinstance(module, TaskModule)
+        return module.model
 
     @property
     def world_size(self) -> int:

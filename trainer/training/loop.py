@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from motley.trainer.balance.measured_step import MeasuredStep
 from motley.trainer.contract.spec import RunOptions
 from motley.trainer.contract.wire import RunState, Sample
-from motley.trainer.tasks import count
+from motley.trainer.data.batch import Batch
 from motley.trainer.tasks.splitmix import key
+from motley.trainer.tasks.task_loss import weight
 from motley.trainer.training.epoch_end import end_epoch
 from motley.trainer.training.job import Job
 from motley.trainer.training.local_sgd import LocalSgd
@@ -81,22 +82,24 @@ def train_step(job: Job, place: Place) -> None:
     began = time.perf_counter()
     job.budget.begin()
     job.slowdown.begin()
-    seed_step(job)
     ids = job.batches.ids(job.step, job.shares, job.rank)
     samples = len(ids)
     # A rank with share 0 takes part with a borrowed sample that weighs nothing.
-    inputs, targets = job.task.train_batch(ids if samples else job.batches.ids(job.step, (1,), 0)[:1], place.epoch)
+    batch = job.data.train_batch(ids if samples else job.batches.ids(job.step, (1,), 0)[:1], place.epoch)
+    seed_step(job)  # after the samples, which draw random numbers of their own
     data_ms = (time.perf_counter() - began) * 1000
 
-    for group in job.optimizer.param_groups:
-        group["lr"] = learning_rate(job.options, job.step, job.steps_total)
+    factor = job.task.schedule(job.step, job.steps_total)
+    factor = rate_factor(job.options, job.step, job.steps_total) if factor is None else factor
+    for group, rate in zip(job.optimizer.param_groups, job.rates):
+        group["lr"] = rate * factor
     job.optimizer.zero_grad(set_to_none=True)
     limit = job.passes.limit
     job.watch.start()
     if job.apart is None:
-        loss_sum = step_together(job, inputs, targets, samples, place)
+        loss_sum = step_together(job, batch, samples, place)
     else:
-        loss_sum = step_apart(job, job.apart, inputs, targets, samples, place)
+        loss_sum = step_apart(job, job.apart, batch, samples, place)
 
     compute_ms, wait_ms = job.watch.read()
     loss = float(loss_sum)
@@ -120,14 +123,14 @@ def seed_step(job: Job) -> None:
             torch.cuda.manual_seed(seed)
 
 
-def step_together(job: Job, inputs: Tensor, targets: Tensor, samples: int, place: Place) -> Tensor:
+def step_together(job: Job, batch: Batch, samples: int, place: Place) -> Tensor:
     """One update with the mean gradient of the whole step, the same on all ranks.
 
     Returns this rank's part of the loss: the parts of all ranks add up to the global mean times the step's samples.
     """
-    job.counted.begin(targets if samples else targets[:0])
+    job.counted.begin(batch if samples else None)
     job.in_step = True
-    loss_sum = job.passes.run(inputs, targets, scale=job.world_size / place.size if samples else 0.0)
+    loss_sum = job.passes.run(batch, scale=job.world_size / place.size if samples else 0.0)
     job.watch.all_reduced()
     job.slowdown.begin()
     correction = job.counted.samples_over_count(place.size)
@@ -141,11 +144,11 @@ def step_together(job: Job, inputs: Tensor, targets: Tensor, samples: int, place
     return loss_sum * correction if samples else torch.zeros(())
 
 
-def step_apart(job: Job, apart: LocalSgd, inputs: Tensor, targets: Tensor, samples: int, place: Place) -> Tensor:
+def step_apart(job: Job, apart: LocalSgd, batch: Batch, samples: int, place: Place) -> Tensor:
     """One update with the mean gradient of this rank's samples; the average of all ranks when it is due."""
-    loss_sum, weight = torch.zeros(()), max(1, count(job.task, targets))
+    loss_sum, counted = torch.zeros(()), max(1, weight(job.task, batch.content, batch.size))
     if samples:
-        loss_sum = job.passes.run(inputs, targets, scale=1 / weight, sync=False)
+        loss_sum = job.passes.run(batch, scale=1 / counted, sync=False)
     due = apart.steps + 1 == job.options.local_steps or job.ends_epoch(place)
     with job.changing:
         apart.note(samples)
@@ -155,7 +158,7 @@ def step_apart(job: Job, apart: LocalSgd, inputs: Tensor, targets: Tensor, sampl
     if due:
         apart.average(job.changing)
     job.watch.all_reduced()
-    return loss_sum * (samples / weight)
+    return loss_sum * (samples / counted)
 
 
 def update(job: Job, samples: int = 1) -> None:
@@ -212,11 +215,12 @@ def record(job: Job, place: Place, samples: int, loss: float, times: Times) -> N
     )
 
 
-def learning_rate(options: RunOptions, step: int, steps_total: int) -> float:
-    """Of the step counted from 0. Cosine: from the full rate to 0 over the run (Loshchilov and Hutter 2017)."""
+def rate_factor(options: RunOptions, step: int, steps_total: int) -> float:
+    """On the learning rates in the step counted from 0. Cosine: from the full rate to 0 over the run (Loshchilov and
+    Hutter 2017)."""
     if options.schedule == "constant":
-        return options.learning_rate
-    return options.learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps_total))
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * step / steps_total))
 
 
 def stop(job: Job) -> None:

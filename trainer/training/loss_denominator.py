@@ -3,7 +3,7 @@
 Gradients are divided by the step's samples, which every rank knows beforehand. Where the task counts otherwise (tokens
 that are not masked), the ranks add up their counts while they compute, and put the difference right at the end.
 
-    >>> counted.begin(targets)                  # before the forward pass; does not wait
+    >>> counted.begin(batch)                    # before the forward pass; does not wait
     >>> counted.samples_over_count(256)         # after the backward pass
     0.0173
 """
@@ -12,23 +12,23 @@ from __future__ import annotations
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
-from motley.trainer.tasks import CountsTargets, Task
+from motley.trainer.data.batch import Batch
+from motley.trainer.tasks.task import Task, counts, targets_of
 
 
 class LossDenominator:
     """One step at a time."""
 
     def __init__(self, task: Task) -> None:
-        self._task = task if isinstance(task, CountsTargets) else None
+        self._task = task if counts(task) else None
         self._sum = torch.zeros(1, dtype=torch.int64)
         self._work: dist.Work | None = None
 
-    def begin(self, targets: Tensor) -> None:
-        """Of this rank's targets; there may be none."""
+    def begin(self, batch: Batch | None) -> None:
+        """Of this rank's samples; None where it has none."""
         if self._task is not None:
-            self._sum.fill_(self._task.count(targets) if len(targets) else 0)
+            self._sum.fill_((self._task.count(targets_of(batch.content)) or 0) if batch is not None else 0)
             self._work = dist.all_reduce(self._sum, async_op=True)
 
     def samples_over_count(self, samples: int) -> float:

@@ -4,7 +4,7 @@ The loop hands over the rank's samples; afterwards `.grad` of every parameter ho
 this rank's own.
 
     >>> passes = MicroBatches(task, model, device, watch, accumulate=2, ran_out=say)
-    >>> loss_sum = passes.run(inputs, targets, scale=4 / 256)     # two forward and backward passes, one all-reduce
+    >>> loss_sum = passes.run(batch, scale=4 / 256)     # two forward and backward passes, one all-reduce
 
 All micro-batches but the last stay on this rank (DDP's `no_sync`); the all-reduce overlaps the backward of the last.
 
@@ -26,8 +26,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from motley.profiles.split_solver import equal_split
+from motley.trainer.data.batch import Batch
 from motley.trainer.errors import OutOfMemory
-from motley.trainer.tasks import Task
+from motley.trainer.tasks.task import Task
+from motley.trainer.tasks.task_loss import summed_loss
 from motley.trainer.training import batchnorm
 from motley.trainer.training.step_undo import StepUndo
 from motley.trainer.training.weighted_ddp import Arrivals, Stopwatch
@@ -76,7 +78,7 @@ class MicroBatches:
         self._arrivals = Arrivals(self._parameters, watch, computed, handed_over)
         weakref.finalize(self, self._arrivals.remove)  # parameters outlive the group of a generation
 
-    def run(self, inputs: Tensor, targets: Tensor, *, scale: float, sync: bool = True) -> Tensor:
+    def run(self, batch: Batch, *, scale: float, sync: bool = True) -> Tensor:
         """Add the gradient of `scale` times the summed loss to `.grad`, which must be None. Returns the summed loss.
 
         `scale` 0 is for a rank without samples, which takes part with a borrowed one. Raises OutOfMemory when not
@@ -85,27 +87,27 @@ class MicroBatches:
         self.undo.note()
         self._arrivals.begin(sending=False)
         try:
-            return self._passes(inputs, targets, scale, sync)
+            return self._passes(batch, scale, sync)
         except torch.OutOfMemoryError as error:
             reason = str(error)
         # Outside of the except clause: the traceback holds on to the activations.
-        return self._again(inputs, targets, scale, sync, reason)
+        return self._again(batch, scale, sync, reason)
 
-    def _passes(self, inputs: Tensor, targets: Tensor, scale: float, sync: bool) -> Tensor:
-        sizes = parts(len(inputs), self._accumulate, self.limit)
+    def _passes(self, batch: Batch, scale: float, sync: bool) -> Tensor:
+        sizes = parts(batch.size, self._accumulate, self.limit)
         loss_sum = torch.zeros((), dtype=torch.float64, device=self._device)
-        for number, (some, wanted) in enumerate(zip(inputs.split(sizes), targets.split(sizes)), 1):
+        for number, some in enumerate(batch.split(sizes), 1):
             last = sync and number == len(sizes)
             with contextlib.nullcontext() if last else self._model.no_sync():
-                loss = self._loss(self._model, some, wanted)
+                loss = self._loss(self._model, some)
                 self._arrivals.begin(sending=last)
                 torch.autograd.backward(loss * scale)
             loss_sum += loss.detach()
         return loss_sum
 
-    def _again(self, inputs: Tensor, targets: Tensor, scale: float, sync: bool, reason: str) -> Tensor:
+    def _again(self, batch: Batch, scale: float, sync: bool, reason: str) -> Tensor:
         """The step once more, from its start, in ever smaller micro-batches until they fit."""
-        before = size = max(parts(len(inputs), self._accumulate, self.limit))
+        before = size = max(parts(batch.size, self._accumulate, self.limit))
         while True:
             size //= 2
             if size == 0:
@@ -120,40 +122,38 @@ class MicroBatches:
                 torch.cuda.empty_cache()
             self.undo.restore()
             try:
-                loss_sum = self._beside(inputs, targets, scale, size)
+                loss_sum = self._beside(batch, scale, size)
                 break
             except torch.OutOfMemoryError as error:
                 reason = str(error)
         if sync:
-            self._send_rest(inputs[:1], targets[:1])
+            self._send_rest(batch.part(0, 1))
         self.limit = size
         self._ran_out(before, size)
         return loss_sum
 
-    def _beside(self, inputs: Tensor, targets: Tensor, scale: float, size: int) -> Tensor:
+    def _beside(self, batch: Batch, scale: float, size: int) -> Tensor:
         """Gradients of the share without DDP: no hook is called."""
         loss_sum = torch.zeros((), dtype=torch.float64, device=self._device)
-        sizes = parts(len(inputs), 1, size)
-        for some, wanted in zip(inputs.split(sizes), targets.split(sizes)):
-            loss = self._loss(self._model.module, some, wanted)
+        for some in batch.split(parts(batch.size, 1, size)):
+            loss = self._loss(self._model.module, some)
             for parameter, gradient in zip(self._parameters, torch.autograd.grad(loss * scale, self._parameters)):
                 parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
             loss_sum += loss.detach()
         return loss_sum
 
-    def _send_rest(self, inputs: Tensor, targets: Tensor) -> None:
+    def _send_rest(self, sample: Batch) -> None:
         """Let DDP send what it has not sent yet: one sample, of weight 0, through backward."""
         begun = self._arrivals.sending
         waiting = [p for p in self._parameters if p not in self._arrivals.ready] if begun else self._parameters
-        loss = self._loss(self._model.module if begun else self._model, inputs, targets) * 0.0
+        loss = self._loss(self._model.module if begun else self._model, sample) * 0.0
         if not begun:
             self._arrivals.begin(sending=True)
         torch.autograd.backward(loss, inputs=waiting)
 
-    def _loss(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-        single = len(inputs) < 2
+    def _loss(self, model: nn.Module, some: Batch) -> Tensor:
+        single = some.size < 2
         if single or self._single or not self._model.training:  # going through all modules takes its time
-            batchnorm.train(self._model, samples=len(inputs))
+            batchnorm.train(self._model, samples=some.size)
             self._single = single
-        outputs = model(inputs.to(self._device, non_blocking=True))
-        return self._task.loss_sum(outputs, targets.to(self._device, non_blocking=True))
+        return summed_loss(self._task, model, some.to(self._device).content, some.size)

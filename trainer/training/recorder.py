@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from motley.trainer.contract.spec import RunOptions
+    from motley.trainer.tasks.evaluation import Evaluation
     from motley.trainer.training.job import Job
     from motley.trainer.training.local_sgd import LocalSgd
     from motley.trainer.training.sampler import BatchSampler
@@ -62,7 +63,7 @@ class Recorder:
             return
         self._journal.write(
             "report",
-            f"{job.task.name}: {job.task.train_size} samples, {job.batches.steps_per_epoch} steps an epoch, "
+            f"{job.task.name}: {job.data.train_size} samples, {job.batches.steps_per_epoch} steps an epoch, "
             f"{job.steps_total} steps in all",
             step=job.step, steps_total=job.steps_total, steps_per_epoch=job.batches.steps_per_epoch, shares=job.shares,
         )  # fmt: skip
@@ -103,12 +104,13 @@ class Recorder:
         batches = [by_member(job, scaled(job.shares, size)) for size in sizes]
         self._tell(steps=steps, batches=batches, epoch=epochs_done(job), **self._before(job, first))
 
-    def evaluated(self, job: Job, epoch: int, accuracy: float, loss: float, seconds: float) -> None:
-        self._tell(steps=[], batches=[], epoch=epoch, eval={"accuracy": accuracy, "loss": loss})
+    def evaluated(self, job: Job, epoch: int, found: Evaluation, seconds: float) -> None:
+        self._tell(steps=[], batches=[], epoch=epoch, eval=found.figures())
         self._journal.write(
             "evaluated",
-            f"epoch {epoch}: accuracy {accuracy:.2%}, loss {loss:.4f}",
-            step=job.step, epoch=epoch, accuracy=accuracy, loss=loss, seconds=seconds,
+            f"epoch {epoch}: {found.told()}",
+            step=job.step, epoch=epoch, accuracy=found.accuracy, loss=found.loss, metrics=found.metrics,
+            seconds=seconds,
         )  # fmt: skip
 
     def checkpoint(self, job: Job, name: str) -> None:
@@ -183,7 +185,7 @@ def epochs_done(job: Job) -> int:
 def checkpoint_state(job: Job) -> dict[str, Any]:
     """What is needed to go on from here on any hosts with any split."""
     about = {"generation": job.generation, "shares": list(job.shares)}
-    return {**about, **state_of(job.options, job.batches, job.step, job.model.module, job.optimizer, job.apart)}
+    return {**about, **state_of(job.options, job.batches, job.step, job.task_model, job.optimizer, job.apart)}
 
 
 def state_of(

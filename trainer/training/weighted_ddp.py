@@ -19,6 +19,9 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from motley.trainer.tasks.task import Task
+from motley.trainer.tasks.task_module import TaskModule
+
 
 class Stopwatch(Protocol):
     """Marks of one step on the device's own clock."""
@@ -135,18 +138,21 @@ def compressed_mean(state: Compression, bucket: dist.GradBucket) -> torch.future
     return future.then(lambda done: gradient.copy_(done.value()[0]))
 
 
-def wrap(model: nn.Module, device: torch.device, *, dtype: torch.dtype | None = None) -> DistributedDataParallel:
-    """The model under DDP on this rank's device; gradients are sent as `dtype`, by default as they are.
+def wrap(
+    task: Task, model: nn.Module, device: torch.device, *, dtype: torch.dtype | None = None
+) -> DistributedDataParallel:
+    """The task's model under DDP on this rank's device; gradients are sent as `dtype`, by default as they are.
 
     Buffers are not broadcast in forward: that would hide waiting for other ranks inside the measured computation. Nor
     is anything broadcast here: `trainer.rank.share_state` has done that, and each rank's BatchNorm keeps its own
     statistics.
     """
+    module = TaskModule(task, model)
     ids = [device.index] if device.type == "cuda" else None
     try:
-        wrapped = DistributedDataParallel(model, device_ids=ids, forward_sync_buffers=False, init_sync=False)
+        wrapped = DistributedDataParallel(module, device_ids=ids, forward_sync_buffers=False, init_sync=False)
     except TypeError:  # torch before 2.13 knows only the older name
-        wrapped = DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False, init_sync=False)
+        wrapped = DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False, init_sync=False)
     if dtype is not None:
         wrapped.register_comm_hook(Compression(dtype), compressed_mean)
     return wrapped

@@ -110,7 +110,7 @@ class Window:
 
 
 def agree_on_epochs(ended: int, best: float) -> tuple[int, float]:
-    """What any rank knows: how many epochs' ends are done, and the highest accuracy of their evaluations."""
+    """What any rank knows: how many epochs' ends are done, and the highest score of their evaluations."""
     tensor = torch.tensor([ended, best], dtype=torch.float64)
     dist.all_reduce(tensor, dist.ReduceOp.MAX)
     return int(tensor[0]), float(tensor[1])

@@ -29,7 +29,7 @@ from motley.profiles.hardware import probe
 from motley.profiles.store import Timing
 from motley.trainer.contract.calibration import Calibration
 from motley.trainer.host import processes, rank_environment
-from motley.trainer.host.paths import HERE
+from motley.trainer.host.paths import HERE, project_folder
 from motley.trainer.supervisor import containers
 from motley.trainer.supervisor.container_commands import exit_code
 
@@ -192,9 +192,12 @@ def _lines(source: IO[bytes], stdin: BinaryIO) -> Iterator[bytes]:
 def _here(asked: Calibration, say: Say) -> int:
     say({"note": "importing torch"})
     from motley.trainer.errors import TrainerError
+    from motley.trainer.tasks.user_code import user_code
 
+    own = asked.own_task
     try:
-        say({"result": measure(asked, say)})
+        with user_code(project_folder(own.tree) if own is not None else None):
+            say({"result": measure(asked, say)})
     except TrainerError as error:
         say({"error": error.cause, "remedy": error.remedy})
         return 1
@@ -212,6 +215,7 @@ def measure(asked: Calibration, say: Say) -> dict[str, Any]:
     import torch.distributed as dist
 
     from motley.trainer import tasks
+    from motley.trainer.data.task_data import TaskData
     from motley.trainer.errors import TrainerError
     from motley.trainer.tasks.data_location import keep_open
     from motley.trainer.training.emulated_speed import slowdown_of
@@ -228,12 +232,16 @@ def measure(asked: Calibration, say: Say) -> dict[str, Any]:
     say({"note": "loading data"})
     if asked.data.path:
         keep_open(Path(asked.data.path).expanduser())
-    task = tasks.load(asked.options, asked.data, lambda text, fraction: say({"note": text, "fraction": fraction}))
+    own = asked.own_task
+    if own is not None:
+        keep_open(project_folder(own.tree))
+    task = tasks.load(asked.options, asked.data, lambda text, part: say({"note": text, "fraction": part}), own)
+    data = TaskData.of(task, seed=asked.options.seed)
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     try:
-        bench = TimedSteps(asked.options, task, device, slowdown_of(asked.speed, asked.speeds, device))
+        bench = TimedSteps(asked.options, task, data, device, slowdown_of(asked.speed, asked.speeds, device))
         say({"note": "warming up"})
-        ladder = sizes(min(asked.batch, task.train_size), asked.max_batch)
+        ladder = sizes(min(asked.batch, data.train_size), asked.max_batch)
         batches = affordable(bench, ladder, asked.budget_s)
         say({"ready": True, "note": f"measuring steps of {', '.join(map(str, batches))} samples"})
         found = timings(bench, batches, asked.budget_s, time.monotonic)

@@ -24,6 +24,7 @@ from typing import Any, BinaryIO, TextIO
 
 from motley.trainer.contract.run_changes import Lead, Roll
 from motley.trainer.contract.spec import Spec
+from motley.trainer.contract.task_name import OwnTask
 from motley.trainer.host import processes
 from motley.trainer.host.leader import lead_of
 from motley.trainer.host.paths import FOLLOWING, HERE, read_json, run_folder, write_json
@@ -78,6 +79,8 @@ def why_cold(old: Spec, new: Spec, state: Mapping[str, Any], lead: Lead, roll: R
         return f"the run is {state.get('state')} there"
     if old.script is not None or new.script is not None:
         return "a script is started anew each time"
+    if new.own_task is not None and not _is_there(new.own_task, old.own_task):
+        return "the files or the parameters of your task have changed"
     if old.container is not None:
         return "ranks in containers are started anew each time"
     if not state.get("forks"):
@@ -95,3 +98,7 @@ def why_cold(old: Spec, new: Spec, state: Mapping[str, Any], lead: Lead, roll: R
     if roll.edition:
         return "hosts have come to the run, or were taken out of it"
     return None
+
+
+def _is_there(new: OwnTask, old: OwnTask | None) -> bool:
+    return old is not None and (new.tree, new.parameters) == (old.tree, old.parameters)

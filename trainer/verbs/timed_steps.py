@@ -2,7 +2,7 @@
 
 Needs a process group of one.
 
-    >>> bench = TimedSteps(options, task, device, slowdown)
+    >>> bench = TimedSteps(options, task, data, device, slowdown)
     >>> bench.warm_up(64, 3)
     True
     >>> bench.step(64)          # time to the last local gradient, and of all that is not waiting
@@ -18,9 +18,11 @@ import torch
 from torch import nn
 
 from motley.trainer.contract.spec import RunOptions
+from motley.trainer.data.task_data import TaskData
 from motley.trainer.errors import OutOfMemory
 from motley.trainer.rank.job_setup import make_optimizer
-from motley.trainer.tasks import Task
+from motley.trainer.tasks.task import Task
+from motley.trainer.tasks.task_module import new_model, own_optimizer
 from motley.trainer.training.emulated_speed import Slowdown
 from motley.trainer.training.micro_batches import MicroBatches
 from motley.trainer.training.weighted_ddp import stopwatch, wrap
@@ -29,19 +31,23 @@ from motley.trainer.training.weighted_ddp import stopwatch, wrap
 class TimedSteps:
     """A model and its optimizer on one device, ready for steps of any size."""
 
-    def __init__(self, options: RunOptions, task: Task, device: torch.device, slowdown: Slowdown) -> None:
-        self._task = task
+    def __init__(
+        self, options: RunOptions, task: Task, data: TaskData, device: torch.device, slowdown: Slowdown
+    ) -> None:
+        self._data = data
         self._slowdown = slowdown
         self._device = device
         self._clip_norm = options.clip_norm
-        model = task.model().to(device)
+        model = new_model(task).to(device)
         parameters = [p for p in model.parameters() if p.requires_grad]
         self.parameters = sum(p.numel() for p in parameters)
         self.gradient_bytes = sum(p.numel() * p.element_size() for p in parameters)
         # Weights stay as they are, whatever number of steps is measured: the work is the same.
-        self._optimizer = make_optimizer(replace(options, learning_rate=1e-12), model)
+        self._optimizer = own_optimizer(task, model) or make_optimizer(replace(options, learning_rate=1e-12), model)
+        for group in self._optimizer.param_groups:
+            group["lr"] = 1e-12
         self._watch = stopwatch(device)
-        self._model = wrap(model, device)
+        self._model = wrap(task, model, device)
         self._ran_out = False
         self._passes = MicroBatches(
             task, self._model, device, self._watch, accumulate=1, ran_out=self._note_ran_out, computed=slowdown.pause
@@ -63,12 +69,12 @@ class TimedSteps:
         """One step of `batch` samples: ms to the last local gradient, and of the whole step without waiting."""
         began = time.perf_counter()
         self._slowdown.begin()
-        ids = (torch.arange(batch) + self._next) % self._task.train_size
-        self._next = (self._next + batch) % self._task.train_size
-        inputs, targets = self._task.train_batch(ids, 0)
+        ids = (torch.arange(batch) + self._next) % self._data.train_size
+        self._next = (self._next + batch) % self._data.train_size
+        samples = self._data.train_batch(ids, 0)
         self._optimizer.zero_grad(set_to_none=True)
         self._watch.start()
-        loss_sum = self._passes.run(inputs, targets, scale=1 / batch)
+        loss_sum = self._passes.run(samples, scale=1 / batch)
         self._watch.all_reduced()
         self._slowdown.begin()
         if self._clip_norm is not None:

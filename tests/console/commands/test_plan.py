@@ -46,6 +46,18 @@ def keep(cluster: Cluster, name: str, per_sample_ms: float, *, mbit: float | Non
     store_of(cluster).write(Profile(**{**given, **changed}))
 
 
+def test_a_task_of_the_user_s_own_is_planned_by_its_own_profiles(folder: Path) -> None:
+    own = cluster_of(folder, '[run]\ntask = "night.py"\n[task]\nwidth = 3\n')
+    keep(own, "box1", 1.0)
+    keep(own, "box2", 2.0)
+    plan = planned(own, store_of(own))
+    assert plan.take is not None
+    assert any("box3: not measured yet" in text for text in plan.advice)
+    wider = cluster_of(folder, '[run]\ntask = "night.py"\n[task]\nwidth = 4\n')
+    with pytest.raises(UsageError, match=r"no profile to plan with for the task 'night\.py \{\"width\": 4\}'"):
+        planned(wider, store_of(wider))
+
+
 def test_the_plan_goes_from_profiles_to_the_object_that_programs_read(folder: Path) -> None:
     cluster = cluster_of(folder)
     for name, ms in (("box1", 1.0), ("box2", 2.0), ("box3", 4.0)):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from motley.console.commands.stored_profiles import conditions, knows, profiles_of, relative_speed, store_of
+from motley.console.commands.stored_profiles import conditions, knows, profiles_of, relative_speed, store_of, task_key
 from motley.console.view.answer_tables import profiles_text
 from motley.remote.config.cluster import Cluster
 from motley.remote.config.load import load
@@ -80,6 +80,23 @@ def test_what_it_depends_on_is_kept_with_it(cluster: Cluster) -> None:
     assert profile.conditions.machine == "tower"
     assert profile.link is not None
     assert profile.link.mbit == 940.0
+
+
+def test_of_a_task_of_the_user_s_own_the_parameters_count_too(cluster: Cluster) -> None:
+    def own(*more: str) -> Cluster:
+        return load(cluster.path, ["run.task=night.py:Night", *more])
+
+    narrow, wide, plain = own("task.width=3", "task.deep=[1]"), own("task.width=64"), own()
+    assert task_key(narrow) == 'night.py:Night {"deep": [1], "width": 3}'
+    assert task_key(own("task.deep=[1]", "task.width=3")) == task_key(narrow)
+    assert (task_key(plain), task_key(cluster)) == ("night.py:Night", "simple_cnn/digits")
+    store = store_of(cluster)
+    store.write(profiles_of(narrow, calibrated(), 5.0)[0])
+    found = {key.run.task + str(key.task): knows(key, store)(key.hosts[0], "cuda:0", PROBE).a_ms for key in
+             (narrow, wide, plain, cluster)}  # fmt: skip
+    assert [known is not None for known in found.values()] == [True, False, False, False]
+    (profile,) = store.of_task(task_key(narrow))
+    assert profile.conditions == conditions(narrow, narrow.hosts[0], PROBE)
 
 
 def test_the_table_fits_a_terminal_of_100_columns_and_names_what_matters(cluster: Cluster) -> None:

@@ -15,7 +15,7 @@ from motley.console.commands.profile import broken_off, measure
 from motley.console.commands.stored_profiles import store_of
 from motley.profiles.store import LinkSpeed, Profile
 from motley.remote.config.load import load
-from motley.remote.errors import CheckFailed
+from motley.remote.errors import CheckFailed, ConfigError
 from motley.remote.feed import Progress
 from motley.remote.hosts.pool import Emit, Hosts
 from motley.remote.launch import calibrate as module
@@ -99,6 +99,22 @@ async def test_hosts_on_one_machine_take_turns_with_the_environment_and_the_data
     assert (stage.folder / "log").read_text().split() == ["begin", "end"] * 3
     told = [text for host in ("box0", "box1", "box2") for text in texts(seen, host) if "data ~/.motley/data/" in text]
     assert ["/.motley/env/" in text for text in told] == [True, False, False]
+
+
+async def test_a_task_of_the_user_s_own_is_on_every_host_that_measures_it(stage: Stage, tree: Tree) -> None:
+    stage.cluster(LOG=str(stage.folder / "log"))
+    own = ["run.task=tasks/night.py:Night", "task.width=3"]
+    cluster = load(stage.folder / "cluster.toml", own)
+    async with Hosts(cluster) as hosts:
+        with pytest.raises(ConfigError, match=r"run\.task: there is no file"):
+            await calibrate(hosts, Seen(), tree)
+    (stage.folder / "tasks").mkdir()
+    (stage.folder / "tasks/night.py").write_text("mine\n")
+    async with Hosts(cluster) as hosts:
+        found = await calibrate(hosts, seen := Seen(), tree)
+    assert found.findings == ()
+    for host in ("box0", "box1"):
+        assert "cpu: night.py is mine, {'width': 3}" in texts(seen, host)
 
 
 @pytest.mark.parametrize(

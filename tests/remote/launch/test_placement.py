@@ -9,9 +9,22 @@ import pytest
 
 from motley.remote.config.cluster import Cluster
 from motley.remote.errors import UsageError
-from motley.remote.launch.placement import Pace, first_words, layout, layout_of, misfits, place, spec_for
+from motley.remote.launch.placement import (
+    Pace,
+    first_words,
+    joining_spec,
+    layout,
+    layout_of,
+    misfits,
+    next_specs,
+    place,
+    spec_for,
+)
 from motley.remote.preflight.probe import Gpu, Probe
-from motley.trainer.contract.spec import Member, Spec
+from motley.trainer.contract.run_changes import Lead
+from motley.trainer.contract.spec import Member, Script, Spec
+from motley.trainer.contract.task_name import OwnTask
+from motley.trainer.contract.term import FIRST
 from motley.trainer.verbs.status import layout as told
 from tests.remote.conftest import MakeCluster
 
@@ -137,6 +150,32 @@ def test_what_a_host_is_told(make_cluster: MakeCluster, monkeypatch: pytest.Monk
     assert (one.options.steps, one.resume, one.before_s, one.phases) == (7, "/home/ada/old", 1.5, {"push_s": 0.5})
     assert spec(cluster, members, "box2").is_leader
     assert spec(cluster, members, "box2").env == {}
+
+
+def test_what_of_the_user_s_own_goes_with_it(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster(f'[run]\ntask = "night.py"\n[task]\nwidth = [1, {{deep = true}}]\n{HOSTS}')
+    members = place(cluster, {"box1": PLAIN, "box2": PLAIN, "box3": PLAIN})
+    own_task = OwnTask(tree="8f5a", file="night.py", parameters=cluster.task)
+    script = Script(path="train.py", args=("x",), tree="8f5a", port=29500)
+    given: dict[str, Any] = {"token": "ab" * 32, "before_s": 0.0, "resume": None}
+    found: dict[Any, Spec] = {}
+    for user_code in (own_task, script, None):
+        found[user_code and type(user_code)] = one = spec_for(
+            cluster, "night", cluster.hosts[0], members, leader_address="192.168.0.8", phases={}, user_code=user_code,
+            **given,
+        )  # fmt: skip
+        assert Spec.from_json(one.to_json()) == one
+        assert one.project_tree == ("8f5a" if user_code else "")
+    assert (found[OwnTask].own_task, found[OwnTask].script) == (own_task, None)
+    assert (found[Script].own_task, found[Script].script) == (None, script)
+    assert (found[None].own_task, found[None].script) == (None, None)
+    other = OwnTask(tree="8f5a", file="day.py")
+    following = next_specs(found[OwnTask], cluster, "day", own_task=other, **given)
+    assert [spec.own_task for spec in following] == [other] * 3
+    assert [spec.own_task for spec in next_specs(found[OwnTask], cluster, "day", **given)] == [None] * 3
+    lead = Lead(term=FIRST, leader="box1", address="10.0.0.1", port=1, hosts=("box1",))
+    joins = joining_spec(cluster, "night", cluster.hosts[2], members, lead, token="ab" * 32, user_code=own_task)
+    assert (joins.own_task, joins.joins) == (own_task, True)
 
 
 def test_who_takes_part_is_the_same_launched_or_found(make_cluster: MakeCluster) -> None:

@@ -98,6 +98,24 @@ async def test_all_in_order_on_demo_hosts(make_cluster: MakeCluster) -> None:
     assert all(probe.torch and probe.cores >= 1 and probe.boot_id for probe in result.probes.values())
 
 
+async def test_the_data_of_a_task_of_the_user_s_own_lies_where_path_says_or_nowhere(
+    make_cluster: MakeCluster, tmp_path: Path
+) -> None:
+    """Its file has a name such as `tasks/digits.py`, which is no data set's."""
+
+    async def found(data: str) -> list[tuple[str, str, str]]:
+        text = '[cluster]\nname = "demo"\nconnect = "demo"\n[run]\ntask = "tasks/digits.py"\n'
+        async with Hosts(make_cluster(f'{text}[[hosts]]\nname = "box0"\n[data]\n{data}')) as pool:
+            return [(f.check, f.level, f.cause) for f in (await check(pool, lambda _: None)).findings]
+
+    assert await found(f'path = "{tmp_path}"') == []
+    missing = "[data] path is not to be had, /no/such: No such file or directory"
+    assert await found('path = "/no/such"') == [("data", "warning", f"{missing}: your task finds none there")]
+    lost = f"{missing}, and [data] download is off"
+    assert await found('path = "/no/such"\ndownload = false') == [("data", "error", lost)]
+    assert await found("download = false") == []
+
+
 async def test_of_a_part_nobody_else_is_asked_and_who_leads_a_run_may_hold_its_port(make_cluster: MakeCluster) -> None:
     with socket.create_server(("127.0.0.1", 0)) as held:
         hosts = "".join(f'[[hosts]]\nname = "box{n}"\n' for n in range(3))

@@ -12,6 +12,7 @@ from motley.remote.config.load import load
 from motley.remote.errors import ConfigError, UsageError
 from motley.remote.provision import project as projects
 from motley.remote.provision.project import find, project_of
+from motley.trainer.contract.spec import Script
 
 HOSTS = '[[hosts]]\nname = "box1"\n[[hosts]]\nname = "box2"\n'
 
@@ -46,9 +47,9 @@ def test_what_hosts_never_need_stays_behind(tmp_path: Path) -> None:
     write(tmp_path, "venv/pyvenv.cfg", "venv/bin/python", "node_modules/left.js", ".mypy_cache/x")
     found = find(cluster_of(tmp_path))
     assert found.files == (
-        "cluster.toml", "data/words.txt", "lib/.hidden", "lib/experiments/notes.md", "lib/model.py", "train.py",
+        "data/words.txt", "lib/.hidden", "lib/experiments/notes.md", "lib/model.py", "train.py",
     )  # fmt: skip
-    assert (found.root, found.script) == (tmp_path, "train.py")
+    assert (found.root, found.entry) == (tmp_path, "train.py")
 
 
 def test_motleyignore_goes_by_the_rules_of_gitignore(tmp_path: Path) -> None:
@@ -67,7 +68,7 @@ def test_links_to_files_become_files_and_links_to_folders_stay_behind(tmp_path: 
     (tmp_path / "near/nowhere").symlink_to(tmp_path / "gone")
     tree, script = project_of(cluster_of(tmp_path, 'script = "near/train.py"'))
     assert tree is not None
-    assert script is not None
+    assert isinstance(script, Script)
     assert [(file.path, file.content) for file in tree.files] == [("data.bin", b"far"), ("train.py", b"x\n")]
     assert (script.path, script.tree) == ("train.py", tree.hash)
 
@@ -89,7 +90,7 @@ def test_the_tree_is_another_one_only_when_something_in_it_has_changed(tmp_path:
 def test_a_project_around_the_script(tmp_path: Path) -> None:
     write(tmp_path, "code/src/train.py", "code/lib/x.py", "else.py")
     found = find(cluster_of(tmp_path, 'script = "code/src/train.py"\nproject = "code"\nargs = ["--lr", "0.1"]'))
-    assert (found.script, found.files) == ("src/train.py", ("lib/x.py", "src/train.py"))
+    assert (found.entry, found.files) == ("src/train.py", ("lib/x.py", "src/train.py"))
     assert project_of(cluster_of(tmp_path, 'task = "mlp/digits"')) == (None, None)
 
 
@@ -195,5 +196,5 @@ def test_the_ranks_of_a_script_meet_at_the_port_and_the_coordinator_takes_the_ne
     write(tmp_path, "train.py")
     cluster = cluster_of(tmp_path, more="[cluster]\nport = 31000\n")
     _, script = project_of(cluster)
-    assert script is not None
+    assert isinstance(script, Script)
     assert (script.port, cluster.coordinator_port) == (31000, 31001)

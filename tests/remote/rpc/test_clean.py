@@ -12,7 +12,8 @@ from motley.remote.rpc.clean import Kept, Removed, old, remove, survey
 from motley.remote.rpc.verbs import Verbs
 from motley.trainer.bootstrap.code_trees import STAMP
 from motley.trainer.contract.spec import DataOptions
-from motley.trainer.tasks.data_location import Source, find
+from motley.trainer.host.paths import project_folder
+from motley.trainer.tasks.data_location import Source, find, keep_open
 from motley.trainer.verbs import clean
 from tests.remote.stage import FOREVER, Seen, Stage
 
@@ -89,6 +90,13 @@ def test_data_that_a_process_reads_stays(trees: Path) -> None:
     assert find(source, asked, lambda *_: None) == trees / "data/cc/files"
     assert clean.remove("box1", [("data", "cc"), ("data", "dd")])["kept"] == [["data", "cc", "a process uses it"]]
     assert [path.name for path in (trees / "data").iterdir()] == ["cc"]
+
+
+def test_the_files_of_a_task_of_the_user_s_own_stay_while_they_are_in_use(trees: Path) -> None:
+    """As `motley profile` has them open, in no run."""
+    keep_open(project_folder("bb"))
+    assert clean.remove("box1", [("code", "aa"), ("code", "bb")])["kept"] == [["code", "bb", "a process uses it"]]
+    assert [path.name for path in (trees / "code").iterdir()] == ["bb"]
 
 
 def test_a_link_and_what_it_leads_to_are_left_alone(trees: Path, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ def test_the_leader_s_word_on_state_and_step_counts() -> None:
     assert set(day) == {"run", "state", "step", "hosts"}
     resumed = {**row("day", "box1", "running"), "layout": {"resumed_from": "night"}}
     assert runs.merge({"box1": [resumed]})[0]["resumed_from"] == "night"
+    assert "resumed_from" not in runs.merge({"box1": [{**resumed, "layout": True}]})[0]  # from a host that lies
 
 
 def test_without_the_leader_the_others_tell() -> None:

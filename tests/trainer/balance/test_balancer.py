@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from motley.trainer.balance.balancer import Balancer
 from motley.trainer.balance.measured_step import MeasuredStep
 from motley.trainer.contract.spec import BalanceOptions, Member
@@ -135,3 +137,16 @@ def test_steps_that_still_had_the_old_shares_tell_of_a_slowdown_too(tmp_path: Pa
     a, c = run.lines[0]
     predicted = run.events("decision")[-1]["data"]["predicted_ms"]
     assert abs(max(a + c * again[0], 2.0 + 3.0 * again[1]) / predicted - 1) < 0.1
+
+
+def test_what_equal_shares_would_take_is_not_told_of_a_rank_that_has_had_no_samples(tmp_path: Path) -> None:
+    """A step in which it has nothing to do takes it 11 ms: that says nothing of what a sample costs it."""
+    for first, gain in (((200, 0), None), ((100, 100), 14 / 12)):
+        run = Run(tmp_path, shares=first, policy="static")
+        run.lines = [(2.8, 0.01), (11.0, 0.02)]
+        run.window()
+        run.window()
+        run.shares = (200, 0)
+        for _ in range(5):
+            run.window()
+        assert run.balancer.gain == (pytest.approx(gain, abs=0.1) if gain else None)

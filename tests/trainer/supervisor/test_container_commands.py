@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from motley.trainer.contract.calibration import Calibration
 from motley.trainer.contract.spec import (
     BalanceOptions,
     Container,
@@ -17,8 +19,10 @@ from motley.trainer.contract.spec import (
     ElasticOptions,
     Member,
     RunOptions,
+    Script,
     Spec,
 )
+from motley.trainer.contract.task_name import OwnTask
 from motley.trainer.host.paths import HERE, run_folder
 from motley.trainer.supervisor import containers
 from motley.trainer.supervisor.container_commands import (
@@ -231,3 +235,28 @@ def test_gpus_of_one_host_need_processes_numbered_together(
     }  # fmt: skip
     assert (env["HOME"], env["TOKEN"]) == (str(home), "secret")
     assert Spec.from_json(spec.to_json()) == spec
+
+
+def test_the_user_s_own_files_are_in_the_container_to_read(home: Path) -> None:
+    member = Member(member=0, host="box1", local_rank=0, device="cpu")
+    task = OwnTask(tree="8f5a", file="night.py")
+    spec = Spec(
+        run="night", host="box1", token="ab" * 32, leader="box1", leader_address="127.0.0.1", port=1,
+        members=(member,), options=RunOptions(), balance=BalanceOptions(), elastic=ElasticOptions(),
+        data=DataOptions(), env={}, container=DOCKER, own_task=task,
+    )  # fmt: skip
+    script = Script(path="train.py", args=(), tree="77aa", port=1)
+    asked = Calibration(
+        options=RunOptions(), data=DataOptions(), device="cpu", batch=1, container=DOCKER, own_task=task
+    )
+    folder = run_folder("night", "box1")
+    started = {
+        "8f5a": containers.of_rank(spec, folder, ["rank"], member, {}),
+        "77aa": containers.of_rank(replace(spec, own_task=None, script=script), folder, ["script"], member, {}),
+    }
+    measured, _ = containers.of_calibration(asked, folder, {})
+    for tree, (argv, _) in {**started, "8f5a ": (measured, {})}.items():
+        bound = {mount["source"]: "readonly" in mount for mount in mounts(argv)}
+        assert bound[f"{home}/.motley/code/{tree.strip()}"]
+    plain, _ = containers.of_calibration(replace(asked, own_task=None), folder, {})
+    assert not any("/code/" in mount["source"] for mount in mounts(plain))

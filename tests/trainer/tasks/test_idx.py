@@ -13,6 +13,7 @@ from motley.trainer.contract.spec import DataOptions, RunOptions
 from motley.trainer.errors import DataError
 from motley.trainer.tasks import idx, load
 from motley.trainer.tasks.datasets import image_data
+from tests.trainer.written_out import WrittenOut
 
 HEAD = struct.pack(">4B2I", 0, 0, 8, 2, 2, 3)
 PACKED = gzip.compress(HEAD + bytes(6), mtime=0)
@@ -70,7 +71,7 @@ def test_fashion_mnist_is_read_from_the_named_folder(tmp_path: Path) -> None:
     write_fashion(tmp_path)
     notes: list[str] = []
     options = RunOptions(task="simple_cnn/fashion_mnist")
-    task = load(options, DataOptions(path=str(tmp_path)), lambda text, _: notes.append(text))
+    task = WrittenOut(load(options, DataOptions(path=str(tmp_path)), lambda text, _: notes.append(text)))
     assert (task.train_size, task.test_size) == (60_000, 10_000)
     images, labels = task.train_batch(torch.tensor([59_999]), epoch=0)
     assert (images.shape, labels.tolist()) == ((1, 1, 28, 28), [9])

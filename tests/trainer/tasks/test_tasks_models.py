@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from motley.trainer.contract.spec import MODELS
+from motley.trainer.contract.task_list import DATA, parameters
+from motley.trainer.contract.task_name import MODELS
 from motley.trainer.tasks.models import build
 
 
@@ -89,3 +90,12 @@ def test_dropout_comes_before_the_last_layer_and_renames_no_weight() -> None:
     inputs = torch.randn(4, 1, 8, 8)
     assert torch.equal(model.eval()(inputs), plain.eval()(inputs))
     assert not torch.equal(model.train()(inputs), model(inputs))
+
+
+def test_the_sizes_that_are_listed_are_those_that_are_built() -> None:
+    for model in MODELS:
+        for name, data in DATA.items():
+            built = build(
+                model, channels=data.channels, size=data.size, classes=data.classes, norm="batch", dropout=0.0, seed=0
+            )
+            assert sum(p.numel() for p in built.parameters()) == parameters(model, name)

@@ -51,7 +51,7 @@ def learning(rank: int, world_size: int, given: dict[str, Any]) -> dict[str, Any
         losses.append(job.window.rows[-1].loss_sum)
         assert job.apart is not None
         (apart if job.apart.steps else synced).append((job.step, flat(job).numpy()))
-    return {"synced": synced, "apart": apart, "losses": losses, "accuracy": evaluate(job)[0]}
+    return {"synced": synced, "apart": apart, "losses": losses, "accuracy": evaluate(job).accuracy}
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def stopped(rank: int, world_size: int, given: dict[str, Any]) -> dict[str, Any]
     job.stop.asked = True
     state = train(job)
     again = make_job(rank, world_size, OPTIONS, (128,), double=False)
-    step = go_on(str(folder / "checkpoints"), OPTIONS, again.model.module, again.optimizer, journal, again.apart)
+    step = go_on(str(folder / "checkpoints"), OPTIONS, again.task_model, again.optimizer, journal, again.apart)
     assert again.apart is not None
     return {
         "state": state,
@@ -145,8 +145,9 @@ def hanging(rank: int, world_size: int, given: dict[str, Any]) -> dict[str, Any]
     kept: Any = KeptState(step=0, changing=job.changing)
     rest: Any = dict.fromkeys(("journal", "metrics", "meter", "recorder", "address"))
     prepared = PreparedJob(
-        spec=spec, member=member, folder=given["folder"], device=job.device, task=job.task, model=job.model.module,
-        optimizer=job.optimizer, apart=job.apart, batches=job.batches, kept=kept, **rest,
+        spec=spec, member=member, folder=given["folder"], device=job.device, task=job.task, model=job.task_model,
+        optimizer=job.optimizer, data=job.data, rates=job.rates, apart=job.apart, batches=job.batches, kept=kept,
+        **rest,
     )  # fmt: skip
     for _ in range(5):
         train_step(job, job.batches.place(job.step))
@@ -172,7 +173,7 @@ def hanging(rank: int, world_size: int, given: dict[str, Any]) -> dict[str, Any]
     module.sum_over_ranks = plain
     again = make_job(rank, world_size, OPTIONS, (128,), double=False)
     assert again.apart is not None
-    left = take_up(given["folder"], rank, again.model.module, again.optimizer, again.apart)
+    left = take_up(given["folder"], rank, again.task_model, again.optimizer, again.apart)
     assert job.apart is not None
     return {
         "step": left and left.step,

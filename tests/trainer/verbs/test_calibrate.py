@@ -19,6 +19,7 @@ import pytest
 from motley.profiles.store import Timing
 from motley.trainer.contract.calibration import Calibration
 from motley.trainer.contract.spec import DataOptions, RunOptions
+from motley.trainer.contract.task_name import OwnTask
 from motley.trainer.errors import OutOfMemory
 from motley.trainer.host.processes import start_ticks
 from motley.trainer.verbs.calibrate import BLOCK, LEAST_ROUNDS, LEAST_SIZES, ROUNDS, affordable, measure, sizes, timings
@@ -176,6 +177,48 @@ def test_a_device_is_measured_with_the_task(start: Start) -> None:
     assert batches == list(sizes(16, None))[: len(batches)]  # as many as there is time for, on this machine now
     assert len(batches) >= LEAST_SIZES
     assert all(0 < row.compute_ms < row.step_ms and row.steps >= 6 for row in rows)
+
+
+NIGHT = """
+import torch
+from torch import nn
+import motley
+from far import WIDTH
+
+class Night(motley.Task):
+    def model(self):
+        return nn.Linear(4, WIDTH + self.options["more"])
+
+    def train_data(self):
+        return torch.randn(64, 4), torch.zeros(64, dtype=torch.int64)
+
+    def loss(self, outputs, targets):
+        if self.options.get("fails"):
+            raise KeyError("no such word")
+        return nn.functional.cross_entropy(outputs, targets, reduction="none")
+"""
+
+
+@pytest.mark.ranks
+def test_a_task_of_the_user_s_own_is_measured_and_what_it_raises_names_its_line(start: Start, home: Path) -> None:
+    folder = home / ".motley/code/8f5a/tasks"
+    folder.mkdir(parents=True)
+    (folder / "night.py").write_text(NIGHT)
+    (folder / "far.py").write_text("WIDTH = 2\n")
+    own = OwnTask(tree="8f5a", file="tasks/night.py", parameters={"more": 1})
+    asked = dataclasses.replace(ASKED, options=RunOptions(task="tasks/night.py"), own_task=own)
+    assert Calibration.from_json(asked.to_json()) == asked
+    calibrating = start(asked)
+    result = calibrating.until("result")["result"]
+    assert calibrating.ended() == 0
+    assert (result["parameters"], result["gradient_bytes"]) == (4 * 3 + 3, 4 * (4 * 3 + 3))
+    for parameters, cause in (
+        ({"more": 1, "fails": True}, "tasks/night.py:16: KeyError: 'no such word'"),
+        ({}, "tasks/night.py:9: KeyError: 'more'"),
+    ):
+        broken = start(dataclasses.replace(asked, own_task=dataclasses.replace(own, parameters=parameters)))
+        assert broken.until("error")["error"] == cause
+        assert broken.ended() == 1
 
 
 @pytest.mark.ranks

@@ -29,6 +29,7 @@ from motley.trainer.contract.spec import (
     Script,
     Spec,
 )
+from motley.trainer.contract.task_name import OwnTask
 from motley.trainer.contract.term import FIRST
 from motley.trainer.host import processes
 from motley.trainer.host.paths import read_json
@@ -247,6 +248,28 @@ LEAD = Lead(term=FIRST, leader="box1", address="", port=0, hosts=("box1",))
 )
 def test_what_makes_a_restart_a_cold_one(changes: dict[str, Any], why: str | None) -> None:
     assert why_cold(OLD, dataclasses.replace(OLD, **changes), STATE, LEAD, Roll()) == why
+
+
+TASK = OwnTask(tree="8f5a", file="night.py", parameters={"width": 3})
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "warm"),
+    [
+        (TASK, TASK, True),
+        (TASK, dataclasses.replace(TASK, file="day.py"), True),  # another one of the same files
+        (TASK, None, True),
+        (TASK, dataclasses.replace(TASK, tree="77aa"), False),
+        (TASK, dataclasses.replace(TASK, parameters={}), False),
+        (None, TASK, False),
+    ],
+)
+def test_a_task_of_the_user_s_own_is_kept_as_long_as_it_is_the_same(
+    before: OwnTask | None, now: OwnTask | None, warm: bool
+) -> None:
+    old, new = dataclasses.replace(OLD, own_task=before), dataclasses.replace(OLD, own_task=now)
+    why = None if warm else "the files or the parameters of your task have changed"
+    assert why_cold(old, new, STATE, LEAD, Roll()) == why
 
 
 @pytest.mark.parametrize(

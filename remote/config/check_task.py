@@ -1,0 +1,80 @@
+"""What cluster.toml says of a task of the user's own: which keys go together, and the parameters in `[task]`.
+
+`remote.config.load` asks when it checks the file; the files themselves are looked at by `remote.provision.project`.
+What a parameter means, the task itself says on the hosts: here it is only kept to what reaches them as it was written.
+
+    >>> read_parameters({"task": {"width": 3}}, problems)
+    {'width': 3}
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from motley.remote.config import value_rules
+from motley.remote.config.problems import Problems
+from motley.remote.config.schema import MAX_INT, shown
+from motley.remote.config.toml_lines import KeyPath
+from motley.trainer.contract.spec import RunOptions
+from motley.trainer.contract.task_name import BuiltIn, parse
+
+MAX_DEPTH = 16  # of tables and lists in each other
+
+
+def read_parameters(table: Mapping[str, Any], problems: Problems) -> dict[str, Any]:
+    """`[task]` as it stands there; what is wrong with it goes to `problems`."""
+    section = table.get("task", {})
+    if not isinstance(section, dict):
+        problems.add(("task",), "must be a table, which begins with [task]; the task itself is named in [run]")
+        return {}
+    for path, text in _wrong(section, ("task",)):
+        problems.add(path, text)
+    return section
+
+
+def check_task(run: RunOptions, table: Mapping[str, Any], problems: Problems) -> None:
+    """Everything about `[run] task`, and about what is for a task of the user's own, that the file alone can tell."""
+    section = table.get("run")
+    given = section if isinstance(section, dict) else {}
+    if run.script is not None:
+        _for_own_tasks(table, problems)
+        return
+    try:
+        named = parse(run.task)
+    except ValueError as error:
+        problems.add(("run", "task"), str(error))
+        return
+    if not isinstance(named, BuiltIn):
+        for key, path in (("task", named.file or None), ("project", run.project)):
+            problem = None if path is None else value_rules.path_problem(path)
+            if problem:
+                problems.add(("run", key), f"{shown(path)} {problem}")
+    elif not problems.touches(("run", "task"), ("run", "script")):
+        if "project" in given:
+            text = 'is for a script or a task of your own; name one, such as script = "train.py" or task = "night.py"'
+            problems.add(("run", "project"), text)
+        _for_own_tasks(table, problems)
+
+
+def _for_own_tasks(table: Mapping[str, Any], problems: Problems) -> None:
+    if "task" in table and not problems.touches(("run", "task")):
+        problems.add(("task",), 'is for a task of your own, which [run] names, such as task = "night.py"')
+
+
+def _wrong(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    if len(path) > MAX_DEPTH:
+        yield path, f"is nested too deeply; {MAX_DEPTH} tables and lists in each other are the most"
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _wrong(inner, (*path, key))
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _wrong(inner, (*path, number))
+    elif isinstance(value, int) and abs(value) > MAX_INT:
+        yield path, f"is too large; whole numbers end at {MAX_INT}"
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield path, f"must be a number, is {value}"
+    elif not isinstance(value, (str, int, float)):
+        yield path, f'is a date or time, which no parameter can be; write it in quotes: "{value}"'

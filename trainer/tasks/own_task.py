@@ -1,0 +1,119 @@
+"""A task of the user's own: its class found in a file or a module of the project, its parameters checked, one made.
+
+    >>> load_own(OwnTask(tree="8f5a…", file="night.py", parameters={"width": 64}), "night.py")
+    <night.Night object>
+
+Whatever the user's code raises comes as a TaskError that names its file and line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, get_type_hints
+
+from motley.trainer.contract.task_name import OwnTask
+from motley.trainer.errors import TaskError
+from motley.trainer.tasks.task import Task
+from motley.trainer.tasks.user_code import user_code
+
+_LIKE = {float: (int, float), tuple: (list,)}  # what TOML has for a type
+
+
+def folder_of(own: OwnTask) -> Path:
+    return Path.home() / ".motley" / "code" / own.tree
+
+
+def load_own(own: OwnTask, name: str) -> Task:
+    """`name`: as cluster.toml has it. The project is what Python finds first from now on, and the current folder.
+
+    Raises TaskError for a file that can't be imported, a class that is not there, a parameter that does not fit.
+    """
+    folder = folder_of(own)
+    sys.path.insert(0, str((folder / own.file).parent if own.file else folder))
+    os.chdir(folder)
+    module = own.module or Path(own.file).stem
+    with user_code(folder):
+        found = importlib.import_module(module)
+    if own.file and Path(str(found.__file__)) != folder / own.file:
+        raise TaskError(f"{name}: Python has another module {module} already", "Give the file another name")
+    cls = _class(found, own.name, name)
+    options = _options(cls, own.parameters, name)
+    with user_code(folder):
+        task = cls(options)
+    task.name, task.project = name, folder
+    return task
+
+
+def _class(module: ModuleType, wanted: str, name: str) -> type[Task]:
+    there = {
+        key: value
+        for key, value in vars(module).items()
+        if inspect.isclass(value) and issubclass(value, Task) and value.__module__ == module.__name__
+    }
+    file = Path(str(module.__file__)).name
+    if wanted:
+        if wanted in there:
+            return there[wanted]
+        near = difflib.get_close_matches(wanted, there, n=1)
+        other = vars(module).get(wanted)
+        if inspect.isclass(other):
+            raise TaskError(f"{file}: {wanted} does not derive from motley.Task", f"class {wanted}(motley.Task): …")
+        hint = f"Did you mean {near[0]}?" if near else f"There {_listed(there)}"
+        raise TaskError(f"{file} has no class {wanted}", hint)
+    if len(there) != 1:
+        remedy = f'Name one of them: task = "{name}:{next(iter(there))}"' if there else "class Night(motley.Task): …"
+        raise TaskError(f"{file} has {_number(there)} that derive from motley.Task, one is needed", remedy)
+    return next(iter(there.values()))
+
+
+def _listed(there: Mapping[str, Any]) -> str:
+    return f"are {', '.join(there)}" if there else "is no class in it that derives from motley.Task"
+
+
+def _number(there: Mapping[str, Any]) -> str:
+    return f"{len(there)} classes ({', '.join(there)})" if there else "no classes"
+
+
+def _options(cls: type[Task], parameters: dict[str, Any], name: str) -> Any:
+    """The dataclass `Options` made of `[task]`, or the table as it is."""
+    if cls.Options is None:
+        return parameters
+    if not dataclasses.is_dataclass(cls.Options):
+        raise TaskError(f"{name}: {cls.__name__}.Options is no dataclass", "Put @dataclass above it")
+    fields = {field.name: field for field in dataclasses.fields(cls.Options) if field.init}
+    for key in parameters:
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            hint = f"Did you mean {near[0]}?" if near else f"It has {', '.join(fields) or 'none'}"
+            raise TaskError(f"[task] {key}: {cls.__name__}.Options has no such parameter", hint)
+    hints = get_type_hints(cls.Options)
+    for key, value in parameters.items():
+        wanted = hints[key]
+        if isinstance(wanted, type) and not _fits(value, wanted):
+            raise TaskError(
+                f"[task] {key} = {value!r}: {cls.__name__}.Options wants {wanted.__name__}", "Change it in cluster.toml"
+            )
+    missing = [
+        key
+        for key, field in fields.items()
+        if key not in parameters
+        and field.default is dataclasses.MISSING
+        and field.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise TaskError(f"[task] lacks {', '.join(missing)}", f"{cls.__name__}.Options has no default for it")
+    return cls.Options(**parameters)
+
+
+def _fits(value: Any, wanted: type) -> bool:
+    if isinstance(value, bool) and wanted is not bool:
+        return False
+    return isinstance(value, _LIKE.get(wanted, wanted))

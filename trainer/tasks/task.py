@@ -1,0 +1,117 @@
+"""`motley.Task`: what is trained. A class of the user's own derives from it, and so do the tasks that come with Motley.
+
+A model, data and a loss are all that it has to have; every other method has a default.
+
+    class Night(motley.Task):
+        def model(self):
+            return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+
+        def train_data(self):
+            return images, labels               # tensors, or a map-style Dataset
+
+        def loss(self, outputs, targets):
+            return F.cross_entropy(outputs, targets)
+
+A *batch* is what the samples of one pass make together: of tensors, their rows; of a Dataset, what `collate` makes of
+its samples. Where it is a pair, it is (inputs, targets). All tensors have the sample as their first dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import default_collate
+
+
+class Task:
+    """`options` holds the parameters of `[task]` in cluster.toml: an `Options`, where the class has one, a dataclass
+    that says which there are; else a dict."""
+
+    Options: ClassVar[type | None] = None
+    name: str = ""  # as cluster.toml has it
+    project: Path | None = None  # the folder of the user's files on this host; None: a task of Motley's
+
+    def __init__(self, options: Any = None) -> None:
+        self.options = options
+
+    def model(self) -> nn.Module:
+        """A new model, on the CPU. torch's random numbers are seeded before, so it is the same on every rank."""
+        raise NotImplementedError
+
+    def train_data(self) -> Any:
+        """What to train on: a tuple of tensors, all of the same length, or a map-style Dataset of known length.
+
+        `__getitem__` finds the random numbers of torch, numpy and random seeded by (seed, epoch, number of the sample):
+        a sample looks the same whichever rank draws it.
+        """
+        raise NotImplementedError
+
+    def test_data(self) -> Any:
+        """What to evaluate on, of the same kinds; None: there is no evaluation."""
+        return None
+
+    def collate(self, samples: Sequence[Any]) -> Any:
+        """A batch out of the samples of a Dataset: one or more of them."""
+        return default_collate(list(samples))
+
+    def augment(self, batch: Any, bits: Tensor) -> Any:
+        """A batch of the training data as it is to be seen in this epoch. `bits`: int64 [n], 64 random bits for each
+        sample, that follow from (seed, epoch, number of the sample)."""
+        del bits
+        return batch
+
+    def prepare(self, batch: Any) -> Any:
+        """Last, on the CPU, of training and test data alike: to normalise, to change types."""
+        return batch
+
+    def forward(self, model: nn.Module, batch: Any) -> Any:
+        """The model's outputs; `batch` is on its device. By default `model(inputs)`, or `model(batch)` where the batch
+        is no pair."""
+        return model(batch[0] if is_pair(batch) else batch)
+
+    def loss(self, outputs: Any, targets: Any) -> Tensor:
+        """The mean loss over the samples, as torch's losses give it, or one value for each sample, [n].
+
+        `targets`: of the pair that the batch is, else the batch.
+        """
+        raise NotImplementedError
+
+    def metrics(self, outputs: Any, targets: Any) -> Mapping[str, Tensor]:
+        """Figures of the test data besides the loss: of each its mean over these samples, or one value for each sample,
+        [n]. The run's checkpoint `best.pt` is the one of the highest `accuracy` (0 to 1), without one of the lowest
+        loss."""
+        del outputs, targets
+        return {}
+
+    def count(self, targets: Any) -> int | None:
+        """What the mean loss over `targets` is a mean of, where that is not samples: tokens that are not masked."""
+        del targets
+        return None
+
+    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer | None:
+        """None: what `[run]` says (optimizer, learning_rate, momentum, weight_decay)."""
+        del model
+        return None
+
+    def schedule(self, step: int, steps: int) -> float | None:
+        """The factor on the optimizer's learning rates in step `step` of `steps`, from 0. None: `[run] schedule`."""
+        del step, steps
+        return None
+
+
+def is_pair(batch: Any) -> bool:
+    return isinstance(batch, (tuple, list)) and len(batch) == 2
+
+
+def targets_of(batch: Any) -> Any:
+    """What the loss compares the outputs with."""
+    return batch[1] if is_pair(batch) else batch
+
+
+def counts(task: Task) -> bool:
+    """Whether the mean loss is a mean over something else than samples."""
+    return type(task).count is not Task.count
