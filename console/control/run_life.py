@@ -92,15 +92,18 @@ class RunLife:
         renewed: Opened | None = None
         cold = ""
         if old is not None and self._on_hosts:
-            self.store.stopping()
             try:
                 renewed = await self._plan.renew(lambda record: store.apply(record, self._clock()), self._ask)
+            except MotleyError as error:  # cluster.toml, most likely
+                await self._keep_on(old, error)
+                return
+            self.store.stopping()
+            try:
                 why = await renewed.session.take_over(old, resume=resume)
             except MotleyError as error:
                 renewed, why = None, str(error)
             except asyncio.CancelledError:  # the console closes
-                if renewed is not None:
-                    await renewed.session.close()
+                await renewed.session.close()
                 raise
             if not why and renewed is not None:
                 await self._go_on(store, renewed, old)
@@ -120,6 +123,16 @@ class RunLife:
             self._end(renewed.session.run, await renewed.session.wait())
         except MotleyError as error:
             self._failed(store, error)
+
+    async def _keep_on(self, session: SessionLike, error: MotleyError) -> None:
+        """There can be no new run, so the one that is on stays. What is wrong is shown."""
+        for wrong in problems_of(error, again="r restarts"):
+            self.store.note(f"{wrong.host}: {wrong.cause}" if wrong.host else wrong.cause, self._clock(), "error")
+        self.store.note(f"'{session.run}' goes on as it was: it was not restarted", self._clock(), "warning")
+        try:
+            self._end(session.run, await session.wait())
+        except MotleyError as later:
+            self._failed(self.store, later)
 
     async def _finish(self, old: SessionLike) -> None:
         try:

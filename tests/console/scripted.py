@@ -289,12 +289,15 @@ FINDINGS = (
 
 
 def plan(**options: Any) -> tuple[Plan, list[Scripted]]:
-    """A plan of scripted sessions and the list they are put in as they open."""
+    """A plan of scripted sessions and the list they are put in as they open. `no_more`: why there is no second one."""
     sessions: list[Scripted] = []
     attach, start = options.pop("attach", False), options.pop("start", True)
     file, readonly = options.pop("file", None), options.pop("readonly", False)
+    no_more: Exception | None = options.pop("no_more", None)
 
     async def opened(emit: Emit, ask: Ask) -> Opened:
+        if no_more is not None and sessions:
+            raise no_more
         sessions.append(Scripted(emit, run=f"home-{len(sessions) + 1}", ask=ask, **options))
         return Opened(session=sessions[-1], speeds=SPEEDS, epochs=STEPS // STEPS_PER_EPOCH)
 

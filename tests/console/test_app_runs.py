@@ -96,6 +96,24 @@ async def test_a_cold_restart_says_why_and_goes_on_from_the_run_that_it_stopped(
         assert any(entry.text == "cold restart: the code has changed" for entry in app.life.store.log())
 
 
+async def test_a_mistake_in_cluster_toml_costs_no_run_when_it_is_to_be_restarted() -> None:
+    app, sessions = make(no_more=ConfigError("cluster.toml", ["cluster.toml:3: run.epoks is unknown"]))
+    async with app.run_test(size=SIZE) as pilot:
+        await running(app, pilot)
+        await pilot.press("r")
+        await until(app, pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("right", "enter")
+        await until(app, pilot, lambda: "goes on as it was" in " ".join(e.text for e in app.life.store.log()))
+        assert any("run.epoks is unknown" in entry.text for entry in app.life.store.log())
+        assert (phase(app), sessions[0].calls) == ("running", ["launch"])
+        await pilot.press("x")
+        await until(app, pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("y")
+        await until(app, pilot, lambda: phase(app) == "ended")
+        assert sessions[0].calls[1] == "stop x in the console"
+        assert "■ stopped" in screen_text(app)
+
+
 async def test_restarting_a_finished_run_begins_from_the_first_step() -> None:
     app, sessions = make(hold=False)
     async with app.run_test(size=SIZE) as pilot:
