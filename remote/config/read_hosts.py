@@ -83,6 +83,7 @@ def _host(index: int, keys: dict[str, Any], envs: Sequence[dict[str, str]], conn
         python=keys.get("python", None if is_demo else "python3"),
         devices="auto" if devices == "auto" else tuple(map(device_name, devices)),
         max_batch=keys.get("max_batch"),
+        relative_speed=keys.get("relative_speed"),
         env={name: value for env in envs for name, value in env.items()},
         pass_env=keys.get("pass_env", ()),
         connect="demo" if is_demo else "ssh",

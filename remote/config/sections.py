@@ -61,6 +61,12 @@ class HostKeys:
         words='"auto" or a list such as ["cuda:0", "cpu"]',
     )
     max_batch: int | None = option(None, "most samples of a step that one of its ranks may be given", ge=1)
+    relative_speed: float | None = option(
+        None,
+        "how fast each of its ranks is against a host without this key, for the first shares where no profile says it; "
+        "takes the place of the guess from the device's name",
+        gt=0,
+    )
     env: dict[str, str] = option({}, "environment variables of its ranks", check=value_rules.env_problem)
     pass_env: tuple[str, ...] = option(
         (),

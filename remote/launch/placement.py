@@ -9,10 +9,9 @@ cluster.toml, each with its devices in their order.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from motley.remote.config.cluster import Cluster, Host
@@ -51,6 +50,8 @@ def place(cluster: Cluster, probes: Mapping[str, Probe], knows: Knows = unknown)
     ordered = sorted(cluster.hosts, key=lambda host: host.name != cluster.leader)
     found = [(host, local, device) for host in ordered for local, device in enumerate(devices(host, probes[host.name]))]
     paces = [knows(host, device, probes[host.name]) for host, _, device in found]
+    if speeds_given(cluster):
+        paces = [replace(pace, relative_speed=host.relative_speed or 1.0) for (host, _, _), pace in zip(found, paces)]
     return tuple(
         Member(
             member=number, host=host.name, local_rank=local, device=device, max_batch=host.max_batch,
@@ -59,6 +60,11 @@ def place(cluster: Cluster, probes: Mapping[str, Probe], knows: Knows = unknown)
         )
         for number, ((host, local, device), pace) in enumerate(zip(found, paces))
     )  # fmt: skip
+
+
+def speeds_given(cluster: Cluster) -> bool:
+    """Whether cluster.toml says how fast hosts are against each other: then nothing is guessed."""
+    return any(host.relative_speed for host in cluster.hosts)
 
 
 def first_words(members: Sequence[Member], cluster: Cluster) -> str:
@@ -70,6 +76,8 @@ def first_words(members: Sequence[Member], cluster: Cluster) -> str:
         return "the first shares come from the profiles of all hosts"
     if any(m.a_ms is not None for m in members):
         return f"the first shares come from profiles; {', '.join(unknown)} without one: motley profile measures them"
+    if speeds_given(cluster):
+        return "the first shares follow relative_speed in cluster.toml; motley profile measures the hosts"
     if all(m.relative_speed for m in members):
         return "the first shares are guessed from the names of the devices; motley profile measures them"
     return "the first shares are equal; motley profile measures what each host can do beforehand"
@@ -208,7 +216,13 @@ def next_specs(
     """
     hosts = {host.name: host for host in cluster.hosts}
     members = tuple(
-        dataclasses.replace(member, max_batch=hosts[member.host].max_batch, speed=hosts[member.host].speed)
+        replace(
+            member,
+            max_batch=hosts[member.host].max_batch,
+            speed=hosts[member.host].speed,
+            relative_speed=hosts[member.host].relative_speed
+            or (1.0 if speeds_given(cluster) else member.relative_speed),
+        )
         for member in before.members
     )
     return [
@@ -240,4 +254,4 @@ def joining_spec(
         cluster, run, host, members, token=token, leader_address=lead.address, before_s=0.0, phases={}, resume=None,
         user_code=user_code, python=python, container=container,
     )  # fmt: skip
-    return dataclasses.replace(spec, leader=lead.leader, port=lead.port, term=lead.term, joins=True)
+    return replace(spec, leader=lead.leader, port=lead.port, term=lead.term, joins=True)

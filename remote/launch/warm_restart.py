@@ -133,7 +133,7 @@ def why_cold(before: Cluster, now: Cluster, spec: Spec) -> str:
 
 def _reached(host: Host) -> Host:
     """What is behind a host's connection and in its processes: without what a run asks of it."""
-    return dataclasses.replace(host, max_batch=None, devices="auto", speed=None)
+    return dataclasses.replace(host, max_batch=None, devices="auto", speed=None, relative_speed=None)
 
 
 def _told(answers: Mapping[str, str]) -> str:

@@ -83,6 +83,18 @@ def test_what_is_known_of_a_device_goes_with_it_and_the_log_says_where_shares_co
     assert first_words(found({}), cluster_of(make_cluster, '[balance]\npolicy = "static"\n')) == ""
 
 
+def test_who_knows_how_fast_hosts_are_against_each_other_says_so(make_cluster: MakeCluster) -> None:
+    cluster = cluster_of(make_cluster)
+    hosts = tuple(dataclasses.replace(h, relative_speed={"box1": 4.0}.get(h.name)) for h in cluster.hosts)
+    cluster = dataclasses.replace(cluster, hosts=hosts)
+    probes = {"box1": PLAIN, "box2": PLAIN, "box3": CUDA}
+    members = place(cluster, probes, lambda *_: Pace(relative_speed=77.0))
+    assert [(m.host, m.relative_speed) for m in members] == [("box2", 1), ("box1", 4), ("box3", 1), ("box3", 1)]
+    assert "relative_speed in cluster.toml" in first_words(members, cluster)
+    measured = place(cluster, probes, lambda *_: Pace(a_ms=1.0, c_ms=1.0))
+    assert first_words(measured, cluster) == "the first shares come from the profiles of all hosts"
+
+
 def test_every_card_is_a_rank(make_cluster: MakeCluster) -> None:
     cluster = cluster_of(make_cluster)
     assert placed(cluster, box1=CUDA, box3=CUDA) == [
