@@ -72,14 +72,9 @@ def test_it_is_started_anew_on_the_hosts_that_are_left_until_it_has_finished(thr
 def test_a_host_goes_and_comes_back_and_two_of_them_go_on_from_its_end(lab: Lab, tmp_path: Path) -> None:
     shutil.copy(EXAMPLES / "task/night.py", tmp_path)
     (tmp_path / "trainer.py").write_text("raise RuntimeError('this is no file of Motley')\n")
-    run: dict[str, Any] = {
-        "task": "night.py",
-        "steps": 3000,
-        "global_batch": 200,
-        "learning_rate": 0.2,
-        "eval_every": 50,
-    }
-    config = lab.cluster_toml(tmp_path, run=run)
+    run: dict[str, Any] = {"task": "night.py", "steps": 1_000_000, "global_batch": 200, "learning_rate": 0.2}
+    run |= {"eval_every": 50, "checkpoint_every": 50}
+    config = lab.cluster_toml(tmp_path, run=run, elastic={"lost_after_s": 10})  # a crash is heard of at once
     with config.open("a") as file:
         file.write("\n[task]\nwidth = 48\n")
     folder = tmp_path / "experiments/night"
@@ -89,8 +84,9 @@ def test_a_host_goes_and_comes_back_and_two_of_them_go_on_from_its_end(lab: Lab,
 
     def came(kind: str, generation: int) -> bool:
         path = folder / "events.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
-        rows = [row for row in map(json.loads, lines) if row["kind"] == kind]
+        lines = path.read_text().splitlines(True) if path.exists() else []
+        rows = [json.loads(line) for line in lines if line.endswith("\n")]
+        rows = [row for row in rows if row["kind"] == kind]
         return any(row["data"].get("generation", 0) >= generation for row in rows)
 
     words = lab.motley("run", "-c", str(config), "--plain", "--name", "night")
@@ -109,7 +105,7 @@ def test_a_host_goes_and_comes_back_and_two_of_them_go_on_from_its_end(lab: Lab,
     summary = json.loads(out)
     assert (console.returncode, summary["state"]) == (4, "stopped")
     assert summary["samples"] == summary["steps"] * 200
-    assert [(r["host"], r["cause"]) for r in summary["regroups"]] == [("box4", "lost"), ("box4", "joined")]
+    assert [r["cause"] for r in summary["regroups"] if r["host"] == "box4"] == ["lost", "joined"]
     assert all(r["step_before"] == r["step_after"] for r in summary["regroups"]), "no completed step is lost"
 
     steps = summary["steps"] + 40

@@ -33,7 +33,7 @@ def load(options: RunOptions, data: DataOptions, note: Note, own: OwnTask | None
     can't be had.
     """
     if own is not None:
-        return load_own(own, options.task)
+        return load_own(own, options.task, data.path)
     try:
         named = parse(options.task)
     except ValueError as error:

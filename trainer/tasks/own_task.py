@@ -31,8 +31,10 @@ def folder_of(own: OwnTask) -> Path:
     return Path.home() / ".motley" / "code" / own.tree
 
 
-def load_own(own: OwnTask, name: str) -> Task:
-    """`name`: as cluster.toml has it. The project is what Python finds first from now on, and the current folder.
+def load_own(own: OwnTask, name: str, data_path: str | None = None) -> Task:
+    """`name`: as cluster.toml has it; `data_path`: where its data is on this host.
+
+    The project is what Python finds first from now on, and the current folder.
 
     Raises TaskError for a file that can't be imported, a class that is not there, a parameter that does not fit.
     """
@@ -49,6 +51,7 @@ def load_own(own: OwnTask, name: str) -> Task:
     with user_code(folder):
         task = cls(options)
     task.name, task.project = name, folder
+    task.data_path = Path(data_path).expanduser() if data_path else None
     return task
 
 

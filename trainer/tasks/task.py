@@ -34,6 +34,7 @@ class Task:
     Options: ClassVar[type | None] = None
     name: str = ""  # as cluster.toml has it
     project: Path | None = None  # the folder of the user's files on this host; None: a task of Motley's
+    data_path: Path | None = None  # the folder of `[data] push`, or `[data] path`, on this host
 
     def __init__(self, options: Any = None) -> None:
         self.options = options

@@ -75,6 +75,7 @@ def test_the_only_task_of_a_file_is_found_and_has_its_parameters() -> None:
     assert (task.name, type(task).__name__) == ("night.py", "Night")
     assert (task.options.width, task.options.rate, task.options.kinds) == (5, 1, ["a", "b"])
     assert task.model().out_features == 5
+    assert task.data_path is None
     data = TaskData.of(task, seed=0)
     assert (data.train_size, data.test_size) == (10, 0)
     batch = data.train_batch(torch.tensor([3, 1]), epoch=0)
@@ -82,6 +83,12 @@ def test_the_only_task_of_a_file_is_found_and_has_its_parameters() -> None:
     loss = summed_loss(task, TaskModule(task, task.model()), batch.content, batch.size)
     assert loss.dim() == 0
     assert loss.requires_grad
+
+
+def test_it_is_told_where_its_data_is() -> None:
+    own = written(NIGHT)
+    task = load(RunOptions(task="night.py"), DataOptions(path="~/pictures"), lambda *_: None, own)
+    assert task.data_path == Path.home() / "pictures"
 
 
 def test_of_several_the_named_one_is_taken_also_out_of_a_package() -> None:
