@@ -77,7 +77,7 @@ def test_a_host_goes_and_comes_back_and_two_of_them_go_on_from_its_end(lab: Lab,
     config = lab.cluster_toml(tmp_path, run=run, elastic={"lost_after_s": 10})  # a crash is heard of at once
     with config.open("a") as file:
         file.write("\n[task]\nwidth = 48\n")
-    folder = tmp_path / "experiments/night"
+    folder = tmp_path / "experiments/spirals"
 
     def step() -> int:
         return max((row["step"] for row in metrics(folder, 0)), default=0)
@@ -89,7 +89,7 @@ def test_a_host_goes_and_comes_back_and_two_of_them_go_on_from_its_end(lab: Lab,
         rows = [row for row in rows if row["kind"] == kind]
         return any(row["data"].get("generation", 0) >= generation for row in rows)
 
-    words = lab.motley("run", "-c", str(config), "--plain", "--name", "night")
+    words = lab.motley("run", "-c", str(config), "--plain", "--name", "spirals")
     console = lab.popen(words, cwd=tmp_path, stdout=subprocess.PIPE)
     try:
         wait_until(lambda: step() > 50, "steps on four hosts", START_S)
@@ -97,7 +97,7 @@ def test_a_host_goes_and_comes_back_and_two_of_them_go_on_from_its_end(lab: Lab,
         wait_until(lambda: came("group", 1), "a group without box4", START_S)
         lab.bring_back("box4")
         wait_until(lambda: came("group", 2), "a group with box4 again", START_S)
-        stopped = lab.exec(lab.motley("stop", "night", "-c", str(config)), timeout_s=60, cwd=tmp_path)
+        stopped = lab.exec(lab.motley("stop", "spirals", "-c", str(config)), timeout_s=60, cwd=tmp_path)
         assert stopped.returncode == 0, stopped.stderr
         out, _ = console.communicate(timeout=RUN_S)
     finally:
@@ -112,9 +112,9 @@ def test_a_host_goes_and_comes_back_and_two_of_them_go_on_from_its_end(lab: Lab,
     again = (
         "--plain",
         "--name",
-        "day",
+        "spirals-on",
         "--resume",
-        "night",
+        "spirals",
         "--set",
         f"run.steps={steps}",
         "--only",
