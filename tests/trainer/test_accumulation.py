@@ -134,10 +134,11 @@ def evaluated(rank: int, world_size: int, given: dict[str, Any]) -> tuple[float,
     return found.metrics["accuracy"], found.loss
 
 
-def test_evaluation_counts_what_the_task_counts() -> None:
+@pytest.mark.parametrize("shares", [(100, 28), (128, 0)], ids=["of both ranks", "of one that has no part"])
+def test_evaluation_counts_what_the_task_counts(shares: tuple[int, int]) -> None:
     tokens = Tokens()
     task = WrittenOut(tokens)
-    results = run_ranks(2, evaluated, {"shares": (100, 28)})
+    results = run_ranks(2, evaluated, {"shares": shares})
     inputs, targets = task.test_batch(0, task.test_size)
     outputs = task.model().eval()(inputs)
     expected = (

@@ -13,8 +13,8 @@ import torch
 from motley.trainer.contract.spec import DataOptions, RunOptions
 from motley.trainer.contract.task_name import OwnTask
 from motley.trainer.data.task_data import TaskData
+from motley.trainer.host.paths import project_folder
 from motley.trainer.tasks import load
-from motley.trainer.tasks.own_task import folder_of
 from motley.trainer.tasks.task import Task
 from motley.trainer.training.loop import train_step
 from motley.trainer.training.sampler import BatchSampler
@@ -72,7 +72,7 @@ class Sentences(torch.utils.data.Dataset):
 def own_task(home: Path) -> Task:
     os.environ["HOME"] = str(home)
     own = OwnTask(tree="f00", file="words.py")
-    folder = folder_of(own)
+    folder = project_folder(own.tree)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "words.py").write_text(WORDS)
     return load(OPTIONS, DataOptions(), lambda *_: None, own)

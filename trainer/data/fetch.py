@@ -1,7 +1,7 @@
 """Samples by number, out of whatever a task calls its data: tensors, a Dataset, or what gives whole batches at once.
 
 >>> source = source_of((images, labels), task.collate, "train_data")
->>> source.take([7, 3], seeds=None)
+>>> source.take(torch.tensor([7, 3]), seed=0)
 (tensor(...), tensor([2, 9]))
 """
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from motley.trainer.errors import DataError
+from motley.trainer.tasks.splitmix import hashed
 
 
 class Source(Protocol):
@@ -23,9 +24,9 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
 
-    def take(self, ids: Tensor, seeds: Sequence[int] | None) -> Any:
-        """A batch of the samples `ids`, int64 [n], n at least 1. `seeds`: of the random numbers that each sample
-        finds; None: as they are."""
+    def take(self, ids: Tensor, seed: int) -> Any:
+        """A batch of the samples `ids`, int64 [n], n at least 1. `seed` and a sample's number decide on the random
+        numbers that it finds."""
         ...
 
 
@@ -48,8 +49,8 @@ class TensorSource:
     def __len__(self) -> int:
         return len(self._tensors[0])
 
-    def take(self, ids: Tensor, seeds: Sequence[int] | None) -> Any:
-        del seeds
+    def take(self, ids: Tensor, seed: int) -> Any:
+        del seed
         rows = tuple(tensor[ids] for tensor in self._tensors)
         return rows[0] if self._single else rows
 
@@ -63,8 +64,8 @@ class WholeSource:
     def __len__(self) -> int:
         return len(self._data)
 
-    def take(self, ids: Tensor, seeds: Sequence[int] | None) -> Any:
-        del seeds
+    def take(self, ids: Tensor, seed: int) -> Any:
+        del seed
         return self._data.take(ids)
 
 
@@ -79,11 +80,10 @@ class DatasetSource:
     def __len__(self) -> int:
         return self._length
 
-    def take(self, ids: Tensor, seeds: Sequence[int] | None) -> Any:
+    def take(self, ids: Tensor, seed: int) -> Any:
         samples = []
-        for n, number in enumerate(ids.tolist()):
-            if seeds is not None:
-                seed_all(seeds[n])
+        for number, own in zip(ids.tolist(), hashed(ids, seed).tolist()):
+            seed_all(own)
             samples.append(self._dataset[number])
         return self._collate(samples)
 

@@ -52,19 +52,18 @@ class TaskData:
 
     def train_batch(self, ids: Tensor, epoch: int) -> Batch:
         """The samples `ids`, int64 [n], n at least 1, as they are to be seen in this epoch."""
-        seeds = hashed(ids, key(self.seed, epoch, _SAMPLE)).tolist()
+        seed = key(self.seed, epoch, _SAMPLE)
         bits = hashed(ids, key(self.seed, epoch, _AUGMENT))
         with user_code(self.task.project):
-            content = self.task.prepare(self.task.augment(self.train.take(ids, seeds), bits))
+            content = self.task.prepare(self.task.augment(self.train.take(ids, seed), bits))
         return _batch(content, len(ids), "train_data")
 
     def test_batch(self, start: int, stop: int) -> Batch:
         """The test samples from `start` to before `stop`."""
         assert self.test is not None
         ids = torch.arange(start, min(stop, len(self.test)))
-        seeds = hashed(ids, key(self.seed, _SAMPLE)).tolist()
         with user_code(self.task.project):
-            content = self.task.prepare(self.test.take(ids, seeds))
+            content = self.task.prepare(self.test.take(ids, key(self.seed, _SAMPLE)))
         return _batch(content, len(ids), "test_data")
 
 

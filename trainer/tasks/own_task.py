@@ -21,14 +21,11 @@ from typing import Any, get_type_hints
 
 from motley.trainer.contract.task_name import OwnTask
 from motley.trainer.errors import TaskError
+from motley.trainer.host.paths import project_folder
 from motley.trainer.tasks.task import Task
 from motley.trainer.tasks.user_code import user_code
 
 _LIKE = {float: (int, float), tuple: (list,)}  # what TOML has for a type
-
-
-def folder_of(own: OwnTask) -> Path:
-    return Path.home() / ".motley" / "code" / own.tree
 
 
 def load_own(own: OwnTask, name: str, data_path: str | None = None) -> Task:
@@ -38,7 +35,7 @@ def load_own(own: OwnTask, name: str, data_path: str | None = None) -> Task:
 
     Raises TaskError for a file that can't be imported, a class that is not there, a parameter that does not fit.
     """
-    folder = folder_of(own)
+    folder = project_folder(own.tree)
     sys.path.insert(0, str((folder / own.file).parent if own.file else folder))
     os.chdir(folder)
     module = own.module or Path(own.file).stem

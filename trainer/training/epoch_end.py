@@ -64,26 +64,21 @@ def evaluate(job: Job) -> Evaluation:
     job.model.eval()
     part = rank_slice(job.shares, job.rank, job.data.test_size)
     batch = min(EVAL_BATCH, job.passes.limit or EVAL_BATCH)
-    loss, counted, sums = 0.0, 0, dict.fromkeys(_metrics(job), 0.0)
+    loss, counted, sums = 0.0, 0, dict[str, float]()
     for start in range(part.start, part.stop, batch):
         some = job.data.test_batch(start, min(start + batch, part.stop)).to(job.device)
         loss_sum, metrics = evaluated(job.task, job.model.module, some.content, some.size)
         counted += weight(job.task, some.content, some.size)
         loss += float(loss_sum)
         for name, value in metrics.items():
-            sums[name] += float(value)
+            sums[name] = sums.get(name, 0.0) + float(value)
         job.progress.works()
+    if part.start == part.stop:  # the names of its metrics it needs all the same: of a borrowed sample
+        one = job.data.test_batch(0, 1).to(job.device)
+        sums = dict.fromkeys(evaluated(job.task, job.model.module, one.content, one.size)[1], 0.0)
+    names = sorted(sums)
     job.progress.arrive(EVALUATED)
-    total = torch.tensor([loss, counted, *sums.values()], dtype=torch.float64)
+    total = torch.tensor([loss, counted, *(sums[name] for name in names)], dtype=torch.float64)
     dist.all_reduce(total)
     loss, count, *found = total.tolist()
-    return Evaluation(loss=loss / count, metrics={name: value / count for name, value in zip(sums, found)})
-
-
-def _metrics(job: Job) -> list[str]:
-    """Their names, the same on every rank, also on one whose part has no sample: of one sample, looked at before."""
-    if job.metric_names is None:
-        one = job.data.test_batch(0, 1).to(job.device)
-        _, metrics = evaluated(job.task, job.model.module, one.content, one.size)
-        job.metric_names = sorted(metrics)
-    return job.metric_names
+    return Evaluation(loss=loss / count, metrics={name: value / count for name, value in zip(names, found)})

@@ -88,7 +88,6 @@ class Job:
     step: int = 0
     epoch_ends: int = 0  # evaluations and checkpoints that are done, or were not due
     best: float = 0.0  # the highest score of the evaluations so far, 0 to 1: see `tasks.evaluation`
-    metric_names: list[str] | None = None  # of the task, once they are known
     in_step: bool = False
     ending_epoch: bool = False
     progress: Progress = field(default_factory=Unheard)

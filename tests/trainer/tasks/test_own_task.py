@@ -15,8 +15,8 @@ from motley.trainer.contract.spec import DataOptions, RunOptions
 from motley.trainer.contract.task_name import OwnTask
 from motley.trainer.data.task_data import TaskData
 from motley.trainer.errors import DataError, TaskError
+from motley.trainer.host.paths import project_folder
 from motley.trainer.tasks import load
-from motley.trainer.tasks.own_task import folder_of
 from motley.trainer.tasks.task import Task
 from motley.trainer.tasks.task_loss import summed_loss
 from motley.trainer.tasks.task_module import TaskModule, new_model, own_optimizer
@@ -60,7 +60,7 @@ def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def written(text: str, *, file: str = "night.py", **given: Any) -> OwnTask:
     own = OwnTask(tree="8f5a", file="" if given.get("module") else file, **given)
-    path = folder_of(own) / file
+    path = project_folder(own.tree) / file
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return own
@@ -107,12 +107,12 @@ def test_files_beside_it_are_imported_whatever_their_names_and_read_by_a_path_fr
     """`trainer.py`, `console/`, `remote.py`: names of ours, too."""
     own = written(NIGHT.replace("import motley\n", "import motley, remote, trainer\nfrom console import said\n"))
     for name in ("remote.py", "trainer.py"):
-        (folder_of(own) / name).write_text("")
-    (folder_of(own) / "console").mkdir()
-    (folder_of(own) / "console/__init__.py").write_text(
+        (project_folder(own.tree) / name).write_text("")
+    (project_folder(own.tree) / "console").mkdir()
+    (project_folder(own.tree) / "console/__init__.py").write_text(
         "from pathlib import Path\nsaid = Path('words.txt').read_text()\n"
     )
-    (folder_of(own) / "words.txt").write_text("good night")
+    (project_folder(own.tree) / "words.txt").write_text("good night")
     loaded(own)
     assert sys.modules["console"].said == "good night"
 
