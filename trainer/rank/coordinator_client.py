@@ -87,6 +87,7 @@ class CoordinatorClient:
         self._free: Callable[[], object] = lambda: None
         self._freed_at: float | None = None  # when `free` was called first, of this generation
         self._forming = False  # the main thread makes the group
+        self._let_go = False  # the main thread has let go of the generation that broke
         self._closed = threading.Event()
         self._deaf_s = max(DEAF_S, spec.elastic.lost_after_s)
 
@@ -182,7 +183,7 @@ class CoordinatorClient:
 
         The main thread may be stuck in it, or about to be. False when it is broken already.
         """
-        self._free, self._guarded, self._forming = free, generation, True
+        self._free, self._guarded, self._forming, self._let_go = free, generation, True, False
         return generation > self._broken
 
     def arrive(self, stage: int = 0) -> None:
@@ -200,6 +201,10 @@ class CoordinatorClient:
     def joined(self) -> None:
         self._forming = False
         self._call.send(op="joined")
+
+    def let_go(self) -> None:
+        """The main thread is out of the group that broke. What it does until `ready`, tidying up, is work."""
+        self._let_go = True
 
     def report(self, **figures: Any) -> None:
         """Rank 0's figures for the summary: see `trainer.coordinator.summary.RunSummary.take_report`."""
@@ -284,7 +289,8 @@ class CoordinatorClient:
         while not self._closed.wait(beat_s(len(self._spec.members))):
             self.beat()
             self._free_main()  # once more: a group that was being made may have opened further sockets
-            if is_stuck(self._freed_at, time.monotonic(), waits=self._forming or self.arrived > self.step):
+            waits = not self._let_go and (self._forming or self.arrived > self.step)
+            if is_stuck(self._freed_at, time.monotonic(), waits=waits):
                 self._freed_at = None
                 self.stuck()
 

@@ -84,6 +84,7 @@ class TaskRank(MemberProcess):
                 state = self._one_group(client, prepared, with_group, listener)
                 if state is not None:
                     return self._ended(Exit.FINISHED if state == "finished" else Exit.STOPPED, state)
+            client.let_go()
             listener.close()
             process_group.leave()
             if self._asked:
@@ -111,6 +112,7 @@ class TaskRank(MemberProcess):
         except Exception as error:
             if not is_broken_collective(error):
                 raise
+            client.let_go()
             # Its traceback holds on to the group, and so to the group's sockets.
             # Whose fault it was, the coordinator says: the peer whose connection closed may only have left as we do.
             text = f"rank {self.member.member} leaves its group: the connection to another rank broke"
