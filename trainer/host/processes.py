@@ -115,13 +115,15 @@ def descendants(pid: int, *, besides: Collection[int] = ()) -> dict[int, int]:
     are all that have ever been started below it.
     """
     found: dict[int, int] = {}
-    waiting = [child for child in children(pid) if child not in besides]
+    waiting = [pid]
     while waiting:
-        child = waiting.pop()
-        start = start_ticks(child)
-        if start is not None and child not in found:
-            found[child] = start
-            waiting += [one for one in children(child) if one not in besides]
+        parent = waiting.pop()
+        below = started_by(parent)
+        if parent in found and start_ticks(parent) != found[parent]:  # it has ended: what it had is the subreaper's
+            continue
+        new = {child: start for child, start in below.items() if child not in found and child not in besides}
+        found |= new
+        waiting += new
     return found
 
 

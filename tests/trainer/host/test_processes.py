@@ -94,6 +94,21 @@ def test_children_are_found_with_their_start_times(
     assert processes.started_by(os.getpid()) == {}
 
 
+def test_a_number_that_another_process_has_by_now_is_no_descendant(
+    child: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = processes.start_ticks(child.pid)
+    # The child is there at the first look only; then, below a child that has ended since, there is another's.
+    for looks, starts, expected in (
+        ([[], [child.pid]], [start], {}),
+        ([[2], [2], [child.pid], [child.pid]], [start, start, 8], {child.pid: start}),
+    ):
+        shown, told = list(looks), list(starts)
+        monkeypatch.setattr(processes, "children", lambda _, shown=shown: shown.pop() if shown else [])
+        monkeypatch.setattr(processes, "start_ticks", lambda _, told=told: told.pop(0))
+        assert processes.descendants(os.getpid()) == expected
+
+
 @pytest.mark.parametrize("listed", [True, False])
 def test_what_is_below_a_process_ends_whatever_its_environment_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: bool
