@@ -62,12 +62,14 @@ def of_rank(
     )  # fmt: skip
 
 
-def of_calibration(asked: Calibration, folder: Path, env: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
-    """The same for `trainer.verbs.calibrate`; `folder` need not be there, it only makes the label."""
+def of_calibration(
+    asked: Calibration, verb: str, folder: Path, env: Mapping[str, str]
+) -> tuple[list[str], dict[str, str]]:
+    """The same for a verb of `trainer.verbs.attended_child`; `folder` need not be there, it only makes the label."""
     assert asked.container is not None
     tree = asked.own_task.tree if asked.own_task is not None else ""
     return _started(
-        asked.container, ["calibrate"], env, asked.env, [Mount(str(HERE)), *_data(asked.data), *_project(tree)],
+        asked.container, [verb], env, asked.env, [Mount(str(HERE)), *_data(asked.data), *_project(tree)],
         labels=container_commands.labels(folder, run="", host=""), gpus=asked.device.startswith("cuda"), attended=True,
     )  # fmt: skip
 

@@ -6,40 +6,30 @@ true}` when the measured steps begin, then one `{"result": …}` (what `profiles
 cause, "remedy": …}`. It ends when stdin closes.
 
 The steps are those of the training loop, in a group of one: samples fetched, forward and backward under DDP, weights
-updated. They are done in a child, which gets the environment of a rank, is slowed as a rank is where the host is
-emulated, and takes nothing down with it when memory runs out.
+updated. They are done in a child (`trainer.verbs.attended_child`), which is slowed as a rank is where the host is
+emulated.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import select
-import signal
-import subprocess
-import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO
 
 from motley.profiles.hardware import probe
 from motley.profiles.store import Timing
 from motley.trainer.contract.calibration import Calibration
-from motley.trainer.host import processes, rank_environment
-from motley.trainer.host.paths import HERE, project_folder
-from motley.trainer.supervisor import containers
-from motley.trainer.supervisor.container_commands import exit_code
+from motley.trainer.host.paths import project_folder
+from motley.trainer.verbs.attended_child import Say, asked_on, in_child, saying
 
 if TYPE_CHECKING:
     import torch
 
     from motley.trainer.verbs.timed_steps import TimedSteps
 
-SILENT_S = 180.0  # without a word of the child
-EXIT_S = 10.0  # from its last word to its end
 WARM_UP = 3  # steps at the first size; the others need one
 SIZES = 5  # each twice the next
 LEAST_SIZES = 2  # a line wants them, however slow the device
@@ -48,8 +38,6 @@ LEAST_ROUNDS = 2
 LEAST_BATCH = 4
 ROOM = 0.9  # of the device's memory that a pass may fill
 MOST = 1_000_000  # samples of a pass: no device takes more
-
-Say = Callable[[dict[str, Any]], None]
 
 
 class Steps(Protocol):
@@ -61,16 +49,11 @@ class Steps(Protocol):
 
 def calibrate(stdin: BinaryIO, stdout: TextIO) -> int:
     """The verb. 0 with a result, 1 without."""
-
-    def say(table: dict[str, Any]) -> None:
-        print(json.dumps(table), file=stdout, flush=True)
-
-    try:
-        asked = Calibration.from_json(stdin.readline())
-    except (ValueError, TypeError, KeyError) as error:
-        say({"error": f"it was asked for something it does not know: {error!r}", "remedy": "Report this"})
+    say = saying(stdout)
+    asked = asked_on(stdin, say)
+    if asked is None:
         return 1
-    return _here(asked, say) if asked.child else _in_child(asked, stdin, stdout, say)
+    return _here(asked, say) if asked.child else in_child("calibrate", asked, stdin, stdout, what="measuring")
 
 
 def sizes(batch: int, cap: int | None) -> tuple[int, ...]:
@@ -98,95 +81,6 @@ def timings(bench: Steps, batches: Sequence[int], budget_s: float, clock: Callab
                 compute[size].append(compute_ms)
                 whole[size].append(step_ms)
     return [Timing.of(size, compute[size], whole[size]) for size in batches]
-
-
-def _in_child(asked: Calibration, stdin: BinaryIO, stdout: TextIO, say: Say) -> int:
-    """Measure in a child, which is ended when the master goes."""
-    argv, env = [sys.executable, "-m", "motley.trainer", "calibrate"], _environment(asked)
-    label = HERE / "calibrations" / f"{processes.boot_id()}-{os.getpid()}"
-    if asked.container is not None:
-        argv, env = containers.of_calibration(asked, label, env)
-    child = subprocess.Popen(
-        argv,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=env,
-        bufsize=0,
-        preexec_fn=processes.die_with(os.getpid()),
-    )
-    assert child.stdin is not None
-    assert child.stdout is not None
-    last = b""  # its answer, passed on when nothing of it is left
-    try:
-        _ask(child.stdin, asked)
-        for line in _lines(child.stdout, stdin):
-            if line.startswith((b'{"result"', b'{"error"')):
-                last = line
-                break
-            stdout.write(line.decode(errors="replace"))
-            stdout.flush()
-        else:
-            code = child.wait(EXIT_S)
-            say(_how_it_ended(code if asked.container is None else exit_code(code)))
-    except _Gone:
-        pass
-    except (TimeoutError, subprocess.TimeoutExpired):
-        say({"error": f"it said nothing for {SILENT_S:g} s", "remedy": "The machine may be overloaded; try again"})
-    finally:
-        child.kill()
-        child.stdin.close()
-        child.stdout.close()
-        child.wait()
-        if asked.container is not None:
-            with contextlib.suppress(OSError):  # it ends by itself then, with what it was asked
-                containers.end(asked.container.runtime, label)
-    if last:
-        stdout.write(last.decode(errors="replace"))
-        stdout.flush()
-    return int(not last.startswith(b'{"result"'))
-
-
-def _ask(pipe: IO[bytes], asked: Calibration) -> None:
-    try:
-        pipe.write(asked.for_child().to_json().encode() + b"\n")
-    except BrokenPipeError:
-        return  # its end is seen where its answer is awaited
-
-
-def _environment(asked: Calibration) -> dict[str, str]:
-    """As `trainer.supervisor.supervisor` gives it to a rank."""
-    threads = asked.options.threads
-    env = rank_environment.of_rank(asked.env, threads=threads, local_ranks=asked.devices, emulated=asked.emulated)
-    return {**env, "GLOO_SOCKET_IFNAME": "lo"}
-
-
-def _how_it_ended(code: int) -> dict[str, Any]:
-    if code == -signal.SIGKILL:
-        remedy = "Its memory may be too small for the batch: give the host max_batch, or leave it out"
-        return {"error": "measuring was ended by the system (SIGKILL)", "remedy": remedy}
-    how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-    return {"error": f"measuring ended {how} without a result", "remedy": "Look at what it printed"}
-
-
-class _Gone(Exception):
-    """Standard input has ended: nobody waits for the result."""
-
-
-def _lines(source: IO[bytes], stdin: BinaryIO) -> Iterator[bytes]:
-    """The child's lines until it closes its output. Raises _Gone, or TimeoutError when it says nothing for long."""
-    rest = b""
-    while True:
-        ready, _, _ = select.select([source, stdin], [], [], SILENT_S)
-        if not ready:
-            raise TimeoutError
-        if stdin in ready and not os.read(stdin.fileno(), 4096):
-            raise _Gone
-        if source in ready:
-            data = os.read(source.fileno(), 65536)
-            if not data:
-                return
-            *whole, rest = (rest + data).split(b"\n")
-            yield from (line + b"\n" for line in whole)
 
 
 def _here(asked: Calibration, say: Say) -> int:

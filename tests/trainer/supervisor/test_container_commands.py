@@ -254,9 +254,9 @@ def test_the_user_s_own_files_are_in_the_container_to_read(home: Path) -> None:
         "8f5a": containers.of_rank(spec, folder, ["rank"], member, {}),
         "77aa": containers.of_rank(replace(spec, own_task=None, script=script), folder, ["script"], member, {}),
     }
-    measured, _ = containers.of_calibration(asked, folder, {})
+    measured, _ = containers.of_calibration(asked, "calibrate", folder, {})
     for tree, (argv, _) in {**started, "8f5a ": (measured, {})}.items():
         bound = {mount["source"]: "readonly" in mount for mount in mounts(argv)}
         assert bound[f"{home}/.motley/code/{tree.strip()}"]
-    plain, _ = containers.of_calibration(replace(asked, own_task=None), folder, {})
+    plain, _ = containers.of_calibration(replace(asked, own_task=None), "calibrate", folder, {})
     assert not any("/code/" in mount["source"] for mount in mounts(plain))
