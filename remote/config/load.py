@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from motley.remote.config import value_rules
 from motley.remote.config.check_script import check_script, unheeded
 from motley.remote.config.check_task import MAX_DEPTH, check_task, read_parameters
+from motley.remote.config.check_training import check_training
 from motley.remote.config.cluster import Cluster, Host
 from motley.remote.config.command_line import check_run_name, new_run_name
 from motley.remote.config.first_file import absent
@@ -181,6 +182,7 @@ def _check_run(cluster: Cluster, table: dict[str, Any], problems: Problems) -> N
         problems.add(("run", "steps"), "epochs is given too; keep one of them")
     check_script(cluster.run, cluster.port, table, problems)
     check_task(cluster.run, table, problems)
+    check_training(cluster.run, problems)
 
 
 def _check_shares(cluster: Cluster, problems: Problems) -> None:

@@ -30,13 +30,13 @@ from motley.trainer.contract.generation import Group
 from motley.trainer.contract.spec import BalanceOptions, DataOptions, Member, RunOptions
 from motley.trainer.data.task_data import TaskData
 from motley.trainer.host.journal import Journal
+from motley.trainer.optimize.gradient_compression import wire_dtype
+from motley.trainer.optimize.local_sgd import LocalSgd
+from motley.trainer.optimize.optimizer import make_optimizer
 from motley.trainer.rank import network_interface, process_group
-from motley.trainer.rank.job_setup import make_optimizer
 from motley.trainer.rank.share_state import share_state
 from motley.trainer.tasks.task import Task
-from motley.trainer.training.gradient_compression import wire_dtype
 from motley.trainer.training.job import Job, StopFlag
-from motley.trainer.training.local_sgd import LocalSgd
 from motley.trainer.training.metrics import DeviceMeter, MetricsFile
 from motley.trainer.training.sampler import BatchSampler
 from motley.trainer.training.weighted_ddp import stopwatch, wrap

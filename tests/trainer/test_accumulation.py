@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from motley.trainer import tasks
 from motley.trainer.contract.spec import DataOptions, RunOptions
+from motley.trainer.optimize.optimizer import rate_factor
 from motley.trainer.tasks.task import Task
 from motley.trainer.training import batchnorm
 from motley.trainer.training.epoch_end import evaluate
-from motley.trainer.training.loop import rate_factor, train, train_step
+from motley.trainer.training.loop import train, train_step
 from motley.trainer.training.micro_batches import parts
 from motley.trainer.training.sampler import BatchSampler
 from tests.trainer.ranks import make_job, run_ranks

@@ -45,8 +45,7 @@ class Noise(NoiseTask):
 
 def alone() -> dict[str, Tensor]:
     """The same steps in one process."""
-    from motley.trainer.rank.job_setup import make_optimizer
-    from motley.trainer.training.loop import rate_factor
+    from motley.trainer.optimize.optimizer import make_optimizer, rate_factor
 
     options, task = RunOptions(**OPTIONS), WrittenOut(Noise())
     model = task.model()

@@ -84,10 +84,10 @@ def member(
 
     from motley.trainer import tasks
     from motley.trainer.host import rank_progress
+    from motley.trainer.optimize.local_sgd import LocalSgd
     from motley.trainer.rank import job_setup, task_rank
     from motley.trainer.rank.group_sockets import GroupSockets
     from motley.trainer.training import loop, recorder
-    from motley.trainer.training.local_sgd import LocalSgd
 
     given = dataclasses.replace(Spec.from_json(text), host=f"box{number}")
     local = given.options.local_steps

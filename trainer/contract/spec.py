@@ -48,9 +48,15 @@ class RunOptions:
     steps: int | None = option(None, "optimizer steps in all; takes the place of epochs", ge=1)
     learning_rate: float = option(0.05, "of the optimizer, at its start", gt=0)
     schedule: Literal["constant", "cosine"] = option("cosine", "of the learning rate, over the whole run")
+    warmup_steps: int = option(
+        0, "steps in which the learning rate rises linearly before the schedule; not with one of the task's own", ge=0
+    )
     optimizer: Literal["sgd", "adamw"] = option("sgd", "sgd with momentum, or adamw")
     momentum: float = option(0.9, "of sgd", ge=0, lt=1)
-    weight_decay: float = option(0.0, "of every parameter", ge=0)
+    weight_decay: float = option(0.0, "of every parameter, or with weight_decay_groups of some", ge=0)
+    weight_decay_groups: bool = option(
+        False, "true: no weight_decay for biases and norms; not with an optimizer of the task's own"
+    )
     clip_norm: float | None = option(None, "largest norm of the global gradient", gt=0)
     accumulate: int = option(
         1, "parts in which a rank computes its samples of a step, for less memory; gradients are sent once a step", ge=1

@@ -28,9 +28,13 @@ from motley.trainer.balance.first_shares import first_shares, next_shares, prior
 from motley.trainer.balance.straggler_advice import StragglerAdviser
 from motley.trainer.contract.backend import choose_backend
 from motley.trainer.contract.generation import Group
-from motley.trainer.contract.spec import Member, RunOptions, Spec
+from motley.trainer.contract.spec import Member, Spec
 from motley.trainer.data.task_data import TaskData
 from motley.trainer.host.journal import Journal
+from motley.trainer.optimize.gradient_compression import check, wire_dtype
+from motley.trainer.optimize.local_sgd import LocalSgd
+from motley.trainer.optimize.optimizer import make_optimizer
+from motley.trainer.optimize.train_state import TrainState
 from motley.trainer.rank import network_interface, process_group
 from motley.trainer.rank.announce_run import began
 from motley.trainer.rank.coordinator_client import CoordinatorClient
@@ -40,9 +44,7 @@ from motley.trainer.rank.share_state import share_state
 from motley.trainer.tasks.task import Task
 from motley.trainer.tasks.task_module import new_model, own_optimizer
 from motley.trainer.training.emulated_speed import slowdown_of
-from motley.trainer.training.gradient_compression import check, wire_dtype
 from motley.trainer.training.job import Job, StopFlag
-from motley.trainer.training.local_sgd import LocalSgd
 from motley.trainer.training.metrics import DeviceMeter, MetricsFile
 from motley.trainer.training.profiler_trace import Tracer
 from motley.trainer.training.recorder import Recorder, state_of
@@ -75,13 +77,17 @@ class PreparedJob:
     address: str  # of this host in the cluster
     kept: KeptState
 
+    @property
+    def state(self) -> TrainState:
+        return TrainState(model=self.model, optimizer=self.optimizer, apart=self.apart)
+
     def save(self) -> None:
         """Put the state on this host's disk, between two groups: nobody may come to go on with it."""
         kept = self.kept
         if kept.step <= 0:
             return
         with kept.undo.undone() if kept.undo is not None else contextlib.nullcontext():
-            state = state_of(self.spec.options, self.batches, kept.step, self.model, self.optimizer, self.apart)
+            state = state_of(self.spec.options, self.batches, kept.step, self.state)
             self.recorder.save("held", kept.step, state, keep=self.spec.options.keep_checkpoints)
 
     def leave_behind(self, job: Job | None) -> None:
@@ -103,7 +109,7 @@ class PreparedJob:
             step -= self.apart.rewind()
         if step < 0:
             return
-        state = state_of(self.spec.options, self.batches, step, self.model, self.optimizer, self.apart)
+        state = state_of(self.spec.options, self.batches, step, self.state)
         of = kept if job is None else job
         left = Left(
             step=step, term=kept.term, leader=kept.leader, generation=kept.generation, epoch_ends=of.epoch_ends,
@@ -143,12 +149,13 @@ def prepare(
     optimizer = own_optimizer(task, model) or make_optimizer(options, model)
     rates = tuple(float(group["lr"]) for group in optimizer.param_groups)
     apart = LocalSgd(options, model) if options.local_steps > 1 else None
+    state = TrainState(model=model, optimizer=optimizer, apart=apart)
     metrics = MetricsFile(folder, member=member.member)
     step = -1 if anew or spec.resume else 0
     if member.member == 0 and spec.resume and metrics.next_seq == 0:  # not a step was made yet, or it would be lost
-        step = go_on(spec.resume, options, model, optimizer, journal, apart)
+        step = go_on(spec.resume, options, state, journal)
     kept = KeptState(step=step, pass_limit=member.pass_limit)
-    if anew and (left := take_up(folder, member.member, model, optimizer, apart)) is not None:
+    if anew and (left := take_up(folder, member.member, state)) is not None:
         kept.step, kept.term, kept.leader, kept.generation = left.step, left.term, left.leader, left.generation
         kept.epoch_ends, kept.best = left.epoch_ends, left.best
     address = line.address
@@ -201,7 +208,7 @@ def join(
         kept.step,
         source=with_group.source,
         own_buffers=own_buffers,
-        more=[prepared.apart.momentum] if prepared.apart is not None else (),
+        more=prepared.state.tensors(),
         in_place=kept.step < 0,
     )
     kept.take(incoming, epoch_ends=epoch_ends, best=best)
@@ -284,10 +291,3 @@ def make_tracer(prepared: PreparedJob) -> Tracer | None:
         return None
     member, device = prepared.member.member, prepared.device
     return Tracer(prepared.folder, prepared.journal, member=member, steps=steps, device=device)
-
-
-def make_optimizer(options: RunOptions, model: nn.Module) -> torch.optim.Optimizer:
-    rate, decay = options.learning_rate, options.weight_decay
-    if options.optimizer == "adamw":
-        return torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay, fused=True)
-    return torch.optim.SGD(model.parameters(), lr=rate, momentum=options.momentum, weight_decay=decay, fused=True)

@@ -1,6 +1,6 @@
 """Where a rank's state comes from when its process begins: a checkpoint, or what a process before it left behind.
 
->>> go_on("~/.motley/runs/night/box1/checkpoints", options, model, optimizer, journal)
+>>> go_on("~/.motley/runs/night/box1/checkpoints", options, state, journal)
 420
 """
 
@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from motley.trainer.contract.spec import RunOptions, resumed_from
 from motley.trainer.contract.term import Term
 from motley.trainer.errors import CheckpointError, TrainerError
 from motley.trainer.host.journal import Journal
+from motley.trainer.optimize.train_state import TrainState
 from motley.trainer.training import checkpoint
-from motley.trainer.training.local_sgd import LocalSgd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,19 +43,14 @@ def leave(folder: Path, member: int, left: Left, state: Mapping[str, Any]) -> No
     part.replace(path)
 
 
-def take_up(
-    folder: Path, member: int, model: nn.Module, optimizer: torch.optim.Optimizer, apart: LocalSgd | None = None
-) -> Left | None:
+def take_up(folder: Path, member: int, state: TrainState) -> Left | None:
     """Go on with what a process of this rank left behind, once. None without that: the others have the state."""
     path = _path(folder, member)
     try:
-        state = torch.load(path, weights_only=True)
+        saved = torch.load(path, weights_only=True)
         path.unlink()
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        if apart is not None:
-            apart.load(state["outer"])
-        return Left(**{**state["left"], "term": Term.of(state["left"]["term"])})
+        state.load(saved)
+        return Left(**{**saved["left"], "term": Term.of(saved["left"]["term"])})
     except FileNotFoundError:
         return None
     except (OSError, RuntimeError, KeyError, TypeError, ValueError, pickle.UnpicklingError):
@@ -68,37 +62,28 @@ def _path(folder: Path, member: int) -> Path:
     return folder / f"rank_{member}.left"
 
 
-def go_on(
-    folder: str,
-    options: RunOptions,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    journal: Journal,
-    apart: LocalSgd | None = None,
-) -> int:
+def go_on(folder: str, options: RunOptions, state: TrainState, journal: Journal) -> int:
     """Load the newest whole checkpoint under `folder`; damaged ones are said and passed over. Returns its step."""
 
     def skipped(error: CheckpointError) -> None:
         journal.write("note", f"checkpoint left out: {error}", "warning")
 
     for path in checkpoint.newest(Path(folder).expanduser(), skipped):
-        state = checkpoint.load(path)
-        _check(state, options, path)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        if apart is not None and "outer" in state:
-            apart.load(state["outer"])
+        saved = checkpoint.load(path)
+        _check(saved, options, path)
+        state.load(saved)
         run = resumed_from(folder)
-        journal.write("note", f"goes on from the run '{run}': {path.name}, step {state['step']:,}")
-        return int(state["step"])
+        journal.write("note", f"goes on from the run '{run}': {path.name}, step {saved['step']:,}")
+        return int(saved["step"])
     raise TrainerError(f"no checkpoint to go on from in {folder}", "Start anew, without --resume")
 
 
-def _check(state: dict[str, Any], options: RunOptions, path: Path) -> None:
-    """A resumed run sees the samples that the old one would have seen only if these are the same."""
-    for key in ("task", "global_batch", "seed", "norm"):
-        if key in state and state[key] != getattr(options, key):
+def _check(saved: dict[str, Any], options: RunOptions, path: Path) -> None:
+    """A resumed run sees the samples that the old one would have seen, and has its parameter groups, only if these are
+    the same."""
+    for key in ("task", "global_batch", "seed", "norm", "weight_decay_groups"):
+        if key in saved and saved[key] != getattr(options, key):
             raise TrainerError(
-                f"{path.name} was made with run.{key} = {state[key]!r}, now it is {getattr(options, key)!r}",
+                f"{path.name} was made with run.{key} = {saved[key]!r}, now it is {getattr(options, key)!r}",
                 "Set it back, or start anew",
             )

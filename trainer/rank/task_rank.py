@@ -198,10 +198,11 @@ def preload() -> None:
     import torch
 
     from motley.trainer.contract.spec import RunOptions
+    from motley.trainer.optimize.optimizer import make_optimizer
     from motley.trainer.rank import job_setup, process_group  # noqa: F401
     from motley.trainer.training.loop import train  # noqa: F401
 
-    job_setup.make_optimizer(RunOptions(), torch.nn.Linear(1, 1))  # the first one imports as much as torch itself
+    make_optimizer(RunOptions(), torch.nn.Linear(1, 1))  # the first one imports as much as torch itself
 
 
 def main(run: str, host: str, member: int, *, anew: bool) -> int:

@@ -18,11 +18,12 @@ from motley.trainer.balance.measured_step import MeasuredStep
 from motley.trainer.contract.spec import RunOptions
 from motley.trainer.data.task_data import TaskData
 from motley.trainer.host.rank_progress import Progress, Unheard
+from motley.trainer.optimize.local_sgd import LocalSgd
+from motley.trainer.optimize.train_state import TrainState
 from motley.trainer.tasks.evaluation import Evaluation
 from motley.trainer.tasks.task import Task
 from motley.trainer.tasks.task_module import TaskModule
 from motley.trainer.training.emulated_speed import Slowdown
-from motley.trainer.training.local_sgd import LocalSgd
 from motley.trainer.training.loss_denominator import LossDenominator
 from motley.trainer.training.metrics import DeviceMeter, MetricsFile
 from motley.trainer.training.micro_batches import MicroBatches
@@ -121,6 +122,10 @@ class Job:
         module = self.model.module
         assert isinstance(module, TaskModule)
         return module.model
+
+    @property
+    def state(self) -> TrainState:
+        return TrainState(model=self.task_model, optimizer=self.optimizer, apart=self.apart)
 
     @property
     def world_size(self) -> int:

@@ -22,14 +22,14 @@ import torch
 from torch import Tensor, nn
 
 from motley.trainer.balance.measured_step import MeasuredStep
-from motley.trainer.contract.spec import RunOptions
 from motley.trainer.contract.wire import RunState, Sample
 from motley.trainer.data.batch import Batch
+from motley.trainer.optimize.local_sgd import LocalSgd
+from motley.trainer.optimize.optimizer import rate_factor
 from motley.trainer.tasks.splitmix import key
 from motley.trainer.tasks.task_loss import weight
 from motley.trainer.training.epoch_end import end_epoch
 from motley.trainer.training.job import Job
-from motley.trainer.training.local_sgd import LocalSgd
 from motley.trainer.training.profiler_trace import Tracer
 from motley.trainer.training.rebalance_window import exchange
 from motley.trainer.training.sampler import Place
@@ -213,14 +213,6 @@ def record(job: Job, place: Place, samples: int, loss: float, times: Times) -> N
             saved_s=job.balancer.saved_s if job.balancer.gain is not None else None,
         )
     )
-
-
-def rate_factor(options: RunOptions, step: int, steps_total: int) -> float:
-    """On the learning rates in the step counted from 0. Cosine: from the full rate to 0 over the run (Loshchilov and
-    Hutter 2017)."""
-    if options.schedule == "constant":
-        return 1.0
-    return 0.5 * (1 + math.cos(math.pi * step / steps_total))
 
 
 def stop(job: Job) -> None:

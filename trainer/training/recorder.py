@@ -14,13 +14,10 @@ from motley.trainer.host.journal import Journal
 from motley.trainer.training import checkpoint
 
 if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
     from motley.trainer.contract.spec import RunOptions
+    from motley.trainer.optimize.train_state import TrainState
     from motley.trainer.tasks.evaluation import Evaluation
     from motley.trainer.training.job import Job
-    from motley.trainer.training.local_sgd import LocalSgd
     from motley.trainer.training.sampler import BatchSampler
 
 FITS_OF_MOST = 64  # ranks: beyond, what rank 0 knows of speeds is too much to keep elsewhere
@@ -185,17 +182,10 @@ def epochs_done(job: Job) -> int:
 def checkpoint_state(job: Job) -> dict[str, Any]:
     """What is needed to go on from here on any hosts with any split."""
     about = {"generation": job.generation, "shares": list(job.shares)}
-    return {**about, **state_of(job.options, job.batches, job.step, job.task_model, job.optimizer, job.apart)}
+    return {**about, **state_of(job.options, job.batches, job.step, job.state)}
 
 
-def state_of(
-    options: RunOptions,
-    batches: BatchSampler,
-    step: int,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    apart: LocalSgd | None,
-) -> dict[str, Any]:
+def state_of(options: RunOptions, batches: BatchSampler, step: int, state: TrainState) -> dict[str, Any]:
     """The part of a checkpoint that training goes on from. Random numbers of a step depend on its number alone."""
     return {
         "task": options.task,
@@ -204,7 +194,6 @@ def state_of(
         "global_batch": options.global_batch,
         "seed": options.seed,
         "norm": options.norm,
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        **({"outer": apart.state()} if apart is not None else {}),
+        "weight_decay_groups": options.weight_decay_groups,
+        **state.to_dict(),
     }

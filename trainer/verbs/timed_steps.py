@@ -20,7 +20,7 @@ from torch import nn
 from motley.trainer.contract.spec import RunOptions
 from motley.trainer.data.task_data import TaskData
 from motley.trainer.errors import OutOfMemory
-from motley.trainer.rank.job_setup import make_optimizer
+from motley.trainer.optimize.optimizer import make_optimizer
 from motley.trainer.tasks.task import Task
 from motley.trainer.tasks.task_module import new_model, own_optimizer
 from motley.trainer.training.emulated_speed import Slowdown

@@ -17,12 +17,13 @@ from motley.trainer.contract.spec import RunOptions
 from motley.trainer.coordinator.summary import RunSummary
 from motley.trainer.host.journal import Journal
 from motley.trainer.host.rank_progress import Unheard
+from motley.trainer.optimize import local_sgd
+from motley.trainer.optimize.local_sgd import LocalSgd
 from motley.trainer.rank.job_setup import PreparedJob
 from motley.trainer.rank.kept_state import KeptState
 from motley.trainer.rank.restore_state import go_on, take_up
-from motley.trainer.training import checkpoint, local_sgd
+from motley.trainer.training import checkpoint
 from motley.trainer.training.epoch_end import evaluate
-from motley.trainer.training.local_sgd import LocalSgd
 from motley.trainer.training.loop import abort, train, train_step
 from motley.trainer.training.rebalance_window import exchange
 from motley.trainer.training.recorder import Recorder, checkpoint_state
@@ -121,7 +122,7 @@ def stopped(rank: int, world_size: int, given: dict[str, Any]) -> dict[str, Any]
     job.stop.asked = True
     state = train(job)
     again = make_job(rank, world_size, OPTIONS, (128,), double=False)
-    step = go_on(str(folder / "checkpoints"), OPTIONS, again.task_model, again.optimizer, journal, again.apart)
+    step = go_on(str(folder / "checkpoints"), OPTIONS, again.state, journal)
     assert again.apart is not None
     return {
         "state": state,
@@ -173,7 +174,7 @@ def hanging(rank: int, world_size: int, given: dict[str, Any]) -> dict[str, Any]
     module.sum_over_ranks = plain
     again = make_job(rank, world_size, OPTIONS, (128,), double=False)
     assert again.apart is not None
-    left = take_up(given["folder"], rank, again.task_model, again.optimizer, again.apart)
+    left = take_up(given["folder"], rank, again.state)
     assert job.apart is not None
     return {
         "step": left and left.step,

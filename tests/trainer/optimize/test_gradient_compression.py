@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 from motley.trainer.contract.spec import RunOptions
 from motley.trainer.errors import TrainerError
-from motley.trainer.training.gradient_compression import check, wire_dtype
+from motley.trainer.optimize.gradient_compression import check, wire_dtype
 from motley.trainer.training.loop import train_step
 from tests.trainer.ranks import make_job, run_ranks
 

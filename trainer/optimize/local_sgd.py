@@ -29,7 +29,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from motley.trainer.contract.spec import RunOptions
-from motley.trainer.training.gradient_compression import sum_over_ranks, wire_dtype
+from motley.trainer.optimize.gradient_compression import sum_over_ranks, wire_dtype
 
 
 class LocalSgd:

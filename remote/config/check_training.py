@@ -1,0 +1,17 @@
+"""Which keys of `[run]` that say how is trained go together. `remote.config.load` asks when it checks the file.
+
+>>> check_training(RunOptions(steps=10, warmup_steps=10), problems)
+"""
+
+from __future__ import annotations
+
+from motley.remote.config.problems import Problems
+from motley.trainer.contract.spec import RunOptions
+
+
+def check_training(run: RunOptions, problems: Problems) -> None:
+    """Everything about them that the file alone can tell; a script heeds none of them."""
+    if run.script is not None:
+        return
+    if run.steps is not None and run.warmup_steps >= run.steps:
+        problems.add(("run", "warmup_steps"), f"must be below run.steps, {run.steps}, is {run.warmup_steps}")

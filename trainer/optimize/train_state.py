@@ -1,0 +1,45 @@
+"""All that a step changes for good: what a checkpoint holds, a rank gives to others, and a process leaves to the next.
+
+>>> state = TrainState(model=model, optimizer=optimizer)
+>>> state.load(checkpoint.load(path))
+>>> torch.save(state.to_dict(), path)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from motley.trainer.optimize.local_sgd import LocalSgd
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainState:
+    """The parts are the live ones: who loads into them changes what is trained."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    apart: LocalSgd | None = None  # with run.local_steps above 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Tensors and plain values, by reference."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            **({"outer": self.apart.state()} if self.apart is not None else {}),
+        }
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        """From `to_dict`; what is not there stays as it is. Raises what torch raises for a state of another shape."""
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        if self.apart is not None and "outer" in saved:
+            self.apart.load(saved["outer"])
+
+    def tensors(self) -> list[Tensor]:
+        """Those that are neither the model's nor the optimizer's, for `rank.share_state`."""
+        return [self.apart.momentum] if self.apart is not None else []
