@@ -123,7 +123,13 @@ def run(
         bool, typer.Option("--detach", help="Start the run and leave; motley attach comes back.")
     ] = False,
     resume: Annotated[
-        str | None, typer.Option("--resume", metavar="RUN", help="Go on from the newest checkpoint of that run.")
+        str | None,
+        typer.Option(
+            "--resume",
+            metavar="RUN[@NAME]|FILE",
+            help="Go on from the newest checkpoint of that run; from one of its others: RUN@best, RUN@epoch_5, "
+            "RUN@step_1200, RUN@final; or from a checkpoint's file on this machine.",
+        ),
     ] = None,
     only: Only = None,
     no_start: Annotated[bool, typer.Option("--no-start", help="Open the console; s starts the run.")] = False,

@@ -38,9 +38,8 @@ def run_plan(
     wanted = {host.name for host in cluster.hosts}
     left_out = [host.name for host in load(config, overrides).hosts if host.name not in wanted] if only else ()
     file = ClusterWatch(config, left_out=left_out)
-    for given in (name, resume):
-        if given is not None:
-            check_run_name(given)
+    if name is not None:
+        check_run_name(name)
     check_resume(cluster, resume)
     if cluster.has_project:
         from motley.remote.provision.project import find

@@ -6,6 +6,7 @@ from datetime import datetime, timezone
 
 from motley.remote.config import value_rules
 from motley.remote.config.cluster import Cluster
+from motley.remote.config.resume_from import ResumeFrom, trailer_of
 from motley.remote.errors import UsageError
 from motley.remote.sanitize import clean
 
@@ -30,9 +31,12 @@ def needs_task(cluster: Cluster, what: str) -> None:
 
 
 def check_resume(cluster: Cluster, resume: str | None) -> None:
-    """Raises UsageError for `--resume` with a script: Motley knows nothing of its checkpoints."""
+    """Raises UsageError for a `--resume` that names nothing, or is given with a script: its checkpoints are its own."""
     if resume is not None and cluster.run.script is not None:
         raise UsageError(
             f"--resume {resume} is for a task: the script {cluster.run.script} goes on from checkpoints of its own; "
             "give it where they are in [run] args, or with --set"
         )
+    wanted = ResumeFrom.of(resume) if resume is not None else None
+    if wanted is not None and wanted.file is not None:
+        trailer_of(wanted.file)

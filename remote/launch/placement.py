@@ -170,6 +170,7 @@ def spec_for(
     before_s: float,
     phases: Mapping[str, float],
     resume: str | None,
+    resume_of: str = "",
     user_code: UserCode | None = None,
     python: str = "",
     container: Container | None = None,
@@ -191,6 +192,7 @@ def spec_for(
         speed=host.speed,
         emulated=host.connect == "demo",
         resume=resume,
+        resume_of=resume_of,
         before_s=before_s,
         phases=dict(phases),
         script=user_code if isinstance(user_code, Script) else None,
@@ -230,7 +232,7 @@ def next_specs(
             cluster, run, host, members, token=token, leader_address=before.leader_address, before_s=before_s,
             phases={"connect_s": 0.0, "push_s": 0.0},
             resume=f"~/.motley/runs/{resume}/{before.leader}/checkpoints" if resume else None,
-            user_code=own_task,
+            resume_of=resume or "", user_code=own_task,
         )
         for host in cluster.hosts
     ]  # fmt: skip

@@ -1,11 +1,15 @@
-"""Where the newest good checkpoint of a run is, and bringing it to the leader of a run that goes on from it.
+"""Where the good checkpoint is that a run is to go on from, and bringing it to the host that leads the new run.
+
+It is the newest of a run, one of its others by name (`remote.config.resume_from`), or a file here.
 
 It may be on any host: rank 0 wrote it there, or a rank that lost its leader and held the state until it gave up. Or
 only here, beside cluster.toml. Which one is newest, its last line says (`trainer.contract.checkpoint_trailer`); that is
 believed when all of the file has been read and is as it was written. A damaged one is passed over, for the next newest
 anywhere.
 
-    >>> await bring_checkpoint(verbs, "box1", "night", ["box1", "box2"], experiments / "night", logbook.note)
+    >>> wanted = ResumeFrom("night", "best")
+    >>> await bring_checkpoint(verbs, "box1", wanted, ["box1", "box2"], experiments / "night", logbook.note)
+    'best.pt'
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from motley.remote.answers import made
+from motley.remote.config.resume_from import ResumeFrom
 from motley.remote.errors import HostError, UsageError
 from motley.remote.rpc.verbs import Verbs
 from motley.trainer.contract import checkpoint_trailer
@@ -35,30 +40,72 @@ class Found:
 
 
 async def bring_checkpoint(
-    verbs: Verbs, leader: str, run: str, hosts: Iterable[str], experiment: Path, warn: Callable[[str], object]
-) -> None:
-    """See to it that the leader has the newest good checkpoint of `run`: of several there, its ranks take that one.
+    verbs: Verbs, leader: str, wanted: ResumeFrom, hosts: Iterable[str], experiment: Path, warn: Callable[[str], object]
+) -> str:
+    """See to it that the leader has the newest good checkpoint of a run that is `wanted`. Returns its name there.
 
-    `warn` is told of every newer one that is damaged. Raises UsageError when there is no good one anywhere, a HostError
-    when one can't be fetched or the leader can't be given it.
+    `warn` is told of every newer one that is damaged. Raises UsageError when there is no good one anywhere, with those
+    that there are; a HostError when one can't be fetched or the leader can't be given it.
     """
-    asked = list(hosts)
+    run, asked = wanted.run, list(hosts)
     answers = await asyncio.gather(*(_ask(verbs, host, run) for host in asked))
     here = [Found("", name, said) for name, said in checkpoint_trailer.listed(experiment / "checkpoints").items()]
-    for found in newest_first([*here, *(one for answer in answers for one in answer)], leader):
+    known = newest_first([*here, *(one for answer in answers for one in answer)], leader)
+    for found in known:
+        if not wanted.fits(found.name, found.trailer):
+            continue
         if found.host == leader:
             if await verbs.prove(leader, run, found.name) == found.trailer:
-                return
+                return found.name
         else:
             content = await _content(verbs, run, found, experiment)
             if checkpoint_trailer.proved(io.BytesIO(content)) == found.trailer:
-                await verbs.store(leader, run, f"step_{found.trailer.step}.pt", content)
-                return
+                await verbs.store(leader, run, _stored(found.trailer), content)
+                return _stored(found.trailer)
         where = found.host or "this machine"
         which = f"{found.name} of '{run}' on {where}, of step {found.trailer.step},"
         warn(f"{which} is damaged, or changed while it was read: the next newest is looked at")
     places = ", ".join([*asked, str(experiment / "checkpoints")])
-    raise UsageError(f"no good checkpoint of '{run}' in any of: {places}")
+    if not wanted.checkpoint or not known:
+        raise UsageError(f"no good checkpoint of '{run}' in any of: {places}")
+    raise UsageError(f"'{run}' has no good checkpoint '{wanted.checkpoint}' in any of: {places}. {there_are(known)}")
+
+
+def there_are(known: Iterable[Found]) -> str:
+    """Those that can be named, the newest first.
+
+    >>> there_are([Found("box1", "final.pt", Trailer(18, "")), Found("", "final.pt", Trailer(18, ""))])
+    'There are: final (step 18)'
+    """
+    told = dict.fromkeys(f"{one.name.removesuffix('.pt')} (step {one.trailer.step:,})" for one in known)
+    return f"There are: {', '.join(told)}"
+
+
+async def bring_file(verbs: Verbs, leader: str, run: str, file: Path) -> str:
+    """Give the host that leads `run`, which is about to start, a checkpoint's file that is here. Returns its name.
+
+    Raises UsageError when it is damaged or too large to be carried, a HostError when the leader can't be given it.
+    """
+    content = await asyncio.to_thread(_read, file)
+    proved = checkpoint_trailer.proved(io.BytesIO(content))
+    if proved is None:
+        raise UsageError(f"--resume {file}: is damaged: it has changed since it was written (its SHA-256 differs)")
+    await verbs.store(leader, run, _stored(proved), content)
+    return _stored(proved)
+
+
+def _read(file: Path) -> bytes:
+    try:
+        size = file.stat().st_size
+        if size <= _most():
+            return file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"--resume {file}: can't be read ({error.strerror or error})") from error
+    raise UsageError(f"--resume {file}: its {size:,} bytes are more than half of this machine's memory")
+
+
+def _stored(trailer: Trailer) -> str:
+    return f"step_{trailer.step}.pt"
 
 
 def newest_first(found: Iterable[Found], leader: str) -> list[Found]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from motley.remote.config.cluster import Cluster
 from motley.remote.config.command_line import check_resume
+from motley.remote.config.resume_from import ResumeFrom
 from motley.remote.config.schema import nearest
 from motley.remote.errors import HostError, RunFailed, StartRefused, UsageError
 from motley.remote.experiment.experiment_writer import ExperimentWriter
@@ -22,7 +23,7 @@ from motley.remote.launch import placement
 from motley.remote.launch.all_hosts import having, start_all
 from motley.remote.launch.prepare_hosts import looked_over, members_of, supplied
 from motley.remote.launch.prestart import Prestart
-from motley.remote.launch.resume_checkpoint import bring_checkpoint
+from motley.remote.launch.resume_checkpoint import bring_checkpoint, bring_file
 from motley.remote.preflight.check import CheckResult
 from motley.remote.provision.data import folder_of
 from motley.remote.provision.project import project_of
@@ -70,21 +71,23 @@ class RunStart:
             look = await looked_over(self._verbs.hosts, self._logbook.emit, self._ask, early=early)
             connected = time.monotonic()
             await self._is_new(look.checked)
-            if resume is not None:
-                self._knows_of(resume, look.checked)
+            wanted = ResumeFrom.of(resume) if resume is not None else None
+            if wanted is not None and wanted.run:
+                self._knows_of(wanted.run, look.checked)
             members = members_of(self._cluster, look.checked, self._knows)
             cluster = await supplied(self._verbs, look.checked, self._logbook.emit, project=project, data=data)
             phases = {
                 "connect_s": max(0.0, (self._logbook.connected_at or connected) - look.checking),
                 "push_s": time.monotonic() - connected,
             }
-            checkpoint = await self._checkpoint_of(resume, look.checked) if resume else None
-            self._open(look.checked, members, resume)
+            checkpoint = await self._checkpoint_of(wanted, look.checked) if wanted is not None else None
+            self._open(look.checked, members, wanted)
             token = secrets.token_hex(32)
             specs = [
                 placement.spec_for(
                     cluster, self._run, host, members, token=token, leader_address=look.checked.leader_address,
                     before_s=time.monotonic() - look.began, phases=phases, resume=checkpoint, user_code=user_code,
+                    resume_of=self._goes_on_from(wanted),
                     python=look.checked.probes[host.name].executable,
                     container=self._verbs.hosts.container(host.name),
                 )
@@ -111,25 +114,42 @@ class RunStart:
         known = f": {nearest(old, runs)}" if runs else ", and no run at all"
         raise UsageError(f"--resume '{old}': neither the hosts nor {here.parent} have a run of that name{known}")
 
-    def _open(self, checked: CheckResult, members: tuple[Member, ...], resume: str | None) -> None:
+    def _open(self, checked: CheckResult, members: tuple[Member, ...], wanted: ResumeFrom | None) -> None:
         """From here on there is an experiment."""
         self._logbook.keep(Experiment.create(self._folder, self._cluster.text), self._verbs)
         self._logbook.lay_out(placement.layout(self._cluster, self._run, members))
         if self._cold is not None:
             self._logbook.experiment.note(self._cold)
-        if resume is not None:
-            self._logbook.note(f"goes on from the newest checkpoint of '{resume}'")
+        if wanted is not None and wanted.file is not None:
+            self._logbook.note(f"goes on from {wanted.file}")
+        elif wanted is not None:
+            which = f"checkpoint {wanted.checkpoint}" if wanted.checkpoint else "newest checkpoint"
+            self._logbook.note(f"goes on from the {which} of '{wanted.run}'")
         for finding in checked.findings:
             self._logbook.warn(f"{finding.host}: {finding.cause}. {finding.remedy}")
         if words := placement.first_words(members, self._cluster):
             self._logbook.note(words, kind="first_shares")
 
-    async def _checkpoint_of(self, old: str, checked: CheckResult) -> str:
-        """The folder on the leader with the old run's checkpoints, the newest good one of all hosts among them."""
+    async def _checkpoint_of(self, wanted: ResumeFrom, checked: CheckResult) -> str:
+        """On the leader: the folder with the old run's checkpoints, the newest good one of all hosts among them; or
+        the one that is asked for."""
         leader = self._cluster.leader
-        folder = self._folder.with_name(old)
-        await bring_checkpoint(self._verbs, leader, old, checked.probes, folder, self._logbook.warn)
-        return f"{checked.probes[leader].home}/.motley/runs/{old}/{leader}/checkpoints"
+        runs = f"{checked.probes[leader].home}/.motley/runs"
+        if wanted.file is not None:
+            name = await bring_file(self._verbs, leader, self._run, wanted.file)
+            return f"{runs}/{self._run}/{leader}/checkpoints/{name}"
+        experiment = self._folder.with_name(wanted.run)
+        name = await bring_checkpoint(self._verbs, leader, wanted, checked.probes, experiment, self._logbook.warn)
+        folder = f"{runs}/{wanted.run}/{leader}/checkpoints"
+        return f"{folder}/{name}" if wanted.checkpoint else folder
+
+    def _goes_on_from(self, wanted: ResumeFrom | None) -> str:
+        """The run whose state this one begins with; of a file that is in no experiment here its path."""
+        if wanted is None or wanted.file is None:
+            return wanted.run if wanted is not None else ""
+        file = wanted.file.absolute()
+        run = file.parent.parent
+        return run.name if (file.parent.name, run.parent) == ("checkpoints", self._folder.parent) else str(wanted.file)
 
     async def _start_ranks(self, specs: list[Spec], checked: CheckResult, early: Prestart) -> None:
         starting = asyncio.ensure_future(start_all(self._verbs, specs, checked.probes, self._logbook.emit, early))

@@ -17,6 +17,7 @@ from motley.console.commands.stored_profiles import profiles_of
 from motley.profiles.store import Store
 from motley.remote.config.cluster import Cluster
 from motley.remote.config.load import load
+from motley.remote.config.resume_from import ResumeFrom
 from motley.remote.diagnosis.causes import CAUSES, filled, find
 from motley.remote.errors import Finding, HostError, MotleyError
 from motley.remote.feed import Ended, Layout, Link, LogLine, Progress, RankLayout
@@ -132,8 +133,9 @@ async def _find(case: Case) -> object:
 
 
 async def _checkpoint(case: Case) -> object:
-    await bring_checkpoint(case.verbs, "box1", "night", ["box1"], case.folder.root / "none", case.emit)
-    return None
+    here = case.folder.root / "none"
+    newest = await bring_checkpoint(case.verbs, "box1", ResumeFrom("night"), ["box1"], here, case.emit)
+    return newest, await bring_checkpoint(case.verbs, "box1", ResumeFrom("night", "best"), ["box1"], here, case.emit)
 
 
 async def _calibrate(case: Case) -> object:

@@ -49,7 +49,7 @@ def test_without_leader_and_console_the_run_is_held_then_lost_and_gone_on_with(l
     done = lab.exec(lab.motley(*again), timeout_s=240, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     events = (tmp_path / "experiments/again/events.jsonl").read_text()
-    found = re.search(r"goes on from the run 'held': step_(\d+)\.pt, step (\d+)", events)
+    found = re.search(r"goes on from 'held': step_(\d+)\.pt, step (\d+)", events)
     assert found is not None, events
     assert int(found[1]) == int(found[2]) >= reached
     summary = json.loads(done.stdout)

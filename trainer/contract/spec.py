@@ -182,7 +182,8 @@ class Spec:
     data: DataOptions
     env: dict[str, str]
     speed: float | None = None  # below 1 a slower host is emulated; `Member.speed` says it to the ranks of a task
-    resume: str | None = None  # checkpoint to go on from, a path on the leader
+    resume: str | None = None  # on the leader: a checkpoint to go on from, or a folder whose newest one it is
+    resume_of: str = ""  # the run that has made it; of a file from elsewhere its path where the run was started
     before_s: float = 0.0  # from the command to this spec, on the master's clock
     phases: dict[str, float] = field(default_factory=dict)  # connect_s, push_s, as the master measured them
     emulated: bool = False
@@ -205,8 +206,8 @@ class Spec:
 
     @property
     def resumed_from(self) -> str | None:
-        """The run whose checkpoint this one goes on from: `resume` is `…/runs/<run>/<host>/checkpoints`."""
-        return resumed_from(self.resume)
+        """The run whose checkpoint this one goes on from, or the path of a file."""
+        return resumed_from(self.resume, self.resume_of)
 
     @property
     def is_leader(self) -> bool:
@@ -239,13 +240,14 @@ def table_of(text: str | bytes, what: str) -> dict[str, Any]:
     return table
 
 
-def resumed_from(resume: str | None) -> str | None:
-    """
+def resumed_from(resume: str | None, resume_of: str = "") -> str | None:
+    """Of a spec that an older Motley wrote, `resume` alone says it.
+
     >>> resumed_from("/home/ada/.motley/runs/night/box1/checkpoints")
     'night'
     """
     parts = resume.split("/") if resume else []
-    return parts[-3] if len(parts) > 2 else None
+    return resume_of or (parts[-3] if len(parts) > 2 else None)
 
 
 def container_of(table: dict[str, Any]) -> Container | None:

@@ -153,7 +153,7 @@ def prepare(
     metrics = MetricsFile(folder, member=member.member)
     step = -1 if anew or spec.resume else 0
     if member.member == 0 and spec.resume and metrics.next_seq == 0:  # not a step was made yet, or it would be lost
-        step = go_on(spec.resume, options, state, journal)
+        step = go_on(spec, state, journal)
     kept = KeptState(step=step, pass_limit=member.pass_limit)
     if anew and (left := take_up(folder, member.member, state)) is not None:
         kept.step, kept.term, kept.leader, kept.generation = left.step, left.term, left.leader, left.generation

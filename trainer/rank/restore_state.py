@@ -1,6 +1,6 @@
 """Where a rank's state comes from when its process begins: a checkpoint, or what a process before it left behind.
 
->>> go_on("~/.motley/runs/night/box1/checkpoints", options, state, journal)
+>>> go_on(spec, state, journal)
 420
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from motley.trainer.contract.spec import RunOptions, resumed_from
+from motley.trainer.contract.spec import RunOptions, Spec
 from motley.trainer.contract.term import Term
 from motley.trainer.errors import CheckpointError, TrainerError
 from motley.trainer.host.journal import Journal
@@ -62,20 +62,24 @@ def _path(folder: Path, member: int) -> Path:
     return folder / f"rank_{member}.left"
 
 
-def go_on(folder: str, options: RunOptions, state: TrainState, journal: Journal) -> int:
-    """Load the newest whole checkpoint under `folder`; damaged ones are said and passed over. Returns its step."""
+def go_on(spec: Spec, state: TrainState, journal: Journal) -> int:
+    """Load the checkpoint that `spec.resume` names, or the newest whole one of the folder that it names: damaged ones
+    there are said and passed over. Returns its step.
+
+    Raises CheckpointError when the one that is named can't be loaded, TrainerError when there is none.
+    """
 
     def skipped(error: CheckpointError) -> None:
         journal.write("note", f"checkpoint left out: {error}", "warning")
 
-    for path in checkpoint.newest(Path(folder).expanduser(), skipped):
+    place = Path(spec.resume or "").expanduser()
+    for path in [place] if place.suffix == ".pt" else checkpoint.newest(place, skipped):
         saved = checkpoint.load(path)
-        _check(saved, options, path)
+        _check(saved, spec.options, path)
         state.load(saved)
-        run = resumed_from(folder)
-        journal.write("note", f"goes on from the run '{run}': {path.name}, step {saved['step']:,}")
+        journal.write("note", f"goes on from '{spec.resumed_from}': {path.name}, step {saved['step']:,}")
         return int(saved["step"])
-    raise TrainerError(f"no checkpoint to go on from in {folder}", "Start anew, without --resume")
+    raise TrainerError(f"no checkpoint to go on from in {place}", "Start anew, without --resume")
 
 
 def _check(saved: dict[str, Any], options: RunOptions, path: Path) -> None:

@@ -78,7 +78,7 @@ def layout(spec: dict[str, Any], roll: dict[str, Any]) -> dict[str, Any]:
         "script": options.get("script"),
         "global_batch": options.get("global_batch"),
         "steps": options.get("steps"),
-        "resumed_from": resumed_from(spec.get("resume")),
+        "resumed_from": resumed_from(spec.get("resume"), str(spec.get("resume_of") or "")),
         "policy": spec.get("balance", {}).get("policy"),
         "members": [
             {**{k: members[n][k] for k in ("member", "host", "device")}, "dropped": members[n]["host"] in dropped}

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from motley.remote.config.resume_from import ResumeFrom
 from motley.remote.errors import CommandFailed
 from motley.remote.hosts.pool import Hosts
 from motley.remote.launch import resume_checkpoint
@@ -32,8 +33,8 @@ async def test_no_more_of_it_is_taken_than_there_is_room_for(stage: Stage, monke
         warnings: list[str] = []
 
         async def carry() -> None:
-            experiment = stage.experiment("night")
-            await bring_checkpoint(verbs, "box0", "night", ["box0", "box1"], experiment, warnings.append)
+            experiment, wanted = stage.experiment("night"), ResumeFrom("night")
+            await bring_checkpoint(verbs, "box0", wanted, ["box0", "box1"], experiment, warnings.append)
 
         with monkeypatch.context() as patch:
             patch.setattr(resume_checkpoint, "_most", lambda: 10_000)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from motley.remote.config.resume_from import ResumeFrom
 from motley.remote.errors import UsageError
 from motley.remote.hosts.pool import Hosts
 from motley.remote.launch.resume_checkpoint import Found, bring_checkpoint, newest_first
@@ -52,8 +53,8 @@ class Night:
     def checkpoints(self, host: str) -> Path:
         return (self._stage.run_folder("night", host) if host else self._stage.experiment("night")) / "checkpoints"
 
-    async def bring(self) -> Path:
-        """Brings the newest good one to the host that leads; what its ranks go on from."""
+    async def bring(self, checkpoint: str = "") -> Path:
+        """Brings the newest good one, or the one of this name, to the host that leads; what its ranks go on from."""
         async with Hosts(self._stage.cluster()) as hosts:
             for host in (LEADER, OTHER):
                 await hosts.get(host)
@@ -66,8 +67,10 @@ class Night:
             for (host, name), content in self._files.items():
                 (self.checkpoints(host) / name).write_bytes(content)
             verbs, experiment = Verbs(hosts, self._stage.tree), self._stage.experiment("night")
-            await bring_checkpoint(verbs, LEADER, "night", [LEADER, OTHER], experiment, self.warnings.append)
-        return newest(self.checkpoints(LEADER), lambda _: None)[0]
+            wanted = ResumeFrom("night", checkpoint)
+            name = await bring_checkpoint(verbs, LEADER, wanted, [LEADER, OTHER], experiment, self.warnings.append)
+        ours = self.checkpoints(LEADER)
+        return ours / name if checkpoint else newest(ours, lambda _: None)[0]
 
 
 @pytest.mark.parametrize(
@@ -119,3 +122,51 @@ async def test_where_every_checkpoint_is_damaged_nothing_is_gone_on_from(stage: 
         await night.bring()
     assert [path.name for path in night.checkpoints(LEADER).iterdir()] == ["epoch_3.pt"]
     assert len(night.warnings) == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "files", "name", "expected", "passed_over"),
+    [
+        pytest.param(
+            "best",
+            {(LEADER, "best.pt"): whole(12), (LEADER, "final.pt"): whole(18), (HERE, "best.pt"): whole(12)},
+            "best.pt", whole(12), [],
+            id="the leader has it, and something newer",
+        ),
+        pytest.param(
+            "epoch_2",
+            {(LEADER, "final.pt"): whole(18), (OTHER, "epoch_2.pt"): whole(12)},
+            "step_12.pt", whole(12), [],
+            id="only another host has it",
+        ),
+        pytest.param(
+            "step_17",
+            {(LEADER, "final.pt"): whole(18), (OTHER, "held.pt"): whole(17)},
+            "step_17.pt", whole(17), [],
+            id="a step, whatever its checkpoint is called",
+        ),
+        pytest.param(
+            "best",
+            {(LEADER, "best.pt"): damaged(12), (LEADER, "final.pt"): whole(18), (HERE, "best.pt"): whole(12)},
+            "step_12.pt", whole(12), ["best.pt of 'night' on box0, of step 12,"],
+            id="the leader's is damaged, the copy here is good",
+        ),
+    ],
+)  # fmt: skip
+async def test_a_checkpoint_is_gone_on_from_by_its_name(
+    stage: Stage, asked: str, files: Files, name: str, expected: bytes, passed_over: list[str]
+) -> None:
+    night = Night(stage, files)
+    brought = await night.bring(asked)
+    assert (brought.name, brought.read_bytes()) == (name, expected)
+    assert [text.partition(" is damaged")[0] for text in night.warnings] == passed_over
+
+
+async def test_a_name_that_no_checkpoint_has_is_answered_with_those_that_there_are(stage: Stage) -> None:
+    night = Night(
+        stage, {(LEADER, "epoch_2.pt"): whole(12), (OTHER, "held.pt"): whole(17), (HERE, "epoch_2.pt"): whole(12)}
+    )
+    with pytest.raises(
+        UsageError, match=r"no good checkpoint 'best' .* There are: held \(step 17\), epoch_2 \(step 12\)$"
+    ):
+        await night.bring("best")

@@ -14,7 +14,6 @@ from motley.remote.feed import CaughtUp, Ended, Layout, Link, LogLine
 from motley.remote.session.session import Session
 from motley.trainer.contract.wire import Event
 from tests.remote.stage import FOREVER, HOSTS, Seen, Stage, cut, take_away
-from tests.remote.stand_in_rank import sealed
 
 KEYS = {
     "run", "state", "steps", "epochs", "samples", "seconds", "samples_per_s", "final_loss", "eval", "hosts",
@@ -235,36 +234,6 @@ async def test_a_checkpoint_that_is_not_what_was_announced_is_refused(stage: Sta
     assert list((stage.experiment("night") / "checkpoints").iterdir()) == []
     warnings = [r.text for r in seen.records if isinstance(r, Event) and r.level == "warning"]
     assert any("final.pt" in text and "SHA-256" in text for text in warnings)
-
-
-async def test_going_on_from_a_checkpoint_that_only_the_console_has(stage: Stage) -> None:
-    first, _ = await launched(stage, "old", steps=10)
-    await first.wait()
-    await first.close()
-    there = stage.run_folder("old", "box0")
-    shutil.rmtree(there)
-
-    second = stage.session("new", Seen(), stage.cluster(steps=5))
-    await second.launch(resume="old")
-    await second.wait()
-    await second.close()
-    brought = there / "checkpoints/step_10.pt"
-    assert brought.read_bytes() in [p.read_bytes() for p in (stage.experiment("old") / "checkpoints").glob("*.pt")]
-    log = (stage.experiment("new") / "logs/rank_0.log").read_text()
-    assert log.startswith(f"going on from {there / 'checkpoints'}\n")
-
-
-async def test_going_on_from_what_a_host_held_that_had_lost_its_leader(stage: Stage) -> None:
-    first, _ = await launched(stage, "old", steps=10)
-    await first.wait()
-    await first.close()
-    held = sealed(b"held at 12", 12)
-    (stage.run_folder("old", "box1") / "checkpoints/held.pt").write_bytes(held)
-    second = stage.session("new", Seen(), stage.cluster(steps=5))
-    await second.launch(resume="old")
-    await second.wait()
-    await second.close()
-    assert (stage.run_folder("old", "box0") / "checkpoints/step_12.pt").read_bytes() == held
 
 
 async def test_a_run_that_no_host_knows(stage: Stage) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +29,7 @@ from motley.trainer.training.loop import abort, train, train_step
 from motley.trainer.training.rebalance_window import exchange
 from motley.trainer.training.recorder import Recorder, checkpoint_state
 from motley.trainer.training.window_exchange import Window
+from tests.trainer.coordinating import spec
 from tests.trainer.ranks import BOUND_S, make_job, run_ranks
 
 pytestmark = pytest.mark.ranks
@@ -122,7 +124,8 @@ def stopped(rank: int, world_size: int, given: dict[str, Any]) -> dict[str, Any]
     job.stop.asked = True
     state = train(job)
     again = make_job(rank, world_size, OPTIONS, (128,), double=False)
-    step = go_on(str(folder / "checkpoints"), OPTIONS, again.state, journal)
+    there = replace(spec(1), options=OPTIONS, resume=str(folder / "checkpoints"))
+    step = go_on(there, again.state, journal)
     assert again.apart is not None
     return {
         "state": state,

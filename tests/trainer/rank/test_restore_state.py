@@ -1,0 +1,61 @@
+"""Which checkpoint a rank begins with: the newest of a folder, or the one that is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from motley.trainer.contract.spec import RunOptions
+from motley.trainer.errors import CheckpointError, TrainerError
+from motley.trainer.host.journal import Journal
+from motley.trainer.optimize.train_state import TrainState
+from motley.trainer.rank.restore_state import go_on
+from motley.trainer.training import checkpoint
+from tests.trainer.coordinating import spec
+
+OPTIONS = RunOptions(task="simple_cnn/digits")
+
+
+def write(folder: Path, name: str, step: int) -> None:
+    """Of a model whose weights are its step."""
+    model = nn.Linear(1, 1)
+    nn.init.constant_(model.weight, float(step))
+    optimizer = torch.optim.SGD(model.parameters())
+    about = {"task": OPTIONS.task, "epoch": 0, "seed": OPTIONS.seed, "global_batch": OPTIONS.global_batch}
+    state = {**about, "step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    checkpoint.save(folder / f"{name}.pt", state)
+
+
+def begun(resume: Path, journal: Journal) -> tuple[int, float]:
+    """The step that a rank begins with, and its weight then."""
+    model = nn.Linear(1, 1)
+    given = replace(spec(1), options=OPTIONS, resume=str(resume), resume_of="old")
+    state = TrainState(model=model, optimizer=torch.optim.SGD(model.parameters()))
+    step = go_on(given, state, journal)
+    return step, float(model.weight.detach())
+
+
+def test_the_newest_of_a_folder_and_the_very_file_that_is_named(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, host="box0", source="rank 0")
+    for name, step in {"best": 12, "final": 18}.items():
+        write(tmp_path, name, step)
+    assert begun(tmp_path, journal) == (18, 18.0)
+    assert begun(tmp_path / "best.pt", journal) == (12, 12.0)
+    assert "goes on from 'old': best.pt, step 12" in (tmp_path / "events.jsonl").read_text()
+
+
+def test_a_named_one_that_is_damaged_is_not_replaced_by_another(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, host="box0", source="rank 0")
+    for name, step in {"best": 12, "final": 18}.items():
+        write(tmp_path, name, step)
+    content = bytearray((tmp_path / "best.pt").read_bytes())
+    content[100] ^= 1
+    (tmp_path / "best.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"best\.pt: changed since it was written"):
+        begun(tmp_path / "best.pt", journal)
+    with pytest.raises(TrainerError, match="no checkpoint to go on from"):
+        begun(tmp_path / "none", journal)
