@@ -13,5 +13,7 @@ def check_training(run: RunOptions, problems: Problems) -> None:
     """Everything about them that the file alone can tell; a script heeds none of them."""
     if run.script is not None:
         return
+    if run.precision != "fp32" and run.dtype == "float64":
+        problems.add(("run", "precision"), 'does nothing for dtype = "float64"; keep one of them')
     if run.steps is not None and run.warmup_steps >= run.steps:
         problems.add(("run", "warmup_steps"), f"must be below run.steps, {run.steps}, is {run.warmup_steps}")

@@ -32,7 +32,9 @@ from motley.trainer.data.task_data import TaskData
 from motley.trainer.host.journal import Journal
 from motley.trainer.optimize.gradient_compression import wire_dtype
 from motley.trainer.optimize.local_sgd import LocalSgd
+from motley.trainer.optimize.loss_scaler import LossScaler
 from motley.trainer.optimize.optimizer import make_optimizer
+from motley.trainer.optimize.precision import abilities, agreed
 from motley.trainer.rank import network_interface, process_group
 from motley.trainer.rank.share_state import share_state
 from motley.trainer.tasks.task import Task
@@ -162,6 +164,7 @@ def make_job(
     model = task.model().to(device)
     optimizer = task.optimizer(model) or make_optimizer(options, model)
     share_state(model, optimizer, 0).put()
+    precision = agreed(options.precision, abilities(device))
     apart = LocalSgd(options, model) if options.local_steps > 1 else None
     if apart is not None:
         apart.begin()
@@ -193,4 +196,6 @@ def make_job(
         recorder=recorder,
         stop=StopFlag(),
         apart=apart,
+        precision=precision,
+        scaler=LossScaler() if options.precision != "fp32" else None,
     )

@@ -58,6 +58,11 @@ class RunOptions:
         False, "true: no weight_decay for biases and norms; not with an optimizer of the task's own"
     )
     clip_norm: float | None = option(None, "largest norm of the global gradient", gt=0)
+    precision: Literal["fp32", "bf16", "fp16", "auto"] = option(
+        "fp32",
+        "mixed precision: what forward passes are computed in; auto: bf16 or fp16 where every rank has instructions "
+        "for it; fp32: as the model is",
+    )
     accumulate: int = option(
         1, "parts in which a rank computes its samples of a step, for less memory; gradients are sent once a step", ge=1
     )

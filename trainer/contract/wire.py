@@ -86,6 +86,7 @@ class Event:
     | advice | host (to leave out; None: none any more), with, without: samples/s |
     | realised | step (of the decision), before_ms (a step until then), predicted_ms, realised_ms |
     | report | step, steps_total, steps_per_epoch, shares: what is about to be trained, by rank 0 of the first group |
+    | precision | step, asked, precision: what forward passes are computed in from here on; why |
     | evaluated | step, epoch, accuracy, loss, metrics, seconds |
     | checkpoint | step, path (relative to the run's folder), bytes, sha256, seconds |
     | memory | step, member, before, after: the micro-batch in samples |

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from motley.trainer.optimize.local_sgd import LocalSgd
+from motley.trainer.optimize.loss_scaler import LossScaler
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,7 @@ class TrainState:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     apart: LocalSgd | None = None  # with run.local_steps above 1
+    scaler: LossScaler | None = None  # with another run.precision than fp32
 
     def to_dict(self) -> dict[str, Any]:
         """Tensors and plain values, by reference."""
@@ -31,6 +33,7 @@ class TrainState:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             **({"outer": self.apart.state()} if self.apart is not None else {}),
+            **({"scaler": self.scaler.state()} if self.scaler is not None else {}),
         }
 
     def load(self, saved: Mapping[str, Any]) -> None:
@@ -39,7 +42,10 @@ class TrainState:
         self.optimizer.load_state_dict(saved["optimizer"])
         if self.apart is not None and "outer" in saved:
             self.apart.load(saved["outer"])
+        if self.scaler is not None and "scaler" in saved:
+            self.scaler.load(saved["scaler"])
 
     def tensors(self) -> list[Tensor]:
         """Those that are neither the model's nor the optimizer's, for `rank.share_state`."""
-        return [self.apart.momentum] if self.apart is not None else []
+        outer = [self.apart.momentum] if self.apart is not None else []
+        return [*outer, *([self.scaler.figures] if self.scaler is not None else [])]

@@ -1,13 +1,17 @@
-"""What rank 0 says when the run's first group is formed: what it is about to do, and what surprises."""
+"""What rank 0 says when a group is formed: what the run is about to do, in which precision, and what surprises."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+
 from motley.trainer.contract.backend import could_be_quicker
 from motley.trainer.contract.spec import Member
+from motley.trainer.contract.wire import Level
 from motley.trainer.errors import TrainerError
 from motley.trainer.host.journal import Journal
+from motley.trainer.optimize.precision import Precision, abilities, agreed
 from motley.trainer.training.batchnorm import has_batchnorm
 from motley.trainer.training.job import Job
 
@@ -43,3 +47,17 @@ def began(job: Job, journal: Journal, members: Sequence[Member]) -> None:
                 "not that of one machine, and it depends on the hosts and their shares"
             )
             journal.write("note", text, "warning")
+
+
+def agree_on_precision(
+    asked: str, device: torch.device, before: Precision, journal: Journal | None, *, step: int
+) -> Precision:
+    """What this group computes in. Told on rank 0, which has the `journal`, where it is not what it was `before`."""
+    if asked == "fp32":
+        return agreed(asked, ())
+    found = agreed(asked, abilities(device))
+    if journal is not None and found != before:
+        text = f"precision: {found.name} from step {step} on: {found.why}"
+        level: Level = "warning" if found.name != asked and asked != "auto" else "info"
+        journal.write("precision", text, level, step=step, asked=asked, precision=found.name, why=found.why)
+    return found

@@ -33,10 +33,11 @@ from motley.trainer.data.task_data import TaskData
 from motley.trainer.host.journal import Journal
 from motley.trainer.optimize.gradient_compression import check, wire_dtype
 from motley.trainer.optimize.local_sgd import LocalSgd
+from motley.trainer.optimize.loss_scaler import LossScaler
 from motley.trainer.optimize.optimizer import make_optimizer
 from motley.trainer.optimize.train_state import TrainState
 from motley.trainer.rank import network_interface, process_group
-from motley.trainer.rank.announce_run import began
+from motley.trainer.rank.announce_run import agree_on_precision, began
 from motley.trainer.rank.coordinator_client import CoordinatorClient
 from motley.trainer.rank.kept_state import KeptState
 from motley.trainer.rank.restore_state import Left, go_on, leave, take_up
@@ -70,6 +71,7 @@ class PreparedJob:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     apart: LocalSgd | None
+    scaler: LossScaler | None
     metrics: MetricsFile
     meter: DeviceMeter
     recorder: Recorder
@@ -79,7 +81,7 @@ class PreparedJob:
 
     @property
     def state(self) -> TrainState:
-        return TrainState(model=self.model, optimizer=self.optimizer, apart=self.apart)
+        return TrainState(model=self.model, optimizer=self.optimizer, apart=self.apart, scaler=self.scaler)
 
     def save(self) -> None:
         """Put the state on this host's disk, between two groups: nobody may come to go on with it."""
@@ -149,7 +151,8 @@ def prepare(
     optimizer = own_optimizer(task, model) or make_optimizer(options, model)
     rates = tuple(float(group["lr"]) for group in optimizer.param_groups)
     apart = LocalSgd(options, model) if options.local_steps > 1 else None
-    state = TrainState(model=model, optimizer=optimizer, apart=apart)
+    scaler = LossScaler() if options.precision != "fp32" else None
+    state = TrainState(model=model, optimizer=optimizer, apart=apart, scaler=scaler)
     metrics = MetricsFile(folder, member=member.member)
     step = -1 if anew or spec.resume else 0
     if member.member == 0 and spec.resume and metrics.next_seq == 0:  # not a step was made yet, or it would be lost
@@ -173,6 +176,7 @@ def prepare(
         optimizer=optimizer,
         rates=rates,
         apart=apart,
+        scaler=scaler,
         metrics=metrics,
         meter=DeviceMeter(device),
         recorder=Recorder(folder, journal, line),
@@ -197,6 +201,10 @@ def join(
     process_group.join(with_group, listener, backend=kept.backend, timeout_s=options.step_timeout_s)
     if first:
         check(wire_dtype(options.compress), prepared.device)
+    kept.precision = agree_on_precision(
+        options.precision, prepared.device, kept.precision, prepared.journal if rank == 0 else None,
+        step=with_group.step,
+    )  # fmt: skip
     batches = prepared.batches
     if kept.step < with_group.step - 1:  # the others went on without it: its own pause is not the run's
         kept.last_end = None
@@ -257,6 +265,8 @@ def join(
         recorder=prepared.recorder,
         stop=stop,
         apart=prepared.apart,
+        precision=kept.precision,
+        scaler=prepared.scaler,
         tracer=make_tracer(prepared) if first else None,
         step=kept.step,
         epoch_ends=kept.epoch_ends,

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from motley.trainer.balance.balancer import Balancer
 from motley.trainer.balance.measured_step import MeasuredStep
 from motley.trainer.contract.term import NO_TERM, Term
+from motley.trainer.optimize.precision import FULL, Precision
 from motley.trainer.training.step_undo import StepUndo
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class KeptState:
     best: float = 0.0
     last_end: float | None = None
     backend: str = ""  # of the last group
+    precision: Precision = FULL  # the same
     pass_limit: int | None = None
     rows: tuple[MeasuredStep, ...] = ()  # of steps that nobody was told of
     balancer: Balancer | None = None

@@ -51,6 +51,8 @@ def summed(task: Task, loss: object, content: Any, size: int) -> Tensor:
     kind = type(task).__name__
     if not isinstance(loss, Tensor):
         raise TaskError(f"{kind}.loss gives a {type(loss).__name__}", "Give a tensor: the mean loss")
+    if loss.dtype in (torch.float16, torch.bfloat16):  # a sum of many would be rounded away
+        loss = loss.float()
     if loss.dim() == 0:
         if getattr(loss.grad_fn, "_saved_reduction", None) == _SUM:
             raise TaskError(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from motley.trainer.tasks.evaluation import Evaluation
 from motley.trainer.tasks.task_loss import evaluated, weight
@@ -20,6 +21,7 @@ from motley.trainer.training import batchnorm
 from motley.trainer.training.sampler import rank_slice
 
 if TYPE_CHECKING:
+    from motley.trainer.data.batch import Batch
     from motley.trainer.training.job import Job
 
 EVAL_BATCH = 256
@@ -67,7 +69,7 @@ def evaluate(job: Job) -> Evaluation:
     loss, counted, sums = 0.0, 0, dict[str, float]()
     for start in range(part.start, part.stop, batch):
         some = job.data.test_batch(start, min(start + batch, part.stop)).to(job.device)
-        loss_sum, metrics = evaluated(job.task, job.model.module, some.content, some.size)
+        loss_sum, metrics = figures(job, some)
         counted += weight(job.task, some.content, some.size)
         loss += float(loss_sum)
         for name, value in metrics.items():
@@ -75,10 +77,16 @@ def evaluate(job: Job) -> Evaluation:
         job.progress.works()
     if part.start == part.stop:  # the names of its metrics it needs all the same: of a borrowed sample
         one = job.data.test_batch(0, 1).to(job.device)
-        sums = dict.fromkeys(evaluated(job.task, job.model.module, one.content, one.size)[1], 0.0)
+        sums = dict.fromkeys(figures(job, one)[1], 0.0)
     names = sorted(sums)
     job.progress.arrive(EVALUATED)
     total = torch.tensor([loss, counted, *(sums[name] for name in names)], dtype=torch.float64)
     dist.all_reduce(total)
     loss, count, *found = total.tolist()
     return Evaluation(loss=loss / count, metrics={name: value / count for name, value in zip(names, found)})
+
+
+def figures(job: Job, some: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss and the metrics of some samples, summed."""
+    with job.precision.autocast(job.device):
+        return evaluated(job.task, job.model.module, some.content, some.size)

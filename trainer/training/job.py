@@ -19,6 +19,8 @@ from motley.trainer.contract.spec import RunOptions
 from motley.trainer.data.task_data import TaskData
 from motley.trainer.host.rank_progress import Progress, Unheard
 from motley.trainer.optimize.local_sgd import LocalSgd
+from motley.trainer.optimize.loss_scaler import LossScaler
+from motley.trainer.optimize.precision import FULL, Precision
 from motley.trainer.optimize.train_state import TrainState
 from motley.trainer.tasks.evaluation import Evaluation
 from motley.trainer.tasks.task import Task
@@ -84,6 +86,8 @@ class Job:
     recorder: Reports
     stop: StopFlag
     apart: LocalSgd | None = None  # with run.local_steps above 1
+    precision: Precision = FULL  # of forward passes, as the group has agreed
+    scaler: LossScaler | None = None  # unless run.precision is fp32; used while `precision` is fp16
     tracer: Tracer | None = None  # with run.trace_steps
     generation: int = 0
     step: int = 0
@@ -113,6 +117,7 @@ class Job:
             accumulate=self.options.accumulate,
             computed=self.slowdown.pause,
             handed_over=self.progress.arrive,
+            autocast=lambda: self.precision.autocast(self.device),
             ran_out=lambda before, after: self.recorder.ran_out_of_memory(self, before, after),
         )
 
@@ -125,7 +130,11 @@ class Job:
 
     @property
     def state(self) -> TrainState:
-        return TrainState(model=self.task_model, optimizer=self.optimizer, apart=self.apart)
+        return TrainState(model=self.task_model, optimizer=self.optimizer, apart=self.apart, scaler=self.scaler)
+
+    @property
+    def loss_scale(self) -> float:
+        return self.scaler.scale if self.scaler is not None and self.precision.scales else 1.0
 
     @property
     def world_size(self) -> int:

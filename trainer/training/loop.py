@@ -130,7 +130,7 @@ def step_together(job: Job, batch: Batch, samples: int, place: Place) -> Tensor:
     """
     job.counted.begin(batch if samples else None)
     job.in_step = True
-    loss_sum = job.passes.run(batch, scale=job.world_size / place.size if samples else 0.0)
+    loss_sum = job.passes.run(batch, scale=job.loss_scale * job.world_size / place.size if samples else 0.0)
     job.watch.all_reduced()
     job.slowdown.begin()
     correction = job.counted.samples_over_count(place.size)
@@ -148,7 +148,7 @@ def step_apart(job: Job, apart: LocalSgd, batch: Batch, samples: int, place: Pla
     """One update with the mean gradient of this rank's samples; the average of all ranks when it is due."""
     loss_sum, counted = torch.zeros(()), max(1, weight(job.task, batch.content, batch.size))
     if samples:
-        loss_sum = job.passes.run(batch, scale=1 / counted, sync=False)
+        loss_sum = job.passes.run(batch, scale=job.loss_scale / counted, sync=False)
     due = apart.steps + 1 == job.options.local_steps or job.ends_epoch(place)
     with job.changing:
         apart.note(samples)
@@ -162,13 +162,21 @@ def step_apart(job: Job, apart: LocalSgd, batch: Batch, samples: int, place: Pla
 
 
 def update(job: Job, samples: int = 1) -> None:
-    """Clip, then step, which completes it; without samples of its own a rank that trains apart stays where it is."""
-    if samples and job.options.clip_norm is not None:
-        nn.utils.clip_grad_norm_(job.model.parameters(), job.options.clip_norm)
-    if samples:
+    """Clip, then step, which completes it. The weights stay as they are when the loss scale was too large, and on a
+    rank without samples of its own that trains apart."""
+    if samples and unscaled(job):
+        if job.options.clip_norm is not None:
+            nn.utils.clip_grad_norm_(job.model.parameters(), job.options.clip_norm)
         job.optimizer.step()
     job.step += 1
     job.in_step, job.progress.step = False, job.step
+
+
+def unscaled(job: Job) -> bool:
+    """Take the loss scale off the gradients, where there is one. False: they are not finite."""
+    if job.scaler is None or not job.precision.scales:
+        return True
+    return job.scaler.unscale(job.model.parameters())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

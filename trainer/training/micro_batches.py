@@ -20,6 +20,7 @@ import contextlib
 import gc
 import weakref
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +62,7 @@ class MicroBatches:
         *,
         accumulate: int,
         ran_out: RanOut,
+        autocast: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext,
         computed: Callable[[], object] = lambda: None,
         handed_over: Callable[[], object] = lambda: None,
     ) -> None:
@@ -72,6 +74,7 @@ class MicroBatches:
         self._device = device
         self._accumulate = accumulate
         self._ran_out = ran_out
+        self._autocast = autocast
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self.undo = StepUndo(model.module, device)  # of the last `run`
         self._single = False  # the last batch was a single sample
@@ -156,4 +159,5 @@ class MicroBatches:
         if single or self._single or not self._model.training:  # going through all modules takes its time
             batchnorm.train(self._model, samples=some.size)
             self._single = single
-        return summed_loss(self._task, model, some.to(self._device).content, some.size)
+        with self._autocast():
+            return summed_loss(self._task, model, some.to(self._device).content, some.size)

@@ -21,6 +21,7 @@ from motley.trainer.contract.spec import RunOptions
 from motley.trainer.data.task_data import TaskData
 from motley.trainer.errors import OutOfMemory
 from motley.trainer.optimize.optimizer import make_optimizer
+from motley.trainer.optimize.precision import abilities, agreed
 from motley.trainer.tasks.task import Task
 from motley.trainer.tasks.task_module import new_model, own_optimizer
 from motley.trainer.training.emulated_speed import Slowdown
@@ -46,12 +47,14 @@ class TimedSteps:
         self._optimizer = own_optimizer(task, model) or make_optimizer(replace(options, learning_rate=1e-12), model)
         for group in self._optimizer.param_groups:
             group["lr"] = 1e-12
+        precision = agreed(options.precision, abilities(device))
         self._watch = stopwatch(device)
         self._model = wrap(task, model, device)
         self._ran_out = False
         self._passes = MicroBatches(
-            task, self._model, device, self._watch, accumulate=1, ran_out=self._note_ran_out, computed=slowdown.pause
-        )
+            task, self._model, device, self._watch, accumulate=1, ran_out=self._note_ran_out, computed=slowdown.pause,
+            autocast=lambda: precision.autocast(device),
+        )  # fmt: skip
         self._next = 0
 
     def warm_up(self, batch: int, steps: int) -> bool:

@@ -29,6 +29,10 @@ def problems(folder: Path, run: str) -> list[str]:
             "steps = 10\nwarmup_steps = 10",
             ["cluster.toml:5: run.warmup_steps: must be below run.steps, 10, is 10"],
         ),
+        (
+            'dtype = "float64"\nprecision = "auto"',
+            ['cluster.toml:5: run.precision: does nothing for dtype = "float64"; keep one of them'],
+        ),
         ('script = "train.py"\nsteps = 10\nwarmup_steps = 10', []),
     ],
 )
