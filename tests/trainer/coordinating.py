@@ -14,6 +14,7 @@ from motley.trainer.contract.generation import Group
 from motley.trainer.contract.run_changes import Lead
 from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Spec
 from motley.trainer.contract.term import FIRST, Term
+from motley.trainer.coordinator.script_coordinator import ScriptCoordinator
 from motley.trainer.coordinator.task_coordinator import TaskCoordinator
 from motley.trainer.rank.coordinator_client import CoordinatorClient
 from motley.trainer.rank.coordinator_connection import JoinError
@@ -34,10 +35,12 @@ def spec(members: int, *, lost_after_s: float = 1.5, **options: Any) -> Spec:
 
 
 @contextlib.asynccontextmanager
-async def coordinating(given: Spec, folder: Path) -> AsyncIterator[asyncio.Task[None]]:
+async def coordinating(
+    given: Spec, folder: Path, kind: type[TaskCoordinator] | type[ScriptCoordinator] = TaskCoordinator
+) -> AsyncIterator[asyncio.Task[None]]:
     with listen(given.leader_address, given.port) as listener:
         listener.setblocking(False)
-        task = asyncio.create_task(TaskCoordinator(given, folder, goodbye_s=0.2).run(listener))
+        task = asyncio.create_task(kind(given, folder, goodbye_s=0.2).run(listener))
         try:
             yield task
             await asyncio.wait_for(task, BOUND_S)
@@ -58,9 +61,9 @@ def refused(given: Spec, member: int) -> None:
     CoordinatorClient.dial(given, member=member, deadline_s=BOUND_S, where=where)
 
 
-def dial(given: Spec, member: int) -> CoordinatorClient:
+def dial(given: Spec, member: int, *, session: bool = False) -> CoordinatorClient:
     on_host = dataclasses.replace(given, host=f"box{member}")
-    return CoordinatorClient.dial(on_host, member=member, deadline_s=5.0)
+    return CoordinatorClient.dial(on_host, member=member, deadline_s=5.0, session=session)
 
 
 def events(folder: Path, kind: str) -> list[dict[str, Any]]:

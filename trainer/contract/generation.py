@@ -30,6 +30,7 @@ class Group:
     stale: bool = False  # this member's state is of a lower term, and does not count
     fits: Mapping[str, Any] = field(default_factory=dict)  # for rank 0: what the one before it knew of speeds
     roll: Roll = field(default_factory=Roll)  # who came after the start
+    anew: bool = False  # of a script: sessions train already, and have the state
 
     @classmethod
     def of(cls, message: Mapping[str, Any]) -> Group:
@@ -48,6 +49,7 @@ class Group:
             stale=bool(message["stale"]),
             fits=dict(message["fits"]),
             roll=Roll.from_table(message["roll"]) if message.get("roll") else Roll(),
+            anew=message.get("anew") is True,
         )
 
     @property

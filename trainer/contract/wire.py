@@ -80,6 +80,7 @@ class Event:
     | leader | leader, term, address, port, hosts: who leads from now on (`Lead`) |
     | holding | hosts, least, hold_s |
     | restarted | restart, most, pause_s, why: [{member, host, cause: lost or killed}]: a script starts anew |
+    | session | member: its script was the first to call motley.session(): the run is one of sessions from now on |
     | rank_killed | member, code, oom_kills: it is started again |
     | decision | step (from which it holds), before: [samples], after: [samples], predicted_ms, current_ms, noise_ms, |
     | | why |

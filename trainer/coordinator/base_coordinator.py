@@ -25,8 +25,8 @@ from motley.trainer.contract.wire import Level, RunState
 from motley.trainer.coordinator.base_state_machine import BaseStateMachine
 from motley.trainer.coordinator.first_group import FirstGroup
 from motley.trainer.coordinator.group_changes import Broken, Cause, Gone, Holding, Ready
-from motley.trainer.coordinator.members import MemberConnection, host_states
-from motley.trainer.coordinator.regroup_log import Past, RegroupLog
+from motley.trainer.coordinator.members import MemberConnection, host_states, one_of_each_host, ranks, too_few
+from motley.trainer.coordinator.regroup_log import KnownPasts, RegroupLog
 from motley.trainer.coordinator.server import CoordinatorServer
 from motley.trainer.coordinator.summary import RunSummary
 from motley.trainer.coordinator.summary_file import write_summary
@@ -37,7 +37,6 @@ SUMMARY_S = 1.0
 TICK_S = 0.1
 REFORM_S = 3.0  # that a run which goes on under a new coordinator waits for those that were there
 
-
 Machine = TypeVar("Machine", bound=BaseStateMachine[Any, Any])
 
 
@@ -45,6 +44,7 @@ class BaseCoordinator(ABC, Generic[Machine]):
     """Serves one run until it is over. `members` are all that belong to it; `dropped` hosts are not listened to."""
 
     FIRST_GROUP: ClassVar[str] = "the group was formed"
+    ledger: RunSummary
     _machine: Machine  # of the kind of run, made with it
 
     def __init__(
@@ -55,48 +55,77 @@ class BaseCoordinator(ABC, Generic[Machine]):
         *,
         dropped: Collection[str] = (),
         clock: Callable[[], float] = time.monotonic,
+        before: BaseCoordinator[Any] | None = None,
     ) -> None:
+        """`before`: the one whose place this one takes; its journal and its summary go on."""
         now = clock()
         self.spec = spec
-        self.ledger = RunSummary.of(spec, received=time.time(), members=members)
+        self.ledger: RunSummary = (
+            before.ledger if before else RunSummary.of(spec, received=time.time(), members=members)
+        )
         self._folder = folder
         self._clock = clock
         self._lead = lead_of(folder, spec)
-        self._journal = Journal(folder, host=spec.host, source="coordinator")
-        self._connections = {
-            m.member: MemberConnection(member=m, changed=now, dropped=m.host in dropped) for m in members
-        }
-        self._regroups = RegroupLog({m.member: m.host for m in members})
-        self._pasts: dict[int, tuple[Ready, Past]] = {}  # what members know of regroups before this coordinator
+        self._journal: Journal = before._journal if before else Journal(folder, host=spec.host, source="coordinator")
+        past = before._regroups.past() if before and before._led else None
+        self._goes_on = self._lead.term > FIRST and past is None  # members come from a former coordinator's group
+        self._connections = {m.member: MemberConnection(m, changed=now, dropped=m.host in dropped) for m in members}
+        self._regroups: RegroupLog = RegroupLog({m.member: m.host for m in members}, past)
+        self._pasts = KnownPasts()
         self._shared = 0  # of the changes of regroups: those that the hosts were told of
-        self._led = False  # a group was formed by this coordinator
+        self._led: bool = False  # a group was formed by this coordinator
         self._held_at: float | None = None
         self._beaten_at = 0.0
-        self._stopping = False
+        self._stopping: bool = before is not None and before._stopping
         self._over = asyncio.Event()
+        self._successor: BaseCoordinator[Any] | None = None  # takes this one's place
+        self._server: CoordinatorServer | None = None  # None: it does not serve yet
         self._gathering = FirstGroup(
             self._connections, self.ledger, self._journal, began=now,
-            patience_s=REFORM_S if self._lead.term > FIRST else spec.options.join_timeout_s, over=self._gave_up,
-            without=self._without if self._lead.term > FIRST else None, what=self.FIRST_GROUP,
+            patience_s=REFORM_S if self._goes_on else spec.options.join_timeout_s, over=self._gave_up,
+            without=self._without if self._goes_on else None, what=self.FIRST_GROUP,
         )  # fmt: skip
 
     async def run(self, listener: socket.socket) -> None:
         """Serve on the listening socket, and write the summary of the end state."""
+        async with CoordinatorServer(listener, self.spec.token, self._journal, self) as server:
+            serving: BaseCoordinator[Any] | None = self
+            while serving is not None:
+                serving = await serving._serve(server)
+
+    async def _serve(self, server: CoordinatorServer) -> BaseCoordinator[Any] | None:
+        """Until the run is over, or another one takes this one's place: returned."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop)
-        async with CoordinatorServer(listener, self._connections, self.spec.token, self._journal, self):
-            watch = asyncio.create_task(self._watch())
-            watch.add_done_callback(lambda _: self._over.set())  # it has no end: what it failed with is raised below
-            await self._over.wait()
-            watch.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watch
-            state = self._end_state()
+        self._server = server
+        watch = asyncio.create_task(self._watch())
+        watch.add_done_callback(lambda _: self._over.set())  # it has no end: what it failed with is raised below
+        await self._over.wait()
+        watch.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watch
+        if self._successor is None:
+            state, text = self._end_state(), self.ledger.cause or "the run is over"
             self._write_summary(state)
-            for connection in self._connections.values():
-                text = self.ledger.cause or "the run is over"
+            for connection in self._everybody():
                 connection.send(op="over", text=text, state=self._end_for(connection, state))
+        return self._successor
+
+    def _everybody(self) -> list[MemberConnection]:
+        """Who may be connected."""
+        return list(self._connections.values())
 
     # What the server tells
+
+    @property
+    def callers(self) -> int:
+        return len(self._everybody())
+
+    def place(self, member: int, host: str, *, session: bool) -> MemberConnection | None:  # noqa: ARG002 - for scripts
+        known = self._connections.get(member)
+        if known is not None and known.member.host == host:
+            return known
+        self._journal.write("note", f"rank {member} on {host} does not belong to this run: it was refused", "warning")
+        return None
 
     def connected(self, connection: MemberConnection) -> None:
         if connection.lost_at is not None:
@@ -108,7 +137,9 @@ class BaseCoordinator(ABC, Generic[Machine]):
         member, now = connection.member.member, self._clock()
         connection.note(message, now)
         if message["op"] == "ready":
-            self._hear_past(member, ready := Ready.of(message), message)
+            ready = Ready.of(message)
+            if not self._led and message.get("regroups") is not None:
+                self._pasts.hear(member, ready, message["regroups"])
             self._machine.ready(member, ready, now=now)
         self._hear(connection, message, now)
         if message["op"] != "beat":  # of which nothing follows but with the clock
@@ -145,7 +176,7 @@ class BaseCoordinator(ABC, Generic[Machine]):
     def _gone(self, connection: MemberConnection, cause: Cause) -> None: ...
 
     def _holding(self, news: Holding) -> None:
-        self._hold(self._too_few(news.hosts), news.hosts)
+        self._hold(too_few(news.hosts, self.spec.elastic), news.hosts)
 
     def _leave_out(
         self, connection: MemberConnection, text: str, *, cause: Cause = "lost", step: int = 0, level: Level = "warning"
@@ -243,42 +274,28 @@ class BaseCoordinator(ABC, Generic[Machine]):
             if now - wrote_at > SUMMARY_S:
                 wrote_at = now
                 self._write_summary("running")
-            hold_s = self.spec.elastic.hold_s
-            if self._held_at is not None and now - self._held_at > hold_s:
+            if self._held_at is not None and now - self._held_at > (hold_s := self.spec.elastic.hold_s):
                 self._held_too_long(f"too few hosts for {hold_s:.0f} s (elastic.hold_s)")
-
-    def _hear_past(self, member: int, ready: Ready, message: Mapping[str, Any]) -> None:
-        """What a member that is ready has kept for a coordinator that goes on with the run.
-
-        Raises KeyError, TypeError or ValueError when it makes no sense.
-        """
-        if not self._led and message.get("regroups") is not None:
-            self._pasts[member] = ready, Past.of(message["regroups"])
 
     def _go_on_from_past(self, members: Iterable[int]) -> None:
         """Once, before the first group of this coordinator: the newest that those who are in it know."""
-        known = [self._pasts[member] for member in members if member in self._pasts]
-        if known and not self._led:
-            age = [(ready.term, ready.generation, len(past.records)) for ready, past in known]
-            self._regroups.go_on_from(known[age.index(max(age))][1])
+        if not self._led and (past := self._pasts.newest(members)) is not None:
+            self._regroups.go_on_from(past)
         self._led = True
-        self._pasts.clear()
 
     def _share_regroups(self) -> None:
         """One rank of each host that takes part keeps them, in case that another coordinator follows."""
         if self._led and self._shared < self._regroups.changes:
             self._shared = self._regroups.changes
             table = self._regroups.past().to_table()
-            there = [one for one in self._connections.values() if not one.gone and one.transport]
-            keepers = {one.member.host: one for one in there}
-            for connection in keepers.values():
+            for connection in one_of_each_host(self._connections.values()):
                 connection.send(op="regroups", regroups=table)
 
     def _beat(self, now: float) -> None:
         """A sign of life to everybody, so that a rank knows that it is not cut off."""
-        if now - self._beaten_at >= answer_s(len(self._connections)):
+        if now - self._beaten_at >= answer_s(self.callers):
             self._beaten_at = now
-            for connection in self._connections.values():
+            for connection in self._everybody():
                 connection.beat()
 
     def _hold(self, why: str, hosts: int) -> None:
@@ -287,9 +304,6 @@ class BaseCoordinator(ABC, Generic[Machine]):
         least, hold_s = self.spec.elastic.min_hosts, self.spec.elastic.hold_s
         text = f"{why}: waiting {hold_s:.0f} s for others to come back"
         self._journal.write("holding", text, "warning", hosts=hosts, least=least, hold_s=hold_s)
-
-    def _too_few(self, hosts: int) -> str:
-        return f"{hosts} host{'s' * (hosts != 1)} left, {self.spec.elastic.min_hosts} needed (elastic.min_hosts)"
 
     def _stop(self) -> None:
         """The supervisor's TERM: its ranks have ended, the run was stopped."""
@@ -304,11 +318,3 @@ class BaseCoordinator(ABC, Generic[Machine]):
 
     def _write_summary(self, state: RunState) -> None:
         write_summary(self._folder, self.ledger, state, host_states(self._connections, state), self._journal)
-
-
-def ranks(connections: Sequence[MemberConnection]) -> list[dict[str, Any]]:
-    """A group in rank order, for the data of an event."""
-    return [
-        {"member": one.member.member, "host": one.member.host, "rank": rank, "device": one.member.device}
-        for rank, one in enumerate(connections)
-    ]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
+import signal
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from motley.trainer.contract import validate
-from motley.trainer.contract.spec import Member
+from motley.trainer.contract.spec import ElasticOptions, Member
 from motley.trainer.contract.wire import END_STATES, RunState
 
 
@@ -71,8 +72,38 @@ def missing_of(connections: Iterable[MemberConnection]) -> list[dict[str, Any]]:
     return [{"member": one.member.member, "host": one.member.host, "phase": one.phase} for one in connections]
 
 
+def too_few(hosts: int, elastic: ElasticOptions) -> str:
+    """Why nobody trains."""
+    return f"{hosts} host{'s' * (hosts != 1)} left, {elastic.min_hosts} needed (elastic.min_hosts)"
+
+
 def names_of(connections: Iterable[MemberConnection]) -> str:
     return ", ".join(f"{one.name} ({one.phase})" for one in connections)
+
+
+def one_of_each_host(connections: Iterable[MemberConnection]) -> list[MemberConnection]:
+    """Of those that take part and are connected."""
+    return list({one.member.host: one for one in connections if not one.gone and one.transport}.values())
+
+
+def ranks(connections: Sequence[MemberConnection]) -> list[dict[str, Any]]:
+    """A group in rank order, for the data of an event."""
+    return [
+        {"member": one.member.member, "host": one.member.host, "rank": rank, "device": one.member.device}
+        for rank, one in enumerate(connections)
+    ]
+
+
+def how_it_ended(code: int) -> str:
+    """An exit code in words.
+
+    >>> how_it_ended(3), how_it_ended(-9)
+    ('exit code 3', 'was ended by signal 9 (SIGKILL)')
+    """
+    if code >= 0:
+        return f"exit code {code}"
+    name = signal.Signals(-code).name if -code in signal.Signals._value2member_map_ else "unknown"
+    return f"was ended by signal {-code} ({name})"
 
 
 def end_state(connections: Iterable[MemberConnection], *, stopped: bool) -> RunState:

@@ -1,4 +1,4 @@
-"""`python -m motley.trainer coordinate`: the process that a coordinator, of a task or of a script, lives in."""
+"""`python -m motley.trainer coordinate`: the process that a coordinator, of a task, a script or sessions, lives in."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import asyncio
 import socket
 
 from motley.trainer.contract.spec import Spec
-from motley.trainer.coordinator.open_files import raise_limit
 from motley.trainer.coordinator.task_coordinator import TaskCoordinator
+from motley.trainer.host.open_files import raise_limit
 from motley.trainer.host.paths import run_folder
+from motley.trainer.host.session_mark import is_session
 
 
 def serve(run: str, host: str, descriptor: int) -> int:
@@ -19,6 +20,10 @@ def serve(run: str, host: str, descriptor: int) -> int:
     with socket.socket(fileno=descriptor) as listener:
         if spec.script is None:
             asyncio.run(TaskCoordinator(spec, folder).run(listener))
+        elif is_session(folder):
+            from motley.trainer.coordinator.session_coordinator import SessionCoordinator
+
+            asyncio.run(SessionCoordinator(spec, folder).run(listener))
         else:
             from motley.trainer.coordinator.script_coordinator import ScriptCoordinator
 

@@ -14,11 +14,12 @@ True
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from motley.trainer.contract.validate import figure, name, whole
+from motley.trainer.coordinator.group_changes import Ready
 
 CAUSES = ("lost", "stuck", "dropped", "joined", "coordinator")
 MOST = 1000  # records that are handed on, the newest: some 50 KiB
@@ -47,6 +48,23 @@ class Past:
 
     def to_table(self) -> dict[str, Any]:
         return {"records": [list(record.values()) for record in self.records], "hosts": list(self.hosts)}
+
+
+class KnownPasts:
+    """What members that are ready have kept for a coordinator that goes on with the run."""
+
+    def __init__(self) -> None:
+        self._told: dict[int, tuple[Ready, Past]] = {}
+
+    def hear(self, member: int, ready: Ready, table: Any) -> None:
+        """Raises KeyError, TypeError or ValueError when it makes no sense."""
+        self._told[member] = ready, Past.of(table)
+
+    def newest(self, members: Iterable[int]) -> Past | None:
+        """Of what these members know."""
+        known = [self._told[member] for member in members if member in self._told]
+        age = [(ready.term, ready.generation, len(past.records)) for ready, past in known]
+        return known[age.index(max(age))][1] if known else None
 
 
 class RegroupLog:

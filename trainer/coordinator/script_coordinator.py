@@ -4,11 +4,13 @@
 those of a task do (`trainer.rank.coordinator_client`, `trainer.coordinator.server`), but each is a
 `trainer.rank.script_rank`, which starts the script, and says how it ended: `{"op": "exited", "generation": 0, "code":
 1}`. `trainer.coordinator.restart_state_machine` decides; this file talks.
+
+When the process of a script calls itself, as a session, the run goes over to a
+`trainer.coordinator.session_coordinator`, and is none of this one's any more.
 """
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,8 +22,10 @@ from motley.trainer.contract.term import FIRST
 from motley.trainer.contract.wire import RunState
 from motley.trainer.coordinator.base_coordinator import BaseCoordinator
 from motley.trainer.coordinator.group_changes import Cause
-from motley.trainer.coordinator.members import MemberConnection
+from motley.trainer.coordinator.members import MemberConnection, how_it_ended
 from motley.trainer.coordinator.restart_state_machine import News, Over, RestartStateMachine, Started, Trouble
+from motley.trainer.coordinator.session_coordinator import ScriptRun, SessionCoordinator
+from motley.trainer.coordinator.task_coordinator import GOODBYE_S
 
 
 class ScriptCoordinator(BaseCoordinator[RestartStateMachine]):
@@ -29,8 +33,12 @@ class ScriptCoordinator(BaseCoordinator[RestartStateMachine]):
 
     FIRST_GROUP = "the script was started"
 
-    def __init__(self, spec: Spec, folder: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, spec: Spec, folder: Path, *, clock: Callable[[], float] = time.monotonic, goodbye_s: float = GOODBYE_S
+    ) -> None:
+        """`goodbye_s`: of a run of sessions, see `trainer.coordinator.task_coordinator`."""
         super().__init__(spec, folder, spec.members, clock=clock)
+        self._goodbye_s = goodbye_s
         self._hosts = {m.member: m.host for m in spec.members}
         self._machine = RestartStateMachine(
             self._hosts,
@@ -46,6 +54,33 @@ class ScriptCoordinator(BaseCoordinator[RestartStateMachine]):
         self._root: int | None = None  # whose script failed
 
     # What the server tells
+
+    def place(self, member: int, host: str, *, session: bool) -> MemberConnection | None:
+        known = super().place(member, host, session=session)
+        if not session or known is None:
+            return known
+        runs = self._machine.running and member in self._machine.group
+        if self._over.is_set() or not (runs or (self._goes_on and not self._led)):
+            return None  # it is about to be ended; or it has the state of a run whose records are not here
+        return self._hand_over(known).place(member, host, session=True)
+
+    def _hand_over(self, first: MemberConnection) -> SessionCoordinator:
+        """From now on the run is one of sessions, of which this is the first."""
+        text = f"{first.name} called motley.session(): from now on the script regroups in its processes after a loss"
+        self._journal.write("session", text, member=first.member.member)
+        members = self._machine.members
+        before = ScriptRun(
+            coordinator=self, parents=self._connections, group=self._machine.group,
+            exited={m: code for m in self._machine.group if (code := members[m].code) is not None},
+            waiting={m: ready for m, state in members.items() if state.connected and (ready := state.ready)},
+        )  # fmt: skip
+        successor = SessionCoordinator(
+            self.spec, self._folder, clock=self._clock, goodbye_s=self._goodbye_s, before=before
+        )
+        assert self._server is not None
+        self._server.hears = self._successor = successor
+        self._over.set()
+        return successor
 
     def _hear(self, connection: MemberConnection, message: dict[str, Any], now: float) -> None:
         member = connection.member.member
@@ -169,15 +204,3 @@ class ScriptCoordinator(BaseCoordinator[RestartStateMachine]):
             for connection in self._connections.values():
                 connection.ended = connection.ended or ("stopped" if state == "stopped" else None)
             self._over.set()
-
-
-def how_it_ended(code: int) -> str:
-    """An exit code in words.
-
-    >>> how_it_ended(3), how_it_ended(-9)
-    ('exit code 3', 'was ended by signal 9 (SIGKILL)')
-    """
-    if code >= 0:
-        return f"exit code {code}"
-    name = signal.Signals(-code).name if -code in signal.Signals._value2member_map_ else "unknown"
-    return f"was ended by signal {-code} ({name})"

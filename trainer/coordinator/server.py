@@ -7,6 +7,8 @@ knows that it speaks to its own coordinator:
     rank:        {"member": 2, "host": "box1", "nonce": B, "proof": hmac(token, "rank 2 box1 A B")}
     coordinator: {"proof": hmac(token, "coordinator A B")}
 
+The process of a script that has called `motley.session()` says `"session": true` besides, and "session" for "rank" in
+its proof: it is another caller than the process that has started it for the same member.
 After that a message is one line of JSON; an empty line is a sign of life.
 
 Anybody on the network can call. Who has not proved yet that it holds the token costs little: `GREETING_LIMIT` bytes,
@@ -44,6 +46,13 @@ ERROR_CHARS = 300  # of what a connection was ended for
 class Listener(Protocol):
     """Who hears the members: the coordinator."""
 
+    @property
+    def callers(self) -> int:
+        """How many may be connected at once."""
+
+    def place(self, member: int, host: str, /, *, session: bool) -> MemberConnection | None:
+        """Where a caller belongs that holds the token; None when it does not belong here."""
+
     def connected(self, connection: MemberConnection, /) -> None:
         """A member has called, perhaps once more."""
 
@@ -60,16 +69,14 @@ class CoordinatorServer:
     def __init__(
         self,
         listening: socket.socket,
-        connections: Mapping[int, MemberConnection],
         token: str,
         journal: Journal,
         hears: Listener,
     ) -> None:
         self._listening = listening
-        self.connections = connections
         self.token = token
         self.journal = journal
-        self.hears = hears
+        self.hears = hears  # another one may take its place
         self.calls: set[_Call] = set()
         self.strangers: dict[_Call, None] = {}  # calls that have proved nothing yet, the oldest first
         self.quiet = asyncio.Event()  # nobody is connected
@@ -77,10 +84,11 @@ class CoordinatorServer:
         self._opening: set[asyncio.Task[Any]] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
-    async def __aenter__(self) -> None:
+    async def __aenter__(self) -> CoordinatorServer:
         self._loop = asyncio.get_running_loop()
         self._listening.setblocking(False)
         self._listen()
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -134,7 +142,7 @@ class CoordinatorServer:
             self._take(accepted)
 
     def _take(self, accepted: socket.socket) -> None:
-        while len(self.strangers) >= STRANGERS + len(self.connections):
+        while len(self.strangers) >= STRANGERS + self.hears.callers:
             oldest = next(iter(self.strangers))
             del self.strangers[oldest]
             oldest.make_way()
@@ -238,19 +246,20 @@ class _Call(asyncio.Protocol):
             validate.name(hello["host"]),
             validate.name(hello["nonce"]),
         )
-        expected = proof(server.token, "rank", member, host, self._nonce, theirs)
+        session = hello.get("session") is True
+        expected = proof(server.token, "session" if session else "rank", member, host, self._nonce, theirs)
         if not hmac.compare_digest(expected, validate.name(hello["proof"])):
             server.refuse("a caller without the run's token was refused")
             self.close()
             return
-        if member not in server.connections or server.connections[member].member.host != host:
-            server.warn(f"rank {member} on {host} does not belong to this run: it was refused")
+        connection = server.hears.place(member, host, session=session)
+        if connection is None:
             self.close()
             return
         if self._patience is not None:
             self._patience.cancel()
         server.strangers.pop(self, None)
-        self._connection = connection = server.connections[member]
+        self._connection = connection
         connection.close()
         connection.transport, connection.ended = self._transport, None
         connection.send(proof=proof(server.token, "coordinator", self._nonce, theirs))

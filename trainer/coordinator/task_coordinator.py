@@ -21,14 +21,13 @@ from typing import Any
 
 from motley.trainer.contract import validate
 from motley.trainer.contract.spec import Spec
-from motley.trainer.contract.term import FIRST
 from motley.trainer.contract.validate import whole
 from motley.trainer.contract.wire import RunState
 from motley.trainer.coordinator.admission import SHOWN_OUT, Admission
 from motley.trainer.coordinator.base_coordinator import BaseCoordinator
 from motley.trainer.coordinator.group_changes import Boundary, Cause, Formed, Holding, News
 from motley.trainer.coordinator.group_state_machine import GroupStateMachine
-from motley.trainer.coordinator.members import MemberConnection, end_state
+from motley.trainer.coordinator.members import MemberConnection, end_state, too_few
 from motley.trainer.host.run_members import roll_of
 
 GOODBYE_S = 5.0  # after a rank failed or did not come, the others have this long to say their last word
@@ -38,11 +37,20 @@ class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
     """Serves one run until its members have ended."""
 
     def __init__(
-        self, spec: Spec, folder: Path, *, clock: Callable[[], float] = time.monotonic, goodbye_s: float = GOODBYE_S
+        self,
+        spec: Spec,
+        folder: Path,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        goodbye_s: float = GOODBYE_S,
+        before: BaseCoordinator[Any] | None = None,
+        expected: Collection[int] | None = None,
     ) -> None:
+        """`expected`: the members of the first group, by default those of the hosts that took part when the term began.
+        `before`: see `BaseCoordinator`."""
         roll, elastic = roll_of(folder), spec.elastic
         members = roll.members(spec.members)
-        super().__init__(spec, folder, members, dropped=roll.dropped, clock=clock)
+        super().__init__(spec, folder, members, dropped=roll.dropped, clock=clock, before=before)
         self._goodbye_s = goodbye_s
         self._machine = GroupStateMachine(
             self._connections,
@@ -52,7 +60,7 @@ class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
             least=elastic.min_hosts,
             term=self._lead.term,
             leader=spec.host,
-            expected=self._members_of(self._lead.hosts, roll.dropped),
+            expected=self._members_of(self._lead.hosts, roll.dropped) if expected is None else expected,
             keepers=self._members_of(self._lead.keepers or self._lead.hosts, roll.dropped),
         )
         self._told = 0  # the generation whose regroup is in the journal
@@ -84,7 +92,7 @@ class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
                 step, arrived, stage, moves = (whole(message[key]) for key in ("step", "arrived", "stage", "moves"))
                 self._machine.beat(member, step=step, arrived=arrived, stage=stage, moves=moves, now=now)
             case "phase":
-                if self._lead.term > FIRST and member in self._machine.missing:  # a new process: it comes when it can
+                if self._goes_on and member in self._machine.missing:  # a new process: it comes when it can
                     self._without(member)
             case "joined":
                 self._machine.beat(member, step=-1, arrived=-1, now=now)
@@ -111,7 +119,7 @@ class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
                 self._journal.write("note", f"{name} could not join: its log says why; the others go on", "warning")
         elif connection.ended is None and not self._stop_asked():
             connection.phase = "gone"
-            if self._machine.awaiting and self._lead.term > FIRST:  # it was there before this one: it calls again
+            if self._machine.awaiting and self._goes_on:  # it was there before this one: it calls again
                 self._machine.disconnected(member)
             elif self._machine.missing and not connection.gone:
                 self._lost_before_first_group(connection)
@@ -148,7 +156,7 @@ class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
     def _holding(self, news: Holding) -> None:
         """Nobody trains until others come back; meanwhile the state is safe on a disk."""
         if news.keeper is not None:
-            why = self._too_few(news.hosts)
+            why = too_few(news.hosts, self.spec.elastic)
             self._connections[news.keeper].send(op="save")
         else:
             why = "no rank that is left has the run's state"

@@ -16,6 +16,7 @@ heard any more, the listener frees the main thread (`guard`). A lost line is dia
 from __future__ import annotations
 
 import contextlib
+import functools
 import queue
 import threading
 import time
@@ -61,6 +62,7 @@ class _Redialled:
 
 
 Where = Callable[[], tuple[str, int]]
+Make = functools.partial[CoordinatorConnection]  # a new one for the member, to whoever leads
 called: dict[tuple[str, int], CoordinatorClient] = {}  # by run and member: lines that were dialled for a rank to come
 _Word = Union[Group, _Save, _Redialled, JoinError]
 
@@ -68,15 +70,15 @@ _Word = Union[Group, _Save, _Redialled, JoinError]
 class CoordinatorClient:
     """The connection of one member. Calls block; each has a bound."""
 
-    def __init__(self, call: CoordinatorConnection, spec: Spec, member: int, where: Where) -> None:
+    def __init__(self, call: CoordinatorConnection, spec: Spec, make: Make, where: Where) -> None:
         self.step = self.arrived = -1  # the loop writes them: steps completed, gradients handed over
         self._stage, self._moves = (-1, 0), 0  # steps completed and stage of the epoch's end; signs of being at work
         self.boundary = False  # somebody wants to join: rank 0 lets go at the end of a step
-        # Called on the listener's thread when the run is over, with the reason and the end state.
-        self.over: Callable[[str, str], None] = lambda _text, _state: None
+        self.over: Callable[[str, str], None] = lambda _text, _state: None  # the reason and the end state; by a thread
         self.stuck: Callable[[], None] = lambda: None  # called when `free` does not free the main thread
+        self.dismissed: Callable[[], None] = lambda: None  # called when the script is a session: it is the member now
         self._spec = spec
-        self._member = member
+        self._make = make
         self._where = where
         self._call = call
         self._words: queue.SimpleQueue[_Word] = queue.SimpleQueue()
@@ -92,29 +94,33 @@ class CoordinatorClient:
         self._deaf_s = max(DEAF_S, spec.elastic.lost_after_s)
 
     @classmethod
-    def dial(cls, spec: Spec, *, member: int, deadline_s: float, where: Where | None = None) -> CoordinatorClient:
+    def dial(
+        cls, spec: Spec, *, member: int, deadline_s: float, where: Where | None = None, session: bool = False
+    ) -> CoordinatorClient:
         """Call the coordinator until it answers, at most `deadline_s`. Raises JoinError.
 
-        `where` says its address and port, which change when another host leads the run; by default those of the spec.
-        """
+        `where` says its address and port, which change when another host leads; by default those of the spec.
+        `session`: for the process of a script, not for the one that has started it."""
         line = called.pop((spec.run, member), None)
         if line is None:
-            line = cls.call(spec, member=member, deadline_s=deadline_s, where=where)
+            line = cls.call(spec, member=member, deadline_s=deadline_s, where=where, session=session)
         line._where = where or line._where
         line._start()
         return line
 
     @classmethod
-    def call(cls, spec: Spec, *, member: int, deadline_s: float, where: Where | None = None) -> CoordinatorClient:
+    def call(
+        cls, spec: Spec, *, member: int, deadline_s: float, where: Where | None = None, session: bool = False
+    ) -> CoordinatorClient:
         """As `dial`, of a line that nobody listens to yet and that starts no thread, for a process that is to fork."""
         deadline = time.monotonic() + deadline_s
         where = where or (lambda: (spec.leader_address, spec.port))
+        make = functools.partial(CoordinatorConnection.make, spec=spec, member=member, session=session)
         while True:
             address = where()
             try:
                 left_s = max(0.0, deadline - time.monotonic())
-                call = CoordinatorConnection.make(address, spec, member=member, connect_s=CALL_S, greet_s=left_s)
-                return cls(call, spec, member, where)
+                return cls(make(address, connect_s=CALL_S, greet_s=left_s), spec, make, where)
             except (OSError, NoAnswer) as error:
                 if time.monotonic() > deadline:
                     raise JoinError(
@@ -276,6 +282,9 @@ class CoordinatorClient:
                 self._words.put(_Save(cut_off=False))
             case "give_up":
                 self._words.put(JoinError(str(message["text"])))
+            case "session":
+                self._closed.set()
+                self.dismissed()
             case "over":
                 self._words.put(RunOver(str(message["text"]), str(message["state"])))
                 self.over(str(message["text"]), str(message["state"]))
@@ -303,9 +312,7 @@ class CoordinatorClient:
                 saved = True
                 self._words.put(_Save(cut_off=True))
             try:
-                self._call = CoordinatorConnection.make(
-                    self._where(), self._spec, member=self._member, connect_s=REDIAL_BOUND_S, greet_s=DEAF_S
-                )
+                self._call = self._make(self._where(), connect_s=REDIAL_BOUND_S, greet_s=DEAF_S)
                 return
             except (OSError, JoinError) as error:
                 if time.monotonic() - began > hold_s:

@@ -45,13 +45,22 @@ class CoordinatorConnection:
 
     @classmethod
     def make(
-        cls, address: tuple[str, int], spec: Spec, *, member: int, connect_s: float, greet_s: float
+        cls,
+        address: tuple[str, int],
+        spec: Spec,
+        *,
+        member: int,
+        connect_s: float,
+        greet_s: float,
+        session: bool = False,
     ) -> CoordinatorConnection:
-        """Raises OSError when nobody is there, NoAnswer when whoever is there does not greet within `greet_s` seconds
-        in all, JoinError when it is not this run's coordinator."""
+        """`session`: for the script of the member, not for the process that has started it.
+
+        Raises OSError when nobody is there, NoAnswer when whoever is there does not greet within `greet_s` seconds in
+        all, JoinError when it is not this run's coordinator."""
         call = cls(socket.create_connection(address, timeout=connect_s))
         try:
-            call._greet(address, spec, member, time.monotonic() + greet_s)
+            call._greet(address, spec, member, time.monotonic() + greet_s, session=session)
         except BaseException:
             call.hang_up()
             raise
@@ -90,15 +99,16 @@ class CoordinatorConnection:
         self._file.close()
         self._socket.close()
 
-    def _greet(self, address: tuple[str, int], spec: Spec, member: int, deadline: float) -> None:
+    def _greet(self, address: tuple[str, int], spec: Spec, member: int, deadline: float, *, session: bool) -> None:
         """Prove that we hold the run's token, and have the other side prove it. Until then it may be anybody."""
         where = f"{address[0]}:{address[1]}"
         try:
             keep_alive(self._socket)
             theirs = self._answer("nonce", deadline)
             ours = nonce()
-            words = proof(spec.token, "rank", member, spec.host, theirs, ours)
+            words = proof(spec.token, "session" if session else "rank", member, spec.host, theirs, ours)
             hello = {"member": member, "host": spec.host, "nonce": ours, "proof": words}
+            hello |= {"session": True} if session else {}
             self._socket.sendall(json.dumps(hello).encode() + b"\n")
             answer = self._answer("proof", deadline)
         except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:

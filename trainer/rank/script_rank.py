@@ -5,6 +5,11 @@ rank of a task is: it calls the coordinator, is told who takes part, and starts 
 project, with torchrun's environment and its own output. When the coordinator says so, or is not to be reached any more,
 it ends the script and says that it is ready for the next start. Standard library only, and asleep while the script
 runs.
+
+A script that calls `motley.session()` is the member itself from then on: it calls the coordinator, regroups in its
+process, and says how it ended. This process hears of that from the coordinator, hangs up, and is only the script's
+parent: it hands TERM on, and ends as the script does, with its exit code or by the same signal, so that the supervisor
+starts a rank again that was killed.
 """
 
 from __future__ import annotations
@@ -12,6 +17,8 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -25,6 +32,8 @@ from motley.trainer.contract.spec import Member, Spec
 from motley.trainer.contract.term import NO_TERM
 from motley.trainer.host import processes
 from motley.trainer.host.exit_codes import Exit
+from motley.trainer.host.paths import HERE, project_folder
+from motley.trainer.host.session_mark import mark
 from motley.trainer.rank import member_process
 from motley.trainer.rank.coordinator_client import CoordinatorClient
 from motley.trainer.rank.coordinator_connection import JoinError
@@ -39,7 +48,7 @@ OVER_S = 1.0  # from the word that there will be no start to the word how the ru
 class _Word(NamedTuple):
     """What other threads and the signal handler tell the main thread."""
 
-    kind: Literal["ended", "broken", "over", "term"]
+    kind: Literal["ended", "broken", "over", "term", "session"]
     generation: int = -1
     state: str = ""
 
@@ -63,6 +72,7 @@ class ScriptRank(MemberProcess):
 
     def _run(self, client: CoordinatorClient, spawn_s: float) -> int:
         client.over = lambda _text, state: self._words.put(_Word("over", state=state))
+        client.dismissed = lambda: self._words.put(_Word("session"))
         return self._attempts(client, {"spawn_s": spawn_s, "import_s": 0.0})
 
     def _attempts(self, client: CoordinatorClient, times: dict[str, float]) -> int:
@@ -75,13 +85,13 @@ class ScriptRank(MemberProcess):
             )  # fmt: skip
             self._term, self._leads, self._generation = group.term, group.leader, group.generation
             self._running, self._code = True, None
-            state = self._one_attempt(client, group, address)
+            code = self._one_attempt(client, group, address)
             self._running = False
-            if state is not None:
-                return self._leave(state)
+            if code is not None:
+                return code
 
-    def _one_attempt(self, client: CoordinatorClient, group: Group, address: str) -> str | None:
-        """From a start of the script to its end: the state of the run, or None when it is to be started anew."""
+    def _one_attempt(self, client: CoordinatorClient, group: Group, address: str) -> int | None:
+        """From a start of the script to its end: our exit code, or None when it is to be started anew."""
         if not client.guard(group.generation, lambda: self._on_broken(group.generation)):
             return None
         process = self._start(group, address)
@@ -100,19 +110,34 @@ class ScriptRank(MemberProcess):
                     return None
                 case "over":
                     self._end(process, self.spec.options.stop_grace_s)
-                    return word.state
+                    return self._leave(word.state)
+                case "session":
+                    return self._as_parent(process)
                 case "term":
                     process.terminate()
                     process.wait()  # the supervisor waits for us no longer than stop_grace_s
-                    return "stopped"
+                    return self._leave("stopped")
+
+    def _as_parent(self, process: subprocess.Popen[bytes]) -> int:
+        """The script is the member now: hand TERM on to it, and end as it does."""
+        mark(self.folder, lambda text: self.journal.write("note", text, "warning"))
+        while process.poll() is None:  # its end is a word, too
+            if self._words.get().kind == "term":
+                process.terminate()
+        self._leaving = True
+        code = process.wait()
+        if code < 0:
+            die_of(-code)
+        return code if code >= 0 else 128 - code
 
     def _start(self, group: Group, address: str) -> subprocess.Popen[bytes]:
         """Fork and exec the script, from the main thread. Its output goes where ours goes."""
-        env = {**os.environ, **environment(self.spec, group, self.member.member)}
+        env = {**os.environ, **environment(self.spec, group, self.member.member), "MOTLEY_SPAWNED": repr(time.time())}
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, [env.get("PYTHONPATH"), str(HERE)]))  # for `import motley`
         use_interface(address, env)
         process = subprocess.Popen(
             processes.dying_with(os.getpid(), [sys.executable, self._script.path, *self._script.args]),
-            cwd=Path.home() / ".motley" / "code" / self._script.tree,
+            cwd=project_folder(self._script.tree),
             stdin=subprocess.DEVNULL,
             env=env,
             start_new_session=True,
@@ -186,6 +211,14 @@ class ScriptRank(MemberProcess):
         if not (self._running or self._leaving):
             raise Stopped
         self._words.put(_Word("term"))
+
+
+def die_of(number: int) -> None:
+    """End by this signal, as far as a process can die of it."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the script has left its own
+    with contextlib.suppress(OSError, ValueError):  # nobody can handle KILL
+        signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 def main(run: str, host: str, member: int) -> int:

@@ -1,5 +1,7 @@
 """The environment of a script's rank as torchrun gives it: `torch.distributed`, and what is built on it, read it.
 
+`MOTLEY_ANEW` is for `motley.session()`: the run goes on already, and its state comes from the others.
+
 >>> env = environment(spec, group, member=2)
 >>> env["RANK"], env["LOCAL_RANK"], env["WORLD_SIZE"], env["NODE_RANK"], env["MASTER_ADDR"]
 ('2', '0', '3', '1', '10.0.0.1')
@@ -15,8 +17,9 @@ from motley.trainer.contract.spec import Spec
 
 def environment(spec: Spec, group: Group, member: int) -> dict[str, str]:
     """Of one member of a group; ranks of a host are neighbours in it, as `remote.launch.placement` numbers them."""
-    hosts = {m.member: m.host for m in spec.members}
-    devices = {m.member: m.device for m in spec.members}
+    known = group.roll.members(spec.members)
+    hosts = {m.member: m.host for m in known}
+    devices = {m.member: m.device for m in known}
     nodes = list(dict.fromkeys(hosts[m] for m in group.members))
     local = [m for m in group.members if hosts[m] == hosts[member]]
     rank, world = str(group.rank), str(group.world_size)
@@ -40,5 +43,6 @@ def environment(spec: Spec, group: Group, member: int) -> dict[str, str]:
         "MOTLEY_MEMBER": str(member),
         "MOTLEY_DEVICE": devices[member],
         "MOTLEY_RESTART": str(group.generation),
+        **({"MOTLEY_ANEW": "1"} if group.anew else {}),
         **({"MOTLEY_DATA": os.path.expanduser(spec.data.path)} if spec.data.path else {}),
     }

@@ -25,6 +25,7 @@ from motley.trainer.host import processes
 from motley.trainer.host.exit_codes import Exit
 from motley.trainer.host.journal import Journal
 from motley.trainer.host.paths import FOLLOWING, read_json
+from motley.trainer.host.session_mark import is_session
 from motley.trainer.supervisor import task_or_script
 from motley.trainer.supervisor.child import Child, pids
 from motley.trainer.supervisor.child_end import LIVED_S, how_it_ended, is_root_cause, pause_before_restart, state_by
@@ -283,7 +284,10 @@ class Supervisor:
                 os.write(2, f"state not written: {error}\n".encode())
 
     def _scripts(self) -> dict[int, int]:
-        """The scripts, with the start time of each: children of the processes that started them, which reap them."""
+        """The scripts, with the start time of each: children of the processes that started them, which reap them.
+        Once they are sessions they slow themselves, as ranks of a task do."""
+        if is_session(self.folder):
+            return {}
         return {pid: start for parent in pids(self._ranks) for pid, start in processes.started_by(parent).items()}
 
     def _on_term(self, *_: object) -> None:

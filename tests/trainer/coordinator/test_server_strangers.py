@@ -15,9 +15,9 @@ import pytest
 
 from motley.trainer.contract.spec import Spec
 from motley.trainer.coordinator import base_coordinator, server
-from motley.trainer.coordinator.open_files import raise_limit
 from motley.trainer.coordinator.refusals import EVERY_S, Refusals
 from motley.trainer.coordinator.server import GREETING_LIMIT, STRANGERS, CoordinatorServer
+from motley.trainer.host.open_files import raise_limit
 from tests.support.no_more_files import no_more_files
 from tests.trainer.coordinating import BOUND_S, coordinating, dial, events, ready, spec, until
 
