@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from motley.profiles.cgroup import limits
+from motley.profiles.cgroup import limits, read
 
 
 def usable_cores(root: Path = Path("/")) -> float:
@@ -16,6 +16,18 @@ def usable_cores(root: Path = Path("/")) -> float:
 
 def affinity() -> int:
     """Logical CPUs that this process may run on."""
+    return len(_cpus())
+
+
+def physical_cores(root: Path = Path("/")) -> int:
+    """Cores that this process may run on: hyper-threads of one core count once (the kernel's `cputopology.rst`). Where
+    the kernel does not tell, every logical CPU is taken for one."""
+    folder = root / "sys/devices/system/cpu"
+    shared = {read(folder / f"cpu{cpu}/topology/thread_siblings_list").strip() or f"{cpu}" for cpu in _cpus()}
+    return len(shared)
+
+
+def _cpus() -> set[int]:
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # macOS has no affinity
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))  # macOS has no affinity

@@ -93,6 +93,14 @@ class LinkSpeed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadRate:
+    """How fast a CPU was with so many threads, at the share that it would have among equals."""
+
+    threads: int
+    samples_per_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """One device of one host with one task."""
 
@@ -107,6 +115,8 @@ class Profile:
     sample_mib: float | None  # of device memory for each sample of a pass; None on a CPU
     link: LinkSpeed | None  # None on the leader, and where it could not be measured
     time: float  # seconds since 1970
+    threads: int | None = None  # that it was measured with; None on a GPU
+    thread_rates: tuple[ThreadRate, ...] = ()  # of the numbers of threads that were tried; none where one was given
 
     @property
     def noise(self) -> float:
@@ -146,6 +156,11 @@ class Profile:
         if any(values[key] is not None and values[key] <= 0 for key in ("max_batch", "sample_mib")):
             raise ValueError("max_batch and sample_mib must be above 0, or null")
         values["timings"] = tuple(rows)
+        tried = [ThreadRate(**_values(ThreadRate, row, "thread_rates.")) for row in values.get("thread_rates", ())]
+        threads = values.get("threads")
+        if any(t.threads < 1 or t.samples_per_s <= 0 for t in tried) or (threads is not None and threads < 1):
+            raise ValueError("threads and thread_rates must be above 0")
+        values["thread_rates"] = tuple(tried)
         if values["link"] is not None:
             values["link"] = LinkSpeed(**_values(LinkSpeed, values["link"], "link."))
             if values["link"].mbit <= 0 or values["link"].latency_ms < 0:
@@ -259,6 +274,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "str | None": (str, type(None)),
     "Conditions": (dict,),
     "tuple[Timing, ...]": (list,),
+    "tuple[ThreadRate, ...]": (list,),
     "LinkSpeed | None": (dict, type(None)),
 }
 
@@ -269,6 +285,8 @@ def _values(kind: type[Any], table: Any, prefix: str) -> dict[str, Any]:
     values = {}
     for field in dataclasses.fields(kind):
         if field.name not in table:
+            if field.default is not dataclasses.MISSING:  # a file of before there was such a figure
+                continue
             raise ValueError(f"{prefix}{field.name} is missing")
         value = table[field.name]
         if not isinstance(value, _TYPES[str(field.type)]) or isinstance(value, bool):

@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 
 from motley.console.commands.plan import candidates_of
-from motley.console.commands.stored_profiles import task_key
+from motley.console.commands.stored_profiles import knows, store_of, task_key
 from motley.console.control.session_protocol import Emit
 from motley.profiles.predict import predict
 from motley.profiles.rehearsal import Rehearsal
@@ -59,7 +59,8 @@ async def rehearse(cluster: Cluster, profiles: Sequence[Profile], emit: Emit) ->
     )
     text = f"a short run of all {len(only)} hosts together shows how long they wait for each other"
     emit(Progress(host=cluster.leader, stage="measure", text=text))
-    session = Session(shorter, f"profile-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}", emit=emit)
+    name = f"profile-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
+    session = Session(shorter, name, emit=emit, knows=knows(cluster, store_of(cluster)))
     try:
         await session.launch()
         ended = await session.wait()

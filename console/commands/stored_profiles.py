@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from motley.profiles.catalog import guess
-from motley.profiles.store import Conditions, LinkSpeed, Profile, Store, Timing
+from motley.profiles.store import Conditions, LinkSpeed, Profile, Store, ThreadRate, Timing
 from motley.remote.config.cluster import Cluster, Host
 
 if TYPE_CHECKING:  # what connects to hosts is imported when it is needed
@@ -70,6 +70,7 @@ def knows(cluster: Cluster, store: Store) -> Knows:
                 a_ms=line.a,
                 c_ms=line.c,
                 pass_limit=profile.max_batch,
+                threads=profile.threads if profile.thread_rates else None,
                 link_mbit=link.mbit if link else None,
                 link_latency_ms=link.latency_ms if link else None,
             )
@@ -111,4 +112,6 @@ def _profile(conditions: Conditions, measured: Measured, now: float) -> Profile:
         sample_mib=result["sample_mib"],
         link=None if link is None else LinkSpeed(mbit=link["mbit"], latency_ms=link["latency_ms"]),
         time=now,
+        threads=result["threads"],
+        thread_rates=tuple(ThreadRate(**row) for row in result["thread_rates"]),
     )

@@ -12,6 +12,7 @@ from rich.cells import cell_len
 
 from motley.console.view.styled_line import fit
 from motley.profiles.store import Profile
+from motley.profiles.thread_counts import words
 from motley.remote.errors import Finding, together
 
 
@@ -51,7 +52,8 @@ def profiles_text(profiles: Sequence[Profile]) -> str:
     for p in profiles:
         most, line = p.timings[-1], p.step_line
         link = f"{p.link.mbit:,.0f} Mbit/s, {p.link.latency_ms:.2f} ms" if p.link else "-"
-        memory = f"{p.max_batch} samples fit" if p.max_batch else ""
+        notes = [f"{p.max_batch} samples fit"] if p.max_batch else []
+        notes += [f"{p.threads} thread{'s' * (p.threads != 1)}"] if p.threads else []
         rows.append(
             (
                 p.host,
@@ -60,11 +62,19 @@ def profiles_text(profiles: Sequence[Profile]) -> str:
                 f"{line.a:.1f} + {line.c:.3g} b ms",
                 f"{p.noise:.0%}",
                 link,
-                memory,
+                ", ".join(notes),
             )
         )
     widths = [max(cell_len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(fit(c, w) for c, w in zip(row, widths)).rstrip() for row in rows)
+    table = ["  ".join(fit(c, w) for c, w in zip(row, widths)).rstrip() for row in rows]
+    return "\n".join([*table, *_threads_tried(profiles)])
+
+
+def _threads_tried(profiles: Sequence[Profile]) -> list[str]:
+    """What the number of threads was chosen by, in the words of the event of a run that tries itself."""
+    tried = [(p, {t.threads: t.samples_per_s for t in p.thread_rates}) for p in profiles]
+    lines = [f"· {words(p.host, found, p.threads)}" for p, found in tried if p.threads in found and len(found) > 1]
+    return ["", *lines] if lines else []
 
 
 def _since(run: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeGuard, TypeVar
 
+from motley.profiles.store import ThreadRate
 from motley.remote.answers import Answer, answer_of, made
 from motley.remote.config.cluster import Cluster, Host
 from motley.remote.errors import OVERLOADED, CheckFailed, CommandFailed, Finding, HostError
@@ -67,6 +68,8 @@ class _Figures:
     gradient_bytes: int
     max_batch: int | None
     sample_mib: float | None
+    threads: int | None
+    thread_rates: tuple[ThreadRate, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,9 +135,9 @@ async def _devices(
     busy: dict[str, str] = {}  # what a machine measures, for those that wait for it
 
     async def one(member: Member) -> dict[str, Any] | HostError:
-        devices = sum(m.host == member.host for m in members)
         asked = _request(
-            cluster, hosts[member.host], member, verbs.hosts.container(member.host), devices=devices,
+            cluster, hosts[member.host], member, verbs.hosts.container(member.host),
+            devices=sum(m.host == member.host for m in members), ranks=len(members),
             speeds=sum(m.speed or 0.0 for m in members if m.device == member.device),
         )  # fmt: skip
         machine = probes[member.host].boot_id
@@ -168,13 +171,21 @@ def _label(member: Member) -> str:
 
 
 def _request(
-    cluster: Cluster, host: Host, member: Member, container: Container | None, *, devices: int, speeds: float
+    cluster: Cluster,
+    host: Host,
+    member: Member,
+    container: Container | None,
+    *,
+    devices: int,
+    ranks: int,
+    speeds: float,
 ) -> Calibration:
     return Calibration(
         options=cluster.run,
         data=cluster.data,
         device=member.device,
         batch=cluster.run.global_batch,
+        share=max(1, min(cluster.run.global_batch // ranks, member.max_batch or cluster.run.global_batch)),
         devices=devices,
         max_batch=member.max_batch,
         env=environment(host),
@@ -218,9 +229,10 @@ def _fault(result: Any) -> str:
     for row in found.timings:
         if not all(map(_positive, asdict(row).values())):
             return f"a timing is {row}"
-    known = [x for x in (found.max_batch, found.sample_mib) if x is not None]
+    known = [x for x in (found.max_batch, found.sample_mib, found.threads) if x is not None]
+    known += [figure for row in found.thread_rates for figure in asdict(row).values()]
     if not all(map(_positive, (found.parameters, found.gradient_bytes, *known))):
-        return "a figure of its memory or of the model is missing or not above 0"
+        return "a figure of its memory, of its threads or of the model is missing or not above 0"
     return ""
 
 

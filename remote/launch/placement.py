@@ -32,6 +32,7 @@ class Pace:
     a_ms: float | None = None
     c_ms: float | None = None
     pass_limit: int | None = None  # the most samples of one pass that fit into its memory
+    threads: int | None = None  # to compute with on a CPU, found by trying
     relative_speed: float | None = None  # a guess from its name
     link_mbit: float | None = None  # of its host to the leader
     link_latency_ms: float | None = None
@@ -56,7 +57,7 @@ def place(cluster: Cluster, probes: Mapping[str, Probe], knows: Knows = unknown)
         Member(
             member=number, host=host.name, local_rank=local, device=device, max_batch=host.max_batch,
             a_ms=pace.a_ms, c_ms=pace.c_ms, relative_speed=pace.relative_speed, pass_limit=pace.pass_limit,
-            link_mbit=pace.link_mbit, link_latency_ms=pace.link_latency_ms, speed=host.speed,
+            threads=pace.threads, link_mbit=pace.link_mbit, link_latency_ms=pace.link_latency_ms, speed=host.speed,
         )
         for number, ((host, local, device), pace) in enumerate(zip(found, paces))
     )  # fmt: skip

@@ -49,7 +49,7 @@ def parts_of(job: Job) -> dict[str, Callable[[], object]]:
         job.watch.read()
 
     def metrics() -> None:
-        record(job, place, BATCH // 2, 100.0, Times(busy_ms=61.0, compute_ms=60.0, wait_ms=5.0, data_ms=1.0))
+        record(job, place, BATCH // 2, 100.0, Times(busy_ms=61.0, compute_ms=60.0, wait_ms=5.0, data_ms=1.0, threads=1))
 
     def exchange() -> None:
         window = Window()

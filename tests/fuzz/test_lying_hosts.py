@@ -56,7 +56,8 @@ JOINED = table(
     {
         "member": SMALL, "host": TEXTS, "local_rank": SMALL, "device": TEXTS, "max_batch": st.none() | SMALL,
         **dict.fromkeys(
-            ["a_ms", "c_ms", "relative_speed", "pass_limit", "link_mbit", "link_latency_ms"], st.none() | SMALL
+            ["a_ms", "c_ms", "relative_speed", "threads", "pass_limit", "link_mbit", "link_latency_ms"],
+            st.none() | SMALL,
         ),
     }
 )  # fmt: skip
@@ -64,7 +65,8 @@ TIMING = table({"batch": SMALL, "compute_ms": SMALL, "step_ms": SMALL, "noise": 
 RESULT = table(
     {
         "device_name": TEXTS, "timings": st.lists(TIMING, max_size=2), "parameters": SMALL, "gradient_bytes": SMALL,
-        "max_batch": st.none() | SMALL, "sample_mib": st.none() | SMALL,
+        "max_batch": st.none() | SMALL, "sample_mib": st.none() | SMALL, "threads": st.none() | SMALL,
+        "thread_rates": st.lists(table({"threads": SMALL, "samples_per_s": SMALL}), max_size=2),
     }
 )  # fmt: skip
 KEPT = table({"kind": TEXTS, "name": TEXTS, "bytes": SMALL, "age_s": SMALL, "used": TEXTS})

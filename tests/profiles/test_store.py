@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from motley.profiles.store import Conditions, LinkSpeed, Profile, ProfileError, Store, Timing, differences
+from motley.profiles.store import Conditions, LinkSpeed, Profile, ProfileError, Store, ThreadRate, Timing, differences
 
 ROW = {"batch": 8, "compute_ms": 4.0, "step_ms": 5.0, "noise": 0.01, "steps": 30}
 NOW = Conditions(task="simple_cnn/digits", norm="batch", optimizer="sgd", torch="2.13.0", machine="tower")
@@ -35,12 +35,21 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_what_was_written_is_read(store: Store) -> None:
-    on_cpu = profile(device="cpu", max_batch=None, sample_mib=None, link=None)
+    tried = (ThreadRate(threads=1, samples_per_s=840.0), ThreadRate(threads=2, samples_per_s=290.0))
+    on_cpu = profile(device="cpu", max_batch=None, sample_mib=None, link=None, threads=1, thread_rates=tried)
     for each in (profile(), on_cpu):
         path = store.write(each)
         assert store.read(each.host, each.device, NOW.task) == each
         assert path.parent == store.folder
     assert [p.name.count("tower") for p in store.folder.iterdir()] == [1, 1]  # two files, nothing beside them
+
+
+def test_a_file_of_before_numbers_of_threads_were_tried_still_holds(store: Store) -> None:
+    path = store.write(profile())
+    table = json.loads(path.read_text())
+    del table["threads"], table["thread_rates"]
+    path.write_text(json.dumps(table))
+    assert store.find("tower", "cuda:0", NOW).profile == profile()
 
 
 def test_a_newer_profile_takes_the_place_of_the_older(store: Store) -> None:
@@ -78,6 +87,9 @@ def test_there_is_none_where_nothing_was_written(store: Store) -> None:
         ({"timings": [{**ROW, "noise": 0.0}]}, "timings.noise must be above 0"),
         ({"link": {"mbit": 0, "latency_ms": 1.0}}, "link.mbit must be above 0"),
         ({"link": [1, 2]}, "link is list"),
+        ({"threads": 0}, "threads and thread_rates must be above 0"),
+        ({"thread_rates": [{"threads": 1, "samples_per_s": 0}]}, "threads and thread_rates must be above 0"),
+        ({"thread_rates": [{"threads": 1}]}, "thread_rates.samples_per_s is missing"),
     ],
 )
 def test_a_damaged_field_is_named_with_the_file(store: Store, change: dict[str, Any], problem: str) -> None:

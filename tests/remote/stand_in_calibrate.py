@@ -41,8 +41,8 @@ def calibrate(stdin: BinaryIO, stdout: TextIO) -> int:
     timing = {"batch": asked.batch, "compute_ms": 4.0, "step_ms": 5.0, "noise": 0.02, "steps": 6}
     result = {
         "device_name": f"{asked.speed}, {asked.emulated}, {asked.devices}, {asked.max_batch}", "torch": "2.13.0",
-        "threads": 1, "timings": [timing], "parameters": 66154, "gradient_bytes": 264616, "max_batch": None,
-        "sample_mib": None,
+        "threads": 1, "thread_rates": [], "timings": [timing], "parameters": 66154, "gradient_bytes": 264616,
+        "max_batch": None, "sample_mib": None,
     }  # fmt: skip
     if does == "fail":
         say({"error": "digits: not found", "remedy": "Put it there"})

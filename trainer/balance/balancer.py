@@ -44,13 +44,15 @@ class Balancer:
         journal: Journal,
         *,
         models: Sequence[CostModel] = (),
+        threads: Sequence[int] = (),
         changes: int = 0,
         saved_s: float = 0.0,
         leads: bool = True,
         adviser: StragglerAdviser | None = None,
         apart: bool = False,
     ) -> None:
-        """`shares`: those of the first step; `models`, `changes`, `saved_s`: what is known already, in rank order.
+        """`shares`: those of the first step; `models`, `changes`, `saved_s`: what is known already, in rank order;
+        `threads`: that each rank computed with as `models` have it, 0 where that is not known.
 
         `apart`: ranks wait for each other only at the end of a window (local SGD).
         """
@@ -68,6 +70,7 @@ class Balancer:
         self._names = _names(members)
         self._members = members
         self._models = list(models) or [prior(m, share) for m, share in zip(members, shares)]
+        self._threads = list(threads) or [0] * len(members)
         self._adviser = adviser or StragglerAdviser(members, self._total, journal)
         self._times = StepTimes(apart=apart)
         self._record = DecisionRecord()
@@ -77,7 +80,8 @@ class Balancer:
     def fits(self) -> dict[str, Any]:
         """What is known of the speeds, for the balancer of a group that follows this one: plain numbers."""
         models = {str(m.member): model.as_dict() for m, model in zip(self._members, self._models) if model.known}
-        return {"changes": self.changes, "saved_s": self.saved_s, "models": models}
+        threads = {str(m.member): count for m, count in zip(self._members, self._threads) if count}
+        return {"changes": self.changes, "saved_s": self.saved_s, "models": models, "threads": threads}
 
     def decide(
         self, step: int, rows: Sequence[Sequence[MeasuredStep]], shares: tuple[int, ...], *, last: bool = False
@@ -90,6 +94,7 @@ class Balancer:
             rows, self._warm = [ranks[1:] for ranks in rows], True
         window = [_full_steps(ranks, share) for ranks, share in zip(rows, shares)]
         self._times.take(rows, shares, self._total)
+        self._forget_other_threads(rows)
         for model, ranks, share, share_before in zip(self._models, rows, shares, self._before):
             for batch, steps in groupby(_full_steps(ranks, share, share_before), key=lambda row: row.batch):
                 model.observe(batch, [r.busy_ms for r in steps])
@@ -119,6 +124,14 @@ class Balancer:
         self._times.new_shares()
         self._before = shares
         return proposal.shares
+
+    def _forget_other_threads(self, rows: Sequence[Sequence[MeasuredStep]]) -> None:
+        """What is known of a rank's cost holds for the number of threads that it was measured with."""
+        for rank, ranks in enumerate(rows):
+            counts = [r.threads for r in ranks if isfinite(r.busy_ms) and r.threads]
+            if counts and self._threads[rank] not in (0, counts[-1]):
+                self._models[rank] = CostModel()
+            self._threads[rank] = counts[-1] if counts else self._threads[rank]
 
     def _compare(self, shares: tuple[int, ...], *, steps: int) -> None:
         """With equal shares, as the fits have it: the same ranks, the same communication. Nothing is said before all of

@@ -13,3 +13,4 @@ class MeasuredStep:
     loss_sum: float
     busy_ms: float  # samples fetched, gradient computed, weights updated: all but waiting. NaN: it was disturbed
     step_ms: float
+    threads: int = 0  # that it was computed with; 0 on a GPU

@@ -33,6 +33,7 @@ class Calibration:
     data: DataOptions
     device: str
     batch: int  # samples of a whole step: the most that are worth measuring
+    share: int | None = None  # of it for this device when all have the same: what numbers of threads are tried with
     devices: int = 1  # ranks on the host, which share its cores
     max_batch: int | None = None
     env: dict[str, str] = field(default_factory=dict)  # as the ranks get it; may hold secrets

@@ -84,7 +84,9 @@ class RunOptions:
     backend: Literal["auto", "gloo", "nccl"] = option(
         "auto", "auto: nccl when all ranks are GPUs of one host, else gloo; with nccl a lost host may end the run"
     )
-    threads: int | None = option(None, "CPU threads a rank; by default the host's cores over its ranks", ge=1)
+    threads: int | None = option(
+        None, "CPU threads a rank; by default as many as the profile, or a trial in the first steps, found best", ge=1
+    )
     join_timeout_s: float = option(60.0, "how long ranks wait for each other at the start", gt=0)
     step_timeout_s: float = option(300.0, "how long a collective may take before the run fails", gt=0)
     stop_grace_s: float = option(10.0, "from asking ranks to leave to ending them", ge=0)
@@ -140,6 +142,7 @@ class Member:
     a_ms: float | None = None  # a step of b samples takes it a + c b by itself, as a profile says
     c_ms: float | None = None
     relative_speed: float | None = None  # a first guess from its name, in any unit that all members share
+    threads: int | None = None  # to compute with on a CPU, as a profile says
     pass_limit: int | None = None  # the most samples of one forward and backward pass, as a profile says
     link_mbit: float | None = None  # its host's network to the leader, as a profile says
     link_latency_ms: float | None = None

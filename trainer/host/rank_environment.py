@@ -26,13 +26,18 @@ def of_rank(given: Mapping[str, str], *, threads: int | None, local_ranks: int, 
 
     `threads` is what the run asks for; without it the cores are divided, and an emulated rank has one.
     """
-    mine = 1 if emulated else max(1, int(usable_cores()) // max(1, local_ranks))
+    mine = 1 if emulated else threads_of_a_rank(local_ranks)
     defaults = {
         "OMP_NUM_THREADS": str(threads or mine),
         "TORCH_CPP_LOG_LEVEL": "ERROR",  # gloo warns where a host's name can't be looked up
         **KEEP_MEMORY,
     }
     return {**defaults, **os.environ, **given}
+
+
+def threads_of_a_rank(local_ranks: int) -> int:
+    """As many as there are cores for it, before anything else is known."""
+    return max(1, int(usable_cores()) // max(1, local_ranks))
 
 
 def keep_memory() -> None:

@@ -26,6 +26,7 @@ from motley.trainer.balance.balancer import Balancer
 from motley.trainer.balance.cpu_budget import CpuBudget
 from motley.trainer.balance.first_shares import first_shares, next_shares, prior
 from motley.trainer.balance.straggler_advice import StragglerAdviser
+from motley.trainer.balance.thread_trial import ThreadTrial
 from motley.trainer.contract.backend import choose_backend
 from motley.trainer.contract.generation import Group
 from motley.trainer.contract.spec import Member, Spec
@@ -39,6 +40,7 @@ from motley.trainer.optimize.train_state import TrainState
 from motley.trainer.rank import network_interface, process_group
 from motley.trainer.rank.announce_run import agree_on_precision, began
 from motley.trainer.rank.coordinator_client import CoordinatorClient
+from motley.trainer.rank.cpu_threads import threads_of
 from motley.trainer.rank.kept_state import KeptState
 from motley.trainer.rank.restore_state import Left, go_on, leave, take_up
 from motley.trainer.rank.share_state import share_state
@@ -78,6 +80,7 @@ class PreparedJob:
     batches: BatchSampler
     address: str  # of this host in the cluster
     kept: KeptState
+    threads: ThreadTrial
 
     @property
     def state(self) -> TrainState:
@@ -137,8 +140,7 @@ def prepare(
     device = torch.device(member.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    else:
-        torch.set_num_threads(options.threads or int(os.environ.get("OMP_NUM_THREADS", "1")))
+    threads = threads_of(spec, member, device, folder, journal)
 
     def note(text: str, fraction: float | None) -> None:
         journal.write("note", f"rank {member.member}: {text}", member=member.member, fraction=fraction)
@@ -183,6 +185,7 @@ def prepare(
         batches=BatchSampler(count=data.train_size, global_batch=options.global_batch, seed=options.seed),
         address=address,
         kept=kept,
+        threads=threads,
     )
 
 
@@ -227,15 +230,17 @@ def join(
     shares = first_shares(spec) if as_planned else equal_split(options.global_batch, len(members))
     models: list[CostModel] = []
     changes, saved_s = 0, 0.0
+    threads: list[int] = []
     if rank == 0 and not as_planned:
         fits = kept.balancer.fits() if kept.balancer and kept.balancer.leads else with_group.fits
         models = models_of(fits, members, shares)
+        threads = [int(fits.get("threads", {}).get(str(m.member), 0)) for m in members]
         changes, saved_s = int(fits.get("changes", 0)), float(fits.get("saved_s", 0.0))
         shares = next_shares(spec, members, models)
     shares = agree(shares)
     balancer = Balancer(
-        spec.balance, members, shares, prepared.journal, models=models, changes=changes, saved_s=saved_s,
-        leads=rank == 0, apart=prepared.apart is not None,
+        spec.balance, members, shares, prepared.journal, models=models, threads=threads, changes=changes,
+        saved_s=saved_s, leads=rank == 0, apart=prepared.apart is not None,
         adviser=StragglerAdviser.of(spec, with_group, prepared.journal),
     )  # fmt: skip
     member = prepared.member
@@ -264,6 +269,7 @@ def join(
         budget=CpuBudget(CpuQuota(), len(spec.local_members)),
         recorder=prepared.recorder,
         stop=stop,
+        threads=prepared.threads,
         apart=prepared.apart,
         precision=kept.precision,
         scaler=prepared.scaler,

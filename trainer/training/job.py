@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from motley.trainer.balance.balancer import Balancer
 from motley.trainer.balance.cpu_budget import CpuBudget
 from motley.trainer.balance.measured_step import MeasuredStep
+from motley.trainer.balance.thread_trial import ThreadTrial
 from motley.trainer.contract.spec import RunOptions
 from motley.trainer.data.task_data import TaskData
 from motley.trainer.host.rank_progress import Progress, Unheard
@@ -85,6 +86,7 @@ class Job:
     budget: CpuBudget
     recorder: Reports
     stop: StopFlag
+    threads: ThreadTrial = field(default_factory=lambda: ThreadTrial.without(0))
     apart: LocalSgd | None = None  # with run.local_steps above 1
     precision: Precision = FULL  # of forward passes, as the group has agreed
     scaler: LossScaler | None = None  # unless run.precision is fp32; used while `precision` is fp16

@@ -106,7 +106,9 @@ def train_step(job: Job, place: Place) -> None:
     # A step that was done again for lack of memory says nothing about the next one.
     busy_ms = max((time.perf_counter() - began) * 1000 - wait_ms, job.budget.needs_ms())
     busy_ms = busy_ms if job.passes.limit == limit else math.nan
-    times = Times(busy_ms=busy_ms, compute_ms=compute_ms, wait_ms=wait_ms, data_ms=data_ms)
+    threads = job.threads.count
+    busy_ms = job.threads.measured(samples, busy_ms)
+    times = Times(busy_ms=busy_ms, compute_ms=compute_ms, wait_ms=wait_ms, data_ms=data_ms, threads=threads)
     record(job, place, samples, loss, times)
 
 
@@ -183,10 +185,11 @@ def unscaled(job: Job) -> bool:
 class Times:
     """Of one step, in milliseconds."""
 
-    busy_ms: float  # all but waiting: what the shares are balanced on
+    busy_ms: float  # all but waiting: what the shares are balanced on; NaN when that says nothing of the next steps
     compute_ms: float  # start of the forward pass to the last local gradient
     wait_ms: float  # from there to the end of the all-reduce
     data_ms: float
+    threads: int  # that it was computed with; 0 on a GPU
 
 
 def record(job: Job, place: Place, samples: int, loss: float, times: Times) -> None:
@@ -196,7 +199,9 @@ def record(job: Job, place: Place, samples: int, loss: float, times: Times) -> N
     if job.resuming and job.last_end is not None:
         job.recorder.resumed(job, now - job.last_end)
     job.last_end, job.resuming, job.recorded = now, False, job.step
-    job.window.note(MeasuredStep(batch=samples, loss_sum=loss, busy_ms=times.busy_ms, step_ms=step_ms))
+    job.window.note(
+        MeasuredStep(batch=samples, loss_sum=loss, busy_ms=times.busy_ms, step_ms=step_ms, threads=times.threads)
+    )
     job.metrics.write(
         Sample(
             seq=job.metrics.next_seq,

@@ -78,7 +78,8 @@ class Window:
 
     def gather(self) -> None:
         """Send this rank's rows to rank 0. Every rank must have noted as many."""
-        mine = torch.tensor([[r.batch, r.loss_sum, r.busy_ms, r.step_ms] for r in self._rows], dtype=torch.float64)
+        rows = [[r.batch, r.loss_sum, r.busy_ms, r.step_ms, r.threads] for r in self._rows]
+        mine = torch.tensor(rows, dtype=torch.float64)
         self._told, self._rows = [*self._told, *self._rows], []
         leads = dist.get_rank() == 0
         everybody = [torch.empty_like(mine) for _ in range(dist.get_world_size())] if leads else []
@@ -92,7 +93,7 @@ class Window:
         sent.wait()
         if sent.into:  # rank 0: from here on it is its own affair
             self._told = []
-        return [[MeasuredStep(int(row[0]), *row[1:]) for row in rank.tolist()] for rank in sent.into]
+        return [[_step(row) for row in rank.tolist()] for rank in sent.into]
 
     def answer(self, shares: Sequence[int], leave: bool) -> None:
         """Rank 0's shares, and whether all let go of the group; what the others pass only gives the length."""
@@ -107,6 +108,11 @@ class Window:
         self._told = []
         *agreed, left = sent.tensor.tolist()
         return tuple(agreed), bool(left)
+
+
+def _step(row: list[float]) -> MeasuredStep:
+    batch, loss_sum, busy_ms, step_ms, threads = row
+    return MeasuredStep(int(batch), loss_sum, busy_ms, step_ms, int(threads))
 
 
 def agree_on_epochs(ended: int, best: float) -> tuple[int, float]:

@@ -12,18 +12,18 @@ emulated.
 
 from __future__ import annotations
 
-import os
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from motley.profiles.hardware import probe
 from motley.profiles.store import Timing
 from motley.trainer.contract.calibration import Calibration
 from motley.trainer.host.paths import project_folder
 from motley.trainer.verbs.attended_child import Say, asked_on, in_child, saying
+from motley.trainer.verbs.timed_threads import Steps, choose_threads
 
 if TYPE_CHECKING:
     import torch
@@ -38,13 +38,6 @@ LEAST_ROUNDS = 2
 LEAST_BATCH = 4
 ROOM = 0.9  # of the device's memory that a pass may fill
 MOST = 1_000_000  # samples of a pass: no device takes more
-
-
-class Steps(Protocol):
-    """What can do a step of so many samples: (compute, whole step) in ms."""
-
-    def step(self, batch: int, /) -> tuple[float, float]: ...
-    def warm_up(self, batch: int, steps: int, /) -> bool: ...
 
 
 def calibrate(stdin: BinaryIO, stdout: TextIO) -> int:
@@ -121,8 +114,6 @@ def measure(asked: Calibration, say: Say) -> dict[str, Any]:
             cause = f"torch {torch.__version__} can't use {device}: it sees {torch.cuda.device_count()} CUDA devices"
             raise TrainerError(cause, "Name the devices that a run shall use in devices of the host")
         torch.cuda.set_device(device)
-    else:
-        torch.set_num_threads(asked.options.threads or int(os.environ.get("OMP_NUM_THREADS", "1")))
     say({"note": "loading data"})
     if asked.data.path:
         keep_open(Path(asked.data.path).expanduser())
@@ -135,6 +126,7 @@ def measure(asked: Calibration, say: Say) -> dict[str, Any]:
     try:
         bench = TimedSteps(asked.options, task, data, device, slowdown_of(asked.speed, asked.speeds, device))
         say({"note": "warming up"})
+        threads = choose_threads(asked, bench, min(asked.share or asked.batch, data.train_size), say)
         ladder = sizes(min(asked.batch, data.train_size), asked.max_batch)
         batches = affordable(bench, ladder, asked.budget_s)
         say({"ready": True, "note": f"measuring steps of {', '.join(map(str, batches))} samples"})
@@ -142,7 +134,7 @@ def measure(asked: Calibration, say: Say) -> dict[str, Any]:
         return {
             "device_name": _name(device),
             "torch": torch.__version__,
-            "threads": torch.get_num_threads() if device.type == "cpu" else None,
+            **threads,
             "timings": [
                 {"batch": t.batch, "compute_ms": t.compute_ms, "step_ms": t.step_ms, "noise": t.noise, "steps": t.steps}
                 for t in found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ PROBE = Probe(
     server_address="192.168.0.7", address="192.168.0.7", interface="eth0", code=(),
 )  # fmt: skip
 RESULT: dict[str, Any] = {
-    "device_name": "NVIDIA GeForce RTX 3070", "torch": "2.13.0", "threads": None, "parameters": 66154,
-    "gradient_bytes": 264616, "max_batch": 900, "sample_mib": 7.5,
+    "device_name": "NVIDIA GeForce RTX 3070", "torch": "2.13.0", "threads": None, "thread_rates": [],
+    "parameters": 66154, "gradient_bytes": 264616, "max_batch": 900, "sample_mib": 7.5,
     "timings": [
         {"batch": b, "compute_ms": 2 + 0.5 * b, "step_ms": 3 + 0.5 * b, "noise": 0.01, "steps": 30} for b in (16, 64)
     ],
@@ -97,6 +98,20 @@ def test_of_a_task_of_the_user_s_own_the_parameters_count_too(cluster: Cluster) 
     assert [known is not None for known in found.values()] == [True, False, False, False]
     (profile,) = store.of_task(task_key(narrow))
     assert profile.conditions == conditions(narrow, narrow.hosts[0], PROBE)
+
+
+def test_the_number_of_threads_that_was_found_is_told_and_reaches_the_run(cluster: Cluster) -> None:
+    rates = [{"threads": 1, "samples_per_s": 840.2}, {"threads": 2, "samples_per_s": 290.0}]
+    found: dict[str, Any] = {**RESULT, "threads": 1, "thread_rates": rates}
+    member = Member(member=0, host="tower", local_rank=0, device="cpu")
+    measured = Measured(member=member, probe=PROBE, result=found, link=None)
+    (profile,) = profiles_of(cluster, Calibrated(measured=(measured,), findings=()), 5.0)
+    assert "· tower computes with 1 thread: 840 samples/s, with 2: 290" in profiles_text([profile]).splitlines()
+    store = store_of(cluster)
+    store.write(profile)
+    assert knows(cluster, store)(cluster.hosts[0], "cpu", PROBE).threads == 1
+    store.write(replace(profile, thread_rates=()))  # it was given, and may be given otherwise now
+    assert knows(cluster, store)(cluster.hosts[0], "cpu", PROBE).threads is None
 
 
 def test_the_table_fits_a_terminal_of_100_columns_and_names_what_matters(cluster: Cluster) -> None:

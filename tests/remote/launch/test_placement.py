@@ -70,10 +70,10 @@ def test_what_is_known_of_a_device_goes_with_it_and_the_log_says_where_shares_co
     def found(known: dict[str, Pace]) -> tuple[Member, ...]:
         return place(cluster, probes, lambda host, device, _: known.get(f"{host.name} {device}", Pace()))
 
-    measured = Pace(a_ms=2.0, c_ms=0.5, pass_limit=64)
+    measured = Pace(a_ms=2.0, c_ms=0.5, pass_limit=64, threads=3)
     some = found({"box3 cuda:1": measured})
     assert [m.a_ms for m in some] == [None, None, None, 2.0]
-    assert (some[3].c_ms, some[3].pass_limit) == (0.5, 64)
+    assert (some[3].c_ms, some[3].pass_limit, some[3].threads) == (0.5, 64, 3)
     assert "box2, box1, box3 without one: motley profile" in first_words(some, cluster)
     guessed = found({f"{h} {d}": Pace(relative_speed=2.0) for h in probes for d in ("cpu", "cuda:0", "cuda:1")})
     assert "guessed from the names" in first_words(guessed, cluster)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from motley.profiles.cost import CostModel
 from motley.trainer.balance.balancer import Balancer
 from motley.trainer.balance.measured_step import MeasuredStep
 from motley.trainer.contract.spec import BalanceOptions, Member
@@ -150,3 +151,16 @@ def test_what_equal_shares_would_take_is_not_told_of_a_rank_that_has_had_no_samp
         for _ in range(5):
             run.window()
         assert run.balancer.gain == (pytest.approx(gain, abs=0.1) if gain else None)
+
+
+def test_what_is_known_of_a_rank_is_void_once_it_computes_with_another_number_of_threads(tmp_path: Path) -> None:
+    """Three steps would be no proof that a machine has changed: here nothing is left to be disproved."""
+    journal = Journal(tmp_path, host="box0", source="rank 0")
+    for before, now_ms in ((1, 194.0), (2, 120.0)):
+        models = [CostModel.guess(2.0, 1.0, 64, 200.0), CostModel.guess(2.0, 3.0, 64, 200.0)]
+        balancer = Balancer(BalanceOptions(), MEMBERS, (64, 64), journal, models=models, threads=(4, before))
+        rows = [MeasuredStep(64, 1.0, 66.0, 130.0, 4)] * 4, [MeasuredStep(64, 1.0, 120.0, 130.0, 1)] * 4
+        balancer.decide(5, rows, (64, 64))  # the first of a group does not count
+        assert balancer.fits()["threads"] == {"0": 4, "1": 1}
+        known = CostModel.from_dict(balancer.fits()["models"]["1"])
+        assert known.predict(64).ms == pytest.approx(now_ms, rel=0.01)

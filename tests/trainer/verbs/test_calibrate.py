@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 
+from motley.profiles.cores import physical_cores, usable_cores
 from motley.profiles.store import Timing
+from motley.profiles.thread_counts import candidates
 from motley.trainer.contract.calibration import Calibration
 from motley.trainer.contract.spec import DataOptions, RunOptions
 from motley.trainer.contract.task_name import OwnTask
@@ -177,6 +179,19 @@ def test_a_device_is_measured_with_the_task(start: Start) -> None:
     assert batches == list(sizes(16, None))[: len(batches)]  # as many as there is time for, on this machine now
     assert len(batches) >= LEAST_SIZES
     assert all(0 < row.compute_ms < row.step_ms and row.steps >= 6 for row in rows)
+
+
+@pytest.mark.ranks
+def test_a_cpu_is_measured_with_the_number_of_threads_that_is_fastest_of_those_tried(start: Start) -> None:
+    """Which one that is, depends on this machine now."""
+    counts = candidates(usable_cores(), cores=physical_cores())
+    calibrating = start(dataclasses.replace(ASKED, emulated=False, share=8))
+    result = calibrating.until("result")["result"]
+    assert calibrating.ended() == 0
+    rates = {row["threads"]: row["samples_per_s"] for row in result["thread_rates"]}
+    assert list(rates) == (list(counts) if len(counts) > 1 else [])
+    assert result["threads"] in counts
+    assert rates.get(result["threads"], 1.0) > 0.9 * max(rates.values(), default=1.0)
 
 
 NIGHT = """
