@@ -23,7 +23,6 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeGuard, TypeVar
 
-from motley.profiles.store import ThreadRate
 from motley.remote.answers import Answer, answer_of, made
 from motley.remote.config.cluster import Cluster, Host
 from motley.remote.errors import OVERLOADED, CheckFailed, CommandFailed, Finding, HostError
@@ -59,6 +58,12 @@ class _Timing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _ThreadRate:
+    threads: int
+    samples_per_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Figures:
     """What a profile is made from."""
 
@@ -69,7 +74,7 @@ class _Figures:
     max_batch: int | None
     sample_mib: float | None
     threads: int | None
-    thread_rates: tuple[ThreadRate, ...]
+    thread_rates: tuple[_ThreadRate, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
