@@ -15,20 +15,20 @@ rest is broken off.
 from __future__ import annotations
 
 import asyncio
-import math
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, replace
-from typing import Any, TypeGuard, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
-from motley.remote.answers import Answer, answer_of, made
+from motley.remote.answers import Answer, answer_of
 from motley.remote.config.cluster import Cluster, Host
 from motley.remote.errors import OVERLOADED, CheckFailed, CommandFailed, Finding, HostError
 from motley.remote.feed import Progress
 from motley.remote.hosts.pool import Emit, Hosts
 from motley.remote.launch.calibration_progress import CalibrationProgress
+from motley.remote.launch.measured_figures import fault, positive
 from motley.remote.launch.placement import environment, place
 from motley.remote.launch.prepare_hosts import looked_over, supplied
 from motley.remote.preflight.check import CheckResult
@@ -46,35 +46,6 @@ T = TypeVar("T")
 SILENT_S = 240.0  # without a word of a host that measures; it is given up
 LINK_S = 60.0
 END_S = 10.0  # from the last word of a process to its end
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Timing:
-    batch: int
-    compute_ms: float
-    step_ms: float
-    noise: float
-    steps: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _ThreadRate:
-    threads: int
-    samples_per_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Figures:
-    """What a profile is made from."""
-
-    device_name: str
-    timings: tuple[_Timing, ...]
-    parameters: int
-    gradient_bytes: int
-    max_batch: int | None
-    sample_mib: float | None
-    threads: int | None
-    thread_rates: tuple[_ThreadRate, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,7 +184,7 @@ async def _device(verbs: Verbs, member: Member, asked: Calibration, emit: Emit) 
             if "error" in table:
                 raise CommandFailed(host, f"{device}: {table['error']}", f"{table.get('remedy')}.")
             if "result" in table:
-                if wrong := _fault(table["result"]):
+                if wrong := fault(table["result"]):
                     raise CommandFailed(host, f"{device}: its figures can't be used: {wrong}", "Report this.")
                 return dict(table["result"])
             if "note" in table:
@@ -221,33 +192,9 @@ async def _device(verbs: Verbs, member: Member, asked: Calibration, emit: Emit) 
         raise await _no_answer(host, process, f"{device} could not be measured", "Report this.")
 
 
-def _fault(result: Any) -> str:
-    """What is wrong with the figures of a device; empty when nothing is."""
-    if not isinstance(result, dict):
-        return "there are none"
-    try:
-        found = made(_Figures, result)
-    except ValueError as error:
-        return str(error)
-    if not found.timings:
-        return "there are no timings"
-    for row in found.timings:
-        if not all(map(_positive, asdict(row).values())):
-            return f"a timing is {row}"
-    known = [x for x in (found.max_batch, found.sample_mib, found.threads) if x is not None]
-    known += [figure for row in found.thread_rates for figure in asdict(row).values()]
-    if not all(map(_positive, (found.parameters, found.gradient_bytes, *known))):
-        return "a figure of its memory, of its threads or of the model is missing or not above 0"
-    return ""
-
-
-def _positive(value: Any) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and math.isfinite(value) and value > 0
-
-
 def _part(table: Mapping[str, Any]) -> float | None:
     fraction = table.get("fraction")
-    return min(float(fraction), 1.0) if _positive(fraction) else None
+    return min(float(fraction), 1.0) if positive(fraction) else None
 
 
 async def _links(
@@ -289,7 +236,7 @@ async def _figures(process: RemoteProcess, host: str, *keys: str) -> dict[str, f
     async def first() -> dict[str, float]:
         async for line in process.lines():
             table = _table(host, "link", line)
-            if all(_positive(table.get(key)) for key in keys):
+            if all(positive(table.get(key)) for key in keys):
                 return {key: float(table[key]) for key in keys}
         remedy = "A firewall must let the hosts talk freely, and the leader needs an address of its own to listen on."
         raise await _no_answer(host, process, "the network to the leader could not be measured", remedy)
