@@ -7,9 +7,7 @@ connects to hosts only when cluster.toml has proved right: `motley --help` and a
 
 from __future__ import annotations
 
-import functools
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from motley import __version__
-from motley.remote.errors import MotleyError
+from motley.console.verb_options import DEFAULT_CONFIG, Config, Json, Only, Overrides, Plain, verb
 
 if TYPE_CHECKING:
     from motley.remote.config.cluster import Cluster
@@ -43,48 +41,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 
-Config = Annotated[Path, typer.Option("-c", "--config", metavar="FILE", help="The cluster.toml to use.")]
-DEFAULT_CONFIG = Path("cluster.toml")
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Change a key of cluster.toml: run.epochs=3, hosts.box1.speed=0.5."
-    ),
-]
-Only = Annotated[list[str] | None, typer.Option("--only", metavar="HOST", help="Take only this host; may be repeated.")]
-Plain = Annotated[bool, typer.Option("--plain", help="Plain lines on stderr, the summary as JSON on stdout.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
-
 
 def main() -> None:
     """The entry point. Nothing that a user can cause ends in a traceback."""
     app(prog_name="motley")
-
-
-def verb(function: Callable[..., int]) -> Callable[..., None]:
-    """A command of the app: its int is the exit code, its errors become a message on stderr and a code."""
-
-    @functools.wraps(function)
-    def guarded(*args: Any, **kwargs: Any) -> None:
-        try:
-            code = function(*args, **kwargs)
-        except MotleyError as error:
-            print(f"motley: {error}", file=sys.stderr)
-            code = error.exit_code
-        except KeyboardInterrupt:
-            print("motley: interrupted", file=sys.stderr)
-            code = 1
-        except BrokenPipeError:  # the reader of stdout has gone, as in `motley logs RUN | head`
-            sys.stdout = open("/dev/null", "w", encoding="utf-8")  # noqa: SIM115 - for the interpreter's own last flush
-            code = 0
-        except Exception as error:  # noqa: BLE001 - the traceback is kept in the file that the line names
-            from motley.console.crash_log import sentence
-
-            print(f"motley: {sentence(error)}", file=sys.stderr)
-            code = 1
-        raise typer.Exit(code)
-
-    return guarded
 
 
 def _load(config: Path, overrides: Sequence[str] = (), only: Sequence[str] = (), *, verb: str = "run") -> Cluster:
@@ -228,6 +188,23 @@ def logs(
     from motley.console.commands import logs as command
 
     return command.logs(cluster, run, rank=rank, follow=follow)
+
+
+@app.command("export")
+@verb
+def export(
+    run: Annotated[str, typer.Argument(metavar="RUN")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Its end says the format: .safetensors or .pt.")],
+    config: Config = DEFAULT_CONFIG,
+    best: Annotated[bool, typer.Option("--best", help="Of the best evaluation; by default the newest.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    json: Json = False,
+) -> int:
+    """Write what a run has trained into a file: the weights alone, with what is needed to use them."""
+    cluster = _load(config)
+    from motley.console.commands import export as command
+
+    return command.export_model(cluster, run, file, best=best, force=force, json=json)
 
 
 @app.command("clean")

@@ -15,7 +15,8 @@
     │       ├── NoShell             the login shell there starts no command
     │       └── WrongSystem         no Linux: the login shell is that of Windows
     ├── CheckFailed                 the preflight: all findings (3)
-    └── RunFailed                   the run could not be started, or ended badly (1)
+    ├── RunFailed                   the run could not be started, or ended badly (1)
+    └── NotWritten                  a file of the user's on this machine could not be written (1)
 
 asyncssh's and the system's own errors are turned into these in `remote.ssh.connection` and nowhere else. What a host
 has said may stand in any of them, so their texts are made safe to show here, whoever makes them.
@@ -167,4 +168,8 @@ class CheckFailed(MotleyError):
 
 
 class RunFailed(MotleyError):
+    exit_code = 1
+
+
+class NotWritten(MotleyError):
     exit_code = 1

@@ -8,7 +8,7 @@
 | contained | supervisor, in a container | one rank there, which ends with the supervisor |
 | rerun | master | has the supervisor go on with a new run, whose ranks need not import torch |
 | attach | master | streams a run's files from offsets |
-| status, stop, fetch, store, prove, lead, roll, clean | master | answers and ends |
+| status, stop, fetch, store, prove, export, lead, roll, clean | master | answers and ends |
 | calibrate, link | master | measures a device, the network to the leader; ends when stdin closes |
 """
 
@@ -57,6 +57,12 @@ VERBS: dict[str, tuple[Adds, ...]] = {
     "fetch": (*RUN, option("file")),
     "store": (*RUN, option("file")),
     "prove": (*RUN, option("file")),
+    "export": (
+        *RUN,
+        option("--format", choices=("safetensors", "pt"), required=True),
+        option("--inside", action="store_true"),
+        option("file", nargs="?"),
+    ),
     "calibrate": (),
     "link": (link_ends, option("--port", type=int, default=0)),
 }
@@ -160,6 +166,11 @@ def main(arguments: list[str] | None = None) -> int:
             from motley.trainer.verbs.files import prove
 
             print_json(prove(given.run, given.host, given.file))
+        case "export":
+            from motley.trainer.verbs.export import export
+
+            form, inside = given.format, given.inside
+            return export(given.run, given.host, form, given.file, inside=inside, stdin=sys.stdin.buffer)
     return 0
 
 

@@ -38,6 +38,10 @@ class Spirals(motley.Task):
         # Of the test data. `accuracy` is what the console shows.
         return {"accuracy": outputs.argmax(dim=1) == targets}
 
+    def metadata(self):
+        # What whoever uses the model has to know: `motley export` writes it beside the weights.
+        return {"classes": ["first", "second"]}
+
 
 def spirals(count, seed):
     """Points [count, 2] and which of the two spirals each is from, int64 [count]."""

@@ -10,6 +10,8 @@ from motley.remote.config.resume_from import ResumeFrom, trailer_of
 from motley.remote.errors import UsageError
 from motley.remote.sanitize import clean
 
+ENGINES = ("kubernetes", "slurm")  # of which a run can't have the name
+
 
 def new_run_name(cluster: Cluster, now: datetime) -> str:
     """`<cluster>-<UTC time>`: motley-20261121-034500. A long cluster name is cut, so that the whole is a valid name."""
@@ -20,6 +22,8 @@ def new_run_name(cluster: Cluster, now: datetime) -> str:
 def check_run_name(name: str) -> None:
     """Raises `UsageError` when a run can't have this name: it is a folder's on every host."""
     problem = value_rules.name_problem(name)
+    if name in ENGINES:
+        problem = f"is that of an engine: `motley export {name}` means the engine. Take another one"
     if problem:
         raise UsageError(clean(f'the name of a run, "{name}", {problem}'))
 

@@ -134,8 +134,12 @@ async def _ask(verbs: Verbs, host: str, run: str) -> list[Found]:
         runs = await verbs.status(host)
     except HostError:
         return []
-    known: Mapping[str, Any] = next((table for table in runs if table.get("run") == run), {})
-    checkpoints = known.get("checkpoints")
+    return listed_by(host, next((table for table in runs if table.get("run") == run), {}))
+
+
+def listed_by(host: str, told: Mapping[str, Any]) -> list[Found]:
+    """The checkpoints in what a host tells of a run (`trainer.verbs.status`)."""
+    checkpoints = told.get("checkpoints")
     found = []
     for name, said in checkpoints.items() if isinstance(checkpoints, dict) else ():
         try:

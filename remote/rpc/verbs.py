@@ -10,6 +10,7 @@ import asyncio
 import ipaddress
 import json
 import re
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
@@ -210,6 +211,18 @@ class Verbs:
         if result.code != 0:
             raise CommandFailed(host, f"the checkpoint could not be stored: {result.stderr}", "Make room there.")
 
+    async def export_to(
+        self, take: Callable[[bytes], object], host: str, run: str, form: str, file: str | None, given: bytes = b""
+    ) -> str:
+        """Hands over, as it comes, what `trainer.verbs.export` says of a checkpoint of the run, or of `given`: all that
+        goes to its stdin. Returns the last it wrote to stderr. Raises a HostError."""
+        connection = await self.connection(host)
+        argv = self.argv(host, *export_words(run, host, form, file))
+        result = await connection.run(
+            argv, stdin=given, timeout_s=FETCH_S, cwd=self.tree.folder, most=sys.maxsize, take=take
+        )
+        return result.stderr
+
     async def prove(self, host: str, run: str, file: str) -> Trailer | None:
         """What a checkpoint on a host says of itself, which reads all of it there; None when it is damaged."""
         answer = await self._ask(host, "prove", "--run", run, "--host", host, file, timeout_s=FETCH_S)
@@ -220,6 +233,10 @@ class Verbs:
         connection = await self.connection(host)
         result = await connection.run(self.argv(host, *words), timeout_s=timeout_s, cwd=self.tree.folder)
         return _answer(host, words[0], result, words[0])
+
+
+def export_words(run: str, host: str, form: str, file: str | None) -> list[str]:
+    return ["export", "--run", run, "--host", host, "--format", form, *([file] if file else [])]
 
 
 def supervise_argv(run: str, host: str, python: str, folder: str) -> list[str]:

@@ -4,6 +4,7 @@ be shown, and no text in it steers a terminal."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from motley.remote.config.load import load
 from motley.remote.config.resume_from import ResumeFrom
 from motley.remote.diagnosis.causes import CAUSES, filled, find
 from motley.remote.errors import Finding, HostError, MotleyError
+from motley.remote.experiment.incoming_model import IncomingModel
 from motley.remote.feed import Ended, Layout, Link, LogLine, Progress, RankLayout
 from motley.remote.hosts.pool import Hosts
 from motley.remote.launch.calibrate import Calibrated, Measured, _device, _links
@@ -80,7 +82,8 @@ KEYS: dict[str, st.SearchStrategy[Any]] = {  # of the answers of all programs an
     "runs": st.lists(RUN, max_size=2), "items": st.lists(KEPT, max_size=2), "bytes": SMALL,
     "kept": st.lists(st.tuples(TEXTS, TEXTS, TEXTS), max_size=2), "fraction": st.floats(), "result": RESULT,
     "port": SMALL, "mbit": SMALL, "latency_ms": SMALL, "missed": st.dictionaries(TEXTS, TEXTS, max_size=1),
-    "unable": TEXTS,
+    "unable": TEXTS, "notes": st.lists(TEXTS, max_size=2), "damaged": st.booleans(),
+    "metadata": st.dictionaries(TEXTS, TEXTS, max_size=2),
 }  # fmt: skip
 TABLE = st.dictionaries(st.sampled_from(sorted(KEYS)), ODD, max_size=4).flatmap(
     lambda odd: st.fixed_dictionaries({}, optional=KEYS).map(lambda made: {**made, **odd})
@@ -157,6 +160,14 @@ async def _network(case: Case) -> object:
     return await _links(case.verbs, case.hosts.cluster, checked, case.emit)
 
 
+async def _export(case: Case) -> object:
+    file = case.folder.root.with_name("model.pt")
+    with contextlib.closing(IncomingModel(file, force=True)) as incoming:
+        incoming.begin("box1")
+        said = await case.verbs.export_to(incoming.take, "box1", "night", "pt", "final.pt")
+        return None if incoming.ended("box1", said) else [*incoming.notes, incoming.keep()]
+
+
 NAMED = Lead(term=Term(1), leader="box1", address="", port=1, hosts=())
 ASKED: dict[str, Callable[[Case], Awaitable[object]]] = {
     "inspect_host": lambda case: check(case.hosts, case.emit),
@@ -176,6 +187,7 @@ ASKED: dict[str, Callable[[Case], Awaitable[object]]] = {
     "clean": lambda case: clean.survey(case.verbs, ["box1"]),
     "remove": lambda case: clean.remove(case.verbs, "box1", []),
     "stop": lambda case: case.verbs.stop("box1", "night", reason="x", timeout_s=9.0),
+    "export": _export,
     "calibrate": _calibrate,
     "link": _network,
 }

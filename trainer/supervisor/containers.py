@@ -74,6 +74,17 @@ def of_calibration(
     )  # fmt: skip
 
 
+def of_export(spec: Spec, folder: Path, words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """The same for `trainer.verbs.export`, which reads what the run in this folder has left."""
+    assert spec.container is not None
+    mounts = [Mount(str(HERE)), *_there(str(folder)), *_data(spec.data), *_project(spec.project_tree)]
+    label = folder / "export"
+    return _started(
+        spec.container, words, {**os.environ, **spec.env}, spec.env, mounts,
+        labels=container_commands.labels(label, run="", host=""), gpus=False, attended=True,
+    )  # fmt: skip
+
+
 def end(
     runtime: str,
     folder: Path,

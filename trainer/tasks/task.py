@@ -98,6 +98,11 @@ class Task:
         del model
         return None
 
+    def metadata(self) -> Mapping[str, Any]:
+        """What whoever uses the trained model has to know, in plain values: `classes`, the names of the outputs in
+        order, `mean` and `std` of a normalisation. `motley export` writes it beside the weights."""
+        return {}
+
     def schedule(self, step: int, steps: int) -> float | None:
         """The factor on the optimizer's learning rates in step `step` of `steps`, from 0. None: `[run] schedule`."""
         del step, steps

@@ -9,12 +9,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from motley.trainer.tasks.class_names import NAMES
 from motley.trainer.tasks.images import ImageData, Pictures, augmented, normalised
 from motley.trainer.tasks.models import build
 from motley.trainer.tasks.task import Task
@@ -74,3 +75,17 @@ class ImageTask(Task):
 
     def metrics(self, outputs: Tensor, targets: Tensor) -> Mapping[str, Tensor]:
         return {"accuracy": outputs.argmax(dim=1) == targets}
+
+    def metadata(self) -> Mapping[str, Any]:
+        """With all that `trainer.tasks.models.build` needs; `mean` and `std` are those of bytes, 0 to 255."""
+        data = self.data
+        return {
+            "model": self._model_name,
+            "norm": self._norm,
+            "dropout": self._dropout,
+            "channels": data.channels,
+            "size": data.size,
+            "classes": list(NAMES.get(self.name.partition("/")[2]) or map(str, range(data.classes))),
+            "mean": list(data.mean),
+            "std": list(data.std),
+        }

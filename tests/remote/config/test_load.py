@@ -186,6 +186,12 @@ def test_names_of_runs_that_are_no_plain_folder_name_are_refused(name: str) -> N
         check_run_name(name)
 
 
-@pytest.mark.parametrize("name", ["a", "_x", "7", "A.b_c-9", "a" * 63])
+@pytest.mark.parametrize("name", ["slurm", "kubernetes"])
+def test_no_run_has_the_name_of_an_engine(name: str) -> None:
+    with pytest.raises(UsageError, match=f'{name}\\", is that of an engine: `motley export {name}` means the engine'):
+        check_run_name(name)
+
+
+@pytest.mark.parametrize("name", ["slurm-2", "a", "_x", "7", "A.b_c-9", "a" * 63])
 def test_plain_names_of_runs_are_taken(name: str) -> None:
     check_run_name(name)

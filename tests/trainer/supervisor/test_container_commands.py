@@ -255,7 +255,9 @@ def test_the_user_s_own_files_are_in_the_container_to_read(home: Path) -> None:
         "77aa": containers.of_rank(replace(spec, own_task=None, script=script), folder, ["script"], member, {}),
     }
     measured, _ = containers.of_calibration(asked, "calibrate", folder, {})
-    for tree, (argv, _) in {**started, "8f5a ": (measured, {})}.items():
+    read, _ = containers.of_export(spec, folder, ["export", "--inside"])
+    assert read[-4:] == ["-m", "motley.trainer", "export", "--inside"]
+    for tree, (argv, _) in {**started, "8f5a ": (measured, {}), " 8f5a": (read, {})}.items():
         bound = {mount["source"]: "readonly" in mount for mount in mounts(argv)}
         assert bound[f"{home}/.motley/code/{tree.strip()}"]
     plain, _ = containers.of_calibration(replace(asked, own_task=None), "calibrate", folder, {})

@@ -1,0 +1,56 @@
+"""What the verbs of `motley` share: options that several have, and what becomes of their errors. Only `cli` may enter.
+
+@app.command("status")
+@verb
+def status(config: Config = DEFAULT_CONFIG, json: Json = False) -> int: ...
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from motley.remote.errors import MotleyError
+
+Config = Annotated[Path, typer.Option("-c", "--config", metavar="FILE", help="The cluster.toml to use.")]
+DEFAULT_CONFIG = Path("cluster.toml")
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change a key of cluster.toml: run.epochs=3, hosts.box1.speed=0.5."
+    ),
+]
+Only = Annotated[list[str] | None, typer.Option("--only", metavar="HOST", help="Take only this host; may be repeated.")]
+Plain = Annotated[bool, typer.Option("--plain", help="Plain lines on stderr, the summary as JSON on stdout.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+
+
+def verb(function: Callable[..., int]) -> Callable[..., None]:
+    """A command of the app: its int is the exit code, its errors become a message on stderr and a code."""
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        try:
+            code = function(*args, **kwargs)
+        except MotleyError as error:
+            print(f"motley: {error}", file=sys.stderr)
+            code = error.exit_code
+        except KeyboardInterrupt:
+            print("motley: interrupted", file=sys.stderr)
+            code = 1
+        except BrokenPipeError:  # the reader of stdout has gone, as in `motley logs RUN | head`
+            sys.stdout = open("/dev/null", "w", encoding="utf-8")  # noqa: SIM115 - for the interpreter's own last flush
+            code = 0
+        except Exception as error:  # noqa: BLE001 - the traceback is kept in the file that the line names
+            from motley.console.crash_log import sentence
+
+            print(f"motley: {sentence(error)}", file=sys.stderr)
+            code = 1
+        raise typer.Exit(code)
+
+    return guarded

@@ -1,0 +1,103 @@
+"""The verb `export`: the weights of a checkpoint, with what they were trained as, in a file for others to read.
+
+    python -m motley.trainer export --run night --host box1 --format safetensors epoch_3.pt
+
+Standard output is one line of JSON, `{"ok": true, "bytes": N, "metadata": {…}, "notes": […]}`, then the N bytes of the
+file; or `{"ok": false, "error", "remedy", "damaged"}`. Without the name of a checkpoint of the run one comes on
+standard input: a line of JSON with what is known of its evaluation, then its bytes.
+
+Reading a checkpoint takes torch: so it is done by the Python that trained, or in the container of the run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from motley.trainer.contract.evaluation_of import evaluation_of
+from motley.trainer.contract.spec import Spec
+from motley.trainer.host.paths import read_json, run_folder
+
+
+def export(run: str, host: str, form: str, file: str | None, *, inside: bool, stdin: BinaryIO) -> int:
+    """0 with a file, 1 without. What the user's code prints goes to standard error."""
+    folder = run_folder(run, host)
+    spec = _spec(folder)
+    if spec is not None and not inside:
+        words = ["export", "--run", run, "--host", host, "--format", form, "--inside", *([file] if file else [])]
+        _become(spec, folder, words)
+    with os.fdopen(os.dup(1), "wb") as out:
+        os.dup2(2, 1)
+        try:
+            return _answered(run, form, folder, file, spec, stdin, out)
+        except ImportError as error:
+            remedy = f"Run {sys.executable} -c 'import torch' there, and mend what it says"
+            _say(out, {"ok": False, "error": f"{sys.executable} can't import torch: {error}", "remedy": remedy})
+            return 1
+
+
+def _answered(
+    run: str, form: str, folder: Path, file: str | None, spec: Spec | None, stdin: BinaryIO, out: BinaryIO
+) -> int:
+    from motley.trainer.errors import CheckpointDamaged, CheckpointMissing, TrainerError
+    from motley.trainer.verbs.trained_model import TrainedModel
+
+    try:
+        with tempfile.TemporaryDirectory(prefix="motley-") as room:
+            given: dict[str, Any] = {}
+            path = folder / "checkpoints" / Path(file or "").name
+            if not file:
+                path, given = Path(room) / "given.pt", json.loads(stdin.readline())
+                with path.open("wb") as copy:
+                    shutil.copyfileobj(stdin, copy)
+            model = TrainedModel.read(path, spec)
+        evaluated = given or evaluation_of(folder, model.step)
+        size, pieces = model.file(form, {"run": run, **evaluated})
+    except TrainerError as error:
+        damaged = isinstance(error, (CheckpointDamaged, CheckpointMissing))
+        _say(out, {"ok": False, "error": error.cause, "remedy": error.remedy, "damaged": damaged})
+        return 1
+    except OSError as error:
+        remedy = "Make room on the disk there, or export on another host"
+        _say(out, {"ok": False, "error": f"its checkpoint can't be read there: {error}", "remedy": remedy})
+        return 1
+    _send(out, {"ok": True, "bytes": size, "metadata": model.metadata, "notes": list(model.notes)}, pieces)
+    return 0
+
+
+def _spec(folder: Path) -> Spec | None:
+    """None where the host knows no such run, or that of another version."""
+    if not read_json(folder / "spec.json"):
+        return None
+    try:
+        return Spec.from_json((folder / "spec.json").read_bytes())
+    except (OSError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _become(spec: Spec, folder: Path, words: Sequence[str]) -> None:
+    """Go on as what has the run's torch. Returns where that is this process."""
+    if spec.container is not None:
+        from motley.trainer.supervisor import containers
+
+        argv, env = containers.of_export(spec, folder, words)
+        os.execvpe(argv[0], argv, env)
+    elif spec.python and spec.python != sys.executable and os.access(spec.python, os.X_OK):
+        os.execv(spec.python, [spec.python, "-m", "motley.trainer", *words])
+
+
+def _send(out: BinaryIO, table: Mapping[str, Any], pieces: Iterable[bytes | memoryview]) -> None:
+    _say(out, table)
+    out.writelines(pieces)
+    out.flush()
+
+
+def _say(out: BinaryIO, table: Mapping[str, Any]) -> None:
+    out.write(json.dumps(table).encode() + b"\n")
+    out.flush()
