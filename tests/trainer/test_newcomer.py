@@ -30,7 +30,10 @@ pytestmark = pytest.mark.ranks
 STEPS, BATCH, BOUND_S = 25, 24, 90.0
 LET_IN_AT, TAKEN_OUT_AT = 4, 13  # steps before which rank 0 waits for it
 NEW = Member(member=0, host="box2", local_rank=0, device="cpu")
-OPTIONS: dict[str, Any] = {"steps": STEPS, "global_batch": BATCH, "eval_every": 0, "checkpoint_every": 0}
+OPTIONS: dict[str, Any] = {
+    "steps": STEPS, "global_batch": BATCH, "eval_every": 0, "checkpoint_every": 0, "ema": 0.8, "precision": "fp16",
+    "warmup_steps": 9,
+}  # fmt: skip
 
 
 class Noise(NoiseTask):
@@ -43,13 +46,14 @@ class Noise(NoiseTask):
         return nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 4)).double()
 
 
-def alone() -> dict[str, Tensor]:
-    """The same steps in one process."""
+def alone() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The same steps in one process: weights, and their average."""
     from motley.trainer.optimize.optimizer import make_optimizer, rate_factor
 
     options, task = RunOptions(**OPTIONS), WrittenOut(Noise())
     model = task.model()
     optimizer = make_optimizer(options, model)
+    average = {name: weight.clone() for name, weight in model.state_dict().items()}
     batches = BatchSampler(count=task.train_size, global_batch=BATCH, seed=options.seed)
     for step in range(STEPS):
         inputs, targets = task.train_batch(batches.ids(step, (BATCH,), 0), batches.place(step).epoch)
@@ -58,7 +62,9 @@ def alone() -> dict[str, Tensor]:
         optimizer.zero_grad()
         torch.autograd.backward(task.loss_sum(model(inputs), targets) / len(targets))
         optimizer.step()
-    return model.state_dict()
+        for name, weight in model.state_dict().items():
+            average[name].lerp_(weight, 1 - 0.8)
+    return model.state_dict(), average
 
 
 def process(text: str, number: int, folder: Path, anew: bool, answer: Connection) -> None:
@@ -92,7 +98,8 @@ def process(text: str, number: int, folder: Path, anew: bool, answer: Connection
     given = Spec.from_json(text)
     mine = next(m for m in given.members if m.member == number)
     code = task_rank.TaskRank(given, mine, folder, anew=anew).main()
-    torch.save((int(code), kept["prepared"].model.state_dict()), folder / f"{number}.end")
+    held = kept["prepared"]
+    torch.save((int(code), held.model.state_dict(), held.ema.state(), held.scaler.state()), folder / f"{number}.end")
     answer.send(True)
     os._exit(0)
 
@@ -136,11 +143,14 @@ async def test_one_joins_another_is_taken_out_and_nothing_of_it_is_learned(tmp_p
     groups = [[m["member"] for m in event["data"]["members"]] for event in events(tmp_path, "group")]
     assert [*groups[:2], groups[-1]] == [[0, 1], [0, 1, 2], [0, 2]]
     ends = {number: torch.load(tmp_path / f"{number}.end") for number in range(3)}
-    assert {number: code for number, (code, _) in ends.items()} == {0: 0, 1: int(Exit.STOPPED), 2: 0}
-    expected = alone()
+    assert {number: code for number, (code, *_) in ends.items()} == {0: 0, 1: int(Exit.STOPPED), 2: 0}
+    expected, average = alone()
     for number in (0, 2):
         for name, tensor in expected.items():
             assert torch.allclose(ends[number][1][name], tensor, rtol=1e-9, atol=1e-12), (number, name)
+            assert torch.allclose(ends[number][2][name], average[name], rtol=1e-9, atol=1e-12), (number, name)
+        assert ends[number][3] == {"scale": 65536.0, "good_steps": STEPS}
+    assert [e["data"]["precision"] for e in events(tmp_path, "precision")] == ["fp16"]  # once: it stays
     table = summary(tmp_path)
     assert (table["state"], table["steps"], table["samples"]) == ("finished", STEPS, STEPS * BATCH)
     asked = [record for record in table["regroups"] if record["cause"] != "lost"]  # a rank that hung comes back later

@@ -91,6 +91,12 @@ class RunOptions:
     step_timeout_s: float = option(300.0, "how long a collective may take before the run fails", gt=0)
     stop_grace_s: float = option(10.0, "from asking ranks to leave to ending them", ge=0)
     eval_every: int = option(1, "epochs between evaluations; 0: only at the end", ge=0)
+    early_stop: int = option(
+        0, "evaluations in a row without a better score, after which the run is finished; 0: all steps are done", ge=0
+    )
+    ema: float | None = option(
+        None, "decay a step of an average of the weights, such as 0.999, which is evaluated in their place", gt=0, lt=1
+    )
     checkpoint_every: int = option(1, "epochs between checkpoints; 0: only at the end", ge=0)
     keep_checkpoints: int = option(3, "how many epoch checkpoints are kept, besides the best and the last", ge=1)
     trace_steps: int = option(0, "record a profiler trace of so many steps on every rank; they take longer", ge=0)

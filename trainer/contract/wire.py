@@ -87,9 +87,11 @@ class Event:
     | advice | host (to leave out; None: none any more), with, without: samples/s |
     | realised | step (of the decision), before_ms (a step until then), predicted_ms, realised_ms |
     | report | step, steps_total, steps_per_epoch, shares: what is about to be trained, by rank 0 of the first group |
+    | early_stop | step, epoch, best_epoch, best: the run is finished; best is the highest score, 0 to 1 |
     | precision | step, asked, precision: what forward passes are computed in from here on; why |
     | evaluated | step, epoch, accuracy, loss, metrics, seconds |
     | checkpoint | step, path (relative to the run's folder), bytes, sha256, seconds |
+    | threads | member, threads: the number that is kept, samples_per_s: a table of what was tried |
     | memory | step, member, before, after: the micro-batch in samples |
     | trace | step, steps, path (relative to the run's folder on the event's host), bytes, sha256 |
     | fault | member; of a task error and remedy, of a script code: said by the rank that fails, before it ends |

@@ -45,6 +45,7 @@ class RunSummary:
     rebalances: int = 0
     against_equal: dict[str, float] = field(default_factory=dict)  # gain and saved_s, where they are known
     cause: str | None = None  # of a failed run
+    reason: str | None = None  # why it was finished before its last step
     regroups: list[dict[str, Any]] = field(default_factory=list)
     step_samples: array[int] = field(default_factory=lambda: array("q"))
     step_ms: array[float] = field(default_factory=lambda: array("d"))
@@ -66,9 +67,9 @@ class RunSummary:
     def take_report(self, report: dict[str, Any]) -> None:
         """Rank 0's word on the steps since its last: `steps` [[step, samples, step_ms, loss]] (loss None: not known for
         the whole batch), `batches` [[samples a member]], and, when they happened, `epoch`, `eval`, `rebalances`,
-        `first_step_s`, `gain`, `saved_s`; `before`: the samples of all steps before these, as the order of samples has
-        them, so that no sample is missing for a step that nobody could tell of; `began` [step, samples]: what had been
-        done when a run that goes on from another one began.
+        `first_step_s`, `gain`, `saved_s`, `reason` (of an early stop); `before`: the samples of all steps before these,
+        as the order of samples has them, so that no sample is missing for a step that nobody could tell of; `began`
+        [step, samples]: what had been done when a run that goes on from another one began.
 
         Raises KeyError, TypeError or ValueError when it is malformed: then nothing of it is kept.
         """
@@ -82,6 +83,7 @@ class RunSummary:
         evaluated = {name(what): validate.loss(value) for what, value in validate.table(report.get("eval", {})).items()}
         against_equal: dict[str, float] = {key: figure(report[key]) for key in ("gain", "saved_s") if key in report}
         first_step = {"first_step_s": figure(report["first_step_s"])} if "first_step_s" in report else {}
+        reason = name(report["reason"]) if "reason" in report else self.reason
         began = tuple(map(whole, report.get("began", (self.steps_before, self.samples_before))))
         if len(began) != 2:
             raise ValueError(f"a beginning that is {began}")
@@ -97,7 +99,7 @@ class RunSummary:
             self.step_samples.append(samples)
             self.step_ms.append(step_ms)
             self.batches.append(self.batches[-1] if self.batches and self.batches[-1] == shared else shared)
-        self.epochs, self.rebalances = epochs, rebalances
+        self.epochs, self.rebalances, self.reason = epochs, rebalances, reason
         if evaluated:
             self.eval = {what: _finite(value) for what, value in evaluated.items()}
         self.phases.update(first_step)
@@ -162,6 +164,8 @@ class RunSummary:
             table |= {"resumed_from": self.resumed_from, "steps_before": self.steps_before}
         if self.cause is not None and state == "failed":
             table["cause"] = self.cause
+        if self.reason is not None and state == "finished":
+            table["reason"] = self.reason
         return table
 
 

@@ -30,17 +30,20 @@ from torch import Tensor, nn
 
 from motley.trainer.contract.spec import RunOptions
 from motley.trainer.optimize.gradient_compression import sum_over_ranks, wire_dtype
+from motley.trainer.optimize.weight_average import WeightAverage
 
 
 class LocalSgd:
     """The outer optimizer. `steps` counts this rank's steps since the last average."""
 
-    def __init__(self, options: RunOptions, model: nn.Module) -> None:
+    def __init__(self, options: RunOptions, model: nn.Module, ema: WeightAverage | None = None) -> None:
+        """`ema` moves on with every average of the ranks, by as many steps as it is of."""
         self.steps = 0
         self._samples = 0
         self._rate = options.outer_learning_rate
         self._momentum = options.outer_momentum
         self._dtype = wire_dtype(options.compress)
+        self._ema = ema
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._anchor = self._flat()
         self._velocity = torch.zeros_like(self._anchor)
@@ -72,7 +75,9 @@ class LocalSgd:
         with changing:
             self._velocity.mul_(self._momentum).add_(change)
             self._anchor.sub_(change.add_(self._velocity, alpha=self._momentum), alpha=self._rate)
-            self.rewind()
+            steps = self.rewind()
+            if self._ema is not None:
+                self._ema.update(steps)
 
     @torch.no_grad()
     def rewind(self) -> int:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from motley.trainer.optimize.local_sgd import LocalSgd
 from motley.trainer.optimize.loss_scaler import LossScaler
+from motley.trainer.optimize.weight_average import WeightAverage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,7 @@ class TrainState:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     apart: LocalSgd | None = None  # with run.local_steps above 1
+    ema: WeightAverage | None = None  # with run.ema
     scaler: LossScaler | None = None  # with another run.precision than fp32
 
     def to_dict(self) -> dict[str, Any]:
@@ -33,19 +35,26 @@ class TrainState:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             **({"outer": self.apart.state()} if self.apart is not None else {}),
+            **({"ema": self.ema.state()} if self.ema is not None else {}),
             **({"scaler": self.scaler.state()} if self.scaler is not None else {}),
         }
 
     def load(self, saved: Mapping[str, Any]) -> None:
-        """From `to_dict`; what is not there stays as it is. Raises what torch raises for a state of another shape."""
+        """From `to_dict`; what is not there stays as it is, but an average begins anew.
+
+        Raises what torch raises for a state of another shape.
+        """
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         if self.apart is not None and "outer" in saved:
             self.apart.load(saved["outer"])
+        if self.ema is not None:
+            self.ema.load(saved["ema"]) if "ema" in saved else self.ema.restart()
         if self.scaler is not None and "scaler" in saved:
             self.scaler.load(saved["scaler"])
 
     def tensors(self) -> list[Tensor]:
         """Those that are neither the model's nor the optimizer's, for `rank.share_state`."""
         outer = [self.apart.momentum] if self.apart is not None else []
-        return [*outer, *([self.scaler.figures] if self.scaler is not None else [])]
+        average = self.ema.tensors() if self.ema is not None else []
+        return [*outer, *average, *([self.scaler.figures] if self.scaler is not None else [])]

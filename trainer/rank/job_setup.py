@@ -32,11 +32,13 @@ from motley.trainer.contract.generation import Group
 from motley.trainer.contract.spec import Member, Spec
 from motley.trainer.data.task_data import TaskData
 from motley.trainer.host.journal import Journal
+from motley.trainer.optimize import early_stop
 from motley.trainer.optimize.gradient_compression import check, wire_dtype
 from motley.trainer.optimize.local_sgd import LocalSgd
 from motley.trainer.optimize.loss_scaler import LossScaler
 from motley.trainer.optimize.optimizer import make_optimizer
 from motley.trainer.optimize.train_state import TrainState
+from motley.trainer.optimize.weight_average import WeightAverage
 from motley.trainer.rank import network_interface, process_group
 from motley.trainer.rank.announce_run import agree_on_precision, began
 from motley.trainer.rank.coordinator_client import CoordinatorClient
@@ -73,6 +75,7 @@ class PreparedJob:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     apart: LocalSgd | None
+    ema: WeightAverage | None
     scaler: LossScaler | None
     metrics: MetricsFile
     meter: DeviceMeter
@@ -84,7 +87,9 @@ class PreparedJob:
 
     @property
     def state(self) -> TrainState:
-        return TrainState(model=self.model, optimizer=self.optimizer, apart=self.apart, scaler=self.scaler)
+        return TrainState(
+            model=self.model, optimizer=self.optimizer, apart=self.apart, ema=self.ema, scaler=self.scaler
+        )
 
     def save(self) -> None:
         """Put the state on this host's disk, between two groups: nobody may come to go on with it."""
@@ -118,7 +123,7 @@ class PreparedJob:
         of = kept if job is None else job
         left = Left(
             step=step, term=kept.term, leader=kept.leader, generation=kept.generation, epoch_ends=of.epoch_ends,
-            best=of.best,
+            best=of.best, best_epoch=of.best_epoch,
         )  # fmt: skip
         leave(self.folder, self.member.member, left, state)
 
@@ -147,22 +152,23 @@ def prepare(
 
     task = tasks.load(options, spec.data, note, spec.own_task)
     data = TaskData.of(task, seed=options.seed)
+    early_stop.check(options, data.test_size)
     torch.manual_seed(options.seed)  # all begin alike: whoever is lost before the first step takes nothing along
     model = new_model(task).to(device)
     torch.manual_seed(options.seed + member.member)
     optimizer = own_optimizer(task, model) or make_optimizer(options, model)
     rates = tuple(float(group["lr"]) for group in optimizer.param_groups)
-    apart = LocalSgd(options, model) if options.local_steps > 1 else None
+    ema = WeightAverage(model, options.ema) if options.ema is not None else None
+    apart = LocalSgd(options, model, ema) if options.local_steps > 1 else None
     scaler = LossScaler() if options.precision != "fp32" else None
-    state = TrainState(model=model, optimizer=optimizer, apart=apart, scaler=scaler)
+    state = TrainState(model=model, optimizer=optimizer, apart=apart, ema=ema, scaler=scaler)
     metrics = MetricsFile(folder, member=member.member)
-    step = -1 if anew or spec.resume else 0
+    kept = KeptState(step=-1 if anew or spec.resume else 0, pass_limit=member.pass_limit)
     if member.member == 0 and spec.resume and metrics.next_seq == 0:  # not a step was made yet, or it would be lost
-        step = go_on(spec, state, journal)
-    kept = KeptState(step=step, pass_limit=member.pass_limit)
+        kept.step, kept.best, kept.best_epoch = go_on(spec, state, journal)
     if anew and (left := take_up(folder, member.member, state)) is not None:
         kept.step, kept.term, kept.leader, kept.generation = left.step, left.term, left.leader, left.generation
-        kept.epoch_ends, kept.best = left.epoch_ends, left.best
+        kept.epoch_ends, kept.best, kept.best_epoch = left.epoch_ends, left.best, left.best_epoch
     address = line.address
     network_interface.use_interface(address)
     kept.backend = choose_backend(options.backend, spec.members, nccl=is_nccl_available())
@@ -178,6 +184,7 @@ def prepare(
         optimizer=optimizer,
         rates=rates,
         apart=apart,
+        ema=ema,
         scaler=scaler,
         metrics=metrics,
         meter=DeviceMeter(device),
@@ -211,7 +218,7 @@ def join(
     batches = prepared.batches
     if kept.step < with_group.step - 1:  # the others went on without it: its own pause is not the run's
         kept.last_end = None
-    epoch_ends, best = agree_on_epochs(kept.epoch_ends, kept.best)
+    epoch_ends, best, best_epoch = agree_on_epochs(kept.epoch_ends, kept.best, kept.best_epoch)
     own_buffers = not first and kept.settle(with_group.step, epoch_ends)
     incoming = share_state(
         prepared.model,
@@ -222,7 +229,7 @@ def join(
         more=prepared.state.tensors(),
         in_place=kept.step < 0,
     )
-    kept.take(incoming, epoch_ends=epoch_ends, best=best)
+    kept.take(incoming, epoch_ends=epoch_ends, best=best, best_epoch=best_epoch)
     if prepared.apart is not None:
         prepared.apart.begin()
     members = [known[m] for m in with_group.members]
@@ -272,11 +279,13 @@ def join(
         threads=prepared.threads,
         apart=prepared.apart,
         precision=kept.precision,
+        ema=prepared.ema,
         scaler=prepared.scaler,
         tracer=make_tracer(prepared) if first else None,
         step=kept.step,
         epoch_ends=kept.epoch_ends,
         best=kept.best,
+        best_epoch=kept.best_epoch,
         progress=line,
         last_end=kept.last_end,
         resuming=not first,

@@ -38,6 +38,7 @@ class KeptState:
     generation: int = -1
     epoch_ends: int = 0
     best: float = 0.0
+    best_epoch: int = 0
     last_end: float | None = None
     backend: str = ""  # of the last group
     precision: Precision = FULL  # the same
@@ -52,12 +53,14 @@ class KeptState:
         """After the group of `job` broke, or was let go of. Keeps nothing that holds on to the group."""
         self.undo = job.passes.undo if job.in_step or job.ending_epoch else None
         self.ending_epoch = job.ending_epoch
-        self.step, self.epoch_ends, self.best, self.last_end = job.step, job.epoch_ends, job.best, job.last_end
+        self.step, self.last_end = job.step, job.last_end
+        self.epoch_ends, self.best, self.best_epoch = job.epoch_ends, job.best, job.best_epoch
         self.pass_limit, self.rows, self.balancer = job.passes.limit, job.window.rows, job.balancer
 
     def discard(self) -> None:
         """This rank's state does not count."""
-        self.step, self.undo, self.epoch_ends, self.best, self.rows = -1, None, 0, 0.0, ()
+        self.step, self.undo, self.rows = -1, None, ()
+        self.epoch_ends, self.best, self.best_epoch = 0, 0.0, 0
 
     def settle(self, newest: int, epoch_ends: int) -> bool:
         """Before the state of `newest` completed steps is taken: returns whether this rank's buffers stay its own.
@@ -72,12 +75,12 @@ class KeptState:
             self.undo.restore()
         return 0 <= newest - 1 <= self.step
 
-    def take(self, incoming: Incoming, *, epoch_ends: int, best: float) -> None:
+    def take(self, incoming: Incoming, *, epoch_ends: int, best: float, best_epoch: int = 0) -> None:
         """The state of another rank is all here: from now on it is this one's."""
         with self.changing:
             before, self.step = self.step, -1
             incoming.put()
-            self.undo, self.epoch_ends, self.best = None, epoch_ends, best
+            self.undo, self.epoch_ends, self.best, self.best_epoch = None, epoch_ends, best, best_epoch
             if self.generation > 0:  # before the first step there is nothing that anybody could have missed
                 missed = MeasuredStep(batch=0, loss_sum=0.0, busy_ms=math.nan, step_ms=0.0)
                 self.rows += (missed,) * (incoming.step - max(before, 0))

@@ -1,6 +1,6 @@
 """Where a rank's state comes from when its process begins: a checkpoint, or what a process before it left behind.
 
->>> go_on(spec, state, journal)
+>>> go_on(spec, state, journal).step
 420
 """
 
@@ -11,7 +11,7 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -33,6 +33,7 @@ class Left:
     generation: int
     epoch_ends: int
     best: float
+    best_epoch: int = 0
 
 
 def leave(folder: Path, member: int, left: Left, state: Mapping[str, Any]) -> None:
@@ -62,9 +63,18 @@ def _path(folder: Path, member: int) -> Path:
     return folder / f"rank_{member}.left"
 
 
-def go_on(spec: Spec, state: TrainState, journal: Journal) -> int:
+class GoneOn(NamedTuple):
+    """How far the run was that another one goes on from. `best` counts for `run.early_stop` alone: else the run finds a
+    best checkpoint of its own."""
+
+    step: int
+    best: float
+    best_epoch: int
+
+
+def go_on(spec: Spec, state: TrainState, journal: Journal) -> GoneOn:
     """Load the checkpoint that `spec.resume` names, or the newest whole one of the folder that it names: damaged ones
-    there are said and passed over. Returns its step.
+    there are said and passed over.
 
     Raises CheckpointError when the one that is named can't be loaded, TrainerError when there is none.
     """
@@ -78,7 +88,10 @@ def go_on(spec: Spec, state: TrainState, journal: Journal) -> int:
         _check(saved, spec.options, path)
         state.load(saved)
         journal.write("note", f"goes on from '{spec.resumed_from}': {path.name}, step {saved['step']:,}")
-        return int(saved["step"])
+        if "ema" not in saved and state.ema is not None:
+            journal.write("note", f"{path.name} has no average of the weights: run.ema begins with the weights there")
+        counts = spec.options.early_stop and "best" in saved
+        return GoneOn(int(saved["step"]), *((saved["best"], saved["best_epoch"]) if counts else (0.0, 0)))
     raise TrainerError(f"no checkpoint to go on from in {place}", "Start anew, without --resume")
 
 

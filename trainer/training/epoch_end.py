@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
+from motley.trainer.optimize import early_stop
 from motley.trainer.tasks.evaluation import Evaluation
 from motley.trainer.tasks.task_loss import evaluated, weight
+from motley.trainer.tasks.task_module import TaskModule
 from motley.trainer.training import batchnorm
 from motley.trainer.training.sampler import rank_slice
 
@@ -47,12 +49,16 @@ def end_epoch(job: Job, epochs_done: int, *, last: bool) -> None:
             job.recorder.evaluated(job, epochs_done, found, time.perf_counter() - began)
             if found.score > job.best and options.checkpoint_every:
                 job.recorder.checkpoint(job, "best")
-        job.best = max(job.best, found.score)
+        if found.score > job.best:
+            job.best, job.best_epoch = found.score, epochs_done
+    early = not last and early_stop.is_over(options, epochs_done, job.best_epoch)
     if job.rank == 0:
         if due_checkpoint:
             job.recorder.checkpoint(job, f"epoch_{epochs_done}")
-        if last:
+        if last or early:
             job.recorder.checkpoint(job, "final")
+        if early:
+            job.recorder.stopped_early(job, epochs_done)
     if job.ending_epoch:
         job.progress.arrive(ENDS)
         dist.all_reduce(torch.zeros(1))
@@ -64,12 +70,13 @@ def end_epoch(job: Job, epochs_done: int, *, last: bool) -> None:
 def evaluate(job: Job) -> Evaluation:
     """Over the test data, of which each rank takes a part the size of its share. There must be some."""
     job.model.eval()
+    module = job.model.module if job.ema is None else TaskModule(job.task, job.ema.refreshed()).eval()
     part = rank_slice(job.shares, job.rank, job.data.test_size)
     batch = min(EVAL_BATCH, job.passes.limit or EVAL_BATCH)
     loss, counted, sums = 0.0, 0, dict[str, float]()
     for start in range(part.start, part.stop, batch):
         some = job.data.test_batch(start, min(start + batch, part.stop)).to(job.device)
-        loss_sum, metrics = figures(job, some)
+        loss_sum, metrics = figures(job, module, some)
         counted += weight(job.task, some.content, some.size)
         loss += float(loss_sum)
         for name, value in metrics.items():
@@ -77,7 +84,7 @@ def evaluate(job: Job) -> Evaluation:
         job.progress.works()
     if part.start == part.stop:  # the names of its metrics it needs all the same: of a borrowed sample
         one = job.data.test_batch(0, 1).to(job.device)
-        sums = dict.fromkeys(figures(job, one)[1], 0.0)
+        sums = dict.fromkeys(figures(job, module, one)[1], 0.0)
     names = sorted(sums)
     job.progress.arrive(EVALUATED)
     total = torch.tensor([loss, counted, *(sums[name] for name in names)], dtype=torch.float64)
@@ -86,7 +93,7 @@ def evaluate(job: Job) -> Evaluation:
     return Evaluation(loss=loss / count, metrics={name: value / count for name, value in zip(names, found)})
 
 
-def figures(job: Job, some: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+def figures(job: Job, module: nn.Module, some: Batch) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss and the metrics of some samples, summed."""
     with job.precision.autocast(job.device):
-        return evaluated(job.task, job.model.module, some.content, some.size)
+        return evaluated(job.task, module, some.content, some.size)

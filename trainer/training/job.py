@@ -23,6 +23,7 @@ from motley.trainer.optimize.local_sgd import LocalSgd
 from motley.trainer.optimize.loss_scaler import LossScaler
 from motley.trainer.optimize.precision import FULL, Precision
 from motley.trainer.optimize.train_state import TrainState
+from motley.trainer.optimize.weight_average import WeightAverage
 from motley.trainer.tasks.evaluation import Evaluation
 from motley.trainer.tasks.task import Task
 from motley.trainer.tasks.task_module import TaskModule
@@ -48,6 +49,8 @@ class Reports(Protocol):
     def resumed(self, job: Job, pause_s: float) -> None: ...
 
     def evaluated(self, job: Job, epoch: int, found: Evaluation, seconds: float) -> None: ...
+
+    def stopped_early(self, job: Job, epoch: int) -> None: ...
 
     def checkpoint(self, job: Job, name: str) -> None: ...
 
@@ -88,6 +91,7 @@ class Job:
     stop: StopFlag
     threads: ThreadTrial = field(default_factory=lambda: ThreadTrial.without(0))
     apart: LocalSgd | None = None  # with run.local_steps above 1
+    ema: WeightAverage | None = None  # with run.ema
     precision: Precision = FULL  # of forward passes, as the group has agreed
     scaler: LossScaler | None = None  # unless run.precision is fp32; used while `precision` is fp16
     tracer: Tracer | None = None  # with run.trace_steps
@@ -95,6 +99,7 @@ class Job:
     step: int = 0
     epoch_ends: int = 0  # evaluations and checkpoints that are done, or were not due
     best: float = 0.0  # the highest score of the evaluations so far, 0 to 1: see `tasks.evaluation`
+    best_epoch: int = 0  # after how many epochs that was; 0 before the first
     in_step: bool = False
     ending_epoch: bool = False
     progress: Progress = field(default_factory=Unheard)
@@ -132,7 +137,9 @@ class Job:
 
     @property
     def state(self) -> TrainState:
-        return TrainState(model=self.task_model, optimizer=self.optimizer, apart=self.apart, scaler=self.scaler)
+        return TrainState(
+            model=self.task_model, optimizer=self.optimizer, apart=self.apart, ema=self.ema, scaler=self.scaler
+        )
 
     @property
     def loss_scale(self) -> float:

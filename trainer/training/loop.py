@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from motley.trainer.balance.measured_step import MeasuredStep
 from motley.trainer.contract.wire import RunState, Sample
 from motley.trainer.data.batch import Batch
+from motley.trainer.optimize import early_stop
 from motley.trainer.optimize.local_sgd import LocalSgd
 from motley.trainer.optimize.optimizer import rate_factor
 from motley.trainer.tasks.splitmix import key
@@ -48,6 +49,10 @@ def train(job: Job) -> RunState | None:
         if job.epoch_ends < job.epoch_ends_due():
             end_epoch(job, job.epoch_ends + 1, last=job.step == job.steps_total)
         if job.step >= job.steps_total:
+            return "finished"
+        if early_stop.is_over(job.options, job.epoch_ends, job.best_epoch):
+            if len(job.window) or job.window.on_its_way:
+                exchange(job, last=True)
             return "finished"
         if job.stop.asked and job.rank == 0:
             stop(job)
@@ -170,6 +175,8 @@ def update(job: Job, samples: int = 1) -> None:
         if job.options.clip_norm is not None:
             nn.utils.clip_grad_norm_(job.model.parameters(), job.options.clip_norm)
         job.optimizer.step()
+        if job.ema is not None and job.apart is None:
+            job.ema.update()
     job.step += 1
     job.in_step, job.progress.step = False, job.step
 

@@ -110,6 +110,13 @@ class Recorder:
             seconds=seconds,
         )  # fmt: skip
 
+    def stopped_early(self, job: Job, epoch: int) -> None:
+        """The run is finished before its last step: `run.early_stop`."""
+        since = f"since epoch {job.best_epoch}" if job.best_epoch else "from the beginning on"
+        reason = f"early stop after epoch {epoch}: no better score {since}"
+        self._tell(steps=[], batches=[], epoch=epoch, reason=reason)
+        self._journal.write("early_stop", reason, step=job.step, epoch=epoch, best_epoch=job.best_epoch, best=job.best)
+
     def checkpoint(self, job: Job, name: str) -> None:
         """Write `checkpoints/<name>.pt` and drop old epochs; a full disk is said, training goes on."""
         self.save(name, job.step, checkpoint_state(job), keep=job.options.keep_checkpoints)
@@ -181,7 +188,9 @@ def epochs_done(job: Job) -> int:
 
 def checkpoint_state(job: Job) -> dict[str, Any]:
     """What is needed to go on from here on any hosts with any split."""
-    about = {"generation": job.generation, "shares": list(job.shares)}
+    about = {
+        "generation": job.generation, "shares": list(job.shares), "best": job.best, "best_epoch": job.best_epoch,
+    }  # fmt: skip
     return {**about, **state_of(job.options, job.batches, job.step, job.state)}
 
 

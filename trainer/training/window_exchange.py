@@ -115,11 +115,14 @@ def _step(row: list[float]) -> MeasuredStep:
     return MeasuredStep(int(batch), loss_sum, busy_ms, step_ms, int(threads))
 
 
-def agree_on_epochs(ended: int, best: float) -> tuple[int, float]:
-    """What any rank knows: how many epochs' ends are done, and the highest score of their evaluations."""
-    tensor = torch.tensor([ended, best], dtype=torch.float64)
+def agree_on_epochs(ended: int, best: float, best_epoch: int) -> tuple[int, float, int]:
+    """What any rank knows: how many epochs' ends are done, the highest score of their evaluations, and when it was.
+
+    All three only rise, so the highest are those of the rank that has come furthest.
+    """
+    tensor = torch.tensor([ended, best, best_epoch], dtype=torch.float64)
     dist.all_reduce(tensor, dist.ReduceOp.MAX)
-    return int(tensor[0]), float(tensor[1])
+    return int(tensor[0]), float(tensor[1]), int(tensor[2])
 
 
 def agree(shares: Sequence[int]) -> tuple[int, ...]:

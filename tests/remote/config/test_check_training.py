@@ -30,6 +30,10 @@ def problems(folder: Path, run: str) -> list[str]:
             ["cluster.toml:5: run.warmup_steps: must be below run.steps, 10, is 10"],
         ),
         (
+            "early_stop = 2\neval_every = 0",
+            ["cluster.toml:4: run.early_stop: counts evaluations, and with eval_every = 0 there is only the last one"],
+        ),
+        (
             'dtype = "float64"\nprecision = "auto"',
             ['cluster.toml:5: run.precision: does nothing for dtype = "float64"; keep one of them'],
         ),

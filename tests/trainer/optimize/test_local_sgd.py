@@ -125,7 +125,7 @@ def stopped(rank: int, world_size: int, given: dict[str, Any]) -> dict[str, Any]
     state = train(job)
     again = make_job(rank, world_size, OPTIONS, (128,), double=False)
     there = replace(spec(1), options=OPTIONS, resume=str(folder / "checkpoints"))
-    step = go_on(there, again.state, journal)
+    step = go_on(there, again.state, journal).step
     assert again.apart is not None
     return {
         "state": state,
@@ -147,7 +147,7 @@ def hanging(rank: int, world_size: int, given: dict[str, Any]) -> dict[str, Any]
     spec: Any = SimpleNamespace(options=OPTIONS)
     member: Any = SimpleNamespace(member=rank)
     kept: Any = KeptState(step=0, changing=job.changing)
-    rest: Any = dict.fromkeys(("journal", "metrics", "meter", "recorder", "address"))
+    rest: Any = dict.fromkeys(("journal", "metrics", "meter", "recorder", "address", "ema", "scaler"))
     prepared = PreparedJob(
         spec=spec, member=member, folder=given["folder"], device=job.device, task=job.task, model=job.task_model,
         optimizer=job.optimizer, data=job.data, rates=job.rates, apart=job.apart, batches=job.batches, kept=kept,

@@ -35,7 +35,7 @@ def begun(resume: Path, journal: Journal) -> tuple[int, float]:
     model = nn.Linear(1, 1)
     given = replace(spec(1), options=OPTIONS, resume=str(resume), resume_of="old")
     state = TrainState(model=model, optimizer=torch.optim.SGD(model.parameters()))
-    step = go_on(given, state, journal)
+    step = go_on(given, state, journal).step
     return step, float(model.weight.detach())
 
 
