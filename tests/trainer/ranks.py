@@ -33,9 +33,9 @@ from motley.trainer.host.journal import Journal
 from motley.trainer.optimize.gradient_compression import wire_dtype
 from motley.trainer.optimize.local_sgd import LocalSgd
 from motley.trainer.optimize.loss_scaler import LossScaler
+from motley.trainer.optimize.model_options import set_up
 from motley.trainer.optimize.optimizer import make_optimizer
 from motley.trainer.optimize.precision import abilities, agreed
-from motley.trainer.optimize.weight_average import WeightAverage
 from motley.trainer.rank import network_interface, process_group
 from motley.trainer.rank.share_state import share_state
 from motley.trainer.tasks.task import Task
@@ -166,7 +166,7 @@ def make_job(
     optimizer = task.optimizer(model) or make_optimizer(options, model)
     share_state(model, optimizer, 0).put()
     precision = agreed(options.precision, abilities(device))
-    ema = WeightAverage(model, options.ema) if options.ema is not None else None
+    ema = set_up(options, model)
     apart = LocalSgd(options, model, ema) if options.local_steps > 1 else None
     if apart is not None:
         apart.begin()

@@ -63,6 +63,9 @@ class RunOptions:
         "mixed precision: what forward passes are computed in; auto: bf16 or fp16 where every rank has instructions "
         "for it; fp32: as the model is",
     )
+    activation_checkpointing: bool = option(
+        False, "true: repeated blocks of the model compute their activations again in backward, for less memory"
+    )
     accumulate: int = option(
         1, "parts in which a rank computes its samples of a step, for less memory; gradients are sent once a step", ge=1
     )

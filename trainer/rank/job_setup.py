@@ -36,6 +36,7 @@ from motley.trainer.optimize import early_stop
 from motley.trainer.optimize.gradient_compression import check, wire_dtype
 from motley.trainer.optimize.local_sgd import LocalSgd
 from motley.trainer.optimize.loss_scaler import LossScaler
+from motley.trainer.optimize.model_options import set_up
 from motley.trainer.optimize.optimizer import make_optimizer
 from motley.trainer.optimize.train_state import TrainState
 from motley.trainer.optimize.weight_average import WeightAverage
@@ -158,7 +159,7 @@ def prepare(
     torch.manual_seed(options.seed + member.member)
     optimizer = own_optimizer(task, model) or make_optimizer(options, model)
     rates = tuple(float(group["lr"]) for group in optimizer.param_groups)
-    ema = WeightAverage(model, options.ema) if options.ema is not None else None
+    ema = set_up(options, model)
     apart = LocalSgd(options, model, ema) if options.local_steps > 1 else None
     scaler = LossScaler() if options.precision != "fp32" else None
     state = TrainState(model=model, optimizer=optimizer, apart=apart, ema=ema, scaler=scaler)

@@ -20,6 +20,7 @@ from torch import nn
 from motley.trainer.contract.spec import RunOptions
 from motley.trainer.data.task_data import TaskData
 from motley.trainer.errors import OutOfMemory
+from motley.trainer.optimize.model_options import set_up
 from motley.trainer.optimize.optimizer import make_optimizer
 from motley.trainer.optimize.precision import abilities, agreed
 from motley.trainer.tasks.task import Task
@@ -40,6 +41,7 @@ class TimedSteps:
         self._device = device
         self._clip_norm = options.clip_norm
         model = new_model(task).to(device)
+        set_up(options, model)
         parameters = [p for p in model.parameters() if p.requires_grad]
         self.parameters = sum(p.numel() for p in parameters)
         self.gradient_bytes = sum(p.numel() * p.element_size() for p in parameters)
