@@ -48,7 +48,7 @@ class Layout:
     attached: bool = False  # found on the hosts, not started here
     over: bool = False  # it had ended when it was found
     behind: bool = False  # what it has done so far comes first; `CaughtUp` ends that
-    script: bool = False  # `task` is the user's own script: it reports no steps, and shares out its work itself
+    script: bool = False  # `task` is the user's own script, which reports no steps unless it becomes a session
 
     def __post_init__(self) -> None:
         _clean(self, "run", "task", "policy", "leader")

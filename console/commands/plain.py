@@ -134,7 +134,8 @@ class Printer:
         hosts = list(dict.fromkeys(rank.host for rank in layout.ranks))
         names = ", ".join(f"{host} (emulated)" if host in layout.emulated else host for host in hosts)
         verb = "found" if layout.attached else "run"
-        split = "" if layout.script else f", {layout.policy} split, batch {layout.global_batch:,}"
+        batch = f", batch {layout.global_batch:,}" if layout.global_batch else ""  # a session says it later
+        split = "" if layout.script else f", {layout.policy} split{batch}"
         what = f"{verb} {layout.run}: {layout.task}{split} on {names}"
         self.say(what, now=now)
 

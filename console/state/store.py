@@ -11,7 +11,6 @@ Times of the hosts are turned into the master's with the offset that `feed.Link`
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -21,6 +20,7 @@ from motley.console.state.event_log import EventLog
 from motley.console.state.participants import Participants
 from motley.console.state.snapshot import Decision, LogEntry, Problem, Regroup, RunPhase, Snapshot, Waiting
 from motley.console.state.step_figures import StepFigures
+from motley.console.state.told_by_rank_0 import ToldByRank0
 from motley.remote.diagnosis.failures import Failures
 from motley.remote.experiment.records import grouped
 from motley.remote.feed import CaughtUp, Ended, FeedRecord, Layout, Link, LogLine, PartialLine, Progress
@@ -38,7 +38,7 @@ class Store:
         """`told` hears each line of the log as it comes."""
         self._readonly = readonly
         self._epochs: int | None = None
-        self._epochs_of_data: int | None = None  # by what a rank has counted
+        self._told = ToldByRank0()
         self._roster = Participants()
         self._layout: Layout | None = None
         self._phase: RunPhase = "idle"
@@ -47,12 +47,10 @@ class Store:
         self._ended: Ended | None = None
         self._ended_at: float | None = None
         self._steps = StepFigures(self._roster)
-        self._steps_total: int | None = None
-        self._accuracy: float | None = None
-        self._best_accuracy: float | None = None
         self._decisions: deque[Decision] = deque(maxlen=DECISION_LIMIT)
         self._regroups: list[Regroup] = []
         self._restarts = 0
+        self._is_session = False  # a script that has called motley.session(): it is told of as a task is
         self._waiting: Waiting | None = None
         self._advice = ""
         self._first_shares = ""
@@ -83,11 +81,12 @@ class Store:
             "first_shares": self._on_first_shares,
             "lost": self._on_lost,
             "restarted": self._on_restarted,
+            "session": lambda _: self._on_session(),
             "decision": self._on_decision,
             "realised": self._on_realised,
-            "report": self._on_report,
+            "report": self._told.report,
             "advice": self._on_advice,
-            "evaluated": self._on_evaluated,
+            "evaluated": self._told.evaluated,
             "stopping": lambda _: self.stopping(),
         }
 
@@ -144,13 +143,20 @@ class Store:
         if self._phase in ("idle", "starting"):
             self.begin(now)
             self._phase = "running"
+        if self._script:  # word of the session itself is still to come
+            self._on_session()
         self._roster.hear(sample)
         self._waiting = None
         self._steps.add(sample, self._batch)
 
     @property
     def _batch(self) -> int | None:
-        return self._layout.global_batch if self._layout else None
+        return (self._layout.global_batch if self._layout else None) or self._told.batch
+
+    @property
+    def _script(self) -> bool:
+        """What runs tells of no steps."""
+        return self._layout is not None and self._layout.script and not self._is_session
 
     def _log_line(self, line: LogLine, now: float) -> None:
         self._log.add(self._roster.hear_line(line, now))
@@ -179,7 +185,7 @@ class Store:
 
     def _on_group(self, event: Event) -> None:
         self._waiting = None
-        if self._layout is not None and self._layout.script and self._phase in ("idle", "starting"):
+        if self._script and self._phase in ("idle", "starting"):
             self._phase = "running"  # no sample will say so
         regroup = self._roster.regroup(event)
         if regroup is not None:
@@ -206,32 +212,26 @@ class Store:
     def _on_restarted(self, event: Event) -> None:
         self._restarts = int(number(event.data.get("restart")) or 0)
 
+    def _on_session(self) -> None:
+        """Groups are counted from 0 again, whatever the starts of the script were."""
+        if not self._is_session:
+            self._is_session, self._roster.generation = True, 0
+            self._steps = StepFigures(self._roster)
+            self._steps.expect_ranks(len(self._layout.ranks) if self._layout else 0)
+
     def _on_realised(self, event: Event) -> None:
         for i, decision in enumerate(self._decisions):
             if decision.step == number(event.data.get("step")):
                 self._decisions[i] = decision_of(event, decision.names, known=decision)
 
-    def _on_report(self, event: Event) -> None:
-        total = number(event.data.get("steps_total"))
-        self._steps_total = int(total) if total else self._steps_total
-        per_epoch = number(event.data.get("steps_per_epoch"))
-        if total and per_epoch and per_epoch >= 1:
-            self._epochs_of_data = math.ceil(total / per_epoch)
-
     def _on_advice(self, event: Event) -> None:
         self._advice = event.text if event.data.get("host") else ""
-
-    def _on_evaluated(self, event: Event) -> None:
-        accuracy = number(event.data.get("accuracy"))
-        if accuracy is not None:
-            self._accuracy = accuracy
-            self._best_accuracy = max(accuracy, self._best_accuracy or 0.0)
 
     def _lay_out(self, layout: Layout, now: float) -> None:
         self.behind = layout.behind if self._layout is None else self.behind
         self._layout = layout
         self.begin(now)
-        self._steps_total = layout.steps_total or self._steps_total
+        self._told.steps_total = layout.steps_total or self._told.steps_total
         self._roster.lay_out(layout)
         self._steps.expect_ranks(len(layout.ranks))
 
@@ -272,20 +272,20 @@ class Store:
             state=ended.state if ended else "",
             run=layout.run if layout else "",
             task=layout.task if layout else "",
-            policy=layout.policy if layout else "",
+            policy=layout.policy if layout and not self._script else "",
             first_shares=self._first_shares,
-            script=bool(layout and layout.script),
+            script=self._script,
             global_batch=self._batch,
             leader=layout.leader if layout else "",
             attached=bool(layout and layout.attached),
             readonly=self._readonly,
             step=0 if self.behind else steps.step,
-            steps_total=self._steps_total,
+            steps_total=self._told.steps_total,
             epoch=None if self.behind else steps.epoch,
-            epochs=self._epochs_of_data or (None if layout and layout.attached else self._epochs),
+            epochs=self._told.epochs or (None if layout and layout.attached else self._epochs),
             loss=shown.loss if shown else None,
-            accuracy=self._accuracy,
-            best_accuracy=self._best_accuracy,
+            accuracy=self._told.accuracy,
+            best_accuracy=self._told.best_accuracy,
             samples_per_s=shown.samples_per_s if shown else None,
             step_ms=shown.step_ms if shown else None,
             pace_ms=steps.pace_ms,

@@ -119,7 +119,7 @@ def layout(cluster: Cluster, run: str, members: tuple[Member, ...]) -> Layout:
     return Layout(
         run=run,
         task=script or cluster.run.task,
-        policy=cluster.balance.policy if script is None else "",
+        policy=cluster.balance.policy,
         global_batch=cluster.run.global_batch if script is None else 0,
         steps_total=cluster.run.steps if script is None else None,
         script=script is not None,
@@ -138,10 +138,10 @@ def layout_of(table: Mapping[str, Any]) -> Layout:
         return Layout(
             run=str(table["run"]),
             task=str(script or known["task"]),
-            policy=str(known["policy"]) if script is None else "",
+            policy=str(known["policy"]),
             global_batch=int(known["global_batch"]) if script is None else 0,
             steps_total=None if script is not None or known["steps"] is None else int(known["steps"]),
-            script=script is not None,
+            script=script is not None and known.get("session") is not True,
             leader=str(table["leader"]),
             ranks=tuple(
                 RankLayout(member=int(m["member"]), host=str(m["host"]), device=str(m["device"]))

@@ -73,6 +73,9 @@ class Failover:
             self._holding.pop(event.host, None)
         elif event.kind == "group" and generation is not None:
             self._generation = max(self._generation, generation)
+        elif event.kind == "session":  # its groups are counted from 0, whatever its script's starts were
+            self._generation = -1
+            self._holding.clear()
 
     def _hear_of_leader(self, event: Event) -> None:
         """Another console may have named it, or its supervisor has replaced its coordinator."""

@@ -15,7 +15,7 @@ from motley.remote.feed import Ended, FeedRecord, LogLine, PartialLine
 from tests.console import scripted
 from tests.console.scripted import HOSTS, START, event
 
-LAYOUT = replace(scripted.layout(), task="train.py", policy="", global_batch=0, steps_total=None, script=True)
+LAYOUT = replace(scripted.layout(), task="train.py", global_batch=0, steps_total=None, script=True)
 
 
 def group(generation: int, hosts: tuple[str, ...]) -> FeedRecord:
@@ -123,3 +123,40 @@ def test_plain_lines_tell_it_too() -> None:
         printer(record)
     assert "run home-1: train.py on desktop, laptop (emulated)" in lines[0]
     assert any("warning: restart 1 of 3 (elastic.restarts): rank 3 on box2 was lost" in line for line in lines)
+
+
+def session(*hosts: str) -> list[FeedRecord]:
+    """The script calls `motley.session()`, and its ranks form a group."""
+    told = event("session", "rank 0 on desktop called motley.session()", member=0)
+    report = event("report", "60 steps", steps_total=60, steps_per_epoch=20, shares=[96, 32, 64, 64], step=0)
+    return [told, group(0, hosts or HOSTS), report]
+
+
+def steps(last: int, generation: int = 0) -> list[FeedRecord]:
+    members = range(len(HOSTS))
+    return [scripted.sample(step, m, generation=generation) for step in range(1, last + 1) for m in members]
+
+
+def test_a_script_that_becomes_a_session_is_shown_as_a_task_is() -> None:
+    store = store_of(lost("box2"), group(1, HOSTS[:3]), restarted(1), *session())
+    snapshot = store.snapshot()
+    assert (snapshot.script, snapshot.global_batch, snapshot.steps_total, snapshot.epochs) == (False, 256, 60, 3)
+    assert snapshot.policy == scripted.layout().policy
+    assert "The first step is under way." in lines_of(store)[2]
+    for record in steps(3):
+        store.apply(record, START)
+    snapshot = store.snapshot()
+    assert (snapshot.step, snapshot.samples_per_s is not None) == (3, True)
+    shown = lines_of(store)
+    assert any("box2" in line and "%" in line for line in shown)
+    assert "batch 256" in shown[0]
+    assert [text(line) for line in decision_lines(snapshot, width=80)] != ["A script shares out its work itself."]
+    store.apply(group(1, HOSTS[:3]), START)  # of the sessions: their groups are counted anew
+    assert store.snapshot().regroups[-1].lost == ("box2",)
+
+
+def test_steps_tell_that_it_is_a_session_before_its_coordinator_s_host_is_heard() -> None:
+    store = store_of()
+    for record in [*steps(2), *session()]:
+        store.apply(record, START)
+    assert (store.snapshot().script, store.snapshot().step) == (False, 2)

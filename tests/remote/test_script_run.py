@@ -100,7 +100,7 @@ async def test_from_launch_to_summary(stage: Stage) -> None:
     trees = [{file.name for file in tree.iterdir()} - {"__pycache__", LISTING, STAMP} for tree in code.iterdir()]
     assert {".motleyignore", "helper.py", "train.py"} in trees
     (layout,) = [record for record in seen.records if isinstance(record, Layout)]
-    assert (layout.task, layout.script, layout.policy, layout.global_batch) == ("code/train.py", True, "", 0)
+    assert (layout.task, layout.script, layout.policy, layout.global_batch) == ("code/train.py", True, "dynamic", 0)
     warnings = [event.text for event in events(seen, "note") if event.level == "warning"]
     assert any("balance.window has no effect on a script" in text for text in warnings)
     assert stage.alive() == []

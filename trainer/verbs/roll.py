@@ -11,6 +11,7 @@ from motley.trainer.host.leader import lead_of
 from motley.trainer.host.paths import run_folder, write_json
 from motley.trainer.host.run_members import FILE, admit, alone, drop, roll_of
 from motley.trainer.host.run_state import state_of
+from motley.trainer.host.session_mark import is_session
 
 
 def change(run: str, host: str, stdin: BinaryIO) -> dict[str, Any]:
@@ -21,8 +22,11 @@ def change(run: str, host: str, stdin: BinaryIO) -> dict[str, Any]:
         asked = json.loads(stdin.read())
         spec = Spec.from_json((folder / "spec.json").read_bytes())
         lead, state = lead_of(folder, spec), state_of(folder).get("state")
-        if spec.script is not None:
-            raise ValueError(f"'{run}' runs a script, whose group can't change: motley stop {run}, then start it anew")
+        if spec.script is not None and not is_session(folder):
+            raise ValueError(
+                f"'{run}' runs a script that has not called motley.session(), so its group can't change: "
+                f"motley stop {run}, then start it anew"
+            )
         if lead.leader != host:
             raise ValueError(f"{lead.leader} leads '{run}', not {host}")
         if state in END_STATES:

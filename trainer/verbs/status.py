@@ -16,6 +16,7 @@ from motley.trainer.host.leader import lead_of
 from motley.trainer.host.lock_and_spec import container_of
 from motley.trainer.host.paths import read_json, runs_folder
 from motley.trainer.host.run_state import state_of
+from motley.trainer.host.session_mark import is_session
 
 
 def status(host: str | None = None) -> list[dict[str, Any]]:
@@ -40,7 +41,10 @@ def status(host: str | None = None) -> list[dict[str, Any]]:
                 "cause": state.get("cause") or summary.get("cause"),
                 "step": summary.get("steps"),
                 "left": max(len(processes.tagged(folder)), _containers(folder, counts)),
-                "layout": layout(read_json(folder / "spec.json"), read_json(folder / "roll.json")),
+                "layout": {
+                    **layout(read_json(folder / "spec.json"), read_json(folder / "roll.json")),
+                    "session": is_session(folder),
+                },
                 "started": (folder / "spec.json").stat().st_mtime,
                 "checkpoints": {
                     name: dataclasses.asdict(said)

@@ -1,0 +1,131 @@
+"""A run of a script that calls `motley.session()` as consoles see it, on demo hosts: it is followed and changed as a
+task's run is."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from typing import Any
+
+import pytest
+
+from motley.remote.errors import MotleyError
+from motley.remote.feed import Layout
+from motley.remote.session.session import Session
+from tests.remote.session.test_follow_run import kill_supervisor, said, trains
+from tests.remote.session.test_join_host import THREE, causes
+from tests.remote.session_script import SCRIPT
+from tests.remote.stage import HOSTS, Seen, Stage
+from tests.remote.test_script_run import WAITS, cluster, events, project
+
+
+async def launched(stage: Stage, run: str = "night", **how: Any) -> tuple[Session, Seen]:
+    project(stage, SCRIPT)
+    session = stage.session(run, seen := Seen(), cluster(stage, **how))
+    await session.launch()
+    await seen.further(5)
+    return session, seen
+
+
+async def test_a_host_joins_a_run_of_sessions_and_is_taken_out_of_it(stage: Stage) -> None:
+    session, seen = await launched(stage)
+    pids = {host: json.loads((stage.run_folder("night", host) / "state.json").read_text())["ranks"] for host in HOSTS}
+    cluster(stage, hosts=THREE)
+    joined = asyncio.ensure_future(seen.until(trains(2, generation=1)))
+    await session.join("box2")
+    await joined
+    alone = asyncio.ensure_future(seen.until(trains(0, generation=2)))
+    await session.drop("box2")
+    await alone
+    for host in HOSTS:
+        state = json.loads((stage.run_folder("night", host) / "state.json").read_text())
+        assert [rank["pid"] for rank in state["ranks"]] == [rank["pid"] for rank in pids[host]]
+    ended = await session.stop("enough")
+    assert (ended.state, ended.unanswered) == ("stopped", ())
+    assert causes(ended.summary) == [("joined", "box2"), ("dropped", "box2")]
+    assert ended.summary["steps"] > 5
+    await session.close()
+    assert len(events(seen, "session")) == 1
+    assert events(seen, "restarted") == []
+    assert stage.alive() == []
+
+
+async def test_a_script_that_is_no_session_lets_nobody_in(stage: Stage) -> None:
+    project(stage, WAITS.replace("while", "import signal\nwhile"))
+    session = stage.session("night", seen := Seen(), cluster(stage))
+    await session.launch()
+    cluster(stage, hosts=THREE)
+    with pytest.raises(MotleyError, match=r"not called motley\.session\(\), so its group can't change"):
+        await session.join("box2")
+    with pytest.raises(MotleyError, match="its group can't change: motley stop night"):
+        await session.drop("box1")
+    await session.stop("enough")
+    await session.close()
+    assert stage.alive() == []
+    assert seen.last_steps() == {}
+
+
+async def test_another_host_leads_sessions_when_the_leader_is_gone_and_it_comes_back(stage: Stage) -> None:
+    session, seen = await launched(stage)
+    kill_supervisor(stage, "box0")
+    await seen.until(trains(1, generation=1))
+    assert said(seen, "box0, which led the run, is gone: box1 leads it from now on")
+    await seen.until(trains(0, generation=1))
+    again = stage.session("night", found := Seen())
+    await again.attach()
+    await found.further(5)
+    layout = next(record for record in found.records if isinstance(record, Layout))
+    assert (layout.task, layout.script, layout.attached) == ("code/train.py", False, True)
+    ended = await again.stop("enough")
+    assert (ended.state, ended.unanswered) == ("stopped", ())
+    await again.close()
+    await session.close()
+    assert events(seen, "restarted") == []
+    assert stage.alive() == []
+
+
+async def test_a_start_under_way_counts_from_the_first_session_for_who_leads_next(stage: Stage) -> None:
+    """Its script was started anew before, so the number of its start is above that of the sessions' group."""
+    first = 'import os, pathlib, signal\nmark = pathlib.Path(os.environ["MOTLEY_DIR"]) / "once"\n'
+    first += 'if os.environ["MOTLEY_MEMBER"] == "1" and not mark.exists():\n'
+    first += "    mark.touch()\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    first += 'elif os.environ["MOTLEY_RESTART"] == "0":\n    signal.pause()\n'
+    project(stage, first + SCRIPT)
+    session = stage.session("night", seen := Seen(), cluster(stage))
+    await session.launch()
+    await seen.further(5)
+    assert len(events(seen, "restarted")) == 1
+    kill_supervisor(stage, "box0")
+    await seen.until(trains(1, generation=1))
+    assert said(seen, "box1 leads it from now on")
+    await session.stop("enough")
+    await session.close()
+    assert stage.alive() == []
+
+
+async def test_a_killed_session_is_started_again_and_joins(stage: Stage) -> None:
+    session, seen = await launched(stage)
+    (victim,) = [pid for pid in stage.alive() if b"train.py" in cmdline(pid) and b"MOTLEY_HOST=box1" in environ(pid)]
+    os.kill(victim, signal.SIGKILL)
+    await seen.until(trains(1, generation=2))
+    ended = await session.stop("enough")
+    await session.close()
+    assert causes(ended.summary) == [("lost", "box1"), ("joined", "box1")]
+    (killed,) = events(seen, "rank_killed")
+    assert killed.text == "rank 1: ended by signal 9; it is started again in 1 s"
+    assert stage.alive() == []
+
+
+def cmdline(pid: int) -> bytes:
+    return _of(pid, "cmdline").split(b"\0")[1] if b"\0" in _of(pid, "cmdline") else b""
+
+
+def environ(pid: int) -> list[bytes]:
+    return _of(pid, "environ").split(b"\0")
+
+
+def _of(pid: int, what: str) -> bytes:
+    with open(f"/proc/{pid}/{what}", "rb") as file:
+        return file.read()
