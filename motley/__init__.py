@@ -10,7 +10,10 @@ It imports nothing before it is asked: every process on a host reads it, also on
 
 __version__ = "0.1.0"
 
-_PUBLIC = {"Task": "motley.trainer.tasks.task"}  # `__init__.pyi` says the same to type checkers
+_PUBLIC = {  # `__init__.pyi` says the same to type checkers
+    "Cost": "motley.trainer.balance.own_policy",
+    "Task": "motley.trainer.tasks.task",
+}
 
 
 def __getattr__(name):  # type: ignore[no-untyped-def]

@@ -1,3 +1,4 @@
+from motley.trainer.balance.own_policy import Cost as Cost
 from motley.trainer.tasks.task import Task as Task
 
 __version__: str

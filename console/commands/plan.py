@@ -56,6 +56,8 @@ def planned(cluster: Cluster, store: Store) -> Plan:
         raise UsageError(f"run.global_batch = {cluster.run.global_batch} can't be shared out: {error}") from error
     if sum(host.connect == "demo" for host in cluster.hosts) > 1:
         unknown.append("demo hosts share this machine's cores, so together they are slower than predicted")
+    if cluster.own_policy is not None:
+        unknown.append(f"{cluster.balance.policy} runs on hosts only: here the split is the one that dynamic finds")
     return Plan(options=plan.options, take=plan.take, advice=(*plan.advice, *lacking, *unknown))
 
 

@@ -34,8 +34,9 @@ def read_parameters(table: Mapping[str, Any], problems: Problems) -> dict[str, A
     return section
 
 
-def check_task(run: RunOptions, table: Mapping[str, Any], problems: Problems) -> None:
-    """Everything about `[run] task`, and about what is for a task of the user's own, that the file alone can tell."""
+def check_task(run: RunOptions, table: Mapping[str, Any], problems: Problems, *, own_policy: bool = False) -> None:
+    """Everything about `[run] task`, and about what is for a task of the user's own, that the file alone can tell.
+    `own_policy`: `[balance] policy` is the user's own, which has a project too."""
     section = table.get("run")
     given = section if isinstance(section, dict) else {}
     if run.script is not None:
@@ -52,7 +53,7 @@ def check_task(run: RunOptions, table: Mapping[str, Any], problems: Problems) ->
             if problem:
                 problems.add(("run", key), f"{shown(path)} {problem}")
     elif not problems.touches(("run", "task"), ("run", "script")):
-        if "project" in given:
+        if "project" in given and not own_policy:
             text = 'is for a script or a task of your own; name one, such as script = "train.py" or task = "night.py"'
             problems.add(("run", "project"), text)
         _for_own_tasks(table, problems)

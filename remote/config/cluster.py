@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from motley.remote.config.sections import Connect
+from motley.trainer.contract import policy_name
 from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, RunOptions
 from motley.trainer.contract.task_name import Named, parse
 
@@ -64,9 +65,14 @@ class Cluster:
         return named if isinstance(named, Named) else None
 
     @property
+    def own_policy(self) -> Named | None:
+        """The balancing policy of the user's own; None for one that comes with Motley, and for a script."""
+        return policy_name.parse(self.balance.policy) if self.run.script is None else None
+
+    @property
     def has_project(self) -> bool:
-        """Whether hosts need files of the user's own: a script's, or a task's."""
-        return self.run.script is not None or self.own_task is not None
+        """Whether hosts need files of the user's own: a script's, a task's, or a policy's."""
+        return self.run.script is not None or self.own_task is not None or self.own_policy is not None
 
     @property
     def coordinator_port(self) -> int:

@@ -30,6 +30,7 @@ from motley.remote.config.sections import SECTIONS, ClusterKeys, Connect
 from motley.remote.config.toml_lines import key_lines
 from motley.remote.errors import ConfigError, NoConfig
 from motley.remote.sanitize import clean
+from motley.trainer.contract import policy_name
 from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, RunOptions
 
 if sys.version_info >= (3, 11):
@@ -181,7 +182,13 @@ def _check_run(cluster: Cluster, table: dict[str, Any], problems: Problems) -> N
     if isinstance(section, dict) and "epochs" in section and "steps" in section:
         problems.add(("run", "steps"), "epochs is given too; keep one of them")
     check_script(cluster.run, cluster.port, table, problems)
-    check_task(cluster.run, table, problems)
+    own = cluster.own_policy
+    check_task(cluster.run, table, problems, own_policy=own is not None)
+    if cluster.run.script is not None and policy_name.parse(cluster.balance.policy) is not None:
+        text = "a policy of your own is for a task: a script shares out its work itself; leave the key out"
+        problems.add(("balance", "policy"), text)
+    elif own is not None and own.file and (problem := value_rules.path_problem(own.file)):
+        problems.add(("balance", "policy"), f"{shown(own.file)} {problem}")
     check_training(cluster.run, problems)
 
 

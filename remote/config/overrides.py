@@ -50,7 +50,7 @@ _DISPLACED: tuple[tuple[KeyPath, Callable[[Any], bool], KeyPath], ...] = (
     (("run", "task"), _not_own, ("task",)),
     (("data", "path"), _any, ("data", "push")),
     (("data", "push"), _any, ("data", "path")),
-    (("balance", "policy"), lambda policy: policy in ("dynamic", "proportional"), ("balance", "shares")),
+    (("balance", "policy"), lambda policy: policy != "static", ("balance", "shares")),
 )
 
 

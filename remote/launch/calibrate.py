@@ -71,7 +71,7 @@ async def calibrate(hosts: Hosts, emit: Emit, tree: Tree | None = None, *, keep:
     """Every device that can be measured. Raises CheckFailed with all findings when the cluster is not in order,
     ConfigError when the files of a task of the user's own are not."""
     project, user_code = await asyncio.to_thread(project_of, hosts.cluster)
-    own_task = user_code if isinstance(user_code, OwnTask) else None
+    own_task = user_code.own_task if user_code is not None else None
     data = await folder_of(hosts.cluster, emit)
     checked = (await looked_over(hosts, emit)).checked
     if not checked.ok:

@@ -21,8 +21,7 @@ from motley.remote.preflight.probe import Probe
 from motley.remote.provision.project import UserCode
 from motley.trainer.contract.backend import could_be_quicker
 from motley.trainer.contract.run_changes import Lead
-from motley.trainer.contract.spec import Container, Member, Script, Spec
-from motley.trainer.contract.task_name import OwnTask
+from motley.trainer.contract.spec import Container, Member, Spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +175,7 @@ def spec_for(
     python: str = "",
     container: Container | None = None,
 ) -> Spec:
-    """The spec of one host. `user_code`: the script, or the task of the user's own, that its ranks have."""
+    """The spec of one host. `user_code`: what of the user's own its ranks have."""
     return Spec(
         run=run,
         host=host.name,
@@ -196,8 +195,9 @@ def spec_for(
         resume_of=resume_of,
         before_s=before_s,
         phases=dict(phases),
-        script=user_code if isinstance(user_code, Script) else None,
-        own_task=user_code if isinstance(user_code, OwnTask) else None,
+        script=user_code.script if user_code is not None else None,
+        own_task=user_code.own_task if user_code is not None else None,
+        own_policy=user_code.own_policy if user_code is not None else None,
         python=python,
         container=container,
     )
@@ -211,11 +211,11 @@ def next_specs(
     token: str,
     before_s: float,
     resume: str | None,
-    own_task: OwnTask | None = None,
+    user_code: UserCode | None = None,
 ) -> list[Spec]:
     """The specs of a run that follows `before` in its processes: the same ranks, and what `cluster` says of the rest.
 
-    `resume`: the name of that run, when the new one goes on from its last step. The files of `own_task` are there.
+    `resume`: the name of that run, when the new one goes on from its last step. The files of `user_code` are there.
     """
     hosts = {host.name: host for host in cluster.hosts}
     members = tuple(
@@ -233,7 +233,7 @@ def next_specs(
             cluster, run, host, members, token=token, leader_address=before.leader_address, before_s=before_s,
             phases={"connect_s": 0.0, "push_s": 0.0},
             resume=f"~/.motley/runs/{resume}/{before.leader}/checkpoints" if resume else None,
-            resume_of=resume or "", user_code=own_task,
+            resume_of=resume or "", user_code=user_code,
         )
         for host in cluster.hosts
     ]  # fmt: skip

@@ -19,10 +19,9 @@ from motley.remote.config.cluster import Cluster, Host
 from motley.remote.errors import ConfigError, HostError
 from motley.remote.feed import Progress
 from motley.remote.launch.placement import misfits, next_specs
-from motley.remote.provision.project import project_of
+from motley.remote.provision.project import UserCode, project_of
 from motley.remote.rpc.verbs import Verbs
 from motley.trainer.contract.spec import Spec
-from motley.trainer.contract.task_name import OwnTask
 
 
 class Cold(Exception):
@@ -73,33 +72,37 @@ async def next_run(
         raise Cold("the code has changed")
     if why := why_cold(offer.cluster, cluster, offer.spec):
         raise Cold(why)
-    own_task = await _own_task(cluster)
-    if why := _why_not_there(own_task, offer.spec.own_task):
+    user_code = await _user_code(cluster)
+    if why := _why_not_there(user_code, offer.spec):
         raise Cold(why)
     token = secrets.token_hex(32)
-    return next_specs(offer.spec, cluster, run, token=token, before_s=before_s, resume=resume, own_task=own_task)
+    return next_specs(offer.spec, cluster, run, token=token, before_s=before_s, resume=resume, user_code=user_code)
 
 
-async def _own_task(cluster: Cluster) -> OwnTask | None:
-    """The task of the user's own, its files as they are now. Raises Cold."""
-    if cluster.own_task is None:
+async def _user_code(cluster: Cluster) -> UserCode | None:
+    """What of it is the user's own, its files as they are now. Raises Cold."""
+    if not cluster.has_project:
         return None
     try:
         _, user_code = await asyncio.to_thread(project_of, cluster)
     except ConfigError as error:
         raise Cold(str(error)) from error
-    return user_code if isinstance(user_code, OwnTask) else None
+    return user_code
 
 
-def _why_not_there(now: OwnTask | None, before: OwnTask | None) -> str:
-    """Why the hosts of a run with the task `before` lack what the task `now` needs; empty when they do not."""
+def _why_not_there(now: UserCode | None, before: Spec) -> str:
+    """Why the hosts of the run `before` lack what the user's own code `now` needs; empty when they do not."""
     if now is None:
         return ""
-    if before is None:
-        return "your task is not on the hosts yet"
-    if now.tree != before.tree:
-        return "your task's files have changed"
-    return "[task] has changed" if now.parameters != before.parameters else ""
+    what = "task" if now.own_task is not None else "policy"
+    if not before.project_tree or (now.own_task is not None and before.own_task is None):
+        return f"your {what} is not on the hosts yet"
+    if now.tree != before.project_tree:
+        return f"your {what}'s files have changed"
+    ours, theirs = now.own_task, before.own_task
+    if ours is not None and theirs is not None and ours.parameters != theirs.parameters:
+        return "[task] has changed"
+    return ""
 
 
 def why_cold(before: Cluster, now: Cluster, spec: Spec) -> str:

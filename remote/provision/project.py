@@ -1,5 +1,5 @@
-"""The folder that a script, or a task of the user's own, needs on every host: found, looked over, and read into a tree
-for `push_code`.
+"""The folder that a script, a task or a balancing policy of the user's own needs on every host: found, looked over, and
+read into a tree for `push_code`.
 
 `.motleyignore` at its top says what stays behind, by the rules of .gitignore. What no host needs stays behind anyway:
 version control, caches, virtual environments, cluster.toml itself and `experiments/` beside it.
@@ -15,7 +15,6 @@ import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Union
 
 import pathspec
 
@@ -24,13 +23,13 @@ from motley.remote.config.problems import Problems
 from motley.remote.config.toml_lines import KeyPath, key_lines
 from motley.remote.errors import ConfigError
 from motley.remote.provision.push_code import File, Tree
+from motley.trainer.contract.policy_name import FUNCTION, OwnPolicy
 from motley.trainer.contract.spec import Script
-from motley.trainer.contract.task_name import OwnTask
+from motley.trainer.contract.task_name import Named, OwnTask
 
 IGNORE_FILE = ".motleyignore"
 MOST_MIB = 256
-SCRIPT, TASK, PROJECT = ("run", "script"), ("run", "task"), ("run", "project")
-UserCode = Union[Script, OwnTask]  # the user's own, as a host finds it
+SCRIPT, TASK, PROJECT, POLICY = ("run", "script"), ("run", "task"), ("run", "project"), ("balance", "policy")
 NEVER = frozenset(
     {
         ".git", ".hg", ".svn", "__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints",
@@ -40,13 +39,24 @@ NEVER = frozenset(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UserCode:
+    """The user's own, as a host finds it: a script, or a task, or a policy, or both of these; in one project."""
+
+    tree: str  # its hash
+    script: Script | None = None
+    own_task: OwnTask | None = None
+    own_policy: OwnPolicy | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """`files` are relative to `root`, in order, with / between their parts; so is `entry`, which is one of them: the
-    script, or the file that the task is in."""
+    """`files` are relative to `root`, in order, with / between their parts. Among them are `entry`, the script or the
+    file that the task is in, and `policy`, that of the policy where it is the user's own."""
 
     root: Path
     entry: str
     files: tuple[str, ...]
+    policy: str = ""
 
     def tree(self) -> Tree:
         """Its files as they are now."""
@@ -54,8 +64,8 @@ class Project:
 
 
 def project_of(cluster: Cluster) -> tuple[Tree, UserCode] | tuple[None, None]:
-    """What a script, or a task of the user's own, needs on every host, and how a host finds it there; nothing for a
-    task that comes with Motley.
+    """What a script, a task or a policy of the user's own needs on every host, and how a host finds it there; nothing
+    where all of it comes with Motley.
 
     Raises ConfigError as `find` does.
     """
@@ -66,36 +76,31 @@ def project_of(cluster: Cluster) -> tuple[Tree, UserCode] | tuple[None, None]:
         tree = project.tree()
     except OSError as error:
         raise _wrong(cluster, _key(cluster), f"its project {project.root} can't be read: {error}") from error
-    named = cluster.own_task
-    if named is None:
-        return tree, Script(path=project.entry, args=cluster.run.args, tree=tree.hash, port=cluster.port)
-    file = project.entry if named.file else ""
-    return tree, OwnTask(tree=tree.hash, file=file, module=named.module, name=named.name, parameters=cluster.task)
+    script = own_task = own_policy = None
+    if cluster.run.script is not None:
+        script = Script(path=project.entry, args=cluster.run.args, tree=tree.hash, port=cluster.port)
+    if (named := cluster.own_task) is not None:
+        file = project.entry if named.file else ""
+        own_task = OwnTask(tree=tree.hash, file=file, module=named.module, name=named.name, parameters=cluster.task)
+    if (named := cluster.own_policy) is not None:
+        file = project.policy if named.file else ""
+        own_policy = OwnPolicy(tree=tree.hash, file=file, module=named.module, name=named.name or FUNCTION)
+    return tree, UserCode(tree=tree.hash, script=script, own_task=own_task, own_policy=own_policy)
 
 
 def find(cluster: Cluster) -> Project:
     """The project of a cluster that `has_project`. Raises ConfigError that names the key and says what to do."""
     key, beside = _key(cluster), Path(os.path.normpath(cluster.path.absolute().parent))
-    named = cluster.own_task
+    named = cluster.own_task or (cluster.own_policy if cluster.run.script is None else None)
     given = None if cluster.run.project is None else _place(beside, cluster.run.project)
     if given is not None and not given.is_dir():
         raise _wrong(cluster, PROJECT, f"there is no folder {given}; a path begins at the folder of cluster.toml")
-    if named is not None and named.module:
-        root = given or beside
-        path = _module(cluster, root, named.module)
-    else:
-        path = _place(beside, cluster.run.script or (named.file if named else ""))
-        root = given or path.parent
-        if path.is_dir():
-            what = "that is to be started" if named is None else "that the task is in"
-            raise _wrong(cluster, key, f"{path} is a folder; name the file in it {what}")
-        if named is not None and "." in path.stem:
-            raise _wrong(cluster, key, f"Python can't import {path.name}: take the dot out of the name before .py")
-        if not path.is_file():
-            raise _wrong(cluster, key, f"there is no file {path}; a path begins at the folder of cluster.toml")
-    if not path.is_relative_to(root):
-        raise _wrong(cluster, key, f"lies outside run.project, {root}; name a project that holds it, or none")
-    entry = path.relative_to(root).as_posix()
+    path = _file(cluster, key, named or Named(cluster.run.script or "", "", ""), given or beside, beside)
+    root = given or (beside if named is not None and named.module else path.parent)
+    entry = _inside(cluster, key, root, path)
+    policy = ""
+    if cluster.own_policy is not None:
+        policy = _inside(cluster, POLICY, root, _file(cluster, POLICY, cluster.own_policy, root, beside))
     try:
         ignored = _ignored(root)
         besides = (beside / "experiments", beside / cluster.path.name)
@@ -103,30 +108,58 @@ def find(cluster: Cluster) -> Project:
         size = sum((root / file).stat().st_size for file in files)
     except (OSError, ValueError) as error:
         raise _wrong(cluster, key, f"its project {root} can't be read: {error}") from error
-    if entry not in files:
-        raise _wrong(cluster, key, _left_out(root, entry, ignored))
-    folders = {"", "" if named is not None and named.module else entry.rpartition("/")[0]}
+    for path_key, wanted in ((key, entry), (POLICY, policy)):
+        if wanted and wanted not in files:
+            raise _wrong(cluster, path_key, _left_out(root, wanted, ignored))
+    folders = {"", "" if named is not None and named.module else entry.rpartition("/")[0], policy.rpartition("/")[0]}
     shadow = next((file for file in files if _hides_ours(file, folders)), None)
     if shadow is not None:
         cause = f"its project {root} has {shadow}, which ranks would import in place of Motley itself"
         raise _wrong(cluster, key, f"{cause}; give it another name, or name it in {root / IGNORE_FILE}")
     if size > MOST_MIB * 2**20:
         raise _wrong(cluster, key, _too_large(root, files, size))
-    return Project(root=root, entry=entry, files=files)
+    return Project(root=root, entry=entry, files=files, policy=policy)
+
+
+def _file(cluster: Cluster, key: KeyPath, named: Named, root: Path, beside: Path) -> Path:
+    """Where the file that `key` names is: a module from `root`, a file from the folder of cluster.toml."""
+    if named.module:
+        return _module(cluster, key, root, named.module)
+    path = _place(beside, named.file)
+    if path.is_dir():
+        what = "that is to be started" if key == SCRIPT else f"that the {key[1]} is in"
+        raise _wrong(cluster, key, f"{path} is a folder; name the file in it {what}")
+    if key != SCRIPT and "." in path.stem:
+        raise _wrong(cluster, key, f"Python can't import {path.name}: take the dot out of the name before .py")
+    if not path.is_file():
+        raise _wrong(cluster, key, f"there is no file {path}; a path begins at the folder of cluster.toml")
+    return path
+
+
+def _inside(cluster: Cluster, key: KeyPath, root: Path, path: Path) -> str:
+    """The path of a file in the project, with / between its parts."""
+    if path.is_relative_to(root):
+        return path.relative_to(root).as_posix()
+    if cluster.run.project is None:
+        text = f"lies outside the project, {root}; run.project names a folder that holds both"
+        raise _wrong(cluster, key, text)
+    raise _wrong(cluster, key, f"lies outside run.project, {root}; name a project that holds it, or none")
 
 
 def _key(cluster: Cluster) -> KeyPath:
-    return SCRIPT if cluster.run.script is not None else TASK
+    if cluster.run.script is not None:
+        return SCRIPT
+    return TASK if cluster.own_task is not None else POLICY
 
 
-def _module(cluster: Cluster, root: Path, name: str) -> Path:
+def _module(cluster: Cluster, key: KeyPath, root: Path, name: str) -> Path:
     """The file of a module that is to be imported from `root`; as in Python, a package goes before a file."""
     place = root.joinpath(*name.split("."))
     candidates = (place / "__init__.py", place.with_name(f"{place.name}.py"))
     found = next((path for path in candidates if path.is_file()), None)
     if found is None:
         where = "; a module is looked for in run.project, by default the folder of cluster.toml"
-        raise _wrong(cluster, TASK, f"there is no module {name}: neither {candidates[1]} nor {candidates[0]}{where}")
+        raise _wrong(cluster, key, f"there is no module {name}: neither {candidates[1]} nor {candidates[0]}{where}")
     return found
 
 

@@ -22,7 +22,6 @@ from motley.remote.provision.data import placed
 from motley.remote.provision.local_folder import Folder
 from motley.remote.provision.project import UserCode
 from motley.trainer.contract.spec import Spec
-from motley.trainer.contract.task_name import OwnTask
 
 SECTIONS = {"run": "options", "balance": "balance", "elastic": "elastic", "data": "data"}  # of the file, of a spec
 _CHANGED = re.compile(r"^# --set (.+)$", re.MULTILINE)  # as `remote.config.load` writes it
@@ -60,9 +59,9 @@ def check_same(own: Cluster, spec: Spec, *, user_code: UserCode | None, folder: 
         for key, value in _values(getattr(own, section)).items()
         if value != getattr(getattr(spec, of), key)
     ]
-    if isinstance(user_code, OwnTask):
+    if user_code is not None and user_code.own_task is not None:
         there = spec.own_task.parameters if spec.own_task is not None else {}
-        differing += _parameters(user_code.parameters, there)
+        differing += _parameters(user_code.own_task.parameters, there)
     if differing:
         raise _other(spec.run, "; ".join(differing), "cluster.toml")
 

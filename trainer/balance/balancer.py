@@ -3,6 +3,7 @@
 * `static` keeps the shares of cluster.toml (equal ones by default).
 * `proportional` gives each rank samples in proportion to its measured speed in the last window.
 * `dynamic` fits every rank's cost line and takes the best split of them, when that gains more than noise explains.
+* a policy of the user's own is asked with the fitted costs (`trainer.balance.own_policy`).
 
 >>> balancer.decide(step=5, rows=rows, shares=(64, 64))
 (96, 32)
@@ -23,6 +24,7 @@ from motley.profiles.rebalance_proposal import Proposal, propose, step_ms
 from motley.profiles.split_solver import equal_split, proportional_split
 from motley.trainer.balance.first_shares import prior
 from motley.trainer.balance.measured_step import MeasuredStep
+from motley.trainer.balance.own_policy import Policy
 from motley.trainer.balance.step_times import StepTimes
 from motley.trainer.balance.straggler_advice import StragglerAdviser
 from motley.trainer.contract.spec import BalanceOptions, Member
@@ -50,11 +52,12 @@ class Balancer:
         leads: bool = True,
         adviser: StragglerAdviser | None = None,
         apart: bool = False,
+        own: Policy | None = None,
     ) -> None:
         """`shares`: those of the first step; `models`, `changes`, `saved_s`: what is known already, in rank order;
         `threads`: that each rank computed with as `models` have it, 0 where that is not known.
 
-        `apart`: ranks wait for each other only at the end of a window (local SGD).
+        `apart`: ranks wait for each other only at the end of a window (local SGD). `own`: with such a policy.
         """
         self.window = options.window
         self.dynamic = options.policy != "static" and len(members) > 1
@@ -71,6 +74,7 @@ class Balancer:
         self._members = members
         self._models = list(models) or [prior(m, share) for m, share in zip(members, shares)]
         self._threads = list(threads) or [0] * len(members)
+        self._own = own
         self._adviser = adviser or StragglerAdviser(members, self._total, journal)
         self._times = StepTimes(apart=apart)
         self._record = DecisionRecord()
@@ -155,6 +159,8 @@ class Balancer:
                 eager=sum(moved > step - CALM_STEPS for moved in self._moved_at) < CALM_MOVES,
                 doubt=self._record.doubt(step),
             )  # fmt: skip
+        if self._own is not None:
+            return self._own.propose(self._members, self._models, shares, rest_ms=rest_ms, journal=self._journal)
         per_sample = [median(r.busy_ms for r in ranks) / max(1, ranks[0].batch) for ranks in window]
         split = proportional_split([1 / max(ms, 1e-6) for ms in per_sample], self._total, caps=self._caps)
         now = max(ms * b for ms, b in zip(per_sample, shares))

@@ -14,6 +14,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from motley.trainer.contract import policy_name
+from motley.trainer.contract.policy_name import OwnPolicy
 from motley.trainer.contract.task_name import OwnTask
 from motley.trainer.contract.term import FIRST, Term
 
@@ -109,8 +111,12 @@ class RunOptions:
 class BalanceOptions:
     """`[balance]`: how the global batch is shared out."""
 
-    policy: Literal["dynamic", "proportional", "static"] = option(
-        "dynamic", "dynamic: by each rank's fitted cost; proportional: by its last speed; static: fixed shares"
+    policy: str = option(
+        "dynamic",
+        "dynamic: by each rank's fitted cost; proportional: by its last speed; static: fixed shares; or a function of "
+        "your own that says them",
+        check=policy_name.problem,
+        words='"dynamic", "proportional", "static", or a policy of your own such as "mine.py"',
     )
     shares: tuple[int, ...] = option((), "samples per rank in rank order, with static; empty: equal")
     window: int = option(5, "steps between decisions", ge=1)
@@ -206,6 +212,7 @@ class Spec:
     emulated: bool = False
     script: Script | None = None  # in place of options.task
     own_task: OwnTask | None = None  # what options.task names, where that is no task of ours
+    own_policy: OwnPolicy | None = None  # what balance.policy names, where that is no policy of ours
     joins: bool = False  # the run goes on already: this host is new in it, and gets its state from the others
     term: Term = FIRST  # of the leader named here
     python: str = ""  # what it runs with, absolute; a host that comes back is started with the same one
@@ -218,7 +225,7 @@ class Spec:
     @property
     def project_tree(self) -> str:
         """The hash of the user's own files that its ranks need, in ~/.motley/code; empty where they need none."""
-        user_code = self.script or self.own_task
+        user_code = self.script or self.own_task or self.own_policy
         return user_code.tree if user_code is not None else ""
 
     @property
@@ -245,6 +252,7 @@ class Spec:
         table["term"] = Term.of(table.get("term", FIRST))
         table["script"] = Script.from_table(table["script"]) if table.get("script") else None
         table["own_task"] = own_task_of(table)
+        table["own_policy"] = OwnPolicy(**table["own_policy"]) if table.get("own_policy") else None
         table["container"] = container_of(table)
         return cls(**table)
 

@@ -25,6 +25,7 @@ from motley.trainer import tasks
 from motley.trainer.balance.balancer import Balancer
 from motley.trainer.balance.cpu_budget import CpuBudget
 from motley.trainer.balance.first_shares import first_shares, next_shares, prior
+from motley.trainer.balance.own_policy import Policy, load_policy
 from motley.trainer.balance.straggler_advice import StragglerAdviser
 from motley.trainer.balance.thread_trial import ThreadTrial
 from motley.trainer.contract.backend import choose_backend
@@ -85,6 +86,7 @@ class PreparedJob:
     address: str  # of this host in the cluster
     kept: KeptState
     threads: ThreadTrial
+    policy: Policy | None = None  # of the user's own
 
     @property
     def state(self) -> TrainState:
@@ -152,6 +154,7 @@ def prepare(
         journal.write("note", f"rank {member.member}: {text}", member=member.member, fraction=fraction)
 
     task = tasks.load(options, spec.data, note, spec.own_task)
+    policy = load_policy(spec.own_policy, spec.balance.policy) if spec.own_policy is not None else None
     data = TaskData.of(task, seed=options.seed)
     early_stop.check(options, data.test_size)
     torch.manual_seed(options.seed)  # all begin alike: whoever is lost before the first step takes nothing along
@@ -194,6 +197,7 @@ def prepare(
         address=address,
         kept=kept,
         threads=threads,
+        policy=policy,
     )
 
 
@@ -249,7 +253,7 @@ def join(
     balancer = Balancer(
         spec.balance, members, shares, prepared.journal, models=models, threads=threads, changes=changes,
         saved_s=saved_s, leads=rank == 0, apart=prepared.apart is not None,
-        adviser=StragglerAdviser.of(spec, with_group, prepared.journal),
+        own=prepared.policy, adviser=StragglerAdviser.of(spec, with_group, prepared.journal),
     )  # fmt: skip
     member = prepared.member
     speeds = sum(m.speed or 0.0 for m in known.values() if m.device == member.device)  # of demo hosts, on one machine

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from motley.trainer.contract.generation import Group
 from motley.trainer.contract.spec import Member, Spec
+from motley.trainer.host.error_place import place
 from motley.trainer.host.exit_codes import Exit
 from motley.trainer.host.paths import project_folder
 from motley.trainer.host.run_members import keep
@@ -157,8 +158,6 @@ class TaskRank(MemberProcess):
         cause, remedy = told(error)
         own = self.spec.own_task
         if own is not None and not isinstance(error, TrainerError):  # from the model, most likely
-            from motley.trainer.tasks.user_code import place
-
             cause = f"{place(error, project_folder(own.tree))}: {cause}"
         member = self.member.member
         self.journal.write("fault", f"rank {member}: {cause}", member=member, error=cause, remedy=remedy)

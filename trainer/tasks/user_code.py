@@ -9,13 +9,13 @@ TaskError: night.py:31: ValueError: no such picture. Mend it, and start again
 from __future__ import annotations
 
 import contextlib
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
 from motley.trainer.errors import TaskError, TrainerError, told
+from motley.trainer.host.error_place import place
 
 REMEDY = "Mend it, and start again"
 
@@ -34,17 +34,3 @@ def user_code(project: Path | None) -> Iterator[None]:
         if project is None:
             raise
         raise TaskError(f"{place(error, project)}: {told(error)[0]}", REMEDY) from error
-
-
-def place(error: BaseException, project: Path) -> str:
-    """`night.py:31`: the innermost line of the project that an error has come through. A line that can't be parsed
-    names itself."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{_relative(error.filename, project)}:{error.lineno}"
-    frames = traceback.extract_tb(error.__traceback__)
-    here = [frame for frame in frames if Path(frame.filename).is_relative_to(project)]
-    return f"{_relative(here[-1].filename, project)}:{here[-1].lineno}" if here else "the task"
-
-
-def _relative(path: str, project: Path) -> str:
-    return str(Path(path).relative_to(project)) if Path(path).is_relative_to(project) else path

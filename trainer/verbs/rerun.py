@@ -81,6 +81,8 @@ def why_cold(old: Spec, new: Spec, state: Mapping[str, Any], lead: Lead, roll: R
         return "a script is started anew each time"
     if new.own_task is not None and not _is_there(new.own_task, old.own_task):
         return "the files or the parameters of your task have changed"
+    if new.own_policy is not None and new.own_policy.tree != old.project_tree:
+        return "the files of your policy have changed"
     if old.container is not None:
         return "ranks in containers are started anew each time"
     if not state.get("forks"):

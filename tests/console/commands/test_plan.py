@@ -46,6 +46,13 @@ def keep(cluster: Cluster, name: str, per_sample_ms: float, *, mbit: float | Non
     store_of(cluster).write(Profile(**{**given, **changed}))
 
 
+def test_a_policy_of_the_user_s_own_is_not_run_here_and_that_is_said(folder: Path) -> None:
+    cluster = cluster_of(folder, '[balance]\npolicy = "mine.py"\n')
+    keep(cluster, "box1", 1.0)
+    advice = planned(cluster, store_of(cluster)).advice
+    assert "mine.py runs on hosts only: here the split is the one that dynamic finds" in advice
+
+
 def test_a_task_of_the_user_s_own_is_planned_by_its_own_profiles(folder: Path) -> None:
     own = cluster_of(folder, '[run]\ntask = "night.py"\n[task]\nwidth = 3\n')
     keep(own, "box1", 1.0)

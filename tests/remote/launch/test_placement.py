@@ -21,6 +21,8 @@ from motley.remote.launch.placement import (
     spec_for,
 )
 from motley.remote.preflight.probe import Gpu, Probe
+from motley.remote.provision.project import UserCode
+from motley.trainer.contract.policy_name import OwnPolicy
 from motley.trainer.contract.run_changes import Lead
 from motley.trainer.contract.spec import Member, Script, Spec
 from motley.trainer.contract.task_name import OwnTask
@@ -171,8 +173,13 @@ def test_what_of_the_user_s_own_goes_with_it(make_cluster: MakeCluster) -> None:
     script = Script(path="train.py", args=("x",), tree="8f5a", port=29500)
     given: dict[str, Any] = {"token": "ab" * 32, "before_s": 0.0, "resume": None}
     found: dict[Any, Spec] = {}
-    for user_code in (own_task, script, None):
-        found[user_code and type(user_code)] = one = spec_for(
+    policy = OwnPolicy(tree="8f5a", file="mine.py")
+    task_and_policy = UserCode(tree="8f5a", own_task=own_task, own_policy=policy)
+    for kind, user_code in {
+        OwnTask: task_and_policy, Script: UserCode(tree="8f5a", script=script),
+        OwnPolicy: UserCode(tree="8f5a", own_policy=policy), None: None,
+    }.items():  # fmt: skip
+        found[kind] = one = spec_for(
             cluster, "night", cluster.hosts[0], members, leader_address="192.168.0.8", phases={}, user_code=user_code,
             **given,
         )  # fmt: skip
@@ -180,14 +187,15 @@ def test_what_of_the_user_s_own_goes_with_it(make_cluster: MakeCluster) -> None:
         assert one.project_tree == ("8f5a" if user_code else "")
     assert (found[OwnTask].own_task, found[OwnTask].script) == (own_task, None)
     assert (found[Script].own_task, found[Script].script) == (None, script)
-    assert (found[None].own_task, found[None].script) == (None, None)
+    assert [found[kind].own_policy for kind in (OwnTask, Script, OwnPolicy)] == [policy, None, policy]
+    assert (found[None].own_task, found[None].script, found[None].own_policy) == (None, None, None)
     other = OwnTask(tree="8f5a", file="day.py")
-    following = next_specs(found[OwnTask], cluster, "day", own_task=other, **given)
+    following = next_specs(found[OwnTask], cluster, "day", user_code=UserCode(tree="8f5a", own_task=other), **given)
     assert [spec.own_task for spec in following] == [other] * 3
     assert [spec.own_task for spec in next_specs(found[OwnTask], cluster, "day", **given)] == [None] * 3
     lead = Lead(term=FIRST, leader="box1", address="10.0.0.1", port=1, hosts=("box1",))
-    joins = joining_spec(cluster, "night", cluster.hosts[2], members, lead, token="ab" * 32, user_code=own_task)
-    assert (joins.own_task, joins.joins) == (own_task, True)
+    joins = joining_spec(cluster, "night", cluster.hosts[2], members, lead, token="ab" * 32, user_code=task_and_policy)
+    assert (joins.own_task, joins.own_policy, joins.joins) == (own_task, policy, True)
 
 
 def test_who_takes_part_is_the_same_launched_or_found(make_cluster: MakeCluster) -> None:

@@ -15,9 +15,10 @@ from tests.remote.provision.test_project import HOSTS, cluster_of, refused, writ
 def own_task(folder: Path, run: str, more: str = "") -> OwnTask:
     tree, found = project_of(cluster_of(folder, run, more))
     assert tree is not None
-    assert isinstance(found, OwnTask)
-    assert found.tree == tree.hash
-    return found
+    assert found is not None
+    assert found.own_task is not None
+    assert found.own_task.tree == found.tree == tree.hash
+    return found.own_task
 
 
 def test_a_file_brings_the_folder_that_holds_it(tmp_path: Path) -> None:
@@ -116,5 +117,6 @@ def test_a_task_by_set_is_looked_for_too(tmp_path: Path) -> None:
     (tmp_path / "cluster.toml").write_text(HOSTS)
     cluster = load(tmp_path / "cluster.toml", ["run.task=night.py", "task.width=3"])
     _, found = project_of(cluster)
-    assert isinstance(found, OwnTask)
-    assert found.parameters == {"width": 3}
+    assert found is not None
+    assert found.own_task is not None
+    assert found.own_task.parameters == {"width": 3}

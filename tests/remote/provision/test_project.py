@@ -12,7 +12,6 @@ from motley.remote.config.load import load
 from motley.remote.errors import ConfigError, UsageError
 from motley.remote.provision import project as projects
 from motley.remote.provision.project import find, project_of
-from motley.trainer.contract.spec import Script
 
 HOSTS = '[[hosts]]\nname = "box1"\n[[hosts]]\nname = "box2"\n'
 
@@ -66,9 +65,11 @@ def test_links_to_files_become_files_and_links_to_folders_stay_behind(tmp_path: 
     (tmp_path / "near/data.bin").symlink_to(tmp_path / "far/data.bin")
     (tmp_path / "near/folder").symlink_to(tmp_path / "far/folder")
     (tmp_path / "near/nowhere").symlink_to(tmp_path / "gone")
-    tree, script = project_of(cluster_of(tmp_path, 'script = "near/train.py"'))
+    tree, found = project_of(cluster_of(tmp_path, 'script = "near/train.py"'))
     assert tree is not None
-    assert isinstance(script, Script)
+    assert found is not None
+    script = found.script
+    assert script is not None
     assert [(file.path, file.content) for file in tree.files] == [("data.bin", b"far"), ("train.py", b"x\n")]
     assert (script.path, script.tree) == ("train.py", tree.hash)
 
@@ -195,6 +196,8 @@ def test_only_a_task_can_be_resumed_profiled_and_planned(tmp_path: Path) -> None
 def test_the_ranks_of_a_script_meet_at_the_port_and_the_coordinator_takes_the_next(tmp_path: Path) -> None:
     write(tmp_path, "train.py")
     cluster = cluster_of(tmp_path, more="[cluster]\nport = 31000\n")
-    _, script = project_of(cluster)
-    assert isinstance(script, Script)
+    _, found = project_of(cluster)
+    assert found is not None
+    script = found.script
+    assert script is not None
     assert (script.port, cluster.coordinator_port) == (31000, 31001)
