@@ -10,8 +10,9 @@ From a profile each member brings its cost line; without one, perhaps a guess at
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
+from typing import Any
 
 from motley.profiles.cost import CostModel
 from motley.profiles.rebalance_proposal import propose
@@ -65,6 +66,15 @@ def prior(member: Member, batch: int) -> CostModel:
     if member.a_ms is None or member.c_ms is None:
         return CostModel()
     return CostModel.guess(member.a_ms, member.c_ms, max(batch, 1), PROFILE_STEPS)
+
+
+def models_of(fits: Mapping[str, Any], members: Sequence[Member], shares: Sequence[int]) -> list[CostModel]:
+    """What the balancer before this one knew of the members, in rank order; of others, what their profiles say."""
+    models = fits.get("models", {})
+    return [
+        CostModel.from_dict(models[str(m.member)]) if str(m.member) in models else prior(m, share)
+        for m, share in zip(members, shares)
+    ]
 
 
 def _costs(members: Sequence[Member]) -> list[tuple[float, float]]:

@@ -9,10 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -24,7 +22,7 @@ from motley.profiles.split_solver import equal_split
 from motley.trainer import tasks
 from motley.trainer.balance.balancer import Balancer
 from motley.trainer.balance.cpu_budget import CpuBudget
-from motley.trainer.balance.first_shares import first_shares, next_shares, prior
+from motley.trainer.balance.first_shares import first_shares, models_of, next_shares
 from motley.trainer.balance.own_policy import Policy, load_policy
 from motley.trainer.balance.straggler_advice import StragglerAdviser
 from motley.trainer.balance.thread_trial import ThreadTrial
@@ -304,15 +302,6 @@ def join(
     elif rank == 0:
         prepared.recorder.report_alone(job, kept.rows)
     return job
-
-
-def models_of(fits: Mapping[str, Any], members: Sequence[Member], shares: Sequence[int]) -> list[CostModel]:
-    """What the balancer before this one knew of the members, in rank order; of others, what their profiles say."""
-    models = fits.get("models", {})
-    return [
-        CostModel.from_dict(models[str(m.member)]) if str(m.member) in models else prior(m, share)
-        for m, share in zip(members, shares)
-    ]
 
 
 def make_tracer(prepared: PreparedJob) -> Tracer | None:
