@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -24,10 +25,17 @@ TEXTS = [
 
 
 @cache
+def nodes_of(module: Path) -> Sequence[ast.AST]:
+    """Of the kinds that are asked for here."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Name, ast.Import, ast.ImportFrom, ast.Attribute)
+    return [node for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))) if isinstance(node, kinds)]
+
+
+@cache
 def names_in(module: Path) -> frozenset[str]:
     """What is defined at the top of a module, or at the top of a class of it."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+    for node in nodes_of(module):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             found.add(node.name)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -62,29 +70,28 @@ def test_what_a_text_names_is_there(path: str) -> None:
 @cache
 def known_in(module: Path) -> frozenset[str]:
     """What is defined in a module, or imported there."""
-    nodes = ast.walk(ast.parse(module.read_text(encoding="utf-8")))
+    nodes = nodes_of(module)
     aliases = [alias for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom)) for alias in node.names]
     return names_in(module) | {(alias.asname or alias.name).partition(".")[0] for alias in aliases}
 
 
-def imported(tree: ast.Module) -> dict[str, Path]:
+def imported(module: Path) -> dict[str, Path]:
     """Modules of ours that a file imports, by the name they have in it."""
     found = {}
-    for node in ast.walk(tree):
+    for node in nodes_of(module):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("motley."):
             folder = ROOT.joinpath(*str(node.module).split(".")[1:])
             for alias in node.names:
-                if (module := folder / f"{alias.name}.py").is_file():
-                    found[alias.asname or alias.name] = module
+                if (path := folder / f"{alias.name}.py").is_file():
+                    found[alias.asname or alias.name] = path
     return found
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda path: path.stem)
 def test_what_a_test_puts_in_the_place_of_something_is_there(path: Path) -> None:
     """As `loop.train_step = mine`: under an old name it would change nothing, and the test would prove nothing."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    modules = imported(tree)
-    targets = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)]
+    modules = imported(path)
+    targets = [node for node in nodes_of(path) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)]
     of_ours = [
         (node.value.id, node.attr) for node in targets if isinstance(node.value, ast.Name) and node.value.id in modules
     ]

