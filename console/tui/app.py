@@ -35,6 +35,7 @@ from motley.console.tui import themes
 from motley.console.tui.screens.confirm import Confirm
 from motley.console.tui.screens.help import Help
 from motley.console.tui.terminal import HungUp, Terminal, let_go
+from motley.console.tui.widgets.lines import ROLE_CLASSES
 from motley.console.tui.widgets.panels import (
     ChartPanel,
     DecisionPanel,
@@ -55,6 +56,12 @@ from motley.remote.errors import NewKey
 
 HINT_S = 5.0
 NATIVE = ("focus", "scroll")  # keys that Textual's own screens and panels answer
+
+
+class Main(Screen[object]):
+    """The screen below any question or help."""
+
+    COMPONENT_CLASSES = ROLE_CLASSES
 
 
 class MotleyApp(App[Outcome], inherit_bindings=False):
@@ -103,6 +110,9 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
         yield FooterPanel(id="footer")
         yield SmallPanel(id="small")
 
+    def get_default_screen(self) -> Screen[object]:
+        return Main(id="_default", classes="-shows-log")
+
     def get_driver_class(self) -> type[Driver]:
         base = super().get_driver_class()
         return Terminal if base is LinuxDriver else base
@@ -116,7 +126,6 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
         return self.screen_stack[0]
 
     def on_mount(self) -> None:
-        self._turn_to("log")
         self.main.query_one("#table").focus()
         self.set_interval(0.25, self.paint)
         self.set_interval(LOOK_S, self.life.look)

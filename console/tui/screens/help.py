@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 
-from motley.console.tui.widgets.lines import Lines
+from motley.console.tui.widgets.lines import ROLE_CLASSES, Lines
 from motley.console.view.key_bindings import shown
 from motley.console.view.styled_line import Line, Span, fit, wrap
 
@@ -66,6 +66,7 @@ class HelpLines(Lines, can_focus=True):
 
 
 class Help(ModalScreen[None]):
+    COMPONENT_CLASSES = ROLE_CLASSES
     BINDINGS: ClassVar[list[BindingType]] = [Binding("question_mark,escape,q", "close", "Close")]
 
     def __init__(self, *, readonly: bool = False) -> None:

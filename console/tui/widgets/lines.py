@@ -18,11 +18,16 @@ from textual.strip import Strip
 
 from motley.console.view.styled_line import ROLES, Line, text, width_of
 
+ROLE_CLASSES = {f"lines--{role}" for role in ROLES}
+
 
 class Lines(ScrollView, can_focus=False):
-    """A list of lines, scrolled when there are more than fit."""
+    """A list of lines, scrolled when there are more than fit.
 
-    COMPONENT_CLASSES = {f"lines--{role}" for role in ROLES}  # noqa: RUF012 - Textual's own convention
+    The screen it is on has `COMPONENT_CLASSES = ROLE_CLASSES`: whenever a class changes, Textual works out those of
+    every widget anew, and as they are the same for all of them, once a screen is enough.
+    """
+
     DEFAULT_CSS = """
     Lines {
         scrollbar-size-horizontal: 0;
@@ -63,7 +68,7 @@ class Lines(ScrollView, can_focus=False):
     def style_of(self, role: str) -> Style:
         style = self._styles.get(role)
         if style is None:
-            style = self._styles[role] = self.get_component_rich_style(f"lines--{role}")
+            style = self._styles[role] = self.screen.get_component_rich_style(f"lines--{role}")
         return style
 
     def line_at(self, y: int) -> Line:
