@@ -9,26 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from typer.core import TyperGroup
 
 from motley import __version__
-from motley.console.verb_options import DEFAULT_CONFIG, Config, Json, Only, Overrides, Plain, verb
+from motley.console.verb_options import DEFAULT_CONFIG, BareIsRun, Config, Json, Only, Overrides, Plain, verb
 
 if TYPE_CHECKING:
     from motley.remote.config.cluster import Cluster
-
-
-class BareIsRun(TyperGroup):
-    """`motley`, `motley -c FILE --plain` and the like are `motley run` with the same options."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        own = {"--help", "--version", "--install-completion", "--show-completion"}
-        if not args or (args[0].startswith("-") and args[0].partition("=")[0] not in own):
-            args = ["run", *args]
-        return super().parse_args(ctx, args)
 
 
 app = typer.Typer(
@@ -145,6 +134,18 @@ def stop(run: Annotated[str, typer.Argument(metavar="RUN")], config: Config = DE
     from motley.console.commands import stop as command
 
     return command.stop(cluster, run)
+
+
+@app.command("checkpoint")
+@verb
+def checkpoint(
+    run: Annotated[str, typer.Argument(metavar="RUN")], config: Config = DEFAULT_CONFIG, json: Json = False
+) -> int:
+    """Have a run that is on write a checkpoint at the end of its step."""
+    cluster = _load(config)
+    from motley.console.commands import checkpoint as command
+
+    return command.checkpoint(cluster, run, json=json)
 
 
 @app.command("join")

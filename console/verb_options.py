@@ -14,8 +14,20 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from motley.remote.errors import MotleyError
+
+
+class BareIsRun(TyperGroup):
+    """`motley`, `motley -c FILE --plain` and the like are `motley run` with the same options."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        own = {"--help", "--version", "--install-completion", "--show-completion"}
+        if not args or (args[0].startswith("-") and args[0].partition("=")[0] not in own):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
 
 Config = Annotated[Path, typer.Option("-c", "--config", metavar="FILE", help="The cluster.toml to use.")]
 DEFAULT_CONFIG = Path("cluster.toml")

@@ -8,7 +8,7 @@
 | contained | supervisor, in a container | one rank there, which ends with the supervisor |
 | rerun | master | has the supervisor go on with a new run, whose ranks need not import torch |
 | attach | master | streams a run's files from offsets |
-| status, stop, fetch, store, prove, export, lead, roll, clean | master | answers and ends |
+| status, stop, fetch, store, prove, export, lead, roll, checkpoint, clean | master | answers and ends |
 | calibrate, link | master | measures a device, the network to the leader; ends when stdin closes |
 """
 
@@ -51,6 +51,7 @@ VERBS: dict[str, tuple[Adds, ...]] = {
     "rejoin": (*RUN, ROOM, option("--ended", action="store_true")),
     "lead": RUN,
     "roll": RUN,
+    "checkpoint": (*RUN, option("--request", required=True)),
     "status": (option("--host"),),
     "clean": (option("--host", required=True), option("--remove", action="store_true")),
     "stop": (*RUN, option("--reason", default="")),
@@ -154,6 +155,10 @@ def main(arguments: list[str] | None = None) -> int:
             from motley.trainer.verbs.roll import change
 
             print_json(change(given.run, given.host, sys.stdin.buffer))
+        case "checkpoint":
+            from motley.trainer.verbs.checkpoint import checkpoint
+
+            print_json(checkpoint(given.run, given.host, given.request))
         case "fetch":
             from motley.trainer.verbs.files import fetch
 

@@ -190,6 +190,18 @@ class RunLife:
                 )
                 self.store.note(f"{name} was not brought in; the run goes on as it was", self._clock(), "error")
 
+    async def checkpoint(self) -> str:
+        """Have the run write a checkpoint at the end of its step. Returns what came of it, in a line."""
+        if self._session is None:
+            return "nothing runs"
+        self.store.note("a checkpoint was asked for: it is written at the end of the step", self._clock())
+        try:
+            text, level = (await self._session.checkpoint()).told(), "info"
+        except MotleyError as error:
+            text, level = f"no checkpoint: {error}", "error"
+        self.store.note(text, self._clock(), "error" if level == "error" else "info")
+        return text
+
     def before_leaving(self) -> Question | None:
         """The question to ask before leaving, where leaving does more than closing the console."""
         phase = self.snapshot().phase

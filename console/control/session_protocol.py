@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from motley.console.control.cluster_watch import ClusterWatch
 from motley.remote.feed import Ended, FeedRecord
 from motley.remote.quoting import pasteable
+from motley.remote.session.checkpoint_now import Written
 from motley.remote.ssh.new_host_keys import Ask
 
 Emit = Callable[[FeedRecord], None]
@@ -42,6 +43,8 @@ class SessionLike(Protocol):
     async def wait(self) -> Ended: ...
 
     async def join(self, name: str) -> None: ...
+
+    async def checkpoint(self) -> Written: ...
 
     async def stop(self, reason: str) -> Ended: ...
 

@@ -177,6 +177,7 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
             "start": self._start,
             "stop": self._ask_stop,
             "restart": self._ask_restart,
+            "checkpoint": self._checkpoint,
             "join": self._ask_join,
             "leave": self._leave,
             "freeze": self._freeze,
@@ -222,6 +223,11 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
         if await self._confirmed(lambda: questions.join(self.life.snapshot(), hosts)):
             self._held = None
             await self.life.bring_in(hosts)
+
+    @work(exit_on_error=False, group="checkpoint")
+    async def _checkpoint(self) -> None:
+        self.hint("a checkpoint is written at the end of the step")
+        self.hint(await self.life.checkpoint())
 
     @work(exit_on_error=False, group="ask", exclusive=True)
     async def _leave(self) -> None:

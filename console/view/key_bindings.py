@@ -50,6 +50,12 @@ def _restart(snapshot: Snapshot) -> str | None:
     return "it is being stopped: then s starts a new one" if snapshot.phase == "stopping" else None
 
 
+def _checkpoint(snapshot: Snapshot) -> str | None:
+    if snapshot.script:
+        return "the script writes checkpoints of its own"
+    return None if snapshot.phase == "running" else "no run trains"
+
+
 def _join(snapshot: Snapshot) -> str | None:
     if snapshot.phase != "running":
         return "no run trains"
@@ -83,6 +89,15 @@ KEYS = (
         help="Stop the run and start a new one that goes on from its last step. Asks before.",
         enabled=_restart,
         footer=4,
+    ),
+    Key(
+        key="c",
+        action="checkpoint",
+        acts=True,
+        label="checkpoint",
+        help="Write a checkpoint at the end of the step, and say where it is.",
+        enabled=_checkpoint,
+        footer=8,
     ),
     Key(
         key="j",

@@ -28,6 +28,7 @@ T = TypeVar("T")
 _CHECKPOINT = re.compile(r"checkpoints/[A-Za-z0-9_]{1,100}\.pt")
 _EPOCH = re.compile(r"checkpoints/epoch_[0-9]+\.pt")
 _TRACE = re.compile(r"trace_rank_[0-9]{1,6}\.json\.gz")
+SCHEDULED = ("steps", "minutes")
 FINISH_S = 120.0
 PATIENCE_S = 20.0  # with a host that can't be reached, for one file
 
@@ -40,6 +41,7 @@ class Fetcher:
         self._run = run
         self._experiment = experiment
         self._say = say
+        self._of_steps: list[str] = []  # fetched checkpoints that a schedule had written; as many stay as on the leader
         self._waiting: dict[str, Event] = {}  # by path: who has announced it, with its size and SHA-256
         self._more = asyncio.Event()
         self._idle = asyncio.Event()
@@ -59,8 +61,8 @@ class Fetcher:
         hosts = [host.name for host in self._verbs.hosts.cluster.hosts]
         if not _CHECKPOINT.fullmatch(path) or event.host not in hosts:
             return
-        if _EPOCH.fullmatch(path):
-            self._waiting = {p: where for p, where in self._waiting.items() if not _EPOCH.fullmatch(p)}
+        if is_one_of_many(event):
+            self._waiting = {p: told for p, told in self._waiting.items() if not is_one_of_many(told)}
         self._announce(path, event)
 
     def trace(self, event: Event) -> None:
@@ -123,7 +125,9 @@ class Fetcher:
         local = self._experiment.folder / name
         if local.exists() and await asyncio.to_thread(_digest, local) == event.data.get("sha256"):
             return
-        if await self._patiently(lambda: self._receive(name, path, event)) and _EPOCH.fullmatch(path):
+        if await self._patiently(lambda: self._receive(name, path, event)) and is_one_of_many(event):
+            if not _EPOCH.fullmatch(path):
+                self._of_steps.append(path)
             self._prune()
 
     async def _receive(self, name: str, path: str, event: Event) -> bool:
@@ -151,12 +155,16 @@ class Fetcher:
             incoming.close()
 
     def _prune(self) -> None:
-        """Keep as many epochs here as the leader does."""
+        """Keep as many here as the leader does."""
+        keep = self._verbs.hosts.cluster.run.keep_checkpoints
+        for path in self._of_steps[:-keep]:
+            (self._experiment.folder / path).unlink(missing_ok=True)
+        self._of_steps = self._of_steps[-keep:]
         folder = self._experiment.folder / "checkpoints"
         ours = [path for path in folder.glob("epoch_*.pt") if _EPOCH.fullmatch(f"checkpoints/{path.name}")]
         epochs = sorted(ours, key=lambda path: int(path.stem.partition("_")[2]))
-        for path in epochs[: -self._verbs.hosts.cluster.run.keep_checkpoints]:
-            path.unlink(missing_ok=True)
+        for epoch in epochs[:-keep]:
+            epoch.unlink(missing_ok=True)
 
     async def _patiently(self, act: Callable[[], Awaitable[T]]) -> T:
         """Through losses of the connection."""
@@ -169,6 +177,14 @@ class Fetcher:
                 if asyncio.get_running_loop().time() > deadline:
                     raise
             await asyncio.sleep(next(delays))
+
+
+def is_one_of_many(event: Event) -> bool:
+    """A checkpoint of an epoch, or by a schedule of steps: they come again and again, and the newest stay."""
+    path = str(event.data.get("path"))
+    return _EPOCH.fullmatch(path) is not None or (
+        path.startswith("checkpoints/") and event.data.get("why") in SCHEDULED
+    )
 
 
 def _digest(path: Path) -> str:

@@ -130,6 +130,15 @@ class Verbs:
         """Have a host taken out of a run. Raises UsageError when the host that leads refuses, with its reason."""
         return await self._change(leader, run, {"drop": host})
 
+    async def checkpoint(self, leader: str, run: str, request: str) -> None:
+        """Have rank 0 write one at the end of its step; the event that tells of it has `request` in its `asked`.
+
+        Raises UsageError when the host that leads refuses, with its reason.
+        """
+        answer = await self._ask(leader, "checkpoint", "--run", run, "--host", leader, "--request", request)
+        if "error" in answer:
+            raise UsageError(str(answer["error"]))
+
     async def _change(self, leader: str, run: str, asked: dict[str, Any]) -> Roll:
         connection = await self.connection(leader)
         argv = self.argv(leader, "roll", "--run", run, "--host", leader)

@@ -31,6 +31,7 @@ from motley.remote.provision.push_code import Tree
 from motley.remote.quoting import pasteable
 from motley.remote.rpc.verbs import Verbs
 from motley.remote.sanitize import clean
+from motley.remote.session.checkpoint_now import Written
 from motley.remote.session.run_log import LogRow, rows_of
 from motley.remote.session.session import Session, experiments_folder
 from motley.remote.ssh.new_host_keys import Ask, introduced, new_keys, nobody
@@ -183,6 +184,22 @@ async def drop(cluster: Cluster, run: str, host: str, told: Callable[[str], None
         await session.attach(revive=False)
         told(f"taking {host} out of '{run}': its ranks end, the others go on")
         return await session.drop(host)
+    finally:
+        await session.close()
+
+
+async def checkpoint(cluster: Cluster, run: str, told: Callable[[str], None]) -> Written:
+    """Have a run write a checkpoint now, from anywhere. `told` hears what is done, as it begins.
+
+    Raises what `Session.checkpoint` does.
+    """
+    session = Session(cluster, run, emit=lambda _: None)
+    try:
+        told(f"looking for '{run}' on the hosts")
+        await session.attach(revive=False)
+        await session.caught_up()
+        told("a checkpoint is written at the end of the step")
+        return await session.checkpoint()
     finally:
         await session.close()
 

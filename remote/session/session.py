@@ -32,6 +32,7 @@ from motley.remote.launch.start_run import RunStart, end_start
 from motley.remote.launch.warm_restart import Cold, Offer, next_run, offered, rerun_all
 from motley.remote.provision.push_code import Tree
 from motley.remote.rpc.verbs import Verbs
+from motley.remote.session.checkpoint_now import CheckpointAnswers, Written
 from motley.remote.session.failover import Failover
 from motley.remote.session.find_run import find
 from motley.remote.session.follow_run import RunFollower
@@ -71,17 +72,16 @@ class Session:
         self.folder = experiments_folder(cluster) / run
         self._cluster = cluster
         self._knows = knows
-        self._ask = ask
-        self._readonly = readonly
+        self._ask, self._readonly = ask, readonly
         self._hosts = Hosts(cluster)
         self._verbs = Verbs(self._hosts, tree or Tree.installed())
-        self._logbook = ExperimentWriter(run, emit=emit)
+        self._checkpoints = CheckpointAnswers(run, emit)
+        self._logbook = ExperimentWriter(run, emit=self._checkpoints.hear)
         self._following: RunFollower | None = None
         self._leader = cluster.leader
         self._tasks: list[asyncio.Task[Any]] = []
         self._ended: asyncio.Future[Ended] | None = None
-        self._launched = False
-        self._stopping = False
+        self._launched = self._stopping = False
         self._unanswered: tuple[str, ...] = ()
         self._spec: Spec | None = None  # of the host that leads, as it was started
         self._lent = False  # another session has the connections now
@@ -257,9 +257,12 @@ class Session:
         """
         following = self._under_way()
         await self._verbs.drop(following.leader, self.run, name)
-        if name not in following.hosts:
-            return False
-        return not await self._stop_hosts([name], "motley drop")
+        return name in following.hosts and not await self._stop_hosts([name], "motley drop")
+
+    async def checkpoint(self) -> Written:
+        """Have rank 0 write one at the end of its step. Raises UsageError, RunFailed or a HostError when none comes."""
+        leader = self._under_way().leader
+        return await self._checkpoints.after(lambda asked: self._verbs.checkpoint(leader, self.run, asked), self.wait())
 
     def _may_change(self) -> None:
         """Raises UsageError when this console only watches."""
@@ -269,7 +272,7 @@ class Session:
     def _under_way(self) -> RunFollower:
         self._may_change()
         if self._following is None or self._stopping:
-            raise UsageError(f"'{self.run}' is not under way: nobody can join or leave it")
+            raise UsageError(f"'{self.run}' is not under way: nobody can join or leave it, and nothing is written")
         return self._following
 
     async def close(self) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 from motley.console.control.session_protocol import Emit, Opened, Plan, SessionLike
 from motley.remote.errors import CheckFailed, Finding, NewKey
 from motley.remote.feed import Ended, FeedRecord, Layout, Link, LogLine, Progress, RankLayout, Stage
+from motley.remote.session.checkpoint_now import Written
 from motley.remote.ssh.new_host_keys import Ask, nobody
 from motley.trainer.contract.wire import Event, Phase, Sample
 
@@ -154,20 +155,10 @@ def summary(run: str, state: str = "finished", *, steps: int = STEPS) -> dict[st
         for h, b in zip(HOSTS, SPLITS[-1][1], strict=True)
     ]
     return {
-        "run": run,
-        "state": state,
-        "steps": steps,
-        "epochs": steps // STEPS_PER_EPOCH,
-        "samples": steps * BATCH,
-        "seconds": 41.5,
-        "samples_per_s": 2304.0,
-        "final_loss": 0.061,
-        "eval": {"accuracy": 0.983, "loss": 0.07},
-        "hosts": hosts,
-        "rebalances": 2,
-        "regroups": [],
-        "phases": {},
-    }
+        "run": run, "state": state, "steps": steps, "epochs": steps // STEPS_PER_EPOCH, "samples": steps * BATCH,
+        "seconds": 41.5, "samples_per_s": 2304.0, "final_loss": 0.061, "eval": {"accuracy": 0.983, "loss": 0.07},
+        "hosts": hosts, "rebalances": 2, "regroups": [], "phases": {},
+    }  # fmt: skip
 
 
 class Scripted:
@@ -238,6 +229,12 @@ class Scripted:
 
     async def wait(self) -> Ended:
         return await asyncio.shield(self._ended)
+
+    async def checkpoint(self) -> Written:
+        self.calls.append("checkpoint")
+        if self.refuses is not None:
+            raise self.refuses
+        return Written(step=STEPS, host="desktop", path="checkpoints/step_240.pt", bytes=1 << 20)
 
     async def join(self, name: str) -> None:
         self.calls.append(f"join {name}")

@@ -9,6 +9,8 @@ from textual.widgets import Button
 
 from motley.console.control.session_protocol import Outcome
 from motley.console.tui.screens.confirm import Confirm
+from motley.console.view.key_bindings import footer_line
+from motley.console.view.styled_line import text
 from motley.remote.errors import CheckFailed, ConfigError, NewKey, RunFailed
 from tests.console import scripted
 from tests.console.screen import SIZE, make, phase, running, screen_text, until
@@ -112,6 +114,28 @@ async def test_a_mistake_in_cluster_toml_costs_no_run_when_it_is_to_be_restarted
         await until(app, pilot, lambda: phase(app) == "ended")
         assert sessions[0].calls[1] == "stop x in the console"
         assert "■ stopped" in screen_text(app)
+
+
+async def test_c_has_a_checkpoint_written_and_says_where_it_is() -> None:
+    app, sessions = make()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await running(app, pilot)
+        assert "c checkpoint" in text(footer_line(app.life.snapshot(), width=120))
+        await pilot.press("c")
+        await until(
+            app, pilot, lambda: "checkpoint of step 240: checkpoints/step_240.pt on desktop" in screen_text(app)
+        )
+        sessions[0].refuses = RunFailed("desktop: step_9.pt can't be written (No space left on device)")
+        await pilot.press("c")
+        await until(app, pilot, lambda: "no checkpoint: desktop: step_9.pt can't be written" in screen_text(app))
+        assert [call for call in sessions[0].calls if call == "checkpoint"] == ["checkpoint"] * 2
+        assert phase(app) == "running"
+        await pilot.press("x")
+        await until(app, pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("y")
+        await until(app, pilot, lambda: phase(app) == "ended")
+        await pilot.press("c")
+        await until(app, pilot, lambda: "c checkpoint: no run trains" in screen_text(app))
 
 
 async def test_restarting_a_finished_run_begins_from_the_first_step() -> None:

@@ -49,6 +49,7 @@ MESSAGES: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "rebalances": SMALL, "before": SMALL, "first_step_s": FIGURE, "eval": table({"accuracy": FIGURES}),
         "fits": table({"changes": SMALL, "models": table({"0": ODD})}),
     },
+    "checkpointed": {"requests": st.lists(TEXTS) | ODD},
     "resumed": {"generation": SMALL, "pause_s": FIGURE},
     "exited": {"generation": SMALL, "code": st.integers(-70, 3)},
     "ended": {"state": st.sampled_from(["finished", "stopped", "failed", "lost"])},

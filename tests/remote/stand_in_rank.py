@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from motley.trainer.contract import checkpoint_trailer
 from motley.trainer.contract.generation import Group
@@ -29,7 +30,8 @@ from motley.trainer.host.journal import Journal
 from motley.trainer.host.leader import lead_of
 from motley.trainer.host.paths import open_next, run_folder
 from motley.trainer.host.run_members import keep
-from motley.trainer.rank.coordinator_client import CoordinatorClient, RunOver
+from motley.trainer.rank.coordinator_client import CoordinatorClient
+from motley.trainer.rank.coordinator_connection import RunOver
 
 BATCH = 8
 PACE_S = float(os.environ.get("STAND_IN_PACE_S", "0.004"))
@@ -121,6 +123,9 @@ class StandIn:
         if group.rank == 0:
             world = group.world_size
             self.line.report(steps=[[self.step, BATCH * world, 4.0, 1 / self.step]], batches=[[BATCH] * world])
+            if asked := self.line.asked:
+                checkpoint(self.journal, self.folder, f"step_{self.step}", self.step, why="asked", asked=asked)
+                self.line.checkpointed(asked)
             if self.step % 10 == 0:
                 checkpoint(self.journal, self.folder, f"epoch_{self.step // 10}", self.step)
 
@@ -163,10 +168,11 @@ def sealed(content: bytes, step: int, *, line: int = 0) -> bytes:
     return content + hashlib.sha256(content).hexdigest().encode() + b"\n"
 
 
-def checkpoint(journal: Journal, folder: Path, name: str, step: int) -> None:
+def checkpoint(journal: Journal, folder: Path, name: str, step: int, **about: Any) -> None:
     content = sealed(f"{name} at {step}\n".encode() * 1000, step)
     with contextlib.suppress(OSError):
         (folder / "checkpoints" / f"{name}.pt").write_bytes(content)
     sha256 = hashlib.sha256(b"something else" if FALSE_SHA256 else content).hexdigest()
     path = f"checkpoints/{name}.pt"
-    journal.write("checkpoint", f"{name}.pt", step=step, path=path, bytes=len(content), sha256=sha256, seconds=0.0)
+    said = {"step": step, "path": path, "bytes": len(content), "sha256": sha256, "seconds": 0.0, **about}
+    journal.write("checkpoint", f"{name}.pt", **said)

@@ -103,7 +103,14 @@ class RunOptions:
         None, "decay a step of an average of the weights, such as 0.999, which is evaluated in their place", gt=0, lt=1
     )
     checkpoint_every: int = option(1, "epochs between checkpoints; 0: only at the end", ge=0)
-    keep_checkpoints: int = option(3, "how many epoch checkpoints are kept, besides the best and the last", ge=1)
+    checkpoint_steps: int = option(0, "steps between further checkpoints, step_N.pt; 0: none", ge=0)
+    checkpoint_minutes: float = option(0.0, "minutes from a checkpoint to a further one, step_N.pt; 0: none", ge=0)
+    keep_checkpoints: int = option(
+        3,
+        "how many checkpoints of epochs are kept, and how many of steps; besides the best, the last, and those that "
+        "were asked for",
+        ge=1,
+    )
     trace_steps: int = option(0, "record a profiler trace of so many steps on every rank; they take longer", ge=0)
 
 

@@ -90,7 +90,8 @@ class Event:
     | early_stop | step, epoch, best_epoch, best: the run is finished; best is the highest score, 0 to 1 |
     | precision | step, asked, precision: what forward passes are computed in from here on; why |
     | evaluated | step, epoch, accuracy, loss, metrics, seconds |
-    | checkpoint | step, path (relative to the run's folder), bytes, sha256, seconds |
+    | checkpoint | step, path (relative to the run's folder), bytes, sha256, seconds; within an epoch why (steps, |
+    | | minutes, asked) and asked: the requests that it answers; a note has these where it can't be written |
     | threads | member, threads: the number that is kept, samples_per_s: a table of what was tried |
     | memory | step, member, before, after: the micro-batch in samples |
     | trace | step, steps, path (relative to the run's folder on the event's host), bytes, sha256 |

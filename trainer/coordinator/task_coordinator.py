@@ -14,20 +14,22 @@ How they speak to each other is in `trainer.coordinator.server`; what it shares 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from motley.trainer.contract import validate
 from motley.trainer.contract.spec import Spec
-from motley.trainer.contract.validate import whole
+from motley.trainer.contract.validate import name, whole
 from motley.trainer.contract.wire import RunState
 from motley.trainer.coordinator.admission import SHOWN_OUT, Admission
 from motley.trainer.coordinator.base_coordinator import BaseCoordinator
 from motley.trainer.coordinator.group_changes import Boundary, Cause, Formed, Holding, News
 from motley.trainer.coordinator.group_state_machine import GroupStateMachine
 from motley.trainer.coordinator.members import MemberConnection, end_state, too_few
+from motley.trainer.host.checkpoint_request import answered, asked
 from motley.trainer.host.run_members import roll_of
 
 GOODBYE_S = 5.0  # after a rank failed or did not come, the others have this long to say their last word
@@ -65,6 +67,8 @@ class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
         )
         self._told = 0  # the generation whose regroup is in the journal
         self._ready_at: float | None = None
+        self._asked: tuple[str, ...] = ()  # requests for a checkpoint that are known here
+        self._unanswered: list[str] = []  # of these, what rank 0 has not written yet
         self._fits: dict[str, Any] = {}  # what rank 0 knows of every member's speed, for a rank 0 that follows it
         self._admission = Admission(
             spec, folder, roll, connections=self._connections, machine=self._machine, regroups=self._regroups,
@@ -103,6 +107,11 @@ class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
             case "report":
                 self.ledger.take_report(message)
                 self._fits = validate.table(message.get("fits") or {}) or self._fits
+            case "checkpointed":
+                done = {name(request) for request in message["requests"]}
+                self._unanswered = [request for request in self._unanswered if request not in done]
+                with contextlib.suppress(OSError):  # no room: another coordinator would have it answered once more
+                    answered(self._folder, done)
             case "resumed":
                 self._resumed(whole(message["generation"]), validate.figure(message["pause_s"]))
             case "ended":
@@ -199,6 +208,12 @@ class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
             fits=self._fits,
             roll=roll.to_table() if roll.edition else None,
         )
+        self._ask_for_checkpoint(self._unanswered)
+
+    def _ask_for_checkpoint(self, requests: Sequence[str]) -> None:
+        """Rank 0 writes it at the end of its step; a rank 0 to come hears of it with its group."""
+        if requests and self._machine.group:
+            self._connections[self._machine.group[0]].send(op="checkpoint", requests=requests)
 
     def _gone(self, connection: MemberConnection, cause: Cause) -> None:
         if connection.dropped:
@@ -215,6 +230,10 @@ class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
 
     def _tick(self, now: float) -> None:
         self._admission.look(now)
+        known, self._asked = self._asked, asked(self._folder)
+        new = [request for request in self._asked if request not in known]
+        self._unanswered += new
+        self._ask_for_checkpoint(new)
         super()._tick(now)
 
     def _without(self, member: int) -> None:

@@ -6,7 +6,7 @@ coordinator.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 FREED_S, FREED_AT_WORK_S = 2.0, 30.0  # for the main thread, once its group broke: in a collective, or before one
@@ -17,6 +17,7 @@ class Progress(Protocol):
 
     step: int  # completed
     boundary: bool  # somebody wants to join: let go of the group at the end of a step
+    asked: list[str]  # requests for a checkpoint at the end of a step, which rank 0 has not answered yet
 
     def arrive(self, stage: int = 0) -> None:
         """Its gradients of the step under way are handed over, or it is at this stage of the end of an epoch."""
@@ -31,6 +32,7 @@ class Unheard:
 
     step: int = 0
     boundary: bool = False
+    asked: list[str] = field(default_factory=list)
 
     def arrive(self, stage: int = 0) -> None: ...
 

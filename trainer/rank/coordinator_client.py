@@ -1,5 +1,4 @@
-"""A rank's side of the group: its connection to the coordinator, from the first hello to the last word. Here a rank
-learns that its group has broken.
+"""A rank's side of the group: its connection to the coordinator. Here it learns that its group has broken.
 
 Standard library only: the rank says hello before it imports torch, so that the others know what it is doing.
 
@@ -20,7 +19,7 @@ import functools
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Union
 
@@ -29,24 +28,17 @@ from motley.trainer.contract.handshake import beat_s
 from motley.trainer.contract.spec import Spec
 from motley.trainer.contract.term import NO_TERM, Term
 from motley.trainer.host.rank_progress import is_stuck
-from motley.trainer.rank.coordinator_connection import CoordinatorConnection, JoinError, NoAnswer
+from motley.trainer.rank.coordinator_connection import (
+    CoordinatorConnection,
+    CoordinatorLost,
+    JoinError,
+    NoAnswer,
+    RunOver,
+)
 
 LEADER_GONE_S = 2.0  # of calling it in vain, after which ranks save what they have
-DEAF_S = 2.0  # without a sign of life the coordinator is not there
-CALL_S = 5.0
+DEAF_S, CALL_S = 2.0, 5.0  # without a sign of life the coordinator is not there; of one call at the start
 REDIAL_S, REDIAL_BOUND_S = 0.2, 1.0  # between two calls, and for one: another host may lead meanwhile
-
-
-class RunOver(JoinError):
-    """The run has ended, or this host was taken out of it."""
-
-    def __init__(self, text: str, state: str) -> None:
-        self.state = state
-        super().__init__(text)
-
-
-class CoordinatorLost(JoinError):
-    """It was not to be reached for as long as a rank holds its state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +66,7 @@ class CoordinatorClient:
         self.step = self.arrived = -1  # the loop writes them: steps completed, gradients handed over
         self._stage, self._moves = (-1, 0), 0  # steps completed and stage of the epoch's end; signs of being at work
         self.boundary = False  # somebody wants to join: rank 0 lets go at the end of a step
+        self.asked: list[str] = []  # requests for a checkpoint; the coordinator says them again to the next rank 0
         self.over: Callable[[str, str], None] = lambda _text, _state: None  # the reason and the end state; by a thread
         self.stuck: Callable[[], None] = lambda: None  # called when `free` does not free the main thread
         self.dismissed: Callable[[], None] = lambda: None  # called when the script is a session: it is the member now
@@ -163,7 +156,7 @@ class CoordinatorClient:
         coordinator can't be reached. Raises JoinError when the coordinator gives up, CoordinatorLost when it can't be
         reached for `hold_s`. Without that the wait has no bound of its own.
         """
-        self._guarded, self._freed_at = -1, None
+        self._guarded, self._freed_at, self.asked = -1, None, []
         self._attempt += 1
         self.step = self.arrived = step
         self._stage, self._moves = (-1, 0), 0
@@ -193,8 +186,7 @@ class CoordinatorClient:
         return generation > self._broken
 
     def arrive(self, stage: int = 0) -> None:
-        """Its gradients of the step under way are handed over, or it is at this `stage` of an epoch's end, from 1 on:
-        from now on it waits for the others."""
+        """It waits for the others: its gradients are handed over, or it is at this `stage` (from 1) of an epoch."""
         if stage:
             self._stage = (self.step, stage)
         else:
@@ -219,6 +211,12 @@ class CoordinatorClient:
     def resumed(self, generation: int, pause_s: float) -> None:
         """The first step of a generation that is not the first one has ended, so long after the one before."""
         self._call.send(op="resumed", generation=generation, pause_s=pause_s)
+
+    def checkpointed(self, requests: Sequence[str]) -> None:
+        """These requests for a checkpoint have had their answer, in an event."""
+        while self.asked and self.asked[0] in requests:  # in place: the listener may add to them
+            del self.asked[0]
+        self._call.send(op="checkpointed", requests=requests)
 
     def exited(self, generation: int, code: int) -> None:
         """The script that this member has started for a generation has ended: see `trainer.rank.script_rank`."""
@@ -278,6 +276,8 @@ class CoordinatorClient:
                 self._free_main()
             case "boundary":
                 self.boundary = True
+            case "checkpoint":
+                self.asked.extend(map(str, message["requests"]))
             case "save":
                 self._words.put(_Save(cut_off=False))
             case "give_up":

@@ -34,6 +34,18 @@ class NoAnswer(JoinError):
     """Somebody was there, and hung up, said nothing in time, or what no coordinator says."""
 
 
+class RunOver(JoinError):
+    """The run has ended, or this host was taken out of it."""
+
+    def __init__(self, text: str, state: str) -> None:
+        self.state = state
+        super().__init__(text)
+
+
+class CoordinatorLost(JoinError):
+    """It was not to be reached for as long as a rank holds its state."""
+
+
 class CoordinatorConnection:
     """Sending is for any thread, `messages` for one."""
 

@@ -20,8 +20,8 @@ from motley.trainer.host.exit_codes import Exit
 from motley.trainer.host.journal import Journal
 from motley.trainer.host.leader import lead_of
 from motley.trainer.host.paths import run_folder
-from motley.trainer.rank.coordinator_client import CoordinatorClient, CoordinatorLost
-from motley.trainer.rank.coordinator_connection import JoinError
+from motley.trainer.rank.coordinator_client import CoordinatorClient
+from motley.trainer.rank.coordinator_connection import CoordinatorLost, JoinError
 
 
 class Stopped(BaseException):

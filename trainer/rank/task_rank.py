@@ -24,8 +24,8 @@ from motley.trainer.host.exit_codes import Exit
 from motley.trainer.host.paths import project_folder
 from motley.trainer.host.run_members import keep
 from motley.trainer.rank import member_process
-from motley.trainer.rank.coordinator_client import CoordinatorClient, RunOver
-from motley.trainer.rank.coordinator_connection import JoinError
+from motley.trainer.rank.coordinator_client import CoordinatorClient
+from motley.trainer.rank.coordinator_connection import JoinError, RunOver
 from motley.trainer.rank.group_failure import broken_by, is_broken_collective
 from motley.trainer.rank.group_sockets import GroupSockets
 from motley.trainer.rank.member_process import MemberProcess, Stopped, imported_s

@@ -21,7 +21,7 @@ import pickle
 import re
 import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -141,14 +141,16 @@ def newest(folder: Path, skipped: Callable[[CheckpointError], None] = _warn) -> 
     return [path for _age, _time, path in sorted(found, reverse=True)]
 
 
-def prune(folder: Path, keep: int) -> list[Path]:
-    """Removes all but the `keep` latest `epoch_N.pt`, and what a crash left half written; says which files.
+def prune(folder: Path, keep: int, besides: Sequence[str] = ()) -> list[Path]:
+    """Removes all but the `keep` latest `epoch_N.pt`, the files named `besides`, and what a crash left half written;
+    says which files.
 
     Raises CheckpointError when the system does not let it.
     """
     try:
         epochs = [(int(match[1]), path) for path in folder.iterdir() if (match := _EPOCH.fullmatch(path.name))]
         old = [path for _epoch, path in sorted(epochs)[: max(0, len(epochs) - keep)]]
+        old += [folder / name for name in besides if (folder / name).exists()]
         for path in old:
             path.unlink(missing_ok=True)
         return old + left_over(folder)

@@ -18,6 +18,7 @@ from motley.trainer.balance.measured_step import MeasuredStep
 from motley.trainer.balance.thread_trial import ThreadTrial
 from motley.trainer.contract.spec import RunOptions
 from motley.trainer.data.task_data import TaskData
+from motley.trainer.health.checkpoint_schedule import CheckpointSchedule
 from motley.trainer.host.rank_progress import Progress, Unheard
 from motley.trainer.optimize.local_sgd import LocalSgd
 from motley.trainer.optimize.loss_scaler import LossScaler
@@ -52,7 +53,7 @@ class Reports(Protocol):
 
     def stopped_early(self, job: Job, epoch: int) -> None: ...
 
-    def checkpoint(self, job: Job, name: str) -> None: ...
+    def checkpoint(self, job: Job, name: str, *, why: str = "", asked: Sequence[str] = ()) -> None: ...
 
     def ran_out_of_memory(self, job: Job, before: int, after: int) -> None: ...
 
@@ -103,6 +104,7 @@ class Job:
     in_step: bool = False
     ending_epoch: bool = False
     progress: Progress = field(default_factory=Unheard)
+    schedule: CheckpointSchedule = field(default_factory=CheckpointSchedule)
     window: Window = field(default_factory=Window)
     step_end: float = 0.0  # perf_counter at the end of the last step, moved on over evaluations and checkpoints
     last_end: float | None = None  # perf_counter at the true end of the last step; None before the first
@@ -115,6 +117,7 @@ class Job:
 
     def __post_init__(self) -> None:
         self.recorded = self.step
+        self.schedule.begin(self.step)
         self.counted = LossDenominator(self.task)
         self.passes = MicroBatches(
             self.task,

@@ -6,6 +6,7 @@ while steps are left:
     forward and backward (the gradients are averaged over all ranks as they get ready), clip, update
         or, with `local_steps`: forward, backward and update apart, and now and then the average of all ranks
     write one line of metrics
+    write a checkpoint, where one is due within the epoch or was asked for
     every window: send figures to rank 0, which decides on the shares, and whether to let go of the group; all follow
 
 A collective that breaks, because a rank or host was lost, raises. The step under way is not completed then: `abort`
@@ -34,6 +35,7 @@ from motley.trainer.training.job import Job
 from motley.trainer.training.profiler_trace import Tracer
 from motley.trainer.training.rebalance_window import exchange
 from motley.trainer.training.sampler import Place
+from motley.trainer.training.step_checkpoint import checkpoint_if_due
 
 RANDOM = 5  # the purpose of a key: what a model draws in a step (dropout)
 
@@ -58,6 +60,7 @@ def train(job: Job) -> RunState | None:
             stop(job)
             return "stopped"
         train_step(job, job.batches.place(job.step))
+        checkpoint_if_due(job)
         last = job.step == job.steps_total
         together = not (job.apart and job.apart.steps)
         if (last or together) and exchange(job, last=last):

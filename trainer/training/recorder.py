@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from motley.profiles.split_solver import scaled
 from motley.trainer.balance.measured_step import MeasuredStep
+from motley.trainer.contract.spec import RunOptions
 from motley.trainer.errors import CheckpointError
+from motley.trainer.health.checkpoint_schedule import CheckpointSchedule
 from motley.trainer.host.journal import Journal
 from motley.trainer.training import checkpoint
 
 if TYPE_CHECKING:
-    from motley.trainer.contract.spec import RunOptions
     from motley.trainer.optimize.train_state import TrainState
     from motley.trainer.tasks.evaluation import Evaluation
     from motley.trainer.training.job import Job
@@ -30,6 +31,8 @@ class Coordinator(Protocol):
 
     def resumed(self, generation: int, pause_s: float) -> None: ...
 
+    def checkpointed(self, requests: Sequence[str]) -> None: ...
+
     def works(self) -> None:
         """This rank is at work for long without a step: it writes a checkpoint."""
 
@@ -40,7 +43,9 @@ class Recorder:
     A full disk is said and does not stop the training.
     """
 
-    def __init__(self, folder: Path, journal: Journal, line: Coordinator) -> None:
+    def __init__(self, folder: Path, journal: Journal, line: Coordinator, options: RunOptions | None = None) -> None:
+        options = options or RunOptions()
+        self.schedule = CheckpointSchedule(steps=options.checkpoint_steps, minutes=options.checkpoint_minutes)
         self._folder = folder
         self._journal = journal
         self._line = line
@@ -48,6 +53,7 @@ class Recorder:
         self._state_line = 0  # of the last group: see `trainer.contract.checkpoint_trailer`
         self._first_step_s: float | None = None
         self._began_at = 0  # the step that the run went on from
+        self._of_steps: tuple[str, ...] = ()  # checkpoints that a schedule had written, of which some are kept
 
     def joining(self, line: int) -> None:
         """The group is about to be formed: from here on, the state is of this line (`contract.checkpoint_trailer`)."""
@@ -117,23 +123,44 @@ class Recorder:
         self._tell(steps=[], batches=[], epoch=epoch, reason=reason)
         self._journal.write("early_stop", reason, step=job.step, epoch=epoch, best_epoch=job.best_epoch, best=job.best)
 
-    def checkpoint(self, job: Job, name: str) -> None:
-        """Write `checkpoints/<name>.pt` and drop old epochs; a full disk is said, training goes on."""
-        self.save(name, job.step, checkpoint_state(job), keep=job.options.keep_checkpoints)
+    def checkpoint(self, job: Job, name: str, *, why: str = "", asked: Sequence[str] = ()) -> None:
+        """Write `checkpoints/<name>.pt` and drop old ones; a full disk is said, training goes on.
 
-    def save(self, name: str, step: int, state: Mapping[str, Any], *, keep: int) -> None:
-        """As `checkpoint`, of a state that belongs to no group.
+        `why`: of a checkpoint within an epoch, steps, minutes or asked; `asked`: the requests that this answers.
+        """
+        keep = job.options.keep_checkpoints
+        if why in ("steps", "minutes"):
+            self._of_steps += (f"{name}.pt",)
+        old, self._of_steps = self._of_steps[:-keep], self._of_steps[-keep:]
+        self.save(name, job.step, checkpoint_state(job), keep=keep, old=old, why=why, asked=asked)
+        job.schedule.written(job.step)
+        if asked:
+            self._line.checkpointed(asked)
+
+    def save(
+        self,
+        name: str,
+        step: int,
+        state: Mapping[str, Any],
+        *,
+        keep: int,
+        old: Sequence[str] = (),
+        why: str = "",
+        asked: Sequence[str] = (),
+    ) -> None:
+        """As `checkpoint`, of a state that belongs to no group. `old`: files to be removed once it is there.
 
         Ranks that hold write `held`, perhaps several of one host: the latest step stays.
         """
         began = time.monotonic()
         folder = self._folder / "checkpoints"
+        about: dict[str, Any] = {**({"why": why} if why else {}), **({"asked": list(asked)} if asked else {})}
         try:
             save = checkpoint.save_unless_later if name == "held" else checkpoint.save
             saved = save(folder / f"{name}.pt", state, line=self._state_line, alive=self._line.works)
-            checkpoint.prune(folder, keep)
+            checkpoint.prune(folder, keep, old)
         except CheckpointError as error:
-            self._journal.write("note", str(error), "warning")
+            self._journal.write("note", str(error), "warning", step=step, **about)
             return
         if saved is None:
             return
@@ -141,7 +168,7 @@ class Recorder:
         self._journal.write(
             "checkpoint",
             f"checkpoint {name}.pt at step {step}",
-            step=step, path=f"checkpoints/{name}.pt", bytes=saved.bytes, sha256=saved.sha256, seconds=seconds,
+            step=step, path=f"checkpoints/{name}.pt", bytes=saved.bytes, sha256=saved.sha256, seconds=seconds, **about,
         )  # fmt: skip
 
     def ran_out_of_memory(self, job: Job, before: int, after: int) -> None:

@@ -16,8 +16,8 @@ from motley.trainer.contract.spec import Member, Spec
 from motley.trainer.contract.term import FIRST, Term
 from motley.trainer.host.paths import write_json
 from motley.trainer.host.run_members import admit, drop, keep, roll_of
-from motley.trainer.rank.coordinator_client import CoordinatorClient, RunOver
-from motley.trainer.rank.coordinator_connection import JoinError
+from motley.trainer.rank.coordinator_client import CoordinatorClient
+from motley.trainer.rank.coordinator_connection import JoinError, RunOver
 from tests.trainer.coordinating import coordinating, dial, events, refused, spec, summary, three_in_a_group, until
 
 NEW = Member(member=0, host="box3", local_rank=0, device="cpu", a_ms=3.0, c_ms=0.1)
