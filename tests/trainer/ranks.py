@@ -28,6 +28,7 @@ from motley.trainer.balance.balancer import Balancer
 from motley.trainer.balance.cpu_budget import CpuBudget
 from motley.trainer.contract.generation import Group
 from motley.trainer.contract.spec import BalanceOptions, DataOptions, Member, RunOptions
+from motley.trainer.data.loading import Loading
 from motley.trainer.data.task_data import TaskData
 from motley.trainer.host.journal import Journal
 from motley.trainer.optimize.gradient_compression import wire_dtype
@@ -99,6 +100,7 @@ def _rank(
     environ: dict[str, str],
 ) -> None:
     os.environ.update(environ)
+    multiprocessing.process.current_process()._config["daemon"] = False  # type: ignore[attr-defined]  # it may have workers
     try:
         torch.set_num_threads(1)
         network_interface.use_interface("127.0.0.1")
@@ -149,6 +151,7 @@ def make_job(
     double: bool,
     task: Any = None,
     devices: tuple[str, ...] | None = None,
+    workers: int = 0,
 ) -> Job:
     """A job as `trainer.rank.job_setup` makes it, without a coordinator, in a folder of its own.
 
@@ -161,7 +164,7 @@ def make_job(
     devices = devices or ("cpu",) * world_size
     device = torch.device(devices[rank])
     task = doubled(task) if double else task
-    data = TaskData.of(task, seed=options.seed)
+    data = TaskData.of(task, seed=options.seed, loading=Loading(workers=workers))
     model = task.model().to(device)
     optimizer = task.optimizer(model) or make_optimizer(options, model)
     share_state(model, optimizer, 0).put()

@@ -126,3 +126,27 @@ def test_losses_and_weights_are_those_of_one_process_at_any_split_and_accumulati
             for mine, expected in zip(rank[run][1], weights, strict=True):
                 assert torch.allclose(torch.as_tensor(mine), torch.as_tensor(expected), rtol=1e-8, atol=1e-12)
     assert losses[-1] < losses[0]
+
+
+def shifting(rank: int, world_size: int, given: dict[str, Any]) -> list[list[Any]]:
+    """Losses and weights of runs whose shares change every other step, with so many workers each."""
+    task, found = own_task(given["home"] / f"rank{rank}"), []
+    for workers in given["workers"]:
+        torch.manual_seed(OPTIONS.seed)
+        job = make_job(rank, world_size, OPTIONS, (12, 12), double=False, task=task, workers=workers)
+        pids = job.data.pool.pids if job.data.pool is not None else []
+        losses = []
+        while job.step < job.steps_total:
+            job.shares = ((12, 12), (5, 19), (24, 0))[job.step // 2 % 3]
+            train_step(job, job.batches.place(job.step))
+            losses.append(job.window.rows[-1].loss_sum)
+        assert pids == (job.data.pool.pids if job.data.pool is not None else [])
+        found.append([losses, [p.detach().tolist() for p in job.task_model.parameters()], len(pids)])
+        job.data.close()
+    return found
+
+
+def test_workers_change_nothing_of_what_is_learned_while_shares_shift(tmp_path: Path) -> None:
+    for runs in run_ranks(2, shifting, {"workers": (0, 1, 3), "home": tmp_path}):
+        assert [run[2] for run in runs] == [0, 1, 3]
+        assert runs[0][:2] == runs[1][:2] == runs[2][:2]

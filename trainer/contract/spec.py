@@ -150,6 +150,12 @@ class DataOptions:
         None, "folder here, from that of cluster.toml, that every host gets before the start; takes the place of path"
     )
     download: bool = option(True, "fetch the official archive, checksum verified, when it is not there")
+    workers: int | None = option(
+        None,
+        "processes of each rank that fetch samples of a Dataset ahead; 0: the rank itself does, between steps; by "
+        "default up to 4 for a GPU, none for a CPU, which has its cores for training",
+        ge=0,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

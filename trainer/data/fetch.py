@@ -7,16 +7,20 @@
 
 from __future__ import annotations
 
-import random
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from motley.trainer.data.seeded_sample import sample_of, seed_all
+from motley.trainer.data.worker import Sample
+from motley.trainer.data.worker_pool import WorkerPool
 from motley.trainer.errors import DataError
-from motley.trainer.tasks.splitmix import hashed
+from motley.trainer.tasks.splitmix import hashed, key
+
+Ahead = tuple[Tensor, int]  # samples and a seed, as `take` is asked for
+_COLLATE = 7  # the purpose of a key
 
 
 class Source(Protocol):
@@ -24,9 +28,18 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
 
-    def take(self, ids: Tensor, seed: int) -> Any:
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether it is of use to say what will be asked for next."""
+        ...
+
+    def take(self, ids: Tensor, seed: int, then: Sequence[Ahead] = ()) -> Any:
         """A batch of the samples `ids`, int64 [n], n at least 1. `seed` and a sample's number decide on the random
-        numbers that it finds."""
+        numbers that it finds. `then`: what will be asked for next, most likely."""
+        ...
+
+    def sample(self, number: int, seed: int) -> Any:
+        """One sample by itself, as it is before it is put into a batch."""
         ...
 
 
@@ -42,6 +55,8 @@ class GivesBatches(Protocol):
 class TensorSource:
     """Rows of tensors. One tensor alone is a batch by itself."""
 
+    looks_ahead = False
+
     def __init__(self, tensors: Sequence[Tensor], *, single: bool) -> None:
         self._tensors = tuple(tensors)
         self._single = single
@@ -49,14 +64,20 @@ class TensorSource:
     def __len__(self) -> int:
         return len(self._tensors[0])
 
-    def take(self, ids: Tensor, seed: int) -> Any:
-        del seed
+    def take(self, ids: Tensor, seed: int, then: Sequence[Ahead] = ()) -> Any:
+        del seed, then
         rows = tuple(tensor[ids] for tensor in self._tensors)
         return rows[0] if self._single else rows
+
+    def sample(self, number: int, seed: int) -> Any:
+        del seed
+        return tuple(tensor[number] for tensor in self._tensors)
 
 
 class WholeSource:
     """Of `GivesBatches`."""
+
+    looks_ahead = False
 
     def __init__(self, data: GivesBatches) -> None:
         self._data = data
@@ -64,37 +85,51 @@ class WholeSource:
     def __len__(self) -> int:
         return len(self._data)
 
-    def take(self, ids: Tensor, seed: int) -> Any:
-        del seed
+    def take(self, ids: Tensor, seed: int, then: Sequence[Ahead] = ()) -> Any:
+        del seed, then
         return self._data.take(ids)
+
+    def sample(self, number: int, seed: int) -> Any:
+        del seed
+        return self._data.take(torch.tensor([number]))
 
 
 class DatasetSource:
-    """Of a map-style Dataset: sample by sample."""
+    """Of a map-style Dataset: sample by sample, in this process or in workers."""
 
     def __init__(self, dataset: Any, collate: Callable[[Sequence[Any]], Any], length: int) -> None:
-        self._dataset = dataset
+        self.dataset = dataset
         self._collate = collate
         self._length = length
+        self._part = ""
+        self._pool: WorkerPool | None = None
 
     def __len__(self) -> int:
         return self._length
 
-    def take(self, ids: Tensor, seed: int) -> Any:
-        samples = []
-        for number, own in zip(ids.tolist(), hashed(ids, seed).tolist()):
-            seed_all(own)
-            samples.append(self._dataset[number])
-        return self._collate(samples)
+    def work_with(self, pool: WorkerPool, part: str) -> None:
+        """From now on `pool` fetches the samples; it has the Dataset under the name `part`."""
+        self._pool, self._part = pool, part
 
+    @property
+    def looks_ahead(self) -> bool:
+        return self._pool is not None
 
-def seed_all(seed: int) -> None:
-    """The random numbers of torch, random and numpy, where somebody has imported it."""
-    torch.default_generator.manual_seed(seed)
-    random.seed(seed)
-    numpy = sys.modules.get("numpy")
-    if numpy is not None:
-        numpy.random.seed(seed & 0xFFFFFFFF)
+    def take(self, ids: Tensor, seed: int, then: Sequence[Ahead] = ()) -> Any:
+        now = self._samples(ids, seed)
+        if self._pool is None:
+            found = [sample_of(self.dataset, sample.number, sample.seed) for sample in now]
+        else:
+            found = self._pool.take(now, [sample for ahead in then for sample in self._samples(*ahead)])
+        seed_all(key(now[0].seed, _COLLATE))  # whoever has fetched them, and however many: collate finds the same
+        return self._collate(found)
+
+    def sample(self, number: int, seed: int) -> Any:
+        (one,) = self._samples(torch.tensor([number]), seed)
+        return self._pool.take([one])[0] if self._pool else sample_of(self.dataset, one.number, one.seed)
+
+    def _samples(self, ids: Tensor, seed: int) -> list[Sample]:
+        return [Sample(self._part, number, own) for number, own in zip(ids.tolist(), hashed(ids, seed).tolist())]
 
 
 def source_of(data: Any, collate: Callable[[Sequence[Any]], Any], what: str) -> Source:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,12 +15,15 @@ from torch import Tensor
 
 from motley.trainer.data.batch import Batch, misfits
 from motley.trainer.data.fetch import Source, source_of
+from motley.trainer.data.loading import IN_PROCESS, Loading
+from motley.trainer.data.worker_pool import WorkerPool
 from motley.trainer.errors import DataError
 from motley.trainer.tasks.splitmix import hashed, key
 from motley.trainer.tasks.task import Task
 from motley.trainer.tasks.user_code import user_code
 
 _AUGMENT, _SAMPLE = 2, 6  # the purposes of keys
+STEPS_AHEAD = 2  # that workers fetch, as torch's DataLoader does
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -30,17 +34,23 @@ class TaskData:
     seed: int
     train: Source
     test: Source | None
+    pool: WorkerPool | None = None
+    pinned: bool = False  # batches lie in memory that a GPU can copy from meanwhile
 
     @classmethod
-    def of(cls, task: Task, *, seed: int) -> TaskData:
-        """Raises DataError for data that can't be drawn from by number, or has no sample."""
+    def of(cls, task: Task, *, seed: int, loading: Loading = IN_PROCESS) -> TaskData:
+        """Raises DataError for data that can't be drawn from by number, or has no sample, TaskError for a Dataset that
+        workers can't have."""
         with user_code(task.project):
             trains, tests = task.train_data(), task.test_data()
         train = source_of(trains, task.collate, "train_data")
         if len(train) == 0:
             raise DataError("train_data has no samples", "Look at the path it reads from, on this host")
         test = source_of(tests, task.collate, "test_data") if tests is not None else None
-        return cls(task=task, seed=seed, train=train, test=test if test is not None and len(test) else None)
+        test = test if test is not None and len(test) else None
+        pool = loading.workers_for({"train": train, "test": test}, task.project)
+        pinned = loading.device.type == "cuda"
+        return cls(task=task, seed=seed, train=train, test=test, pool=pool, pinned=pinned)
 
     @property
     def train_size(self) -> int:
@@ -50,27 +60,42 @@ class TaskData:
     def test_size(self) -> int:
         return len(self.test) if self.test is not None else 0
 
-    def train_batch(self, ids: Tensor, epoch: int) -> Batch:
-        """The samples `ids`, int64 [n], n at least 1, as they are to be seen in this epoch."""
+    @property
+    def steps_ahead(self) -> int:
+        """Of how many steps to come it is of use to tell `train_batch`."""
+        return STEPS_AHEAD if self.train.looks_ahead else 0
+
+    def train_batch(self, ids: Tensor, epoch: int, then: Sequence[tuple[Tensor, int]] = ()) -> Batch:
+        """The samples `ids`, int64 [n], n at least 1, as they are to be seen in this epoch. `then`: samples, and their
+        epochs, that will most likely be asked for next; workers fetch them meanwhile."""
         seed = key(self.seed, epoch, _SAMPLE)
+        ahead = [(those, key(self.seed, its, _SAMPLE)) for those, its in then]
         bits = hashed(ids, key(self.seed, epoch, _AUGMENT))
         with user_code(self.task.project):
-            content = self.task.prepare(self.task.augment(self.train.take(ids, seed), bits))
-        return _batch(content, len(ids), "train_data")
+            content = self.task.prepare(self.task.augment(self.train.take(ids, seed, ahead), bits))
+        return self._batch(content, len(ids), "train_data")
 
-    def test_batch(self, start: int, stop: int) -> Batch:
-        """The test samples from `start` to before `stop`."""
+    def test_batch(self, start: int, stop: int, *, end: int = 0) -> Batch:
+        """The test samples from `start` to before `stop`. Those after them, up to before `end`, will be asked for
+        next, as many at a time."""
         assert self.test is not None
-        ids = torch.arange(start, min(stop, len(self.test)))
+        seed, size = key(self.seed, _SAMPLE), len(self.test)
+        ids = torch.arange(start, min(stop, size))
+        then = torch.arange(stop, max(stop, min(2 * stop - start, end, size)))
         with user_code(self.task.project):
-            content = self.task.prepare(self.test.take(ids, key(self.seed, _SAMPLE)))
-        return _batch(content, len(ids), "test_data")
+            content = self.task.prepare(self.test.take(ids, seed, [(then, seed)]))
+        return self._batch(content, len(ids), "test_data")
 
+    def close(self) -> None:
+        """End the workers. A rank's end with its process."""
+        if self.pool is not None:
+            self.pool.close()
 
-def _batch(content: object, size: int, what: str) -> Batch:
-    if wrong := misfits(content, size):
-        raise DataError(
-            f"a batch of {size} samples of {what} has {wrong[0]}: its first dimension is not the sample",
-            "Let collate, augment and prepare keep one row for each sample",
-        )
-    return Batch(content, size)
+    def _batch(self, content: object, size: int, what: str) -> Batch:
+        if wrong := misfits(content, size):
+            raise DataError(
+                f"a batch of {size} samples of {what} has {wrong[0]}: its first dimension is not the sample",
+                "Let collate, augment and prepare keep one row for each sample",
+            )
+        batch = Batch(content, size)
+        return batch.in_pinned_memory() if self.pinned else batch

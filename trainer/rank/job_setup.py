@@ -29,6 +29,7 @@ from motley.trainer.balance.thread_trial import ThreadTrial
 from motley.trainer.contract.backend import choose_backend
 from motley.trainer.contract.generation import Group
 from motley.trainer.contract.spec import Member, Spec
+from motley.trainer.data.loading import Loading
 from motley.trainer.data.task_data import TaskData
 from motley.trainer.host.journal import Journal
 from motley.trainer.optimize import early_stop
@@ -153,7 +154,7 @@ def prepare(
 
     task = tasks.load(options, spec.data, note, spec.own_task)
     policy = load_policy(spec.own_policy, spec.balance.policy) if spec.own_policy is not None else None
-    data = TaskData.of(task, seed=options.seed)
+    data = TaskData.of(task, seed=options.seed, loading=Loading.of(spec, device, note))
     early_stop.check(options, data.test_size)
     torch.manual_seed(options.seed)  # all begin alike: whoever is lost before the first step takes nothing along
     model = new_model(task).to(device)

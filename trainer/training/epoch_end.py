@@ -75,7 +75,7 @@ def evaluate(job: Job) -> Evaluation:
     batch = min(EVAL_BATCH, job.passes.limit or EVAL_BATCH)
     loss, counted, sums = 0.0, 0, dict[str, float]()
     for start in range(part.start, part.stop, batch):
-        some = job.data.test_batch(start, min(start + batch, part.stop)).to(job.device)
+        some = job.data.test_batch(start, min(start + batch, part.stop), end=part.stop).to(job.device)
         loss_sum, metrics = figures(job, module, some)
         counted += weight(job.task, some.content, some.size)
         loss += float(loss_sum)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from motley.trainer.balance.balancer import Balancer
@@ -156,6 +156,12 @@ class Job:
         """Ends of epochs that lie behind this step; the run's last step is one too."""
         whole, rest = divmod(self.step, self.batches.steps_per_epoch)
         return whole + bool(rest and self.step == self.steps_total)
+
+    def samples_ahead(self) -> list[tuple[Tensor, int]]:
+        """What this rank takes of the next steps if the shares stay as they are; empty where nobody fetches ahead."""
+        first = self.step + 1
+        steps = range(first, min(first + self.data.steps_ahead, self.steps_total))
+        return self.batches.ahead(steps, self.shares, self.rank)
 
     def ends_epoch(self, place: Place) -> bool:
         """Whether the step at `place` is the last of its epoch, or of the run."""

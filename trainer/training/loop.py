@@ -93,7 +93,8 @@ def train_step(job: Job, place: Place) -> None:
     ids = job.batches.ids(job.step, job.shares, job.rank)
     samples = len(ids)
     # A rank with share 0 takes part with a borrowed sample that weighs nothing.
-    batch = job.data.train_batch(ids if samples else job.batches.ids(job.step, (1,), 0)[:1], place.epoch)
+    ids = ids if samples else job.batches.ids(job.step, (1,), 0)[:1]
+    batch = job.data.train_batch(ids, place.epoch, then=job.samples_ahead())
     seed_step(job)  # after the samples, which draw random numbers of their own
     data_ms = (time.perf_counter() - began) * 1000
 

@@ -65,7 +65,7 @@ def rank_slice(shares: Sequence[int], rank: int, size: int) -> slice:
 
 
 class BatchSampler:
-    """The samples of every step of a run. Keeps the order of the epoch that was last asked for."""
+    """The samples of every step of a run. Keeps the orders of the two epochs that were last asked for."""
 
     def __init__(self, *, count: int, global_batch: int, seed: int) -> None:
         if count < 1 or global_batch < 1:
@@ -73,8 +73,7 @@ class BatchSampler:
         self.count = count
         self.global_batch = global_batch
         self.seed = seed
-        self._epoch = -1
-        self._order = torch.empty(0, dtype=torch.int64)
+        self._orders: dict[int, Tensor] = {}  # by epoch
 
     @property
     def steps_per_epoch(self) -> int:
@@ -86,6 +85,12 @@ class BatchSampler:
     def ids(self, step: int, shares: Sequence[int], rank: int) -> Tensor:
         """The samples that `rank` takes of step `step`: int64, empty where its share is 0."""
         where = self.place(step)
-        if where.epoch != self._epoch:
-            self._order, self._epoch = order(self.count, self.seed, where.epoch), where.epoch
-        return self._order[where.start : where.start + where.size][rank_slice(shares, rank, where.size)]
+        if where.epoch not in self._orders:
+            newest = dict(list(self._orders.items())[-1:])
+            self._orders = {**newest, where.epoch: order(self.count, self.seed, where.epoch)}
+        step_ids = self._orders[where.epoch][where.start : where.start + where.size]
+        return step_ids[rank_slice(shares, rank, where.size)]
+
+    def ahead(self, steps: range, shares: Sequence[int], rank: int) -> list[tuple[Tensor, int]]:
+        """What `rank` takes of each of these steps if the shares stay as they are: samples and epoch."""
+        return [(self.ids(step, shares, rank), self.place(step).epoch) for step in steps]

@@ -102,6 +102,7 @@ def measure(asked: Calibration, say: Say) -> dict[str, Any]:
     import torch.distributed as dist
 
     from motley.trainer import tasks
+    from motley.trainer.data.loading import Loading
     from motley.trainer.data.task_data import TaskData
     from motley.trainer.errors import TrainerError
     from motley.trainer.tasks.data_location import keep_open
@@ -121,7 +122,10 @@ def measure(asked: Calibration, say: Say) -> dict[str, Any]:
     if own is not None:
         keep_open(project_folder(own.tree))
     task = tasks.load(asked.options, asked.data, lambda text, part: say({"note": text, "fraction": part}), own)
-    data = TaskData.of(task, seed=asked.options.seed)
+    loading = Loading(
+        workers=asked.data.workers, device=device, local_ranks=asked.devices, note=lambda text, _: say({"note": text})
+    )
+    data = TaskData.of(task, seed=asked.options.seed, loading=loading)
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     try:
         bench = TimedSteps(asked.options, task, data, device, slowdown_of(asked.speed, asked.speeds, device))

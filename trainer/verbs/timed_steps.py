@@ -74,9 +74,10 @@ class TimedSteps:
         """One step of `batch` samples: ms to the last local gradient, and of the whole step without waiting."""
         began = time.perf_counter()
         self._slowdown.begin()
-        ids = (torch.arange(batch) + self._next) % self._data.train_size
+        ahead = range(1, self._data.steps_ahead + 1)
+        ids, *then = [(torch.arange(batch) + self._next + batch * n) % self._data.train_size for n in (0, *ahead)]
         self._next = (self._next + batch) % self._data.train_size
-        samples = self._data.train_batch(ids, 0)
+        samples = self._data.train_batch(ids, 0, then=[(those, 0) for those in then])
         self._optimizer.zero_grad(set_to_none=True)
         self._watch.start()
         loss_sum = self._passes.run(samples, scale=1 / batch)
