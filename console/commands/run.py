@@ -40,7 +40,7 @@ def run_plan(
     file = ClusterWatch(config, left_out=left_out)
     if name is not None:
         check_run_name(name)
-    check_resume(cluster, resume)
+    check_resume(resume)
     if cluster.has_project:
         from motley.remote.provision.project import find
 

@@ -63,6 +63,8 @@ def knows(cluster: Cluster, store: Store) -> Knows:
     from motley.remote.launch.placement import Pace
 
     def pace(host: Host, device: str, probe: Probe) -> Pace:
+        if cluster.run.script is not None:  # profiles are of tasks; what a session trains is not known here
+            return Pace(relative_speed=relative_speed(host, device, probe))
         profile = store.find(host.name, device, conditions(cluster, host, probe)).profile
         if profile is not None:
             line, link = profile.step_line, profile.link

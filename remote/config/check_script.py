@@ -1,20 +1,26 @@
 """What cluster.toml says of a script: which keys go together, and which of the others a script does not heed.
 
+One that calls `motley.session()` heeds more of them. Whether it does shows when it runs; here its text is looked at.
+
 `remote.config.load` asks when it checks the file; the files themselves are looked at by `remote.provision.project`.
 
-    >>> unheeded({"run": {"script": "train.py", "epochs": 3}, "balance": {"policy": "static"}})
-    ('run.epochs', 'balance.policy')
+    >>> table = {"run": {"script": "train.py", "epochs": 3}, "balance": {"policy": "static"}}
+    >>> unheeded(table), unheeded(table, session=True)
+    (('run.epochs', 'balance.policy'), ('run.epochs',))
 """
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from motley.remote.config import value_rules
 from motley.remote.config.problems import Problems
 from motley.remote.config.schema import shown
-from motley.trainer.contract.spec import RunOptions
+from motley.trainer.contract.spec import BalanceOptions, RunOptions
 
 HEEDED = {
     "run": frozenset({"script", "args", "project", "threads", "join_timeout_s", "stop_grace_s"}),
@@ -22,6 +28,13 @@ HEEDED = {
     "balance": frozenset[str](),
     "data": frozenset({"push", "path"}),
 }
+HEEDED_BY_SESSIONS = {
+    "run": frozenset({"seed", "backend", "step_timeout_s", "checkpoint_every", "keep_checkpoints"}),
+    "elastic": frozenset({"stuck_after_s"}),
+    "balance": frozenset(field.name for field in dataclasses.fields(BalanceOptions)),
+    "data": frozenset[str](),
+}
+_SESSION = re.compile(r"\bmotley\.session\s*\(|^\s*from\s+motley\s+import\s[^#\n]*\bsession\b", re.MULTILINE)
 _HIGHEST_PORT = 65534  # the coordinator takes the next one
 
 
@@ -45,13 +58,22 @@ def check_script(run: RunOptions, port: int, table: Mapping[str, Any], problems:
         problems.add(("cluster", "port"), f"must be at most {_HIGHEST_PORT} for a script: Motley takes the next one")
 
 
-def unheeded(table: Mapping[str, Any]) -> tuple[str, ...]:
-    """The keys in the file that a script does not heed."""
-    found = [f"{section}.{key}" for section in HEEDED for key in _keys(table, section) if key not in HEEDED[section]]
+def calls_session(script: Path) -> bool:
+    """Whether the file calls `motley.session()` as it seems; one that it imports may call it all the same."""
+    try:
+        return _SESSION.search(script.read_text(encoding="utf-8", errors="replace")) is not None
+    except (OSError, ValueError):  # `remote.provision.project` says why
+        return False
+
+
+def unheeded(table: Mapping[str, Any], *, session: bool = False) -> tuple[str, ...]:
+    """The keys in the file that a script does not heed, with a `session` in it or without."""
+    heeded = {section: keys | (HEEDED_BY_SESSIONS[section] if session else set()) for section, keys in HEEDED.items()}
+    found = [f"{section}.{key}" for section in heeded for key in _keys(table, section) if key not in heeded[section]]
     hosts = table.get("hosts")
     hosts = [*(hosts if isinstance(hosts, list) else []), table.get("defaults")]
     capped = any(isinstance(host, dict) and "max_batch" in host for host in hosts)
-    return (*found, *(["hosts.max_batch"] if capped else []))
+    return (*found, *(["hosts.max_batch"] if capped and not session else []))
 
 
 def _keys(table: Mapping[str, Any], section: str) -> list[str]:

@@ -56,6 +56,7 @@ class Cluster:
     text: str  # the file, with what the command line changed as comments at its end
     task: dict[str, Any] = field(default_factory=dict)  # [task]: parameters of the user's own, as JSON has them
     unheeded: tuple[str, ...] = ()  # keys in the file that are of no use to its script
+    session: bool = False  # its script calls motley.session(), by the text
     verb: str = "run"  # what the user called, for commands to paste
 
     @property

@@ -34,13 +34,8 @@ def needs_task(cluster: Cluster, what: str) -> None:
         raise UsageError(f"{what} is for a task; this run is of the script {cluster.run.script} ([run] script)")
 
 
-def check_resume(cluster: Cluster, resume: str | None) -> None:
-    """Raises UsageError for a `--resume` that names nothing, or is given with a script: its checkpoints are its own."""
-    if resume is not None and cluster.run.script is not None:
-        raise UsageError(
-            f"--resume {resume} is for a task: the script {cluster.run.script} goes on from checkpoints of its own; "
-            "give it where they are in [run] args, or with --set"
-        )
+def check_resume(resume: str | None) -> None:
+    """Raises UsageError for a `--resume` that names nothing."""
     wanted = ResumeFrom.of(resume) if resume is not None else None
     if wanted is not None and wanted.file is not None:
         trailer_of(wanted.file)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from motley.remote.config import value_rules
-from motley.remote.config.check_script import check_script, unheeded
+from motley.remote.config.check_script import calls_session, check_script, unheeded
 from motley.remote.config.check_task import MAX_DEPTH, check_task, read_parameters
 from motley.remote.config.check_training import check_training
 from motley.remote.config.cluster import Cluster, Host
@@ -70,6 +70,8 @@ def load(path: Path, overrides: Sequence[str] = (), only: Sequence[str] = (), *,
     if leader is not None and names and leader not in names:
         problems.add(("cluster", "leader"), f"there is no host {leader}; {nearest(leader, names)}")
 
+    script = options["run"].get("script")
+    session = isinstance(script, str) and calls_session(path.parent / script)
     cluster = Cluster(
         name=keys.get("name", value_rules.valid_name(path.absolute().parent.name)),
         leader=_leader(leader, kept),
@@ -83,7 +85,8 @@ def load(path: Path, overrides: Sequence[str] = (), only: Sequence[str] = (), *,
         path=path,
         text=text + _changes(overrides, only),
         task=read_parameters(table, problems),
-        unheeded=unheeded(table) if "script" in options["run"] else (),
+        unheeded=unheeded(table, session=session) if "script" in options["run"] else (),
+        session=session,
         verb=verb,
     )
     _check_run(cluster, table, problems)

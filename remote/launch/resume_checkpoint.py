@@ -15,6 +15,7 @@ anywhere.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -28,6 +29,7 @@ from motley.remote.errors import HostError, UsageError
 from motley.remote.rpc.verbs import Verbs
 from motley.trainer.contract import checkpoint_trailer
 from motley.trainer.contract.checkpoint_trailer import Trailer
+from motley.trainer.contract.wire import Event, WireError, decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,19 @@ async def bring_checkpoint(
     if not wanted.checkpoint or not known:
         raise UsageError(f"no good checkpoint of '{run}' in any of: {places}")
     raise UsageError(f"'{run}' has no good checkpoint '{wanted.checkpoint}' in any of: {places}. {there_are(known)}")
+
+
+async def was_session(verbs: Verbs, run: str, hosts: Iterable[str], experiment: Path) -> bool:
+    """Whether a run was of a script that called `motley.session()`, by what its hosts or its experiment here know."""
+    told = await asyncio.gather(*(_told(verbs, host, run) for host in hosts))
+    if any(isinstance(table.get("layout"), dict) and table["layout"].get("session") is True for table in told):
+        return True
+    with contextlib.suppress(OSError), (experiment / "events.jsonl").open("rb") as lines:
+        for line in lines:
+            with contextlib.suppress(WireError):
+                if b"session" in line and isinstance(event := decode(line), Event) and event.kind == "session":
+                    return True
+    return False
 
 
 def there_are(known: Iterable[Found]) -> str:
@@ -129,12 +144,16 @@ def _most() -> int:
 
 
 async def _ask(verbs: Verbs, host: str, run: str) -> list[Found]:
-    """What a host has of the run; nothing when it does not answer."""
+    return listed_by(host, await _told(verbs, host, run))
+
+
+async def _told(verbs: Verbs, host: str, run: str) -> Mapping[str, Any]:
+    """What a host tells of the run; nothing when it does not answer."""
     try:
         runs = await verbs.status(host)
     except HostError:
-        return []
-    return listed_by(host, next((table for table in runs if table.get("run") == run), {}))
+        return {}
+    return next((table for table in runs if table.get("run") == run), {})
 
 
 def listed_by(host: str, told: Mapping[str, Any]) -> list[Found]:

@@ -23,7 +23,7 @@ from motley.remote.launch import placement
 from motley.remote.launch.all_hosts import having, start_all
 from motley.remote.launch.prepare_hosts import looked_over, members_of, supplied
 from motley.remote.launch.prestart import Prestart
-from motley.remote.launch.resume_checkpoint import bring_checkpoint, bring_file
+from motley.remote.launch.resume_checkpoint import bring_checkpoint, bring_file, was_session
 from motley.remote.preflight.check import CheckResult
 from motley.remote.provision.data import folder_of
 from motley.remote.provision.project import project_of
@@ -63,7 +63,7 @@ class RunStart:
     async def start(self, *, resume: str | None) -> Spec:
         """Raises what `Session.launch` says."""
         async with Prestart(self._verbs, self._verbs.hosts, self._run) as early:
-            check_resume(self._cluster, resume)
+            check_resume(resume)
             if self._folder.exists():
                 raise UsageError(f"{self._folder} is there already: choose another name with --name")
             project, user_code = await asyncio.to_thread(project_of, self._cluster)
@@ -73,6 +73,7 @@ class RunStart:
             await self._is_new(look.checked)
             wanted = ResumeFrom.of(resume) if resume is not None else None
             if wanted is not None and wanted.run:
+                await self._fits(wanted.run, look.checked)
                 self._knows_of(wanted.run, look.checked)
             members = members_of(self._cluster, look.checked, self._knows)
             cluster = await supplied(self._verbs, look.checked, self._logbook.emit, project=project, data=data)
@@ -103,6 +104,17 @@ class RunStart:
             raise UsageError(
                 f"{', '.join(taken)} had a run named '{self._run}' already: choose another name with --name"
             )
+
+    async def _fits(self, old: str, checked: CheckResult) -> None:
+        """A script goes on from what `motley.session()` has saved in a run, and from nothing else of ours."""
+        script = self._cluster.run.script
+        if script is None or await was_session(self._verbs, old, checked.probes, self._folder.with_name(old)):
+            return
+        raise UsageError(
+            f"--resume {old} is for a task, or for a script that calls motley.session(), of which '{old}' is no run: "
+            f"the script {script} goes on from checkpoints of its own; give it where they are in [run] args, or with "
+            "--set"
+        )
 
     def _knows_of(self, old: str, checked: CheckResult) -> None:
         """Before anything else is said or done: the name may be a slip. A host that does not answer may know better."""

@@ -66,7 +66,7 @@ CHECKS: dict[str, tuple[str, str]] = {
     "script": (
         WARNING,
         "cluster.toml sets nothing that has no effect on a [script](script.md) of your own, and no `speed`, which "
-        "would stop it for part of the time, and so what it sends",
+        "would stop it for part of the time, and so what it sends; one that calls `motley.session()` heeds more keys",
     ),
     "shares": (ERROR, "`balance.shares` has one entry for each device"),
 }

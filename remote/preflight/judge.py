@@ -139,10 +139,11 @@ def _script(cluster: Cluster) -> Iterator[Finding]:
         return
     if cluster.unheeded:
         have = "have" if len(cluster.unheeded) > 1 else "has"
-        cause = f"{', '.join(cluster.unheeded)} {have} no effect on a script"
+        without = "" if cluster.session else " that does not call motley.session()"
+        cause = f"{', '.join(cluster.unheeded)} {have} no effect on a script{without}"
         remedy = f"Take that out of cluster.toml; what {cluster.run.script} shall know goes into run.args."
         yield Finding(cluster.leader, "script", "warning", cause, remedy)
-    for host in cluster.hosts:
+    for host in () if cluster.session else cluster.hosts:  # a session slows itself, and goes by MOTLEY_DEVICE
         if host.speed is not None and host.speed < 1:
             cause = f"speed = {host.speed:g} stops the script for part of the time, also while it sends gradients"
             remedy = "A task is slowed only while it computes; take speed out to see the script at its own pace."

@@ -4,6 +4,7 @@ It finds `motley` as any script does, calls the coordinator as `motley.session()
 """
 
 SCRIPT = """
+# It does what motley.session() does.
 import os, pathlib, signal
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 from motley.trainer.contract.spec import Spec

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from motley.remote.errors import MotleyError
-from motley.remote.feed import Layout
+from motley.remote.errors import MotleyError, UsageError
+from motley.remote.feed import Layout, LogLine
 from motley.remote.session.session import Session
 from tests.remote.session.test_follow_run import kill_supervisor, said, trains
 from tests.remote.session.test_join_host import THREE, causes
 from tests.remote.session_script import SCRIPT
 from tests.remote.stage import HOSTS, Seen, Stage
-from tests.remote.test_script_run import WAITS, cluster, events, project
+from tests.remote.test_script_run import WAITS, cluster, events, project, says
 
 
 async def launched(stage: Stage, run: str = "night", **how: Any) -> tuple[Session, Seen]:
@@ -129,3 +129,36 @@ def environ(pid: int) -> list[bytes]:
 def _of(pid: int, what: str) -> bytes:
     with open(f"/proc/{pid}/{what}", "rb") as file:
         return file.read()
+
+
+async def test_a_run_of_sessions_is_resumed_and_no_other_script_s(stage: Stage) -> None:
+    session, seen = await launched(stage, more="[balance]\nwindow = 9\n")
+    await seen.further(20)  # a checkpoint every tenth
+    await session.stop("enough")
+    await session.close()
+    resumed = stage.session("next", again := Seen())
+    going_on = asyncio.ensure_future(again.until(says("going on from")))
+    await resumed.launch(resume="night")
+    await going_on
+    ended = await resumed.stop("enough")
+    await resumed.close()
+    assert ended.summary["resumed_from"] == "night"
+    assert any(record.text.endswith("/runs/night/box0/checkpoints") for record in lines(again))
+    assert not any("has no effect" in event.text for event in events(again, "note"))
+
+    project(stage, "print('on my own')\n")
+    with_none = stage.session("plain", plain := Seen())
+    await with_none.launch(resume="night")
+    await with_none.wait()
+    await with_none.close()
+    told = "the script did not call motley.session(): nothing went on from the checkpoint of --resume"
+    assert said(plain, told)
+    refused = stage.session("more", Seen())
+    with pytest.raises(UsageError, match=r"--resume plain is for a task, or .* of which 'plain' is no run: the script"):
+        await refused.launch(resume="plain")
+    await refused.close()
+    assert stage.alive() == []
+
+
+def lines(seen: Seen) -> list[LogLine]:
+    return [record for record in seen.records if isinstance(record, LogLine)]

@@ -200,6 +200,9 @@ class ScriptCoordinator(BaseCoordinator[RestartStateMachine]):
     def _end(self, state: RunState, cause: str | None = None) -> None:
         if self._state is None:
             self._state = state
+            if state == "finished" and self.spec.resume is not None:
+                text = "the script did not call motley.session(): nothing went on from the checkpoint of --resume"
+                self._journal.write("note", text, "warning")
             self.ledger.cause = cause
             for connection in self._connections.values():
                 connection.ended = connection.ended or ("stopped" if state == "stopped" else None)

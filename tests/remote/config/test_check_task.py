@@ -57,7 +57,7 @@ def test_parameters_are_kept_as_they_are_written(tmp_path: Path) -> None:
 def test_whose_task_it_is(tmp_path: Path, task: str, named: Named | None) -> None:
     cluster = read(tmp_path, f'[run]\ntask = "{task}"\n')
     assert (cluster.own_task, cluster.has_project) == (named, named is not None)
-    check_resume(cluster, "old")
+    check_resume("old")
     needs_task(cluster, "motley plan")
 
 

@@ -243,7 +243,9 @@ def test_what_a_script_does_not_heed_and_devices_it_would_miss_are_warned_of(mak
     assert [(f.host, f.check, f.level) for f in findings] == [
         ("box1", "script", "warning"), ("box1", "devices", "warning"),
     ]  # fmt: skip
-    assert findings[0].cause == "run.seed, balance.window have no effect on a script"
+    assert (
+        findings[0].cause == "run.seed, balance.window have no effect on a script that does not call motley.session()"
+    )
     assert "MOTLEY_DEVICE" in findings[1].remedy
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from motley.remote.config.cluster import Cluster
-from motley.remote.config.command_line import check_resume, needs_task
+from motley.remote.config.command_line import needs_task
 from motley.remote.config.load import load
 from motley.remote.errors import ConfigError, UsageError
 from motley.remote.provision import project as projects
@@ -182,14 +182,19 @@ def test_what_a_script_does_not_heed_is_known(tmp_path: Path) -> None:
     assert cluster_of(tmp_path, "epochs = 3").unheeded == ()
 
 
-def test_only_a_task_can_be_resumed_profiled_and_planned(tmp_path: Path) -> None:
+@pytest.mark.parametrize("line", ["run = motley.session()", "from motley import Task, session"])
+def test_a_script_that_calls_a_session_heeds_more(tmp_path: Path, line: str) -> None:
+    write(tmp_path, "train.py", text=f"import motley\n{line}\n")
+    more = "[balance]\nwindow = 9\n[elastic]\nstuck_after_s = 5\n"
+    hosts = '[defaults]\nmax_batch = 3\n[[hosts]]\nname = "box1"\n'
+    cluster = cluster_of(tmp_path, 'script = "train.py"\nseed = 2\nepochs = 3', more, hosts=hosts)
+    assert (cluster.session, cluster.unheeded) == (True, ("run.epochs",))
+
+
+def test_only_a_task_can_be_profiled_and_planned(tmp_path: Path) -> None:
     cluster, task = cluster_of(tmp_path), cluster_of(tmp_path, "epochs = 3")
-    with pytest.raises(UsageError, match=r"--resume old is for a task: the script train\.py goes on from"):
-        check_resume(cluster, "old")
     with pytest.raises(UsageError, match=r"motley plan is for a task; this run is of the script train\.py"):
         needs_task(cluster, "motley plan")
-    check_resume(cluster, None)
-    check_resume(task, "old")
     needs_task(task, "motley plan")
 
 
