@@ -2,7 +2,8 @@
 
     import motley
 
-    class Night(motley.Task): ...
+    class Night(motley.Task): ...       # a task of one's own
+    run = motley.session()              # in a training loop of one's own
 
 In a checkout the four packages in here are links to the folders beside it; a wheel has them as they are.
 It imports nothing before it is asked: every process on a host reads it, also one whose Python is too old for the rest.
@@ -13,6 +14,7 @@ __version__ = "0.1.0"
 _PUBLIC = {  # `__init__.pyi` says the same to type checkers
     "Cost": "motley.trainer.balance.own_policy",
     "Task": "motley.trainer.tasks.task",
+    "session": "motley.trainer.api.session",
 }
 
 

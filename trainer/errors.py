@@ -2,6 +2,7 @@
 
 TrainerError                message: the cause, then the remedy
 ├── TaskError               run.task names no model or data set that exists
+├── SessionError            a loop of the user's own uses `motley.session()` in a way that can't work
 ├── OutOfMemory             not even one sample fits into a device's memory
 ├── DataError               a data set is missing, damaged, in another format, or can't be downloaded
 └── CheckpointError         a checkpoint can't be written or used
@@ -25,6 +26,10 @@ class TrainerError(Exception):
 
 
 class TaskError(TrainerError):
+    pass
+
+
+class SessionError(TrainerError):
     pass
 
 

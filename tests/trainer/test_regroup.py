@@ -90,7 +90,7 @@ def member(text: str, number: int, folder: Path, breaks: Mapping[int, str], answ
         else:
             combined(model, weight)
 
-    combined, batchnorm.combine = batchnorm.combine, combine
+    combined, batchnorm.combine = batchnorm.combine, combine  # type: ignore[assignment]
     prepared, job_setup.prepare = job_setup.prepare, prepare
     step, loop.train_step = loop.train_step, train_step
     task_rank.GroupSockets, member_process.CoordinatorClient = Sockets, Line  # type: ignore[attr-defined]

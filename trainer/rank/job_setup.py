@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,14 +18,9 @@ from torch import nn
 from torch.distributed import is_nccl_available
 
 from motley.profiles.cgroup import CpuQuota
-from motley.profiles.cost import CostModel
-from motley.profiles.split_solver import equal_split
 from motley.trainer import tasks
-from motley.trainer.balance.balancer import Balancer
 from motley.trainer.balance.cpu_budget import CpuBudget
-from motley.trainer.balance.first_shares import first_shares, models_of, next_shares
 from motley.trainer.balance.own_policy import Policy, load_policy
-from motley.trainer.balance.straggler_advice import StragglerAdviser
 from motley.trainer.balance.thread_trial import ThreadTrial
 from motley.trainer.contract.backend import choose_backend
 from motley.trainer.contract.generation import Group
@@ -44,19 +40,20 @@ from motley.trainer.rank import network_interface, process_group
 from motley.trainer.rank.announce_run import agree_on_precision, began
 from motley.trainer.rank.coordinator_client import CoordinatorClient
 from motley.trainer.rank.cpu_threads import threads_of
+from motley.trainer.rank.group_shares import share_out
 from motley.trainer.rank.kept_state import KeptState
 from motley.trainer.rank.restore_state import Left, go_on, leave, take_up
 from motley.trainer.rank.share_state import share_state
 from motley.trainer.tasks.task import Task
 from motley.trainer.tasks.task_module import new_model, own_optimizer
-from motley.trainer.training.emulated_speed import slowdown_of
+from motley.trainer.training.emulated_speed import Slowdown, slowdown_of
 from motley.trainer.training.job import Job, StopFlag
 from motley.trainer.training.metrics import DeviceMeter, MetricsFile
 from motley.trainer.training.profiler_trace import Tracer
 from motley.trainer.training.recorder import Recorder, state_of
 from motley.trainer.training.sampler import BatchSampler
 from motley.trainer.training.weighted_ddp import stopwatch, wrap
-from motley.trainer.training.window_exchange import Window, agree, agree_on_epochs
+from motley.trainer.training.window_exchange import Window, agree_on_epochs
 
 CHANGING_S = 30.0  # for a step's update, or another rank's state, to be put in place
 
@@ -144,9 +141,7 @@ def prepare(
     Raises TrainerError, or ValueError for options that do not go together, with what to change.
     """
     options = spec.options
-    device = torch.device(member.device)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
+    device = use_device(member)
     threads = threads_of(spec, member, device, folder, journal)
 
     def note(text: str, fraction: float | None) -> None:
@@ -236,26 +231,10 @@ def join(
     kept.take(incoming, epoch_ends=epoch_ends, best=best, best_epoch=best_epoch)
     if prepared.apart is not None:
         prepared.apart.begin()
-    members = [known[m] for m in with_group.members]
-    as_planned = first and len(members) == len(spec.members)  # nobody was taken out before the first step
-    shares = first_shares(spec) if as_planned else equal_split(options.global_batch, len(members))
-    models: list[CostModel] = []
-    changes, saved_s = 0, 0.0
-    threads: list[int] = []
-    if rank == 0 and not as_planned:
-        fits = kept.balancer.fits() if kept.balancer and kept.balancer.leads else with_group.fits
-        models = models_of(fits, members, shares)
-        threads = [int(fits.get("threads", {}).get(str(m.member), 0)) for m in members]
-        changes, saved_s = int(fits.get("changes", 0)), float(fits.get("saved_s", 0.0))
-        shares = next_shares(spec, members, models)
-    shares = agree(shares)
-    balancer = Balancer(
-        spec.balance, members, shares, prepared.journal, models=models, threads=threads, changes=changes,
-        saved_s=saved_s, leads=rank == 0, apart=prepared.apart is not None,
-        own=prepared.policy, adviser=StragglerAdviser.of(spec, with_group, prepared.journal),
-    )  # fmt: skip
+    balancer, shares = share_out(
+        spec, with_group, known, kept, prepared.journal, own=prepared.policy, apart=prepared.apart is not None
+    )
     member = prepared.member
-    speeds = sum(m.speed or 0.0 for m in known.values() if m.device == member.device)  # of demo hosts, on one machine
     job = Job(
         options=options,
         host=spec.host,
@@ -270,7 +249,7 @@ def join(
         optimizer=prepared.optimizer,
         rates=prepared.rates,
         watch=stopwatch(prepared.device),
-        slowdown=slowdown_of(member.speed, speeds, prepared.device),
+        slowdown=slowed(member, known.values(), prepared.device),
         batches=batches,
         steps_total=options.steps or options.epochs * batches.steps_per_epoch,
         shares=shares,
@@ -304,6 +283,19 @@ def join(
     elif rank == 0:
         prepared.recorder.report_alone(job, kept.rows)
     return job
+
+
+def use_device(member: Member) -> torch.device:
+    """The device of this rank, set as the process's own."""
+    device = torch.device(member.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
+
+
+def slowed(member: Member, members: Iterable[Member], device: torch.device) -> Slowdown:
+    """As slow as the member is to be. `members`: all of the run, those of demo hosts on one machine."""
+    return slowdown_of(member.speed, sum(m.speed or 0.0 for m in members if m.device == member.device), device)
 
 
 def make_tracer(prepared: PreparedJob) -> Tracer | None:

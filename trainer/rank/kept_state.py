@@ -14,17 +14,37 @@ from __future__ import annotations
 import math
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from motley.trainer.balance.balancer import Balancer
 from motley.trainer.balance.measured_step import MeasuredStep
 from motley.trainer.contract.term import NO_TERM, Term
 from motley.trainer.optimize.precision import FULL, Precision
-from motley.trainer.training.step_undo import StepUndo
 
 if TYPE_CHECKING:
-    from motley.trainer.rank.share_state import Incoming
+    from contextlib import AbstractContextManager
+
     from motley.trainer.training.job import Job
+
+
+class Undo(Protocol):
+    """What a step that was begun has changed, to be put back: `trainer.training.step_undo`, and for a user's own loop
+    `trainer.api.prepared`."""
+
+    def restore(self) -> None: ...
+
+    def undone(self) -> AbstractContextManager[None]: ...
+
+
+class Incoming(Protocol):
+    """A whole state of another rank that has come: `trainer.rank.share_state`, `trainer.api.share_prepared`."""
+
+    @property
+    def step(self) -> int:
+        """Completed."""
+        ...
+
+    def put(self) -> None: ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,7 +65,7 @@ class KeptState:
     pass_limit: int | None = None
     rows: tuple[MeasuredStep, ...] = ()  # of steps that nobody was told of
     balancer: Balancer | None = None
-    undo: StepUndo | None = None  # of a step, or an epoch's end, that was begun and not completed
+    undo: Undo | None = None  # of a step, or an epoch's end, that was begun and not completed
     ending_epoch: bool = False  # it is an epoch's end
     changing: threading.Lock = field(default_factory=threading.Lock)
 

@@ -14,22 +14,27 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
+from motley.trainer.contract.run_changes import Roll
 from motley.trainer.contract.spec import Member, Spec
 from motley.trainer.contract.wire import Phase
 from motley.trainer.host.exit_codes import Exit
 from motley.trainer.host.journal import Journal
 from motley.trainer.host.leader import lead_of
 from motley.trainer.host.paths import run_folder
+from motley.trainer.host.run_members import keep
 from motley.trainer.rank.coordinator_client import CoordinatorClient
-from motley.trainer.rank.coordinator_connection import CoordinatorLost, JoinError
+from motley.trainer.rank.coordinator_connection import CoordinatorLost, JoinError, RunOver
+
+OVER_S = 1.0  # from the word that the run is over to leaving, if the main thread does not leave by itself
+STOP_FOLLOWS_S = 3.0  # a peer that left because of a stop leaves before our own TERM comes, by so much at most
 
 
 class Stopped(BaseException):
     """TERM came while there was nothing to end."""
 
 
-class MemberProcess(ABC):
-    """One member on this host, from its first line to its exit code."""
+class RunMember:
+    """One member of a run on this host: what it says to its host's journal and to the coordinator."""
 
     def __init__(self, spec: Spec, member: Member, folder: Path) -> None:
         self.spec = spec
@@ -38,47 +43,7 @@ class MemberProcess(ABC):
         self.journal = Journal(folder, host=spec.host, source=f"rank {member.member}")
         self._client: CoordinatorClient | None = None  # None: it has not answered yet
         self._leaving = False  # the last word is said
-
-    def main(self) -> int:
-        """Run to the end: the exit code. What is wrong goes to standard error, where the supervisor finds it."""
-        signal.signal(signal.SIGTERM, self._on_term)
-        spawned = float(os.environ.get("MOTLEY_SPAWNED", time.time()))
-        spawn_s = max(0.0, time.time() - spawned - imported_s())
-        try:
-            self._begin()
-            self._phase("connecting")
-            self._client = CoordinatorClient.dial(
-                self.spec, member=self.member.member, deadline_s=self.spec.options.join_timeout_s, where=self._leader
-            )
-            return self._run(self._client, spawn_s)
-        except Stopped:
-            return self._ended(Exit.STOPPED, "stopped")
-        except CoordinatorLost as error:
-            self.journal.write("note", f"rank {self.member.member}: {error}", "error")
-            print(error, file=sys.stderr)
-            return self._ended(Exit.PEER_LOST, "lost")
-        except JoinError as error:
-            return self._not_joined(error)
-        except Exception as error:  # noqa: BLE001 - told apart, printed and turned into an exit code
-            return self._failed(error)
-
-    def _begin(self) -> None:  # noqa: B027 - for a task it is nothing
-        """What comes before the first call."""
-
-    @abstractmethod
-    def _run(self, client: CoordinatorClient, spawn_s: float) -> int:
-        """From the first answer to the last word: the exit code. `spawn_s`: how long the start of the process took."""
-
-    @abstractmethod
-    def _not_joined(self, error: JoinError) -> int:
-        """The run is over, or began without this member."""
-
-    @abstractmethod
-    def _failed(self, error: Exception) -> int:
-        """Called where the error is handled, so that its traceback can be printed."""
-
-    @abstractmethod
-    def _on_term(self, *_: object) -> None: ...
+        self._asked = False  # to leave, by TERM
 
     def _ended(self, code: int, state: str) -> int:
         """The last word, and the exit code that tells the supervisor how the run ended here."""
@@ -87,6 +52,47 @@ class MemberProcess(ABC):
             self._client.ended(state)
         sys.stderr.flush()
         return code
+
+    def _not_in_a_group(self, error: JoinError) -> int:
+        """The run is over, or goes on without this member: the exit code."""
+        if isinstance(error, CoordinatorLost):
+            return self._without_leader(error)
+        if (isinstance(error, RunOver) and error.state == "stopped") or self._asked_soon():
+            return self._ended(Exit.STOPPED, "stopped")
+        print(error, file=sys.stderr)
+        self.journal.write("note", str(error), "error")
+        return self._ended(Exit.GAVE_UP, "failed")
+
+    def _without_leader(self, error: CoordinatorLost) -> int:
+        self.journal.write("note", f"rank {self.member.member}: {error}", "error")
+        print(error, file=sys.stderr)
+        return self._ended(Exit.PEER_LOST, "lost")
+
+    def _asked_soon(self) -> bool:
+        """A peer that left because of a stop may leave before our own TERM comes."""
+        deadline = time.monotonic() + STOP_FOLLOWS_S
+        while not self._asked and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return self._asked
+
+    def _over(self, reason: str, state: str) -> None:
+        """The run was ended elsewhere. The main thread may hang in a collective: leave it a moment, then go."""
+        if state == "stopped":
+            self._asked_soon()
+        time.sleep(OVER_S)
+        if not self._leaving:
+            self.journal.write("note", f"rank {self.member.member} leaves: {reason}", "warning")
+            print(f"leaving: {reason}", file=sys.stderr, flush=True)
+            code = {"finished": Exit.FINISHED, "stopped": Exit.STOPPED}.get(state, Exit.PEER_LOST)
+            os._exit(Exit.STOPPED if self._asked else code)
+
+    def _leaves_broken(self, error: str) -> None:
+        """Whose fault it was, the coordinator says: the peer whose connection closed may only have left as we do."""
+        text = f"rank {self.member.member} leaves its group: the connection to another rank broke"
+        self.journal.write("note", text, error=error)
+
+    def _keep(self, roll: Roll) -> None:
+        keep(self.folder, roll, lambda text: self.journal.write("note", text, "warning"))
 
     def _leader(self) -> tuple[str, int]:
         lead = lead_of(self.folder, self.spec)
@@ -104,6 +110,48 @@ class MemberProcess(ABC):
         self.journal.write("phase", f"rank {self.member.member}: {phase}", member=self.member.member, phase=phase)
         if tell and self._client is not None:
             self._client.phase(phase)
+
+
+class MemberProcess(RunMember, ABC):
+    """The process of a member, from its first line to its exit code."""
+
+    def main(self) -> int:
+        """Run to the end: the exit code. What is wrong goes to standard error, where the supervisor finds it."""
+        signal.signal(signal.SIGTERM, self._on_term)
+        spawned = float(os.environ.get("MOTLEY_SPAWNED", time.time()))
+        spawn_s = max(0.0, time.time() - spawned - imported_s())
+        try:
+            self._begin()
+            self._phase("connecting")
+            self._client = CoordinatorClient.dial(
+                self.spec, member=self.member.member, deadline_s=self.spec.options.join_timeout_s, where=self._leader
+            )
+            return self._run(self._client, spawn_s)
+        except Stopped:
+            return self._ended(Exit.STOPPED, "stopped")
+        except CoordinatorLost as error:
+            return self._without_leader(error)
+        except JoinError as error:
+            return self._not_joined(error)
+        except Exception as error:  # noqa: BLE001 - told apart, printed and turned into an exit code
+            return self._failed(error)
+
+    def _begin(self) -> None:
+        """What comes before the first call; for a task it is nothing."""
+
+    @abstractmethod
+    def _run(self, client: CoordinatorClient, spawn_s: float) -> int:
+        """From the first answer to the last word: the exit code. `spawn_s`: how long the start of the process took."""
+
+    def _not_joined(self, error: JoinError) -> int:
+        return self._not_in_a_group(error)
+
+    @abstractmethod
+    def _failed(self, error: Exception) -> int:
+        """Called where the error is handled, so that its traceback can be printed."""
+
+    @abstractmethod
+    def _on_term(self, *_: object) -> None: ...
 
 
 def imported_s() -> float:

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
 from motley.trainer.contract.generation import Group
+from motley.trainer.rank.group_sockets import plain
 
 
 def listen(address: str) -> socket.socket:
@@ -47,6 +48,13 @@ def join(group: Group, listener: socket.socket | None, *, backend: str, timeout_
         world_size=group.world_size,
         timeout=timeout,
     )
+
+
+def addresses(own: str) -> set[str]:
+    """Those of all members in the cluster, as each says its own. A collective."""
+    store, world = distributed_c10d._get_default_store(), dist.get_world_size()
+    store.set(f"address {dist.get_rank()}", plain(own))
+    return {store.get(f"address {rank}").decode() for rank in range(world)}
 
 
 def leave() -> None:

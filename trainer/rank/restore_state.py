@@ -11,7 +11,7 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
@@ -59,6 +59,12 @@ def take_up(folder: Path, member: int, state: TrainState) -> Left | None:
         return None
 
 
+class Loads(Protocol):
+    """What takes up the content of a checkpoint: a `TrainState`, or what a user's own loop has prepared."""
+
+    def load(self, saved: Mapping[str, Any]) -> None: ...
+
+
 def _path(folder: Path, member: int) -> Path:
     return folder / f"rank_{member}.left"
 
@@ -73,8 +79,17 @@ class GoneOn(NamedTuple):
 
 
 def go_on(spec: Spec, state: TrainState, journal: Journal) -> GoneOn:
+    """Load the checkpoint that `spec.resume` names. Raises as `loaded` does."""
+    path, saved = loaded(spec, state, journal)
+    if "ema" not in saved and state.ema is not None:
+        journal.write("note", f"{path.name} has no average of the weights: run.ema begins with the weights there")
+    counts = spec.options.early_stop and "best" in saved
+    return GoneOn(int(saved["step"]), *((saved["best"], saved["best_epoch"]) if counts else (0.0, 0)))
+
+
+def loaded(spec: Spec, state: Loads, journal: Journal) -> tuple[Path, dict[str, Any]]:
     """Load the checkpoint that `spec.resume` names, or the newest whole one of the folder that it names: damaged ones
-    there are said and passed over.
+    there are said and passed over. Returns it, and what it holds.
 
     Raises CheckpointError when the one that is named can't be loaded, TrainerError when there is none.
     """
@@ -88,10 +103,7 @@ def go_on(spec: Spec, state: TrainState, journal: Journal) -> GoneOn:
         _check(saved, spec.options, path)
         state.load(saved)
         journal.write("note", f"goes on from '{spec.resumed_from}': {path.name}, step {saved['step']:,}")
-        if "ema" not in saved and state.ema is not None:
-            journal.write("note", f"{path.name} has no average of the weights: run.ema begins with the weights there")
-        counts = spec.options.early_stop and "best" in saved
-        return GoneOn(int(saved["step"]), *((saved["best"], saved["best_epoch"]) if counts else (0.0, 0)))
+        return path, saved
     raise TrainerError(f"no checkpoint to go on from in {place}", "Start anew, without --resume")
 
 

@@ -39,7 +39,7 @@ class Incoming:
             self._optimizer.state.pop(parameter, None)
             if came:
                 self._optimizer.state[parameter] = {
-                    name: value.to(_place(self._optimizer, parameter, name)) if isinstance(value, Tensor) else value
+                    name: value.to(place_of(self._optimizer, parameter, name)) if isinstance(value, Tensor) else value
                     for name, value in came.items()
                 }
 
@@ -90,7 +90,7 @@ def share_state(
             continue
         came: dict[str, Any] = dict(kinds["values"])
         for name, (dtype, shape) in kinds["tensors"].items():
-            entry = torch.empty(shape, dtype=getattr(torch, dtype), device=_place(optimizer, parameter, name))
+            entry = torch.empty(shape, dtype=getattr(torch, dtype), device=place_of(optimizer, parameter, name))
             dist.broadcast(entry, source)
             came[name] = entry if in_place else _aside(entry)
         incoming._states.append((parameter, came))
@@ -119,7 +119,7 @@ def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     return [p for group in optimizer.param_groups for p in group["params"]]
 
 
-def _place(optimizer: torch.optim.Optimizer, parameter: Tensor, name: str) -> torch.device:
+def place_of(optimizer: torch.optim.Optimizer, parameter: Tensor, name: str) -> torch.device:
     """Where a tensor of an optimizer's state belongs: a count of steps stays on the CPU, unless the optimizer is fused
     or capturable, as in torch's own `load_state_dict`."""
     if name == "step":

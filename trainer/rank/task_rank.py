@@ -22,10 +22,8 @@ from motley.trainer.contract.spec import Member, Spec
 from motley.trainer.host.error_place import place
 from motley.trainer.host.exit_codes import Exit
 from motley.trainer.host.paths import project_folder
-from motley.trainer.host.run_members import keep
 from motley.trainer.rank import member_process
 from motley.trainer.rank.coordinator_client import CoordinatorClient
-from motley.trainer.rank.coordinator_connection import JoinError, RunOver
 from motley.trainer.rank.group_failure import broken_by, is_broken_collective
 from motley.trainer.rank.group_sockets import GroupSockets
 from motley.trainer.rank.member_process import MemberProcess, Stopped, imported_s
@@ -33,9 +31,6 @@ from motley.trainer.rank.member_process import MemberProcess, Stopped, imported_
 if TYPE_CHECKING:
     from motley.trainer.rank.job_setup import PreparedJob
     from motley.trainer.training.job import Job, StopFlag
-
-OVER_S = 1.0  # from the word that the run is over to leaving, if the main thread does not leave by itself
-STOP_FOLLOWS_S = 3.0  # a peer that left because of a stop leaves before our own TERM comes, by so much at most
 
 
 class TaskRank(MemberProcess):
@@ -48,7 +43,6 @@ class TaskRank(MemberProcess):
         self._flag: StopFlag | None = None
         self._prepared: PreparedJob | None = None
         self._job: Job | None = None  # while it trains in a group
-        self._asked = False
 
     def _run(self, client: CoordinatorClient, spawn_s: float) -> int:
         client.over = self._over
@@ -79,10 +73,10 @@ class TaskRank(MemberProcess):
                 generation=kept.generation,
                 save=lambda cut_off: self._hold(prepared, cut_off=cut_off),
             )
-            keep(self.folder, with_group.roll, lambda text: self.journal.write("note", text, "warning"))
+            self._keep(with_group.roll)
             sockets.about_to_open()
             if client.guard(with_group.generation, sockets.shut):
-                state = self._one_group(client, prepared, with_group, listener)
+                state = self._one_group(client, prepared, with_group, listener, sockets)
                 if state is not None:
                     return self._ended(Exit.FINISHED if state == "finished" else Exit.STOPPED, state)
             client.let_go()
@@ -92,16 +86,22 @@ class TaskRank(MemberProcess):
                 return self._ended(Exit.STOPPED, "stopped")
 
     def _one_group(
-        self, client: CoordinatorClient, prepared: PreparedJob, with_group: Group, listener: socket.socket
+        self,
+        client: CoordinatorClient,
+        prepared: PreparedJob,
+        with_group: Group,
+        listener: socket.socket,
+        sockets: GroupSockets,
     ) -> str | None:
         """Train in one group: the end state, or None when the group broke or was let go of. Keeps nothing of it."""
-        from motley.trainer.rank import job_setup
+        from motley.trainer.rank import job_setup, process_group
         from motley.trainer.training.loop import abort, train
 
         assert self._flag is not None
         job = None
         try:
             job = job_setup.join(prepared, with_group, listener, client, self._flag)
+            sockets.opened(process_group.addresses(prepared.address))
             client.joined()
             self._job = job
             self._phase("training", tell=False)
@@ -115,9 +115,7 @@ class TaskRank(MemberProcess):
                 raise
             client.let_go()
             # Its traceback holds on to the group, and so to the group's sockets.
-            # Whose fault it was, the coordinator says: the peer whose connection closed may only have left as we do.
-            text = f"rank {self.member.member} leaves its group: the connection to another rank broke"
-            self.journal.write("note", text, error=broken_by(error))
+            self._leaves_broken(broken_by(error))
             if job is not None:
                 abort(job)
         if job is not None:
@@ -145,13 +143,6 @@ class TaskRank(MemberProcess):
             address=prepared.address,
         )  # fmt: skip
 
-    def _not_joined(self, error: JoinError) -> int:
-        if (isinstance(error, RunOver) and error.state == "stopped") or self._asked_soon():
-            return self._ended(Exit.STOPPED, "stopped")
-        print(error, file=sys.stderr)
-        self.journal.write("note", str(error), "error")
-        return self._ended(Exit.GAVE_UP, "failed")
-
     def _failed(self, error: Exception) -> int:
         from motley.trainer.errors import TrainerError, told
 
@@ -166,24 +157,6 @@ class TaskRank(MemberProcess):
         else:
             traceback.print_exc()
         return self._ended(Exit.FAILED, "failed")
-
-    def _asked_soon(self) -> bool:
-        """A peer that left because of a stop may leave before our own TERM comes."""
-        deadline = time.monotonic() + STOP_FOLLOWS_S
-        while not self._asked and time.monotonic() < deadline:
-            time.sleep(0.02)
-        return self._asked
-
-    def _over(self, reason: str, state: str) -> None:
-        """The run was ended elsewhere. The main thread may hang in a collective: leave it a moment, then go."""
-        if state == "stopped":
-            self._asked_soon()
-        time.sleep(OVER_S)
-        if not self._leaving:
-            self.journal.write("note", f"rank {self.member.member} leaves: {reason}", "warning")
-            print(f"leaving: {reason}", file=sys.stderr, flush=True)
-            code = {"finished": Exit.FINISHED, "stopped": Exit.STOPPED}.get(state, Exit.PEER_LOST)
-            os._exit(Exit.STOPPED if self._asked else code)
 
     def _on_term(self, *_: object) -> None:
         self._asked = True

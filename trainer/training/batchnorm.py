@@ -7,21 +7,34 @@ of (variance + mean squared) less the new mean squared. All ranks go on with the
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+AddUp = Callable[[Sequence[torch.Tensor]], None]
 
-def combine(model: nn.Module, weight: float) -> None:
-    """Combine the running statistics of all BatchNorm layers; `weight` is this rank's share (0 to 1, summing to 1)."""
+
+def over_all_ranks(tensors: Sequence[torch.Tensor]) -> None:
+    """Add them up, in place."""
+    for tensor in tensors:
+        dist.all_reduce(tensor)
+
+
+def combine(model: nn.Module, weight: float, add_up: AddUp = over_all_ranks) -> None:
+    """Combine the running statistics of all BatchNorm layers; `weight` is this rank's share (0 to 1, summing to 1).
+
+    `add_up` adds tensors up over the ranks, in place.
+    """
     layers = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
     if not layers:
         return
     means = torch.cat([_buffer(layer.running_mean) for layer in layers])
     variances = torch.cat([_buffer(layer.running_var) for layer in layers])
     moments = torch.stack([means, variances + means.square()]) * weight
-    dist.all_reduce(moments)
+    add_up([moments])
     mean, second = moments[0], moments[1]
     variance = (second - mean.square()).clamp_min(0)
     start = 0

@@ -41,13 +41,13 @@ from motley.trainer.training.window_exchange import Window
 class Reports(Protocol):
     """What a rank tells the world: `trainer.training.recorder` writes it into files and to the coordinator."""
 
-    def began(self, job: Job) -> None: ...
+    def began(self, job: LoopState) -> None: ...
 
-    def report(self, job: Job, rows: list[list[MeasuredStep]], *, step: int) -> None: ...
+    def report(self, job: LoopState, rows: list[list[MeasuredStep]], *, step: int) -> None: ...
 
-    def report_alone(self, job: Job, rows: Sequence[MeasuredStep]) -> None: ...
+    def report_alone(self, job: LoopState, rows: Sequence[MeasuredStep]) -> None: ...
 
-    def resumed(self, job: Job, pause_s: float) -> None: ...
+    def resumed(self, job: LoopState, pause_s: float) -> None: ...
 
     def evaluated(self, job: Job, epoch: int, found: Evaluation, seconds: float) -> None: ...
 
@@ -55,7 +55,7 @@ class Reports(Protocol):
 
     def checkpoint(self, job: Job, name: str, *, why: str = "", asked: Sequence[str] = ()) -> None: ...
 
-    def ran_out_of_memory(self, job: Job, before: int, after: int) -> None: ...
+    def ran_out_of_memory(self, job: LoopState, before: int, after: int) -> None: ...
 
 
 @dataclass(slots=True)
@@ -66,8 +66,9 @@ class StopFlag:
 
 
 @dataclass(slots=True, kw_only=True)
-class Job:
-    """Everything one rank trains with. `step` counts completed optimizer steps."""
+class LoopState:
+    """What one rank trains with in one group, whoever wrote the loop: the one of a task, or the user's own
+    (`trainer.api`). `step` counts completed optimizer steps."""
 
     options: RunOptions
     host: str
@@ -75,11 +76,6 @@ class Job:
     rank: int
     members: tuple[int, ...]  # the group's, in rank order
     device: torch.device
-    task: Task
-    data: TaskData
-    model: DistributedDataParallel
-    optimizer: torch.optim.Optimizer
-    rates: tuple[float, ...]  # learning rates of its groups, before the schedule
     watch: Stopwatch
     batches: BatchSampler
     steps_total: int
@@ -92,17 +88,9 @@ class Job:
     stop: StopFlag
     threads: ThreadTrial = field(default_factory=lambda: ThreadTrial.without(0))
     apart: LocalSgd | None = None  # with run.local_steps above 1
-    ema: WeightAverage | None = None  # with run.ema
-    precision: Precision = FULL  # of forward passes, as the group has agreed
-    scaler: LossScaler | None = None  # unless run.precision is fp32; used while `precision` is fp16
-    tracer: Tracer | None = None  # with run.trace_steps
     generation: int = 0
     step: int = 0
-    epoch_ends: int = 0  # evaluations and checkpoints that are done, or were not due
-    best: float = 0.0  # the highest score of the evaluations so far, 0 to 1: see `tasks.evaluation`
-    best_epoch: int = 0  # after how many epochs that was; 0 before the first
     in_step: bool = False
-    ending_epoch: bool = False
     progress: Progress = field(default_factory=Unheard)
     schedule: CheckpointSchedule = field(default_factory=CheckpointSchedule)
     window: Window = field(default_factory=Window)
@@ -112,12 +100,47 @@ class Job:
     resuming: bool = False  # no step of this generation, which is not the first, has ended yet
     slowdown: Slowdown = field(default_factory=lambda: Slowdown(1.0, time.monotonic))  # of an emulated host
     recorded: int = field(init=False)  # the step of the newest row of `window`
-    passes: MicroBatches = field(init=False)
-    counted: LossDenominator = field(init=False)
 
     def __post_init__(self) -> None:
         self.recorded = self.step
         self.schedule.begin(self.step)
+
+    @property
+    def title(self) -> str:
+        """What is trained."""
+        return self.options.task
+
+    @property
+    def world_size(self) -> int:
+        return len(self.members)
+
+    def ends_epoch(self, place: Place) -> bool:
+        """Whether the step at `place` is the last of its epoch, or of the run."""
+        return place.index == self.batches.steps_per_epoch - 1 or self.step + 1 == self.steps_total
+
+
+@dataclass(slots=True, kw_only=True)
+class Job(LoopState):
+    """Everything that one rank trains a task with."""
+
+    task: Task
+    data: TaskData
+    model: DistributedDataParallel
+    optimizer: torch.optim.Optimizer
+    rates: tuple[float, ...]  # learning rates of its groups, before the schedule
+    ema: WeightAverage | None = None  # with run.ema
+    precision: Precision = FULL  # of forward passes, as the group has agreed
+    scaler: LossScaler | None = None  # unless run.precision is fp32; used while `precision` is fp16
+    tracer: Tracer | None = None  # with run.trace_steps
+    epoch_ends: int = 0  # evaluations and checkpoints that are done, or were not due
+    best: float = 0.0  # the highest score of the evaluations so far, 0 to 1: see `tasks.evaluation`
+    best_epoch: int = 0  # after how many epochs that was; 0 before the first
+    ending_epoch: bool = False
+    passes: MicroBatches = field(init=False)
+    counted: LossDenominator = field(init=False)
+
+    def __post_init__(self) -> None:
+        LoopState.__post_init__(self)
         self.counted = LossDenominator(self.task)
         self.passes = MicroBatches(
             self.task,
@@ -130,6 +153,10 @@ class Job:
             autocast=lambda: self.precision.autocast(self.device),
             ran_out=lambda before, after: self.recorder.ran_out_of_memory(self, before, after),
         )
+
+    @property
+    def title(self) -> str:
+        return self.task.name
 
     @property
     def task_model(self) -> nn.Module:
@@ -148,10 +175,6 @@ class Job:
     def loss_scale(self) -> float:
         return self.scaler.scale if self.scaler is not None and self.precision.scales else 1.0
 
-    @property
-    def world_size(self) -> int:
-        return len(self.members)
-
     def epoch_ends_due(self) -> int:
         """Ends of epochs that lie behind this step; the run's last step is one too."""
         whole, rest = divmod(self.step, self.batches.steps_per_epoch)
@@ -162,7 +185,3 @@ class Job:
         first = self.step + 1
         steps = range(first, min(first + self.data.steps_ahead, self.steps_total))
         return self.batches.ahead(steps, self.shares, self.rank)
-
-    def ends_epoch(self, place: Place) -> bool:
-        """Whether the step at `place` is the last of its epoch, or of the run."""
-        return place.index == self.batches.steps_per_epoch - 1 or self.step + 1 == self.steps_total

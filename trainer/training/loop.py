@@ -31,7 +31,7 @@ from motley.trainer.optimize.optimizer import rate_factor
 from motley.trainer.tasks.splitmix import key
 from motley.trainer.tasks.task_loss import weight
 from motley.trainer.training.epoch_end import end_epoch
-from motley.trainer.training.job import Job
+from motley.trainer.training.job import Job, LoopState
 from motley.trainer.training.profiler_trace import Tracer
 from motley.trainer.training.rebalance_window import exchange
 from motley.trainer.training.sampler import Place
@@ -203,7 +203,7 @@ class Times:
     threads: int  # that it was computed with; 0 on a GPU
 
 
-def record(job: Job, place: Place, samples: int, loss: float, times: Times) -> None:
+def record(job: LoopState, place: Place, samples: int, loss: float, times: Times) -> None:
     """Note the step that has ended for the others, and write its line."""
     now = time.perf_counter()
     step_ms, job.step_end = (now - job.step_end) * 1000, now

@@ -69,7 +69,7 @@ class DeviceMeter:
     """A rank's device: memory in MiB (the peak allocated on CUDA, the resident set on a CPU) and GPU utilisation."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
+        self.device = device
         self._page_mib = os.sysconf("SC_PAGE_SIZE") / 2**20
         self._statm = None if device.type == "cuda" else os.open("/proc/self/statm", os.O_RDONLY)
         self._gpu = None
@@ -79,7 +79,7 @@ class DeviceMeter:
 
     def mib(self) -> float:
         if self._statm is None:
-            return float(torch.cuda.max_memory_allocated(self._device)) / 2**20
+            return float(torch.cuda.max_memory_allocated(self.device)) / 2**20
         return int(os.pread(self._statm, 128, 0).split()[1]) * self._page_mib
 
     def gpu_util(self) -> float | None:

@@ -12,10 +12,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from motley.trainer.training.job import Job
+    from motley.trainer.training.job import LoopState
 
 
-def exchange(job: Job, *, last: bool = False) -> bool:
+def exchange(job: LoopState, *, last: bool = False) -> bool:
     """Rank 0 learns what all measured, decides on the shares; all follow. Returns whether to let go of the group.
 
     Each step takes this one stage further (`trainer.training.window_exchange`); the run's last step takes it to its
@@ -28,7 +28,7 @@ def exchange(job: Job, *, last: bool = False) -> bool:
     return leave and not last
 
 
-def next_stage(job: Job, *, last: bool) -> bool:
+def next_stage(job: LoopState, *, last: bool) -> bool:
     window = job.window
     if window.answering:
         job.shares, leave = window.answered()
@@ -43,7 +43,7 @@ def next_stage(job: Job, *, last: bool) -> bool:
     return False
 
 
-def consult(job: Job, *, last: bool) -> tuple[int, ...]:
+def consult(job: LoopState, *, last: bool) -> tuple[int, ...]:
     """On rank 0: what all measured, told to the world; the shares that hold once all have heard of them."""
     rows = job.window.gathered()
     if job.rank != 0:

@@ -18,7 +18,7 @@ from motley.trainer.training import checkpoint
 if TYPE_CHECKING:
     from motley.trainer.optimize.train_state import TrainState
     from motley.trainer.tasks.evaluation import Evaluation
-    from motley.trainer.training.job import Job
+    from motley.trainer.training.job import Job, LoopState
     from motley.trainer.training.sampler import BatchSampler
 
 FITS_OF_MOST = 64  # ranks: beyond, what rank 0 knows of speeds is too much to keep elsewhere
@@ -59,19 +59,19 @@ class Recorder:
         """The group is about to be formed: from here on, the state is of this line (`contract.checkpoint_trailer`)."""
         self._joined, self._state_line = time.monotonic(), line
 
-    def began(self, job: Job) -> None:
+    def began(self, job: LoopState) -> None:
         """What is about to be trained, by the run's first group. On all ranks: each may be rank 0 later."""
         self._began_at = job.step
         if job.rank:
             return
         self._journal.write(
             "report",
-            f"{job.task.name}: {job.data.train_size} samples, {job.batches.steps_per_epoch} steps an epoch, "
+            f"{job.title}: {job.batches.count} samples, {job.batches.steps_per_epoch} steps an epoch, "
             f"{job.steps_total} steps in all",
             step=job.step, steps_total=job.steps_total, steps_per_epoch=job.batches.steps_per_epoch, shares=job.shares,
         )  # fmt: skip
 
-    def report(self, job: Job, rows: list[list[MeasuredStep]], *, step: int) -> None:
+    def report(self, job: LoopState, rows: list[list[MeasuredStep]], *, step: int) -> None:
         """One window of steps, rows by rank; `step` is the last of them."""
         steps, batches = [], []
         by_step = list(zip(*rows))
@@ -95,11 +95,11 @@ class Recorder:
             figures["fits"] = job.balancer.fits()
         self._tell(**figures)
 
-    def resumed(self, job: Job, pause_s: float) -> None:
+    def resumed(self, job: LoopState, pause_s: float) -> None:
         """The first step after a regroup has ended. Of every rank that was there before."""
         self._line.resumed(job.generation, pause_s)
 
-    def report_alone(self, job: Job, rows: Sequence[MeasuredStep]) -> None:
+    def report_alone(self, job: LoopState, rows: Sequence[MeasuredStep]) -> None:
         """The steps since the last exchange, when the others are not asked any more: without their losses."""
         first = job.step - len(rows)
         sizes = [job.batches.place(first + i).size for i in range(len(rows))]
@@ -171,7 +171,7 @@ class Recorder:
             step=step, path=f"checkpoints/{name}.pt", bytes=saved.bytes, sha256=saved.sha256, seconds=seconds, **about,
         )  # fmt: skip
 
-    def ran_out_of_memory(self, job: Job, before: int, after: int) -> None:
+    def ran_out_of_memory(self, job: LoopState, before: int, after: int) -> None:
         """This rank's device was too small for `before` samples at once; the step was computed again."""
         self._journal.write(
             "memory",
@@ -181,7 +181,7 @@ class Recorder:
             step=job.step + 1, member=job.member, before=before, after=after,
         )  # fmt: skip
 
-    def _before(self, job: Job, step: int) -> dict[str, Any]:
+    def _before(self, job: LoopState, step: int) -> dict[str, Any]:
         """What was done before the steps that are told of: whoever hears it may not know."""
         began = {"began": [self._began_at, samples_before(job, self._began_at)]} if self._began_at else {}
         return {"before": samples_before(job, step), **began}
@@ -190,13 +190,13 @@ class Recorder:
         self._line.report(**figures)
 
 
-def samples_before(job: Job, step: int) -> int:
+def samples_before(job: LoopState, step: int) -> int:
     """How many samples all steps before this one had."""
     place = job.batches.place(step)
     return place.epoch * job.batches.count + place.start
 
 
-def by_member(job: Job, figures: Sequence[int]) -> list[int]:
+def by_member(job: LoopState, figures: Sequence[int]) -> list[int]:
     """Figures in rank order, put in the places of the members' numbers; 0 for those that are not in the group."""
     placed = [0] * (max(job.members) + 1)
     for member, figure in zip(job.members, figures):
@@ -204,7 +204,7 @@ def by_member(job: Job, figures: Sequence[int]) -> list[int]:
     return placed
 
 
-def epochs_done(job: Job) -> int:
+def epochs_done(job: LoopState) -> int:
     """Whole passes over the data; a run that ends within one has done that one too, as far as it was asked to."""
     return (
         -(-job.step // job.batches.steps_per_epoch)

@@ -1,0 +1,155 @@
+"""What `run.prepare` was given: whose gradients are averaged, what is put back when a step breaks, what a state holds.
+
+The objects stay the user's own. Modules are moved to the device in place, so an optimizer that was made before goes on
+with the same parameters.
+
+>>> prepared = Prepared([model, optimizer, schedule], torch.device("cpu"))
+>>> prepared.note()
+>>> ...                 # a step that breaks
+>>> prepared.restore()  # buffers, random numbers, rates, schedule and scaler as they were
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from motley.trainer.api.misuse import misuse
+from motley.trainer.api.plain_state import packed, unpacked
+from motley.trainer.errors import SessionError, told
+from motley.trainer.training.step_undo import StepUndo
+
+
+class Prepared:
+    """`modules`, `optimizers`, and `others` (schedules, scalers, averages), each in the order that they were given."""
+
+    def __init__(self, objects: Sequence[Any], device: torch.device) -> None:
+        """Raises SessionError for what has no state to keep."""
+        for number, one in enumerate(objects, 1):
+            if not (hasattr(one, "state_dict") and hasattr(one, "load_state_dict")):
+                raise misuse(
+                    f"run.prepare: number {number} is a {type(one).__name__}, which has no state_dict",
+                    "Give it models, optimizers, schedules and scalers; a Dataset goes to run.steps",
+                )
+        self.modules = [one for one in objects if isinstance(one, nn.Module)]
+        self.optimizers = [one for one in objects if isinstance(one, torch.optim.Optimizer)]
+        known = [*self.modules, *self.optimizers]
+        self.others = [one for one in objects if not any(one is other for other in known)]
+        for module in self.modules:
+            before = list(module.parameters())
+            module.to(device)
+            if any(old is not new for old, new in zip(before, module.parameters())):
+                raise misuse("run.prepare: moving the model made new parameters", "Make it on the device at once")
+        for optimizer in self.optimizers:
+            move_state(optimizer)
+        self._undo = StepUndo(nn.ModuleList(self.modules), device)
+        self._noted: tuple[list[Any], list[Any]] = ([], [])
+
+    def parameters(self) -> list[Tensor]:
+        """Whose gradients all ranks average: those that an optimizer updates; without one, those of the modules."""
+        if self.optimizers:
+            found = [p for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]]
+        else:
+            found = [p for module in self.modules for p in module.parameters()]
+        return [p for p in dict.fromkeys(found) if p.requires_grad]
+
+    def clear_gradients(self) -> None:
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        for module in self.modules:
+            module.zero_grad(set_to_none=True)
+
+    def note(self) -> None:
+        """Before a step: what it may change before its gradients are averaged. Parameters change only afterwards."""
+        self._undo.note()
+        self._noted = self._plain()
+
+    def restore(self) -> None:
+        self._undo.restore()
+        self._put(self._noted)
+
+    def restore_buffers(self) -> None:
+        """Of a rank without samples of its own: what it went through leaves no trace."""
+        self._undo.restore()
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """As it was before the step, for as long as somebody looks at it."""
+        now = self._plain()
+        with self._undo.undone():
+            self._put(self._noted)
+            try:
+                yield
+            finally:
+                self._put(now)
+
+    def _plain(self) -> tuple[list[Any], list[Any]]:
+        """Rates and so on of the optimizers, and the states of the others."""
+        return [groups_of(one) for one in self.optimizers], [copy.deepcopy(one.state_dict()) for one in self.others]
+
+    def _put(self, noted: tuple[list[Any], list[Any]]) -> None:
+        for optimizer, groups in zip(self.optimizers, noted[0]):
+            put_groups(optimizer, groups)
+        for one, state in zip(self.others, noted[1]):
+            one.load_state_dict(copy.deepcopy(state))
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint: `model` and `optimizer` are the first of each, as torch reads them anywhere."""
+        text, tensors = packed([one.state_dict() for one in self.others], "run.prepare")
+        models = [module.state_dict() for module in self.modules]
+        optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
+        return {
+            "model": models[0] if models else {},
+            "optimizer": optimizers[0] if optimizers else {},
+            "session": {"models": models[1:], "optimizers": optimizers[1:], "others": text, "tensors": tensors},
+        }
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        """What `state` gave. Raises SessionError when it is of other objects."""
+        try:
+            self._load(saved)
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise SessionError(
+                f"the checkpoint is not of the objects that run.prepare was given: {told(error)[0]}",
+                "Give it the same ones, or start anew",
+            ) from error
+
+    def _load(self, saved: Mapping[str, Any]) -> None:
+        more = saved["session"]
+        for module, one in zip(self.modules, [saved["model"], *more["models"]]):
+            module.load_state_dict(one)
+        for optimizer, one in zip(self.optimizers, [saved["optimizer"], *more["optimizers"]]):
+            optimizer.load_state_dict(one)
+        others = unpacked(more["others"], more["tensors"])
+        if len(others) != len(self.others):
+            raise ValueError(f"it has the state of {len(others)} schedules and scalers, the script {len(self.others)}")
+        for other, one in zip(self.others, others):
+            other.load_state_dict(one)
+
+
+def groups_of(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """Its parameter groups without the parameters: rates, betas and so on."""
+    return [{k: copy.copy(v) for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+
+
+def put_groups(optimizer: torch.optim.Optimizer, groups: Sequence[dict[str, Any]]) -> None:
+    for group, values in zip(optimizer.param_groups, groups):
+        group.update(values)
+
+
+def parameters_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def move_state(optimizer: torch.optim.Optimizer) -> None:
+    """State that was made before its parameters were moved."""
+    for parameter in parameters_of(optimizer):
+        state = optimizer.state.get(parameter, {})
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.dim():
+                state[name] = value.to(parameter.device)

@@ -1,0 +1,145 @@
+"""The script's process as a member of the run: its line to the coordinator, the groups that it is in, how it ends.
+
+As `trainer.rank.task_rank` for a process whose main program is the user's. `trainer.api.run_peers` calls it.
+
+>>> me = SessionMember(folder, member=2)
+>>> group, listener = me.next_group(kept, hold)     # leaves the last one; ends the process when the run is over
+>>> me.fail(error)
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from motley.trainer.contract.generation import Group
+from motley.trainer.contract.spec import Spec
+from motley.trainer.errors import TrainerError, told
+from motley.trainer.host.error_place import place
+from motley.trainer.host.exit_codes import Exit
+from motley.trainer.rank import network_interface, process_group
+from motley.trainer.rank.coordinator_client import CoordinatorClient
+from motley.trainer.rank.coordinator_connection import JoinError
+from motley.trainer.rank.group_sockets import GroupSockets
+from motley.trainer.rank.kept_state import KeptState
+from motley.trainer.rank.member_process import RunMember
+from motley.trainer.training.job import StopFlag
+
+
+class SessionMember(RunMember):
+    def __init__(self, folder: Path, number: int, project: Path) -> None:
+        """Call the run's coordinator. `project`: the folder of the user's files. Ends the process when none answers."""
+        spec = Spec.from_json((folder / "spec.json").read_bytes())
+        super().__init__(spec, next(m for m in spec.local_members if m.member == number), folder)
+        self.stop = StopFlag()
+        self.in_loop = False  # TERM is looked at before each step; else it ends the script at once
+        self._project = project
+        self._spawn_s = max(0.0, time.time() - float(os.environ.get("MOTLEY_SPAWNED", time.time())))
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._on_term)
+        self._phase("connecting")
+        try:
+            self.client = CoordinatorClient.dial(
+                spec, member=number, deadline_s=spec.options.join_timeout_s, where=self._leader, session=True
+            )
+        except JoinError as error:
+            raise SystemExit(self._not_in_a_group(error)) from None
+        self._client = self.client
+        self.client.over, self.client.stuck = self._over, self._stuck
+        self.address = self.client.address  # of this host in the cluster
+        network_interface.use_interface(self.address)
+        self._sockets = GroupSockets(keep=self.client.fileno)
+        self._listener: socket.socket | None = None
+        self._phase("loading data")
+
+    def next_group(self, kept: KeptState, hold: Callable[[bool], None]) -> tuple[Group, socket.socket]:
+        """Leave the group of before, wait for the next: it, and the socket for its store. The group is to be made next.
+
+        `kept`: the state to go on from. `hold` is called when the wait may be long (`CoordinatorClient.ready`). Raises
+        SystemExit when the run is over.
+        """
+        while True:
+            self._let_go()
+            if self.stop.asked:
+                self.leave_stopped()
+            self._listener = listener = process_group.listen(self.address)
+            try:
+                group = self.client.ready(
+                    times={"spawn_s": self._spawn_s, "import_s": 0.0},
+                    store=(self.address, int(listener.getsockname()[1])), step=kept.step, term=kept.term,
+                    leader=kept.leader, generation=kept.generation, save=hold,
+                )  # fmt: skip
+            except JoinError as error:
+                raise SystemExit(self._not_in_a_group(error)) from None
+            self._keep(group.roll)
+            kept.term, kept.leader, kept.generation = group.term, group.leader, group.generation
+            if group.stale:
+                kept.discard()
+            self._sockets.about_to_open()
+            if self.client.guard(group.generation, self._sockets.shut):
+                return group, listener
+
+    def made(self) -> None:
+        """The group is: what is opened from now on is none of its sockets. A collective."""
+        self._sockets.opened(process_group.addresses(self.address))
+        self.client.joined()
+
+    def broke(self, error: str) -> None:
+        self.client.let_go()
+        self._leaves_broken(error)
+
+    def tell_cut_off(self, kept: KeptState) -> None:
+        self._tell_cut_off(
+            f"waits with the state of step {kept.step}", step=kept.step, generation=kept.generation,
+            address=self.address,
+        )  # fmt: skip
+
+    def trains(self, text: str) -> None:
+        self._phase("training", tell=False)
+        print(text, flush=True)
+
+    def leave_stopped(self) -> NoReturn:
+        raise SystemExit(self._ended(Exit.STOPPED, "stopped"))
+
+    def finish(self) -> None:
+        """The script has come to its own end."""
+        if not self._leaving:
+            self._let_go()
+            self._ended(Exit.FINISHED, "finished")
+
+    def fail(self, error: BaseException) -> None:
+        """The script ends with an error that it did not catch."""
+        if self._leaving:
+            return
+        cause, remedy = told(error) if isinstance(error, Exception) else (type(error).__name__, "")
+        if not isinstance(error, TrainerError):
+            cause = f"{place(error, self._project)}: {cause}"
+        number = self.member.member
+        self.journal.write("fault", f"rank {number}: {cause}", member=number, error=cause, remedy=remedy)
+        self._ended(Exit.FAILED, "failed")
+
+    def _let_go(self) -> None:
+        self.client.let_go()
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        process_group.leave()
+
+    def _stuck(self) -> None:
+        """The main thread hangs in a group that broke, and nothing frees it: the others have the state."""
+        text = f"rank {self.member.member} hangs in a group that has broken: its script starts again"
+        self.journal.write("note", text, "warning")
+        sys.stdout.flush()
+        os._exit(Exit.STUCK)
+
+    def _on_term(self, *_: object) -> None:
+        self._asked = self.stop.asked = True
+        if not self.in_loop:
+            raise SystemExit(Exit.STOPPED if self._leaving else self._ended(Exit.STOPPED, "stopped"))
