@@ -59,19 +59,26 @@ class Seen:
 
     def __init__(self) -> None:
         self.records: list[FeedRecord] = []
-        self._awaited: list[tuple[Callable[[FeedRecord], bool], asyncio.Future[None]]] = []
+        self._waited = 0  # records up to the one that was waited for last
+        self._awaited: list[tuple[Callable[[FeedRecord], bool], asyncio.Future[int]]] = []
 
     def __call__(self, record: FeedRecord) -> None:
         self.records.append(record)
         for wanted, future in self._awaited:
             if not future.done() and wanted(record):
-                future.set_result(None)
+                future.set_result(len(self.records))
 
     async def until(self, wanted: Callable[[FeedRecord], bool], within_s: float = WITHIN_S) -> None:
-        """Until a record to come is wanted."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._awaited.append((wanted, future))
-        await asyncio.wait_for(future, within_s)
+        """Until a record is wanted that has come since the one that was waited for last: what the test did meanwhile
+        may have led to it already."""
+        found = next(
+            (n for n, record in enumerate(self.records[self._waited :], self._waited + 1) if wanted(record)), 0
+        )
+        if not found:
+            future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            self._awaited.append((wanted, future))
+            found = await asyncio.wait_for(future, within_s)
+        self._waited = max(self._waited, found)
 
     async def further(self, steps: int = 10) -> None:
         """Until every rank has been seen to do so many more steps."""
