@@ -65,8 +65,8 @@ class Scripted(Machine):
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Scripted]:
-    machine = Scripted(tmp_path)
+def machine(tmp_path: Path, pushed: Path) -> Iterator[Scripted]:
+    machine = Scripted(tmp_path, pushed)
     yield machine
     processes.end(machine.folder(), grace_s=0.0)
 

@@ -56,8 +56,8 @@ def read(path: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Iterator[WithSessions]:
-    machine = WithSessions(tmp_path)
+def machine(tmp_path: Path, pushed: Path) -> Iterator[WithSessions]:
+    machine = WithSessions(tmp_path, pushed)
     machine.project(SCRIPT)
     yield machine
     processes.end(machine.folder(), grace_s=0.0)

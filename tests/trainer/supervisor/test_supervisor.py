@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,7 +21,6 @@ from motley.remote.rpc.verbs import supervise_argv
 from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Spec
 from motley.trainer.host import processes
 from motley.trainer.host.paths import run_folder
-from tests.remote.stage import stand_in_tree
 from tests.support.full_disk import read_only, small_disk
 from tests.support.ports import free_pair
 
@@ -42,11 +42,11 @@ def cmdline(pid: int) -> bytes:
 class Machine:
     """A home folder with the pushed tree, and the trainer's verbs as the master calls them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, pushed: Path) -> None:
         self.home = folder / "home"
         self.home.mkdir(exist_ok=True)
         self.code = folder / "code"
-        stand_in_tree(self.code)
+        shutil.copytree(pushed, self.code)
         self.port = free_pair()
 
     def shorten(self, file: str, bound: str, shorter: str) -> None:
@@ -104,8 +104,8 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
-    machine = Machine(tmp_path)
+def machine(tmp_path: Path, pushed: Path) -> Iterator[Machine]:
+    machine = Machine(tmp_path, pushed)
     yield machine
     processes.end(machine.folder(), grace_s=0.0)
 
@@ -233,9 +233,9 @@ def test_a_killed_coordinator_is_followed_by_another(machine: Machine) -> None:
     assert json.loads((machine.folder() / "summary.json").read_text())["state"] == "stopped"
 
 
-def test_on_a_full_disk_a_killed_coordinator_is_followed_by_another_too(tmp_path: Path) -> None:
+def test_on_a_full_disk_a_killed_coordinator_is_followed_by_another_too(tmp_path: Path, pushed: Path) -> None:
     with small_disk(tmp_path / "home") as disk:
-        host = Machine(tmp_path)
+        host = Machine(tmp_path, pushed)
         try:
             host.supervise(host.spec(2))
             eventually(lambda: host.training(2), "both ranks train")
@@ -288,10 +288,10 @@ def test_a_host_that_was_cut_off_rejoins_with_what_it_was_given_then(machine: Ma
     assert machine.stop()["left"] == 0
 
 
-def test_processes_of_another_home_are_not_touched(machine: Machine, tmp_path: Path) -> None:
+def test_processes_of_another_home_are_not_touched(machine: Machine, tmp_path: Path, pushed: Path) -> None:
     """Same run and host name, another folder: two users of one machine."""
     (tmp_path / "other").mkdir()
-    other = Machine(tmp_path / "other")
+    other = Machine(tmp_path / "other", pushed)
     machine.supervise(machine.spec(1))
     other.supervise(other.spec(1))
     eventually(lambda: machine.training(1) and other.training(1), "both runs train")

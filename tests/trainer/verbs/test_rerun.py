@@ -39,8 +39,8 @@ from tests.trainer.supervisor.test_supervisor import Machine, cmdline, eventuall
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
-    machine = Machine(tmp_path)
+def machine(tmp_path: Path, pushed: Path) -> Iterator[Machine]:
+    machine = Machine(tmp_path, pushed)
     yield machine
     for run in ("night", "day"):
         processes.end(machine.folder(run), grace_s=0.0)
