@@ -53,7 +53,7 @@ lint: $(READY)
 	$(BIN)/lint-imports --no-cache
 
 bench: $(READY)
-	@failed=0; for bench in tests/bench/bench_*.py; do echo "== $$bench"; $(BIN)/python "$$bench" || failed=1; done; exit $$failed
+	@failed=0; for bench in tests/bench/bench_*.py tests/bench/*/bench_*.py; do echo "== $$bench"; $(BIN)/python "$$bench" || failed=1; done; exit $$failed
 
 bench-console: $(READY)
 	$(BIN)/python tests/bench/bench_console.py $(ARGS)

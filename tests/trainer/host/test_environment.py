@@ -30,6 +30,26 @@ def test_what_the_user_has_set_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (env["OMP_NUM_THREADS"], env["MALLOC_TRIM_THRESHOLD_"], env["HF_HOME"]) == ("3", "1", "/data")
 
 
+@pytest.mark.parametrize(
+    ("cores", "theirs", "waits"),
+    [
+        (8.0, {}, None),  # nothing is known to be rationed
+        (2.5, {}, "PASSIVE"),
+        (2.5, {"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"),
+        (2.5, {"GOMP_SPINCOUNT": "1000"}, None),
+    ],
+)
+def test_threads_that_wait_spend_no_rationed_time(
+    cores: float, theirs: dict[str, str], waits: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(rank_environment, "usable_cores", lambda: cores)
+    monkeypatch.setattr(rank_environment, "affinity", lambda: 8)
+    env = rank_environment.of_rank(theirs, threads=None, local_ranks=1, emulated=False)
+    assert env.get("OMP_WAIT_POLICY") == waits
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="it is glibc that reads these variables")
 @pytest.mark.parametrize("forked", [False, True])
 def test_memory_that_was_freed_is_kept_and_need_not_be_cleared_again(forked: bool) -> None:
