@@ -275,12 +275,20 @@ def new(
 
 @app.command("check")
 @verb
-def check(config: Config = DEFAULT_CONFIG, json: Json = False, overrides: Overrides = None, only: Only = None) -> int:
+def check(
+    config: Config = DEFAULT_CONFIG,
+    json: Json = False,
+    overrides: Overrides = None,
+    only: Only = None,
+    train: Annotated[
+        bool, typer.Option("--train", help="Also do two real steps of the task on every host, or run the script 20 s.")
+    ] = False,
+) -> int:
     """Look at every host without starting anything; each finding names its cause and how to fix it."""
     cluster = _load(config, overrides or (), only or ())
     from motley.console.commands import check as command
 
-    return command.check(cluster, json=json)
+    return command.check(cluster, json=json, train=train)
 
 
 @app.command("keys")

@@ -9,7 +9,8 @@
 | rerun | master | has the supervisor go on with a new run, whose ranks need not import torch |
 | attach | master | streams a run's files from offsets |
 | status, stop, fetch, store, prove, export, lead, roll, checkpoint, clean | master | answers and ends |
-| calibrate, link | master | measures a device, the network to the leader; ends when stdin closes |
+| calibrate, trial, link | master | measures a device, tries a task there, measures the network to the leader; ends |
+| | | when stdin closes |
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ VERBS: dict[str, tuple[Adds, ...]] = {
         option("file", nargs="?"),
     ),
     "calibrate": (),
+    "trial": (),
     "link": (link_ends, option("--port", type=int, default=0)),
 }
 
@@ -133,6 +135,10 @@ def main(arguments: list[str] | None = None) -> int:
             from motley.trainer.verbs.calibrate import calibrate
 
             return calibrate(sys.stdin.buffer, sys.stdout)
+        case "trial":
+            from motley.trainer.verbs.trial import trial
+
+            return trial(sys.stdin.buffer, sys.stdout)
         case "link":
             from motley.trainer.verbs import link as network
 

@@ -14,6 +14,7 @@ from motley.console.view.styled_line import fit
 from motley.profiles.store import Profile
 from motley.profiles.thread_counts import words
 from motley.remote.errors import Finding, together
+from motley.remote.launch.trial import Tried
 
 
 def status_text(data: dict[str, Any]) -> str:
@@ -44,6 +45,29 @@ def findings_text(findings: Sequence[Finding], *, hosts: int) -> str:
     if not errors:
         lines.append(f"✔ {hosts} host{'' if hosts == 1 else 's'} ready")
     return "\n".join(lines)
+
+
+def tried_text(tried: Tried) -> str:
+    """What a device took for the steps it was tried with.
+
+    >>> tried_text(Tried(host="box1", device="cpu", samples=64, steps=2, first_ms=812.0, step_ms=35.2, memory_mib=412))
+    '✔ box1 cpu: 2 steps of 64 samples, the first 812 ms, then 35.2 ms; 412 MiB of memory at most'
+    """
+    where = f"✔ {tried.host} {tried.device}:"
+    of_total = f" of {tried.total_mib:,}" if tried.total_mib else ""
+    memory = f"{tried.memory_mib:,}{of_total} MiB of memory at most"
+    if tried.steps is None:
+        how = "ran to its end" if tried.ended else "was ended"
+        script = f"{tried.script} {how} after {tried.seconds:.1f} s; Motley can't count the steps of a script."
+        return f"{where} {script} {memory} in one process"
+    times = f"the first {_ms(tried.first_ms)}, then {_ms(tried.step_ms)}"
+    cap = f" (max_batch {tried.max_batch})" if tried.max_batch else ""
+    fits = "" if tried.pass_limit else "; they fit at once" if tried.total_mib or tried.max_batch else ""
+    return f"{where} {tried.steps} steps of {tried.samples} samples{cap}, {times}; {memory}{fits}"
+
+
+def _ms(value: float) -> str:
+    return f"{value:,.0f} ms" if value >= 100 else f"{value:.1f} ms"
 
 
 def profiles_text(profiles: Sequence[Profile]) -> str:

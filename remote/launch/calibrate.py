@@ -17,20 +17,19 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
-from motley.remote.answers import Answer, answer_of
 from motley.remote.config.cluster import Cluster, Host
-from motley.remote.errors import OVERLOADED, CheckFailed, CommandFailed, Finding, HostError
+from motley.remote.errors import CheckFailed, CommandFailed, Finding, HostError
 from motley.remote.feed import Progress
 from motley.remote.hosts.pool import Emit, Hosts
 from motley.remote.launch.calibration_progress import CalibrationProgress
 from motley.remote.launch.measured_figures import fault, positive
 from motley.remote.launch.placement import environment, place
 from motley.remote.launch.prepare_hosts import looked_over, supplied
+from motley.remote.launch.trainer_conversation import no_answer, remedy_of, said, trainer, within
 from motley.remote.preflight.check import CheckResult
 from motley.remote.preflight.probe import Probe
 from motley.remote.provision.data import folder_of
@@ -42,10 +41,8 @@ from motley.trainer.contract.calibration import Calibration
 from motley.trainer.contract.spec import Container, Member
 from motley.trainer.contract.task_name import OwnTask
 
-T = TypeVar("T")
 SILENT_S = 240.0  # without a word of a host that measures; it is given up
 LINK_S = 60.0
-END_S = 10.0  # from the last word of a process to its end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +108,7 @@ async def _devices(
     busy: dict[str, str] = {}  # what a machine measures, for those that wait for it
 
     async def one(member: Member) -> dict[str, Any] | HostError:
-        asked = _request(
+        asked = request(
             cluster, hosts[member.host], member, verbs.hosts.container(member.host),
             devices=sum(m.host == member.host for m in members), ranks=len(members),
             speeds=sum(m.speed or 0.0 for m in members if m.device == member.device),
@@ -146,7 +143,7 @@ def _label(member: Member) -> str:
     return f"{member.host} {member.device}"
 
 
-def _request(
+def request(
     cluster: Cluster,
     host: Host,
     member: Member,
@@ -176,20 +173,20 @@ async def _device(verbs: Verbs, member: Member, asked: Calibration, emit: Emit) 
     """The result of one device. Raises a HostError with what the host said instead."""
     host, device = member.host, member.device
     emit(Progress(host=host, stage="measure", text=f"{device}: starting"))
-    async with _trainer(verbs, host, "calibrate") as process:
+    async with trainer(verbs, host, "calibrate") as process:
         await process.write(asked.to_json().encode() + b"\n")
         lines = process.lines()
-        while (line := await _within(SILENT_S, anext(lines, None), host, device)) is not None:
-            table = _table(host, "calibrate", line)
+        while (line := await within(SILENT_S, anext(lines, None), host, device)) is not None:
+            table = said(host, "calibrate", line)
             if "error" in table:
-                raise CommandFailed(host, f"{device}: {table['error']}", f"{table.get('remedy')}.")
+                raise CommandFailed(host, f"{device}: {table['error']}", remedy_of(table))
             if "result" in table:
                 if wrong := fault(table["result"]):
                     raise CommandFailed(host, f"{device}: its figures can't be used: {wrong}", "Report this.")
                 return dict(table["result"])
             if "note" in table:
                 emit(Progress(host=host, stage="measure", text=f"{device}: {table['note']}", fraction=_part(table)))
-        raise await _no_answer(host, process, f"{device} could not be measured", "Report this.")
+        raise await no_answer(host, process, f"{device} could not be measured", "Report this.")
 
 
 def _part(table: Mapping[str, Any]) -> float | None:
@@ -208,14 +205,14 @@ async def _links(
     if not others:
         return found
     try:
-        async with _trainer(verbs, cluster.leader, "link", "--listen", address) as listener:
+        async with trainer(verbs, cluster.leader, "link", "--listen", address) as listener:
             await listener.write(secret)
             port = await _figures(listener, cluster.leader, "port")
             for name in others:
                 words = ("link", "--connect", address, "--port", str(int(port["port"])))
                 emit(Progress(host=name, stage="measure", text="the network to the leader"))
                 try:
-                    async with _trainer(verbs, name, *words) as process:
+                    async with trainer(verbs, name, *words) as process:
                         await process.write(secret)
                         table = await _figures(process, name, "mbit", "latency_ms")
                 except HostError as error:
@@ -235,43 +232,10 @@ async def _figures(process: RemoteProcess, host: str, *keys: str) -> dict[str, f
 
     async def first() -> dict[str, float]:
         async for line in process.lines():
-            table = _table(host, "link", line)
+            table = said(host, "link", line)
             if all(positive(table.get(key)) for key in keys):
                 return {key: float(table[key]) for key in keys}
         remedy = "A firewall must let the hosts talk freely, and the leader needs an address of its own to listen on."
-        raise await _no_answer(host, process, "the network to the leader could not be measured", remedy)
+        raise await no_answer(host, process, "the network to the leader could not be measured", remedy)
 
-    return await _within(LINK_S, first(), host, "the network to the leader")
-
-
-async def _within(seconds: float, answer: Awaitable[T], host: str, what: str) -> T:
-    try:
-        return await asyncio.wait_for(answer, seconds)
-    except asyncio.TimeoutError as error:
-        cause = f"{what}: the host said nothing for {seconds:g} s"
-        raise CommandFailed(host, cause, OVERLOADED) from error
-
-
-@asynccontextmanager
-async def _trainer(verbs: Verbs, host: str, *words: str) -> AsyncIterator[RemoteProcess]:
-    """A verb of the trainer under way. Leaving the block closes its stdin, which ends it."""
-    connection = await verbs.connection(host)
-    async with connection.stream(verbs.argv(host, *words), cwd=verbs.tree.folder) as process:
-        try:
-            yield process
-        finally:
-            process.close_stdin()
-
-
-async def _no_answer(host: str, process: RemoteProcess, what: str, remedy: str) -> CommandFailed:
-    await _within(END_S, process.wait(), host, what)  # until then stderr may not be whole
-    said = process.stderr_tail.splitlines()[-1:] or ["nothing"]
-    return CommandFailed(host, f"{what}; it said: {said[0]}", remedy)
-
-
-def _table(host: str, verb: str, line: bytes) -> Answer:
-    """The object in a line; empty for anything else, such as what a library prints."""
-    try:
-        return answer_of(host, verb, line)
-    except CommandFailed:
-        return Answer(host, verb, {})
+    return await within(LINK_S, first(), host, "the network to the leader")

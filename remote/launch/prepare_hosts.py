@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from motley.remote.config.cluster import Cluster, Host
@@ -111,6 +111,8 @@ async def _check(hosts: Hosts, emit: Emit, looks: Sequence[Looked], early: Prepa
     return replace(checked, findings=packages.judged(hosts.cluster, checked.findings, looks))
 
 
+Further = Callable[[Hosts, CheckResult], Awaitable[Sequence[Finding]]]
+
 CONNECT_S = 3.0  # of `motley check`, which is to be quick; a run is more patient
 
 
@@ -126,10 +128,13 @@ def members_of(cluster: Cluster, checked: CheckResult, knows: Knows = unknown) -
     return members
 
 
-async def preflight(cluster: Cluster, emit: Emit, ask: Ask = nobody) -> tuple[Finding, ...]:
+async def preflight(
+    cluster: Cluster, emit: Emit, ask: Ask = nobody, *, further: Further | None = None, make: bool = False
+) -> tuple[Finding, ...]:
     """`motley check`: the findings alone, connections opened for it and closed again.
 
-    `ask` is asked about host keys that nobody knows yet; then the check is made anew.
+    `ask` is asked about host keys that nobody knows yet; then the check is made anew. `further` has more to find on
+    hosts that can train so far (`remote.launch.trial`). With `make` environments are made, and images brought.
 
     Raises ConfigError for a script, a task, a requirements file, a Dockerfile or a folder of data that is not there.
     """
@@ -141,7 +146,16 @@ async def preflight(cluster: Cluster, emit: Emit, ask: Ask = nobody) -> tuple[Fi
         async def look() -> CheckResult:
             return await _check(hosts, emit, await _packages(hosts, emit))
 
-        checked = await introduced(look, lambda found: new_keys(found.findings), ask)
-    if not checked.ok:
-        return checked.findings
-    return (*checked.findings, *misfits(cluster, place(cluster, checked.probes)))
+        try:
+            if make:
+                checked = (await looked_over(hosts, emit, ask)).checked
+            else:
+                checked = await introduced(look, lambda found: new_keys(found.findings), ask)
+        except CheckFailed as error:
+            return error.findings
+        if not checked.ok:
+            return checked.findings
+        found = (*checked.findings, *misfits(cluster, place(cluster, checked.probes)))
+        if further is None or any(finding.level == "error" for finding in found):
+            return found
+        return (*found, *await further(hosts, checked))

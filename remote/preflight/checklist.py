@@ -69,6 +69,16 @@ CHECKS: dict[str, tuple[str, str]] = {
         "would stop it for part of the time, and so what it sends; one that calls `motley.session()` heeds more keys",
     ),
     "shares": (ERROR, "`balance.shares` has one entry for each device"),
+    "task": (
+        BOTH,
+        "a [task of your own](own-task.md) can be imported there, has its class, and `[task]` fits it; a warning where "
+        "that took too long to know",
+    ),
+    "train": (
+        BOTH,
+        "with `--train`: two steps of the task, or 20 s of the script, work on each device; a warning where the "
+        "samples do not fit into its memory at once",
+    ),
 }
 
 
@@ -81,7 +91,7 @@ def page() -> str:
 _BEFORE = """\
 # motley check
 
-`motley check` looks at every host, all at once, and starts nothing. Every `motley run` begins with it. A finding
+`motley check` looks at every host, all at once, and starts no run. Every `motley run` begins with it. A finding
 names the host, the cause and the remedy: mostly a command to paste, into the terminal in which you typed `motley
 check`.
 
@@ -114,6 +124,32 @@ for box3.
 A host that can't be reached is known after 3 s, everything else is within a second or two on most machines. A host
 that is connected and very slow has 9.7 s.
 
+## A task of your own
+A file of yours is read by the torch of a host. So the check brings the trainer and the task's folder there, as a
+run does, has the file imported, its class found and `[task]` checked against the class's `Options`, and the process
+ends. No data is read. This takes as long as importing torch, 2 minutes at most, all hosts at the same time; of demo
+hosts one is asked. A host whose environment or image is still to come is not asked.
+
+## Trying it: --train
+`motley check --train` goes further, on every host at the same time, each for itself: environments are made and data
+is brought as for a run, then each device does two real steps of the task, a batch of its test data is evaluated,
+and the process ends. It says what the steps took, the most memory in use (of a GPU, or of the process), and whether
+the samples fitted at once. There are as many as the device may get: its share with `policy = "static"`, else
+`max_batch`, else an equal part of the global batch.
+
+```
+✔ box1 cpu: 2 steps of 96 samples, the first 812 ms, then 35.2 ms; 412 MiB of memory at most
+```
+
+What fails names file and line of your code: also a mistake in `metrics`, which a run meets at the end of its first
+epoch. Nothing is kept of it, and weights that were trained are not touched. After 5 minutes a host is given up.
+
+A [script](script.md) tells of no steps. It runs for 20 s as the only rank, in a copy of its project in a folder of
+its own, which `MOTLEY_DIR` names and which is gone afterwards; then it is ended with all that it has started. That
+it was still running, or came to its own end, is as much as this tells.
+
+Ctrl-C ends what has begun on the hosts.
+
 ## Firewalls
 Training traffic goes straight between the hosts, on ports that the system picks: no list of ports would do, the hosts
 must let each other in. What helps is a rule for the firewall that is at work there (ufw, firewalld, what
@@ -144,7 +180,8 @@ Motley trains on Linux. On another system, a Linux container or virtual machine 
 can take part; macOS is fine for the console.
 
 ## What it does not see
-- Whether torch can be imported: that takes seconds. The files of torch say which version it is.
+- Whether torch can be imported, without a task of your own or `--train`: that takes seconds. The files of torch say
+  which version it is.
 - The speed of the network between the hosts: `motley profile` measures it.
 - Who uses a GPU, where the driver does not tell; rules of a firewall, which only root may read. It tries connections
   instead.

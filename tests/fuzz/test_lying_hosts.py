@@ -15,6 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from motley.console.commands.stored_profiles import profiles_of
+from motley.console.view.answer_tables import tried_text
 from motley.profiles.store import Store
 from motley.remote.config.cluster import Cluster
 from motley.remote.config.load import load
@@ -27,6 +28,7 @@ from motley.remote.hosts.pool import Hosts
 from motley.remote.launch.calibrate import Calibrated, Measured, _device, _links
 from motley.remote.launch.placement import layout_of
 from motley.remote.launch.resume_checkpoint import bring_checkpoint
+from motley.remote.launch.trial import Trials
 from motley.remote.preflight.check import CheckResult, check
 from motley.remote.provision import container_images, virtualenv
 from motley.remote.provision.local_folder import Folder
@@ -168,6 +170,14 @@ async def _export(case: Case) -> object:
         return None if incoming.ended("box1", said) else [*incoming.notes, incoming.keep()]
 
 
+async def _trial(case: Case) -> object:
+    cluster = case.hosts.cluster
+    trials = Trials(case.emit, train=True)
+    asked = Calibration(options=cluster.run, data=cluster.data, device="cpu", batch=8, share=8, steps=2)
+    found = await trials._one(case.verbs, MEMBER, asked)
+    return [found, *trials.tried, *map(tried_text, trials.tried)]
+
+
 NAMED = Lead(term=Term(1), leader="box1", address="", port=1, hosts=())
 ASKED: dict[str, Callable[[Case], Awaitable[object]]] = {
     "inspect_host": lambda case: check(case.hosts, case.emit),
@@ -190,6 +200,7 @@ ASKED: dict[str, Callable[[Case], Awaitable[object]]] = {
     "stop": lambda case: case.verbs.stop("box1", "night", reason="x", timeout_s=9.0),
     "export": _export,
     "calibrate": _calibrate,
+    "trial": _trial,
     "link": _network,
 }
 

@@ -1,4 +1,4 @@
-"""What `python -m motley.trainer calibrate` is asked, as the master sends it on its standard input.
+"""What `python -m motley.trainer calibrate`, and `trial`, are asked, as the master sends it on their standard input.
 
 Standard library only.
 
@@ -17,6 +17,7 @@ from motley.trainer.contract.spec import (
     Container,
     DataOptions,
     RunOptions,
+    Script,
     container_of,
     own_task_of,
     run_options_of,
@@ -27,7 +28,7 @@ from motley.trainer.contract.task_name import OwnTask
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """To measure one device with the task of a run."""
+    """To measure one device with the task of a run, or to try it there."""
 
     options: RunOptions
     data: DataOptions
@@ -43,10 +44,20 @@ class Calibration:
     budget_s: float = 8.0  # of measured steps
     container: Container | None = None
     own_task: OwnTask | None = None  # what options.task names, where that is no task of ours
+    steps: int = 0  # of a trial: so many are done with `share` samples; 0: the task is made, nothing more
+    script: Script | None = None  # of a trial, in place of the task
+    run_s: float = 20.0  # how long a script is let run
+    folder: str = ""  # on the host, of a trial's own: what a script writes goes there
     child: bool = False  # asked by the trainer itself
 
     def for_child(self) -> Calibration:
         return dataclasses.replace(self, child=True)
+
+    @property
+    def project_tree(self) -> str:
+        """The hash of the user's own files that it needs; empty where it needs none."""
+        user_code = self.script or self.own_task
+        return user_code.tree if user_code is not None else ""
 
     def to_json(self) -> str:
         return json.dumps({"protocol": PROTOCOL, **dataclasses.asdict(self)})
@@ -58,4 +69,5 @@ class Calibration:
         table["options"], table["data"] = run_options_of(table["options"]), DataOptions(**table["data"])
         table["own_task"] = own_task_of(table)
         table["container"] = container_of(table)
+        table["script"] = Script.from_table(table["script"]) if table.get("script") else None
         return cls(**table)

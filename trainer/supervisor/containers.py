@@ -67,9 +67,10 @@ def of_calibration(
 ) -> tuple[list[str], dict[str, str]]:
     """The same for a verb of `trainer.verbs.attended_child`; `folder` need not be there, it only makes the label."""
     assert asked.container is not None
-    tree = asked.own_task.tree if asked.own_task is not None else ""
+    mounts = [Mount(str(HERE)), *_data(asked.data), *_project(asked.project_tree)]
+    mounts += [Mount(asked.folder, writable=True)] if asked.folder else []
     return _started(
-        asked.container, [verb], env, asked.env, [Mount(str(HERE)), *_data(asked.data), *_project(tree)],
+        asked.container, [verb], env, asked.env, mounts,
         labels=container_commands.labels(folder, run="", host=""), gpus=asked.device.startswith("cuda"), attended=True,
     )  # fmt: skip
 

@@ -17,12 +17,13 @@ import select
 import signal
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any, BinaryIO, TextIO
 
 from motley.trainer.contract.calibration import Calibration
 from motley.trainer.host import processes, rank_environment
-from motley.trainer.host.paths import HERE
+from motley.trainer.host.paths import HERE, project_folder
 from motley.trainer.supervisor import containers
 from motley.trainer.supervisor.container_commands import exit_code
 
@@ -97,6 +98,33 @@ def in_child(verb: str, asked: Calibration, stdin: BinaryIO, stdout: TextIO, *, 
         stdout.write(last.decode(errors="replace"))
         stdout.flush()
     return int(not last.startswith(b'{"result"'))
+
+
+def result_of(asked: Calibration, work: Callable[[Calibration, Say], dict[str, Any]]) -> int:
+    """In the child: do what was asked and answer with its result, or with what was wrong. 0 with a result.
+
+    What the user's code prints goes to standard error: the answers stay lines of their own.
+    """
+    with os.fdopen(os.dup(1), "w") as out:
+        os.dup2(2, 1)
+        say = saying(out)
+        say({"note": "importing torch"})
+        from motley.trainer.errors import TrainerError
+        from motley.trainer.tasks.user_code import user_code
+
+        own = asked.own_task
+        try:
+            with user_code(project_folder(own.tree) if own is not None else None):
+                say({"result": work(asked, say)})
+        except TrainerError as error:
+            say({"error": error.cause, "remedy": error.remedy})
+            return 1
+        except (RuntimeError, OSError) as error:  # torch's own: a device that is not there, a driver that fails
+            traceback.print_exc()
+            first = (str(error) or type(error).__name__).splitlines()[0]
+            say({"error": first, "remedy": "See that a run works on this device, or leave it out with devices"})
+            return 1
+    return 0
 
 
 def environment(asked: Calibration) -> Mapping[str, str]:

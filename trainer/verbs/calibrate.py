@@ -13,7 +13,6 @@ emulated.
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
@@ -21,8 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 from motley.profiles.hardware import probe
 from motley.profiles.store import Timing
 from motley.trainer.contract.calibration import Calibration
-from motley.trainer.host.paths import project_folder
-from motley.trainer.verbs.attended_child import Say, asked_on, in_child, saying
+from motley.trainer.verbs.attended_child import Say, asked_on, in_child, result_of, saying
 from motley.trainer.verbs.timed_threads import Steps, choose_threads
 
 if TYPE_CHECKING:
@@ -46,7 +44,9 @@ def calibrate(stdin: BinaryIO, stdout: TextIO) -> int:
     asked = asked_on(stdin, say)
     if asked is None:
         return 1
-    return _here(asked, say) if asked.child else in_child("calibrate", asked, stdin, stdout, what="measuring")
+    if asked.child:
+        return result_of(asked, measure)
+    return in_child("calibrate", asked, stdin, stdout, what="measuring")
 
 
 def sizes(batch: int, cap: int | None) -> tuple[int, ...]:
@@ -76,56 +76,19 @@ def timings(bench: Steps, batches: Sequence[int], budget_s: float, clock: Callab
     return [Timing.of(size, compute[size], whole[size]) for size in batches]
 
 
-def _here(asked: Calibration, say: Say) -> int:
-    say({"note": "importing torch"})
-    from motley.trainer.errors import TrainerError
-    from motley.trainer.tasks.user_code import user_code
-
-    own = asked.own_task
-    try:
-        with user_code(project_folder(own.tree) if own is not None else None):
-            say({"result": measure(asked, say)})
-    except TrainerError as error:
-        say({"error": error.cause, "remedy": error.remedy})
-        return 1
-    except (RuntimeError, OSError) as error:  # torch's own: a device that is not there, a driver that fails
-        traceback.print_exc()
-        first = (str(error) or type(error).__name__).splitlines()[0]
-        say({"error": first, "remedy": "See that a run works on this device, or leave it out with devices"})
-        return 1
-    return 0
-
-
 def measure(asked: Calibration, say: Say) -> dict[str, Any]:
     """Raises TrainerError without the device, the task's data or room for one sample, RuntimeError as torch does."""
     import torch
     import torch.distributed as dist
 
-    from motley.trainer import tasks
-    from motley.trainer.data.loading import Loading
-    from motley.trainer.data.task_data import TaskData
-    from motley.trainer.errors import TrainerError
-    from motley.trainer.tasks.data_location import keep_open
     from motley.trainer.training.emulated_speed import slowdown_of
+    from motley.trainer.verbs.asked_task import data_of, device_of, task_of
     from motley.trainer.verbs.timed_steps import TimedSteps
 
-    device = torch.device(asked.device)
-    if device.type == "cuda":
-        if (device.index or 0) >= torch.cuda.device_count():
-            cause = f"torch {torch.__version__} can't use {device}: it sees {torch.cuda.device_count()} CUDA devices"
-            raise TrainerError(cause, "Name the devices that a run shall use in devices of the host")
-        torch.cuda.set_device(device)
+    device = device_of(asked)
     say({"note": "loading data"})
-    if asked.data.path:
-        keep_open(Path(asked.data.path).expanduser())
-    own = asked.own_task
-    if own is not None:
-        keep_open(project_folder(own.tree))
-    task = tasks.load(asked.options, asked.data, lambda text, part: say({"note": text, "fraction": part}), own)
-    loading = Loading(
-        workers=asked.data.workers, device=device, local_ranks=asked.devices, note=lambda text, _: say({"note": text})
-    )
-    data = TaskData.of(task, seed=asked.options.seed, loading=loading)
+    task = task_of(asked, say)
+    data = data_of(asked, task, device, say)
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     try:
         bench = TimedSteps(asked.options, task, data, device, slowdown_of(asked.speed, asked.speeds, device))

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 
 from motley.trainer.contract.evaluation_of import evaluation_of
 from motley.trainer.contract.spec import Spec
-from motley.trainer.host.paths import read_json, run_folder
+from motley.trainer.host.paths import read_json, run_folder, runs_folder
 
 
 def export(run: str, host: str, form: str, file: str | None, *, inside: bool, stdin: BinaryIO) -> int:
@@ -46,10 +46,12 @@ def _answered(
     run: str, form: str, folder: Path, file: str | None, spec: Spec | None, stdin: BinaryIO, out: BinaryIO
 ) -> int:
     from motley.trainer.errors import CheckpointDamaged, CheckpointMissing, TrainerError
-    from motley.trainer.verbs.trained_model import TrainedModel
+    from motley.trainer.export.trained_model import TrainedModel
 
     try:
-        with tempfile.TemporaryDirectory(prefix="motley-") as room:
+        above = runs_folder()  # there is one where a run was; all that is ours on a host is beside it
+        above.mkdir(parents=True, mode=0o700, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="export-", dir=above.parent) as room:
             given: dict[str, Any] = {}
             path = folder / "checkpoints" / Path(file or "").name
             if not file:

@@ -24,6 +24,7 @@ from motley.trainer.optimize.model_options import set_up
 from motley.trainer.optimize.optimizer import make_optimizer
 from motley.trainer.optimize.precision import abilities, agreed
 from motley.trainer.tasks.task import Task
+from motley.trainer.tasks.task_loss import evaluated
 from motley.trainer.tasks.task_module import new_model, own_optimizer
 from motley.trainer.training.emulated_speed import Slowdown
 from motley.trainer.training.micro_batches import MicroBatches
@@ -34,8 +35,16 @@ class TimedSteps:
     """A model and its optimizer on one device, ready for steps of any size."""
 
     def __init__(
-        self, options: RunOptions, task: Task, data: TaskData, device: torch.device, slowdown: Slowdown
+        self,
+        options: RunOptions,
+        task: Task,
+        data: TaskData,
+        device: torch.device,
+        slowdown: Slowdown,
+        *,
+        accumulate: int = 1,
     ) -> None:
+        self._task = task
         self._data = data
         self._slowdown = slowdown
         self._device = device
@@ -54,8 +63,8 @@ class TimedSteps:
         self._model = wrap(task, model, device)
         self._ran_out = False
         self._passes = MicroBatches(
-            task, self._model, device, self._watch, accumulate=1, ran_out=self._note_ran_out, computed=slowdown.pause,
-            autocast=lambda: precision.autocast(device),
+            task, self._model, device, self._watch, accumulate=accumulate, ran_out=self._note_ran_out,
+            computed=slowdown.pause, autocast=lambda: precision.autocast(device),
         )  # fmt: skip
         self._next = 0
 
@@ -90,6 +99,22 @@ class TimedSteps:
         compute_ms, wait_ms = self._watch.read()
         float(loss_sum)  # waits for the device
         return compute_ms, (time.perf_counter() - began) * 1000 - wait_ms
+
+    @property
+    def pass_limit(self) -> int | None:
+        """The most samples of a pass, once more were too many for the memory."""
+        return self._passes.limit
+
+    def evaluate(self, samples: int) -> None:
+        """Loss and metrics of so many samples of the test data, if there are any: what they raise is known then."""
+        samples = min(samples, self._data.test_size)
+        if not samples:
+            return
+        self._model.eval()
+        with torch.no_grad():
+            some = self._data.test_batch(0, samples).to(self._device)
+            evaluated(self._task, self._model.module, some.content, some.size)
+        self._model.train()
 
     def peak_mib(self, batch: int) -> float:
         """The most memory allocated on a CUDA device during a step."""

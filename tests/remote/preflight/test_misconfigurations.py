@@ -21,6 +21,7 @@ from motley.remote.config.cluster import Cluster
 from motley.remote.config.load import load
 from motley.remote.errors import Finding
 from motley.remote.launch.prepare_hosts import preflight
+from motley.remote.launch.trial import Trials
 from motley.remote.preflight import checklist
 from motley.remote.preflight.checklist import CHECKS
 from tests.lab import test_misconfigurations as test_lab
@@ -40,7 +41,7 @@ def box(tmp_path: Path, home: Path, make_sshd: Callable[..., Sshd]) -> Iterator[
 
 async def found(box: Box) -> list[Finding]:
     cluster = written(box)
-    return list(await preflight(cluster, lambda _: None))
+    return list(await preflight(cluster, lambda _: None, further=Trials(lambda _: None, train=False)))
 
 
 def written(box: Box) -> Cluster:
@@ -123,7 +124,8 @@ def test_every_check_there_is_has_been_shown_to_fire_and_is_documented() -> None
     assert sum(not case.stand_in for case in CASES) >= 20
     in_the_lab = {case.check for case in test_lab.CASES} | {"leader"}
     with_gpus = {"backend"}  # of several hosts: test_judge_backend.py
-    assert {case.check for case in CASES} | in_the_lab | with_gpus == set(CHECKS)
+    when_asked = {"train"}  # tests/remote/launch/test_trial.py
+    assert {case.check for case in CASES} | in_the_lab | with_gpus | when_asked == set(CHECKS)
     page = (Path(__file__).parents[3] / "docs/check.md").read_text(encoding="utf-8")
     assert page == checklist.page(), "out of date: python -m motley.remote.preflight.checklist > docs/check.md"
 

@@ -167,3 +167,24 @@ def _the_port_after_it_is_taken_for_a_script(box: Box) -> None:
 def _its_environment_is_not_made_yet(box: Box) -> None:
     (box.folder / "requirements.txt").write_text("einops\n")
     box.keys["requirements"] = str(box.folder / "requirements.txt")
+
+
+@case("task", "night.py:3: ModuleNotFoundError: No module named", remedy="Mend it, and start again.")
+def _a_task_of_one_s_own_needs_what_is_not_there(box: Box) -> None:
+    """On the box alone: the other host finds it."""
+    box.keys["env"] = {"LACKS": "einops_of_mine"}
+    box.cluster += ["[run]", 'task = "tasks/night.py"']
+    (box.folder / "tasks").mkdir()
+    lines = ["import motley", "import importlib, os", 'importlib.import_module(os.environ.get("LACKS", "motley"))']
+    lines += ["class Night(motley.Task):", "    pass"]
+    (box.folder / "tasks/night.py").write_text("\n".join(lines))
+
+
+@case("task", "[task] width: Night.Options has no such parameter", remedy="Did you mean depth?")
+def _a_parameter_that_the_task_does_not_know(box: Box) -> None:
+    box.alone = True
+    box.cluster += ["[run]", 'task = "tasks/night.py"', "[task]", "width = 3"]
+    (box.folder / "tasks").mkdir()
+    lines = ["import dataclasses, motley", "@dataclasses.dataclass", "class Options:", "    depth: int = 3"]
+    lines += ["class Night(motley.Task):", "    Options = Options"]
+    (box.folder / "tasks/night.py").write_text("\n".join(lines))

@@ -25,9 +25,9 @@ import motley
 from motley.trainer import tasks
 from motley.trainer.contract.spec import DataOptions, RunOptions, Spec
 from motley.trainer.errors import TaskError, TrainerError
+from motley.trainer.export.safetensors_file import laid_out
 from motley.trainer.tasks.user_code import user_code
 from motley.trainer.training import checkpoint
-from motley.trainer.verbs.safetensors_file import laid_out
 
 
 @dataclass(slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from motley.trainer.errors import TrainerError
-from motley.trainer.verbs.safetensors_file import DTYPES, PIECE, laid_out
+from motley.trainer.export.safetensors_file import DTYPES, PIECE, laid_out
 
 
 def written(tensors: Mapping[str, object], file: Path, **metadata: str) -> bytes:

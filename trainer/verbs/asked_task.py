@@ -1,0 +1,53 @@
+"""The device, the task and its data that a `Calibration` asks for. Imports torch.
+
+>>> task_of(asked, say).name
+'simple_cnn/digits'
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from motley.trainer import tasks
+from motley.trainer.contract.calibration import Calibration
+from motley.trainer.data.loading import Loading
+from motley.trainer.data.task_data import TaskData
+from motley.trainer.errors import TrainerError
+from motley.trainer.host.paths import project_folder
+from motley.trainer.tasks.data_location import keep_open
+from motley.trainer.tasks.task import Task
+from motley.trainer.verbs.attended_child import Say
+
+
+def device_of(asked: Calibration) -> torch.device:
+    """Made the current one where it is a GPU. Raises TrainerError when torch can't use it."""
+    device = torch.device(asked.device)
+    if device.type == "cuda":
+        if (device.index or 0) >= torch.cuda.device_count():
+            cause = f"torch {torch.__version__} can't use {device}: it sees {torch.cuda.device_count()} CUDA devices"
+            raise TrainerError(cause, "Name the devices that a run shall use in devices of the host")
+        torch.cuda.set_device(device)
+    return device
+
+
+def task_of(asked: Calibration, say: Say) -> Task:
+    """The task, its parameters checked; of one that comes with Motley the data is read too, which `say` hears of.
+
+    Raises TaskError, DataError.
+    """
+    if asked.data.path:
+        keep_open(Path(asked.data.path).expanduser())
+    own = asked.own_task
+    if own is not None:
+        keep_open(project_folder(own.tree))
+    return tasks.load(asked.options, asked.data, lambda text, part: say({"note": text, "fraction": part}), own)
+
+
+def data_of(asked: Calibration, task: Task, device: torch.device, say: Say) -> TaskData:
+    """Its batches, fetched as a rank's are. Raises DataError."""
+    loading = Loading(
+        workers=asked.data.workers, device=device, local_ranks=asked.devices, note=lambda text, _: say({"note": text})
+    )
+    return TaskData.of(task, seed=asked.options.seed, loading=loading)
