@@ -66,10 +66,11 @@ def problem_of(event: Event) -> Problem | None:
         return None  # of those `failed` tells together
     if event.kind == "gave_up":
         who = ", ".join(f"{host} ({phase})" for host, phase in _missing(event))
-        cause = f"gave up waiting for {who}" if who else event.text
+        if not who:
+            return Problem(host=event.host, cause=event.text, remedy="")
         ended = any(phase == "ended" for _, phase in _missing(event))
         remedy = "Their log says more" if ended else "Their log says more; join_timeout_s in [run] waits longer"
-        return Problem(host=event.host, cause=cause, remedy=remedy)
+        return Problem(host=event.host, cause=f"gave up waiting for {who}", remedy=remedy)
     if event.level == "error" and event.kind != "ended":
         return Problem(host=event.host, cause=event.text, remedy="")
     return None

@@ -72,7 +72,15 @@ class FirstGroup:
                 one.ended = one.ended or "failed"
         left = [self._connections[m] for m in missing if self._connections[m].ended is None]
         behind = [one for one in self._connections.values() if one.ended in ("failed", "lost")] or left
-        text = f"gave up waiting for {names_of(behind)}: {why}"
+        self._end(f"gave up waiting for {names_of(behind)}: {why}", behind, now)
+
+    def refuse(self, why: str, now: float) -> None:
+        """Once: tell everybody why there will be no group."""
+        if not self.gave_up:
+            self.gave_up = True
+            self._end(why, [], now)
+
+    def _end(self, text: str, behind: Sequence[MemberConnection], now: float) -> None:
         self._journal.write("gave_up", text, "error", missing=missing_of(behind), waited_s=now - self._began)
         self._ledger.cause = text
         for connection in self._connections.values():

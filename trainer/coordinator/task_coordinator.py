@@ -16,11 +16,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from motley.trainer.contract import validate
+from motley.trainer.contract.data_fingerprint import DataFingerprint, difference, told
 from motley.trainer.contract.spec import Spec
 from motley.trainer.contract.validate import name, whole
 from motley.trainer.contract.wire import RunState
@@ -32,6 +33,7 @@ from motley.trainer.coordinator.members import MemberConnection, end_state, too_
 from motley.trainer.host.checkpoint_request import answered, asked
 from motley.trainer.host.run_members import roll_of
 
+SAME_DATA = "Give all hosts the same: [data] push does"
 GOODBYE_S = 5.0  # after a rank failed or did not come, the others have this long to say their last word
 
 
@@ -65,6 +67,7 @@ class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
             expected=self._members_of(self._lead.hosts, roll.dropped) if expected is None else expected,
             keepers=self._members_of(self._lead.keepers or self._lead.hosts, roll.dropped),
         )
+        self._data: dict[int, DataFingerprint] = {}  # of each member's training data
         self._told = 0  # the generation whose regroup is in the journal
         self._ready_at: float | None = None
         self._asked: tuple[str, ...] = ()  # requests for a checkpoint that are known here
@@ -86,6 +89,37 @@ class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
             self._show_out(connection)
         else:
             super().connected(connection)
+
+    def received(self, connection: MemberConnection, message: dict[str, Any]) -> None:
+        if message["op"] != "ready" or self._has_the_data(connection, message.get("data")):
+            super().received(connection, message)
+
+    def _has_the_data(self, connection: MemberConnection, said: Mapping[str, Any] | None) -> bool:
+        """Whether this rank's training data is that of the others. If not it is told to leave; before the first group
+        all are."""
+        if said is None:
+            return True
+        member, mine = connection.member.member, DataFingerprint.of(said)
+        known = [m for m in self._machine.group or self._data if m in self._data and m != member]
+        if known and (found := difference(mine, self._data[known[0]])):
+            other = self._connections[known[0]].name
+            than = told(found, mine, self._data[known[0]])
+            if found != "values":
+                self._refuse(connection, f"{connection.name} has other training data than {other}: {than}. {SAME_DATA}")
+                return False
+            if member not in self._data:
+                text = f"{connection.name} sees samples slightly otherwise than {other}, as with another Pillow: {than}"
+                self._journal.write("note", text, "warning", member=member)
+        self._data[member] = mine
+        return True
+
+    def _refuse(self, connection: MemberConnection, why: str) -> None:
+        if self._machine.awaiting and not self._goes_on:
+            self._gathering.refuse(why, self._clock())
+            return
+        self._journal.write("note", f"{why}. It can't join; the others go on", "warning")
+        connection.send(op="over", text=why, state="failed")
+        connection.close()
 
     def _hear(self, connection: MemberConnection, message: dict[str, Any], now: float) -> None:
         member = connection.member.member

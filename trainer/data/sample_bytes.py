@@ -27,10 +27,13 @@ class _Pickler(pickle.Pickler):
             return NotImplemented
         if value.requires_grad or value.is_quantized or value.is_conj() or value.is_neg():
             return NotImplemented
-        flat = value.contiguous()
-        size = flat.numel() * flat.element_size()
-        memory = (ctypes.c_char * size).from_address(flat.data_ptr()) if size else b""
-        return _tensor, (pickle.PickleBuffer(bytearray(memory)), value.dtype, tuple(value.shape))
+        return _tensor, (pickle.PickleBuffer(memory_of(value.contiguous())), value.dtype, tuple(value.shape))
+
+
+def memory_of(tensor: Tensor) -> bytearray:
+    """A copy of the memory of a contiguous tensor on the CPU, of any type."""
+    size = tensor.numel() * tensor.element_size()
+    return bytearray((ctypes.c_char * size).from_address(tensor.data_ptr()) if size else b"")
 
 
 def packed(content: Any) -> tuple[bytes, list[bytearray]]:

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from motley.trainer.contract.data_fingerprint import DataFingerprint
 from motley.trainer.data.batch import Batch, misfits
 from motley.trainer.data.fetch import Source, source_of
+from motley.trainer.data.fingerprint import fingerprint
 from motley.trainer.data.loading import IN_PROCESS, Loading
 from motley.trainer.data.worker_pool import WorkerPool
 from motley.trainer.errors import DataError
@@ -59,6 +61,11 @@ class TaskData:
     @property
     def test_size(self) -> int:
         return len(self.test) if self.test is not None else 0
+
+    def fingerprint(self) -> DataFingerprint:
+        """Of the training data, to compare with that of other hosts. Raises what drawing eight samples raises."""
+        with user_code(self.task.project):
+            return fingerprint(self.train)
 
     @property
     def steps_ahead(self) -> int:

@@ -70,6 +70,7 @@ class CoordinatorClient:
         self.over: Callable[[str, str], None] = lambda _text, _state: None  # the reason and the end state; by a thread
         self.stuck: Callable[[], None] = lambda: None  # called when `free` does not free the main thread
         self.dismissed: Callable[[], None] = lambda: None  # called when the script is a session: it is the member now
+        self.data: Mapping[str, Any] | None = None  # the fingerprint of this rank's training data
         self._spec = spec
         self._make = make
         self._where = where
@@ -160,9 +161,8 @@ class CoordinatorClient:
         self._attempt += 1
         self.step = self.arrived = step
         self._stage, self._moves = (-1, 0), 0
-        said: dict[str, Any] = {
-            "times": times, "store": store, "step": step, "term": term, "leader": leader, "generation": generation,
-        }  # fmt: skip
+        said: dict[str, Any] = {"times": times, "store": store, "step": step, "term": term, "leader": leader}
+        said |= {"generation": generation, "data": self.data}
         if self._regroups is not None:
             said["regroups"] = self._regroups
         self._call.send(op="ready", attempt=self._attempt, **said)

@@ -1,0 +1,85 @@
+"""Ranks whose training data differs: before the first step the run ends, a host that joins is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from motley.trainer.contract.data_fingerprint import DataFingerprint
+from motley.trainer.rank.coordinator_client import CoordinatorClient
+from motley.trainer.rank.coordinator_connection import JoinError
+from tests.trainer.coordinating import coordinating, dial, events, spec, summary, three_in_a_group
+
+MINE = DataFingerprint(length=1500, exact="aaaaaaaaaa", kind="k", values=((10.0, 20.0),))
+
+
+async def with_data(given: object, member: int, **other: object) -> CoordinatorClient:
+    line = await asyncio.to_thread(dial, given, member)  # type: ignore[arg-type]
+    line.data = MINE.to_table() | other
+    return line
+
+
+async def test_other_data_at_the_first_group_ends_the_run_with_both_figures(tmp_path: Path) -> None:
+    given = spec(2)
+    async with coordinating(given, tmp_path):
+        lines = [await with_data(given, 0), await with_data(given, 1, length=1400)]
+
+        async def told(line: CoordinatorClient) -> str:
+            with pytest.raises(JoinError) as error:
+                await asyncio.to_thread(line.ready, times={}, store=("127.0.0.1", 1))
+            line.ended("failed")
+            return str(error.value)
+
+        texts = await asyncio.gather(*map(told, lines))
+    pairs = [
+        ("rank 1 on box1", "rank 0 on box0", "1,400 samples, not 1,500"),
+        ("rank 0 on box0", "rank 1 on box1", "1,500 samples, not 1,400"),
+    ]
+    assert texts[0] == texts[1]
+    assert texts[0] in [
+        f"{one} has other training data than {two}: {than}. Give all hosts the same: [data] push does"
+        for one, two, than in pairs
+    ]
+    assert summary(tmp_path)["state"] == "failed"
+    assert summary(tmp_path)["cause"] == texts[0]
+
+
+async def test_a_host_that_joins_with_other_samples_is_refused_and_the_run_goes_on(tmp_path: Path) -> None:
+    given = spec(3)
+    async with coordinating(given, tmp_path):
+        lines = await three_in_a_group(given)
+        lines[1].close()
+        for line in (lines[0], lines[2]):
+            line.data = MINE.to_table()
+        groups = await asyncio.gather(
+            *(asyncio.to_thread(line.ready, times={}, store=("127.0.0.1", 7), step=4) for line in (lines[0], lines[2]))
+        )
+        assert [group.members for group in groups] == [(0, 2), (0, 2)]
+        back = await with_data(given, 1, exact="bbbbbbbbbb", kind="other")
+        with pytest.raises(
+            JoinError, match="rank 1 on box1 has other training data than rank 0 on box0: 8 of its 1,500"
+        ):
+            await asyncio.to_thread(back.ready, times={}, store=("127.0.0.1", 8), step=-1)
+        back.close()
+        assert not lines[0].boundary  # nobody waits for it
+        for line in (lines[0], lines[2]):
+            line.joined()
+            line.ended("finished")
+    assert summary(tmp_path)["state"] == "finished"
+    (note,) = [event["text"] for event in events(tmp_path, "note") if "other training data" in event["text"]]
+    assert note.endswith("It can't join; the others go on")
+
+
+async def test_samples_that_differ_slightly_are_a_warning(tmp_path: Path) -> None:
+    given = spec(2)
+    async with coordinating(given, tmp_path):
+        lines = [await with_data(given, 0), await with_data(given, 1, exact="bbbbbbbbbb", values=[[10.0, 20.1]])]
+        await asyncio.gather(*(asyncio.to_thread(line.ready, times={}, store=("127.0.0.1", 1)) for line in lines))
+        for line in lines:
+            line.joined()
+            line.ended("finished")
+    (note,) = [event for event in events(tmp_path, "note") if "slightly" in event["text"]]
+    assert note["level"] == "warning"
+    assert "another Pillow" in note["text"]

@@ -1,0 +1,68 @@
+"""What a rank's training data is, in a few figures, so that a coordinator can tell whether all hosts have the same.
+
+`trainer.data.fingerprint` takes them, a rank sends them when it is ready, `difference` compares two.
+
+>>> difference(DataFingerprint(length=9, exact="a1"), DataFingerprint(length=8, exact="b2"))
+'length'
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from motley.trainer.contract.validate import figure, whole
+
+SLIGHT = 0.02  # of the largest value: what two ways to decode a picture differ by, on average, at most
+MOST_VALUES = 4096  # that a rank may send
+Difference = Literal["length", "samples", "values"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataFingerprint:
+    """`exact` is the hash of a few samples, `kind` that of all about them that has to be equal in any case: shapes,
+    types, texts, whole numbers. `values`: some of their other numbers, tensor by tensor."""
+
+    length: int
+    exact: str
+    kind: str = ""
+    values: tuple[tuple[float, ...], ...] = ()
+
+    def to_table(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def of(cls, table: Mapping[str, Any]) -> DataFingerprint:
+        """Raises KeyError, TypeError or ValueError when it makes no sense."""
+        values = tuple(tuple(figure(value) for value in row) for row in table["values"])
+        if sum(map(len, values)) > MOST_VALUES:
+            raise ValueError("too many values in a fingerprint")
+        return cls(length=whole(table["length"]), exact=str(table["exact"]), kind=str(table["kind"]), values=values)
+
+
+def difference(one: DataFingerprint, other: DataFingerprint) -> Difference | None:
+    """None: the same. "values": the same samples, which differ slightly, as pictures do that other software decoded."""
+    if one.length != other.length:
+        return "length"
+    if one.exact == other.exact:
+        return None
+    alike = one.kind == other.kind and [*map(len, one.values)] == [*map(len, other.values)]
+    return "values" if alike and all(map(_alike, one.values, other.values)) else "samples"
+
+
+def _alike(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    largest = max(map(abs, (*one, *other)), default=0.0)
+    return sum(abs(a - b) for a, b in zip(one, other)) <= SLIGHT * largest * len(one)
+
+
+def told(difference: Difference, mine: DataFingerprint, its: DataFingerprint) -> str:
+    """What `mine` is, and not as its.
+
+    >>> told("length", DataFingerprint(length=1400, exact="a1"), DataFingerprint(length=1500, exact="b2"))
+    '1,400 samples, not 1,500'
+    """
+    if difference == "length":
+        return f"{mine.length:,} samples, not {its.length:,}"
+    return f"8 of its {mine.length:,} samples have the hash {mine.exact[:8]}, not {its.exact[:8]}"
