@@ -22,7 +22,7 @@ from motley.trainer.data.worker_pool import WorkerPool
 from motley.trainer.errors import DataError
 from motley.trainer.tasks.splitmix import hashed, key
 from motley.trainer.tasks.task import Task
-from motley.trainer.tasks.user_code import user_code
+from motley.trainer.tasks.user_code import user_code, written_at
 
 _AUGMENT, _SAMPLE = 2, 6  # the purposes of keys
 STEPS_AHEAD = 2  # that workers fetch, as torch's DataLoader does
@@ -45,10 +45,11 @@ class TaskData:
         workers can't have."""
         with user_code(task.project):
             trains, tests = task.train_data(), task.test_data()
-        train = source_of(trains, task.collate, "train_data")
+        where = written_at(task.train_data, task.project)
+        train = source_of(trains, task.collate, where)
         if len(train) == 0:
-            raise DataError("train_data has no samples", "Look at the path it reads from, on this host")
-        test = source_of(tests, task.collate, "test_data") if tests is not None else None
+            raise DataError(f"{where} has no samples", "Look at the path it reads from, on this host")
+        test = source_of(tests, task.collate, written_at(task.test_data, task.project)) if tests is not None else None
         test = test if test is not None and len(test) else None
         pool = loading.workers_for({"train": train, "test": test}, task.project)
         pinned = loading.device.type == "cuda"
@@ -61,6 +62,13 @@ class TaskData:
     @property
     def test_size(self) -> int:
         return len(self.test) if self.test is not None else 0
+
+    def check_for(self, ranks: int) -> None:
+        """Raises DataError when there are more ranks than samples: some would never have one."""
+        if self.train_size < ranks:
+            where = written_at(self.task.train_data, self.task.project)
+            count = f"{self.train_size} sample{'s' * (self.train_size != 1)}"
+            raise DataError(f"{where} gives {count} for {ranks} ranks", "Give it more, or take fewer hosts (--only)")
 
     def fingerprint(self) -> DataFingerprint:
         """Of the training data, to compare with that of other hosts. Raises what drawing eight samples raises."""

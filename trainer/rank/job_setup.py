@@ -209,6 +209,7 @@ def join(
     prepared.recorder.joining(with_group.term.named)
     process_group.join(with_group, listener, backend=kept.backend, timeout_s=options.step_timeout_s)
     if first:
+        prepared.data.check_for(with_group.world_size)
         check(wire_dtype(options.compress), prepared.device)
     kept.precision = agree_on_precision(
         options.precision, prepared.device, kept.precision, prepared.journal if rank == 0 else None,

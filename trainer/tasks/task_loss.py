@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from motley.trainer.errors import TaskError
 from motley.trainer.tasks.task import Task, targets_of
-from motley.trainer.tasks.user_code import user_code
+from motley.trainer.tasks.user_code import user_code, written_at
 
 _SUM = 2  # torch's number of reduction="sum", as its losses keep it for autograd
 
@@ -48,21 +48,21 @@ def evaluated(task: Task, module: nn.Module, content: Any, size: int) -> tuple[T
 
 
 def summed(task: Task, loss: object, content: Any, size: int) -> Tensor:
-    kind = type(task).__name__
+    where = written_at(task.loss, task.project)
     if not isinstance(loss, Tensor):
-        raise TaskError(f"{kind}.loss gives a {type(loss).__name__}", "Give a tensor: the mean loss")
+        raise TaskError(f"{where} gives a {type(loss).__name__}", "Give a tensor: the mean loss")
     if loss.dtype in (torch.float16, torch.bfloat16):  # a sum of many would be rounded away
         loss = loss.float()
     if loss.dim() == 0:
         if getattr(loss.grad_fn, "_saved_reduction", None) == _SUM:
             raise TaskError(
-                f"{kind}.loss gives a sum over the samples, which would count each of them as many times",
+                f"{where} gives a sum over the samples, which would count each of them as many times",
                 'Give the mean: leave reduction="sum" out',
             )
         return loss * weight(task, content, size)
     if loss.dim() == 1 and len(loss) == size:
         return loss.sum()
     raise TaskError(
-        f"{kind}.loss gives a tensor of shape {tuple(loss.shape)} for {size} samples",
+        f"{where} gives a tensor of shape {tuple(loss.shape)} for {size} samples",
         "Give the mean over the samples, or one value for each of them",
     )

@@ -13,7 +13,7 @@ from torch import nn
 
 from motley.trainer.errors import TaskError
 from motley.trainer.tasks.task import Task
-from motley.trainer.tasks.user_code import user_code
+from motley.trainer.tasks.user_code import user_code, written_at
 
 
 class TaskModule(nn.Module):
@@ -28,15 +28,13 @@ class TaskModule(nn.Module):
 
 def new_model(task: Task) -> nn.Module:
     """The task's model, on the CPU. Raises TaskError for what is none, or has nothing to learn."""
-    kind = type(task).__name__
+    where = written_at(task.model, task.project)
     with user_code(task.project):
         model: object = task.model()
     if not isinstance(model, nn.Module):
-        raise TaskError(f"{kind}.model gives a {type(model).__name__}", "Give an nn.Module")
+        raise TaskError(f"{where} gives a {type(model).__name__}", "Give an nn.Module")
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise TaskError(
-            f"{kind}.model gives a model without a parameter that learns", "Leave requires_grad on for some"
-        )
+        raise TaskError(f"{where} gives a model without a parameter that learns", "Leave requires_grad on for some")
     return model
 
 
@@ -45,6 +43,6 @@ def own_optimizer(task: Task, model: nn.Module) -> torch.optim.Optimizer | None:
     with user_code(task.project):
         optimizer: object = task.optimizer(model)
     if optimizer is not None and not isinstance(optimizer, torch.optim.Optimizer):
-        kind, given = type(task).__name__, type(optimizer).__name__
-        raise TaskError(f"{kind}.optimizer gives a {given}", "Give a torch.optim.Optimizer, or None")
+        where, given = written_at(task.optimizer, task.project), type(optimizer).__name__
+        raise TaskError(f"{where} gives a {given}", "Give a torch.optim.Optimizer, or None")
     return optimizer

@@ -9,8 +9,9 @@ TaskError: night.py:31: ValueError: no such picture. Mend it, and start again
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -34,3 +35,11 @@ def user_code(project: Path | None) -> Iterator[None]:
         if project is None:
             raise
         raise TaskError(f"{place(error, project)}: {told(error)[0]}", REMEDY) from error
+
+
+def written_at(method: Callable[..., Any], project: Path | None) -> str:
+    """`night.py:31: Night.loss`: where a method of the user's begins, and its name; of one of ours the name alone."""
+    code = getattr(method, "__code__", None)
+    if project is None or code is None or not Path(code.co_filename).is_relative_to(project):
+        return method.__qualname__
+    return f"{Path(code.co_filename).relative_to(project)}:{code.co_firstlineno}: {method.__qualname__}"

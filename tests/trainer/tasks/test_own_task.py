@@ -138,7 +138,7 @@ def test_files_beside_it_are_imported_whatever_their_names_and_read_by_a_path_fr
         (("torch.arange(10) % 2", "torch.arange(9) % 2"), {}, "train_data gives tensors of 9 and 10 samples", "same"),
         ((DATA, "return []"), {}, "train_data has no samples", ""),
         ((DATA, "return iter([])"), {}, "no numbers", "Give a"),
-        ((DATA, "pass"), {}, "train_data gives None", "Give a"),
+        ((DATA, "pass"), {}, "night.py:17: Night.train_data gives None", "Give a"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named_with_its_line(
@@ -164,7 +164,8 @@ def test_what_is_wrong_is_named_with_its_line(
     [
         ("nn.functional.cross_entropy(outputs, targets, reduction='sum')", "Night.loss gives a sum over the samples"),
         ("nn.functional.cross_entropy(outputs, targets).item()", "Night.loss gives a float"),
-        ("outputs", "Night.loss gives a tensor of shape (2, 8) for 2 samples"),
+        ("outputs", "night.py:20: Night.loss gives a tensor of shape (2, 8) for 2 samples"),
+        ("nn.functional.cross_entropy(outputs.to('meta'), targets)", "night.py:21: RuntimeError: "),
         ("1 / 0", "night.py:21: ZeroDivisionError: division by zero"),
     ],
 )
@@ -217,3 +218,12 @@ def test_a_data_set_that_raises_is_no_broken_connection() -> None:
     data_of = TaskData.of(loaded(written(text)), seed=0)
     with pytest.raises(TaskError, match=r"night\.py:9: BrokenPipeError: Broken pipe"):
         data_of.train_batch(torch.tensor([1]), epoch=0)
+
+
+def test_fewer_samples_than_ranks_are_named_before_the_first_step() -> None:
+    data = TaskData.of(loaded(written(NIGHT)), seed=0)
+    data.check_for(10)
+    with pytest.raises(
+        DataError, match=r"^night\.py:17: Night\.train_data gives 10 samples for 11 ranks\. Give it more, or"
+    ):
+        data.check_for(11)
