@@ -4,6 +4,7 @@ TrainerError                message: the cause, then the remedy
 ├── TaskError               run.task names no model or data set that exists
 ├── SessionError            a loop of the user's own uses `motley.session()` in a way that can't work
 ├── OutOfMemory             not even one sample fits into a device's memory
+├── Diverged                    the loss or the weights are not finite, and run.on_nan says to stop
 ├── DataError               a data set is missing, damaged, in another format, or can't be downloaded
 └── CheckpointError         a checkpoint can't be written or used
     ├── CheckpointMissing   no such file
@@ -34,6 +35,10 @@ class SessionError(TrainerError):
 
 
 class OutOfMemory(TrainerError):
+    pass
+
+
+class Diverged(TrainerError):
     pass
 
 

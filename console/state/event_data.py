@@ -8,7 +8,7 @@ Data of an event comes from a host: a figure that is missing or of another type 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from motley.console.state.snapshot import Decision, Problem, Waiting
 from motley.remote.diagnosis.failures import Report
@@ -64,6 +64,14 @@ def problem_of(event: Event) -> Problem | None:
     """What of an event belongs on the screen as a problem, in one line."""
     if event.kind == "rank_failed":
         return None  # of those `failed` tells together
+    if event.kind == "diverged":  # a run that ends with it has a rank that failed
+        cause, remedy = str(event.data.get("cause") or event.text), str(event.data.get("remedy") or "")
+        level: Literal["error", "warning"] = "error" if event.level == "error" else "warning"
+        return (
+            None
+            if event.data.get("stops")
+            else Problem(host="", cause=one_line(cause), remedy=one_line(remedy), level=level)
+        )
     if event.kind == "gave_up":
         who = ", ".join(f"{host} ({phase})" for host, phase in _missing(event))
         if not who:

@@ -28,7 +28,7 @@ from motley.remote.quoting import pasteable
 from motley.trainer.contract.wire import Event, Level, Sample
 
 DECISION_LIMIT = 200
-QUIET = frozenset({"report", "phase", "realised", "fault"})  # kinds shown elsewhere than in the log
+QUIET = frozenset({"report", "phase", "realised", "fault", "fingerprint"})  # kinds shown elsewhere than in the log
 
 
 class Store:

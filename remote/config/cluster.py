@@ -58,6 +58,7 @@ class Cluster:
     unheeded: tuple[str, ...] = ()  # keys in the file that are of no use to its script
     session: bool = False  # its script calls motley.session(), by the text
     verb: str = "run"  # what the user called, for commands to paste
+    words: tuple[str, ...] = ()  # after `motley run`, to load the same again
 
     @property
     def own_task(self) -> Named | None:

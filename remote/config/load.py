@@ -88,6 +88,7 @@ def load(path: Path, overrides: Sequence[str] = (), only: Sequence[str] = (), *,
         unheeded=unheeded(table, session=session) if "script" in options["run"] else (),
         session=session,
         verb=verb,
+        words=_words(path, overrides, only),
     )
     _check_run(cluster, table, problems)
     if cluster.data.push is not None:
@@ -211,6 +212,14 @@ def _check_shares(cluster: Cluster, problems: Problems) -> None:
     ranks = sum(map(len, devices))
     if "auto" not in devices and ranks != len(shares) and not problems.touches(("hosts",), ("defaults",)):
         problems.add(path, f"are {len(shares)}, but the hosts have {ranks} devices; give one for each")
+
+
+def _words(path: Path, overrides: Sequence[str], only: Sequence[str]) -> tuple[str, ...]:
+    """What has `motley run` load the same again, to be told: a learning rate is another one then, and what may be a
+    secret is not told."""
+    told = [text for text in overrides if not text.startswith("run.learning_rate") and ".env" not in text]
+    file = [] if path == Path("cluster.toml") else ["-c", str(path)]
+    return (*file, *(w for text in told for w in ("--set", text)), *(w for name in only for w in ("--only", name)))
 
 
 def _changes(overrides: Sequence[str], only: Sequence[str]) -> str:

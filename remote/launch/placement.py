@@ -193,6 +193,7 @@ def spec_for(
         emulated=host.connect == "demo",
         resume=resume,
         resume_of=resume_of,
+        words=cluster.words,
         before_s=before_s,
         phases=dict(phases),
         script=user_code.script if user_code is not None else None,

@@ -19,6 +19,7 @@ from motley.trainer.training.loop import train, train_step
 from motley.trainer.training.recorder import Recorder
 from motley.trainer.training.step_undo import StepUndo
 from motley.trainer.training.window_exchange import Window
+from tests.trainer.coordinating import spec
 from tests.trainer.ranks import make_job, run_ranks
 
 pytestmark = pytest.mark.ranks
@@ -171,7 +172,7 @@ def with_batchnorm(rank: int, world_size: int, given: dict[str, Any]) -> dict[st
     """One step of 16 with room for 8: the running statistics afterwards, and what they would be in two parts of 8."""
     task = Dots(room=8, batchnorm=True)
     job = make_job(rank, world_size, options(global_batch=16, norm="batch"), (16,), double=False, task=task)
-    job.recorder = Recorder(given["folder"], Journal(given["folder"], host="box", source="rank 0"), None)  # type: ignore[arg-type]
+    job.recorder = Recorder(given["folder"], Journal(given["folder"], host="box", source="rank 0"), None, spec(1))  # type: ignore[arg-type]
     inputs, _ = job.data.train_batch(job.batches.ids(0, (16,), 0), 0).content
     model = Dots(room=1000, batchnorm=True).model()
     for part in inputs.split(8):

@@ -103,6 +103,10 @@ class RunOptions:
         None, "decay a step of an average of the weights, such as 0.999, which is evaluated in their place", gt=0, lt=1
     )
     checkpoint_every: int = option(1, "epochs between checkpoints; 0: only at the end", ge=0)
+    on_nan: Literal["stop", "go_on"] = option(
+        "stop",
+        "when the loss or the weights are not finite: stop ends the run, which has failed then",
+    )
     checkpoint_steps: int = option(0, "steps between further checkpoints, step_N.pt; 0: none", ge=0)
     checkpoint_minutes: float = option(0.0, "minutes from a checkpoint to a further one, step_N.pt; 0: none", ge=0)
     keep_checkpoints: int = option(
@@ -219,6 +223,9 @@ class Spec:
     env: dict[str, str]
     speed: float | None = None  # below 1 a slower host is emulated; `Member.speed` says it to the ranks of a task
     resume: str | None = None  # on the leader: a checkpoint to go on from, or a folder whose newest one it is
+    words: tuple[
+        str, ...
+    ] = ()  # after `motley run`, to have the same run once more: -c FILE, --set KEY=VALUE, --only HOST
     resume_of: str = ""  # the run that has made it; of a file from elsewhere its path where the run was started
     before_s: float = 0.0  # from the command to this spec, on the master's clock
     phases: dict[str, float] = field(default_factory=dict)  # connect_s, push_s, as the master measured them
@@ -257,6 +264,7 @@ class Spec:
     def from_json(cls, text: str | bytes) -> Spec:
         """Raises ValueError when the text is not a spec of this protocol."""
         table = table_of(text, "spec")
+        table["words"] = tuple(table.get("words", ()))
         table["members"] = tuple(Member(**m) for m in table["members"])
         table["options"] = run_options_of(table["options"])
         table["balance"] = BalanceOptions(**{**table["balance"], "shares": tuple(table["balance"]["shares"])})

@@ -93,6 +93,10 @@ class Event:
     | checkpoint | step, path (relative to the run's folder), bytes, sha256, seconds; within an epoch why (steps, |
     | | minutes, asked) and asked: the requests that it answers; a note has these where it can't be written |
     | threads | member, threads: the number that is kept, samples_per_s: a table of what was tried |
+    | fingerprint | step (the one after a checkpoint), tensors, norms, projections, seed: see |
+    | | `trainer.health.gradient_fingerprint` |
+    | diverged | step, why (not a number, infinite, blown up, weights), loss, member, cause, remedy, resume (the last |
+    | | good checkpoint), command (goes on from it), stops |
     | memory | step, member, before, after: the micro-batch in samples |
     | trace | step, steps, path (relative to the run's folder on the event's host), bytes, sha256 |
     | fault | member; of a task error and remedy, of a script code: said by the rank that fails, before it ends |

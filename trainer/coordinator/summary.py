@@ -67,9 +67,9 @@ class RunSummary:
     def take_report(self, report: dict[str, Any]) -> None:
         """Rank 0's word on the steps since its last: `steps` [[step, samples, step_ms, loss]] (loss None: not known for
         the whole batch), `batches` [[samples a member]], and, when they happened, `epoch`, `eval`, `rebalances`,
-        `first_step_s`, `gain`, `saved_s`, `reason` (of an early stop); `before`: the samples of all steps before these,
-        as the order of samples has them, so that no sample is missing for a step that nobody could tell of; `began`
-        [step, samples]: what had been done when a run that goes on from another one began.
+        `first_step_s`, `gain`, `saved_s`, `reason` (of an early stop), `cause` (of a failure); `before`: the samples of
+        all steps before these, as the order of samples has them, so that no sample is missing for a step that nobody
+        could tell of; `began` [step, samples]: what had been done when a run that goes on from another one began.
 
         Raises KeyError, TypeError or ValueError when it is malformed: then nothing of it is kept.
         """
@@ -84,6 +84,7 @@ class RunSummary:
         against_equal: dict[str, float] = {key: figure(report[key]) for key in ("gain", "saved_s") if key in report}
         first_step = {"first_step_s": figure(report["first_step_s"])} if "first_step_s" in report else {}
         reason = name(report["reason"]) if "reason" in report else self.reason
+        cause = name(report["cause"]) if "cause" in report else None
         began = tuple(map(whole, report.get("began", (self.steps_before, self.samples_before))))
         if len(began) != 2:
             raise ValueError(f"a beginning that is {began}")
@@ -100,6 +101,7 @@ class RunSummary:
             self.step_ms.append(step_ms)
             self.batches.append(self.batches[-1] if self.batches and self.batches[-1] == shared else shared)
         self.epochs, self.rebalances, self.reason = epochs, rebalances, reason
+        self.cause = self.cause or cause
         if evaluated:
             self.eval = {what: _finite(value) for what, value in evaluated.items()}
         self.phases.update(first_step)

@@ -70,6 +70,7 @@ class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
         self._data: dict[int, DataFingerprint] = {}  # of each member's training data
         self._told = 0  # the generation whose regroup is in the journal
         self._ready_at: float | None = None
+        self._hopeless = False  # rank 0 has said why it fails: the others would fail as well
         self._asked: tuple[str, ...] = ()  # requests for a checkpoint that are known here
         self._unanswered: list[str] = []  # of these, what rank 0 has not written yet
         self._fits: dict[str, Any] = {}  # what rank 0 knows of every member's speed, for a rank 0 that follows it
@@ -140,6 +141,7 @@ class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
                     self._ready_at = None
             case "report":
                 self.ledger.take_report(message)
+                self._hopeless = self._hopeless or "cause" in message
                 self._fits = validate.table(message.get("fits") or {}) or self._fits
             case "checkpointed":
                 done = {name(request) for request in message["requests"]}
@@ -173,7 +175,10 @@ class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
             self.ledger.cause = self.ledger.cause or f"{name} failed at step {self.ledger.steps}"
             if self._machine.missing:
                 self._give_up(f"{name} ended before the group was formed")
-            self._say_goodbye()
+            if self._hopeless:
+                self._over.set()
+            else:
+                self._say_goodbye()
         elif connection.ended == "stopped" or self._stop_asked():
             connection.ended = "stopped"
             self._tell_of_stop()

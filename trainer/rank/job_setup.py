@@ -186,7 +186,7 @@ def prepare(
         scaler=scaler,
         metrics=metrics,
         meter=DeviceMeter(device),
-        recorder=Recorder(folder, journal, line, options),
+        recorder=Recorder(folder, journal, line, spec),
         batches=BatchSampler(count=data.train_size, global_batch=options.global_batch, seed=options.seed),
         address=address,
         kept=kept,

@@ -83,7 +83,8 @@ class RunMember:
         if not self._leaving:
             self.journal.write("note", f"rank {self.member.member} leaves: {reason}", "warning")
             print(f"leaving: {reason}", file=sys.stderr, flush=True)
-            code = {"finished": Exit.FINISHED, "stopped": Exit.STOPPED}.get(state, Exit.PEER_LOST)
+            codes = {"finished": Exit.FINISHED, "stopped": Exit.STOPPED, "failed": Exit.GAVE_UP}
+            code = codes.get(state, Exit.PEER_LOST)
             os._exit(Exit.STOPPED if self._asked else code)
 
     def _leaves_broken(self, error: str) -> None:

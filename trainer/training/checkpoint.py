@@ -141,9 +141,9 @@ def newest(folder: Path, skipped: Callable[[CheckpointError], None] = _warn) -> 
     return [path for _age, _time, path in sorted(found, reverse=True)]
 
 
-def prune(folder: Path, keep: int, besides: Sequence[str] = ()) -> list[Path]:
+def prune(folder: Path, keep: int, besides: Sequence[str] = (), *, spare: str = "") -> list[Path]:
     """Removes all but the `keep` latest `epoch_N.pt`, the files named `besides`, and what a crash left half written;
-    says which files.
+    says which files. The file `spare` stays.
 
     Raises CheckpointError when the system does not let it.
     """
@@ -151,6 +151,7 @@ def prune(folder: Path, keep: int, besides: Sequence[str] = ()) -> list[Path]:
         epochs = [(int(match[1]), path) for path in folder.iterdir() if (match := _EPOCH.fullmatch(path.name))]
         old = [path for _epoch, path in sorted(epochs)[: max(0, len(epochs) - keep)]]
         old += [folder / name for name in besides if (folder / name).exists()]
+        old = [path for path in old if path.name != spare]
         for path in old:
             path.unlink(missing_ok=True)
         return old + left_over(folder)

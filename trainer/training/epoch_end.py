@@ -8,6 +8,7 @@ statistics of BatchNorm. When it breaks, `trainer.rank.kept_state` puts them bac
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -47,9 +48,9 @@ def end_epoch(job: Job, epochs_done: int, *, last: bool) -> None:
         found = evaluate(job)
         if job.rank == 0:
             job.recorder.evaluated(job, epochs_done, found, time.perf_counter() - began)
-            if found.score > job.best and options.checkpoint_every:
+            if found.score > job.best and math.isfinite(found.loss) and options.checkpoint_every:
                 job.recorder.checkpoint(job, "best")
-        if found.score > job.best:
+        if found.score > job.best and math.isfinite(found.loss):
             job.best, job.best_epoch = found.score, epochs_done
     early = not last and early_stop.is_over(options, epochs_done, job.best_epoch)
     if job.rank == 0:

@@ -55,6 +55,10 @@ class Reports(Protocol):
 
     def checkpoint(self, job: Job, name: str, *, why: str = "", asked: Sequence[str] = ()) -> None: ...
 
+    def step_ended(self, job: Job, loss: float) -> None: ...
+
+    def gradient(self, job: Job) -> float | None: ...
+
     def ran_out_of_memory(self, job: LoopState, before: int, after: int) -> None: ...
 
 
@@ -93,6 +97,8 @@ class LoopState:
     in_step: bool = False
     progress: Progress = field(default_factory=Unheard)
     schedule: CheckpointSchedule = field(default_factory=CheckpointSchedule)
+    skipped_steps: set[int] = field(default_factory=set)  # in which the loss scale was too large: no weight has changed
+    aside_s: float = 0.0  # of the step under way, spent on its fingerprint
     window: Window = field(default_factory=Window)
     step_end: float = 0.0  # perf_counter at the end of the last step, moved on over evaluations and checkpoints
     last_end: float | None = None  # perf_counter at the true end of the last step; None before the first

@@ -113,12 +113,14 @@ def train_step(job: Job, place: Place) -> None:
     compute_ms, wait_ms = job.watch.read()
     loss = float(loss_sum)
     # A step that was done again for lack of memory says nothing about the next one.
-    busy_ms = max((time.perf_counter() - began) * 1000 - wait_ms, job.budget.needs_ms())
+    busy_ms = max((time.perf_counter() - began - job.aside_s) * 1000 - wait_ms, job.budget.needs_ms())
     busy_ms = busy_ms if job.passes.limit == limit else math.nan
     threads = job.threads.count
     busy_ms = job.threads.measured(samples, busy_ms)
     times = Times(busy_ms=busy_ms, compute_ms=compute_ms, wait_ms=wait_ms, data_ms=data_ms, threads=threads)
     record(job, place, samples, loss, times)
+    if job.rank == 0 and samples:
+        job.recorder.step_ended(job, loss / samples)
 
 
 def seed_step(job: Job) -> None:
@@ -175,7 +177,12 @@ def step_apart(job: Job, apart: LocalSgd, batch: Batch, samples: int, place: Pla
 def update(job: Job, samples: int = 1) -> None:
     """Clip, then step, which completes it. The weights stay as they are when the loss scale was too large, and on a
     rank without samples of its own that trains apart."""
-    if samples and unscaled(job):
+    job.aside_s = 0.0
+    if samples and not unscaled(job):
+        job.skipped_steps.add(job.step + 1)
+    elif samples:
+        if job.rank == 0 and job.apart is None:
+            job.aside_s = job.recorder.gradient(job) or 0.0
         if job.options.clip_norm is not None:
             nn.utils.clip_grad_norm_(job.model.parameters(), job.options.clip_norm)
         job.optimizer.step()

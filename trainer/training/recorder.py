@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from motley.profiles.split_solver import scaled
 from motley.trainer.balance.measured_step import MeasuredStep
-from motley.trainer.contract.spec import RunOptions
-from motley.trainer.errors import CheckpointError
+from motley.trainer.contract.spec import RunOptions, Spec
+from motley.trainer.errors import CheckpointError, Diverged
 from motley.trainer.health.checkpoint_schedule import CheckpointSchedule
+from motley.trainer.health.gradient_fingerprint import Fingerprint
 from motley.trainer.host.journal import Journal
 from motley.trainer.training import checkpoint
+from motley.trainer.training.run_health import RunHealth
 
 if TYPE_CHECKING:
     from motley.trainer.optimize.train_state import TrainState
@@ -43,8 +47,11 @@ class Recorder:
     A full disk is said and does not stop the training.
     """
 
-    def __init__(self, folder: Path, journal: Journal, line: Coordinator, options: RunOptions | None = None) -> None:
-        options = options or RunOptions()
+    def __init__(self, folder: Path, journal: Journal, line: Coordinator, spec: Spec | None = None) -> None:
+        """`spec`: of a task, whose loss, weights and gradients are looked at."""
+        options = spec.options if spec is not None else RunOptions()
+        self._health = RunHealth(spec, folder, journal) if spec is not None else None
+        self._fingerprint_at = -1  # of the step after so many: those of the newest checkpoint
         self.schedule = CheckpointSchedule(steps=options.checkpoint_steps, minutes=options.checkpoint_minutes)
         self._folder = folder
         self._journal = journal
@@ -61,9 +68,11 @@ class Recorder:
 
     def began(self, job: LoopState) -> None:
         """What is about to be trained, by the run's first group. On all ranks: each may be rank 0 later."""
-        self._began_at = job.step
+        self._began_at = self._fingerprint_at = job.step
         if job.rank:
             return
+        if self._health is not None:
+            self._health.began(job.step)
         self._journal.write(
             "report",
             f"{job.title}: {job.batches.count} samples, {job.batches.steps_per_epoch} steps an epoch, "
@@ -94,6 +103,45 @@ class Recorder:
         if job.world_size <= FITS_OF_MOST:
             figures["fits"] = job.balancer.fits()
         self._tell(**figures)
+        if self._health is None:
+            return
+        odd = [
+            next((job.members[n] for n, row in enumerate(ranks) if not math.isfinite(row.loss_sum)), None)
+            for ranks in by_step
+        ]
+        with self._failing():
+            self._health.window_ended(cast("Job", job), step - len(by_step) + 1, [told[3] for told in steps], odd)
+
+    def step_ended(self, job: Job, loss: float) -> None:
+        """The mean loss of this rank's samples of the step. Raises Diverged when the run is to end with it."""
+        if self._health is not None:
+            with self._failing():
+                self._health.step_ended(job, loss)
+
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        """What ends the run is in its summary."""
+        try:
+            yield
+        except Diverged as error:
+            self._tell(steps=[], batches=[], cause=error.cause)
+            raise
+
+    def gradient(self, job: Job) -> float | None:
+        """The averaged gradient of a step, not clipped yet: of the step after a checkpoint a fingerprint is recorded.
+
+        Returns the seconds that took.
+        """
+        if job.step != self._fingerprint_at:
+            return None
+        began, self._fingerprint_at = time.perf_counter(), -1
+        found = Fingerprint.of(job.task_model.parameters(), seed=job.options.seed)
+        if found.finite:
+            self._journal.write(
+                "fingerprint", f"fingerprint of the gradient of step {job.step + 1}", step=job.step + 1,
+                tensors=found.tensors, norms=found.norms, projections=found.projections, seed=job.options.seed,
+            )  # fmt: skip
+        return time.perf_counter() - began
 
     def resumed(self, job: LoopState, pause_s: float) -> None:
         """The first step after a regroup has ended. Of every rank that was there before."""
@@ -129,11 +177,26 @@ class Recorder:
         `why`: of a checkpoint within an epoch, steps, minutes or asked; `asked`: the requests that this answers.
         """
         keep = job.options.keep_checkpoints
+        about: dict[str, Any] = {"step": job.step, **({"asked": list(asked)} if asked else {})}
+        health = self._health
+        if name == "best" and health is not None and not health.sound:
+            return
+        if health is not None and not health.weights_are_finite(job):
+            self._journal.write(
+                "note", f"checkpoint {name}.pt not written: the weights are not finite", "warning", **about
+            )
+            if asked:
+                self._line.checkpointed(asked)
+            job.schedule.written(job.step)
+            with self._failing():
+                health.weights_are_not_finite(job)
+            return
         if why in ("steps", "minutes"):
             self._of_steps += (f"{name}.pt",)
         old, self._of_steps = self._of_steps[:-keep], self._of_steps[-keep:]
         self.save(name, job.step, checkpoint_state(job), keep=keep, old=old, why=why, asked=asked)
         job.schedule.written(job.step)
+        self._fingerprint_at = job.step
         if asked:
             self._line.checkpointed(asked)
 
@@ -158,7 +221,10 @@ class Recorder:
         try:
             save = checkpoint.save_unless_later if name == "held" else checkpoint.save
             saved = save(folder / f"{name}.pt", state, line=self._state_line, alive=self._line.works)
-            checkpoint.prune(folder, keep, old)
+            if self._health is not None and name != "held":
+                self._health.written(name, step)
+            spare = self._health.spared() if self._health is not None else ""
+            checkpoint.prune(folder, keep, old, spare=spare)
         except CheckpointError as error:
             self._journal.write("note", str(error), "warning", step=step, **about)
             return

@@ -17,6 +17,7 @@ from motley.trainer.host.rank_progress import Unheard
 from motley.trainer.training import checkpoint
 from motley.trainer.training.loop import train
 from motley.trainer.training.recorder import Recorder
+from tests.trainer.coordinating import spec
 from tests.trainer.ranks import make_job, run_ranks
 
 pytestmark = pytest.mark.ranks
@@ -50,7 +51,9 @@ def trained(rank: int, world_size: int, given: dict[str, Any]) -> dict[str, Any]
     line = Line()
     job.progress = line
     if rank == 0:
-        recorder = Recorder(folder, Journal(folder, host="box", source="rank 0"), line, options)
+        recorder = Recorder(
+            folder, Journal(folder, host="box", source="rank 0"), line, replace(spec(1), options=options)
+        )
         job.recorder, job.schedule = recorder, recorder.schedule
     weights, write = {}, job.metrics.write
 

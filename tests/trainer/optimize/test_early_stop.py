@@ -18,7 +18,7 @@ from motley.trainer.optimize.weight_average import WeightAverage
 from motley.trainer.training.epoch_end import evaluate
 from motley.trainer.training.loop import train
 from motley.trainer.training.recorder import Recorder
-from tests.trainer.coordinating import events
+from tests.trainer.coordinating import events, spec
 from tests.trainer.noise_task import NoiseTask
 from tests.trainer.ranks import make_job, run_ranks
 
@@ -52,7 +52,7 @@ def ends_early(rank: int, world_size: int, given: dict[str, Any]) -> Any:
     job = make_job(rank, world_size, OPTIONS, (9, 15), double=False, task=Noise())
     line: Any = Line()
     if rank == 0:
-        job.recorder = Recorder(given["folder"], Journal(given["folder"], host="box", source="rank 0"), line)
+        job.recorder = Recorder(given["folder"], Journal(given["folder"], host="box", source="rank 0"), line, spec(1))
     state = train(job)
     return state, job.step, job.best_epoch, line.ledger.summary("finished", {}, now=1.0) if rank == 0 else None
 

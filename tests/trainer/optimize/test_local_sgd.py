@@ -113,7 +113,7 @@ def stopped(rank: int, world_size: int, given: dict[str, Any]) -> dict[str, Any]
     assert job.apart is not None
     folder: Path = given["folder"]
     journal = Journal(folder, host="box", source="rank 0")
-    recorder = Recorder(folder, journal, Unheard())  # type: ignore[arg-type]
+    recorder = Recorder(folder, journal, Unheard(), spec(1))  # type: ignore[arg-type]
     recorder.report_alone = lambda *_: None  # type: ignore[method-assign]
     job.recorder = recorder
     for _ in range(5):
@@ -196,7 +196,7 @@ def torn(rank: int, world_size: int, given: dict[str, Any]) -> dict[str, Any]:
     """An average breaks with the first step of a new process: nothing was told of the 5 steps before it."""
     job = make_job(rank, world_size, OPTIONS, (128,), double=False)
     line = Told()
-    job.recorder = Recorder(given["folder"], Journal(given["folder"], host="box", source="rank"), line)  # type: ignore[arg-type]
+    job.recorder = Recorder(given["folder"], Journal(given["folder"], host="box", source="rank"), line, spec(1))  # type: ignore[arg-type]
     for _ in range(5):
         train_step(job, job.batches.place(job.step))
     job.window = Window()  # as that of a process which follows one that hung
@@ -231,7 +231,7 @@ def test_steps_that_an_average_undid_are_not_told_and_no_sample_is_missing_for_t
 def stopped_apart(rank: int, world_size: int, given: dict[str, Any]) -> list[float]:
     job = make_job(rank, world_size, OPTIONS, (128,), double=False)
     line = Told()
-    job.recorder = Recorder(given["folder"], Journal(given["folder"], host="box", source="rank"), line)  # type: ignore[arg-type]
+    job.recorder = Recorder(given["folder"], Journal(given["folder"], host="box", source="rank"), line, spec(1))  # type: ignore[arg-type]
     for _ in range(8):
         train_step(job, job.batches.place(job.step))
     job.stop.asked = True
@@ -290,7 +290,7 @@ def reporting(rank: int, world_size: int, given: dict[str, Any]) -> tuple[list[f
     """The times of steps, in ms: as rank 0 reports them, and as this rank's own lines have them."""
     job = make_job(rank, world_size, dataclasses.replace(OPTIONS, steps=10), (96, 32), double=False)
     folder, line = given["folder"], Told()
-    job.recorder = Recorder(folder, Journal(folder, host="box", source="rank"), line)  # type: ignore[arg-type]
+    job.recorder = Recorder(folder, Journal(folder, host="box", source="rank"), line, spec(1))  # type: ignore[arg-type]
     own = []
     while job.step < job.steps_total:
         train_step(job, job.batches.place(job.step))

@@ -10,13 +10,14 @@ from motley.trainer.contract import checkpoint_trailer
 from motley.trainer.host.journal import Journal
 from motley.trainer.host.rank_progress import Unheard
 from motley.trainer.training.recorder import Recorder
+from tests.trainer.coordinating import spec
 from tests.trainer.training.test_checkpoint import state
 
 
 def rank(folder: Path, number: int, *, line: int) -> Recorder:
     """One whose last group was formed when a console had named another leader so many times."""
     heard: Any = Unheard()
-    recorder = Recorder(folder, Journal(folder, host="box1", source=f"rank {number}"), heard)
+    recorder = Recorder(folder, Journal(folder, host="box1", source=f"rank {number}"), heard, spec(1))
     recorder.joining(line)
     return recorder
 
