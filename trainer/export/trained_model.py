@@ -49,7 +49,9 @@ class TrainedModel:
             trained = {"script": spec.script.path, "step": state["step"]}
         elif spec is not None and spec.own_task is not None:
             trained["parameters"] = spec.own_task.parameters
-        found = cls(weights=state["model"], step=int(state["step"]), metadata=trained)
+        if "ema" in state:  # what was evaluated
+            trained["ema"] = True
+        found = cls(weights=state.get("ema", state["model"]), step=int(state["step"]), metadata=trained)
         if not script:
             found._ask_task(state, spec)
         return found

@@ -21,7 +21,7 @@ from typing import Any
 from motley.trainer.contract.calibration import Calibration
 from motley.trainer.contract.spec import Script
 from motley.trainer.host import processes
-from motley.trainer.host.paths import project_folder
+from motley.trainer.host.paths import HERE, project_folder
 from motley.trainer.verbs.attended_child import Say
 
 GRACE_S = 2.0  # from TERM to KILL
@@ -92,6 +92,7 @@ def _environment(asked: Calibration, folder: Path) -> dict[str, str]:
         "MOTLEY_DIR": str(folder),
         "MOTLEY_DEVICE": asked.device,
         "MOTLEY_RESTART": "0",
+        "PYTHONPATH": os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(HERE)])),  # for `import motley`
         **({"MOTLEY_DATA": os.path.expanduser(asked.data.path)} if asked.data.path else {}),
     }
 

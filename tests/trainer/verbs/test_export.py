@@ -101,6 +101,14 @@ def test_a_checkpoint_that_is_lent_needs_no_run_there(home: Path, tmp_path: Path
     assert answer["damaged"] is True
 
 
+def test_where_weights_were_averaged_it_is_the_average(home: Path) -> None:
+    folder = trained(home, spec_of("night", "box0"), {}, evaluated=18)
+    checkpoint.save(folder / "checkpoints/final.pt", {**state(18), "ema": weights(3)})
+    answer, content = exported(home, "--format", "safetensors", "final.pt")
+    assert same(safetensors.torch.load(content), weights(3))
+    assert answer["metadata"]["ema"] is True
+
+
 def test_a_script_s_checkpoint_is_not_told_as_one_of_a_task(home: Path) -> None:
     script = Script(path="train.py", args=(), tree="8f5a", port=1)
     trained(home, dataclasses.replace(spec_of("night", "box0"), script=script), {"final": 18})

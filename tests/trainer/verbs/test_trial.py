@@ -184,7 +184,7 @@ def test_a_script_goes_when_nobody_waits_for_it_any_more(start: Start, home: Pat
 
 
 def test_a_script_that_ends_by_itself_and_one_that_fails(start: Start, home: Path) -> None:
-    asked = of_script(home, "import sys\nassert sys.argv[1:] == ['--lr', '0.1']\n")
+    asked = of_script(home, "import sys, motley\nassert sys.argv[1:] == ['--lr', '0.1']\n")  # motley: as in a run
     assert start(asked).until("result")["result"]["ended"] is True
     (home / ".motley/code/77aa/train.py").write_text("import net\n\nnet.forward()\n")
     trying = start(asked)
