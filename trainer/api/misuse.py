@@ -6,6 +6,7 @@ SessionError: train.py:31: this step has had its backward already. Compute parts
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from types import FrameType
 
 from motley.trainer.errors import SessionError
 
-OURS = Path(__file__).parents[2]  # the package motley
+OURS = f"{Path(__file__).parents[2]}{os.sep}"  # the package motley
 
 
 def misuse(cause: str, remedy: str, *, at: str | None = None) -> SessionError:
@@ -23,12 +24,23 @@ def misuse(cause: str, remedy: str, *, at: str | None = None) -> SessionError:
 
 def here() -> str:
     """`train.py:31`: the innermost line outside of Motley that has led here."""
+    return named(line())
+
+
+def line() -> tuple[str, int]:
+    """The same as the file's whole path and a number: for what is noted at each step, and named hardly ever."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and Path(frame.f_code.co_filename).is_relative_to(OURS):
+    while frame is not None and frame.f_code.co_filename.startswith(OURS):
         frame = frame.f_back
-    return f"{_name(frame.f_code.co_filename)}:{frame.f_lineno}" if frame is not None else "the script"
+    return (frame.f_code.co_filename, frame.f_lineno) if frame is not None else ("", 0)
 
 
+def named(place: tuple[str, int]) -> str:
+    path, number = place
+    return f"{_name(path)}:{number}" if path else "the script"
+
+
+@functools.cache
 def project() -> Path:
     """The folder that the user's script is in."""
     script = sys.argv[0] if sys.argv and os.path.isfile(sys.argv[0]) else ""

@@ -47,6 +47,7 @@ class Prepared:
                 raise misuse("run.prepare: moving the model made new parameters", "Make it on the device at once")
         for optimizer in self.optimizers:
             move_state(optimizer)
+        self._in_modules = [p for module in self.modules for p in module.parameters()]
         self._undo = StepUndo(nn.ModuleList(self.modules), device)
         self._noted: tuple[list[Any], list[Any]] = ([], [])
 
@@ -59,10 +60,12 @@ class Prepared:
         return [p for p in dict.fromkeys(found) if p.requires_grad]
 
     def clear_gradients(self) -> None:
+        for parameter in self._in_modules:
+            parameter.grad = None
         for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        for module in self.modules:
-            module.zero_grad(set_to_none=True)
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    parameter.grad = None
 
     def note(self) -> None:
         """Before a step: what it may change before its gradients are averaged. Parameters change only afterwards."""

@@ -24,7 +24,7 @@ import torch
 from motley.trainer.api.evaluate import Evaluation
 from motley.trainer.api.gradients import Gradients
 from motley.trainer.api.loop_plan import Collate, LoopPlan, collated, source_named
-from motley.trainer.api.misuse import misuse
+from motley.trainer.api.misuse import misuse, named
 from motley.trainer.api.peers import Peers
 from motley.trainer.api.prepared import Prepared
 from motley.trainer.api.ranks import GroupBroken
@@ -157,7 +157,7 @@ class Session:
             raise misuse(
                 f"step {step.number} was left without step.backward",
                 "Call step.backward(loss) in each step; to end the loop, write break after the `with`",
-                at=step.at,
+                at=named(step.at),
             )
 
     def _leave(self, loop: LoopPlan, prepared: Prepared, gradients: Gradients) -> None:

@@ -109,10 +109,12 @@ class SessionMember(RunMember):
         raise SystemExit(self._ended(Exit.STOPPED, "stopped"))
 
     def finish(self) -> None:
-        """The script has come to its own end."""
+        """The script has come to its own end. Said before tidying up, which may take longer than silence is borne."""
         if not self._leaving:
-            self._let_go()
             self._ended(Exit.FINISHED, "finished")
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the interpreter's own end may take a while, too
+            self._let_go()
 
     def fail(self, error: BaseException) -> None:
         """The script ends with an error that it did not catch."""

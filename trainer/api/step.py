@@ -23,7 +23,7 @@ from torch import Tensor
 from motley.trainer.api.gradients import Gradients
 from motley.trainer.api.loop_plan import LoopPlan
 from motley.trainer.api.loss_kind import reduction
-from motley.trainer.api.misuse import here, misuse
+from motley.trainer.api.misuse import line, misuse
 from motley.trainer.api.peers import Peers, StepFigures
 from motley.trainer.api.prepared import Prepared
 from motley.trainer.api.ranks import GroupBroken
@@ -55,7 +55,7 @@ class Step:
         self.ids: list[int] = loop.batches.ids(loop.step, peers.shares, peers.rank).tolist()
         self.state: State = "handed out"
         self.logged: dict[str, float] = {}
-        self.at = ""  # the line of the `with`
+        self.at = ("", 0)  # the line of the `with`
         self._content: Any = None
         self._made = False
         self._data_s = 0.0
@@ -74,7 +74,7 @@ class Step:
     def __enter__(self) -> Step:
         if self.state != "handed out":
             raise misuse(f"step {self.number} is over", "Take each step of run.steps once")
-        self.state, self.at = "begun", here()
+        self.state, self.at = "begun", line()
         self._seed(0)
         self._peers.step_begins()
         return self
