@@ -144,9 +144,10 @@ the samples fitted at once. There are as many as the device may get: its share w
 What fails names file and line of your code: also a mistake in `metrics`, which a run meets at the end of its first
 epoch. Nothing is kept of it, and weights that were trained are not touched. After 5 minutes a host is given up.
 
-A [script](script.md) tells of no steps. It runs for 20 s as the only rank, in a copy of its project in a folder of
-its own, which `MOTLEY_DIR` names and which is gone afterwards; then it is ended with all that it has started. That
-it was still running, or came to its own end, is as much as this tells.
+Of a [script](script.md), also of one with a `motley.session()`, no steps are counted. It runs for 20 s as the only
+rank, in a copy of its project in a folder of its own, which `MOTLEY_DIR` names and which is gone afterwards; then
+it is ended with all that it has started. That it was still running, or came to its own end, is as much as this
+tells.
 
 Ctrl-C ends what has begun on the hosts.
 
