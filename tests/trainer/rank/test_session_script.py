@@ -46,7 +46,7 @@ class WithSessions(Scripted):
     def session_spec(self, ranks: int, *, join_timeout_s: float = 60.0, **env: str) -> Spec:
         spec = dataclasses.replace(self.script_spec(ranks), env=env)
         return dataclasses.replace(
-            spec, options=dataclasses.replace(spec.options, join_timeout_s=join_timeout_s, stop_grace_s=5.0)
+            spec, options=dataclasses.replace(spec.options, join_timeout_s=join_timeout_s, stop_grace_s=30.0)
         )
 
 
