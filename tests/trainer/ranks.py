@@ -169,7 +169,7 @@ def make_job(
     optimizer = task.optimizer(model) or make_optimizer(options, model)
     share_state(model, optimizer, 0).put()
     precision = agreed(options.precision, abilities(device))
-    ema = set_up(options, model)
+    ema, _compilation = set_up(options, model)
     apart = LocalSgd(options, model, ema) if options.local_steps > 1 else None
     if apart is not None:
         apart.begin()

@@ -68,6 +68,7 @@ class RunOptions:
     activation_checkpointing: bool = option(
         False, "true: repeated blocks of the model compute their activations again in backward, for less memory"
     )
+    compile: bool = option(False, "true: the model's forward pass is compiled for training, where torch can")
     accumulate: int = option(
         1, "parts in which a rank computes its samples of a step, for less memory; gradients are sent once a step", ge=1
     )

@@ -1,23 +1,38 @@
 """What `[run]` has done to a task's model before the first step, in the order that it has to be done.
 
->>> ema = set_up(options, model)
+>>> ema, compilation = set_up(options, model)
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, NamedTuple
+
 from torch import nn
 
 from motley.trainer.contract.spec import RunOptions
-from motley.trainer.optimize.activation_checkpointing import checkpoint_blocks
+from motley.trainer.optimize.activation_checkpointing import blocks, checkpoint_blocks
 from motley.trainer.optimize.weight_average import WeightAverage
 
+if TYPE_CHECKING:
+    from motley.trainer.optimize.compilation import Compilation
 
-def set_up(options: RunOptions, model: nn.Module) -> WeightAverage | None:
-    """Returns the average of its weights, where there is one: a copy of the model as the task made it.
+
+class SetUp(NamedTuple):
+    ema: WeightAverage | None
+    compilation: Compilation | None
+
+
+def set_up(options: RunOptions, model: nn.Module) -> SetUp:
+    """The average is of the model as the task made it; what is computed again in the backward pass is compiled code.
 
     Raises TaskError for a model that does not go with an option.
     """
     ema = WeightAverage(model, options.ema) if options.ema is not None else None
+    compilation = None
+    if options.compile:
+        from motley.trainer.optimize.compilation import Compilation  # it imports more than torch itself
+
+        compilation = Compilation(blocks(model) if options.activation_checkpointing else [model])
     if options.activation_checkpointing:
         checkpoint_blocks(model)
-    return ema
+    return SetUp(ema, compilation)

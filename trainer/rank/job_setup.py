@@ -38,6 +38,7 @@ from motley.trainer.optimize.train_state import TrainState
 from motley.trainer.optimize.weight_average import WeightAverage
 from motley.trainer.rank import network_interface, process_group
 from motley.trainer.rank.announce_run import agree_on_precision, began
+from motley.trainer.rank.compile_ahead import compile_ahead
 from motley.trainer.rank.coordinator_client import CoordinatorClient
 from motley.trainer.rank.cpu_threads import threads_of
 from motley.trainer.rank.group_shares import share_out
@@ -156,10 +157,11 @@ def prepare(
     torch.manual_seed(options.seed + member.member)
     optimizer = own_optimizer(task, model) or make_optimizer(options, model)
     rates = tuple(float(group["lr"]) for group in optimizer.param_groups)
-    ema = set_up(options, model)
+    ema, compilation = set_up(options, model)
     apart = LocalSgd(options, model, ema) if options.local_steps > 1 else None
     scaler = LossScaler() if options.precision != "fp32" else None
     state = TrainState(model=model, optimizer=optimizer, apart=apart, ema=ema, scaler=scaler)
+    compile_ahead(compilation, options, task, data, model, lambda text: note(text, None))
     metrics = MetricsFile(folder, member=member.member)
     kept = KeptState(step=-1 if anew or spec.resume else 0, pass_limit=member.pass_limit)
     if member.member == 0 and spec.resume and metrics.next_seq == 0:  # not a step was made yet, or it would be lost
@@ -167,8 +169,7 @@ def prepare(
     if anew and (left := take_up(folder, member.member, state)) is not None:
         kept.step, kept.term, kept.leader, kept.generation = left.step, left.term, left.leader, left.generation
         kept.epoch_ends, kept.best, kept.best_epoch = left.epoch_ends, left.best, left.best_epoch
-    address = line.address
-    network_interface.use_interface(address)
+    network_interface.use_interface(line.address)
     kept.backend = choose_backend(options.backend, spec.members, nccl=is_nccl_available())
     return PreparedJob(
         spec=spec,
@@ -188,7 +189,7 @@ def prepare(
         meter=DeviceMeter(device),
         recorder=Recorder(folder, journal, line, spec),
         batches=BatchSampler(count=data.train_size, global_batch=options.global_batch, seed=options.seed),
-        address=address,
+        address=line.address,
         kept=kept,
         threads=threads,
         policy=policy,

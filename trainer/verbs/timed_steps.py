@@ -11,6 +11,7 @@ Needs a process group of one.
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import replace
 
@@ -23,6 +24,7 @@ from motley.trainer.errors import OutOfMemory
 from motley.trainer.optimize.model_options import set_up
 from motley.trainer.optimize.optimizer import make_optimizer
 from motley.trainer.optimize.precision import abilities, agreed
+from motley.trainer.rank.compile_ahead import compile_ahead
 from motley.trainer.tasks.task import Task
 from motley.trainer.tasks.task_loss import evaluated
 from motley.trainer.tasks.task_module import new_model, own_optimizer
@@ -50,7 +52,8 @@ class TimedSteps:
         self._device = device
         self._clip_norm = options.clip_norm
         model = new_model(task).to(device)
-        set_up(options, model)
+        _ema, compilation = set_up(options, model)
+        compile_ahead(compilation, options, task, data, model, lambda text: print(text, file=sys.stderr))
         parameters = [p for p in model.parameters() if p.requires_grad]
         self.parameters = sum(p.numel() for p in parameters)
         self.gradient_bytes = sum(p.numel() * p.element_size() for p in parameters)
