@@ -44,6 +44,7 @@ class Conditions:
     task: str
     norm: str
     optimizer: str
+    computed: str = "fp32"  # in which precision, and how, where [run] says so
     threads: int | None = None  # as asked for; None: by the host's cores
     speed: float | None = None  # of an emulated host
     torch: str | None = None  # None: not known, and not compared

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from motley.profiles.catalog import guess
 from motley.profiles.store import Conditions, LinkSpeed, Profile, Store, ThreadRate, Timing
 from motley.remote.config.cluster import Cluster, Host
+from motley.trainer.contract.spec import RunOptions
 
 if TYPE_CHECKING:  # what connects to hosts is imported when it is needed
     from motley.remote.launch.calibrate import Calibrated, Measured
@@ -38,12 +39,23 @@ def task_key(cluster: Cluster) -> str:
     return " ".join([cluster.run.task, *([json.dumps(cluster.task, sort_keys=True)] if cluster.task else [])])
 
 
+def computed(run: RunOptions) -> str:
+    """How forward and backward passes are computed, in words.
+
+    >>> computed(RunOptions(precision="bf16", compile=True))
+    'bf16, compiled'
+    """
+    how = {"compiled": run.compile, "activation checkpointing": run.activation_checkpointing}
+    return ", ".join([run.precision, *(word for word, chosen in how.items() if chosen)])
+
+
 def conditions(cluster: Cluster, host: Host, probe: Probe | None = None) -> Conditions:
     """What a measurement of this host depends on, as cluster.toml and the host's own answer say."""
     return Conditions(
         task=task_key(cluster),
         norm=cluster.run.norm,
         optimizer=cluster.run.optimizer,
+        computed=computed(cluster.run),
         threads=cluster.run.threads,
         speed=host.speed,
         torch=probe.torch if probe else None,

@@ -10,6 +10,7 @@ import pytest
 
 from motley.console.commands.stored_profiles import conditions, knows, profiles_of, relative_speed, store_of, task_key
 from motley.console.view.answer_tables import profiles_text
+from motley.profiles.store import differences
 from motley.remote.config.cluster import Cluster
 from motley.remote.config.load import load
 from motley.remote.launch.calibrate import Calibrated, Measured
@@ -120,3 +121,11 @@ def test_the_table_fits_a_terminal_of_100_columns_and_names_what_matters(cluster
     assert "1,829 at 64" in text
     assert "900 samples fit" in text
     assert max(map(len, text.splitlines())) <= 120
+
+
+def test_a_profile_holds_for_how_a_step_is_computed(tmp_path: Path) -> None:
+    (tmp_path / "cluster.toml").write_text('[[hosts]]\nname = "box1"\n')
+    plain = load(tmp_path / "cluster.toml", ())
+    mixed = load(tmp_path / "cluster.toml", ('run.precision="bf16"', "run.compile=true"))
+    then, now = (conditions(cluster, cluster.hosts[0]) for cluster in (plain, mixed))
+    assert differences(then, now) == "computed was fp32, now it is bf16, compiled"
