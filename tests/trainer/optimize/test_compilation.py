@@ -104,7 +104,7 @@ def test_it_is_compiled_before_the_first_step_and_leaves_no_trace(monkeypatch: p
     model = Blocks().model()
     before, random = [p.detach().clone() for p in model.parameters()], torch.get_rng_state()
     found, said = ahead(Blocks(), model)
-    assert found.calls == 1
+    assert found.calls == 2
     assert said[0].startswith("the model is compiled, in ")
     assert torch.equal(torch.get_rng_state(), random)
     assert all(p.grad is None and torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
@@ -135,12 +135,34 @@ def test_with_the_compiler_of_this_machine(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     model, plain = Blocks().model(), Blocks().model()
     found, said = ahead(Blocks(), model)
-    assert (found.calls, found.why_not) == (1, ""), said
+    assert (found.calls, found.why_not) == (2, ""), said
     inputs = torch.randn(7, 6, dtype=torch.float64)
     for each in (model, plain):
         torch.autograd.backward(each(inputs).square().sum())
-    assert found.calls == 2
+    assert found.calls == 3
     for ours, theirs in zip(model.parameters(), plain.parameters(), strict=True):
         assert ours.grad is not None
         assert theirs.grad is not None
         assert torch.allclose(ours.grad, theirs.grad, rtol=1e-9, atol=1e-12)
+
+
+def convolutions(rank: int, world_size: int, _given: dict[str, Any]) -> list[int]:
+    """How often torch has compiled: ahead, then after each step."""
+    from torch._dynamo.utils import counters
+
+    compilation.BACKEND = "aot_eager"
+    options = RunOptions(task="simple_cnn/digits", global_batch=64, steps=9)
+    job = make_job(rank, world_size, options, (64, 0), double=False)
+    compile_ahead(Compilation([job.task_model]), options, job.task, job.data, job.task_model, print)
+    counts = [counters["stats"]["unique_graphs"]]
+    for shares in ((32, 32), (9, 55), (60, 4)):
+        job.shares = shares
+        train_step(job, job.batches.place(job.step))
+        counts.append(counters["stats"]["unique_graphs"])
+    return counts
+
+
+@pytest.mark.ranks
+def test_no_step_compiles_what_was_compiled_ahead() -> None:
+    for counts in run_ranks(2, convolutions, {}):
+        assert len(set(counts)) == 1, counts
