@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 PROJECTIONS, GROUPS = 16, 512
-CHUNK = 1 << 16  # elements at a time: what is made of them stays in a processor's cache
+CHUNK = 1 << 15  # elements at a time: what is made of them stays in a processor's cache
 GOLDEN, FIRST, SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 
@@ -64,9 +64,11 @@ def project(gradient: Tensor, start: int, seed: int) -> Tensor:
     """The part of the projections that these elements have, of which the first is number `start`. Float64."""
     index = torch.arange(start + 1, start + 1 + gradient.numel(), device=gradient.device)
     bits = mix(index * signed(GOLDEN) + signed(seed))
-    shifts = torch.arange(PROJECTIONS, device=gradient.device)
-    signs = (bits >> shifts.unsqueeze(1) & 1).double().mul_(2).sub_(1)
-    return signs @ gradient
+    values = torch.arange(256, device=gradient.device)
+    signs = (values >> values[:8].unsqueeze(1) & 1).double().mul_(2).sub_(1)  # (8, 256): of each byte's bits
+    # The elements that share their signs are added up first.
+    sums = [torch.bincount(byte, weights=gradient, minlength=256) for byte in (bits & 255, bits >> 8 & 255)]
+    return torch.cat([signs @ of_byte for of_byte in sums])
 
 
 def mix(z: Tensor) -> Tensor:
