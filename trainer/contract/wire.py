@@ -84,6 +84,7 @@ class Event:
     | rank_killed | member, code, oom_kills: it is started again |
     | decision | step (from which it holds), before: [samples], after: [samples], predicted_ms, current_ms, noise_ms, |
     | | why |
+    | policy | policy: what `[balance] policy` names; the shares stay, for it has failed or given none that will do |
     | advice | host (to leave out; None: none any more), with, without: samples/s |
     | realised | step (of the decision), before_ms (a step until then), predicted_ms, realised_ms |
     | report | step, steps_total, steps_per_epoch, shares: what is about to be trained, by rank 0 of the first group |
@@ -91,7 +92,7 @@ class Event:
     | precision | step, asked, precision: what forward passes are computed in from here on; why |
     | evaluated | step, epoch, accuracy, loss, metrics, seconds |
     | checkpoint | step, path (relative to the run's folder), bytes, sha256, seconds; within an epoch why (steps, |
-    | | minutes, asked) and asked: the requests that it answers; a note has these where it can't be written |
+    | | minutes, asked) and asked: the requests that it answers |
     | threads | member, threads: the number that is kept, samples_per_s: a table of what was tried |
     | fingerprint | step (the one after a checkpoint), tensors, norms, projections, seed: see |
     | | `trainer.health.gradient_fingerprint` |
@@ -104,7 +105,7 @@ class Event:
     | | oom_kills: processes that the kernel has ended on this host for lack of memory, since the run began |
     | first_shares | what the shares of the first step come from, by the console that started the run |
     | note | anything else worth a line in the log; of data that a rank fetches fraction and member, of a broken group |
-    | | error |
+    | | error, of a checkpoint that can't be written step, why, asked |
     | stopping | reason |
     | ended | state, left: processes still alive |
     """
