@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import re
@@ -31,6 +32,7 @@ _TRACE = re.compile(r"trace_rank_[0-9]{1,6}\.json\.gz")
 SCHEDULED = ("steps", "minutes")
 FINISH_S = 120.0
 PATIENCE_S = 20.0  # with a host that can't be reached, for one file
+REPLACED_S = 5.0  # from a file that is not what was announced to the word that it was written once more
 
 
 class Fetcher:
@@ -115,10 +117,23 @@ class Fetcher:
                 try:
                     await self._bring(path, self._waiting.pop(path))
                 except MotleyError as error:
-                    self._say(f"{path} could not be fetched: {error}")
+                    if not (isinstance(error, CommandFailed) and await self._announced_anew(path)):
+                        self._say(f"{path} could not be fetched: {error}")
                 except Exception as error:  # noqa: BLE001 - said, and what comes next is fetched all the same
                     self._say(f"{path} could not be fetched: {type(error).__name__}: {error}. Report this")
             self._idle.set()
+
+    async def _announced_anew(self, path: str) -> bool:
+        """Whether there is a newer word of the file: `best.pt` may be written once more while it is fetched."""
+
+        async def comes() -> None:
+            while path not in self._waiting:
+                self._more.clear()
+                await self._more.wait()
+
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(comes(), REPLACED_S)
+        return path in self._waiting
 
     async def _bring(self, path: str, event: Event) -> None:
         name = f"traces/{path}" if _TRACE.fullmatch(path) else path

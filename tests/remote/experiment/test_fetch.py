@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -109,6 +110,30 @@ async def test_an_epoch_that_the_host_has_dropped_is_no_error(leader: Home) -> N
     assert leader.said == []
 
 
+async def test_a_file_that_is_written_once_more_while_it_is_fetched_is_no_fault(leader: Home) -> None:
+    told = [leader.write("best.pt"), leader.write("best.pt", size=1500)]
+    fetch = leader.verbs.fetch_to
+
+    async def and_then_told_of(*arguments: Any, **named: Any) -> bool:
+        try:
+            return await fetch(*arguments, **named)
+        finally:
+            if told:
+                asyncio.get_running_loop().call_soon(leader.harvest.checkpoint, told.pop(0))
+
+    leader.verbs.fetch_to = and_then_told_of  # type: ignore[method-assign]
+    leader.harvest.checkpoint(told.pop(0))
+    await leader.harvest.finish()
+    assert leader.said == []
+    assert (leader.here / "best.pt").read_bytes() == (leader.there / "best.pt").read_bytes()
+
+
+@pytest.fixture
+def replaced_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("motley.remote.experiment.fetch.REPLACED_S", 0.05)
+
+
+@pytest.mark.usefixtures("replaced_at_once")
 async def test_another_content_than_announced_is_left_there(leader: Home) -> None:
     event = leader.write("final.pt")
     (leader.there / "final.pt").write_bytes(b"damaged")
@@ -134,6 +159,7 @@ async def test_a_host_does_not_choose_where_files_lie(leader: Home, path: object
     assert leader.said == []
 
 
+@pytest.mark.usefixtures("replaced_at_once")
 async def test_no_more_is_taken_than_was_announced(leader: Home) -> None:
     event = leader.write("final.pt")
     with (leader.there / "final.pt").open("ab") as file:
