@@ -1,7 +1,7 @@
 """What is not in order with a cluster, from what its hosts said and tried: pure, no host is touched.
 
 `remote.preflight.check` calls it with the probes of the hosts that answered and the errors of those that did not. What
-each check is for is said in `remote.preflight.checklist`.
+each check is for is said in `remote.preflight.check_names`.
 
     >>> judge(cluster, {"box1": good, "box2": replace(good, torch="")}, {})
     (Finding(host='box2', check='torch', level='error', cause='python3 has no torch', …),)

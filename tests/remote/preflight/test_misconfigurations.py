@@ -22,8 +22,8 @@ from motley.remote.config.load import load
 from motley.remote.errors import Finding
 from motley.remote.launch.prepare_hosts import preflight
 from motley.remote.launch.trial import Trials
-from motley.remote.preflight import checklist
-from motley.remote.preflight.checklist import CHECKS
+from motley.remote.preflight import check_names
+from motley.remote.preflight.check_names import CHECKS
 from tests.lab import test_misconfigurations as test_lab
 from tests.remote.preflight import wrong_container, wrong_inside, wrong_way_in
 from tests.remote.preflight.misconfigured import CASES, Box, Case
@@ -127,7 +127,7 @@ def test_every_check_there_is_has_been_shown_to_fire_and_is_documented() -> None
     when_asked = {"train"}  # tests/remote/launch/test_trial.py
     assert {case.check for case in CASES} | in_the_lab | with_gpus | when_asked == set(CHECKS)
     page = (Path(__file__).parents[3] / "docs/check.md").read_text(encoding="utf-8")
-    assert page == checklist.page(), "out of date: python -m motley.remote.preflight.checklist > docs/check.md"
+    assert page == check_names.page(), "out of date: python -m motley.remote.preflight.check_names > docs/check.md"
 
 
 def commands(remedy: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 What a check looks for is decided in `judge` and `judge_*`. docs/check.md is what `page` returns:
 
-    python -m motley.remote.preflight.checklist > docs/check.md
+    python -m motley.remote.preflight.check_names > docs/check.md
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ that it can, but slower, or that something may surprise you. `motley check --jso
 """
 
 _AFTER = """
-This page is made from the definitions in `remote/preflight/checklist.py`.
+This page is made from the definitions in `remote/preflight/check_names.py`.
 
 ## How it looks
 A host key that nobody knows yet is shown with its fingerprint. On a terminal you are asked whether it is right, and the
