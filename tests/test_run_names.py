@@ -26,8 +26,8 @@ def named() -> Iterator[tuple[str, str, str]]:
 
 
 def is_sentence(before: str, after: str) -> bool:
-    """No path, no label that a colon or the state ends, as `night: …` and `night finished`."""
-    return not (before.endswith("/") or after.startswith("/") or re.match(r"(: | \{\})", after))
+    """No path, no name of a checkpoint, no label that a colon or the state ends, as `night: …` and `night finished`."""
+    return not (before.endswith("/") or after.startswith(("/", "@")) or re.match(r"(: | \{\})", after))
 
 
 def is_quoted(place: str, before: str, after: str) -> bool:

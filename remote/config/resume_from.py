@@ -40,7 +40,7 @@ class ResumeFrom:
         if "/" in text or (not at and text.endswith(".pt")):
             return cls("", file=Path(text).expanduser())
         if problem := name_problem(run):
-            raise UsageError(clean(f'the name of a run, "{run}", {problem}'))
+            raise UsageError(clean(f"the name of a run, '{run}', {problem}"))
         name = name.removesuffix(".pt")
         if at and not _NAME.fullmatch(name):
             raise UsageError(clean(f'--resume {text}: "{name}" is no checkpoint; after the @ comes {NAMES}'))

@@ -41,6 +41,7 @@ class Evaluation:
         number, self._calls = self._calls, self._calls + 1
         while (ranks := self._peers.between()) is not None and len(self._peers.results) <= number:
             weights = self._peers.shares_of(ranks)
+            weights = weights if any(weights) else (1,) * len(weights)
             place = ranks.members.index(self._peers.rank)
             try:
                 said = everybodys(ranks, done, combined=combined)
@@ -60,6 +61,9 @@ class Evaluation:
                 yield self._take(source, start, stop)
                 done.append((start, stop))
                 self._peers.works()
+                if self._peers.is_broken():  # not when all of this part is done: that may be long
+                    self._peers.broke("another rank was lost")
+                    break
 
     def mean(self, total: float, count: float) -> float:
         number, self._calls = self._calls, self._calls + 1

@@ -79,6 +79,15 @@ class Peers(ABC):
     def broke(self, reason: str) -> None:
         """The group did, in this step, or in what comes between two."""
 
+    def is_broken(self) -> bool:
+        """Whether the group is known to be broken, though no call of its own has failed yet."""
+        return False
+
+    @property
+    def gone(self) -> bool:
+        """Its last word is said: there is nobody to speak to."""
+        return False
+
     @abstractmethod
     def between(self) -> Ranks | None:
         """Who evaluates together between two steps; None on a rank whose step broke: it will come to this again."""

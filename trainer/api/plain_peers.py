@@ -26,10 +26,11 @@ GLOBAL_BATCH = 256  # where the script says none, as in cluster.toml
 
 class PlainPeers(Peers):
     def __init__(self) -> None:
-        """Reads torchrun's environment, and joins its group."""
+        """Reads torchrun's environment, and joins its group; `MOTLEY_DEVICE` says where a script is tried."""
         local = int(os.environ.get("LOCAL_RANK", "0"))
         gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
         device = torch.device("cuda", local) if local < gpus else torch.device("cpu")
+        device = torch.device(os.environ.get("MOTLEY_DEVICE") or device)
         if device.type == "cuda":
             torch.cuda.set_device(device)
         rank, self._own_group = 0, False

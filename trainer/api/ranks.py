@@ -10,6 +10,7 @@ collectives. A group that breaks is known by the call that raised, never by an e
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -19,6 +20,8 @@ from torch import Tensor
 from motley.trainer.errors import TrainerError
 from motley.trainer.rank.group_failure import broken_by
 
+in_collective = threading.Event()  # the main thread waits for others: then, and only then, it can hang
+
 
 class GroupBroken(BaseException):
     """A peer has gone, and the step with it. No `Exception`: the user's own `except Exception` must not eat it."""
@@ -27,6 +30,7 @@ class GroupBroken(BaseException):
 @contextlib.contextmanager
 def collective() -> Iterator[None]:
     """Around calls that need the peers."""
+    in_collective.set()
     try:
         yield
     except TrainerError:
@@ -35,6 +39,8 @@ def collective() -> Iterator[None]:
         raise GroupBroken(
             broken_by(error) if str(error) else type(error).__name__
         ) from None  # its traceback holds on to the group's sockets
+    finally:
+        in_collective.clear()
 
 
 class Ranks:

@@ -225,6 +225,13 @@ class RunPeers(Peers):
         self._broken, self._breaks.reason = True, reason
         self._me.broke(reason)
 
+    def is_broken(self) -> bool:
+        return self._me.broken
+
+    @property
+    def gone(self) -> bool:
+        return self._me.gone
+
     def works(self) -> None:
         self._me.client.works()
 

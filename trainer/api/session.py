@@ -224,6 +224,7 @@ class Session:
     def close(self, error: BaseException | None) -> None:
         """The script has come to its end; `error` is what ended it, if anything did."""
         loop, prepared = self._loop, self._prepared
-        if error is None and self._step is not None and loop is not None and prepared is not None and not loop.over:
+        trains = self._step is not None and loop is not None and not loop.over and not self._peers.gone
+        if error is None and trains and loop is not None and prepared is not None:
             self._leave(loop, prepared, Gradients())
         self._peers.close(error=error)

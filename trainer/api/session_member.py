@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from motley.trainer.api.ranks import in_collective
 from motley.trainer.contract.generation import Group
 from motley.trainer.contract.spec import Spec
 from motley.trainer.errors import TrainerError, told
@@ -57,6 +58,7 @@ class SessionMember(RunMember):
         network_interface.use_interface(self.address)
         self._sockets = GroupSockets(keep=self.client.fileno)
         self._listener: socket.socket | None = None
+        self.broken = False  # the group is, by what the coordinator says
         self._phase("loading data")
 
     def next_group(self, kept: KeptState, hold: Callable[[bool], None]) -> tuple[Group, socket.socket]:
@@ -65,6 +67,8 @@ class SessionMember(RunMember):
         `kept`: the state to go on from. `hold` is called when the wait may be long (`CoordinatorClient.ready`). Raises
         SystemExit when the run is over.
         """
+        if self._leaving:
+            raise SystemExit(Exit.GAVE_UP)
         while True:
             self._let_go()
             if self.stop.asked:
@@ -83,8 +87,14 @@ class SessionMember(RunMember):
             if group.stale:
                 kept.discard()
             self._sockets.about_to_open()
-            if self.client.guard(group.generation, self._sockets.shut):
+            self.broken = False
+            if self.client.guard(group.generation, self._free):
                 return group, listener
+
+    @property
+    def gone(self) -> bool:
+        """The last word is said."""
+        return self._leaving
 
     def made(self) -> None:
         """The group is: what is opened from now on is none of its sockets. A collective."""
@@ -134,8 +144,16 @@ class SessionMember(RunMember):
             self._listener = None
         process_group.leave()
 
+    def _free(self) -> None:
+        """The group is broken: who waits in it is woken, who computes looks at `broken`."""
+        self.broken = True
+        self._sockets.shut()
+
     def _stuck(self) -> None:
-        """The main thread hangs in a group that broke, and nothing frees it: the others have the state."""
+        """The main thread hangs in a group that broke, and nothing frees it: the others have the state. What computes
+        for long does not hang: it finds out when it needs the others."""
+        if not in_collective.is_set():
+            return
         text = f"rank {self.member.member} hangs in a group that has broken: its script starts again"
         self.journal.write("note", text, "warning")
         sys.stdout.flush()

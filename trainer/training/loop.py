@@ -179,7 +179,8 @@ def update(job: Job, samples: int = 1) -> None:
     rank without samples of its own that trains apart."""
     job.aside_s = 0.0
     if samples and not unscaled(job):
-        job.skipped_steps.add(job.step + 1)
+        if job.scaler is not None and job.scaler.skipped:  # at the least scale there is, it is the training's fault
+            job.skipped_steps.add(job.step + 1)
     elif samples:
         if job.rank == 0 and job.apart is None:
             job.aside_s = job.recorder.gradient(job) or 0.0

@@ -22,7 +22,7 @@ def checkpoint(run: str, host: str, request: str) -> dict[str, Any]:
         spec = Spec.from_json((folder / "spec.json").read_bytes())
         lead, state = lead_of(folder, spec), state_of(folder).get("state")
         if spec.script is not None:
-            raise ValueError(f"'{run}' runs a script, which writes checkpoints of its own")
+            raise ValueError(f"'{run}' runs a script of your own: it writes its checkpoints itself (run.save)")
         if lead.leader != host:
             raise ValueError(f"{lead.leader} leads '{run}', not {host}")
         if state in END_STATES:

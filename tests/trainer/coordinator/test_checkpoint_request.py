@@ -66,7 +66,11 @@ SCRIPT = Script(path="train.py", args=(), tree="ab", port=1)
     [
         ({}, "finished", "'night' is finished: nothing is trained any more"),
         ({"leader": "box1"}, "running", "box1 leads 'night', not box0"),
-        ({"script": SCRIPT}, "running", "'night' runs a script, which writes checkpoints of its own"),
+        (
+            {"script": SCRIPT},
+            "running",
+            "'night' runs a script of your own: it writes its checkpoints itself (run.save)",
+        ),
     ],
 )
 def test_who_can_t_be_asked_says_why(

@@ -45,8 +45,11 @@ class WithSessions(Scripted):
 
     def session_spec(self, ranks: int, *, join_timeout_s: float = 60.0, **env: str) -> Spec:
         spec = dataclasses.replace(self.script_spec(ranks), env=env)
+        patient = dataclasses.replace(spec.elastic, lost_after_s=20.0)  # a busy machine is no lost one
         return dataclasses.replace(
-            spec, options=dataclasses.replace(spec.options, join_timeout_s=join_timeout_s, stop_grace_s=30.0)
+            spec,
+            elastic=patient,
+            options=dataclasses.replace(spec.options, join_timeout_s=join_timeout_s, stop_grace_s=30.0),
         )
 
 
