@@ -109,7 +109,7 @@ def narrow_run(rank: int, world_size: int, given: dict[str, Any]) -> dict[str, A
         "losses": losses,
         "batches": [row.batch for row in job.window.rows],
         "parameters": [p.detach().numpy() for p in job.model.parameters()],
-        "told": told.told,
+        "told": [one for one in told.told if one[0] == "ran_out_of_memory"],
     }
 
 

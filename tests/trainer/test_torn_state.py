@@ -165,11 +165,11 @@ def member(
         transfers.append(count)
         return job
 
-    def save(to: Any, name: str, step: int, state: Any, *, keep: int) -> None:
+    def save(to: Any, name: str, step: int, state: Any, **named: Any) -> None:
         if name == "held":
             held = state_of(kept["prepared"].model, kept["prepared"].optimizer)
             torch.save((step, held), folder / f"{number}.{len(list(folder.glob('*.held')))}.held")
-        saved(to, name, step, state, keep=keep)
+        saved(to, name, step, state, **named)
 
     def train_step(job: Any, place: Any) -> None:
         torch.save(state_of(job.task_model, job.optimizer), folder / f"{number}.{job.step}.state")

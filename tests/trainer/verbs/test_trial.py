@@ -107,7 +107,11 @@ METRICS = """\
         ("functional.cross", "functional.krass", "night.py:21: AttributeError"),
         ("    def loss", f"{TEST_DATA}\n    def loss", "night.py:21: KeyError: 'no such word'"),
         ("    def metadata", f"{METRICS}    def metadata", "night.py:27: AttributeError"),  # met at the end of an epoch
-        ("nn.functional.cross_entropy(outputs, targets)", "outputs", "Night.loss gives a tensor of shape (16, 8)"),
+        (
+            "nn.functional.cross_entropy(outputs, targets)",
+            "outputs",
+            "night.py:20: Night.loss gives a tensor of shape (16, 8)",
+        ),
     ],
 )
 def test_what_a_task_of_the_user_s_own_raises_names_file_and_line(
