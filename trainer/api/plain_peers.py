@@ -39,7 +39,7 @@ class PlainPeers(Peers):
             self._own_group = not dist.is_initialized()
             if self._own_group:
                 dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
-            ranks, rank = Ranks(recovers=False), dist.get_rank()
+            ranks, rank = Ranks(broken=None), dist.get_rank()
         super().__init__(device, ranks, member=rank, seed=0, global_batch=GLOBAL_BATCH)
         self.rank = rank
         self._loop: LoopPlan | None = None

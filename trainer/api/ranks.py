@@ -1,7 +1,7 @@
 """The ranks of one group, and what they tell each other: the only place where a loop of the user's own calls torch's
 collectives. A group that breaks is known by the call that raised, never by an error's words.
 
->>> ranks = Ranks(recovers=True)
+>>> ranks = Ranks(broken=lambda: False)
 >>> ranks.add_up([tensor])              # raises GroupBroken when a peer has gone
 >>> ranks.gather(torch.tensor([3, 4]))
 [tensor([1, 2]), tensor([3, 4])]
@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -20,6 +21,7 @@ from torch import Tensor
 from motley.trainer.errors import TrainerError
 from motley.trainer.rank.group_failure import broken_by
 
+LOOK_EVERY = timedelta(seconds=0.5)
 in_collective = threading.Event()  # the main thread waits for others: then, and only then, it can hang
 
 
@@ -46,13 +48,15 @@ def collective() -> Iterator[None]:
 class Ranks:
     """Collectives of the default process group, or of some of its ranks; of one rank alone they are nothing."""
 
-    def __init__(self, *, recovers: bool, some: Sequence[int] | None = None) -> None:
-        """`recovers`: who calls can go on without a peer; else the error is raised as it is.
+    def __init__(self, *, broken: Callable[[], bool] | None, some: Sequence[int] | None = None) -> None:
+        """`broken`: whether the group is none any more, by what the coordinator says: then nobody is waited for. None
+        where nothing goes on without a peer: errors are raised as they are.
 
         `some`: the ranks that take part, by default all. All ranks of the group must make it, in the same order.
         """
         self.members = tuple(some) if some is not None else tuple(range(dist.get_world_size()))
-        self._guard = collective if recovers else contextlib.nullcontext
+        self.broken = broken
+        self._guard = collective if broken is not None else contextlib.nullcontext
         self._group = dist.new_group(list(some)) if some is not None else None
 
     def __len__(self) -> int:
@@ -64,9 +68,7 @@ class Ranks:
             return
         with self._guard():
             works = [dist.all_reduce(tensor, group=self._group, async_op=True) for tensor in tensors]
-            for work in works:
-                if work is not None:
-                    work.wait()
+            self._wait(works, on_cpu=all(tensor.is_cpu for tensor in tensors))
 
     def let_go(self) -> None:
         """Hold on to the group no longer: its sockets close only then."""
@@ -78,8 +80,21 @@ class Ranks:
             return [tensor]
         found = [torch.empty_like(tensor) for _ in self.members]
         with self._guard():
-            dist.all_gather(found, tensor, group=self._group)
+            self._wait([dist.all_gather(found, tensor, group=self._group, async_op=True)], on_cpu=tensor.is_cpu)
         return found
+
+    def _wait(self, works: Sequence[dist.Work | None], *, on_cpu: bool) -> None:
+        """Until they are done. In a broken group one of them may never be: `trainer.rank.group_sockets` says why. NCCL,
+        which takes a bound for an order to end its group, is not given one."""
+        for work in works:
+            while work is not None:
+                if self.broken is None or not on_cpu or work.is_completed():
+                    work.wait()
+                    break
+                with contextlib.suppress(RuntimeError):  # its own is raised above
+                    work.wait(LOOK_EVERY)
+                if self.broken() and not work.is_completed():
+                    raise GroupBroken("the connection to another rank broke")
 
 
 class OneRank(Ranks):
@@ -87,5 +102,6 @@ class OneRank(Ranks):
 
     def __init__(self) -> None:
         self.members = (0,)
+        self.broken = None
         self._guard = contextlib.nullcontext
         self._group = None

@@ -98,7 +98,7 @@ def meet(
     furthest = max((n for n, there in enumerate(places) if there[1] == at), key=lambda n: int(places[n][2]))
     with collective():
         found = share_table({"results": list(results)} if furthest == rank else None, device, source=furthest)
-        between = Ranks(recovers=True, some=some)
+        between = Ranks(broken=ranks.broken, some=some)
     return between, [float(one) for one in found["results"]] if where == BETWEEN else list(results)
 
 

@@ -106,7 +106,7 @@ class RunPeers(Peers):
         self._instruments.recorder.joining(group.term.named)
         with collective():
             process_group.join(group, listener, backend=kept.backend, timeout_s=spec.options.step_timeout_s)
-        self.ranks, self.rank, self._broken = Ranks(recovers=True), group.rank, False
+        self.ranks, self.rank, self._broken = Ranks(broken=lambda: self._me.broken), group.rank, False
         between, self._results = meet(self.ranks, self.rank, where, kept.step, self._results, self._loop, self.device)
         with collective():
             balancer, shares = share_out(spec, group, known, kept, self._me.journal, own=self._instruments.policy)

@@ -25,6 +25,7 @@ from motley.trainer.contract.spec import Spec
 from motley.trainer.errors import TrainerError, told
 from motley.trainer.host.error_place import place
 from motley.trainer.host.exit_codes import Exit
+from motley.trainer.host.rank_progress import position_of_main_thread
 from motley.trainer.rank import network_interface, process_group
 from motley.trainer.rank.coordinator_client import CoordinatorClient
 from motley.trainer.rank.coordinator_connection import JoinError
@@ -155,7 +156,7 @@ class SessionMember(RunMember):
         if not in_collective.is_set():
             return
         text = f"rank {self.member.member} hangs in a group that has broken: its script starts again"
-        self.journal.write("note", text, "warning")
+        self.journal.write("note", text, "warning", at=position_of_main_thread())
         sys.stdout.flush()
         os._exit(Exit.STUCK)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import socket
+import threading
 from datetime import timedelta
 
 import torch.distributed as dist
@@ -15,6 +16,8 @@ from torch.distributed import distributed_c10d
 
 from motley.trainer.contract.generation import Group
 from motley.trainer.rank.group_sockets import plain
+
+ENDS_S = 0.5  # for the threads of a group that is left; else that is nobody's concern
 
 
 def listen(address: str) -> socket.socket:
@@ -61,10 +64,18 @@ def leave() -> None:
     """Let go of the process group, so that its sockets close and nobody waits on them.
 
     Whoever still refers to it (a DDP wrapper, an exception with its traceback) keeps them open: drop those first.
+
+    Its end waits for the threads of its backend. In a group that broke one of them may hang until the collective's own
+    timeout (`coordinator_client` tells why): it does so by itself then, after `ENDS_S`.
     """
     gc.collect()
     if dist.is_initialized():
+        groups = list(distributed_c10d._world.pg_map)
         dist.destroy_process_group()
+        gc.collect()
+        end = threading.Thread(target=groups.clear, name="end of a process group", daemon=True)
+        end.start()
+        end.join(ENDS_S)
     # torch names a group in the store by how many it has made. Destroying the group starts that count anew; one that
     # broke while it was made does not, and this rank would wait for ever under a name that the others do not use.
     distributed_c10d._world.group_count = 0

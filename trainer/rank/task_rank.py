@@ -22,6 +22,7 @@ from motley.trainer.contract.spec import Member, Spec
 from motley.trainer.host.error_place import place
 from motley.trainer.host.exit_codes import Exit
 from motley.trainer.host.paths import project_folder
+from motley.trainer.host.rank_progress import position_of_main_thread
 from motley.trainer.rank import member_process
 from motley.trainer.rank.coordinator_client import CoordinatorClient
 from motley.trainer.rank.group_failure import broken_by, is_broken_collective
@@ -130,7 +131,7 @@ class TaskRank(MemberProcess):
             if self._prepared is not None:
                 self._prepared.leave_behind(self._job)
         text = f"rank {self.member.member} hangs in a group that has broken: its process starts again"
-        self.journal.write("note", text, "warning")
+        self.journal.write("note", text, "warning", at=position_of_main_thread())
         os._exit(Exit.STUCK)
 
     def _hold(self, prepared: PreparedJob, *, cut_off: bool) -> None:
