@@ -30,13 +30,15 @@ _CHECKPOINT = re.compile(r"checkpoints/[A-Za-z0-9_]{1,100}\.pt")
 _EPOCH = re.compile(r"checkpoints/epoch_[0-9]+\.pt")
 _TRACE = re.compile(r"trace_rank_[0-9]{1,6}\.json\.gz")
 SCHEDULED = ("steps", "minutes")
+EPOCHS, STEPS = "epochs", "steps"
 FINISH_S = 120.0
 PATIENCE_S = 20.0  # with a host that can't be reached, for one file
 REPLACED_S = 5.0  # from a file that is not what was announced to the word that it was written once more
 
 
 class Fetcher:
-    """Fetches one file at a time, so that following is not starved. A newer epoch replaces one still waiting."""
+    """Fetches one file at a time, so that following is not starved. A newer checkpoint replaces one of its series that
+    still waits."""
 
     def __init__(self, verbs: Verbs, run: str, experiment: Experiment, *, say: Callable[[str], None]) -> None:
         self._verbs = verbs
@@ -63,8 +65,8 @@ class Fetcher:
         hosts = [host.name for host in self._verbs.hosts.cluster.hosts]
         if not _CHECKPOINT.fullmatch(path) or event.host not in hosts:
             return
-        if is_one_of_many(event):
-            self._waiting = {p: told for p, told in self._waiting.items() if not is_one_of_many(told)}
+        if series := series_of(event):
+            self._waiting = {p: told for p, told in self._waiting.items() if series_of(told) != series}
         self._announce(path, event)
 
     def trace(self, event: Event) -> None:
@@ -140,8 +142,8 @@ class Fetcher:
         local = self._experiment.folder / name
         if local.exists() and await asyncio.to_thread(_digest, local) == event.data.get("sha256"):
             return
-        if await self._patiently(lambda: self._receive(name, path, event)) and is_one_of_many(event):
-            if not _EPOCH.fullmatch(path):
+        if await self._patiently(lambda: self._receive(name, path, event)) and (series := series_of(event)):
+            if series == STEPS:
                 self._of_steps.append(path)
             self._prune()
 
@@ -194,12 +196,13 @@ class Fetcher:
             await asyncio.sleep(next(delays))
 
 
-def is_one_of_many(event: Event) -> bool:
-    """A checkpoint of an epoch, or by a schedule of steps: they come again and again, and the newest stay."""
+def series_of(event: Event) -> str:
+    """Which checkpoints that come again and again it is one of, of epochs or by a schedule of steps: the newest of each
+    stay. Empty for others."""
     path = str(event.data.get("path"))
-    return _EPOCH.fullmatch(path) is not None or (
-        path.startswith("checkpoints/") and event.data.get("why") in SCHEDULED
-    )
+    if _EPOCH.fullmatch(path):
+        return EPOCHS
+    return STEPS if path.startswith("checkpoints/") and event.data.get("why") in SCHEDULED else ""
 
 
 def _digest(path: Path) -> str:

@@ -44,14 +44,14 @@ def end_epoch(job: Job, epochs_done: int, *, last: bool) -> None:
         job.ending_epoch = True
         job.progress.arrive(COMBINES)
         batchnorm.combine(job.task_model, job.shares[job.rank] / sum(job.shares))
+    best, to_beat = job.best, torch.zeros(1)  # whether the score of this evaluation is the one to beat from now on
     if due_eval:
         found = evaluate(job)
         if job.rank == 0:
             job.recorder.evaluated(job, epochs_done, found, time.perf_counter() - began)
-            if found.score > job.best and math.isfinite(found.loss) and options.checkpoint_every:
-                job.recorder.checkpoint(job, "best")
         if found.score > job.best and math.isfinite(found.loss):
-            job.best, job.best_epoch = found.score, epochs_done
+            best, job.best_epoch = found.score, epochs_done
+            to_beat[0] = job.rank == 0 and is_kept(job, best)
     early = not last and early_stop.is_over(options, epochs_done, job.best_epoch)
     if job.rank == 0:
         if due_checkpoint:
@@ -62,9 +62,19 @@ def end_epoch(job: Job, epochs_done: int, *, last: bool) -> None:
             job.recorder.stopped_early(job, epochs_done)
     if job.ending_epoch:
         job.progress.arrive(ENDS)
-        dist.all_reduce(torch.zeros(1))
+        dist.all_reduce(to_beat)
+    if to_beat:
+        job.best = best
     job.epoch_ends, job.ending_epoch = epochs_done, False
     job.step_end += time.perf_counter() - began
+
+
+def is_kept(job: Job, score: float) -> bool:
+    """On rank 0: write `best.pt` where checkpoints are written. A score that became none is not to be beaten."""
+    before, job.best = job.best, score
+    kept = not job.options.checkpoint_every or job.recorder.checkpoint(job, "best")
+    job.best = score if kept else before
+    return kept
 
 
 @torch.no_grad()

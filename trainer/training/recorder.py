@@ -171,8 +171,9 @@ class Recorder:
         self._tell(steps=[], batches=[], epoch=epoch, reason=reason)
         self._journal.write("early_stop", reason, step=job.step, epoch=epoch, best_epoch=job.best_epoch, best=job.best)
 
-    def checkpoint(self, job: Job, name: str, *, why: str = "", asked: Sequence[str] = ()) -> None:
-        """Write `checkpoints/<name>.pt` and drop old ones; a full disk is said, training goes on.
+    def checkpoint(self, job: Job, name: str, *, why: str = "", asked: Sequence[str] = ()) -> bool:
+        """Write `checkpoints/<name>.pt` and drop old ones; a full disk is said, training goes on. Returns whether it is
+        there.
 
         `why`: of a checkpoint within an epoch, steps, minutes or asked; `asked`: the requests that this answers.
         """
@@ -180,7 +181,7 @@ class Recorder:
         about: dict[str, Any] = {"step": job.step, **({"asked": list(asked)} if asked else {})}
         health = self._health
         if name == "best" and health is not None and not health.sound:
-            return
+            return False
         if health is not None and not health.weights_are_finite(job):
             self._journal.write(
                 "note", f"checkpoint {name}.pt not written: the weights are not finite", "warning", **about
@@ -190,15 +191,13 @@ class Recorder:
             job.schedule.written(job.step)
             with self._failing():
                 health.weights_are_not_finite(job)
-            return
-        if why in ("steps", "minutes"):
-            self._of_steps += (f"{name}.pt",)
-        old, self._of_steps = self._of_steps[:-keep], self._of_steps[-keep:]
-        self.save(name, job.step, checkpoint_state(job), keep=keep, old=old, why=why, asked=asked)
+            return False
+        saved = self.save(name, job.step, checkpoint_state(job), keep=keep, why=why, asked=asked)
         job.schedule.written(job.step)
         self._fingerprint_at = job.step
         if asked:
             self._line.checkpointed(asked)
+        return saved
 
     def save(
         self,
@@ -207,11 +206,10 @@ class Recorder:
         state: Mapping[str, Any],
         *,
         keep: int,
-        old: Sequence[str] = (),
         why: str = "",
         asked: Sequence[str] = (),
-    ) -> None:
-        """As `checkpoint`, of a state that belongs to no group. `old`: files to be removed once it is there.
+    ) -> bool:
+        """As `checkpoint`, of a state that belongs to no group.
 
         Ranks that hold write `held`, perhaps several of one host: the latest step stays.
         """
@@ -221,21 +219,33 @@ class Recorder:
         try:
             save = checkpoint.save_unless_later if name == "held" else checkpoint.save
             saved = save(folder / f"{name}.pt", state, line=self._state_line, alive=self._line.works)
-            if self._health is not None and name != "held":
-                self._health.written(name, step)
-            spare = self._health.spared() if self._health is not None else ""
-            checkpoint.prune(folder, keep, old, spare=spare)
         except CheckpointError as error:
             self._journal.write("note", str(error), "warning", step=step, **about)
-            return
+            return False
         if saved is None:
-            return
+            return False
+        if self._health is not None and name != "held":
+            self._health.written(name, step)
+        if why in ("steps", "minutes"):
+            self._of_steps += (f"{name}.pt",)
         seconds = time.monotonic() - began
         self._journal.write(
             "checkpoint",
             f"checkpoint {name}.pt at step {step}",
             step=step, path=f"checkpoints/{name}.pt", bytes=saved.bytes, sha256=saved.sha256, seconds=seconds, **about,
         )  # fmt: skip
+        self._prune(folder, keep, step)
+        return True
+
+    def _prune(self, folder: Path, keep: int, step: int) -> None:
+        """Remove old ones. What can't be removed now is tried again after the next one."""
+        spare = self._health.spared() if self._health is not None else ""
+        try:
+            checkpoint.prune(folder, keep, self._of_steps[:-keep], spare=spare)
+        except CheckpointError as error:
+            self._journal.write("note", str(error), "warning", step=step)
+        else:
+            self._of_steps = self._of_steps[-keep:]
 
     def ran_out_of_memory(self, job: LoopState, before: int, after: int) -> None:
         """This rank's device was too small for `before` samples at once; the step was computed again."""

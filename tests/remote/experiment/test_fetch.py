@@ -67,6 +67,15 @@ async def test_the_newest_epoch_replaces_those_that_wait_and_final_does_not(lead
     assert leader.said == []
 
 
+async def test_checkpoints_of_epochs_and_of_steps_do_not_replace_each_other(leader: Home) -> None:
+    for name in ("epoch_1.pt", "step_9.pt", "step_12.pt", "epoch_2.pt", "step_7.pt"):
+        event = leader.write(name)
+        why = {"why": "asked" if name == "step_7.pt" else "steps"} if name.startswith("step") else {}
+        leader.harvest.checkpoint(replace(event, data={**event.data, **why}))
+    await leader.harvest.finish()
+    assert leader.brought() == ["epoch_2.pt", "step_12.pt", "step_7.pt"]
+
+
 async def test_as_many_epochs_are_kept_here_as_on_the_leader(leader: Home) -> None:
     for number in (8, 9, 10, 11, 12):
         leader.harvest.checkpoint(leader.write(f"epoch_{number}.pt"))
