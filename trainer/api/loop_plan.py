@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import default_collate
 
 from motley.trainer.api.misuse import misuse, project
@@ -70,10 +71,10 @@ class LoopPlan:
     def over(self) -> bool:
         return self.ended or self.step >= self.steps_total
 
-    def take(self, ids: Sequence[int], epoch: int, device: torch.device) -> Any:
-        """The batch of these samples as this epoch is to see them, on the device. There must be one at least."""
+    def take(self, ids: Tensor, epoch: int, device: torch.device) -> Any:
+        """The batch of these samples, int64 [n], n at least 1, as this epoch is to see them, on the device."""
         with user_code(project()):
-            content = self.source.take(torch.tensor(ids), key(self.batches.seed, epoch, _SAMPLE))
+            content = self.source.take(ids, key(self.batches.seed, epoch, _SAMPLE))
         return Batch(content, len(ids)).to(device).content
 
 

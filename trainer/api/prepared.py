@@ -24,6 +24,8 @@ from motley.trainer.api.plain_state import packed, unpacked
 from motley.trainer.errors import SessionError, told
 from motley.trainer.training.step_undo import StepUndo
 
+_UNCHANGING = {bool, int, float, str, type(None)}  # most of a state is of these: no copy is needed
+
 
 class Prepared:
     """`modules`, `optimizers`, and `others` (schedules, scalers, averages), each in the order that they were given."""
@@ -93,7 +95,7 @@ class Prepared:
 
     def _plain(self) -> tuple[list[Any], list[Any]]:
         """Rates and so on of the optimizers, and the states of the others."""
-        return [groups_of(one) for one in self.optimizers], [copy.deepcopy(one.state_dict()) for one in self.others]
+        return [groups_of(one) for one in self.optimizers], [snapshot(one.state_dict()) for one in self.others]
 
     def _put(self, noted: tuple[list[Any], list[Any]]) -> None:
         for optimizer, groups in zip(self.optimizers, noted[0]):
@@ -135,9 +137,25 @@ class Prepared:
             other.load_state_dict(one)
 
 
+def snapshot(state: Any) -> Any:
+    """A copy that no later change reaches, of what `state_dict` gave."""
+    kind = type(state)
+    if kind in _UNCHANGING:
+        return state
+    if kind is dict:
+        return {name: snapshot(value) for name, value in state.items()}
+    if kind is list:
+        return [snapshot(value) for value in state]
+    return copy.deepcopy(state)
+
+
+def copied(value: Any) -> Any:
+    return value if type(value) in _UNCHANGING else copy.copy(value)
+
+
 def groups_of(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
     """Its parameter groups without the parameters: rates, betas and so on."""
-    return [{k: copy.copy(v) for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+    return [{k: copied(v) for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
 
 
 def put_groups(optimizer: torch.optim.Optimizer, groups: Sequence[dict[str, Any]]) -> None:

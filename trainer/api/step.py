@@ -52,14 +52,15 @@ class Step:
         self._place = loop.batches.place(loop.step)
         self.number = loop.step + 1
         self.epoch = self._place.epoch
-        self.ids: list[int] = loop.batches.ids(loop.step, peers.shares, peers.rank).tolist()
+        self._numbers = loop.batches.ids(loop.step, peers.shares, peers.rank)
+        self.ids: list[int] = self._numbers.tolist()
         self.state: State = "handed out"
         self.logged: dict[str, float] = {}
         self.at = ("", 0)  # the line of the `with`
         self._content: Any = None
         self._made = False
         self._data_s = 0.0
-        self._loss_sum: Tensor | None = None
+        self._losses: list[tuple[Tensor, int]] = []  # detached, each with what makes it a sum over samples
         self._part: int | None = None  # samples of the part that is handed out
         self._in_parts = False
         self._last_part = False
@@ -99,7 +100,7 @@ class Step:
             self.state = "no backward"
             return False
         self.state = "done"
-        loss_sum = float(self._loss_sum) if self._loss_sum is not None else 0.0
+        loss_sum = sum((float(loss) * weight for loss, weight in self._losses), 0.0)
         if "loss" in self.logged and self.ids:
             loss_sum = self.logged["loss"] * len(self.ids)
         self._content = None
@@ -114,7 +115,7 @@ class Step:
         nothing."""
         self._needs_begun("step.batch")
         if not self._made:
-            self._content, self._made = self._take(self.ids or self._borrowed(), 0), True
+            self._content, self._made = self._take(self._numbers if self.ids else self._borrowed(), 0), True
         return self._content
 
     def parts(self, rows: int) -> Iterator[Any]:
@@ -123,7 +124,7 @@ class Step:
         self._needs_begun("step.parts")
         if rows < 1:
             raise misuse(f"step.parts: rows is {rows}", "Say at least 1")
-        if self._in_parts or self._loss_sum is not None:
+        if self._in_parts or self._losses:
             raise misuse("this step is computed already", "Call step.parts once, and before any backward")
         self._in_parts = True
         return self._parts(rows)
@@ -131,7 +132,7 @@ class Step:
     def _parts(self, rows: int) -> Iterator[Any]:
         self._prepared.clear_gradients()
         for start in range(0, len(self.ids), rows):
-            ids = self.ids[start : start + rows]
+            ids = self._numbers[start : start + rows]
             content = self._take(ids, start)
             self._part, self._last_part = len(ids), start + rows >= len(self.ids)
             yield content
@@ -159,8 +160,7 @@ class Step:
         if samples:
             factor = (samples if mean else 1) / self._place.size
             torch.autograd.backward(loss * factor)
-            value = loss.detach().double() * (samples if mean else 1)
-            self._loss_sum = value if self._loss_sum is None else self._loss_sum + value
+            self._losses.append((loss.detach(), samples if mean else 1))
         else:
             self._prepared.restore_buffers()
         self._part = None
@@ -198,11 +198,10 @@ class Step:
         if self.state not in ("begun", "averaged"):
             raise misuse(f"{what}: step {self.number} is over", "Use it in the step's own `with`")
 
-    def _borrowed(self) -> list[int]:
-        some: list[int] = self._loop.batches.ids(self._loop.step, (1,), 0)[:1].tolist()
-        return some
+    def _borrowed(self) -> Tensor:
+        return self._loop.batches.ids(self._loop.step, (1,), 0)[:1]
 
-    def _take(self, ids: list[int], start: int) -> Any:
+    def _take(self, ids: Tensor, start: int) -> Any:
         began = time.perf_counter()
         content = self._loop.take(ids, self.epoch, self._peers.device)
         self._seed(1 + start)  # samples draw random numbers of their own
