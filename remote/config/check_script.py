@@ -29,7 +29,18 @@ HEEDED = {
     "data": frozenset({"push", "path"}),
 }
 HEEDED_BY_SESSIONS = {
-    "run": frozenset({"seed", "backend", "step_timeout_s", "checkpoint_every", "keep_checkpoints"}),
+    "run": frozenset(
+        {
+            "seed",
+            "backend",
+            "step_timeout_s",
+            "on_nan",
+            "checkpoint_every",
+            "checkpoint_steps",
+            "checkpoint_minutes",
+            "keep_checkpoints",
+        }
+    ),
     "elastic": frozenset({"stuck_after_s"}),
     "balance": frozenset(field.name for field in dataclasses.fields(BalanceOptions)),
     "data": frozenset[str](),

@@ -68,8 +68,9 @@ class Cluster:
 
     @property
     def own_policy(self) -> Named | None:
-        """The balancing policy of the user's own; None for one that comes with Motley, and for a script."""
-        return policy_name.parse(self.balance.policy) if self.run.script is None else None
+        """The balancing policy of the user's own; None for one that comes with Motley, and for a script that is no
+        session."""
+        return policy_name.parse(self.balance.policy) if self.run.script is None or self.session else None
 
     @property
     def has_project(self) -> bool:

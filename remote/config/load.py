@@ -188,8 +188,9 @@ def _check_run(cluster: Cluster, table: dict[str, Any], problems: Problems) -> N
     check_script(cluster.run, cluster.port, table, problems)
     own = cluster.own_policy
     check_task(cluster.run, table, problems, own_policy=own is not None)
-    if cluster.run.script is not None and policy_name.parse(cluster.balance.policy) is not None:
-        text = "a policy of your own is for a task: a script shares out its work itself; leave the key out"
+    if own is None and policy_name.parse(cluster.balance.policy) is not None:
+        text = f"a policy of your own is for a task, or for a script that calls motley.session(); {cluster.run.script} "
+        text += "does not, and shares out its work itself: leave the key out"
         problems.add(("balance", "policy"), text)
     elif own is not None and own.file and (problem := value_rules.path_problem(own.file)):
         problems.add(("balance", "policy"), f"{shown(own.file)} {problem}")

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +16,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from motley.trainer.api.misuse import misuse, project
+from motley.trainer.api.misuse import here, misuse, project
+from motley.trainer.contract.data_fingerprint import DataFingerprint
 from motley.trainer.data.batch import Batch
 from motley.trainer.data.fetch import Source, source_of
+from motley.trainer.data.fingerprint import fingerprint
 from motley.trainer.errors import DataError
 from motley.trainer.tasks.splitmix import key
 from motley.trainer.tasks.user_code import user_code
@@ -70,6 +73,11 @@ class LoopPlan:
     @property
     def over(self) -> bool:
         return self.ended or self.step >= self.steps_total
+
+    def fingerprint(self) -> DataFingerprint:
+        """Of the dataset, with the line of the user's that is being run. Raises TaskError as drawing samples does."""
+        with user_code(project()):
+            return dataclasses.replace(fingerprint(self.source), at=here())
 
     def take(self, ids: Tensor, epoch: int, device: torch.device) -> Any:
         """The batch of these samples, int64 [n], n at least 1, as this epoch is to see them, on the device."""

@@ -103,6 +103,13 @@ class Prepared:
         for one, state in zip(self.others, noted[1]):
             one.load_state_dict(copy.deepcopy(state))
 
+    def scale_was_too_large(self) -> bool:
+        """Whether a torch.amp.GradScaler has left out the step since `note`, and lowered its scale. A scale below 1 was
+        not too large: the training is to blame."""
+        pairs = zip(self.others, self._noted[1])
+        scalers = [(one, state) for one, state in pairs if isinstance(one, torch.amp.GradScaler) and one.is_enabled()]
+        return any(1 <= one.get_scale() < state["scale"] for one, state in scalers)
+
     def state(self) -> dict[str, Any]:
         """For a checkpoint: `model` and `optimizer` are the first of each, as torch reads them anywhere."""
         text, tensors = packed([one.state_dict() for one in self.others], "run.prepare")

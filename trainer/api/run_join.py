@@ -14,11 +14,13 @@ import torch
 from motley.profiles.cgroup import CpuQuota
 from motley.trainer.api.loop_plan import LoopPlan
 from motley.trainer.api.misuse import misuse
+from motley.trainer.api.prepared import Prepared
 from motley.trainer.api.ranks import Ranks, collective
 from motley.trainer.api.session_member import SessionMember
+from motley.trainer.api.state_of_loop import SessionState
 from motley.trainer.balance.balancer import Balancer
 from motley.trainer.balance.cpu_budget import CpuBudget
-from motley.trainer.balance.own_policy import Policy, load_policy
+from motley.trainer.balance.own_policy import Policy
 from motley.trainer.balance.thread_trial import ThreadTrial
 from motley.trainer.contract.generation import Group
 from motley.trainer.contract.spec import RunOptions
@@ -27,7 +29,6 @@ from motley.trainer.rank.cpu_threads import threads_of
 from motley.trainer.rank.kept_state import KeptState
 from motley.trainer.rank.share_state import share_table
 from motley.trainer.training.emulated_speed import Slowdown
-from motley.trainer.training.job import LoopState
 from motley.trainer.training.metrics import DeviceMeter, MetricsFile
 from motley.trainer.training.recorder import Recorder
 from motley.trainer.training.weighted_ddp import stopwatch
@@ -45,7 +46,7 @@ class Joined:
     balancer: Balancer
     shares: tuple[int, ...]
     between: Ranks | None  # who evaluates until the next step, where others wait for them; None: all
-    state: LoopState | None = None  # once all have the newest state
+    state: SessionState | None = None  # once all have the newest state
 
 
 @dataclass(slots=True)
@@ -119,9 +120,9 @@ class Instruments:
             metrics=MetricsFile(me.folder, member=me.member.member),
             meter=DeviceMeter(device),
             budget=CpuBudget(CpuQuota(), len(me.spec.local_members)),
-            threads=threads_of(me.spec, me.member, device, me.folder, me.journal),
-            recorder=Recorder(me.folder, me.journal, me.client),
-            policy=load_policy(own, me.spec.balance.policy) if (own := me.spec.own_policy) is not None else None,
+            threads=threads_of(me.spec, me.member, device, me.folder, me.journal, session=True),
+            recorder=Recorder(me.folder, me.journal, me.client, me.spec),
+            policy=me.own_policy(),
         )
 
     def loop_state(
@@ -130,16 +131,18 @@ class Instruments:
         joined: Joined,
         options: RunOptions,
         loop: LoopPlan,
+        prepared: Prepared,
         kept: KeptState,
         slowdown: Slowdown,
-    ) -> LoopState:
+    ) -> SessionState:
         """Of a group whose members all have the state that is `kept`."""
         group, device = joined.group, self.meter.device
-        return LoopState(
+        return SessionState(
             options=options, host=me.spec.host, member=me.member.member, rank=group.rank, members=group.members,
             generation=group.generation, device=device, watch=stopwatch(device), slowdown=slowdown,
             batches=loop.batches, steps_total=loop.steps_total, shares=joined.shares, balancer=joined.balancer,
             metrics=self.metrics, meter=self.meter, budget=self.budget, threads=self.threads, recorder=self.recorder,
             stop=me.stop, step=kept.step, progress=me.client, last_end=kept.last_end, resuming=group.generation > 0,
             changing=kept.changing, window=Window(() if group.rank == 0 else kept.rows),
+            schedule=self.recorder.schedule, loop=loop, prepared=prepared,
         )  # fmt: skip

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
-import math
 import os
 import sys
 import time
@@ -26,7 +24,7 @@ from motley.trainer.api.ranks import GroupBroken, OneRank, Ranks, collective
 from motley.trainer.api.run_join import BEFORE_STEP, BETWEEN, Breaks, Instruments, Joined, meet
 from motley.trainer.api.session_member import SessionMember
 from motley.trainer.api.share_prepared import share_prepared
-from motley.trainer.api.state_of_loop import state_of_loop
+from motley.trainer.api.state_of_loop import SessionState, state_of_loop
 from motley.trainer.contract.backend import choose_backend
 from motley.trainer.errors import SessionError
 from motley.trainer.rank import process_group
@@ -34,9 +32,9 @@ from motley.trainer.rank.group_shares import share_out
 from motley.trainer.rank.job_setup import slowed, use_device
 from motley.trainer.rank.kept_state import KeptState
 from motley.trainer.rank.restore_state import loaded
-from motley.trainer.training.job import LoopState
 from motley.trainer.training.loop import Times, record
 from motley.trainer.training.rebalance_window import exchange
+from motley.trainer.training.step_checkpoint import checkpoint_if_due
 
 
 class RunPeers(Peers):
@@ -73,6 +71,7 @@ class RunPeers(Peers):
         self._spec = dataclasses.replace(self._spec, options=options)
         if self.member == 0 and self._spec.resume and not self._anew and self._instruments.metrics.next_seq == 0:
             self._kept.step = int(loaded(self._spec, prepared, self._me.journal)[1]["step"])
+        self._me.client.data = loop.fingerprint().to_table()
         self._me.in_loop = True
 
     def settle(self) -> None:
@@ -94,6 +93,7 @@ class RunPeers(Peers):
         if not rest and epochs > self._epochs_saved and every and epochs % every == 0 and self.rank == 0:
             self._save(f"epoch_{epochs}")
         self._epochs_saved = epochs
+        checkpoint_if_due(state)
 
     def _join(self, where: int) -> None:
         """Leave the group of before, and form the next with all that are ready."""
@@ -115,7 +115,7 @@ class RunPeers(Peers):
         self._joined = Joined(group, balancer, shares, between)
         self._slowdown = slowed(self._me.member, known.values(), self.device)
 
-    def _newest_state(self) -> LoopState:
+    def _newest_state(self) -> SessionState:
         """Whoever has the newest state gives it to all, before the first step of a group."""
         joined, kept = self._joined, self._kept
         assert joined is not None
@@ -132,7 +132,7 @@ class RunPeers(Peers):
         kept.take(incoming, epoch_ends=0, best=0.0)
         self._loop.step = kept.step
         state = joined.state = self._instruments.loop_state(
-            self._me, joined, self._spec.options, self._loop, kept, self._slowdown
+            self._me, joined, self._spec.options, self._loop, self._prepared, kept, self._slowdown
         )
         state.step_end, state.progress.step = time.perf_counter(), kept.step
         joined.between = None
@@ -144,7 +144,7 @@ class RunPeers(Peers):
         self._me.trains(f"rank {group.rank} of {group.world_size} on {self._spec.host}, {self.device}, {kept.backend}")
         return state
 
-    def _begin_run(self, state: LoopState) -> None:
+    def _begin_run(self, state: SessionState) -> None:
         if state.step >= state.steps_total:
             raise SessionError(
                 f"the checkpoint is at step {state.step}, and the run ends at step {state.steps_total}",
@@ -191,6 +191,10 @@ class RunPeers(Peers):
         record(state, place, figures.samples, figures.loss_sum, times)
         if figures.logged:
             self.log(state.step, figures.logged)
+        if self._prepared.scale_was_too_large():
+            state.skipped_steps.add(state.step)
+        if self.rank == 0 and figures.samples:
+            state.recorder.step_ended(state, figures.loss_sum / figures.samples)
         if state.step == state.steps_total:
             return  # `finish` tells the rest
         try:
@@ -240,9 +244,7 @@ class RunPeers(Peers):
 
     def log(self, step: int, figures: dict[str, float]) -> None:
         if self.rank == 0:
-            known = {name: value if math.isfinite(value) else None for name, value in figures.items()}
-            with (self._me.folder / "log.jsonl").open("a") as file:
-                file.write(json.dumps({"step": step, "time": time.time(), **known}) + "\n")
+            self._me.log(step, figures)
 
     def save(self, name: str) -> None:
         first = self._joined.between.members[0] if self._joined is not None and self._joined.between else 0
@@ -250,10 +252,12 @@ class RunPeers(Peers):
             self._save(name)
 
     def _save(self, name: str) -> None:
-        began = time.perf_counter()
-        self._write(name, self._loop.step)
-        if self._joined is not None and self._joined.state is not None:
-            self._joined.state.step_end += time.perf_counter() - began
+        began, state = time.perf_counter(), self._joined.state if self._joined else None
+        if state is None:
+            self._write(name, self._loop.step)
+            return
+        state.recorder.checkpoint(state, name)
+        state.step_end += time.perf_counter() - began
 
     # The end
 
@@ -281,7 +285,7 @@ class RunPeers(Peers):
             self._me.finish()
 
     @property
-    def _state(self) -> LoopState:
+    def _state(self) -> SessionState:
         assert self._joined is not None
         assert self._joined.state is not None
         return self._joined.state
@@ -311,6 +315,5 @@ class RunPeers(Peers):
             self._me.tell_cut_off(kept)
 
     def _write(self, name: str, step: int) -> None:
-        options = self._spec.options
-        state = state_of_loop(self._loop, self._prepared, script=options.task, step=step)
-        self._instruments.recorder.save(name, step, state, keep=options.keep_checkpoints)
+        state = state_of_loop(self._loop, self._prepared, script=self._spec.options.task, step=step)
+        self._instruments.recorder.save(name, step, state, keep=self._spec.options.keep_checkpoints)

@@ -9,17 +9,20 @@ As `trainer.rank.task_rank` for a process whose main program is the user's. `tra
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
 from motley.trainer.api.ranks import in_collective
+from motley.trainer.balance.own_policy import Policy, load_policy
 from motley.trainer.contract.generation import Group
 from motley.trainer.contract.spec import Spec
 from motley.trainer.errors import TrainerError, told
@@ -61,6 +64,16 @@ class SessionMember(RunMember):
         self._listener: socket.socket | None = None
         self.broken = False  # the group is, by what the coordinator says
         self._phase("loading data")
+
+    def own_policy(self) -> Policy | None:
+        """A policy of the user's own, that the batch is shared out by. Raises SystemExit when it can't be loaded."""
+        own = self.spec.own_policy
+        try:
+            return load_policy(own, self.spec.balance.policy) if own is not None else None
+        except TrainerError as error:
+            print(error, file=sys.stderr)
+            self.fail(error)
+            raise SystemExit(Exit.FAILED) from None
 
     def next_group(self, kept: KeptState, hold: Callable[[bool], None]) -> tuple[Group, socket.socket]:
         """Leave the group of before, wait for the next: it, and the socket for its store. The group is to be made next.
@@ -115,6 +128,12 @@ class SessionMember(RunMember):
     def trains(self, text: str) -> None:
         self._phase("training", tell=False)
         print(text, flush=True)
+
+    def log(self, step: int, figures: Mapping[str, float]) -> None:
+        """What the user has logged in a step, into the run's folder."""
+        known = {name: value if math.isfinite(value) else None for name, value in figures.items()}
+        with (self.folder / "log.jsonl").open("a") as file:
+            file.write(json.dumps({"step": step, "time": time.time(), **known}) + "\n")
 
     def leave_stopped(self) -> NoReturn:
         raise SystemExit(self._ended(Exit.STOPPED, "stopped"))

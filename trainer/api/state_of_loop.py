@@ -1,14 +1,22 @@
-"""What a checkpoint of a user's own loop holds.
+"""The state of a user's own loop in one group, and what a checkpoint of it holds.
 
 `model` and `optimizer` are the first of each that `run.prepare` was given, so that any torch program reads them.
+
+>>> state = SessionState(loop=loop, prepared=prepared, …)
+>>> checkpoint_if_due(state)
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
+
+from torch import Tensor
 
 from motley.trainer.api.loop_plan import LoopPlan
 from motley.trainer.api.prepared import Prepared
+from motley.trainer.training.job import LoopState
 
 
 def state_of_loop(loop: LoopPlan, prepared: Prepared, *, script: str, step: int) -> dict[str, Any]:
@@ -21,3 +29,21 @@ def state_of_loop(loop: LoopPlan, prepared: Prepared, *, script: str, step: int)
         "seed": loop.batches.seed,
         **prepared.state(),
     }
+
+
+@dataclass(slots=True, kw_only=True)
+class SessionState(LoopState):
+    """What one rank trains with in one group."""
+
+    loop: LoopPlan
+    prepared: Prepared
+
+    def weights(self) -> Iterable[Tensor]:
+        return self.prepared.parameters()
+
+    def content(self) -> dict[str, Any]:
+        return state_of_loop(self.loop, self.prepared, script=self.options.task, step=self.step)
+
+    @property
+    def our_rate(self) -> None:
+        """The optimizer is the script's."""

@@ -28,6 +28,7 @@ from motley.trainer.api.peers import Peers, StepFigures
 from motley.trainer.api.prepared import Prepared
 from motley.trainer.api.ranks import GroupBroken
 from motley.trainer.data.seeded_sample import seed_all
+from motley.trainer.errors import TrainerError
 from motley.trainer.tasks.splitmix import key
 
 RANDOM = 5  # the purpose of a key, as in `trainer.training.loop`
@@ -104,9 +105,14 @@ class Step:
         if "loss" in self.logged and self.ids:
             loss_sum = self.logged["loss"] * len(self.ids)
         self._content = None
-        self._peers.step_ended(
-            StepFigures(samples=len(self.ids), loss_sum=loss_sum, data_ms=self._data_s * 1000, logged=dict(self.logged))
+        figures = StepFigures(
+            samples=len(self.ids), loss_sum=loss_sum, data_ms=self._data_s * 1000, logged=dict(self.logged)
         )
+        try:
+            self._peers.step_ended(figures)
+        except TrainerError:  # it ends the run: nobody is to be asked to leave the loop
+            self.state = "failed"
+            raise
         return False
 
     @property

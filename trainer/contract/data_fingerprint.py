@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from motley.trainer.contract.validate import figure, whole
+from motley.trainer.contract.validate import figure, name, whole
 
 SLIGHT = 0.02  # of the largest value: what two ways to decode a picture differ by, on average, at most
 MOST_VALUES = 4096  # that a rank may send
@@ -23,12 +23,14 @@ Difference = Literal["length", "samples", "values"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataFingerprint:
     """`exact` is the hash of a few samples, `kind` that of all about them that has to be equal in any case: shapes,
-    types, texts, whole numbers. `values`: some of their other numbers, tensor by tensor."""
+    types, texts, whole numbers. `values`: some of their other numbers, tensor by tensor. `at`: the line of the user's
+    own loop that names the data; empty for a task."""
 
     length: int
     exact: str
     kind: str = ""
     values: tuple[tuple[float, ...], ...] = ()
+    at: str = ""
 
     def to_table(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -39,7 +41,10 @@ class DataFingerprint:
         values = tuple(tuple(figure(value) for value in row) for row in table["values"])
         if sum(map(len, values)) > MOST_VALUES:
             raise ValueError("too many values in a fingerprint")
-        return cls(length=whole(table["length"]), exact=str(table["exact"]), kind=str(table["kind"]), values=values)
+        return cls(
+            length=whole(table["length"]), exact=str(table["exact"]), kind=str(table["kind"]), values=values,
+            at=name(table.get("at", "")),
+        )  # fmt: skip
 
 
 def difference(one: DataFingerprint, other: DataFingerprint) -> Difference | None:

@@ -104,12 +104,13 @@ class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
         known = [m for m in self._machine.group or self._data if m in self._data and m != member]
         if known and (found := difference(mine, self._data[known[0]])):
             other = self._connections[known[0]].name
+            here = f"{mine.at}: {connection.name}" if mine.at else connection.name
             than = told(found, mine, self._data[known[0]])
             if found != "values":
-                self._refuse(connection, f"{connection.name} has other training data than {other}: {than}. {SAME_DATA}")
+                self._refuse(connection, f"{here} has other training data than {other}: {than}. {SAME_DATA}")
                 return False
             if member not in self._data:
-                text = f"{connection.name} sees samples slightly otherwise than {other}, as with another Pillow: {than}"
+                text = f"{here} sees samples slightly otherwise than {other}, as with another Pillow: {than}"
                 self._journal.write("note", text, "warning", member=member)
         self._data[member] = mine
         return True

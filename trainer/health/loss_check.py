@@ -78,7 +78,9 @@ class LossCheck:
         self._first = now if self._first is None else self._first
         if bound is None or now <= bound:
             self._sound.append(now)
-            self._high = self.trouble = None
+            self._high = None
+            if self.trouble is not None and first >= self.trouble.step:  # not one of before, which is told later
+                self.trouble = None
             return None
         before, self._high = self._high, (self._high[0] if self._high else first, now)
         if before is None or now < before[1]:

@@ -4,7 +4,8 @@
 >>> threads.count, threads.over
 (2, False)
 
-What cluster.toml or the user's own OMP_NUM_THREADS says holds; so does what was found before in this run, should the
+What cluster.toml, the user's own OMP_NUM_THREADS or a script's torch.set_num_threads says holds; so does what was found
+before in this run, should the
 rank's process be a new one.
 """
 
@@ -38,6 +39,7 @@ class Known:
     profile: int | None
     profiled: bool  # its cost was measured, whether or not several counts were tried
     emulated: bool  # its speed is that of one thread's clock
+    set_by_script: int | None = None  # with torch.set_num_threads, before it called motley.session()
 
 
 def decide(known: Known, counts: tuple[int, ...]) -> tuple[int, ...]:
@@ -46,8 +48,8 @@ def decide(known: Known, counts: tuple[int, ...]) -> tuple[int, ...]:
     >>> decide(known, (1, 8, 16))
     (8,)
     """
-    if known.asked:
-        return (known.asked,)
+    if known.asked or known.set_by_script:
+        return (known.asked or known.set_by_script or 1,)
     if known.in_env or known.emulated or known.environment != known.ours:
         return (known.environment,)
     if known.found or known.profile:
@@ -55,21 +57,28 @@ def decide(known: Known, counts: tuple[int, ...]) -> tuple[int, ...]:
     return (known.environment,) if known.profiled else counts
 
 
-def threads_of(spec: Spec, member: Member, device: torch.device, folder: Path, journal: Journal) -> ThreadTrial:
-    """Puts them in place; what is found by trying is journalled as an event `threads`, and kept for this run."""
+def threads_of(
+    spec: Spec, member: Member, device: torch.device, folder: Path, journal: Journal, *, session: bool = False
+) -> ThreadTrial:
+    """Puts them in place; what is found by trying is journalled as an event `threads`, and kept for this run.
+
+    `session`: in the process of a script, which may have set a number of its own."""
     if device.type == "cuda":
         return ThreadTrial.without(0)
     ranks, path = len(spec.local_members), folder / f"threads_{member.member}"
     ours = rank_environment.threads_of_a_rank(ranks)
+    environment = _number(os.environ.get("OMP_NUM_THREADS", "")) or ours
+    in_place = torch.get_num_threads()
     known = Known(
         asked=spec.options.threads,
-        environment=_number(os.environ.get("OMP_NUM_THREADS", "")) or ours,
+        environment=environment,
         ours=ours,
         in_env="OMP_NUM_THREADS" in spec.env,
         found=_found(path),
         profile=member.threads,
         profiled=member.a_ms is not None,
         emulated=spec.emulated,
+        set_by_script=in_place if session and in_place != environment else None,
     )
     counts = decide(known, candidates(usable_cores(), cores=physical_cores(), ranks=ranks))
     name = f"{spec.host}:{member.local_rank}" if ranks > 1 else spec.host

@@ -48,10 +48,10 @@ from motley.trainer.rank.share_state import share_state
 from motley.trainer.tasks.task import Task
 from motley.trainer.tasks.task_module import new_model, own_optimizer
 from motley.trainer.training.emulated_speed import Slowdown, slowdown_of
-from motley.trainer.training.job import Job, StopFlag
+from motley.trainer.training.job import Job, StopFlag, state_of
 from motley.trainer.training.metrics import DeviceMeter, MetricsFile
 from motley.trainer.training.profiler_trace import Tracer
-from motley.trainer.training.recorder import Recorder, state_of
+from motley.trainer.training.recorder import Recorder
 from motley.trainer.training.sampler import BatchSampler
 from motley.trainer.training.weighted_ddp import stopwatch, wrap
 from motley.trainer.training.window_exchange import Window, agree_on_epochs

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -53,9 +54,9 @@ class Reports(Protocol):
 
     def stopped_early(self, job: Job, epoch: int) -> None: ...
 
-    def checkpoint(self, job: Job, name: str, *, why: str = "", asked: Sequence[str] = ()) -> bool: ...
+    def checkpoint(self, job: LoopState, name: str, *, why: str = "", asked: Sequence[str] = ()) -> bool: ...
 
-    def step_ended(self, job: Job, loss: float) -> None: ...
+    def step_ended(self, job: LoopState, loss: float) -> None: ...
 
     def gradient(self, job: Job) -> float | None: ...
 
@@ -70,7 +71,7 @@ class StopFlag:
 
 
 @dataclass(slots=True, kw_only=True)
-class LoopState:
+class LoopState(ABC):
     """What one rank trains with in one group, whoever wrote the loop: the one of a task, or the user's own
     (`trainer.api`). `step` counts completed optimizer steps."""
 
@@ -110,6 +111,19 @@ class LoopState:
     def __post_init__(self) -> None:
         self.recorded = self.step
         self.schedule.begin(self.step)
+
+    @abstractmethod
+    def weights(self) -> Iterable[Tensor]:
+        """What is trained."""
+
+    @abstractmethod
+    def content(self) -> dict[str, Any]:
+        """Of a checkpoint."""
+
+    @property
+    @abstractmethod
+    def our_rate(self) -> float | None:
+        """The learning rate, where it is the one of cluster.toml; None where an optimizer has others."""
 
     @property
     def title(self) -> str:
@@ -160,6 +174,24 @@ class Job(LoopState):
             ran_out=lambda before, after: self.recorder.ran_out_of_memory(self, before, after),
         )
 
+    def weights(self) -> Iterable[Tensor]:
+        return (p for p in self.task_model.parameters() if p.requires_grad)
+
+    def content(self) -> dict[str, Any]:
+        """What is needed to go on from here on any hosts with any split."""
+        about = {
+            "generation": self.generation,
+            "shares": list(self.shares),
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+        }
+        return {**about, **state_of(self.options, self.batches, self.step, self.state)}
+
+    @property
+    def our_rate(self) -> float | None:
+        ours = self.options.learning_rate
+        return ours if all(rate == ours for rate in self.rates) else None
+
     @property
     def title(self) -> str:
         return self.task.name
@@ -191,3 +223,17 @@ class Job(LoopState):
         first = self.step + 1
         steps = range(first, min(first + self.data.steps_ahead, self.steps_total))
         return self.batches.ahead(steps, self.shares, self.rank)
+
+
+def state_of(options: RunOptions, batches: BatchSampler, step: int, state: TrainState) -> dict[str, Any]:
+    """The part of a checkpoint that training goes on from. Random numbers of a step depend on its number alone."""
+    return {
+        "task": options.task,
+        "step": step,
+        "epoch": step // batches.steps_per_epoch,
+        "global_batch": options.global_batch,
+        "seed": options.seed,
+        "norm": options.norm,
+        "weight_decay_groups": options.weight_decay_groups,
+        **state.to_dict(),
+    }

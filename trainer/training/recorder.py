@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 from motley.profiles.split_solver import scaled
 from motley.trainer.balance.measured_step import MeasuredStep
@@ -20,10 +20,8 @@ from motley.trainer.training import checkpoint
 from motley.trainer.training.run_health import RunHealth
 
 if TYPE_CHECKING:
-    from motley.trainer.optimize.train_state import TrainState
     from motley.trainer.tasks.evaluation import Evaluation
     from motley.trainer.training.job import Job, LoopState
-    from motley.trainer.training.sampler import BatchSampler
 
 FITS_OF_MOST = 64  # ranks: beyond, what rank 0 knows of speeds is too much to keep elsewhere
 
@@ -48,7 +46,7 @@ class Recorder:
     """
 
     def __init__(self, folder: Path, journal: Journal, line: Coordinator, spec: Spec | None = None) -> None:
-        """`spec`: of a task, whose loss, weights and gradients are looked at."""
+        """`spec`: of a run whose loss and weights are looked at."""
         options = spec.options if spec is not None else RunOptions()
         self._health = RunHealth(spec, folder, journal) if spec is not None else None
         self._fingerprint_at = -1  # of the step after so many: those of the newest checkpoint
@@ -110,9 +108,9 @@ class Recorder:
             for ranks in by_step
         ]
         with self._failing():
-            self._health.window_ended(cast("Job", job), step - len(by_step) + 1, [told[3] for told in steps], odd)
+            self._health.window_ended(job, step - len(by_step) + 1, [told[3] for told in steps], odd)
 
-    def step_ended(self, job: Job, loss: float) -> None:
+    def step_ended(self, job: LoopState, loss: float) -> None:
         """The mean loss of this rank's samples of the step. Raises Diverged when the run is to end with it."""
         if self._health is not None:
             with self._failing():
@@ -171,7 +169,7 @@ class Recorder:
         self._tell(steps=[], batches=[], epoch=epoch, reason=reason)
         self._journal.write("early_stop", reason, step=job.step, epoch=epoch, best_epoch=job.best_epoch, best=job.best)
 
-    def checkpoint(self, job: Job, name: str, *, why: str = "", asked: Sequence[str] = ()) -> bool:
+    def checkpoint(self, job: LoopState, name: str, *, why: str = "", asked: Sequence[str] = ()) -> bool:
         """Write `checkpoints/<name>.pt` and drop old ones; a full disk is said, training goes on. Returns whether it is
         there.
 
@@ -192,7 +190,7 @@ class Recorder:
             with self._failing():
                 health.weights_are_not_finite(job)
             return False
-        saved = self.save(name, job.step, checkpoint_state(job), keep=keep, why=why, asked=asked)
+        saved = self.save(name, job.step, job.content(), keep=keep, why=why, asked=asked)
         job.schedule.written(job.step)
         self._fingerprint_at = job.step
         if asked:
@@ -287,25 +285,3 @@ def epochs_done(job: LoopState) -> int:
         if job.step == job.steps_total
         else (job.step // job.batches.steps_per_epoch)
     )
-
-
-def checkpoint_state(job: Job) -> dict[str, Any]:
-    """What is needed to go on from here on any hosts with any split."""
-    about = {
-        "generation": job.generation, "shares": list(job.shares), "best": job.best, "best_epoch": job.best_epoch,
-    }  # fmt: skip
-    return {**about, **state_of(job.options, job.batches, job.step, job.state)}
-
-
-def state_of(options: RunOptions, batches: BatchSampler, step: int, state: TrainState) -> dict[str, Any]:
-    """The part of a checkpoint that training goes on from. Random numbers of a step depend on its number alone."""
-    return {
-        "task": options.task,
-        "step": step,
-        "epoch": step // batches.steps_per_epoch,
-        "global_batch": options.global_batch,
-        "seed": options.seed,
-        "norm": options.norm,
-        "weight_decay_groups": options.weight_decay_groups,
-        **state.to_dict(),
-    }

@@ -20,7 +20,7 @@ from motley.trainer.health.loss_check import LossCheck, Trouble
 from motley.trainer.host.journal import Journal
 
 if TYPE_CHECKING:
-    from motley.trainer.training.job import Job
+    from motley.trainer.training.job import LoopState
 
 REMEMBERED = 64  # checkpoints
 LOWER = 10  # times: the rate of the run that goes on
@@ -53,12 +53,12 @@ class RunHealth:
         good = self._good(trouble) if trouble is not None else None
         return f"{good[1]}.pt" if good is not None else ""
 
-    def step_ended(self, job: Job, loss: float) -> None:
+    def step_ended(self, job: LoopState, loss: float) -> None:
         """`loss`: of this rank's samples. A step that the loss scaler skipped has changed no weight."""
         if job.step not in job.skipped_steps:
             self._see(job, self._check.step(job.step, loss, member=job.member))
 
-    def window_ended(self, job: Job, first: int, losses: list[float], members: list[int | None]) -> None:
+    def window_ended(self, job: LoopState, first: int, losses: list[float], members: list[int | None]) -> None:
         """Global losses of steps from `first` on, and of each the member whose samples had one that is not finite."""
         heard = [
             one for one in zip(range(first, first + len(losses)), losses, members) if one[0] not in job.skipped_steps
@@ -69,11 +69,11 @@ class RunHealth:
         if all(member is None for _, _, member in heard):
             self._see(job, self._check.window(first, [loss for _, loss, _ in heard]))
 
-    def weights_are_finite(self, job: Job) -> bool:
+    def weights_are_finite(self, job: LoopState) -> bool:
         """Before a checkpoint is written."""
-        return all(bool(torch.isfinite(p).all()) for p in job.task_model.parameters() if p.requires_grad)
+        return all(bool(torch.isfinite(p).all()) for p in job.weights())
 
-    def weights_are_not_finite(self, job: Job) -> None:
+    def weights_are_not_finite(self, job: LoopState) -> None:
         self._see(job, self._check.weights(job.step))
 
     def _good(self, trouble: Trouble) -> tuple[int, str] | None:
@@ -81,7 +81,7 @@ class RunHealth:
         there = [one for one in self._written if not one[1] or (self._folder / f"{one[1]}.pt").exists()]
         return max((one for one in there if one[0] < trouble.step), default=None)
 
-    def _see(self, job: Job, trouble: Trouble | None) -> None:
+    def _see(self, job: LoopState, trouble: Trouble | None) -> None:
         """Tell of it. Raises Diverged when the run is to end with it."""
         if trouble is None:
             return
@@ -109,15 +109,12 @@ class RunHealth:
         origin = str(self._spec.resumed_from)
         return origin if "/" in origin or origin.endswith(".pt") else f"{origin}@step_{step}"
 
-    def _command(self, job: Job, resume: str) -> str:
+    def _command(self, job: LoopState, resume: str) -> str:
         words = ["motley", "run", *self._spec.words, *(["--resume", resume] if resume else [])]
-        if self._has_our_rate(job):
-            words += ["--set", f"run.learning_rate={job.options.learning_rate / LOWER:g}"]
+        if job.our_rate is not None:
+            words += ["--set", f"run.learning_rate={job.our_rate / LOWER:g}"]
         return shlex.join(words)
 
-    def _lower(self, job: Job) -> str:
-        return f"at a rate {LOWER} times lower" if self._has_our_rate(job) else "once your optimizer's rate is lower"
-
-    def _has_our_rate(self, job: Job) -> bool:
-        """An optimizer of the task's own has rates of its own."""
-        return all(rate == job.options.learning_rate for rate in job.rates)
+    def _lower(self, job: LoopState) -> str:
+        ours = job.our_rate is not None
+        return f"at a rate {LOWER} times lower" if ours else "once your optimizer's rate is lower"

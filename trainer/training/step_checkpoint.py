@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import time
 
-from motley.trainer.training.job import Job
+from motley.trainer.training.job import LoopState
 
 
-def checkpoint_if_due(job: Job) -> None:
+def checkpoint_if_due(job: LoopState) -> None:
     """Its time is no part of a step's. The last step's is `final.pt`, unless somebody asks for one."""
     if job.rank != 0 or (job.apart is not None and job.apart.steps):
         return

@@ -10,6 +10,7 @@ from motley.trainer.host.checkpoint_request import ask
 from motley.trainer.host.leader import lead_of
 from motley.trainer.host.paths import run_folder
 from motley.trainer.host.run_state import state_of
+from motley.trainer.host.session_mark import is_session
 
 
 def checkpoint(run: str, host: str, request: str) -> dict[str, Any]:
@@ -21,8 +22,10 @@ def checkpoint(run: str, host: str, request: str) -> dict[str, Any]:
     try:
         spec = Spec.from_json((folder / "spec.json").read_bytes())
         lead, state = lead_of(folder, spec), state_of(folder).get("state")
-        if spec.script is not None:
-            raise ValueError(f"'{run}' runs a script of your own: it writes its checkpoints itself (run.save)")
+        if spec.script is not None and not is_session(folder):
+            raise ValueError(
+                f"'{run}' runs a script that has not called motley.session(): it writes its checkpoints itself"
+            )
         if lead.leader != host:
             raise ValueError(f"{lead.leader} leads '{run}', not {host}")
         if state in END_STATES:

@@ -51,6 +51,15 @@ def test_with_a_task_of_the_user_s_own_both_are_in_one_project(tmp_path: Path) -
     )
 
 
+def test_with_a_script_that_is_a_session_both_are_in_one_project(tmp_path: Path) -> None:
+    write(tmp_path, "rules/mine.py")
+    (tmp_path / "train.py").write_text("import motley\nrun = motley.session()\n")
+    found = brought(tmp_path, 'script = "train.py"', '[balance]\npolicy = "rules/mine.py"\n')
+    assert found.own_policy is not None
+    assert found.script is not None
+    assert (found.script.path, found.own_policy.file) == ("train.py", "rules/mine.py")
+
+
 def test_a_module_is_looked_for_in_the_project(tmp_path: Path) -> None:
     write(tmp_path, "src/rules/mine.py")
     found = brought(tmp_path, 'project = "src"', '[balance]\npolicy = "rules.mine:split"\n')
@@ -81,7 +90,7 @@ def test_what_is_not_there_is_told_with_its_key(
 @pytest.mark.parametrize(
     ("run", "policy", "said"),
     [
-        ('script = "train.py"', "mine.py", "balance.policy: a policy of your own is for a task: a script shares out"),
+        ('script = "train.py"', "mine.py", "balance.policy: a policy of your own is for a task, or for"),
         ("steps = 3", "dinamic", "\"dinamic\" is neither dynamic, proportional or static (did you mean 'dynamic'?)"),
         ("steps = 3", "mine.py:my-split", "has 'my-split' behind the colon, which is no name of a function"),
         ("steps = 3", "my-rules:split", "has 'my-rules' before the colon, which is no module"),

@@ -22,6 +22,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+from motley.trainer.contract.policy_name import OwnPolicy
 from motley.trainer.contract.spec import BalanceOptions, Spec
 from tests.trainer.coordinating import coordinating, spec
 from tests.trainer.ranks import with_torch
@@ -65,6 +66,7 @@ class Run:
         home.mkdir(exist_ok=True)
         (home / "spec.json").write_text(dataclasses.replace(self.spec, host=f"box{member}").to_json())
         env = {"MOTLEY_DIR": str(home), "MOTLEY_MEMBER": str(member), "OMP_NUM_THREADS": "1"}
+        env["HOME"] = str(Path.home())
         env |= {"MOTLEY_ANEW": "1"} if anew else {}
         process = with_torch().Process(target=as_script, args=(self.script, env, home), daemon=True)
         process.start()
@@ -109,9 +111,10 @@ async def running(
     shares: tuple[int, ...] = (),
     resume: str | None = None,
     policy: Any = "static",
+    own_policy: OwnPolicy | None = None,
     **options: Any,
 ) -> AsyncIterator[Run]:
-    """All members are started. `shares`: fixed ones."""
+    """All members are started. `shares`: fixed ones. `own_policy`: where that is `policy`."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "train.py"
     file.write_text(script)
@@ -119,6 +122,7 @@ async def running(
         spec(members, lost_after_s=BOUND_S, **options),
         balance=BalanceOptions(policy=policy, shares=shares),
         resume=resume,
+        own_policy=own_policy,
     )
     run = Run(folder, given, file)
     run.home(0).mkdir()

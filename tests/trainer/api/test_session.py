@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,25 @@ def test_what_a_broken_step_changed_is_put_back() -> None:
     assert schedule.state_dict() == before[1]
     assert optimizer.param_groups[0]["lr"] == 0.1
     assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_a_loss_scale_that_was_too_large_is_no_fault_of_the_training() -> None:
+    run = Session(PlainPeers())
+    net = model()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    run.prepare(net, torch.amp.GradScaler("cpu", enabled=False), optimizer, scaler)
+    known = run._prepared
+    assert known is not None
+    found = []
+    for factor in (math.inf, 1.0, math.inf, math.inf):
+        known.note()
+        known.clear_gradients()
+        scaler.scale(net(torch.randn(4, 6).double()).sum() * factor).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        found.append((scaler.get_scale(), known.scale_was_too_large()))
+    assert found == [(2.0, True), (2.0, False), (1.0, True), (0.5, False)]
 
 
 def test_save_writes_what_any_torch_program_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 
 from motley.trainer.contract.spec import Script, Spec
+from motley.trainer.host import processes
 from motley.trainer.host.checkpoint_request import MOST, answered, ask, asked
 from motley.trainer.host.paths import run_folder, write_json
+from motley.trainer.host.session_mark import mark
 from motley.trainer.verbs.checkpoint import checkpoint
 from tests.trainer.coordinating import coordinating, ready, spec, three_in_a_group, until
 
@@ -69,7 +72,7 @@ SCRIPT = Script(path="train.py", args=(), tree="ab", port=1)
         (
             {"script": SCRIPT},
             "running",
-            "'night' runs a script of your own: it writes its checkpoints itself (run.save)",
+            "'night' runs a script that has not called motley.session(): it writes its checkpoints itself",
         ),
     ],
 )
@@ -81,3 +84,13 @@ def test_who_can_t_be_asked_says_why(
     assert checkpoint("night", "box0", "8f2b") == {"error": said}
     assert asked(folder) == ()
     assert "error" in checkpoint("other", "box0", "8f2b")
+
+
+def test_a_script_is_asked_once_it_is_a_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = there(replace(spec(1), script=SCRIPT), "running")
+    me = {"pid": os.getpid(), "start": processes.start_ticks(os.getpid()), "boot_id": processes.boot_id()}
+    write_json(folder / "state.json", {"state": "running", **me})
+    mark(folder, lambda text: pytest.fail(text))
+    assert checkpoint("night", "box0", "8f2b") == {"asked": "8f2b"}
+    assert asked(folder) == ("8f2b",)

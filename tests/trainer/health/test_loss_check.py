@@ -78,3 +78,13 @@ def test_what_is_not_finite_is_told_at_once_whoever_has_it_and_after_a_blow_up_t
     later = check.weights(60)
     assert later is not None
     assert (later.step, later.told()) == (61, "the weights are not finite after step 60")
+
+
+def test_a_window_of_before_that_is_told_later_says_nothing_of_what_is_wrong_now() -> None:
+    check = LossCheck()
+    assert check.step(7, math.nan) is not None
+    assert check.window(1, [1.0] * WINDOW) is None
+    assert check.trouble is not None
+    assert check.window(6, [1.0, math.nan, math.nan]) is None
+    check.window(9, [1.0] * WINDOW)
+    assert check.trouble is None

@@ -27,7 +27,7 @@ from motley.trainer.training import checkpoint
 from motley.trainer.training.epoch_end import evaluate
 from motley.trainer.training.loop import abort, train, train_step
 from motley.trainer.training.rebalance_window import exchange
-from motley.trainer.training.recorder import Recorder, checkpoint_state
+from motley.trainer.training.recorder import Recorder
 from motley.trainer.training.window_exchange import Window
 from tests.trainer.coordinating import spec
 from tests.trainer.ranks import BOUND_S, make_job, run_ranks
@@ -270,7 +270,7 @@ def test_checkpoints_of_other_runs_have_no_outer_state(tmp_path: Path) -> None:
 
 def state_keys(rank: int, world_size: int, given: dict[str, Any]) -> list[str]:
     job = make_job(rank, world_size, dataclasses.replace(OPTIONS, local_steps=1), (128,), double=False)
-    saved = checkpoint.save(given["folder"] / "final.pt", checkpoint_state(job))
+    saved = checkpoint.save(given["folder"] / "final.pt", job.content())
     return list(checkpoint.load(saved.path))
 
 

@@ -18,7 +18,6 @@ from motley.trainer.rank.share_state import share_state
 from motley.trainer.training import checkpoint
 from motley.trainer.training.job import Job
 from motley.trainer.training.loop import train_step
-from motley.trainer.training.recorder import checkpoint_state
 from motley.trainer.training.sampler import BatchSampler
 from tests.trainer.noise_task import NoiseTask
 from tests.trainer.ranks import make_job, run_ranks
@@ -127,7 +126,7 @@ def first_half(rank: int, world_size: int, given: dict[str, Any]) -> None:
     if rank == 0:
         assert job.scaler is not None
         job.scaler.load({"scale": 8.0, "good_steps": 7})
-        checkpoint.save(given["folder"] / "epoch_1.pt", checkpoint_state(job))
+        checkpoint.save(given["folder"] / "epoch_1.pt", job.content())
 
 
 def second_half(rank: int, world_size: int, given: dict[str, Any]) -> tuple[list[Any], Any]:
