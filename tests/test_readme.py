@@ -20,7 +20,7 @@ def test_every_command_is_in_the_readme_and_no_other() -> None:
 
 def test_every_model_and_data_set_is_in_the_readme_and_no_other() -> None:
     table = README.partition("| model | is |")[2].partition("\n\n")[0]
-    rows = [line.split("|") for line in table.splitlines() if line.startswith("| `")]
+    rows = [line.split("|") for line in table.splitlines() if line.startswith(("| `", "| | | `"))]
     assert set(re.findall(r"`(\w+)`", "".join(row[1] for row in rows))) == set(MODELS)
     assert set(re.findall(r"`(\w+)`", "".join(row[3] for row in rows))) == set(DATASETS)
 

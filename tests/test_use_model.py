@@ -46,14 +46,15 @@ def motley(folder: Path, line: str) -> str:
     return done(folder, "-m", "motley.console", *line.split()[1:])
 
 
-def test_the_page_has_two_commands_and_two_snippets_of_few_lines() -> None:
+def test_the_page_has_two_commands_and_three_snippets_of_few_lines() -> None:
+    """The second is for pictures in files: tests/test_image_folder.py."""
     assert [command.split()[:3] for command in COMMANDS] == [
         ["motley", "export", "night"], ["motley", "export", "spirals"],
     ]  # fmt: skip
     for snippet in SNIPPETS:
         lines = [line for line in snippet.splitlines() if line and not line.startswith(("import ", "from "))]
         assert len(lines) <= 10
-    assert len(SNIPPETS) == 2
+    assert len(SNIPPETS) == 3
 
 
 def test_a_task_that_comes_with_motley(tmp_path: Path) -> None:
@@ -87,6 +88,6 @@ def test_a_task_of_one_s_own(tmp_path: Path) -> None:
     (tmp_path / "cluster.toml").write_text(CLUSTER.format(port=free_pair(), run=run))
     motley(tmp_path, "motley run --plain --name spirals")
     assert motley(tmp_path, COMMANDS[1]) == "spirals.pt\n"
-    said = ast.literal_eval(done(tmp_path, "-c", SNIPPETS[1]))
+    said = ast.literal_eval(done(tmp_path, "-c", SNIPPETS[2]))
     assert len(said) == 2
     assert set(said) <= {"first", "second"}

@@ -19,6 +19,7 @@ from motley.profiles.catalog import guess
 from motley.profiles.store import Conditions, LinkSpeed, Profile, Store, ThreadRate, Timing
 from motley.remote.config.cluster import Cluster, Host
 from motley.trainer.contract.spec import RunOptions
+from motley.trainer.contract.task_name import IMAGE_FOLDER
 
 if TYPE_CHECKING:  # what connects to hosts is imported when it is needed
     from motley.remote.launch.calibrate import Calibrated, Measured
@@ -31,12 +32,15 @@ def store_of(cluster: Cluster) -> Store:
 
 
 def task_key(cluster: Cluster) -> str:
-    """What is measured, as profiles are kept by it: for a task of the user's own, its parameters too.
+    """What is measured, as profiles are kept by it: for a task of the user's own, its parameters too, and the size of
+    pictures that have none of their own.
 
     >>> task_key(cluster)
     'night.py {"width": 64}'
     """
-    return " ".join([cluster.run.task, *([json.dumps(cluster.task, sort_keys=True)] if cluster.task else [])])
+    size = [f"{cluster.data.image_size} px"] if cluster.dataset == IMAGE_FOLDER else []
+    parameters = [json.dumps(cluster.task, sort_keys=True)] if cluster.task else []
+    return " ".join([cluster.run.task, *size, *parameters])
 
 
 def computed(run: RunOptions) -> str:

@@ -20,12 +20,12 @@ def lines() -> list[str]:
     """At most 80 columns."""
     shown = ["[run] task = MODEL/DATASET; any model goes with any data set.", "", f"{'model':<12}{'parameters':>12}"]
     for model, words in MODELS.items():
-        counts = [parameters(model, name) / 1e6 for name in DATA]
+        counts = [count / 1e6 for name in DATA if (count := parameters(model, name)) is not None]
         shown.append(f"{model:<12}{_millions(min(counts), max(counts)):>12}  {words}")
     shown += ["", f"{'data set':<17}{'train':>7}{'test':>8}  {'pictures':<9}{'classes':>7}  downloaded"]
     for name, data in DATA.items():
         sizes = f"{_count(data.train):>7}{_count(data.test):>8}"
-        shown.append(f"{name:<17}{sizes}  {_picture(data):<9}{data.classes:>7}  {data.comes}")
+        shown.append(f"{name:<17}{sizes}  {_picture(data):<9}{_count(data.classes):>7}  {data.comes}")
     return [*shown, "", OWN]
 
 
@@ -35,12 +35,12 @@ def _millions(least: float, most: float) -> str:
     return f"{'-'.join(dict.fromkeys(ends))} M"
 
 
-def _count(samples: int | None) -> str:
-    return "any" if samples is None else f"{samples:,}"
+def _count(number: int | None) -> str:
+    return "any" if number is None else f"{number:,}"
 
 
 def _picture(data: DataFacts) -> str:
-    return f"{data.channels}x{data.size}x{data.size}"
+    return "any" if data.size is None else f"{data.channels}x{data.size}x{data.size}"
 
 
 def _row(model: str, name: str) -> dict[str, object]:

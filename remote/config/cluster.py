@@ -9,7 +9,7 @@ from typing import Any, Literal
 from motley.remote.config.sections import Connect
 from motley.trainer.contract import policy_name
 from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, RunOptions
-from motley.trainer.contract.task_name import Named, parse
+from motley.trainer.contract.task_name import BuiltIn, Named, parse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +65,12 @@ class Cluster:
         """The task of the user's own that is trained; None for one that comes with Motley, and for a script."""
         named = parse(self.run.task) if self.run.script is None else None
         return named if isinstance(named, Named) else None
+
+    @property
+    def dataset(self) -> str:
+        """The name of the data set that comes with Motley; empty for a task of the user's own, and for a script."""
+        named = parse(self.run.task) if self.run.script is None else None
+        return named.dataset if isinstance(named, BuiltIn) else ""
 
     @property
     def own_policy(self) -> Named | None:

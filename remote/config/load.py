@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from motley.remote.config import value_rules
+from motley.remote.config.check_data import check_data
 from motley.remote.config.check_script import calls_session, check_script, unheeded
 from motley.remote.config.check_task import MAX_DEPTH, check_task, read_parameters
 from motley.remote.config.check_training import check_training
@@ -91,11 +92,7 @@ def load(path: Path, overrides: Sequence[str] = (), only: Sequence[str] = (), *,
         words=_words(path, overrides, only),
     )
     _check_run(cluster, table, problems)
-    if cluster.data.push is not None:
-        if cluster.data.path is not None:
-            problems.add(("data", "push"), "path is given too; keep one of them")
-        if problem := value_rules.path_problem(cluster.data.push):
-            problems.add(("data", "push"), f"{shown(cluster.data.push)} {problem}")
+    check_data(cluster, table, problems)
     _check_shares(cluster, problems)
     if kept and cluster.elastic.min_hosts > len(kept):
         problems.add(

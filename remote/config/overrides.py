@@ -18,7 +18,7 @@ from motley.remote.config.problems import Problems, host_names
 from motley.remote.config.schema import keys_of, unknown
 from motley.remote.config.sections import SECTIONS
 from motley.remote.config.toml_lines import KeyPath
-from motley.trainer.contract.task_name import Named, parse
+from motley.trainer.contract.task_name import IMAGE_FOLDER, Named, parse
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -48,6 +48,7 @@ _DISPLACED: tuple[tuple[KeyPath, Callable[[Any], bool], KeyPath], ...] = (
     (("run", "task"), _any, ("run", "args")),
     (("run", "task"), _not_own, ("run", "project")),
     (("run", "task"), _not_own, ("task",)),
+    (("run", "task"), lambda task: not str(task).endswith(f"/{IMAGE_FOLDER}"), ("data", "image_size")),
     (("data", "path"), _any, ("data", "push")),
     (("data", "push"), _any, ("data", "path")),
     (("balance", "policy"), lambda policy: policy != "static", ("balance", "shares")),

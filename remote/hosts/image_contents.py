@@ -14,5 +14,6 @@ from motley.trainer.contract.spec import Container
 class ImageContents:
     container: Container
     python: str  # version
-    torch: str  # version; empty where there is none, as is the next
+    torch: str  # version; empty where there is none, as are the next two
     torch_cuda: str
+    pillow: str = ""  # version

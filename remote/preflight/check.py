@@ -25,6 +25,7 @@ from motley.remote.preflight.judge import judge
 from motley.remote.preflight.judge_network import leader_address
 from motley.remote.preflight.probe import Asked, Probe
 from motley.remote.preflight.reachability import Reachability, Rendezvous
+from motley.trainer.contract.task_name import IMAGE_FOLDER
 
 CHECK_S = 9.7  # from the first connection to the last answer
 CLOSE_S = 1.0  # for the conversations to end
@@ -102,9 +103,9 @@ async def _gather(visits: Sequence[HostCheck], common: Common) -> Reachability:
 
 
 def _data(cluster: Cluster) -> dict[str, str] | None:
-    """The folder to look for; None where the task needs none, and for a script, which finds its data itself. What a
-    task of the user's own reads has no name: it may lie nowhere else."""
-    name = "" if cluster.own_task else cluster.run.task.partition("/")[2]
+    """The folder to look for; None where the task needs none, and for a script, which finds its data itself. What is
+    the user's own has no name: it may lie nowhere else."""
+    name = cluster.dataset
     if cluster.data.path is None or name in NO_FILES or cluster.run.script is not None:
         return None
-    return {"path": cluster.data.path, "name": name}
+    return {"path": cluster.data.path, "name": name if name != IMAGE_FOLDER else ""}

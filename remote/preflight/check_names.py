@@ -36,6 +36,10 @@ CHECKS: dict[str, tuple[str, str]] = {
         BOTH,
         "torch is there, or in the image, 2.6 or newer; a warning where its version is not that of most hosts",
     ),
+    "pillow": (
+        ERROR,
+        "Pillow is there, or in the image, where the data set is [`image_folder`](data.md#pictures-of-your-own)",
+    ),
     "devices": (BOTH, "the GPUs asked for are there and torch has CUDA; a warning where it will train on the CPU"),
     "driver": (BOTH, "the NVIDIA driver works and is new enough for torch's CUDA; a warning where no GPU is asked for"),
     "gpu": (WARNING, "nobody else uses more than a quarter of the memory of a GPU; who does is named"),

@@ -96,7 +96,8 @@ class HostCheck:
         code = common.early.code.rpartition("/")[2] if common.early is not None else ""
         found = await host.probe(replace(common.asked, leader=to, code=code))
         if (inside := common.hosts.inside(self.host.name)) is not None:
-            found = replace(found, torch=inside.torch, torch_cuda=inside.torch_cuda)  # as a rank in it sees it
+            # as a rank in it sees it
+            found = replace(found, torch=inside.torch, torch_cuda=inside.torch_cuda, pillow=inside.pillow)
         if self._leads:
             common.leader.set_result(found.server_address)
         self._tell(_in_short(found), fraction=1.0, done=True)

@@ -24,6 +24,7 @@ from motley.remote.preflight.probe import Probe, too_old
 from motley.remote.preflight.reachability import Reachability
 from motley.remote.quoting import pasteable
 from motley.remote.ssh.shell import there
+from motley.trainer.contract.task_name import IMAGE_FOLDER
 
 OLDEST_PYTHON = (3, 10)
 OLDEST_TORCH = (2, 6)
@@ -74,6 +75,8 @@ def _one(cluster: Cluster, host: Host, probe: Probe, usual_torch: tuple[int, ...
         yield Finding(host.name, "python", "error", *too_old(python_of(host), probe.python))
         return
     yield from _torch(host, probe, usual_torch)
+    if cluster.dataset == IMAGE_FOLDER and not probe.pillow:
+        yield _no_pillow(host, probe)
     yield from gpus(host, probe)
     yield from upkeep(cluster, host, probe)
     wanted = host.env.get("GLOO_SOCKET_IFNAME", "")
@@ -113,6 +116,19 @@ def _torch(host: Host, probe: Probe, usual: tuple[int, ...]) -> Iterator[Finding
     elif version != usual:
         cause = f"torch {probe.torch}, where most hosts have {wanted}"
         yield Finding(host.name, "torch", "warning", cause, f"It mostly works; to be sure: {install}")
+
+
+def _no_pillow(host: Host, probe: Probe) -> Finding:
+    python = python_of(host)
+    who, install = f"{python} (Python {probe.python})", pasteable([python, "-m", "pip", "install", "Pillow"])
+    install = install if host.connect == "demo" else there(host, install)
+    remedy = f"Name it in the file of [environment] requirements, or install it: {install}"
+    if host.runtime is not None:
+        who, remedy = "python3 in its image", "Take an image that has it: docs/environment.md shows how to build one"
+    if host.requirements and (host.runtime is None or host.dockerfile):
+        remedy = f"Add Pillow to {host.requirements}"
+    cause = f"{who} has no Pillow, which decodes the pictures of {IMAGE_FOLDER}"
+    return Finding(host.name, "pillow", "error", cause, remedy)
 
 
 def _twice(cluster: Cluster, probes: Mapping[str, Probe]) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from motley.remote.errors import Finding
 from motley.remote.preflight.probe import Probe
 from motley.remote.quoting import pasteable
 from motley.remote.ssh.shell import motley, there
+from motley.trainer.contract.task_name import IMAGE_FOLDER
 
 LEAST_DISK_MIB = 200  # the trainer, a few checkpoints of a small model, logs
 LITTLE_DISK_MIB = 1024
@@ -78,9 +79,10 @@ def _make_writable(host: Host, probe: Probe) -> str:
 def _data(cluster: Cluster, host: Host, probe: Probe) -> Iterator[Finding]:
     if not probe.data_missing:
         return
-    lost = not probe.data_elsewhere and not cluster.data.download
+    pictures = cluster.dataset == IMAGE_FOLDER  # nobody else has them
+    lost = not probe.data_elsewhere and (pictures or not cluster.data.download)
     instead = "it will be downloaded there" if cluster.own_task is None else "your task finds none there"
-    then = "" if probe.data_elsewhere else ", and [data] download is off" if lost else f": {instead}"
+    then = "" if probe.data_elsewhere or pictures else ", and [data] download is off" if lost else f": {instead}"
     look = there(host, pasteable(["ls", "-ld", str(cluster.data.path)]))
     remedy = f"Put the files there, or correct path under [data] in cluster.toml: {look}"
     yield Finding(host.name, "data", _level(lost), f"[data] path is not to be had, {probe.data_missing}{then}", remedy)

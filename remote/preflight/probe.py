@@ -62,6 +62,7 @@ class Probe:
     clock_ahead_s: float = 0.0  # of this machine's clock, at least; negative when it is behind
     torch: str
     torch_cuda: str
+    pillow: str = ""  # version
     gpus: tuple[Gpu, ...]
     gpu_trouble: str = ""  # what nvidia-smi said instead
     cpu_model: str

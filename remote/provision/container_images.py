@@ -102,6 +102,7 @@ def _inside(connection: Connection, wanted: Wanted, told: Answer) -> ImageConten
             rootless=told.get("rootless") is True,
         ),
         python=python, torch=told.text("torch"), torch_cuda=told.text("torch_cuda"),
+        pillow=told.text("pillow"),
     )  # fmt: skip
 
 

@@ -4,8 +4,8 @@ host: see `trainer.bootstrap`.
 One line of JSON comes in: `{"runtime": "docker" or "podman", "image": its name, "get": whether to have it pulled or
 built where it is not there, "build": null or {"key": hash, "files": {name: text}, "base": image or ""}, "gpus": whether
 ranks may use them, "inside": the program that looks into it}`. `{"note": text}` tells how it goes; the answer is
-`{"ok": true, "id", "content": hash, "rootless", "lingers", "python", "torch", "torch_cuda"}`, of which `id` is empty
-when it is not there; or `{"ok": false, "stage": what did not work, "code", "said": its last lines}`, for which
+`{"ok": true, "id", "content": hash, "rootless", "lingers", "python", "torch", "torch_cuda", "pillow"}`, of which `id`
+is empty when it is not there; or `{"ok": false, "stage": what did not work, "code", "said": its last lines}`, for which
 `remote.provision.image_errors` has words.
 
 `content` tells whether two images are the same, on machines that number them differently.

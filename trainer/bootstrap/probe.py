@@ -19,7 +19,7 @@ from motley.trainer.bootstrap.gpus import gpus
 from motley.trainer.bootstrap.leftovers import leftovers
 from motley.trainer.bootstrap.login_limits import login
 from motley.trainer.bootstrap.network import firewall, interface_of, interfaces, port_taken, way_to
-from motley.trainer.bootstrap.python_and_torch import torch_version
+from motley.trainer.bootstrap.python_and_torch import pillow_version, torch_version
 
 
 def probe(request: dict[str, Any]) -> dict[str, Any]:
@@ -38,6 +38,7 @@ def probe(request: dict[str, Any]) -> dict[str, Any]:
         "boot_id": text("/proc/sys/kernel/random/boot_id"),
         "torch": version,
         "torch_cuda": cuda,
+        "pillow": pillow_version(),
         "gpus": cards,
         "gpu_trouble": gpu_trouble,
         "cpu_model": cpu_model(),

@@ -17,20 +17,22 @@ from motley.trainer.contract.validate import figure, name, whole
 
 SLIGHT = 0.02  # of the largest value: what two ways to decode a picture differ by, on average, at most
 MOST_VALUES = 4096  # that a rank may send
-Difference = Literal["length", "samples", "values"]
+Difference = Literal["length", "listing", "samples", "values"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataFingerprint:
     """`exact` is the hash of a few samples, `kind` that of all about them that has to be equal in any case: shapes,
     types, texts, whole numbers. `values`: some of their other numbers, tensor by tensor. `at`: the line of the user's
-    own loop that names the data; empty for a task."""
+    own loop that names the data; empty for a task. `listing`: the hash of the names of all samples, where they have
+    names."""
 
     length: int
     exact: str
     kind: str = ""
     values: tuple[tuple[float, ...], ...] = ()
     at: str = ""
+    listing: str = ""
 
     def to_table(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -43,7 +45,7 @@ class DataFingerprint:
             raise ValueError("too many values in a fingerprint")
         return cls(
             length=whole(table["length"]), exact=str(table["exact"]), kind=str(table["kind"]), values=values,
-            at=name(table.get("at", "")),
+            at=name(table.get("at", "")), listing=name(table.get("listing", "")),
         )  # fmt: skip
 
 
@@ -51,6 +53,8 @@ def difference(one: DataFingerprint, other: DataFingerprint) -> Difference | Non
     """None: the same. "values": the same samples, which differ slightly, as pictures do that other software decoded."""
     if one.length != other.length:
         return "length"
+    if one.listing != other.listing:
+        return "listing"
     if one.exact == other.exact:
         return None
     alike = one.kind == other.kind and [*map(len, one.values)] == [*map(len, other.values)]
@@ -70,4 +74,7 @@ def told(difference: Difference, mine: DataFingerprint, its: DataFingerprint) ->
     """
     if difference == "length":
         return f"{mine.length:,} samples, not {its.length:,}"
+    if difference == "listing":
+        what = f"the names of its {mine.length:,} files and their classes"
+        return f"{what} have the hash {mine.listing[:8]}, not {its.listing[:8]}"
     return f"8 of its {mine.length:,} samples have the hash {mine.exact[:8]}, not {its.exact[:8]}"

@@ -150,11 +150,14 @@ class ElasticOptions:
 class DataOptions:
     """`[data]`: where the training data comes from."""
 
-    path: str | None = option(None, "folder on the hosts that holds the data set's official files")
+    path: str | None = option(None, "folder on the hosts that holds the data set's files")
     push: str | None = option(
         None, "folder here, from that of cluster.toml, that every host gets before the start; takes the place of path"
     )
     download: bool = option(True, "fetch the official archive, checksum verified, when it is not there")
+    image_size: int = option(
+        64, "of image_folder: pixels of a side, to which its pictures are scaled and cut", ge=8, le=1024
+    )
     workers: int | None = option(
         None,
         "processes of each rank that fetch samples of a Dataset ahead; 0: the rank itself does, between steps; by "

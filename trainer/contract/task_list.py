@@ -12,13 +12,13 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataFacts:
     """One data set: pictures of `channels` x `size` x `size`. `train` and `test` None: as many as `run.num_samples`
-    asks for."""
+    asks for, or as there are; `size` None: what `data.image_size` says; `classes` None: the user's."""
 
     train: int | None
     test: int | None
     channels: int
-    size: int
-    classes: int
+    size: int | None
+    classes: int | None
     comes: str  # from where; megabytes: it is downloaded
 
 
@@ -28,6 +28,7 @@ DATA = {
     "cifar10": DataFacts(train=50_000, test=10_000, channels=3, size=32, classes=10, comes="170 MB, or [data]"),
     "cifar100": DataFacts(train=50_000, test=10_000, channels=3, size=32, classes=100, comes="169 MB, or [data]"),
     "synthetic_image": DataFacts(train=None, test=None, channels=3, size=32, classes=10, comes="made up"),
+    "image_folder": DataFacts(train=None, test=None, channels=3, size=None, classes=None, comes="yours: [data]"),
 }
 
 MODELS = {
@@ -37,7 +38,7 @@ MODELS = {
     "resnet50": "ResNet-50 for small pictures",
 }
 
-_PARAMETERS = {  # of each model, with the data sets in the order above
+_PARAMETERS = {  # of each model, with the data sets in the order above; where they are known
     "simple_cnn": (66_154, 66_154, 66_730, 158_980, 66_730),
     "mlp": (4_349_962, 5_824_522, 10_510_346, 10_694_756, 10_510_346),
     "resnet18": (11_172_810, 11_172_810, 11_173_962, 11_220_132, 11_173_962),
@@ -45,6 +46,6 @@ _PARAMETERS = {  # of each model, with the data sets in the order above
 }
 
 
-def parameters(model: str, dataset: str) -> int:
-    """How many the model has for pictures of that data set, with norm = "batch"."""
-    return _PARAMETERS[model][list(DATA).index(dataset)]
+def parameters(model: str, dataset: str) -> int | None:
+    """How many the model has for pictures of that data set, with norm = "batch". None: that depends on the user's."""
+    return None if DATA[dataset].classes is None else _PARAMETERS[model][list(DATA).index(dataset)]

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 MODELS = ("simple_cnn", "mlp", "resnet18", "resnet50")
-DATASETS = ("digits", "fashion_mnist", "cifar10", "cifar100", "synthetic_image")
+DATASETS = ("digits", "fashion_mnist", "cifar10", "cifar100", "synthetic_image", "image_folder")
+IMAGE_FOLDER = "image_folder"  # pictures of the user's own
 
 
 class BuiltIn(NamedTuple):

@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from motley.trainer.contract.data_fingerprint import DataFingerprint
-from motley.trainer.data.fetch import Source
+from motley.trainer.data.fetch import DatasetSource, Source
 from motley.trainer.data.sample_bytes import memory_of
+from motley.trainer.tasks.image_folder.data_set import FolderPictures
 from motley.trainer.tasks.splitmix import hashed
 
 SAMPLES = 8
@@ -41,8 +42,14 @@ def fingerprint(source: Source) -> DataFingerprint:
         for number in dict.fromkeys((0, length - 1, *chosen)):
             found.add(source.sample(number, _SEED))
     return DataFingerprint(
-        length=length, exact=found.exact.hexdigest(), kind=found.kind.hexdigest(), values=tuple(found.values)
-    )
+        length=length, exact=found.exact.hexdigest(), kind=found.kind.hexdigest(), values=tuple(found.values),
+        listing=_listing(source),
+    )  # fmt: skip
+
+
+def _listing(source: Source) -> str:
+    dataset = source.dataset if isinstance(source, DatasetSource) else None
+    return dataset.listing() if isinstance(dataset, FolderPictures) else ""
 
 
 @contextmanager

@@ -12,10 +12,12 @@ from functools import partial
 from pathlib import Path
 
 from motley.trainer.contract.spec import DataOptions, RunOptions
+from motley.trainer.contract.task_name import IMAGE_FOLDER
 from motley.trainer.errors import DataError
 from motley.trainer.tasks import cifar, idx, synthetic
-from motley.trainer.tasks.data_location import Source, find
+from motley.trainer.tasks.data_location import Source, find, keep_open
 from motley.trainer.tasks.download import Archive, Note
+from motley.trainer.tasks.image_folder import data_set
 from motley.trainer.tasks.images import ImageData, ImageSet
 
 _FASHION_URL = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion"
@@ -137,6 +139,14 @@ def _synthetic(run: RunOptions) -> ImageData:
     )
 
 
+def _image_folder(data: DataOptions, note: Note) -> ImageData:
+    if not data.path:
+        raise DataError(f"{IMAGE_FOLDER}: no folder is named", 'Name it in [data]: push = "photos", or path')
+    folder = Path(data.path).expanduser()
+    keep_open(folder)
+    return data_set.read(folder, data.image_size, note)
+
+
 def image_data(name: str, run: RunOptions, data: DataOptions, note: Note) -> ImageData:
     """The data set of that name, one of `contract.task_name.DATASETS`. Raises DataError when its files can't be had."""
     match name:
@@ -150,5 +160,7 @@ def image_data(name: str, run: RunOptions, data: DataOptions, note: Note) -> Ima
             return _cifar(name, cifar.CIFAR100, (129.3, 124.1, 112.4), (68.2, 65.4, 70.4), data, note)
         case "synthetic_image":
             return _synthetic(run)
+        case "image_folder":
+            return _image_folder(data, note)
         case _:
             raise ValueError(f"no data set {name!r}")

@@ -11,6 +11,7 @@ same.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,6 +32,18 @@ class Pictures(Protocol):
         ...
 
 
+class Samples(Protocol):
+    """A map-style Dataset of labelled pictures: uint8 [C, H, W] and the number of the class."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int, /) -> tuple[Tensor, int]: ...
+
+
+def _in_order() -> None:
+    """Of data that was looked at when it was read."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageSet:
     """Pictures in memory: `images` uint8 [N, C, H, W], `labels` int64 [N]."""
@@ -49,8 +62,8 @@ class ImageSet:
 class ImageData:
     """A data set: what to train on, what to test on, and the figures that go with it."""
 
-    train: Pictures
-    test: Pictures
+    train: Pictures | Samples
+    test: Pictures | Samples
     classes: int
     channels: int
     size: int  # pixels of a side
@@ -58,6 +71,8 @@ class ImageData:
     std: tuple[float, ...]
     shift: int = 0  # augmentation: pixels, at most, in each direction
     flip: bool = False  # augmentation: half of the pictures mirrored
+    names: tuple[str, ...] = ()  # of the classes, where the data itself says them
+    check: Callable[[], None] = _in_order  # before it is trained on; raises DataError
 
 
 def augmented(images: Tensor, bits: Tensor, *, shift: int, flip: bool) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from motley.trainer.tasks.class_names import NAMES
-from motley.trainer.tasks.images import ImageData, Pictures, augmented, normalised
+from motley.trainer.tasks.images import ImageData, Pictures, Samples, augmented, normalised
 from motley.trainer.tasks.models import build
 from motley.trainer.tasks.task import Task
 
@@ -58,10 +58,11 @@ class ImageTask(Task):
             seed=self._seed,
         ).to(self._dtype)
 
-    def train_data(self) -> Pictures:
+    def train_data(self) -> Pictures | Samples:
+        self.data.check()
         return self.data.train
 
-    def test_data(self) -> Pictures:
+    def test_data(self) -> Pictures | Samples:
         return self.data.test
 
     def augment(self, batch: Batch, bits: Tensor) -> Batch:
@@ -85,7 +86,7 @@ class ImageTask(Task):
             "dropout": self._dropout,
             "channels": data.channels,
             "size": data.size,
-            "classes": list(NAMES.get(self.name.partition("/")[2]) or map(str, range(data.classes))),
+            "classes": list(data.names or NAMES.get(self.name.partition("/")[2]) or map(str, range(data.classes))),
             "mean": list(data.mean),
             "std": list(data.std),
         }

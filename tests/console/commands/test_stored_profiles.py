@@ -76,6 +76,14 @@ def test_without_a_profile_the_names_of_the_devices_give_a_guess(cluster: Cluste
     assert relative_speed(host, "cuda:3", PROBE) is None
 
 
+def test_of_pictures_of_the_user_s_own_their_size_counts_too(cluster: Cluster) -> None:
+    pictures = [
+        load(cluster.path, ["run.task=mlp/image_folder", "data.path=/photos", f"data.image_size={size}"])
+        for size in (64, 96)
+    ]
+    assert [*map(task_key, pictures)] == ["mlp/image_folder 64 px", "mlp/image_folder 96 px"]
+
+
 def test_what_it_depends_on_is_kept_with_it(cluster: Cluster) -> None:
     (profile,) = profiles_of(cluster, calibrated({"mbit": 940.0, "latency_ms": 0.2}), 5.0)
     assert profile.conditions == conditions(cluster, cluster.hosts[0], PROBE)

@@ -180,6 +180,31 @@ def test_a_demo_host_without_torch_says_how_this_installation_gets_it(
     assert "motley-cluster" not in found[2].remedy
 
 
+def test_pillow_is_missed_for_pictures_alone_with_what_brings_it(make_cluster: MakeCluster) -> None:
+    text = (
+        '[[hosts]]\nname = "box1"\naddress = "10.0.0.1"\npython = "~/venv/bin/python"\n'
+        '[[hosts]]\nname = "box2"\naddress = "10.0.0.2"\nrequirements = "needs.txt"\n'
+        '[[hosts]]\nname = "box3"\nconnect = "demo"\n'
+        '[[hosts]]\nname = "box4"\naddress = "10.0.0.4"\nruntime = "docker"\nimage = "mine:1"\n'
+    )
+    pictures = '[run]\ntask = "mlp/image_folder"\n[data]\npath = "/photos"\n'
+    names = [f"box{number}" for number in range(1, 5)]
+
+    def found(more: str, probe: Probe) -> dict[str, str]:
+        probes = {name: dataclasses.replace(probe, hostname=name) for name in names}
+        return {one.host: one.remedy for one in judge(make_cluster(text + more), probes, {}) if one.check == "pillow"}
+
+    assert found("", GOOD) == {}
+    assert found(pictures, dataclasses.replace(GOOD, pillow="11.0.0")) == {}
+    remedies = found(pictures, GOOD)
+    assert list(remedies) == names
+    assert "ssh 10.0.0.1 '~/venv/bin/python -m pip install Pillow'" in remedies["box1"]
+    assert remedies["box2"].startswith("Add Pillow to /")
+    assert remedies["box2"].endswith("needs.txt")
+    assert remedies["box3"].endswith(f"or install it: {sys.executable} -m pip install Pillow")
+    assert remedies["box4"].startswith("Take an image that has it")
+
+
 def test_a_demo_host_with_another_torch_than_most_is_told_which(make_cluster: MakeCluster) -> None:
     hosts = "".join(f'[[hosts]]\nname = "{name}"\naddress = "10.0.0.{name[-1]}"\n' for name in ("box1", "box2"))
     cluster = make_cluster(f'{hosts}[[hosts]]\nname = "box3"\nconnect = "demo"\n')

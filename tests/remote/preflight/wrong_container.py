@@ -25,8 +25,8 @@ def image(python: str) -> tuple[str, ...]:
     return ("version) echo 28", "info) echo '[]'", "image) echo 'sha256:8f5a [\"one\"] null'", f"run) {python}")
 
 
-def told(python: str, torch: str) -> str:
-    return f"""echo 'motley:{{"python": "{python}", "torch": "{torch}", "torch_cuda": ""}}'"""
+def told(python: str, torch: str, pillow: str = "") -> str:
+    return f"""echo 'motley:{{"python": "{python}", "torch": "{torch}", "torch_cuda": "", "pillow": "{pillow}"}}'"""
 
 
 @case("container", "there is no docker there", command="sudo apt install docker.io")
@@ -47,3 +47,10 @@ def _the_image_is_not_there_yet(box: Box) -> None:
 @case("torch", "python3 in its image has no torch", remedy="docs/environment.md", stand_in=DAEMON)
 def _the_image_has_no_torch(box: Box) -> None:
     docker(box, *image(told("3.12.1", "")))
+
+
+@case("pillow", "python3 in its image has no Pillow", remedy="docs/environment.md", besides=("torch",), stand_in=DAEMON)
+def _the_image_has_no_pillow(box: Box) -> None:
+    docker(box, *image(told("3.12.1", "2.13.0")))
+    box.alone = True
+    box.cluster += ["[run]", 'task = "simple_cnn/image_folder"', "[data]", f'path = "{box.folder}"']

@@ -91,6 +91,24 @@ def _data_will_be_downloaded(box: Box) -> None:
     box.cluster += ["[run]", 'task = "simple_cnn/cifar10"', "[data]", 'path = "/srv/no-pictures"']
 
 
+@case("data", "/srv/no-pictures: No such file or directory", command="ls -ld /srv/no-pictures", besides=("pillow",))
+def _pictures_of_one_s_own_are_not_there(box: Box) -> None:
+    box.alone = True
+    box.cluster += ["[run]", 'task = "simple_cnn/image_folder"', "[data]", 'path = "/srv/no-pictures"']
+
+
+@case(
+    "pillow",
+    "has no Pillow, which decodes the pictures of image_folder",
+    command="-m pip install Pillow",
+    stand_in="a folder PIL that is not Pillow's",
+)
+def _pillow_is_missing(box: Box) -> None:
+    box.alone = True
+    box.python(box.module("PIL/__init__.py", ""))
+    box.cluster += ["[run]", 'task = "simple_cnn/image_folder"', "[data]", f'path = "{box.folder}"']
+
+
 @case("port", "is in use there by ", command="sudo ss -ltnp ")
 def _a_program_has_the_port(box: Box) -> None:
     box.leads = True

@@ -13,6 +13,7 @@ from motley.trainer.contract.spec import DataOptions, RunOptions
 from motley.trainer.errors import DataError
 from motley.trainer.tasks import idx, load
 from motley.trainer.tasks.datasets import image_data
+from motley.trainer.tasks.images import ImageSet
 from tests.trainer.written_out import WrittenOut
 
 HEAD = struct.pack(">4B2I", 0, 0, 8, 2, 2, 3)
@@ -92,6 +93,8 @@ def test_a_folder_with_some_of_the_files_is_an_error_that_names_the_others(tmp_p
 
 def test_the_digits_in_the_repository_are_real_and_small() -> None:
     data = image_data("digits", RunOptions(), DataOptions(), print)
+    assert isinstance(data.train, ImageSet)
+    assert isinstance(data.test, ImageSet)
     images, labels = data.train.take(torch.arange(1500))
     assert int(images.max()) == 16
     assert labels.bincount().min() > 130
