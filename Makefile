@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 TESTS := $(BIN)/python -m pytest
 SPREAD := $(TESTS) -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help venv demo test test-fast test-runs test-ranks test-lab test-lab-short test-lab-long test-steady test-containers test-gpu test-release test-release-short lint fuzz bench bench-console chaos soak clean
+.PHONY: help venv demo test test-fast test-fast-only test-runs test-runs-long test-ranks test-ranks-long test-lab test-lab-short test-lab-long test-steady test-containers test-gpu test-release test-release-short lint fuzz bench bench-console chaos soak clean
 
 help:
 	@echo 'make demo       opens the console on four emulated hosts of unequal speed'
@@ -23,6 +23,7 @@ help:
 	@echo 'make test-fast  the same without whole runs, real ranks and the lab'
 	@echo 'make test-runs  whole runs on demo hosts, whose ranks import no torch'
 	@echo 'make test-ranks the tests of the training step, by real ranks'
+	@echo 'make test-runs-long, make test-ranks-long those of each that are too long for make test'
 	@echo 'make test-lab   all tests on real hosts, those too that are too long for make test'
 	@echo 'make test-lab-long only the latter'
 	@echo 'make test-steady each part of make test ten times, the lab three times, beside a busy core: hours'
@@ -69,11 +70,18 @@ soak: $(READY)
 	$(BIN)/python tests/remote/crowd.py
 	$(BIN)/python tests/lab/soak.py
 
-test-fast: lint
+# Checks and tests at once: mypy keeps one core busy.
+test-fast: $(READY)
+	@$(MAKE) --no-print-directory -j2 lint test-fast-only
+
+test-fast-only: $(READY)
 	$(SPREAD) -m 'not runs and not ranks and not lab and not gpu and not containers and not release' $(ARGS)
 
 test-runs: $(READY)
-	$(SPREAD) -m 'runs and not ranks and not lab and not gpu and not containers and not release' $(ARGS)
+	$(SPREAD) -m 'runs and not long and not ranks and not lab and not gpu and not containers and not release' $(ARGS)
+
+test-runs-long: $(READY)
+	$(SPREAD) -m 'runs and long and not ranks and not lab and not gpu and not containers and not release' $(ARGS)
 
 test-lab: $(READY)
 	$(TESTS) -m lab $(ARGS)
@@ -85,7 +93,10 @@ test-containers: $(READY)
 	$(TESTS) -m containers -rs $(ARGS)
 
 test-ranks: $(READY)
-	$(TESTS) -m ranks $(ARGS)
+	$(SPREAD) -m 'ranks and not long' $(ARGS)
+
+test-ranks-long: $(READY)
+	$(SPREAD) -m 'ranks and long' $(ARGS)
 
 test-lab-short: $(READY)
 	$(TESTS) -m 'lab and not long' $(ARGS)

@@ -31,3 +31,20 @@ def test_the_workflow_runs_all_of_ci_with_the_python_of_each_job() -> None:
     assert listed[0] == oldest
     (in_the_lock,) = re.findall(r'parametrize\("python", \[(.*)\]\)', text("tests/test_lock.py"))
     assert set(listed) <= set(re.findall(r'"([\d.]+)"', in_the_lock))
+
+
+def test_each_test_is_in_one_part_of_ci_but_those_that_need_a_gpu_docker_or_all_of_a_release() -> None:
+    """Which part takes a test, its marks say: `-m` of the part's recipe."""
+    (parts,) = re.findall(r"^PARTS=\((.*)\)$", text(".ci/run"), re.MULTILINE)
+    chosen = dict(re.findall(r"^(test-[\w-]+):.*\n\t.*-m '?([\w ]+?)'? (?:-rs )?\$", text("Makefile"), re.MULTILINE))
+    chosen["test-fast"] = chosen.pop("test-fast-only")
+    words = set(re.findall(r'^    "(\w+): ', text("pyproject.toml").partition("markers = [")[2], re.MULTILINE))
+    for kinds in ((), ("runs",), ("ranks",), ("runs", "ranks"), ("lab",)):
+        for marks in (kinds, (*kinds, "long")):
+            has = {word: word in marks for word in words}
+            taken = [part for part in parts.split() if eval(chosen[part], {}, has)]
+            assert len(taken) == 1, (marks, taken)
+            assert kinds == () or taken[0].endswith("-long") == ("long" in marks), (marks, taken)
+    (short,) = re.findall(r"^test: (.*)$", text("Makefile"), re.MULTILINE)
+    assert set(short.split()) <= set(parts.split())
+    assert not [part for part in short.split() if part.endswith("-long")]

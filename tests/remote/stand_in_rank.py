@@ -1,7 +1,7 @@
 """Takes the place of trainer/rank/task_rank.py in the tree that tests of sessions push: it trains nothing.
 
-It writes a sample and a line of output every `STAND_IN_PACE_S`; rank 0 reports, and keeps a checkpoint every tenth
-step. What else it shall do stands in the environment that the cluster.toml of the test gives it.
+It writes a sample and a line of output every `STAND_IN_PACE_S`; rank 0 reports, and keeps a checkpoint at steps 10, 20,
+100, 200 and so on. What else it shall do stands in the environment that the cluster.toml of the test gives it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from motley.trainer.rank.coordinator_client import CoordinatorClient
 from motley.trainer.rank.coordinator_connection import RunOver
 
 BATCH = 8
-PACE_S = float(os.environ.get("STAND_IN_PACE_S", "0.004"))
+PACE_S = float(os.environ.get("STAND_IN_PACE_S", "0.01"))
 STUBBORN = "STAND_IN_STUBBORN" in os.environ  # leaves TERM unheard, and has a child in a session of its own
 DAEMON = "STAND_IN_DAEMON" in os.environ  # leaves one behind, in whose environment nothing tells of the run
 FAILS = os.environ.get("STAND_IN_FAILS", "")  # how rank 1 does at its fifth step: a key of `ERRORS`
@@ -126,7 +126,7 @@ class StandIn:
             if asked := self.line.asked:
                 checkpoint(self.journal, self.folder, f"step_{self.step}", self.step, why="asked", asked=asked)
                 self.line.checkpointed(asked)
-            if self.step % 10 == 0:
+            if self.step in (10, 20) or self.step % 100 == 0:  # each is fetched by a process of its own
                 checkpoint(self.journal, self.folder, f"epoch_{self.step // 10}", self.step)
 
     def fail(self, how: str) -> None:

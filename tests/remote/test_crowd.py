@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.remote.crowd import RANKS, crowd, cuts
 from tests.remote.stage import Stage
+
+pytestmark = pytest.mark.long
 
 
 async def test_connections_that_are_cut_again_and_again_lose_no_line(stage: Stage) -> None:

@@ -17,7 +17,7 @@ from motley.remote.feed import LogLine
 from motley.trainer.contract.wire import Event
 from tests.remote.stage import Seen, Stage
 
-pytestmark = pytest.mark.ranks
+pytestmark = [pytest.mark.ranks, pytest.mark.long]
 EXAMPLE = Path(__file__).parents[2] / "examples/script"
 
 

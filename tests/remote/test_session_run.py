@@ -133,7 +133,7 @@ def _of(pid: int, what: str) -> bytes:
 
 async def test_a_run_of_sessions_is_resumed_and_no_other_script_s(stage: Stage) -> None:
     session, seen = await launched(stage, more="[balance]\nwindow = 9\n")
-    await seen.further(20)  # a checkpoint every tenth
+    await seen.further(20)  # a checkpoint at the tenth
     await session.stop("enough")
     await session.close()
     resumed = stage.session("next", again := Seen())

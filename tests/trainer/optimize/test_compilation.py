@@ -130,6 +130,7 @@ def test_a_task_that_never_calls_its_model_is_told(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.ranks
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="there is no C++ compiler")
 def test_with_the_compiler_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
