@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from motley.trainer.api.evaluation_parts import Interval, batches, left_over, parts
-from motley.trainer.api.misuse import project
+from motley.trainer.api.misuse import line, misuse, named, project
 from motley.trainer.api.peers import Peers
 from motley.trainer.api.ranks import GroupBroken, Ranks
 from motley.trainer.data.batch import Batch
@@ -30,12 +30,33 @@ class Evaluation:
     def __init__(self, peers: Peers) -> None:
         self._peers = peers
         self._calls = 0  # since the last step
+        self._open: tuple[str, int] | None = None  # the line of a `batches` that is not through, or that left it
 
     def begin(self) -> None:
         """A step comes: what was called before it is over."""
         self._calls = 0
 
+    def look(self) -> None:
+        """Before what all ranks do together. Raises SessionError when a loop over `batches` was left in the middle."""
+        if self._open is not None:
+            raise misuse(
+                "the loop over run.batches is not at its end",
+                "Go through all of it, with `continue` where there is nothing to do: ranks have different numbers of "
+                "batches, and the others wait",
+                at=named(self._open),
+            )
+
     def batches(self, source: Source, size: int, modules: Sequence[nn.Module]) -> Iterator[Any]:
+        self.look()
+        self._open = line()
+        try:
+            yield from self._batches(source, size, modules)
+        except GeneratorExit:  # break, return, or the user's own error: nobody would hear what is raised here
+            self._open = line()
+            raise
+        self._open = None
+
+    def _batches(self, source: Source, size: int, modules: Sequence[nn.Module]) -> Iterator[Any]:
         done: list[Interval] = []
         combined = False
         number, self._calls = self._calls, self._calls + 1
@@ -66,6 +87,7 @@ class Evaluation:
                     break
 
     def mean(self, total: float, count: float) -> float:
+        self.look()
         number, self._calls = self._calls, self._calls + 1
         before = 0
         while (ranks := self._peers.between()) is not None and len(self._peers.results) <= number:

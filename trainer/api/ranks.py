@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from motley.trainer.errors import TrainerError
-from motley.trainer.rank.group_failure import broken_by
+from motley.trainer.rank.group_failure import broken_by, is_broken_collective
 
 LOOK_EVERY = timedelta(seconds=0.5)
 in_collective = threading.Event()  # the main thread waits for others: then, and only then, it can hang
@@ -38,9 +38,10 @@ def collective() -> Iterator[None]:
     except TrainerError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, it came from this call
-        raise GroupBroken(
-            broken_by(error) if str(error) else type(error).__name__
-        ) from None  # its traceback holds on to the group's sockets
+        said = broken_by(error) if str(error) else ""
+        if not is_broken_collective(error):  # perhaps a fault of one rank's, which comes again and again
+            said = f"{type(error).__name__}: {said}".rstrip(": ")
+        raise GroupBroken(said) from None  # its traceback holds on to the group's sockets
     finally:
         in_collective.clear()
 

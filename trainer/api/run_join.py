@@ -34,7 +34,7 @@ from motley.trainer.training.recorder import Recorder
 from motley.trainer.training.weighted_ddp import stopwatch
 from motley.trainer.training.window_exchange import Window
 
-MOST_BREAKS = 3  # of one step, in a row, with nobody lost
+MOST_BREAKS = 3  # at one place, in a row, with nobody lost
 BEFORE_STEP, BETWEEN = 0, 1  # where a rank is that joins a group
 
 
@@ -51,22 +51,35 @@ class Joined:
 
 @dataclass(slots=True)
 class Breaks:
-    """How often the same step broke in a row although nobody was lost."""
+    """How often the group broke at the same place in a row although nobody was lost."""
 
     count: int = 0
     reason: str = ""  # of the last one
+    broken: bool = False  # the last group; else it was let go of on purpose
+    place: tuple[int, bool, int] = (-1, False, 0)  # of the last one: the arguments of `look`
     members: frozenset[int] = field(default_factory=frozenset)  # of the last group
 
-    def look(self, group: Group, step: int, *, in_step: bool) -> None:
-        """At the next group; `step` is the one that is to come. Raises SessionError when it breaks again and again."""
-        members = frozenset(group.members)
-        self.count = self.count + 1 if in_step and self.members <= members else 0
-        self.members = members
-        if self.count >= MOST_BREAKS:
+    def note(self, reason: str) -> None:
+        self.broken, self.reason = True, reason
+
+    def look(self, group: Group, step: int, *, in_step: bool, results: int) -> None:
+        """At the next group. `step` is the one that is to come, or with `in_step` the one under way; `results`: how
+        much of an evaluation is done before it. Raises SessionError for a place that is never got through."""
+        members, place = frozenset(group.members), (step, in_step, results)
+        counts = self.broken and self.members <= members
+        self.count = (self.count if place == self.place else 0) + 1 if counts else 0
+        self.members, self.place, self.broken = members, place, False
+        if self.count < MOST_BREAKS:
+            return
+        if in_step:
             raise SessionError(
                 f"step {step} broke {self.count} times although nobody was lost: {self.reason}",
                 "Look at what all ranks do in it: they must make the same gradients",
             )
+        raise SessionError(
+            f"the group broke {self.count} times before step {step} although nobody was lost: {self.reason}",
+            "Look at what all ranks do there: they must come to the same calls, with the same objects",
+        )
 
 
 def meet(
@@ -81,17 +94,19 @@ def meet(
     """All tell where they are: `where`, with the state of `step`, and so many `results` since (`Peers.results`).
 
     Returns the ranks that are between two steps, where there are any, and what was found by those who are furthest in
-    it. Raises GroupBroken, and SessionError when data or numbers are not the same on all.
+    it. Where one knows that the loop has ended, all do. Raises GroupBroken, and SessionError when data or numbers are
+    not the same on all.
     """
-    mine = [where, step, len(results), loop.batches.count, loop.batches.global_batch, loop.steps_total]
-    places = [one.tolist() for one in ranks.gather(torch.tensor(mine))]
+    numbers = (loop.batches.count, loop.batches.global_batch, loop.steps_total)
+    places = [one.tolist() for one in ranks.gather(torch.tensor([where, step, len(results), loop.ended, *numbers]))]
     for there in places:
-        if there[3:] != places[0][3:]:
+        if there[4:] != places[0][4:]:
             raise misuse(
-                f"run.steps: ranks differ in samples of the dataset, global_batch and steps: {there[3:]} and "
-                f"{places[0][3:]}",
+                f"run.steps: ranks differ in samples of the dataset, global_batch and steps: {there[4:]} and "
+                f"{places[0][4:]}",
                 "Let every host have the same data and script",
             )
+    loop.ended = any(there[3] for there in places)
     some = [number for number, there in enumerate(places) if there[0] == BETWEEN]
     if not some:
         return None, list(results)
@@ -101,6 +116,11 @@ def meet(
         found = share_table({"results": list(results)} if furthest == rank else None, device, source=furthest)
         between = Ranks(broken=ranks.broken, some=some)
     return between, [float(one) for one in found["results"]] if where == BETWEEN else list(results)
+
+
+def wait_for_all(ranks: Ranks, device: torch.device) -> None:
+    """Until every rank has come here. Raises GroupBroken."""
+    ranks.add_up([torch.zeros(1, device=device)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from motley.trainer.api.misuse import project
 from motley.trainer.api.peers import Peers, StepFigures
 from motley.trainer.api.prepared import Prepared
 from motley.trainer.api.ranks import GroupBroken, OneRank, Ranks, collective
-from motley.trainer.api.run_join import BEFORE_STEP, BETWEEN, Breaks, Instruments, Joined, meet
+from motley.trainer.api.run_join import BEFORE_STEP, BETWEEN, Breaks, Instruments, Joined, meet, wait_for_all
 from motley.trainer.api.session_member import SessionMember
 from motley.trainer.api.share_prepared import share_prepared
 from motley.trainer.api.state_of_loop import SessionState, state_of_loop
@@ -101,7 +101,7 @@ class RunPeers(Peers):
         self._leave()
         group, listener = self._me.next_group(kept, self._hold)
         spec, known = self._spec, {m.member: m for m in group.roll.members(self._spec.members)}
-        self._breaks.look(group, kept.step + 1, in_step=self._handed_out)
+        self._breaks.look(group, kept.step + 1, in_step=self._handed_out, results=len(self._results))
         kept.backend = choose_backend(spec.options.backend, tuple(known.values()), nccl=is_nccl_available())
         self._instruments.recorder.joining(group.term.named)
         with collective():
@@ -170,7 +170,6 @@ class RunPeers(Peers):
     def added_up(self) -> None:
         self._state.watch.all_reduced()
         self._state.slowdown.begin()
-        self._breaks.count = 0
 
     def step_ended(self, figures: StepFigures) -> None:
         state, place = self._state, self._loop.batches.place(self._loop.step)
@@ -226,7 +225,8 @@ class RunPeers(Peers):
         return self._joined.between or self.ranks
 
     def broke(self, reason: str) -> None:
-        self._broken, self._breaks.reason = True, reason
+        self._broken = True
+        self._breaks.note(reason)
         self._me.broke(reason)
 
     def is_broken(self) -> bool:
@@ -264,10 +264,11 @@ class RunPeers(Peers):
     def finish(self) -> None:
         while True:
             state = self._state
-            state.steps_total = self._loop.steps_total = state.step
+            state.steps_total = state.step  # not the loop's own: of that all ranks must say the same when they meet
             try:
                 with collective():
                     exchange(state, last=True)
+                wait_for_all(self.ranks, self.device)  # nobody goes before all have the state
                 break
             except GroupBroken as error:
                 self.broke(str(error))

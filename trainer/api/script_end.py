@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import sys
 from collections.abc import Callable
 from types import TracebackType
@@ -14,7 +15,7 @@ from motley.trainer.errors import TrainerError
 
 
 def watch_end(close: Callable[[BaseException | None], None]) -> None:
-    """Call `close` when the script ends, with the error that ended it, or None."""
+    """Call `close` when the script ends, with the error that ended it, or None. What it raises ends the process."""
     ended_by: list[BaseException] = []
     shown = sys.excepthook
 
@@ -25,5 +26,15 @@ def watch_end(close: Callable[[BaseException | None], None]) -> None:
         else:
             shown(kind, error, trace)
 
+    def end() -> None:
+        try:
+            close(ended_by[0] if ended_by else None)
+        except (TrainerError, SystemExit) as error:  # here nothing but `os._exit` makes it the exit code
+            if isinstance(error, TrainerError):
+                print(error, file=sys.stderr)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(1 if isinstance(error, TrainerError) else int(error.code or 0))
+
     sys.excepthook = hook
-    atexit.register(lambda: close(ended_by[0] if ended_by else None))
+    atexit.register(end)

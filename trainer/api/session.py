@@ -30,6 +30,7 @@ from motley.trainer.api.prepared import Prepared
 from motley.trainer.api.ranks import GroupBroken
 from motley.trainer.api.script_end import watch_end
 from motley.trainer.api.step import Step
+from motley.trainer.errors import TrainerError
 
 EVALUATION_BATCH = 256
 
@@ -71,6 +72,7 @@ class Session:
         self._loop: LoopPlan | None = None
         self._evaluation = Evaluation(peers)
         self._step: Step | None = None
+        self._failed: TrainerError | SystemExit | None = None  # while the loop was left
 
     @property
     def device(self) -> torch.device:
@@ -132,6 +134,7 @@ class Session:
     def _steps(self, loop: LoopPlan, prepared: Prepared) -> Iterator[Step]:
         gradients = Gradients()
         while True:
+            self._evaluation.look()
             self._peers.settle()
             if loop.over:
                 self._peers.finish()
@@ -143,7 +146,10 @@ class Session:
                 yield step
             except GeneratorExit:  # break, return, or the end of the script
                 if step.state != "failed":
-                    self._leave(loop, prepared, gradients)
+                    try:
+                        self._leave(loop, prepared, gradients)
+                    except (TrainerError, SystemExit) as error:  # who drops a generator doesn't hear it: `close` tells
+                        self._failed = error
                 raise
             self._look_at(step)
 
@@ -162,17 +168,23 @@ class Session:
 
     def _leave(self, loop: LoopPlan, prepared: Prepared, gradients: Gradients) -> None:
         """The loop of all ends at the last completed step: the others hear it where they average the next one."""
+        self._evaluation.look()
         while not loop.over:
             try:
                 self._peers.settle()
-                prepared.note()
-                ranks = self._peers.ranks
-                if len(ranks) > 1:
-                    gradients.add_up(prepared.parameters(), ranks.add_up, leaving=True)
-                loop.ended = True
+                self._tell_leaving(loop, prepared, gradients)
             except GroupBroken as error:
                 self._peers.broke(str(error))
         self._peers.finish()
+
+    def _tell_leaving(self, loop: LoopPlan, prepared: Prepared, gradients: Gradients) -> None:
+        if loop.over:  # by one that has left before
+            return
+        prepared.note()
+        ranks = self._peers.ranks
+        if len(ranks) > 1:
+            gradients.add_up(prepared.parameters(), ranks.add_up, leaving=True)
+        loop.ended = True
 
     def batches(
         self,
@@ -222,9 +234,22 @@ class Session:
         self._peers.save(name)
 
     def close(self, error: BaseException | None) -> None:
-        """The script has come to its end; `error` is what ended it, if anything did."""
+        """The script has come to its end; `error` is what ended it, if anything did.
+
+        Raises what is found to be wrong only now: then the run has failed.
+        """
+        if error is None and not self._peers.gone:
+            self._end()
+        self._peers.close(error=error or self._failed)
+        if self._failed is not None:
+            raise self._failed
+
+    def _end(self) -> None:
         loop, prepared = self._loop, self._prepared
-        trains = self._step is not None and loop is not None and not loop.over and not self._peers.gone
-        if error is None and trains and loop is not None and prepared is not None:
-            self._leave(loop, prepared, Gradients())
-        self._peers.close(error=error)
+        trains = self._step is not None and loop is not None and not loop.over
+        try:
+            self._evaluation.look()
+            if self._failed is None and trains and loop is not None and prepared is not None:
+                self._leave(loop, prepared, Gradients())
+        except (TrainerError, SystemExit) as error:
+            self._failed = self._failed or error

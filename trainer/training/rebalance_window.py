@@ -37,7 +37,7 @@ def next_stage(job: LoopState, *, last: bool) -> bool:
         return leave
     if window.gathering:
         window.answer(consult(job, last=last), job.rank == 0 and job.progress.boundary)
-    elif len(window) >= job.balancer.window or last:
+    elif len(window) >= job.balancer.window or (last and len(window)):
         job.budget.look()
         window.gather()
     return False

@@ -88,6 +88,31 @@ def test_an_evaluation_takes_every_sample_once() -> None:
     assert run.mean(total, count) == pytest.approx(total / 20)
 
 
+@pytest.mark.parametrize("then", ["mean", "step", "end"])
+def test_a_break_out_of_an_evaluation_is_told_by_its_line_at_what_comes_next(then: str) -> None:
+    run, net, optimizer = prepared()
+
+    def loop() -> None:
+        for step in run.steps(data(), global_batch=8, steps=2):
+            with step:
+                step.backward(summed(net, step.batch))
+                optimizer.step()
+            for _ in run.batches(data(), batch=6):
+                break  # out of it
+            if then == "mean":
+                run.mean(1, 1)
+            if then == "end":
+                break
+
+    if then == "end":
+        loop()
+    with pytest.raises(SessionError, match=r"run\.batches is not at its end") as found:
+        run.close(None) if then == "end" else loop()
+    line = next(n for n, text in enumerate(Path(__file__).read_text().splitlines(), 1) if "break  # out of it" in text)
+    assert f"test_session.py:{line}: " in found.value.cause
+    assert "`continue`" in found.value.remedy
+
+
 class Broken(torch.utils.data.Dataset[Any]):
     def __len__(self) -> int:
         return 4
