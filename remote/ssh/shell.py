@@ -9,6 +9,7 @@ Start-up files may print a greeting first, so the command's own output begins af
 
 from __future__ import annotations
 
+import itertools
 import shlex
 from collections.abc import Sequence
 
@@ -22,11 +23,13 @@ _OUTSIDE = {"'": '"\'"', "\\": "\\\\", "!": "\\!"}  # what fish or csh read diff
 def login_line(argv: Sequence[str], cwd: str | None = None) -> str:
     """A line that runs `argv` in `cwd` (relative to the home folder, the default, unless absolute).
 
-    A first word or folder that starts with `~/` is in the home folder too. Raises ValueError on a line break,
-    which csh can't carry.
+    A program (the first word, or what `env` with variables runs) or folder that starts with `~/` is in the home folder
+    too. Raises ValueError on a line break, which csh can't carry.
     """
     folder = f"cd {_path(cwd, relative_to_home=True)} && " if cwd is not None else ""
-    words = [_path(argv[0]), *map(shlex.quote, argv[1:])]
+    variables = itertools.takewhile(lambda word: word == "env" or "=" in word, argv if argv[0] == "env" else ())
+    program = sum(1 for _ in variables)
+    words = [_path(word) if number == program else shlex.quote(word) for number, word in enumerate(argv)]
     return f"exec sh -c {_login_word(f'echo {MARK}; {folder}exec ' + ' '.join(words))}"
 
 
