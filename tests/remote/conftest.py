@@ -12,7 +12,7 @@ from motley.remote.config.load import load
 from motley.remote.provision.push_code import Tree
 from motley.remote.ssh.dial import Dialer
 from tests.remote.sshd import Sshd, why_not
-from tests.remote.stage import Stage, staged, stand_in_tree
+from tests.remote.stage import Stage, held, staged, stand_in_tree
 from tests.support.absent import not_here
 
 MakeCluster = Callable[[str], Cluster]
@@ -76,9 +76,15 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     return stand_in_tree(tmp_path_factory.mktemp("tree"))
 
 
+@pytest.fixture(scope="session")
+def stand_in_held(tmp_path_factory: pytest.TempPathFactory, stand_in: Tree) -> Path:
+    return held(stand_in, tmp_path_factory.mktemp("held"))
+
+
 @pytest.fixture
-async def stage(tmp_path: Path, home: Path, stand_in: Tree) -> AsyncIterator[Stage]:
-    async with staged(tmp_path, home, stand_in) as made:
+async def stage(tmp_path: Path, home: Path, stand_in: Tree, stand_in_held: Path) -> AsyncIterator[Stage]:
+    """Its hosts have had the code before: of those that have not, `provision/test_push_code.py` tells."""
+    async with staged(tmp_path, home, stand_in, held=stand_in_held) as made:
         yield made
 
 

@@ -12,11 +12,14 @@ tests/remote/conftest.py gives one as the fixture `stage`; it ends every process
 from __future__ import annotations
 
 import asyncio
+import compileall
 import contextlib
 import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -28,13 +31,16 @@ from motley.remote.errors import MotleyError
 from motley.remote.feed import FeedRecord
 from motley.remote.provision.push_code import Tree
 from motley.remote.session.session import Session
+from motley.remote.ssh.demo_hosts import DemoHosts
 from motley.trainer.contract.wire import Sample
 from tests.support.ports import free_pair
 
+ROOT = Path(__file__).parents[2]
 WITHIN_S = 120.0  # for a record that a test waits for
 HANGS_S = 300.0  # after which a test is ended
 FOREVER = 1_000_000  # steps
 HOSTS = {"box0": "", "box1": ""}
+STORE = "import sys; from motley.trainer.bootstrap.unpack_tree import main; main(sys.argv[1:], sys.stdin.buffer)"
 
 
 def copy_of_ours(root: Path) -> None:
@@ -52,6 +58,16 @@ def stand_in_tree(root: Path) -> Tree:
     assert stand_in.is_file()  # else it would lie beside what it stands in for, and torch would train
     shutil.copy(Path(__file__).with_name("stand_in_rank.py"), stand_in)
     return Tree.of(root)
+
+
+def held(tree: Tree, home: Path) -> Path:
+    """The tree as a host with that home has it after earlier runs: sent, and compiled."""
+    subprocess.run(
+        [sys.executable, "-c", STORE, tree.hash], input=b"{}\n" + tree.pack(), cwd=ROOT, check=True,
+        stdout=subprocess.DEVNULL, env={**os.environ, "HOME": str(home)},
+    )  # fmt: skip
+    assert compileall.compile_dir(home / tree.folder, quiet=1)
+    return home / tree.folder
 
 
 class Seen:
@@ -98,12 +114,16 @@ class Seen:
 
 
 class Stage:
-    """A cluster of demo hosts in `folder`, which live in `home`."""
+    """A cluster of demo hosts in `folder`, which live in `home`.
 
-    def __init__(self, folder: Path, home: Path, tree: Tree) -> None:
+    `held`: where the tree lies as hosts that have had it before keep it.
+    """
+
+    def __init__(self, folder: Path, home: Path, tree: Tree, held: Path | None = None) -> None:
         self.folder = folder
         self.home = home
         self.tree = tree
+        self.held = held
         self._sessions: list[Session] = []
         self.port = free_pair()
 
@@ -116,10 +136,20 @@ class Stage:
             "[defaults.env]\n" + "".join(f"STAND_IN_{key} = {json.dumps(value)}\n" for key, value in env.items())
             + "".join(f'[[hosts]]\nname = "{n}"\n{k}\n' for n, k in hosts.items())
         )  # fmt: skip
-        return load(path)
+        return self.known_to_hosts(load(path))
+
+    def known_to_hosts(self, cluster: Cluster) -> Cluster:
+        """Those demo hosts of it that are new have had the tree before."""
+        homes = DemoHosts(cluster).folder
+        for host in cluster.hosts if self.held else ():
+            place = homes / host.name / self.tree.folder
+            if self.held and host.connect == "demo" and not (homes / host.name).exists():
+                place.parent.mkdir(mode=0o700, parents=True)
+                shutil.copytree(self.held, place)
+        return cluster
 
     def session(self, run: str, seen: Seen, cluster: Cluster | None = None, *, readonly: bool = False) -> Session:
-        known = cluster or load(self.folder / "cluster.toml")
+        known = self.known_to_hosts(cluster or load(self.folder / "cluster.toml"))
         made = Session(known, run, emit=seen, tree=self.tree, readonly=readonly)
         self._sessions.append(made)
         return made
@@ -168,9 +198,11 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def staged(folder: Path, home: Path, tree: Tree, within_s: float = HANGS_S) -> AsyncIterator[Stage]:
+async def staged(
+    folder: Path, home: Path, tree: Tree, within_s: float = HANGS_S, held: Path | None = None
+) -> AsyncIterator[Stage]:
     """Ends what a test leaves, and the test itself when it hangs."""
-    made = Stage(folder, home, tree)
+    made = Stage(folder, home, tree, held)
     loop = asyncio.get_running_loop()
     alarm = loop.call_later(within_s, lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
     yield made

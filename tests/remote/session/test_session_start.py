@@ -18,6 +18,12 @@ from motley.trainer.contract.wire import Event
 from tests.remote.stage import FOREVER, Seen, Stage
 
 
+@pytest.fixture(autouse=True)
+def new_hosts(stage: Stage) -> None:
+    """They have never had our code."""
+    stage.held = None
+
+
 async def test_no_torch_on_one_host_starts_nothing_on_any(stage: Stage, tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)
