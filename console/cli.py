@@ -281,7 +281,8 @@ def check(
     overrides: Overrides = None,
     only: Only = None,
     train: Annotated[
-        bool, typer.Option("--train", help="Also do two real steps of the task on every host, or run the script 20 s.")
+        bool,
+        typer.Option("--train", help="Also do two real steps on every host, or run a script without a session 20 s."),
     ] = False,
 ) -> int:
     """Look at every host without starting anything; each finding names its cause and how to fix it."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from motley.profiles.predict import Candidate, Compress, Prediction, Together, predict
 from motley.profiles.split_solver import SplitError
@@ -55,14 +55,21 @@ def make_plan(
     global_batch: int,
     gradient_bytes: int,
     together: Together = Together(),  # noqa: B008 - it never changes
+    *,
+    loop: bool = False,
 ) -> Plan:
-    """Raises SplitError when no subset of the hosts has room for the global batch, ValueError without candidates."""
+    """`loop`: of the user's own, which sends its gradients as they are.
+
+    Raises SplitError when no subset of the hosts has room for the global batch, ValueError without candidates.
+    """
     if not candidates:
         raise ValueError("there is no profile to plan with")
+    together = replace(together, overlap=not loop)
     found = {
         (batch, compress): _options(candidates, batch, gradient_bytes, compress, together)
         for batch in (global_batch * factor for factor in FACTORS)
         for compress in COMPRESS
+        if compress == "none" or not loop
     }
     plain = found[global_batch, "none"]
     if not plain:
@@ -75,7 +82,7 @@ def make_plan(
     shown = [option for options in found.values() for option in _worth_showing(options, everybody)]
     advice = (
         *_about_hosts(take, full, plain, found, everybody),
-        *_about_compressing(take, found[global_batch, "fp16"]),
+        *_about_compressing(take, found.get((global_batch, "fp16"), [])),
         *_about_sending(take, candidates, gradient_bytes),
         *_about_batch(take, found),
     )

@@ -13,7 +13,8 @@ links: the slower one limits, latencies add up.
 
 **Overlap.** DDP sends buckets, the last layers' first: 1 MiB, then 25 MiB each, half of that on the way with fp16. A
 bucket is ready when backward, two thirds of the computing, has come that far; buckets are sent one after the other. Of
-several passes only the last one sends. The step ends when the last bucket has arrived and the weights are updated.
+several passes only the last one sends. A loop of the user's own sends all of them when backward is over. The step ends
+when the last bucket has arrived and the weights are updated.
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ class Together:
     sending: float = 1.0
     straggling: float = 1.0
     ranks: int = 2
+    overlap: bool = True  # gradients are sent while others are computed; a loop of the user's own sends them afterwards
 
     def straggling_of(self, ranks: int) -> float:
         """With so many ranks: the largest of n deviates grows as sqrt(ln n)."""
@@ -122,7 +124,7 @@ def _step(
     ]
     slowest = max(range(len(busy)), key=lambda i: busy[i])
     rest_ms = max(0.0, busy[slowest] - compute[slowest])
-    last_ms = compute[slowest] / _passes(candidates[slowest], shares[slowest])
+    last_ms = compute[slowest] / _passes(candidates[slowest], shares[slowest]) if together.overlap else 0.0
     adds_ms = summed_at_ms(compute[slowest], candidates, gradient_bytes, width, last_ms) - compute[slowest]
     step_ms = (compute[slowest] + rest_ms) * together.straggling_of(len(candidates)) + adds_ms * together.sending
     return Prediction(

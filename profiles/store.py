@@ -118,6 +118,7 @@ class Profile:
     time: float  # seconds since 1970
     threads: int | None = None  # that it was measured with; None on a GPU
     thread_rates: tuple[ThreadRate, ...] = ()  # of the numbers of threads that were tried; none where one was given
+    global_batch: int | None = None  # that a script's own loop says; None for a task, where cluster.toml does
 
     @property
     def noise(self) -> float:
@@ -154,8 +155,8 @@ class Profile:
             raise ValueError("timings.noise must be above 0")
         if values["parameters"] < 1 or values["gradient_bytes"] < 1:
             raise ValueError("parameters and gradient_bytes must be at least 1")
-        if any(values[key] is not None and values[key] <= 0 for key in ("max_batch", "sample_mib")):
-            raise ValueError("max_batch and sample_mib must be above 0, or null")
+        if any(values.get(key) is not None and values[key] <= 0 for key in ("max_batch", "sample_mib", "global_batch")):
+            raise ValueError("max_batch, global_batch and sample_mib must be above 0, or null")
         values["timings"] = tuple(rows)
         tried = [ThreadRate(**_values(ThreadRate, row, "thread_rates.")) for row in values.get("thread_rates", ())]
         threads = values.get("threads")

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -34,7 +35,7 @@ def plan(cluster: Cluster, *, json: bool) -> int:
     if json:
         print_data(plan_data(found))
     else:
-        print(plan_text(found, cluster.run.global_batch))
+        print(plan_text(found, found.take.global_batch))
     return 0
 
 
@@ -47,13 +48,15 @@ def planned(cluster: Cluster, store: Store) -> Plan:
     if not profiles:
         raise UsageError(f"no profile to plan with for the task '{task_key(cluster)}': {'; '.join(lacking)}")
     candidates, unknown = candidates_of(cluster, profiles)
+    batch = next((p.global_batch for p in profiles if p.global_batch), cluster.run.global_batch)
     try:
         rehearsal = Rehearsal.read(store.folder, task_key(cluster))
         together = rehearsal.together(candidates) if rehearsal else Together()
         gradient_bytes = max(p.gradient_bytes for p in profiles)
-        plan = make_plan(candidates, cluster.run.global_batch, gradient_bytes, together)
+        plan = make_plan(candidates, batch, gradient_bytes, together, loop=cluster.run.script is not None)
     except SplitError as error:
-        raise UsageError(f"run.global_batch = {cluster.run.global_batch} can't be shared out: {error}") from error
+        where = "global_batch" if cluster.run.script is not None else "run.global_batch"
+        raise UsageError(f"{where} = {batch} can't be shared out: {error}") from error
     if sum(host.connect == "demo" for host in cluster.hosts) > 1:
         unknown.append("demo hosts share this machine's cores, so together they are slower than predicted")
     if cluster.own_policy is not None:
@@ -72,6 +75,11 @@ def candidates_of(cluster: Cluster, profiles: Sequence[Profile]) -> tuple[list[C
         )
         for p in profiles
     ]  # fmt: skip
+    if cluster.run.script is not None:  # what is more than the memory takes in one pass, it can't compute
+        candidates = [
+            replace(c, cap=min((n for n in (c.cap, c.pass_limit) if n), default=None), pass_limit=None)
+            for c in candidates
+        ]
     return candidates, unknown
 
 

@@ -35,13 +35,14 @@ STEPS_LEAST, STEPS_MOST = 8, 60
 
 
 async def rehearse(cluster: Cluster, profiles: Sequence[Profile], emit: Emit) -> Rehearsal | Finding | None:
-    """None for a single device; a finding when the hosts could not train together."""
+    """None for a single device, and for a script, which ends when it wants to; a finding when the hosts could not train
+    together."""
     from motley.remote.session.session import Session
 
     candidates, _ = candidates_of(cluster, profiles)
     candidates.sort(key=lambda c: c.host != cluster.leader)
     gradient_bytes = max((p.gradient_bytes for p in profiles), default=0)
-    if len(candidates) < 2:
+    if len(candidates) < 2 or cluster.run.script is not None:
         return None
     try:
         expected = predict(candidates, cluster.run.global_batch, gradient_bytes)

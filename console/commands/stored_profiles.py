@@ -11,6 +11,7 @@ Kept under `~/.motley/profiles/<cluster>/`: they describe machines, so they outl
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,12 +33,14 @@ def store_of(cluster: Cluster) -> Store:
 
 
 def task_key(cluster: Cluster) -> str:
-    """What is measured, as profiles are kept by it: for a task of the user's own, its parameters too, and the size of
-    pictures that have none of their own.
+    """What is measured, as profiles are kept by it: for a task of the user's own, its parameters too, the size of
+    pictures that have none of their own, and for a script what it is called with.
 
     >>> task_key(cluster)
     'night.py {"width": 64}'
     """
+    if cluster.run.script is not None:
+        return shlex.join([cluster.run.script, *cluster.run.args])
     size = [f"{cluster.data.image_size} px"] if cluster.dataset == IMAGE_FOLDER else []
     parameters = [json.dumps(cluster.task, sort_keys=True)] if cluster.task else []
     return " ".join([cluster.run.task, *size, *parameters])
@@ -79,7 +82,7 @@ def knows(cluster: Cluster, store: Store) -> Knows:
     from motley.remote.launch.placement import Pace
 
     def pace(host: Host, device: str, probe: Probe) -> Pace:
-        if cluster.run.script is not None:  # profiles are of tasks; what a session trains is not known here
+        if cluster.run.script is not None and not cluster.session:
             return Pace(relative_speed=relative_speed(host, device, probe))
         profile = store.find(host.name, device, conditions(cluster, host, probe)).profile
         if profile is not None:
@@ -132,4 +135,5 @@ def _profile(conditions: Conditions, measured: Measured, now: float) -> Profile:
         time=now,
         threads=result["threads"],
         thread_rates=tuple(ThreadRate(**row) for row in result["thread_rates"]),
+        global_batch=result.get("global_batch"),
     )

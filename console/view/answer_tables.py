@@ -58,7 +58,7 @@ def tried_text(tried: Tried) -> str:
     memory = f"{tried.memory_mib:,}{of_total} MiB of memory at most"
     if tried.steps is None:
         how = "ran to its end" if tried.ended else "was ended"
-        script = f"{tried.script} {how} after {tried.seconds:.1f} s; Motley can't count the steps of a script."
+        script = f"{tried.script} {how} after {tried.seconds:.1f} s; without motley.session() no steps are counted."
         return f"{where} {script} {memory} in one process"
     times = f"the first {_ms(tried.first_ms)}, then {_ms(tried.step_ms)}"
     cap = f" (max_batch {tried.max_batch})" if tried.max_batch else ""

@@ -32,6 +32,7 @@ HEEDED_BY_SESSIONS = {
     "run": frozenset(
         {
             "seed",
+            "global_batch",
             "backend",
             "step_timeout_s",
             "on_nan",

@@ -29,9 +29,10 @@ def check_run_name(name: str) -> None:
 
 
 def needs_task(cluster: Cluster, what: str) -> None:
-    """Raises UsageError when the run is of a script, for `what` only a task can do."""
-    if cluster.run.script is not None:
-        raise UsageError(f"{what} is for a task; this run is of the script {cluster.run.script} ([run] script)")
+    """Raises UsageError when the run is of a script without a loop of ours, for `what` that can't do."""
+    if cluster.run.script is not None and not cluster.session:
+        text = f"{what} is for a task, or for a script that calls motley.session()"
+        raise UsageError(f"{text}; {cluster.run.script} ([run] script) does not")
 
 
 def check_resume(resume: str | None) -> None:

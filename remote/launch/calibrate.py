@@ -33,13 +33,12 @@ from motley.remote.launch.trainer_conversation import no_answer, remedy_of, said
 from motley.remote.preflight.check import CheckResult
 from motley.remote.preflight.probe import Probe
 from motley.remote.provision.data import folder_of
-from motley.remote.provision.project import project_of
+from motley.remote.provision.project import UserCode, project_of
 from motley.remote.provision.push_code import Tree
 from motley.remote.rpc.verbs import Verbs
 from motley.remote.ssh.process import RemoteProcess
 from motley.trainer.contract.calibration import Calibration
 from motley.trainer.contract.spec import Container, Member
-from motley.trainer.contract.task_name import OwnTask
 
 SILENT_S = 240.0  # without a word of a host that measures; it is given up
 LINK_S = 60.0
@@ -66,9 +65,8 @@ Keep = Callable[[Measured], None]
 
 async def calibrate(hosts: Hosts, emit: Emit, tree: Tree | None = None, *, keep: Keep = lambda _: None) -> Calibrated:
     """Every device that can be measured. Raises CheckFailed with all findings when the cluster is not in order,
-    ConfigError when the files of a task of the user's own are not."""
+    ConfigError when the files of a task or a script of the user's own are not."""
     project, user_code = await asyncio.to_thread(project_of, hosts.cluster)
-    own_task = user_code.own_task if user_code is not None else None
     data = await folder_of(hosts.cluster, emit)
     checked = (await looked_over(hosts, emit)).checked
     if not checked.ok:
@@ -76,7 +74,7 @@ async def calibrate(hosts: Hosts, emit: Emit, tree: Tree | None = None, *, keep:
     verbs = Verbs(hosts, tree or Tree.installed())
     cluster = await supplied(verbs, checked, emit, project=project, data=data)
     members = place(cluster, checked.probes)
-    outcomes = await _devices(verbs, cluster, checked.probes, members, emit, keep, own_task)
+    outcomes = await _devices(verbs, cluster, checked.probes, members, emit, keep, user_code)
     links = await _links(verbs, cluster, checked, emit)
     failures = [("calibrate", e) for e in outcomes if isinstance(e, HostError)]
     findings = [Finding(e.host, name, "error", e.cause, e.remedy) for name, e in failures]
@@ -98,9 +96,11 @@ async def _devices(
     members: Sequence[Member],
     emit: Emit,
     keep: Keep,
-    own_task: OwnTask | None,
+    user_code: UserCode | None,
 ) -> list[dict[str, Any] | HostError]:
     """In the order of the members. Devices of one machine take turns; demo hosts are one machine."""
+    own_task = user_code.own_task if user_code is not None else None
+    script = user_code.script if user_code is not None else None
     turns = {probe.boot_id: asyncio.Lock() for probe in probes.values()}
     hosts = {host.name: host for host in cluster.hosts}
     clock = time.monotonic
@@ -127,7 +127,7 @@ async def _devices(
             busy[machine] = _label(member)
             progress.begin(_label(member), clock())
             try:
-                result = await _device(verbs, member, replace(asked, own_task=own_task), emit)
+                result = await _device(verbs, member, replace(asked, own_task=own_task, script=script), emit)
             except HostError as error:
                 progress.done(_label(member), clock())
                 say(error.cause, failed=True)

@@ -40,6 +40,7 @@ class _Figures:
     sample_mib: float | None
     threads: int | None
     thread_rates: tuple[_ThreadRate, ...]
+    global_batch: int | None = None
 
 
 def fault(result: Any) -> str:
@@ -55,7 +56,7 @@ def fault(result: Any) -> str:
     for row in found.timings:
         if not all(map(positive, asdict(row).values())):
             return f"a timing is {row}"
-    known = [x for x in (found.max_batch, found.sample_mib, found.threads) if x is not None]
+    known = [x for x in (found.max_batch, found.sample_mib, found.threads, found.global_batch) if x is not None]
     known += [figure for row in found.thread_rates for figure in asdict(row).values()]
     if not all(map(positive, (found.parameters, found.gradient_bytes, *known))):
         return "a figure of its memory, of its threads or of the model is missing or not above 0"

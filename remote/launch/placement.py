@@ -69,7 +69,8 @@ def speeds_given(cluster: Cluster) -> bool:
 
 def first_words(members: Sequence[Member], cluster: Cluster) -> str:
     """What the first shares come from, for the log; empty where they do not depend on speeds."""
-    if cluster.balance.policy == "static" or len(members) < 2 or cluster.run.script is not None:
+    heedless = cluster.run.script is not None and not cluster.session
+    if cluster.balance.policy == "static" or len(members) < 2 or heedless:
         return ""
     unknown = list(dict.fromkeys(m.host for m in members if m.a_ms is None))
     if not unknown:

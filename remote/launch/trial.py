@@ -2,7 +2,8 @@
 
 Only a host has the torch that reads a task of the user's own: each imports its file, finds the class and checks
 `[task]` against it. With `train` every device does two real steps of whatever the run trains, with as many samples as
-it may get, or runs the script for a while, all hosts at the same time (`trainer.verbs.trial`).
+it may get, or runs the script for a while where that calls no `motley.session()`, all hosts at the same time
+(`trainer.verbs.trial`).
 
     >>> trials = Trials(print, train=True)
     >>> await preflight(cluster, print, further=trials, make=True)
@@ -63,7 +64,7 @@ class _Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tried:
-    """One device that worked. `steps` is None for a script, which has `seconds` in their place."""
+    """One device that worked. `steps` is None for a script without a session, which has `seconds` in their place."""
 
     host: str
     device: str
@@ -206,7 +207,7 @@ def _tried(member: Member, asked: Calibration, answer: Answer) -> Tried:
         result = answer["result"]
         if not isinstance(result, dict):
             raise TypeError("result is no table")
-        if asked.script is not None:
+        if asked.script is not None and result.get("steps") is None:
             run = made(_Run, result)
             return Tried(host=member.host, device=member.device, script=asked.script.path, **asdict(run))
         steps = made(_Steps, result)

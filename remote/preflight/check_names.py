@@ -80,8 +80,8 @@ CHECKS: dict[str, tuple[str, str]] = {
     ),
     "train": (
         BOTH,
-        "with `--train`: two steps of the task, or 20 s of the script, work on each device; a warning where the "
-        "samples do not fit into its memory at once",
+        "with `--train`: two steps of the task or of a script's own loop, or 20 s of any other script, work on each "
+        "device; a warning where the samples do not fit into its memory at once",
     ),
 }
 
@@ -148,10 +148,12 @@ the samples fitted at once. There are as many as the device may get: its share w
 What fails names file and line of your code: also a mistake in `metrics`, which a run meets at the end of its first
 epoch. Nothing is kept of it, and weights that were trained are not touched. After 5 minutes a host is given up.
 
-Of a [script](script.md), also of one with a `motley.session()`, no steps are counted. It runs for 20 s as the only
-rank, in a copy of its project in a folder of its own, which `MOTLEY_DIR` names and which is gone afterwards; then
-it is ended with all that it has started. That it was still running, or came to its own end, is as much as this
-tells.
+Of a [script](script.md) that calls [`motley.session()`](own-loop.md) the steps are those of its own loop: its
+samples, its model, in the part of its batch that the device would get. It runs in a copy of its project in a folder
+of its own, which `MOTLEY_DIR` names and which is gone afterwards, and is ended after the two steps; what it does
+between steps (an evaluation) it does then, too, but `run.save` writes nothing. Any other script tells of no steps: it
+runs for 20 s as the only rank, then it is ended with all that it has started. That it was still running, or came to
+its own end, is as much as this tells.
 
 Ctrl-C ends what has begun on the hosts.
 

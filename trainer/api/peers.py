@@ -31,7 +31,12 @@ class StepFigures:
 
 
 class Peers(ABC):
-    """`rank`, `shares` and `ranks` are of the group of now, and change with it."""
+    """`rank`, `shares` and `ranks` are of the group of now, and change with it.
+
+    `tries`: steps of many sizes are tried; one that the device has no room for is a broken attempt, and no error.
+    """
+
+    tries = False
 
     def __init__(self, device: torch.device, ranks: Ranks, *, member: int, seed: int, global_batch: int) -> None:
         """`member`: the number that this process keeps in all groups. `global_batch`: where the script says none."""

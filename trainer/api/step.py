@@ -22,13 +22,13 @@ from torch import Tensor
 
 from motley.trainer.api.gradients import Gradients
 from motley.trainer.api.loop_plan import LoopPlan
-from motley.trainer.api.loss_kind import reduction
 from motley.trainer.api.misuse import line, misuse
 from motley.trainer.api.peers import Peers, StepFigures
 from motley.trainer.api.prepared import Prepared
 from motley.trainer.api.ranks import GroupBroken
 from motley.trainer.data.seeded_sample import seed_all
 from motley.trainer.errors import TrainerError
+from motley.trainer.optimize.loss_kind import reduction
 from motley.trainer.tasks.splitmix import key
 
 RANDOM = 5  # the purpose of a key, as in `trainer.training.loop`
@@ -85,7 +85,7 @@ class Step:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         del kind, trace
-        if isinstance(error, GroupBroken):
+        if isinstance(error, GroupBroken) or (self._peers.tries and isinstance(error, torch.OutOfMemoryError)):
             self.state = "broken"
             self._prepared.clear_gradients()
             self._peers.broke(str(error))

@@ -6,27 +6,32 @@ true}` when the measured steps begin, then one `{"result": …}` (what `profiles
 cause, "remedy": …}`. It ends when stdin closes.
 
 The steps are those of the training loop, in a group of one: samples fetched, forward and backward under DDP, weights
-updated. They are done in a child (`trainer.verbs.attended_child`), which is slowed as a rank is where the host is
-emulated.
+updated; of a script with a `motley.session()` they are its own (`trainer.trials`). They are done in a child
+(`trainer.verbs.attended_child`), which is slowed as a rank is where the host is emulated.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO
 
 from motley.profiles.hardware import probe
 from motley.profiles.store import Timing
 from motley.trainer.contract.calibration import Calibration
+from motley.trainer.errors import SessionError
+from motley.trainer.trials.own_folder import own_folder
+from motley.trainer.trials.script_process import ScriptProcess
+from motley.trainer.trials.script_steps import ScriptSteps
+from motley.trainer.trials.script_trial import share_of
 from motley.trainer.verbs.attended_child import Say, asked_on, in_child, result_of, saying
 from motley.trainer.verbs.timed_threads import Steps, choose_threads
 
 if TYPE_CHECKING:
     import torch
-
-    from motley.trainer.verbs.timed_steps import TimedSteps
 
 WARM_UP = 3  # steps at the first size; the others need one
 SIZES = 5  # each twice the next
@@ -36,6 +41,17 @@ LEAST_ROUNDS = 2
 LEAST_BATCH = 4
 ROOM = 0.9  # of the device's memory that a pass may fill
 MOST = 1_000_000  # samples of a pass: no device takes more
+SESSION_S = 120.0  # from the start of a script to its motley.session()
+
+
+class Bench(Steps, Protocol):
+    """What can do steps, and knows what it trains and how much memory there is for it."""
+
+    parameters: int
+    gradient_bytes: int
+
+    def peak_mib(self, batch: int, /) -> float: ...
+    def room_mib(self) -> float: ...
 
 
 def calibrate(stdin: BinaryIO, stdout: TextIO) -> int:
@@ -45,8 +61,9 @@ def calibrate(stdin: BinaryIO, stdout: TextIO) -> int:
     if asked is None:
         return 1
     if asked.child:
-        return result_of(asked, measure)
-    return in_child("calibrate", asked, stdin, stdout, what="measuring")
+        return result_of(asked, measure if asked.script is None else measure_loop)
+    with own_folder() if asked.script is not None else nullcontext("") as folder:
+        return in_child("calibrate", replace(asked, folder=str(folder)), stdin, stdout, what="measuring")
 
 
 def sizes(batch: int, cap: int | None) -> tuple[int, ...]:
@@ -93,25 +110,50 @@ def measure(asked: Calibration, say: Say) -> dict[str, Any]:
     try:
         bench = TimedSteps(asked.options, task, data, device, slowdown_of(asked.speed, asked.speeds, device))
         say({"note": "warming up"})
-        threads = choose_threads(asked, bench, min(asked.share or asked.batch, data.train_size), say)
-        ladder = sizes(min(asked.batch, data.train_size), asked.max_batch)
-        batches = affordable(bench, ladder, asked.budget_s)
-        say({"ready": True, "note": f"measuring steps of {', '.join(map(str, batches))} samples"})
-        found = timings(bench, batches, asked.budget_s, time.monotonic)
-        return {
-            "device_name": _name(device),
-            "torch": torch.__version__,
-            **threads,
-            "timings": [
-                {"batch": t.batch, "compute_ms": t.compute_ms, "step_ms": t.step_ms, "noise": t.noise, "steps": t.steps}
-                for t in found
-            ],
-            "parameters": bench.parameters,
-            "gradient_bytes": bench.gradient_bytes,
-            **_memory(bench, batches, device),
-        }
+        share, batch = min(asked.share or asked.batch, data.train_size), min(asked.batch, data.train_size)
+        threads = choose_threads(asked, bench, share, say, apply=torch.set_num_threads)
+        figures = _figures(asked, bench, batch, say)
+        return {"device_name": _name(device), "torch": torch.__version__, **threads, **figures}
     finally:
         dist.destroy_process_group()
+
+
+def measure_loop(asked: Calibration, say: Say) -> dict[str, Any]:
+    """As `measure`, of the steps of a script's own loop, in which nobody computes but the script.
+
+    Raises TrainerError for a script without one, or that fails.
+    """
+    assert asked.script is not None
+    with ScriptProcess(asked, asked.script) as running:
+        say({"note": f"{asked.script.path} starts"})
+        if running.hear(SESSION_S) is None:
+            if running.code:
+                raise SessionError(*running.what_failed())
+            remedy = "Only a loop of Motley's can be measured: docs/own-loop.md says how"
+            raise SessionError(f"{asked.script.path} has not called motley.session()", remedy)
+        bench = ScriptSteps(running)
+        say({"note": "warming up"})
+        share, loop = share_of(asked, bench.batch), bench.loop
+        threads = choose_threads(asked, bench, share, say, apply=bench.set_threads, given=loop.threads)
+        figures = _figures(asked, bench, bench.batch, say)
+    name = loop.device_name or probe(Path("/")).cpu_model
+    return {"device_name": name, "torch": loop.torch, "global_batch": loop.global_batch, **threads, **figures}
+
+
+def _figures(asked: Calibration, bench: Bench, batch: int, say: Say) -> dict[str, Any]:
+    """Of steps up to `batch` samples, with the number of threads that is in place."""
+    batches = affordable(bench, sizes(batch, asked.max_batch), asked.budget_s)
+    say({"ready": True, "note": f"measuring steps of {', '.join(map(str, batches))} samples"})
+    found = timings(bench, batches, asked.budget_s, time.monotonic)
+    return {
+        "timings": [
+            {"batch": t.batch, "compute_ms": t.compute_ms, "step_ms": t.step_ms, "noise": t.noise, "steps": t.steps}
+            for t in found
+        ],
+        "parameters": bench.parameters,
+        "gradient_bytes": bench.gradient_bytes,
+        **_memory(bench, batches, asked.device),
+    }
 
 
 def affordable(bench: Steps, ladder: Sequence[int], budget_s: float) -> list[int]:
@@ -145,17 +187,14 @@ def affordable(bench: Steps, ladder: Sequence[int], budget_s: float) -> list[int
     return found
 
 
-def _memory(bench: TimedSteps, batches: Sequence[int], device: torch.device) -> dict[str, Any]:
+def _memory(bench: Bench, batches: Sequence[int], device: str) -> dict[str, Any]:
     """The most samples of one pass that fit, from the peaks of the sizes measured. Unknown on a CPU."""
-    if device.type != "cuda" or len(batches) < 2:
+    if not device.startswith("cuda") or len(batches) < 2:
         return {"max_batch": None, "sample_mib": None}
-    import torch
-
     small, large = batches[0], batches[-1]
     low, high = bench.peak_mib(small), bench.peak_mib(large)
     sample_mib = max((high - low) / (large - small), 1e-6)
-    free, _total = torch.cuda.mem_get_info(device)
-    room = (free + torch.cuda.memory_reserved(device)) / 2**20 * ROOM - (high - sample_mib * large)
+    room = bench.room_mib() * ROOM - (high - sample_mib * large)
     return {"max_batch": max(large, min(int(room / sample_mib), MOST)), "sample_mib": sample_mib}
 
 

@@ -125,5 +125,10 @@ class TimedSteps:
         self.step(batch)
         return float(torch.cuda.max_memory_allocated(self._device)) / 2**20
 
+    def room_mib(self) -> float:
+        """What there is of a CUDA device's memory, with what this process has."""
+        free, _total = torch.cuda.mem_get_info(self._device)
+        return float(free + torch.cuda.memory_reserved(self._device)) / 2**20
+
     def _note_ran_out(self, _before: int, _after: int) -> None:
         self._ran_out = True

@@ -2,7 +2,7 @@
 
 `trainer.verbs.calibrate` asks before it measures anything else.
 
-    >>> choose_threads(asked, bench, 64, say)["threads"]
+    >>> choose_threads(asked, bench, 64, say, apply=torch.set_num_threads)["threads"]
     1
 """
 
@@ -33,21 +33,28 @@ class Steps(Protocol):
 
 
 def choose_threads(
-    asked: Calibration, bench: Steps, batch: int, say: Callable[[dict[str, Any]], None]
+    asked: Calibration,
+    bench: Steps,
+    batch: int,
+    say: Callable[[dict[str, Any]], None],
+    *,
+    apply: Callable[[int], object],
+    given: int | None = None,
 ) -> dict[str, Any]:
-    """The number of threads that the rest is measured with, in place from now on, as the verb answers it."""
+    """The number of threads that the rest is measured with, in place from now on, as the verb answers it.
+
+    `apply` sets one; `given`: what a script has set by itself.
+    """
     if asked.device != "cpu":
         return result_of({}, None, batch)
-    import torch
-
-    counts = counts_for(asked, os.environ.get("OMP_NUM_THREADS"))
+    counts = (given,) if given and not asked.options.threads else counts_for(asked, os.environ.get("OMP_NUM_THREADS"))
     found: dict[int, float] = {}
-    torch.set_num_threads(counts[-1])
+    apply(counts[-1])
     if len(counts) > 1 and bench.warm_up(batch, WARM_UP):
         say({"note": f"trying {', '.join(map(str, counts))} threads"})
-        found = step_ms_by_threads(bench, counts, batch, torch.set_num_threads)
+        found = step_ms_by_threads(bench, counts, batch, apply)
     kept = fastest(found) if found else counts[-1]
-    torch.set_num_threads(kept)
+    apply(kept)
     return result_of(found, kept, batch)
 
 

@@ -2,7 +2,7 @@
 
 `python -m motley.trainer trial` is asked as `trainer.verbs.calibrate` is, and answers in the same way: notes, then
 `{"result": …}` with what the steps took, or `{"error", "remedy"}`. It ends when stdin closes, with all that it has
-started. Of a script, which tells of no steps, `trainer.verbs.script_trial` has the part.
+started. `trainer.trials.script_trial` has the part of scripts.
 
 The steps are those of the training loop in a group of one, of as many samples as this device may get, with one batch of
 the test data after them: a mistake in a loss, a sample or a metric shows before a run has begun.
@@ -11,24 +11,17 @@ the test data after them: a mistake in a loss, a sample or a metric shows before
 from __future__ import annotations
 
 import dataclasses
-import os
-import shutil
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from motley.trainer.contract.calibration import Calibration
-from motley.trainer.host import processes
-from motley.trainer.host.paths import runs_folder
+from motley.trainer.trials.own_folder import own_folder
 from motley.trainer.verbs.attended_child import Say, asked_on, in_child, result_of, saying
 
 if TYPE_CHECKING:
     import torch
 
 EVAL_SAMPLES = 64
-OLD_S = 86_400.0
 
 
 def trial(stdin: BinaryIO, stdout: TextIO) -> int:
@@ -37,7 +30,7 @@ def trial(stdin: BinaryIO, stdout: TextIO) -> int:
     if asked is None:
         return 1
     if asked.child and asked.script is not None:
-        from motley.trainer.verbs.script_trial import script_ran
+        from motley.trainer.trials.script_trial import script_ran
 
         return script_ran(asked, asked.script, saying(stdout))
     if asked.child:
@@ -47,25 +40,6 @@ def trial(stdin: BinaryIO, stdout: TextIO) -> int:
         return in_child("trial", asked, stdin, stdout, what=what)
     with own_folder() as folder:
         return in_child("trial", dataclasses.replace(asked, folder=str(folder)), stdin, stdout, what=what)
-
-
-@contextmanager
-def own_folder() -> Iterator[Path]:
-    """A folder that is gone afterwards; those of trials that were killed go now. Homes may be shared: of another
-    machine's nobody knows whether it is in use, until it is old."""
-    trials, boot = runs_folder().parent / "trials", processes.boot_id()
-    trials.mkdir(parents=True, mode=0o700, exist_ok=True)
-    for old in trials.iterdir():
-        there, _, pid = old.name.rpartition("-")
-        gone = pid.isdigit() and processes.start_ticks(int(pid)) is None
-        if gone if there == boot else time.time() - old.stat().st_mtime > OLD_S:
-            shutil.rmtree(old, ignore_errors=True)
-    folder = trials / f"{boot}-{os.getpid()}"
-    folder.mkdir(mode=0o700)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def tried(asked: Calibration, say: Say) -> dict[str, Any]:

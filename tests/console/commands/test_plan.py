@@ -65,6 +65,41 @@ def test_a_task_of_the_user_s_own_is_planned_by_its_own_profiles(folder: Path) -
         planned(wider, store_of(wider))
 
 
+def test_the_loop_of_a_script_is_planned_with_its_own_batch_and_as_it_sends(folder: Path) -> None:
+    """Its gradients are sent when backward is over, and never as fp16."""
+    (folder / "train.py").write_text("import motley\nrun = motley.session()\n")
+    own = cluster_of(folder, '[run]\nscript = "train.py"\nargs = ["--lr", "0.1"]\n')
+    task = cluster_of(folder, "[run]\nglobal_batch = 128\n")
+    for cluster in (own, task):
+        batch = 128 if cluster is own else None
+        for name in ("box1", "box2", "box3"):
+            keep(cluster, name, 1.0, mbit=100.0, gradient_bytes=2_000_000, global_batch=batch)
+    found, of_task = planned(own, store_of(own)), planned(task, store_of(task))
+    assert {option.compress for option in found.options} == {"none"}
+    assert {option.global_batch for option in found.options} == {128, 256, 512, 1024}
+    all_hosts = [
+        next(o for o in plan.options if len(o.hosts) == 3 and o.global_batch == 128 and o.compress == "none")
+        for plan in (found, of_task)
+    ]
+    apart, overlapped = (option.prediction for option in all_hosts)
+    assert apart.step_ms == pytest.approx(apart.busy_ms + apart.sending_ms, rel=0.02)
+    assert overlapped.step_ms < apart.step_ms
+    assert plan_text(found, found.take.global_batch).count("▶") == 1
+    with pytest.raises(UsageError, match=r"no profile to plan with for the task 'train\.py --lr 0\.2'"):
+        planned(load(own.path, ['run.script="train.py"', 'run.args=["--lr", "0.2"]']), store_of(own))
+
+
+def test_a_loop_gets_no_more_samples_than_fit_at_once(folder: Path) -> None:
+    (folder / "train.py").write_text("import motley\nrun = motley.session()\n")
+    own = cluster_of(folder, '[run]\nscript = "train.py"\n')
+    keep(own, "box1", 1.0, global_batch=128, max_batch=40)
+    keep(own, "box2", 9.0, global_batch=128, max_batch=500)
+    keep(own, "box3", 9.0, global_batch=128)
+    plan = planned(own, store_of(own))
+    both = next(o for o in plan.options if o.hosts == ("box1", "box2", "box3") and o.global_batch == 128)
+    assert (both.prediction.shares[0], both.prediction.accumulate) == (40, 1)
+
+
 def test_the_plan_goes_from_profiles_to_the_object_that_programs_read(folder: Path) -> None:
     cluster = cluster_of(folder)
     for name, ms in (("box1", 1.0), ("box2", 2.0), ("box3", 4.0)):

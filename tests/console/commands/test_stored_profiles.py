@@ -92,6 +92,25 @@ def test_what_it_depends_on_is_kept_with_it(cluster: Cluster) -> None:
     assert profile.link.mbit == 940.0
 
 
+def test_a_profile_of_a_script_s_loop_reaches_a_run_of_it(cluster: Cluster) -> None:
+    script = cluster.path.parent / "train.py"
+    script.write_text("import motley\nrun = motley.session()\n")
+    loop = load(cluster.path, ['run.script="train.py"', 'run.args=["--lr", "a b"]'])
+    assert task_key(loop) == "train.py --lr 'a b'"
+    measured = calibrated().measured[0]
+    measured = replace(measured, result={**RESULT, "global_batch": 96})
+    (profile,) = profiles_of(loop, Calibrated(measured=(measured,), findings=()), 5.0)
+    store = store_of(loop)
+    store.write(profile)
+    assert store.of_task(task_key(loop)) == (profile,)
+    assert profile.global_batch == 96
+    pace = knows(loop, store)(loop.hosts[0], "cuda:0", PROBE)
+    assert pace.a_ms == pytest.approx(3.0, rel=0.02)
+    script.write_text("print('no loop of ours')\n")
+    plain = load(cluster.path, ['run.script="train.py"', 'run.args=["--lr", "a b"]'])
+    assert knows(plain, store)(plain.hosts[0], "cuda:0", PROBE).a_ms is None
+
+
 def test_of_a_task_of_the_user_s_own_the_parameters_count_too(cluster: Cluster) -> None:
     def own(*more: str) -> Cluster:
         return load(cluster.path, ["run.task=night.py:Night", *more])

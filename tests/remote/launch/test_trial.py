@@ -154,7 +154,7 @@ async def test_of_a_script_it_says_that_its_steps_can_t_be_counted(stage: Stage,
         "ended": False,
     }  # fmt: skip
     assert tried_text(trials.tried[0]) == (
-        "✔ box0 cpu: night.py was ended after 20.0 s; Motley can't count the steps of a script. "
+        "✔ box0 cpu: night.py was ended after 20.0 s; without motley.session() no steps are counted. "
         "61 MiB of memory at most in one process"
     )
 

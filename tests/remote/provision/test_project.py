@@ -191,11 +191,14 @@ def test_a_script_that_calls_a_session_heeds_more(tmp_path: Path, line: str) -> 
     assert (cluster.session, cluster.unheeded) == (True, ("run.epochs",))
 
 
-def test_only_a_task_can_be_profiled_and_planned(tmp_path: Path) -> None:
+def test_a_script_without_a_session_can_not_be_profiled_and_planned(tmp_path: Path) -> None:
     cluster, task = cluster_of(tmp_path), cluster_of(tmp_path, "epochs = 3")
-    with pytest.raises(UsageError, match=r"motley plan is for a task; this run is of the script train\.py"):
+    text = r"motley plan is for a task, or .* calls motley\.session\(\); train\.py \(\[run\] script\) does not"
+    with pytest.raises(UsageError, match=text):
         needs_task(cluster, "motley plan")
     needs_task(task, "motley plan")
+    write(tmp_path, "train.py", text="import motley\nrun = motley.session()\n")
+    needs_task(cluster_of(tmp_path), "motley plan")
 
 
 def test_the_ranks_of_a_script_meet_at_the_port_and_the_coordinator_takes_the_next(tmp_path: Path) -> None:

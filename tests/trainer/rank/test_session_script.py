@@ -87,10 +87,13 @@ def test_a_killed_rank_comes_back_and_the_others_go_on_in_their_processes(machin
 
 def test_only_motley_is_added_to_what_a_script_can_import(machine: WithSessions) -> None:
     project = machine.home / ".motley" / "code" / "project"
-    (project / "trainer.py").write_text("WHOSE = 'mine'\n")
-    (project / "profiles").mkdir()
-    (project / "profiles/__init__.py").write_text("WHOSE = 'mine'\n")
-    own = "import trainer, profiles\nassert (trainer.WHOSE, profiles.WHOSE) == ('mine', 'mine')\n"
+    for file in ("trainer.py", "remote.py"):
+        (project / file).write_text("WHOSE = 'mine'\n")
+    for folder in ("profiles", "console"):
+        (project / folder).mkdir()
+        (project / folder / "__init__.py").write_text("WHOSE = 'mine'\n")
+    own = "import trainer, profiles, remote, console\n"
+    own += "assert {one.WHOSE for one in (trainer, profiles, remote, console)} == {'mine'}\n"
     (project / "train.py").write_text(own + SCRIPT)
     site = machine.home / "site"
     site.mkdir()

@@ -19,8 +19,8 @@ import pytest
 from motley.trainer.contract.calibration import Calibration
 from motley.trainer.contract.spec import DataOptions, RunOptions, Script
 from motley.trainer.host import processes
-from motley.trainer.verbs import trial
-from motley.trainer.verbs.script_trial import last_error, place
+from motley.trainer.trials.own_folder import own_folder
+from motley.trainer.trials.script_process import last_error, place
 from tests.trainer.trained import NIGHT, own_project
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -33,9 +33,9 @@ Start = Callable[..., "Trying"]
 class Trying:
     """The verb under way."""
 
-    def __init__(self, asked: Calibration, home: Path, **env: str) -> None:
+    def __init__(self, asked: Calibration, home: Path, verb: str = "trial", **env: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "motley.trainer", "trial"], cwd=ROOT, stdin=subprocess.PIPE,
+            [sys.executable, "-m", "motley.trainer", verb], cwd=ROOT, stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, env={"HOME": str(home), "PATH": os.environ["PATH"], **env}, bufsize=0,
         )  # fmt: skip
         assert self.process.stdin is not None
@@ -60,8 +60,8 @@ class Trying:
 def start(home: Path) -> Iterator[Start]:
     running: list[Trying] = []
 
-    def started(asked: Calibration, **env: str) -> Trying:
-        running.append(Trying(asked, home, **env))
+    def started(asked: Calibration, verb: str = "trial", **env: str) -> Trying:
+        running.append(Trying(asked, home, verb, **env))
         return running[-1]
 
     yield started
@@ -212,7 +212,7 @@ def test_folders_of_trials_that_were_killed_go_and_others_stay(home: Path) -> No
     for name in (f"{boot}-999999999", f"{boot}-{child.pid}", "another-boot-1", "another-boot-2"):
         (trials / name).mkdir(parents=True)
     os.utime(trials / "another-boot-2", (1.0, 1.0))
-    with trial.own_folder() as folder:
+    with own_folder() as folder:
         assert sorted(path.name for path in trials.iterdir()) == sorted(
             [f"{boot}-{child.pid}", "another-boot-1", folder.name]
         )
