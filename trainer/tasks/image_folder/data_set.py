@@ -76,4 +76,4 @@ def _check(folder: Path, found: ClassFolders, note: Note) -> None:
             wrong += filter(None, threads.map(lambda file: problem(folder / file), chunk))
     if wrong:
         more = f" ({len(wrong):,} files in all)" if len(wrong) > 1 else ""
-        raise DataError(f"{wrong[0]}{more}", "Take out what is no picture, on every host")
+        raise DataError(f"{wrong[0]}{more}", "Take what is no picture out of the folder that [data] names")

@@ -23,7 +23,7 @@ from motley.trainer.errors import DataError
 
 CHANNELS = 3
 _BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")  # of JPEG and PNG: most files are known without Pillow
-_REMEDY = "Replace it, or take it out of the folder, on every host"
+_REMEDY = "Replace it, or take it out of the folder that [data] names"
 
 
 def pillow(module: str = "Image") -> ModuleType:

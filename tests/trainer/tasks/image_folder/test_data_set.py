@@ -146,7 +146,7 @@ def test_files_that_are_no_pictures_are_told_before_the_first_step(photos: Path)
     assert caught.value.cause == (
         f"{photos}/train/blue/notes.txt is no picture that Pillow {pillow().__version__} can read (2 files in all)"
     )
-    assert caught.value.remedy == "Take out what is no picture, on every host"
+    assert caught.value.remedy == "Take what is no picture out of the folder that [data] names"
 
 
 @pytest.mark.parametrize("workers", [0, 1])
