@@ -153,7 +153,13 @@ def why_none(run: str, tables: Tables, silent: Sequence[HostError], experiment: 
         where = f"no host knows a run named '{run}', and {experiment.parent} has none"
         return f"{where}{unasked}: `motley status` lists what there is"
     if any(isinstance(layout := told.get("layout"), dict) and layout.get("script") for told in known):
-        return f"'{run}' is a run of a script of your own: where its checkpoints are, the script says"
+        if best and candidates(tables, experiment, best=False):
+            others = 'a loop of your own writes one by run.save("best"); without --best the newest is taken'
+            return f"'{run}' has no {BEST}{unasked}: {others}"
+        whose = (
+            "motley.session() writes one at the end of each epoch, and by run.save(); any other script knows its own"
+        )
+        return f"'{run}' is a run of a script of your own, and has no checkpoint of Motley's{unasked}: {whose}"
     if best and candidates(tables, experiment, best=False):
         return f"'{run}' has no {BEST}{unasked}: the first evaluation brings one; without --best the newest is taken"
     on = any(told.get("state") not in END_STATES for told in known)

@@ -43,10 +43,12 @@ class TrainedModel:
     def read(cls, path: Path, spec: Spec | None) -> TrainedModel:
         """`spec`: of the run, where this host has it. Raises CheckpointError, CheckpointDamaged, CheckpointMissing."""
         state = checkpoint.load(path)
-        script = spec is not None and spec.script is not None
+        session = state.get("session")
+        script = session is not None or (spec is not None and spec.script is not None)
         trained: dict[str, Any] = {"task": state["task"], "step": state["step"], "epoch": state["epoch"]}
-        if spec is not None and spec.script is not None:
-            trained = {"script": spec.script.path, "step": state["step"]}
+        if script:
+            path_of = spec.script.path if spec is not None and spec.script is not None else state["task"]
+            trained = {"script": path_of, "step": state["step"], "epoch": state["epoch"]}
         elif spec is not None and spec.own_task is not None:
             trained["parameters"] = spec.own_task.parameters
         if "ema" in state:  # what was evaluated
@@ -54,6 +56,8 @@ class TrainedModel:
         found = cls(weights=state.get("ema", state["model"]), step=int(state["step"]), metadata=trained)
         if not script:
             found._ask_task(state, spec)
+        if session is not None:
+            found._look_at_models(len(session["models"]))
         return found
 
     def file(self, form: str, more: Mapping[str, Any]) -> tuple[int, Iterable[bytes | memoryview]]:
@@ -70,6 +74,16 @@ class TrainedModel:
         torch.save({"model": dict(self.weights), "metadata": self.metadata}, whole)
         content = whole.getbuffer()
         return len(content), [content]
+
+    def _look_at_models(self, others: int) -> None:
+        """Of a loop of the user's own, which may have prepared any number."""
+        if not self.weights:
+            self.notes.append("run.prepare was given no model with weights: the file holds none")
+        if others:
+            self.notes.append(
+                f"run.prepare was given {others + 1} models: the file holds the first; the others are in the "
+                "checkpoint alone, as session.models"
+            )
 
     def _ask_task(self, state: Mapping[str, Any], spec: Spec | None) -> None:
         known = RunOptions(task=state["task"], norm=state.get("norm", "batch"))

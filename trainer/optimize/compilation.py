@@ -9,8 +9,9 @@ What cannot be compiled is computed as it is: the run goes on, and says why.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -37,7 +38,17 @@ class Compilation:
     def give_up(self, error: BaseException) -> None:
         """Compute without from now on. The cause is what a compiler or a tracer of torch's said."""
         cause = getattr(error, "inner_exception", None) or error
-        self.why_not = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+        said = (str(cause).strip().splitlines() or [""])[0]
+        self.why_not = f"{type(cause).__name__}: {said}".rstrip(": ")
+
+    @contextlib.contextmanager
+    def left_out(self) -> Iterator[None]:
+        """Compute without for a while."""
+        before, self.why_not = self.why_not, "left out"
+        try:
+            yield
+        finally:
+            self.why_not = before
 
     def _compiled(self, module: nn.Module, plain: Callable[..., Any]) -> Callable[..., Any]:
         try:

@@ -11,6 +11,7 @@ et al. 2018). Which formats there are depends on the device, so every group agre
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -104,6 +105,23 @@ def choose(asked: str, ranks: Sequence[Sequence[int]]) -> Precision:
         have = "has" if len(lacking) == 1 else "have"
         whys.append(f"{who} {have} no {name} of its own" if needed == NATIVE else f"{who} can't compute in {name}")
     return Precision("fp32", "; ".join(whys))
+
+
+def may_agree(asked: str, mine: Sequence[int], ranks: int) -> list[Precision]:
+    """What a group of so many ranks may compute in when this one has the abilities `mine`: first what it would alone.
+    Every device that torch runs on is taken to compute in either short format somehow.
+
+    >>> [one.name for one in may_agree("auto", (2, 1), 4)], [one.name for one in may_agree("auto", (2, 1), 1)]
+    (['bf16', 'fp32'], ['bf16'])
+    """
+    if asked == "fp32":
+        return [FULL]
+    others = itertools.product((SLOW, NATIVE), repeat=len(SHORT)) if ranks > 1 else ()
+    found: dict[str, Precision] = {}
+    for ranks_of in ([mine], *([mine, other] for other in others)):
+        one = choose(asked, ranks_of)
+        found.setdefault(one.name, one)
+    return list(found.values())
 
 
 def agreed(asked: str, mine: Sequence[int]) -> Precision:

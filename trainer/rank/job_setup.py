@@ -161,7 +161,8 @@ def prepare(
     apart = LocalSgd(options, model, ema) if options.local_steps > 1 else None
     scaler = LossScaler() if options.precision != "fp32" else None
     state = TrainState(model=model, optimizer=optimizer, apart=apart, ema=ema, scaler=scaler)
-    compile_ahead(compilation, options, task, data, model, lambda text: note(text, None))
+    ranks = len(spec.members)
+    compile_ahead(compilation, options, task, data, model, lambda text: note(text, None), ranks=ranks)
     metrics = MetricsFile(folder, member=member.member)
     kept = KeptState(step=-1 if anew or spec.resume else 0, pass_limit=member.pass_limit)
     if member.member == 0 and spec.resume and metrics.next_seq == 0:  # not a step was made yet, or it would be lost

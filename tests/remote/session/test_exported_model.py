@@ -144,8 +144,18 @@ async def test_of_a_script_it_is_the_script_that_knows(night: Night) -> None:
     await night.keeps({"box0": {}})
     spec = replace(spec_of("night", "box0"), options=RunOptions(script="train.py"))
     (night.file("box0", "x").parents[1] / "spec.json").write_text(spec.to_json())
-    with pytest.raises(UsageError, match="'night' is a run of a script of your own: where its checkpoints are, the"):
+    with pytest.raises(
+        UsageError, match="'night' is a run of a script of your own, and has no checkpoint of Motley's: "
+    ):
         await night.export()
+
+
+async def test_of_a_loop_of_one_s_own_that_has_no_best_one_it_is_said_how_it_comes_to_it(night: Night) -> None:
+    await night.keeps({"box0": {"epoch_2": 12}})
+    spec = replace(spec_of("night", "box0"), options=RunOptions(script="train.py"))
+    (night.file("box0", "x").parents[1] / "spec.json").write_text(spec.to_json())
+    with pytest.raises(UsageError, match=r"'night' has no best.pt: a loop of your own writes one by run.save"):
+        await night.export(best=True)
 
 
 def test_a_run_that_has_just_begun_and_a_host_that_is_silent_are_named(tmp_path: Path) -> None:

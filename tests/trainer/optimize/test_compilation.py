@@ -15,6 +15,7 @@ from motley.trainer.contract.spec import RunOptions
 from motley.trainer.data.task_data import TaskData
 from motley.trainer.optimize import compilation
 from motley.trainer.optimize.compilation import Compilation
+from motley.trainer.rank import compile_ahead as ahead_of
 from motley.trainer.rank.compile_ahead import compile_ahead
 from motley.trainer.training.epoch_end import evaluate
 from motley.trainer.training.loop import train_step
@@ -118,7 +119,9 @@ def test_a_host_that_cannot_compile_says_so_and_computes_without(monkeypatch: py
     model = Blocks().model()
     expected = model(torch.ones(4, 6).double())
     found, said = ahead(Blocks(), model)
-    assert said == ["run.compile does not work here, so it computes without: No working C++ compiler found"]
+    assert said == [
+        "run.compile does not work here, so it computes without: RuntimeError: No working C++ compiler found"
+    ]
     assert found.calls == 0
     assert torch.equal(model(torch.ones(4, 6).double()), expected)
 
@@ -127,6 +130,44 @@ def test_a_task_that_never_calls_its_model_is_told(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(compilation, "BACKEND", "aot_eager")
     _, said = ahead(Elsewhere(), Blocks().model())
     assert said == ["run.compile does nothing: the task's forward never calls the model itself"]
+
+
+class Full(Blocks):
+    """As on a device that has room for a few samples alone."""
+
+    def forward(self, model: nn.Module, batch: Any) -> Tensor:
+        if len(batch[0]) >= 16:
+            raise torch.OutOfMemoryError("tried to allocate 2 GiB")
+        outputs: Tensor = model(batch[0])
+        return outputs
+
+
+def test_what_is_no_fault_of_the_compiler_is_said_and_does_not_give_it_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compilation, "BACKEND", "aot_eager")
+    found, said = ahead(Full(), Blocks().model())
+    assert said == [
+        "run.compile: not all was compiled ahead, and is in the first steps: a pass over 24 samples failed with "
+        "OutOfMemoryError: tried to allocate 2 GiB"
+    ]
+    assert (found.why_not, found.calls) == ("", 1)
+
+
+def test_all_that_the_ranks_may_agree_to_compute_in_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._dynamo.utils import counters
+
+    monkeypatch.setattr(compilation, "BACKEND", "aot_eager")
+    monkeypatch.setattr(ahead_of, "abilities", lambda _device: (2, 1))
+    task, said = Blocks(), list[str]()
+    model = task.model()
+    options = RunOptions(compile=True, precision="auto")
+    compile_ahead(Compilation([model]), options, task, TaskData.of(task, seed=0), model, said.append, ranks=2)
+    assert said[0].startswith("the model is compiled for bf16 and fp32, in ")  # its own first
+    before = counters["stats"]["unique_graphs"]
+    inputs = torch.randn(20, 6, dtype=torch.float64)
+    model(inputs)
+    with torch.autocast("cpu", torch.bfloat16):
+        model(inputs)
+    assert counters["stats"]["unique_graphs"] == before
 
 
 @pytest.mark.ranks

@@ -113,7 +113,22 @@ def test_a_script_s_checkpoint_is_not_told_as_one_of_a_task(home: Path) -> None:
     script = Script(path="train.py", args=(), tree="8f5a", port=1)
     trained(home, dataclasses.replace(spec_of("night", "box0"), script=script), {"final": 18})
     about = exported(home, "--format", "safetensors", "final.pt")[0]["metadata"]
-    assert about == {"motley": about["motley"], "run": "night", "script": "train.py", "step": 18}
+    assert about == {"motley": about["motley"], "run": "night", "script": "train.py", "step": 18, "epoch": 3}
+
+
+def test_of_a_loop_of_one_s_own_it_is_the_first_model_also_where_nobody_knows_the_run(
+    home: Path, tmp_path: Path
+) -> None:
+    session = {"models": [weights(3)], "optimizers": [], "others": "[]", "tensors": []}
+    file = checkpoint.save(tmp_path / "final.pt", {**state(18), "task": "train.py", "session": session}).path
+    answer, content = exported(home, "--format", "safetensors", given=b"{}\n" + file.read_bytes())
+    assert same(safetensors.torch.load(content), weights(18))
+    about = answer["metadata"]
+    assert about == {"motley": about["motley"], "run": "night", "script": "train.py", "step": 18, "epoch": 3}
+    assert answer["notes"] == [
+        "run.prepare was given 2 models: the file holds the first; the others are in the checkpoint alone, as "
+        "session.models"
+    ]
 
 
 def test_what_is_damaged_or_gone_is_said_so(home: Path) -> None:
