@@ -99,10 +99,10 @@ test-ranks-long: $(READY)
 	$(SPREAD) -m 'ranks and long' $(ARGS)
 
 test-lab-short: $(READY)
-	$(TESTS) -m 'lab and not long' $(ARGS)
+	$(SPREAD) -m 'lab and not long' $(ARGS)
 
 test-lab-long: $(READY)
-	$(TESTS) -m 'lab and long' $(ARGS)
+	$(SPREAD) -m 'lab and long' $(ARGS)
 
 test-release: $(READY)
 	$(TESTS) -m release -rs $(ARGS)

@@ -105,7 +105,7 @@ class Event:
     | | oom_kills: processes that the kernel has ended on this host for lack of memory, since the run began |
     | first_shares | what the shares of the first step come from, by the console that started the run |
     | note | anything else worth a line in the log; of data that a rank fetches fraction and member, of a broken group |
-    | | error, of a checkpoint that can't be written step, why, asked |
+    | | error, of a rank that hangs at: its innermost calls, of a checkpoint that can't be written step, why, asked |
     | stopping | reason |
     | ended | state, left: processes still alive |
     """
