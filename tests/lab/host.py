@@ -27,6 +27,7 @@ from typing import IO
 
 from tests.lab import network
 from tests.lab.cgroup import Cgroup
+from tests.support.proc import process_file
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HOME = Path(pwd.getpwuid(0).pw_dir)
@@ -214,11 +215,11 @@ class LabHost:
     def processes(self, run: str | None = None) -> list[int]:
         """The live processes here that carry a run's tag (any run's, without one), by their PIDs on this side."""
         wanted = re.compile(rb"(?:^|\0)MOTLEY_RUN=" + (b"" if run is None else re.escape(run.encode()) + rb"(?:\0|$)"))
-        return [pid for pid in self._group.pids() if wanted.search(_read(pid, "environ"))]
+        return [pid for pid in self._group.pids() if wanted.search(process_file(pid, "environ"))]
 
     def _outer_pid(self, inner: int) -> int:
         for pid in self._group.pids():
-            found = re.search(rb"^NSpid:\s+\d+\s+(\d+)$", _read(pid, "status"), re.MULTILINE)
+            found = re.search(rb"^NSpid:\s+\d+\s+(\d+)$", process_file(pid, "status"), re.MULTILINE)
             if found and int(found[1]) == inner:
                 return pid
         raise HostError(f"{self.name} has no process {inner}; is it up?")
@@ -228,14 +229,6 @@ class LabHost:
         if self._machine is not None:
             self._machine.wait(timeout=10)
         self._namespace.reap()
-
-
-def _read(pid: int, name: str) -> bytes:
-    """A file of /proc, empty when the process has just ended."""
-    try:
-        return Path(f"/proc/{pid}/{name}").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return b""
 
 
 def boot_script(name: str, folder: Path) -> str:

@@ -20,6 +20,7 @@ from tests.lab.cgroup import Cgroup
 from tests.lab.host import REPOSITORY, LabHost
 from tests.lab.lab import FOLDERS, Lab, sweep
 from tests.lab.network import NetworkError
+from tests.support.proc import process_file
 
 SOON_S = 30.0  # bound of waits that end by themselves
 QUIET_S = 0.7  # how long nothing must come, where nothing may come
@@ -191,7 +192,7 @@ def test_processes_of_a_run_are_found_by_their_tag(lab: Lab) -> None:
 
 def programs(host: LabHost, run: str) -> list[str]:
     """What the processes with a run's tag are running at this moment."""
-    return [Path(f"/proc/{pid}/comm").read_text().strip() for pid in host.processes(run)]
+    return [process_file(pid, "comm").decode().strip() for pid in host.processes(run)]
 
 
 def test_its_cluster_toml_names_the_hosts_it_was_asked_for(lab: Lab, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from motley.remote.session.session import Session
 from motley.trainer.host.paths import read_json
 from tests.remote.stage import FOREVER, Seen, Stage, cut, rehearsal
 from tests.support.pages import machine, page, soak_rows
+from tests.support.proc import cmdline
 
 HOSTS = {"box0": "", "box1": "", "box2": ""}
 MOST_ACTS = 3  # before a run's end
@@ -90,7 +91,7 @@ class Night:
         kill(*([state["pid"]] if state.get("state") == "running" else []))
 
     async def coordinator_killed(self) -> None:
-        kill(*(pid for pid in self.stage.alive() if b"\0coordinate\0" in command_line(pid)))
+        kill(*(pid for pid in self.stage.alive() if b"\0coordinate\0" in cmdline(pid)))
 
     async def connections_cut(self) -> None:
         cut(self.session)
@@ -152,13 +153,6 @@ def kill(*pids: int) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def command_line(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:  # gone meanwhile
-        return b""
-
-
 def written(night: Night) -> dict[int, list[int]]:
     """The numbers of the lines that each member wrote on its host, in order."""
     found: dict[int, list[int]] = {}
@@ -190,7 +184,7 @@ async def one_night(stage: Stage, name: str, generator: random.Random) -> tuple[
         raise
     await night.session.close()
     story = f"{name}: {', '.join(night.done)}"
-    left = {pid: command_line(pid) for pid in stage.alive()}
+    left = {pid: cmdline(pid) for pid in stage.alive()}
     assert not left, f"{story}: processes are left: {left}\n{told(night)}"
     if ended is not None:
         assert ended.unanswered == (), f"{story}: no answer from {ended.unanswered}"

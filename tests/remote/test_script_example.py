@@ -16,6 +16,7 @@ from motley.remote.config.load import load
 from motley.remote.feed import LogLine
 from motley.trainer.contract.wire import Event
 from tests.remote.stage import Seen, Stage
+from tests.support.proc import cmdline
 
 pytestmark = [pytest.mark.ranks, pytest.mark.long]
 EXAMPLE = Path(__file__).parents[2] / "examples/script"
@@ -39,7 +40,7 @@ async def test_it_trains_and_goes_on_from_its_checkpoint_after_a_loss(stage: Sta
     training = asyncio.ensure_future(seen.until(says("epoch 3 of 40")))
     await session.launch()
     await training
-    scripts = [pid for pid in stage.alive() if b"train.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    scripts = [pid for pid in stage.alive() if b"train.py" in cmdline(pid)]
     assert len(scripts) == 2
     os.kill(max(scripts), signal.SIGKILL)
     ended = await session.wait()

@@ -19,6 +19,7 @@ from tests.remote.session.test_join_host import THREE, causes
 from tests.remote.session_script import SCRIPT
 from tests.remote.stage import HOSTS, Seen, Stage
 from tests.remote.test_script_run import WAITS, cluster, events, project, says
+from tests.support.proc import cmdline, process_file
 
 
 async def launched(stage: Stage, run: str = "night", **how: Any) -> tuple[Session, Seen]:
@@ -107,7 +108,8 @@ async def test_a_start_under_way_counts_from_the_first_session_for_who_leads_nex
 
 async def test_a_killed_session_is_started_again_and_joins(stage: Stage) -> None:
     session, seen = await launched(stage)
-    (victim,) = [pid for pid in stage.alive() if b"train.py" in cmdline(pid) and b"MOTLEY_HOST=box1" in environ(pid)]
+    scripts = [pid for pid in stage.alive() if b"\0train.py\0" in cmdline(pid)]
+    (victim,) = [pid for pid in scripts if b"MOTLEY_HOST=box1" in environ(pid)]
     os.kill(victim, signal.SIGKILL)
     await seen.until(trains(1, generation=2))
     ended = await session.stop("enough")
@@ -118,17 +120,8 @@ async def test_a_killed_session_is_started_again_and_joins(stage: Stage) -> None
     assert stage.alive() == []
 
 
-def cmdline(pid: int) -> bytes:
-    return _of(pid, "cmdline").split(b"\0")[1] if b"\0" in _of(pid, "cmdline") else b""
-
-
 def environ(pid: int) -> list[bytes]:
-    return _of(pid, "environ").split(b"\0")
-
-
-def _of(pid: int, what: str) -> bytes:
-    with open(f"/proc/{pid}/{what}", "rb") as file:
-        return file.read()
+    return process_file(pid, "environ").split(b"\0")
 
 
 async def test_a_run_of_sessions_is_resumed_and_no_other_script_s(stage: Stage) -> None:

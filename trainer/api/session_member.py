@@ -9,6 +9,7 @@ As `trainer.rank.task_rank` for a process whose main program is the user's. `tra
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
@@ -49,6 +50,7 @@ class SessionMember(RunMember):
         self._spawn_s = max(0.0, time.time() - float(os.environ.get("MOTLEY_SPAWNED", time.time())))
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._on_term)
+        gc.freeze()  # what was imported stays: `process_group.leave` need not look at it in each regroup
         self._phase("connecting")
         try:
             self.client = CoordinatorClient.dial(

@@ -79,4 +79,3 @@ def leave() -> None:
     # torch names a group in the store by how many it has made. Destroying the group starts that count anew; one that
     # broke while it was made does not, and this rank would wait for ever under a name that the others do not use.
     distributed_c10d._world.group_count = 0
-    gc.collect()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -14,7 +13,8 @@ import pytest
 
 from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Script, Spec
 from motley.trainer.host import processes
-from tests.trainer.supervisor.test_supervisor import Machine, cmdline, eventually
+from tests.support.proc import cmdline
+from tests.trainer.supervisor.test_supervisor import Machine, eventually
 
 WAITS = """
 import json, os, pathlib, signal, sys
@@ -147,7 +147,7 @@ def test_a_killed_rank_starts_the_script_anew_everywhere(machine: Scripted, stru
     os.kill(first[1] if struck == "script" else machine.state()["ranks"][1]["pid"], signal.SIGKILL)
     again = [machine.seen(1, rank) for rank in (0, 1)]
     assert {table["WORLD_SIZE"] for table in again} == {"2"}
-    eventually(lambda: not any(b"train.py" in _cmdline(pid) for pid in first), "the first ones are gone")
+    eventually(lambda: not any(b"train.py" in cmdline(pid) for pid in first), "the first ones are gone")
     eventually(lambda: len(machine.events_of("restarted")) == 1, "the restart is told of")
     (event,) = machine.events_of("restarted")
     cause = "killed" if struck == "script" else "lost"
@@ -206,9 +206,3 @@ def test_a_killed_coordinator_is_followed_by_another(machine: Scripted) -> None:
     assert "its coordinator was replaced" in machine.events_of("restarted")[0]["text"]
     assert machine.stop()["left"] == 0
     assert machine.summary()["state"] == "stopped"
-
-
-def _cmdline(pid: int) -> bytes:
-    with contextlib.suppress(OSError):
-        return cmdline(pid)
-    return b""

@@ -15,9 +15,10 @@ import pytest
 from motley.trainer.contract.spec import Spec
 from motley.trainer.host import processes
 from motley.trainer.host.exit_codes import Exit
+from tests.support.proc import cmdline
 from tests.trainer.rank.session_script import SCRIPT
 from tests.trainer.rank.test_script_rank import Scripted
-from tests.trainer.supervisor.test_supervisor import cmdline, eventually
+from tests.trainer.supervisor.test_supervisor import eventually
 
 
 class WithSessions(Scripted):

@@ -23,6 +23,7 @@ from motley.trainer.host import processes
 from motley.trainer.host.paths import run_folder
 from tests.support.full_disk import read_only, small_disk
 from tests.support.ports import free_pair
+from tests.support.proc import cmdline
 
 BOUND_S = 30.0
 
@@ -33,10 +34,6 @@ def eventually(true: Callable[[], bool], what: str) -> None:
     while not true():
         assert time.monotonic() < deadline, f"not within {BOUND_S:.0f} s: {what}"
         time.sleep(0.01)  # the core is theirs
-
-
-def cmdline(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 class Machine:

@@ -35,7 +35,8 @@ from motley.trainer.host import processes
 from motley.trainer.host.paths import read_json
 from motley.trainer.supervisor.child import Given
 from motley.trainer.verbs.rerun import why_cold
-from tests.trainer.supervisor.test_supervisor import Machine, cmdline, eventually
+from tests.support.proc import cmdline
+from tests.trainer.supervisor.test_supervisor import Machine, eventually
 
 
 @pytest.fixture
