@@ -135,5 +135,5 @@ def _profile(conditions: Conditions, measured: Measured, now: float) -> Profile:
         time=now,
         threads=result["threads"],
         thread_rates=tuple(ThreadRate(**row) for row in result["thread_rates"]),
-        global_batch=result.get("global_batch"),
+        global_batch=result["global_batch"],
     )

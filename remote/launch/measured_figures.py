@@ -40,7 +40,7 @@ class _Figures:
     sample_mib: float | None
     threads: int | None
     thread_rates: tuple[_ThreadRate, ...]
-    global_batch: int | None = None
+    global_batch: int | None  # that a script's own loop says; None for a task, where cluster.toml does
 
 
 def fault(result: Any) -> str:

@@ -71,6 +71,7 @@ RESULT = table(
         "device_name": TEXTS, "timings": st.lists(TIMING, max_size=2), "parameters": SMALL, "gradient_bytes": SMALL,
         "max_batch": st.none() | SMALL, "sample_mib": st.none() | SMALL, "threads": st.none() | SMALL,
         "thread_rates": st.lists(table({"threads": SMALL, "samples_per_s": SMALL}), max_size=2),
+        "global_batch": st.none() | SMALL,
     }
 )  # fmt: skip
 KEPT = table({"kind": TEXTS, "name": TEXTS, "bytes": SMALL, "age_s": SMALL, "used": TEXTS})

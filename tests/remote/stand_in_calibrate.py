@@ -42,7 +42,7 @@ def calibrate(stdin: BinaryIO, stdout: TextIO) -> int:
     result = {
         "device_name": f"{asked.speed}, {asked.emulated}, {asked.devices}, {asked.max_batch}", "torch": "2.13.0",
         "threads": 1, "thread_rates": [], "timings": [timing], "parameters": 66154, "gradient_bytes": 264616,
-        "max_batch": None, "sample_mib": None,
+        "max_batch": None, "sample_mib": None, "global_batch": None,
     }  # fmt: skip
     if does == "fail":
         say({"error": "digits: not found", "remedy": "Put it there"})

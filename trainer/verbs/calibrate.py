@@ -113,7 +113,8 @@ def measure(asked: Calibration, say: Say) -> dict[str, Any]:
         share, batch = min(asked.share or asked.batch, data.train_size), min(asked.batch, data.train_size)
         threads = choose_threads(asked, bench, share, say, apply=torch.set_num_threads)
         figures = _figures(asked, bench, batch, say)
-        return {"device_name": _name(device), "torch": torch.__version__, **threads, **figures}
+        name = _name(device)
+        return {"device_name": name, "torch": torch.__version__, "global_batch": None, **threads, **figures}
     finally:
         dist.destroy_process_group()
 

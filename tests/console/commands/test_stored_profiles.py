@@ -26,7 +26,7 @@ PROBE = Probe(
 )  # fmt: skip
 RESULT: dict[str, Any] = {
     "device_name": "NVIDIA GeForce RTX 3070", "torch": "2.13.0", "threads": None, "thread_rates": [],
-    "parameters": 66154, "gradient_bytes": 264616, "max_batch": 900, "sample_mib": 7.5,
+    "parameters": 66154, "gradient_bytes": 264616, "max_batch": 900, "sample_mib": 7.5, "global_batch": None,
     "timings": [
         {"batch": b, "compute_ms": 2 + 0.5 * b, "step_ms": 3 + 0.5 * b, "noise": 0.01, "steps": 30} for b in (16, 64)
     ],
