@@ -23,6 +23,7 @@ import contextlib
 import functools
 import hmac
 import json
+import os
 import socket
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -40,6 +41,7 @@ STRANGERS = 64
 ACCEPTS = 16  # calls that are taken before others have their turn
 PAUSE_S = 1.0  # when the system grants no further connection
 GOODBYE_S = 1.0
+READ_BYTES = 65536
 ERROR_CHARS = 300  # of what a connection was ended for
 
 
@@ -199,7 +201,7 @@ class _Call(asyncio.Protocol):
         *texts, rest = self._buffer.split(b"\n")
         self._buffer = rest
         for text in texts:
-            if self._transport is None or self._transport.is_closing():  # called anew, or not listened to any more
+            if not self._is_heard():
                 return
             try:
                 message = json.loads(text)
@@ -212,9 +214,11 @@ class _Call(asyncio.Protocol):
             except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
                 self._refuse(repr(error)[:ERROR_CHARS])
 
-    def connection_lost(self, _error: Exception | None) -> None:
+    def connection_lost(self, error: Exception | None) -> None:
         """Its process has ended, its host does not answer, or nobody listens to it any more."""
         server, connection = self._server, self._connection
+        if error is not None and self._is_heard():
+            self._take_the_rest()
         if self._patience is not None:
             self._patience.cancel()
         server.calls.discard(self)
@@ -224,6 +228,20 @@ class _Call(asyncio.Protocol):
             server.hears.disconnected(connection)
         if not server.calls:
             server.quiet.set()
+
+    def _is_heard(self) -> bool:
+        """Its member has not called anew, and it is not unwanted. What it said before the connection broke counts."""
+        if self._unwanted or self._transport is None:
+            return False
+        return self._connection is None or self._connection.transport is self._transport
+
+    def _take_the_rest(self) -> None:
+        """Who has hung up while something was sent to it has broken the connection; its last word came before that, and
+        asyncio does not read it any more."""
+        assert self._transport is not None
+        with contextlib.suppress(OSError):
+            while data := os.read(self._transport.get_extra_info("socket").fileno(), READ_BYTES):
+                self.data_received(data)
 
     def close(self) -> None:
         """What was sent before still goes out."""
