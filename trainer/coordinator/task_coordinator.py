@@ -70,6 +70,7 @@ class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
         self._data: dict[int, DataFingerprint] = {}  # of each member's training data
         self._told = 0  # the generation whose regroup is in the journal
         self._ready_at: float | None = None
+        self._failed = False  # a rank has: the run ends
         self._hopeless = False  # rank 0 has said why it fails: the others would fail as well
         self._asked: tuple[str, ...] = ()  # requests for a checkpoint that are known here
         self._unanswered: list[str] = []  # of these, what rank 0 has not written yet
@@ -173,6 +174,7 @@ class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
                 self._machine.lost(member)
                 self._act()
         elif connection.ended == "failed":
+            self._failed = True
             self.ledger.cause = self.ledger.cause or f"{name} failed at step {self.ledger.steps}"
             if self._machine.missing:
                 self._give_up(f"{name} ended before the group was formed")
@@ -197,7 +199,7 @@ class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
 
     def _do(self, news: News) -> None:
         match news:
-            case Formed():
+            case Formed() if not self._failed:  # else it would train on for the moment that is left
                 self._form(news)
             case Boundary(member=member):
                 self._connections[member].send(op="boundary")
