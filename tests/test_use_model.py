@@ -83,6 +83,7 @@ print([float(right.double().mean()), json.loads(about["accuracy"])])
 """
 
 
+@pytest.mark.long
 def test_a_task_of_one_s_own(tmp_path: Path) -> None:
     motley(tmp_path, "motley new task night.py")
     run = 'task = "night.py"\nsteps = 40\n[task]\nwidth = 16'

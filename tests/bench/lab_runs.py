@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -21,6 +21,8 @@ from tests.lab.lab import Lab
 
 SCRIPT = Path(__file__).with_name("minimal_ddp.py")
 RUN_S = 400.0
+
+IsIt = Callable[[Sequence[str], Mapping[str, str]], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,27 +51,37 @@ class Bench:
         self.lab = lab
         self.task = task
         self.global_batch = global_batch
-        self._folder = Path(tempfile.mkdtemp(prefix="bench-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="bench-"))
         self._count = 0
+
+    def run_keys(self, *, steps: int, batch: int, compress: str) -> dict[str, Any]:
+        """What [run] says."""
+        return {
+            "task": self.task, "steps": steps, "global_batch": batch, "compress": compress,
+            "eval_every": 0, "checkpoint_every": 0, "join_timeout_s": 120,
+        }  # fmt: skip
+
+    @staticmethod
+    def is_rank_0(words: Sequence[str], environ: Mapping[str, str]) -> bool:
+        """Whether a process of a run, on the host of its rank 0, is that rank, by its command line and environment."""
+        del environ
+        return list(words[1:4]) == ["-m", "motley.trainer", "rank"]
 
     def config(
         self, *, steps: int = 1, hosts: Sequence[str] = (), batch: int = 0, compress: str = "none", **balance: Any
     ) -> Path:
         """The cluster.toml of such a run."""
-        run = {
-            "task": self.task, "steps": steps, "global_batch": batch or self.global_batch, "compress": compress,
-            "eval_every": 0, "checkpoint_every": 0, "join_timeout_s": 120,
-        }  # fmt: skip
-        cluster = {"port": 29500 + self._count}  # runs may overlap
+        run = self.run_keys(steps=steps, batch=batch or self.global_batch, compress=compress)
+        cluster = {"port": 29500 + 2 * self._count}  # runs may overlap; a loop of the user's own takes two
         elastic = {"lost_after_s": 1e6, "stuck_after_s": 1e6}  # runs that take turns are stopped for long
         return self.lab.cluster_toml(
-            self._folder, hosts=hosts, cluster=cluster, run=run, balance=balance, elastic=elastic
+            self.folder, hosts=hosts, cluster=cluster, run=run, balance=balance, elastic=elastic
         )
 
     def ask(self, verb: str) -> dict[str, Any]:
         """What `motley VERB --json` answers about all hosts."""
         argv = self.lab.motley(verb, "-c", str(self.config()), "--json")
-        done = self.lab.exec(argv, cwd=self._folder, timeout_s=RUN_S)
+        done = self.lab.exec(argv, cwd=self.folder, timeout_s=RUN_S)
         assert done.returncode == 0, done.stderr
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer
@@ -78,11 +90,12 @@ class Bench:
         """A run: `config` says what can be asked for."""
         self._count += 1
         config = self.config(**wanted)
-        name = f"{self._folder.name}-{self._count}"
+        name = f"{self.folder.name}-{self._count}"
         argv = self.lab.motley("run", "-c", str(config), "--plain", "--detach", "--name", name)
-        done = self.lab.exec(argv, cwd=self._folder, timeout_s=RUN_S)
+        done = self.lab.exec(argv, cwd=self.folder, timeout_s=RUN_S)
         assert done.returncode == 0, done.stderr
-        return MotleyProcess(self.lab, name, config, list(wanted.get("hosts", ())) or list(self.lab.hosts))
+        hosts = list(wanted.get("hosts", ())) or list(self.lab.hosts)
+        return MotleyProcess(self.lab, name, config, hosts, self.is_rank_0)
 
     def motley(self, **wanted: Any) -> MotleyRun:
         return self.start(**wanted).wait()
@@ -96,29 +109,35 @@ class Bench:
             times.setdefault(tuple(row["split"]), []).extend(row["ms"][1:])
         return {split: sum(split) / median(ms[len(ms) // 2 :]) * 1000 for split, ms in times.items()}
 
-    def start_minimal(self, splits: Sequence[Sequence[int]], *, rounds: int, block: int = 5) -> MinimalProcess:
+    def start_minimal(self, splits: Sequence[Sequence[int]], *, rounds: int, block: int = 5) -> TorchrunProcess:
         """The minimal script under torchrun, on all hosts."""
+        words = ["--task", self.task, "--splits", json.dumps(splits), "--rounds", str(rounds), "--block", str(block)]
+        return self.start_torchrun([SCRIPT], words)
+
+    def start_torchrun(self, files: Sequence[Path], words: Sequence[str]) -> TorchrunProcess:
+        """The first of the files under torchrun, on all hosts; the others lie beside it."""
         self._count += 1
         hosts = list(self.lab.hosts.values())
-        code = next((hosts[0].home / ".motley/code").glob("[0-9a-f]*"))  # what a Motley run has pushed
+        code = next((hosts[0].home / ".motley/code").glob("*/motley")).parent  # what a Motley run has pushed
         for host in hosts:
-            (host.home / SCRIPT.name).write_text(SCRIPT.read_text())
-        name = f"minimal-{self._count}"
-        words = ["--task", self.task, "--splits", json.dumps(splits), "--rounds", str(rounds), "--block", str(block)]
+            for file in files:
+                (host.home / file.name).write_text(file.read_text())
+        name, script = f"minimal-{self._count}", files[0].name
         processes = []
         for number, host in enumerate(hosts):
             command = [
                 sys.executable, "-m", "torch.distributed.run", f"--nnodes={len(hosts)}", f"--node-rank={number}",
                 "--nproc-per-node=1", f"--master-addr={hosts[0].address}", f"--master-port={29300 + self._count}",
-                SCRIPT.name, *words,
+                script, *words,
             ]  # fmt: skip
             env = f"PYTHONPATH=~/.motley/code/{code.name} GLOO_SOCKET_IFNAME=eth0 MINIMAL_OUT={name} MOTLEY_RUN={name}"
+            env += " OMP_NUM_THREADS=1"  # with more, a quota burns in waiting
             line = self.lab.ssh_command(host.name, f"{env} {shlex.join(command)}")
             processes.append(self.lab.popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE))
-        return MinimalProcess(name, hosts, processes)
+        return TorchrunProcess(name, script, hosts, processes)
 
 
-def _process(host: LabHost, run: str, is_it: Callable[[list[str], dict[str, str]], bool]) -> int | None:
+def _process(host: LabHost, run: str, is_it: IsIt) -> int | None:
     """The PID of a run's process on a host, by its command line and its environment."""
     for pid in host.processes(run):
         try:
@@ -131,11 +150,14 @@ def _process(host: LabHost, run: str, is_it: Callable[[list[str], dict[str, str]
     return None
 
 
-class MinimalProcess:
-    """The minimal script under way."""
+class TorchrunProcess:
+    """A script under way on all hosts, whose rank 0 writes rows into the file that MINIMAL_OUT names."""
 
-    def __init__(self, name: str, hosts: Sequence[LabHost], processes: Sequence[subprocess.Popen[str]]) -> None:
+    def __init__(
+        self, name: str, script: str, hosts: Sequence[LabHost], processes: Sequence[subprocess.Popen[str]]
+    ) -> None:
         self._name = name
+        self._script = script
         self._hosts = hosts
         self._processes = processes
 
@@ -144,7 +166,7 @@ class MinimalProcess:
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def rank_0(self) -> int | None:
-        return _process(self._hosts[0], self._name, lambda words, env: SCRIPT.name in words and "LOCAL_RANK" in env)
+        return _process(self._hosts[0], self._name, lambda words, env: self._script in words and "LOCAL_RANK" in env)
 
     def step_ends(self) -> list[float]:
         return [end for row in self.rows() for end in row["ends"]]
@@ -165,8 +187,9 @@ class MinimalProcess:
 class MotleyProcess:
     """A run under way. Nobody watches it: the lab's master shares the cores of its hosts, and would be in their way."""
 
-    def __init__(self, lab: Lab, run: str, config: Path, hosts: Sequence[str]) -> None:
+    def __init__(self, lab: Lab, run: str, config: Path, hosts: Sequence[str], is_rank_0: IsIt) -> None:
         self._lab = lab
+        self._is_rank_0 = is_rank_0
         self._run = run
         self._config = config
         self._first = lab[hosts[0]]
@@ -202,7 +225,7 @@ class MotleyProcess:
         return len(path.read_bytes().splitlines()) if path.exists() else 0
 
     def rank_0(self) -> int | None:
-        return _process(self._first, self._run, lambda words, _: words[1:4] == ["-m", "motley.trainer", "rank"])
+        return _process(self._first, self._run, self._is_rank_0)
 
     def step_ends(self) -> list[float]:
         path = self._folders[0] / "rank_0.jsonl"

@@ -87,6 +87,7 @@ async def test_another_host_leads_sessions_when_the_leader_is_gone_and_it_comes_
     assert stage.alive() == []
 
 
+@pytest.mark.long
 async def test_a_start_under_way_counts_from_the_first_session_for_who_leads_next(stage: Stage) -> None:
     """Its script was started anew before, so the number of its start is above that of the sessions' group."""
     first = 'import os, pathlib, signal\nmark = pathlib.Path(os.environ["MOTLEY_DIR"]) / "once"\n'
@@ -124,6 +125,7 @@ def environ(pid: int) -> list[bytes]:
     return process_file(pid, "environ").split(b"\0")
 
 
+@pytest.mark.long
 async def test_a_run_of_sessions_is_resumed_and_no_other_script_s(stage: Stage) -> None:
     session, seen = await launched(stage, more="[balance]\nwindow = 9\n")
     await seen.further(20)  # a checkpoint at the tenth

@@ -87,8 +87,8 @@ def whole_life(given: Spec, member: int, end: str = "finished") -> Group:
     return group
 
 
-async def three_in_a_group(given: Spec) -> list[CoordinatorClient]:
-    lines = [await asyncio.to_thread(dial, given, m) for m in range(3)]
+async def all_in_a_group(given: Spec) -> list[CoordinatorClient]:
+    lines = [await asyncio.to_thread(dial, given, m) for m in range(len(given.members))]
     await asyncio.gather(*(asyncio.to_thread(line.ready, times={}, store=("127.0.0.1", 1)) for line in lines))
     for line in lines:
         line.joined()

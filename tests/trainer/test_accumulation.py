@@ -91,6 +91,7 @@ def test_parts_cover_the_share_within_the_limit(samples: int, accumulate: int, l
     assert limit is None or max(sizes) <= limit
 
 
+@pytest.mark.long
 def test_loss_curve_does_not_depend_on_accumulation_or_the_split() -> None:
     """Unequal parts (35 in 4), more parts than samples (3 in 4), a rank without samples, the smaller last step."""
     runs = [((128, 0), 1), ((93, 35), 4), ((125, 3), 4), ((0, 128), 3)]

@@ -239,7 +239,12 @@ def assert_undisturbed(folder: Path, broken: list[tuple[int, State, list[int]]],
         # What is agreed on, the header's two, weight, bias, the buffer, three tensors of AdamW each, the shares.
         pytest.param({"optimizer": "adamw"}, 1 + 2 + 2 + 1 + 6 + 1, id="every step together", marks=pytest.mark.long),
         # No buffer, nothing of SGD without momentum; the momentum of the outer optimizer.
-        pytest.param({"optimizer": "sgd", "momentum": 0.0, "local_steps": 2}, 1 + 2 + 2 + 1 + 1, id="local steps"),
+        pytest.param(
+            {"optimizer": "sgd", "momentum": 0.0, "local_steps": 2},
+            1 + 2 + 2 + 1 + 1,
+            id="local steps",
+            marks=pytest.mark.long,
+        ),
     ],
 )
 async def test_a_source_that_dies_before_any_one_of_the_transfers_leaves_no_mixture(

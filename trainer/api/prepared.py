@@ -12,9 +12,10 @@ with the same parameters.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -103,11 +104,14 @@ class Prepared:
         for one, state in zip(self.others, noted[1]):
             one.load_state_dict(copy.deepcopy(state))
 
+    def scale(self) -> float:
+        """What a torch.amp.GradScaler multiplies the loss by; 1 without one."""
+        return math.prod(one.get_scale() for one in self.others if is_scaler(one))
+
     def scale_was_too_large(self) -> bool:
         """Whether a torch.amp.GradScaler has left out the step since `note`, and lowered its scale. A scale below 1 was
         not too large: the training is to blame."""
-        pairs = zip(self.others, self._noted[1])
-        scalers = [(one, state) for one, state in pairs if isinstance(one, torch.amp.GradScaler) and one.is_enabled()]
+        scalers = [(one, state) for one, state in zip(self.others, self._noted[1]) if is_scaler(one)]
         return any(1 <= one.get_scale() < state["scale"] for one, state in scalers)
 
     def state(self) -> dict[str, Any]:
@@ -142,6 +146,10 @@ class Prepared:
             raise ValueError(f"it has the state of {len(others)} schedules and scalers, the script {len(self.others)}")
         for other, one in zip(self.others, others):
             other.load_state_dict(one)
+
+
+def is_scaler(one: object) -> TypeGuard[torch.amp.GradScaler]:
+    return isinstance(one, torch.amp.GradScaler) and one.is_enabled()
 
 
 def snapshot(state: Any) -> Any:

@@ -29,7 +29,7 @@ from motley.trainer.contract.backend import choose_backend
 from motley.trainer.errors import SessionError
 from motley.trainer.rank import process_group
 from motley.trainer.rank.group_shares import share_out
-from motley.trainer.rank.job_setup import slowed, use_device
+from motley.trainer.rank.job_setup import slowed
 from motley.trainer.rank.kept_state import KeptState
 from motley.trainer.rank.restore_state import loaded
 from motley.trainer.training.loop import Times, record
@@ -42,7 +42,7 @@ class RunPeers(Peers):
         """`anew`: the run goes on already; its state comes from the others."""
         self._me = SessionMember(folder, member, project())
         self._spec = spec = self._me.spec
-        device = use_device(self._me.member)
+        device = self._me.device()
         super().__init__(
             device, OneRank(), member=member, seed=spec.options.seed, global_batch=spec.options.global_batch
         )
@@ -168,8 +168,10 @@ class RunPeers(Peers):
         state.progress.arrive()
 
     def added_up(self) -> None:
-        self._state.watch.all_reduced()
-        self._state.slowdown.begin()
+        state = self._state
+        state.watch.all_reduced()
+        state.averaged()
+        state.slowdown.begin()
 
     def step_ended(self, figures: StepFigures) -> None:
         state, place = self._state, self._loop.batches.place(self._loop.step)
@@ -180,7 +182,7 @@ class RunPeers(Peers):
             self._handed_out = False
         self._results = []
         compute_ms, wait_ms = state.watch.read()
-        busy_ms = max((time.perf_counter() - self._began) * 1000 - wait_ms, state.budget.needs_ms())
+        busy_ms = max((time.perf_counter() - self._began - state.aside_s) * 1000 - wait_ms, state.budget.needs_ms())
         threads = state.threads.count
         busy_ms = state.threads.measured(figures.samples, busy_ms)
         times = Times(
@@ -188,8 +190,7 @@ class RunPeers(Peers):
             data_ms=figures.data_ms, threads=threads,
         )  # fmt: skip
         record(state, place, figures.samples, figures.loss_sum, times)
-        if figures.logged:
-            self.log(state.step, figures.logged)
+        self.log(state.step, figures.logged)
         if self._prepared.scale_was_too_large():
             state.skipped_steps.add(state.step)
         if self.rank == 0 and figures.samples:
@@ -243,7 +244,7 @@ class RunPeers(Peers):
         self._me.journal.write("note", text, "warning")
 
     def log(self, step: int, figures: dict[str, float]) -> None:
-        if self.rank == 0:
+        if self.rank == 0 and figures:
             self._me.log(step, figures)
 
     def save(self, name: str) -> None:
@@ -280,10 +281,9 @@ class RunPeers(Peers):
 
     def close(self, *, error: BaseException | None) -> None:
         if error is not None:
-            self._me.fail(error)
-        else:
-            self._leave()
-            self._me.finish()
+            return self._me.fail(error)
+        self._leave()
+        return self._me.finish()
 
     @property
     def _state(self) -> SessionState:

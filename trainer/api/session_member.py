@@ -20,7 +20,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
+
+import torch
 
 from motley.trainer.api.ranks import in_collective
 from motley.trainer.balance.own_policy import Policy, load_policy
@@ -30,6 +32,7 @@ from motley.trainer.errors import TrainerError, told
 from motley.trainer.host.error_place import place
 from motley.trainer.host.exit_codes import Exit
 from motley.trainer.host.rank_progress import position_of_main_thread
+from motley.trainer.optimize.device import use_device
 from motley.trainer.rank import network_interface, process_group
 from motley.trainer.rank.coordinator_client import CoordinatorClient
 from motley.trainer.rank.coordinator_connection import JoinError
@@ -37,6 +40,8 @@ from motley.trainer.rank.group_sockets import GroupSockets
 from motley.trainer.rank.kept_state import KeptState
 from motley.trainer.rank.member_process import RunMember
 from motley.trainer.training.job import StopFlag
+
+T = TypeVar("T")
 
 
 class SessionMember(RunMember):
@@ -67,11 +72,19 @@ class SessionMember(RunMember):
         self.broken = False  # the group is, by what the coordinator says
         self._phase("loading data")
 
+    def device(self) -> torch.device:
+        """What this rank computes on. Raises SystemExit when torch can't use it."""
+        return self._or_fail(lambda: use_device(self.member.device))
+
     def own_policy(self) -> Policy | None:
         """A policy of the user's own, that the batch is shared out by. Raises SystemExit when it can't be loaded."""
         own = self.spec.own_policy
+        return self._or_fail(lambda: load_policy(own, self.spec.balance.policy) if own is not None else None)
+
+    def _or_fail(self, make: Callable[[], T]) -> T:
+        """What is to be had before the first step, or the run's end."""
         try:
-            return load_policy(own, self.spec.balance.policy) if own is not None else None
+            return make()
         except TrainerError as error:
             print(error, file=sys.stderr)
             self.fail(error)

@@ -41,6 +41,12 @@ class SessionState(LoopState):
     def weights(self) -> Iterable[Tensor]:
         return self.prepared.parameters()
 
+    def averaged(self) -> None:
+        """The averaged gradient is in place; a GradScaler, where there is one, has not seen it yet."""
+        self.aside_s = 0.0
+        if self.rank == 0:
+            self.aside_s = self.recorder.gradient(self, scale=self.prepared.scale) or 0.0
+
     def content(self) -> dict[str, Any]:
         return state_of_loop(self.loop, self.prepared, script=self.options.task, step=self.step)
 

@@ -51,6 +51,8 @@ class TrainedModel:
             trained = {"script": path_of, "step": state["step"], "epoch": state["epoch"]}
         elif spec is not None and spec.own_task is not None:
             trained["parameters"] = spec.own_task.parameters
+        if state.get("classes"):  # as they were then, whatever the data holds now
+            trained["classes"] = state["classes"]
         if "ema" in state:  # what was evaluated
             trained["ema"] = True
         found = cls(weights=state.get("ema", state["model"]), step=int(state["step"]), metadata=trained)
@@ -95,7 +97,8 @@ class TrainedModel:
                 given: object = task.metadata()
             self.metadata = {**_plain(given, type(task).__name__), **self.metadata}
         except TrainerError as error:
-            self.notes.append(f"class names and normalisation are left out: {error.cause}")
+            what = "the normalisation is" if "classes" in self.metadata else "class names and normalisation are"
+            self.notes.append(f"{what} left out: {error.cause}")
 
 
 def _plain(given: object, kind: str) -> dict[str, Any]:

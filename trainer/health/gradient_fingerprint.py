@@ -37,8 +37,8 @@ class Fingerprint:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, parameters: Iterable[Tensor], *, seed: int) -> Fingerprint:
-        """Of their `.grad`; a parameter without one has a gradient of 0."""
+    def of(cls, parameters: Iterable[Tensor], *, seed: int, scale: float = 1.0) -> Fingerprint:
+        """Of their `.grad`, which is so many times too large; a parameter without one has a gradient of 0."""
         trained = [p for p in parameters if p.requires_grad]
         squares: list[float] = []
         total = torch.zeros(PROJECTIONS, dtype=torch.float64)
@@ -47,7 +47,7 @@ class Fingerprint:
             square, gradient = 0.0, parameter.grad
             for at in range(0, parameter.numel() if gradient is not None else 0, CHUNK):
                 assert gradient is not None
-                part = gradient.reshape(-1)[at : at + CHUNK].double()
+                part = gradient.reshape(-1)[at : at + CHUNK].double() / scale
                 square += float(part @ part)
                 total += project(part, start + at, seed).cpu()
             squares.append(square)

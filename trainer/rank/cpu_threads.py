@@ -5,8 +5,7 @@
 (2, False)
 
 What cluster.toml, the user's own OMP_NUM_THREADS or a script's torch.set_num_threads says holds; so does what was found
-before in this run, should the
-rank's process be a new one.
+before in this run, should the rank's process be a new one.
 """
 
 from __future__ import annotations

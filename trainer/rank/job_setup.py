@@ -29,6 +29,7 @@ from motley.trainer.data.loading import Loading
 from motley.trainer.data.task_data import TaskData
 from motley.trainer.host.journal import Journal
 from motley.trainer.optimize import early_stop
+from motley.trainer.optimize.device import use_device
 from motley.trainer.optimize.gradient_compression import check, wire_dtype
 from motley.trainer.optimize.local_sgd import LocalSgd
 from motley.trainer.optimize.loss_scaler import LossScaler
@@ -45,7 +46,7 @@ from motley.trainer.rank.group_shares import share_out
 from motley.trainer.rank.kept_state import KeptState
 from motley.trainer.rank.restore_state import Left, go_on, leave, take_up
 from motley.trainer.rank.share_state import share_state
-from motley.trainer.tasks.task import Task
+from motley.trainer.tasks.task import Task, class_names
 from motley.trainer.tasks.task_module import new_model, own_optimizer
 from motley.trainer.training.emulated_speed import Slowdown, slowdown_of
 from motley.trainer.training.job import Job, StopFlag, state_of
@@ -142,7 +143,7 @@ def prepare(
     Raises TrainerError, or ValueError for options that do not go together, with what to change.
     """
     options = spec.options
-    device = use_device(member)
+    device = use_device(member.device)
     threads = threads_of(spec, member, device, folder, journal)
 
     def note(text: str, fraction: float | None) -> None:
@@ -166,7 +167,7 @@ def prepare(
     metrics = MetricsFile(folder, member=member.member)
     kept = KeptState(step=-1 if anew or spec.resume else 0, pass_limit=member.pass_limit)
     if member.member == 0 and spec.resume and metrics.next_seq == 0:  # not a step was made yet, or it would be lost
-        kept.step, kept.best, kept.best_epoch = go_on(spec, state, journal)
+        kept.step, kept.best, kept.best_epoch = go_on(spec, state, journal, class_names(task))
     if anew and (left := take_up(folder, member.member, state)) is not None:
         kept.step, kept.term, kept.leader, kept.generation = left.step, left.term, left.leader, left.generation
         kept.epoch_ends, kept.best, kept.best_epoch = left.epoch_ends, left.best, left.best_epoch
@@ -286,14 +287,6 @@ def join(
     elif rank == 0:
         prepared.recorder.report_alone(job, kept.rows)
     return job
-
-
-def use_device(member: Member) -> torch.device:
-    """The device of this rank, set as the process's own."""
-    device = torch.device(member.device)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    return device
 
 
 def slowed(member: Member, members: Iterable[Member], device: torch.device) -> Slowdown:

@@ -1,6 +1,6 @@
 """Where a rank's state comes from when its process begins: a checkpoint, or what a process before it left behind.
 
->>> go_on(spec, state, journal).step
+>>> go_on(spec, state, journal, classes=("cat", "dog")).step
 420
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -78,16 +78,16 @@ class GoneOn(NamedTuple):
     best_epoch: int
 
 
-def go_on(spec: Spec, state: TrainState, journal: Journal) -> GoneOn:
-    """Load the checkpoint that `spec.resume` names. Raises as `loaded` does."""
-    path, saved = loaded(spec, state, journal)
+def go_on(spec: Spec, state: TrainState, journal: Journal, classes: Sequence[str]) -> GoneOn:
+    """Load the checkpoint that `spec.resume` names. `classes`: what the task tells apart. Raises as `loaded` does."""
+    path, saved = loaded(spec, state, journal, classes)
     if "ema" not in saved and state.ema is not None:
         journal.write("note", f"{path.name} has no average of the weights: run.ema begins with the weights there")
     counts = spec.options.early_stop and "best" in saved
     return GoneOn(int(saved["step"]), *((saved["best"], saved["best_epoch"]) if counts else (0.0, 0)))
 
 
-def loaded(spec: Spec, state: Loads, journal: Journal) -> tuple[Path, dict[str, Any]]:
+def loaded(spec: Spec, state: Loads, journal: Journal, classes: Sequence[str] = ()) -> tuple[Path, dict[str, Any]]:
     """Load the checkpoint that `spec.resume` names, or the newest whole one of the folder that it names: damaged ones
     there are said and passed over. Returns it, and what it holds.
 
@@ -101,6 +101,7 @@ def loaded(spec: Spec, state: Loads, journal: Journal) -> tuple[Path, dict[str, 
     for path in [place] if place.suffix == ".pt" else checkpoint.newest(place, skipped):
         saved = checkpoint.load(path)
         _check(saved, spec.options, path)
+        _check_classes(saved.get("classes") or [], classes, path)
         state.load(saved)
         journal.write("note", f"goes on from '{spec.resumed_from}': {path.name}, step {saved['step']:,}")
         return path, saved
@@ -116,3 +117,16 @@ def _check(saved: dict[str, Any], options: RunOptions, path: Path) -> None:
                 f"{path.name} was made with run.{key} = {saved[key]!r}, now it is {getattr(options, key)!r}",
                 "Set it back, or start anew",
             )
+
+
+def _check_classes(then: Sequence[str], now: Sequence[str], path: Path) -> None:
+    """An output that meant one thing must not mean another one: a folder of pictures may have come between two."""
+    if not then or not now or list(then) == list(now):
+        return
+    place = next((i for i, (old, new) in enumerate(zip(then, now)) if old != new), min(len(then), len(now)))
+    old, new = (f"'{names[place]}'" if place < len(names) else "none" for names in (then, now))
+    raise TrainerError(
+        f"{path.name} tells {len(then)} classes apart, the data has {len(now)}: "
+        f"number {place + 1} was {old}, now it is {new}",
+        "Give it the data of the same classes, or start anew",
+    )

@@ -109,6 +109,16 @@ class Task:
         return None
 
 
+def class_names(task: Task) -> list[str]:
+    """The names of the outputs in order, as far as the task tells: what is wrong with its `metadata`, `motley export`
+    says."""
+    try:
+        names = task.metadata().get("classes")
+    except Exception:  # noqa: BLE001 - code of the user's, which nothing here depends on
+        return []
+    return [str(name) for name in names] if isinstance(names, (list, tuple)) else []
+
+
 def is_pair(batch: Any) -> bool:
     return isinstance(batch, (tuple, list)) and len(batch) == 2
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -27,7 +27,7 @@ from motley.trainer.optimize.precision import FULL, Precision
 from motley.trainer.optimize.train_state import TrainState
 from motley.trainer.optimize.weight_average import WeightAverage
 from motley.trainer.tasks.evaluation import Evaluation
-from motley.trainer.tasks.task import Task
+from motley.trainer.tasks.task import Task, class_names
 from motley.trainer.tasks.task_module import TaskModule
 from motley.trainer.training.emulated_speed import Slowdown
 from motley.trainer.training.loss_denominator import LossDenominator
@@ -58,7 +58,7 @@ class Reports(Protocol):
 
     def step_ended(self, job: LoopState, loss: float) -> None: ...
 
-    def gradient(self, job: Job) -> float | None: ...
+    def gradient(self, job: LoopState, scale: Callable[[], float] = ...) -> float | None: ...
 
     def ran_out_of_memory(self, job: LoopState, before: int, after: int) -> None: ...
 
@@ -184,6 +184,7 @@ class Job(LoopState):
             "shares": list(self.shares),
             "best": self.best,
             "best_epoch": self.best_epoch,
+            "classes": class_names(self.task),
         }
         return {**about, **state_of(self.options, self.batches, self.step, self.state)}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -125,15 +125,16 @@ class Recorder:
             self._tell(steps=[], batches=[], cause=error.cause)
             raise
 
-    def gradient(self, job: Job) -> float | None:
+    def gradient(self, job: LoopState, scale: Callable[[], float] = lambda: 1.0) -> float | None:
         """The averaged gradient of a step, not clipped yet: of the step after a checkpoint a fingerprint is recorded.
+        `scale`: how many times too large it still is; asked for such a step alone.
 
         Returns the seconds that took.
         """
         if job.step != self._fingerprint_at:
             return None
         began, self._fingerprint_at = time.perf_counter(), -1
-        found = Fingerprint.of(job.task_model.parameters(), seed=job.options.seed)
+        found = Fingerprint.of(job.weights(), seed=job.options.seed, scale=scale())
         if found.finite:
             self._journal.write(
                 "fingerprint", f"fingerprint of the gradient of step {job.step + 1}", step=job.step + 1,

@@ -15,7 +15,7 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from tests.bench.lab_runs import RUN_S, MotleyProcess, MotleyRun
+from tests.bench.lab_runs import RUN_S, Bench, MotleyProcess, MotleyRun
 from tests.bench.results import record
 from tests.lab.lab import Lab
 
@@ -37,7 +37,7 @@ def run(lab: Lab, folder: Path, name: str, *, threads: int | None, extra: str = 
     argv = lab.motley("run", "-c", str(config), "--plain", "--detach", "--name", name)
     done = lab.exec(argv, cwd=folder, timeout_s=RUN_S)
     assert done.returncode == 0, done.stderr
-    return MotleyProcess(lab, name, config, [HOST]).wait()
+    return MotleyProcess(lab, name, config, [HOST], Bench.is_rank_0).wait()
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ import json
 import os
 import runpy
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -112,9 +112,10 @@ async def running(
     resume: str | None = None,
     policy: Any = "static",
     own_policy: OwnPolicy | None = None,
+    devices: Sequence[str] = (),
     **options: Any,
 ) -> AsyncIterator[Run]:
-    """All members are started. `shares`: fixed ones. `own_policy`: where that is `policy`."""
+    """All members are started. `shares`: fixed ones. `own_policy`: where that is `policy`. `devices`: by member."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "train.py"
     file.write_text(script)
@@ -124,6 +125,9 @@ async def running(
         resume=resume,
         own_policy=own_policy,
     )
+    if devices:
+        members_on = zip(given.members, devices, strict=True)
+        given = dataclasses.replace(given, members=tuple(dataclasses.replace(m, device=d) for m, d in members_on))
     run = Run(folder, given, file)
     run.home(0).mkdir()
     async with coordinating(given, run.home(0)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from motley.trainer.api.run_join import Breaks
 from motley.trainer.contract.generation import Group
@@ -133,3 +134,14 @@ async def test_a_run_that_is_stopped_while_a_rank_waits_for_a_group_is_left_at_o
         await run.line(0, "waits")
         run.ranks[0].terminate()
         assert await run.codes() == [Exit.STOPPED, Exit.STOPPED], run.errors()
+
+
+async def test_a_device_that_torch_can_not_use_is_told_on_one_line_before_the_first_step(tmp_path: Path) -> None:
+    async with running(tmp_path, loop(WHOLE), members=2, devices=["cpu", "cuda:63"]) as run:
+        assert (await run.codes())[1] == Exit.FAILED
+    (fault,) = (event["data"] for member in range(2) for event in events(run.home(member), "fault"))
+    assert fault["error"].endswith(f"can't use cuda:63: it sees {torch.cuda.device_count()} CUDA devices")
+    assert fault["remedy"] == "Name the devices that a run shall use in devices of the host"
+    (line,) = run.lines(1, "err")
+    assert fault["error"] in line
+    assert summary(run.home(0))["state"] == "failed"

@@ -18,7 +18,7 @@ from motley.trainer.host.paths import write_json
 from motley.trainer.host.run_members import admit, drop, keep, roll_of
 from motley.trainer.rank.coordinator_client import CoordinatorClient
 from motley.trainer.rank.coordinator_connection import JoinError, RunOver
-from tests.trainer.coordinating import coordinating, dial, events, refused, spec, summary, three_in_a_group, until
+from tests.trainer.coordinating import all_in_a_group, coordinating, dial, events, refused, spec, summary, until
 
 NEW = Member(member=0, host="box3", local_rank=0, device="cpu", a_ms=3.0, c_ms=0.1)
 
@@ -51,7 +51,7 @@ async def come(
 async def test_a_new_host_joins_at_the_end_of_a_step_and_all_learn_who_it_is(tmp_path: Path) -> None:
     given = spec(3)
     async with coordinating(given, tmp_path):
-        lines = await three_in_a_group(given)
+        lines = await all_in_a_group(given)
         let_in(given, tmp_path)
         new, groups = await come(given, tmp_path, lines, step=10)
         assert [(g.members, g.rank, g.source, g.step) for g in groups] == [
@@ -76,7 +76,7 @@ async def test_a_new_host_joins_at_the_end_of_a_step_and_all_learn_who_it_is(tmp
 async def test_a_new_host_that_never_comes_or_fails_harms_nobody(tmp_path: Path) -> None:
     given = spec(3)
     async with coordinating(given, tmp_path):
-        lines = await three_in_a_group(given)
+        lines = await all_in_a_group(given)
         let_in(given, tmp_path)
         async with until(lambda: bool(events(tmp_path, "admitted"))):
             new = await asyncio.to_thread(dial, given, 3)
@@ -93,7 +93,7 @@ async def test_a_new_host_that_never_comes_or_fails_harms_nobody(tmp_path: Path)
 async def test_a_host_that_is_taken_out_leaves_and_the_others_go_on(tmp_path: Path) -> None:
     given = spec(3)
     async with coordinating(given, tmp_path):
-        lines = await three_in_a_group(given)
+        lines = await all_in_a_group(given)
         take_out(given, tmp_path, "box2")
         leaving = ready(lines[2], 5)
         with pytest.raises(RunOver, match="this host was taken out of the run") as over:
@@ -125,7 +125,7 @@ async def test_ranks_of_a_host_that_is_taken_out_may_end_before_the_word_comes(t
     """Its supervisor is told to stop as soon as the roll is changed: that is no stop of the run."""
     given = spec(3)
     async with coordinating(given, tmp_path):
-        lines = await three_in_a_group(given)
+        lines = await all_in_a_group(given)
         take_out(given, tmp_path, "box2")
         lines[2].ended("stopped")
         groups = await asyncio.gather(ready(lines[0], 5), ready(lines[1], 5))
@@ -139,7 +139,7 @@ async def test_ranks_of_a_host_that_is_taken_out_may_end_before_the_word_comes(t
 async def test_a_host_that_was_taken_out_is_let_in_again(tmp_path: Path) -> None:
     given = spec(3)
     async with coordinating(given, tmp_path):
-        lines = await three_in_a_group(given)
+        lines = await all_in_a_group(given)
         take_out(given, tmp_path, "box2")
         lines[2].ended("stopped")
         await asyncio.gather(ready(lines[0], 5), ready(lines[1], 5))

@@ -16,14 +16,14 @@ from motley.trainer.host.checkpoint_request import MOST, answered, ask, asked
 from motley.trainer.host.paths import run_folder, write_json
 from motley.trainer.host.session_mark import mark
 from motley.trainer.verbs.checkpoint import checkpoint
-from tests.trainer.coordinating import coordinating, ready, spec, three_in_a_group, until
+from tests.trainer.coordinating import all_in_a_group, coordinating, ready, spec, until
 
 
 async def test_rank_0_hears_of_it_and_the_next_rank_0_of_what_is_not_answered(tmp_path: Path) -> None:
     given = spec(3)
     ask(tmp_path, "before there is a coordinator")
     async with coordinating(given, tmp_path):
-        lines = await three_in_a_group(given)
+        lines = await all_in_a_group(given)
         async with until(lambda: lines[0].asked == ["before there is a coordinator"]):
             ask(tmp_path, "first")
         async with until(lambda: lines[0].asked[1:] == ["first"]):

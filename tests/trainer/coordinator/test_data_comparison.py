@@ -10,7 +10,7 @@ import pytest
 from motley.trainer.contract.data_fingerprint import DataFingerprint
 from motley.trainer.rank.coordinator_client import CoordinatorClient
 from motley.trainer.rank.coordinator_connection import JoinError
-from tests.trainer.coordinating import coordinating, dial, events, spec, summary, three_in_a_group
+from tests.trainer.coordinating import all_in_a_group, coordinating, dial, events, spec, summary
 
 MINE = DataFingerprint(length=1500, exact="aaaaaaaaaa", kind="k", values=((10.0, 20.0),))
 
@@ -49,7 +49,7 @@ async def test_other_data_at_the_first_group_ends_the_run_with_both_figures(tmp_
 async def test_a_host_that_joins_with_other_samples_is_refused_and_the_run_goes_on(tmp_path: Path) -> None:
     given = spec(3)
     async with coordinating(given, tmp_path):
-        lines = await three_in_a_group(given)
+        lines = await all_in_a_group(given)
         lines[1].close()
         for line in (lines[0], lines[2]):
             line.data = MINE.to_table()

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from motley.trainer.rank.coordinator_connection import RunOver
-from tests.trainer.coordinating import coordinating, events, ready, spec, summary, three_in_a_group
+from tests.trainer.coordinating import all_in_a_group, coordinating, events, ready, spec, summary
 
 
 async def test_the_others_form_no_further_group_and_the_summary_says_why(tmp_path: Path) -> None:
     given = spec(3)
     async with coordinating(given, tmp_path):
-        lines = await three_in_a_group(given)
+        lines = await all_in_a_group(given)
         lines[0].report(steps=[[1, 96, 50.0, None]], batches=[[32, 32, 32]], epoch=0)
         lines[0].report(steps=[], batches=[], cause="the loss of step 2 is not a number (rank 1)")
         lines[0].ended("failed")

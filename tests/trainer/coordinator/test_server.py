@@ -1,18 +1,20 @@
-"""A member whose words make no sense: its line ends, and the coordinator goes on."""
+"""A member whose words make no sense: its line ends, and the coordinator goes on. A last word is heard."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from motley.trainer.coordinator.members import MemberConnection
 from motley.trainer.coordinator.task_coordinator import TaskCoordinator
 from motley.trainer.supervisor.coordinator_socket import listen
 from tests.fuzz.test_coordinator import WELL, converse
-from tests.trainer.coordinating import coordinating, spec
+from tests.trainer.coordinating import all_in_a_group, coordinating, events, spec, summary
 
 READY = json.dumps(WELL[0])
 
@@ -76,3 +78,35 @@ async def test_a_line_that_comes_byte_by_byte_is_one_line(tmp_path: Path) -> Non
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
     assert "KeyError('host')" in (tmp_path / "events.jsonl").read_text()
+
+
+async def test_the_last_word_of_a_rank_is_heard_though_its_connection_breaks_while_it_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both of its words came in one piece: the second must count although the answer to the first can't be sent."""
+    given, received = spec(3), TaskCoordinator.received
+
+    def answer(self: TaskCoordinator, connection: MemberConnection, message: dict[str, Any]) -> None:
+        if message.get("phase") == "leaving":
+            hung_up(connection.transport)
+        received(self, connection, message)
+
+    def hung_up(transport: asyncio.WriteTransport | None) -> None:
+        assert transport is not None
+        lines[1]._call._socket.shutdown(socket.SHUT_RDWR)
+        for _ in range(1000):
+            if transport.is_closing():
+                return
+            transport.write(b"\n")
+        raise AssertionError("what is sent to a rank that has hung up breaks its connection")
+
+    monkeypatch.setattr(TaskCoordinator, "received", answer)
+    async with coordinating(given, tmp_path):
+        lines = await all_in_a_group(given)
+        lines[1]._closed.set()  # it does not call again
+        last = [{"op": "phase", "phase": "leaving"}, {"op": "ended", "state": "finished"}]
+        lines[1]._call._socket.sendall(b"".join(json.dumps(message).encode() + b"\n" for message in last))
+        for number in (0, 2):
+            lines[number].ended("finished")
+    assert events(tmp_path, "lost") == []
+    assert summary(tmp_path)["state"] == "finished"

@@ -12,17 +12,18 @@ import pytest
 
 from motley.trainer.contract.generation import Group
 from motley.trainer.coordinator import first_group
-from motley.trainer.rank.coordinator_connection import JoinError
+from motley.trainer.rank.coordinator_connection import JoinError, RunOver
 from motley.trainer.supervisor.coordinator_socket import listen
 from tests.trainer.coordinating import (
     BOUND_S,
+    all_in_a_group,
     coordinating,
     dial,
     events,
+    ready,
     refused,
     spec,
     summary,
-    three_in_a_group,
     until,
     whole_life,
 )
@@ -131,7 +132,7 @@ async def test_a_lost_rank_frees_the_others_and_they_go_on_from_the_newest_step(
     freed: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     async with coordinating(given, tmp_path):
-        lines = await three_in_a_group(given)
+        lines = await all_in_a_group(given)
         for number in (0, 2):
             assert lines[number].guard(0, lambda n=number: loop.call_soon_threadsafe(freed.put_nowait, n))  # type: ignore[misc]
         lines[1].close()
@@ -162,7 +163,7 @@ async def test_a_member_that_is_silent_is_taken_out_of_the_group(tmp_path: Path)
     freed: asyncio.Queue[None] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     async with coordinating(given, tmp_path):
-        lines = await three_in_a_group(given)
+        lines = await all_in_a_group(given)
         lines[0].guard(0, lambda: loop.call_soon_threadsafe(freed.put_nowait, None))
         lines[1]._closed.set()  # its threads stand still, its connection stays
         await asyncio.wait_for(freed.get(), BOUND_S)
@@ -181,7 +182,7 @@ async def test_a_rank_whose_line_was_cut_is_freed_calls_again_and_joins_at_the_e
         return asyncio.to_thread(lines[number].ready, times={}, store=("127.0.0.1", 1), step=step)
 
     async with coordinating(given, tmp_path):
-        lines = await three_in_a_group(given)
+        lines = await all_in_a_group(given)
         for number, line in enumerate(lines):
             line.guard(0, lambda n=number: loop.call_soon_threadsafe(freed.put_nowait, n))  # type: ignore[misc]
         lines[2]._call._socket.shutdown(socket.SHUT_RDWR)
@@ -200,6 +201,22 @@ async def test_a_rank_whose_line_was_cut_is_freed_calls_again_and_joins_at_the_e
     assert [(r["cause"], r["host"], r["step_after"]) for r in table["regroups"]] == [
         ("lost", "box2", 5), ("joined", "box2", 10),
     ]  # fmt: skip
+
+
+async def test_once_a_rank_has_failed_those_left_form_no_group(tmp_path: Path) -> None:
+    """They would train on, and could even finish, in the moment that they have for their last word."""
+    given = spec(4)
+    async with coordinating(given, tmp_path):
+        lines = await all_in_a_group(given)
+        lines[1].ended("failed")
+        lines[3].close()  # lost: the others are to form the next group
+        for end in await asyncio.gather(
+            ready(lines[0], generation=0), ready(lines[2], generation=0), return_exceptions=True
+        ):
+            assert isinstance(end, RunOver)
+        lines[0].ended("failed")
+    assert summary(tmp_path)["state"] == "failed"
+    assert len(events(tmp_path, "group")) == 1
 
 
 async def test_stopped_ranks_make_a_stopped_run(tmp_path: Path) -> None:

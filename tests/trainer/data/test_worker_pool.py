@@ -78,6 +78,7 @@ def epochs(data: TaskData, splits: Sequence[tuple[int, ...]]) -> list[Any]:
     return found
 
 
+@pytest.mark.ranks
 def test_batches_are_the_same_with_no_worker_with_one_and_with_three() -> None:
     every = [[(8, 0)], [(7, 1), (7, 1), (2, 6)], [(3, 5), (4, 4)]]
     alone = TaskData.of(Randomly(), seed=3)
@@ -206,6 +207,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.ranks
 def test_workers_end_with_a_rank_that_is_killed_and_bear_its_tags(tmp_path: Path) -> None:
     """One of them in the middle of a sample that never ends."""
     (tmp_path / "queue.py").write_text("raise ImportError('the user has a file of this name')")

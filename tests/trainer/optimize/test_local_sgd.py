@@ -125,7 +125,7 @@ def stopped(rank: int, world_size: int, given: dict[str, Any]) -> dict[str, Any]
     state = train(job)
     again = make_job(rank, world_size, OPTIONS, (128,), double=False)
     there = replace(spec(1), options=OPTIONS, resume=str(folder / "checkpoints"))
-    step = go_on(there, again.state, journal).step
+    step = go_on(there, again.state, journal, ()).step
     assert again.apart is not None
     return {
         "state": state,

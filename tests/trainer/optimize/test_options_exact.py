@@ -134,7 +134,7 @@ def second_half(rank: int, world_size: int, given: dict[str, Any]) -> tuple[list
     job = make_job(rank, world_size, AVERAGED, (4, 0, 20), double=False, task=Blocks())
     if rank == 0:
         spec: Any = SimpleNamespace(resume=str(given["folder"]), options=AVERAGED, resumed_from="night")
-        job.step = go_on(spec, job.state, Journal(given["folder"], host="box", source="rank 0")).step
+        job.step = go_on(spec, job.state, Journal(given["folder"], host="box", source="rank 0"), ()).step
     job.step = share(job)
     while job.step < STEPS:
         train_step(job, job.batches.place(job.step))

@@ -9,7 +9,7 @@ import pytest
 
 from motley.trainer.host import rank_progress
 from motley.trainer.host.rank_progress import FREED_AT_WORK_S, FREED_S, is_stuck
-from tests.trainer.coordinating import coordinating, spec, three_in_a_group, until
+from tests.trainer.coordinating import all_in_a_group, coordinating, spec, until
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ async def test_tidying_up_after_a_broken_group_is_work_and_no_hang(
     monkeypatch.setattr(rank_progress, "FREED_S", 0.0)
     given = spec(3)
     async with coordinating(given, tmp_path):
-        lines = await three_in_a_group(given)
+        lines = await all_in_a_group(given)
         line, freed, stuck = lines[0], [0], threading.Event()
 
         def free() -> None:

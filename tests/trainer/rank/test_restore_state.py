@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,22 +22,22 @@ from tests.trainer.coordinating import spec
 OPTIONS = RunOptions(task="simple_cnn/digits")
 
 
-def write(folder: Path, name: str, step: int) -> None:
+def write(folder: Path, name: str, step: int, **more: Any) -> None:
     """Of a model whose weights are its step."""
     model = nn.Linear(1, 1)
     nn.init.constant_(model.weight, float(step))
     optimizer = torch.optim.SGD(model.parameters())
     about = {"task": OPTIONS.task, "epoch": 0, "seed": OPTIONS.seed, "global_batch": OPTIONS.global_batch}
-    state = {**about, "step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    state = {**about, **more, "step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
     checkpoint.save(folder / f"{name}.pt", state)
 
 
-def begun(resume: Path, journal: Journal) -> tuple[int, float]:
+def begun(resume: Path, journal: Journal, classes: Sequence[str] = ()) -> tuple[int, float]:
     """The step that a rank begins with, and its weight then."""
     model = nn.Linear(1, 1)
     given = replace(spec(1), options=OPTIONS, resume=str(resume), resume_of="old")
     state = TrainState(model=model, optimizer=torch.optim.SGD(model.parameters()))
-    step = go_on(given, state, journal).step
+    step = go_on(given, state, journal, classes).step
     return step, float(model.weight.detach())
 
 
@@ -59,3 +61,21 @@ def test_a_named_one_that_is_damaged_is_not_replaced_by_another(tmp_path: Path) 
         begun(tmp_path / "best.pt", journal)
     with pytest.raises(TrainerError, match="no checkpoint to go on from"):
         begun(tmp_path / "none", journal)
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        (["cat", "dog", "fox"], "tells 2 classes apart, the data has 3: number 3 was none, now it is 'fox'"),
+        (["cat", "cow", "dog"], "tells 2 classes apart, the data has 3: number 2 was 'dog', now it is 'cow'"),
+        (["cat"], "tells 2 classes apart, the data has 1: number 2 was 'dog', now it is none"),
+        (["dog", "cat"], "tells 2 classes apart, the data has 2: number 1 was 'cat', now it is 'dog'"),
+    ],
+)
+def test_one_of_other_classes_is_refused_and_no_weight_is_taken(tmp_path: Path, now: list[str], said: str) -> None:
+    journal = Journal(tmp_path, host="box0", source="rank 0")
+    write(tmp_path, "final", 18, classes=["cat", "dog"])
+    assert begun(tmp_path, journal, ["cat", "dog"]) == (18, 18.0)
+    assert begun(tmp_path, journal, []) == (18, 18.0), "the task does not say"
+    with pytest.raises(TrainerError, match=said):
+        begun(tmp_path, journal, now)

@@ -123,6 +123,7 @@ def test_an_error_is_told_with_its_line(machine: Training) -> None:
     assert {rank["code"] for rank in machine.state()["ranks"]} >= {1}
 
 
+@pytest.mark.long
 def test_a_stopped_run_is_resumed_where_it_was(machine: Training) -> None:
     start(machine, 2)
     assert machine.stop() == {"left": 0, "state": "stopped"}

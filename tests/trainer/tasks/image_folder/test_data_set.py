@@ -82,6 +82,7 @@ def test_test_pictures_come_as_they_are_and_training_ones_are_moved_anew_in_each
     assert torch.equal(data.test_batch(0, 12).content[0][7], (tests[7][0].float() - mean) / std)
 
 
+@pytest.mark.ranks
 def test_workers_fetch_the_same_to_the_last_bit(photos: Path) -> None:
     alone, helped = data_of(task_of(photos)), data_of(task_of(photos), workers=2)
     try:
