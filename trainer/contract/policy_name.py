@@ -10,7 +10,6 @@ Named(file='mine.py', module='', name='')
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
 from motley.trainer.contract.task_name import Named
@@ -49,6 +48,8 @@ def problem(policy: str) -> str | None:
     if colon:
         parts = path.split(".")
         return None if all(map(str.isidentifier, parts)) else f"has {path!r} before the colon, which is no module"
+    import difflib  # where nothing is wrong it is not needed
+
     near = difflib.get_close_matches(policy, BUILT_IN, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     return (

@@ -16,7 +16,6 @@ import motley
 from motley.trainer.bootstrap import durable
 
 HERE = Path(motley.__file__).resolve().parents[1]  # the tree that this process runs from: of a checkout, or on a host
-FOLLOWING = "rerun.json"  # in a run's folder: the run that is to follow it in the same processes
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 

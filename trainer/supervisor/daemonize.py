@@ -24,12 +24,13 @@ from motley.trainer.host import process_title, processes
 from motley.trainer.host.fork import words_of
 from motley.trainer.host.leader import lead_of
 from motley.trainer.host.lock_and_spec import keep_spec, take_lock
-from motley.trainer.host.paths import FOLLOWING, run_folder
+from motley.trainer.host.paths import run_folder
 from motley.trainer.host.run_state import state_of
 from motley.trainer.supervisor.child import Given
 from motley.trainer.supervisor.coordinator_socket import listen
 from motley.trainer.supervisor.forkserver_client import ForkserverClient
 from motley.trainer.supervisor.next_run import follow, give_up
+from motley.trainer.supervisor.successor import Successor
 from motley.trainer.supervisor.supervisor import Supervisor
 
 ROOM_BYTES = 4096  # for the environment of a rank, and for the next run, which may have a longer name
@@ -128,8 +129,8 @@ def rejoin(run: str, host: str, stdout: TextIO, *, ended: bool = False) -> int:
             from motley.trainer.supervisor import containers
 
             containers.end(spec.container.runtime, folder)
-        for name in ("stop.json", FOLLOWING):
-            (folder / name).unlink(missing_ok=True)
+        (folder / "stop.json").unlink(missing_ok=True)
+        Successor(folder).forget()
     except REFUSED as error:
         return _refuse(stdout, error)
     supervisor = functools.partial(Supervisor, spec, folder, received=received, listener=None, anew=True)

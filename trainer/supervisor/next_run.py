@@ -10,12 +10,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from motley.trainer.contract.spec import Spec
 from motley.trainer.host import process_title, processes
 from motley.trainer.host.lock_and_spec import keep_spec, take_lock
-from motley.trainer.host.paths import FOLLOWING, read_json, run_folder, write_json
+from motley.trainer.host.paths import run_folder
 from motley.trainer.supervisor.coordinator_socket import listen
 from motley.trainer.supervisor.forkserver_client import ForkserverClient
+from motley.trainer.supervisor.successor import Successor
 from motley.trainer.supervisor.supervisor import Supervisor
 
 
@@ -34,8 +34,8 @@ def follow(before: Path, forks: ForkserverClient) -> Begun:
     From here on nothing is left of that one: this process and the fork server bear the new run's tags. Raises OSError,
     ValueError, KeyError or TypeError when that can't be; then both have to end.
     """
-    table = read_json(before / FOLLOWING)
-    spec, received = Spec.from_json(str(table["spec"])), float(table["received"])
+    successor = Successor(before)
+    spec, received = successor.asked()
     folder = run_folder(spec.run, spec.host)
     lock = take_lock(folder)
     listener = listen(spec.leader_address, spec.port) if spec.is_leader else None
@@ -45,11 +45,11 @@ def follow(before: Path, forks: ForkserverClient) -> Begun:
     if left := processes.tagged(before):
         raise OSError(f"{len(left)} processes of the old run are left")
     keep_spec(folder, spec)
-    (before / FOLLOWING).unlink()
+    successor.forget()
     supervisor = Supervisor(spec, folder, received=received, listener=listener, forks=forks)
     return Begun(supervisor=supervisor, folder=folder, lock=lock)
 
 
 def give_up(before: Path, error: Exception) -> None:
     """The run that was asked for can't follow: whoever asked gets to know."""
-    write_json(before / FOLLOWING, {"why": str(error)})
+    Successor(before).refuse(str(error))

@@ -95,6 +95,10 @@ class RankStarter:
         elif self._coming:
             self._strangers[pid] = status
 
+    def is_forking(self) -> bool:
+        """Whether a rank was asked for of which nobody has told yet."""
+        return bool(self._coming)
+
     def keep(self) -> ForkserverClient | None:
         """The fork server when ranks could be forked from it right now: for the next run."""
         return self.forks if not self._coming else None

@@ -18,13 +18,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from motley.trainer.contract.spec import Spec
+from motley.trainer.contract.spec import Member, Spec
 from motley.trainer.contract.wire import RunState
 from motley.trainer.host import processes
 from motley.trainer.host.exit_codes import Exit
 from motley.trainer.host.journal import Journal
-from motley.trainer.host.paths import FOLLOWING, read_json
+from motley.trainer.host.paths import read_json
 from motley.trainer.host.session_mark import is_session
 from motley.trainer.supervisor import task_or_script
 from motley.trainer.supervisor.child import Child, pids
@@ -36,12 +37,17 @@ from motley.trainer.supervisor.oom_kills import oom_kills
 from motley.trainer.supervisor.output_files import OutputFile
 from motley.trainer.supervisor.start_ranks import RankStarter
 from motley.trainer.supervisor.state_file import StateFile, ranks
+from motley.trainer.supervisor.successor import Successor
+
+if TYPE_CHECKING:
+    from motley.trainer.supervisor.script_readings import ScriptReadings
 
 TICK_S = 0.1
 BEAT_S = 1.0
 PEERS_S = 5.0  # after a rank failed, its neighbours on this host have this long to end by themselves
 CHILDREN_S = 0.5  # what ranks have left behind has this long to end by itself
 DRAIN_S = 1.0  # for what is left in the pipes of processes that have ended
+FOLLOWED_S = 30.0  # after the last rank here, a run that was announced has this long to be asked for
 COORDINATOR_S = 5.0  # after the last rank here, the coordinator has this long to write the summary
 
 
@@ -68,6 +74,11 @@ class Supervisor:
         self._forks = forks
         self._anew = anew
         self._journal = Journal(folder, host=spec.host, source="supervisor")
+        self._readings: ScriptReadings | None = None
+        if spec.script is not None:
+            from motley.trainer.supervisor.script_readings import ScriptReadings  # its patterns take time to compile
+
+            self._readings = ScriptReadings(folder, spec.host, self._journal)
         self._coordinator = CoordinatorProcess(spec, folder, self._journal, lambda fd: self._starter.coordinator(fd))
         self._selector = selectors.DefaultSelector()
         self._ranks: list[Child] = []
@@ -77,6 +88,7 @@ class Supervisor:
         self._told: set[str] = set()  # troubles with outputs
         self._cause: str | None = None  # of a run that was lost here
         self._beat_due = 0.0
+        self._over_at: float | None = None  # when the last rank here had ended
         self._told_state = StateFile(spec, folder)
         self._duty = DutyCycle(task_or_script.duty(spec), self._scripts)
 
@@ -97,7 +109,7 @@ class Supervisor:
         if self._listener is not None:
             self._coordinator.start(self._listener)
         for member in self.spec.local_members:
-            self._ranks.append(self._starter.rank(member, anew=self._anew))
+            self._ranks.append(self._rank(member, anew=self._anew))
         self._set_state("running")
         self._journal.write(
             "started",
@@ -108,7 +120,7 @@ class Supervisor:
         ready()
         self._duty.start()
         failed_at: float | None = None
-        while not self._stop_asked and self._at_work():
+        while not self._stop_asked and (self._at_work() or self._may_be_followed()):
             self._wait(BEAT_S if failed_at is None else TICK_S)  # output, a signal or a child's end wakes it
             self._start_again()
             self._coordinator.look_who_leads()
@@ -118,11 +130,13 @@ class Supervisor:
                 break
         self._duty.stop()
         state = self._finish()
-        self._set_state(state)
+        if self._readings is not None:
+            self._readings.close()
         self._journal.write(
             "ended", f"{state}, {self._left} processes left", "info" if not self._left else "error",
             state=state, left=self._left,
         )  # fmt: skip
+        self._set_state(state)  # last: who follows the run is sent what was written before, and then nothing more
         signal.set_wakeup_fd(-1)
         self._selector.close()
         os.close(reader)
@@ -133,28 +147,38 @@ class Supervisor:
         """Ranks, those that are about to be started again, or the coordinator of ranks elsewhere."""
         return self._coordinator.lives or any(c.code is None or c.again_at is not None for c in self._ranks)
 
+    def _may_be_followed(self) -> bool:
+        """A run is announced, and may be asked for when all is over here: another host was told first."""
+        self._over_at = self._over_at or time.monotonic()
+        return time.monotonic() - self._over_at < FOLLOWED_S and Successor(self.folder).may_come()
+
+    def _rank(self, member: Member, *, anew: bool) -> Child:
+        child = self._starter.rank(member, anew=anew)
+        if self._readings is not None:
+            self._readings.watch(child)
+        return child
+
     def _start_again(self) -> None:
         """Ranks that were killed come back as newcomers, after a pause that grows; the others train meanwhile."""
         now = time.monotonic()
         for i, child in enumerate(self._ranks):
             if child.again_at is not None and now >= child.again_at and child.member is not None:
-                again = self._starter.rank(child.member, anew=True)
+                again = self._rank(child.member, anew=True)
                 again.started = child.started + 1
                 self._ranks[i] = again
 
     def _finish(self) -> RunState:
         """End what still runs, wait for the coordinator's summary, sweep, and say how it ended."""
         stopping = self._stop_asked
-        if stopping and (self.folder / FOLLOWING).exists():
+        if stopping:
+            reason = read_json(self.folder / "stop.json").get("reason")
+            self._journal.write("stopping", f"stopping: {reason or 'asked to'}", reason=reason)
+        if stopping and Successor(self.folder).is_asked_for():
+            self._wait_while(self._starter.is_forking, self.spec.options.stop_grace_s)
             self.kept = self._starter.keep()
         if self.kept is None:
             self._starter.end()
         keep = [self.kept.pid] if self.kept is not None else []
-        if stopping:
-            request = read_json(self.folder / "stop.json")
-            self._journal.write(
-                "stopping", f"stopping: {request.get('reason') or 'asked to'}", reason=request.get("reason")
-            )
         processes.send(pids(self._ranks), signal.SIGTERM)
         self._wait_while(lambda: any(c.code is None for c in self._ranks), self.spec.options.stop_grace_s)
         coordinator = self._coordinator.child
@@ -207,6 +231,8 @@ class Supervisor:
                 self._hear(key.data)
             else:
                 os.read(key.fd, 4096)
+        if self._readings is not None:
+            self._readings.keep()
         self._reap()
         if time.monotonic() >= self._beat_due:
             self._set_state(self.state)

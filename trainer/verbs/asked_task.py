@@ -1,4 +1,4 @@
-"""The device, the task and its data that a `Calibration` asks for. Imports torch.
+"""The task and its data that a `Calibration` asks for. Imports torch.
 
 >>> task_of(asked, say).name
 'simple_cnn/digits'
@@ -14,22 +14,10 @@ from motley.trainer import tasks
 from motley.trainer.contract.calibration import Calibration
 from motley.trainer.data.loading import Loading
 from motley.trainer.data.task_data import TaskData
-from motley.trainer.errors import TrainerError
 from motley.trainer.host.paths import project_folder
 from motley.trainer.tasks.data_location import keep_open
 from motley.trainer.tasks.task import Task
 from motley.trainer.verbs.attended_child import Say
-
-
-def device_of(asked: Calibration) -> torch.device:
-    """Made the current one where it is a GPU. Raises TrainerError when torch can't use it."""
-    device = torch.device(asked.device)
-    if device.type == "cuda":
-        if (device.index or 0) >= torch.cuda.device_count():
-            cause = f"torch {torch.__version__} can't use {device}: it sees {torch.cuda.device_count()} CUDA devices"
-            raise TrainerError(cause, "Name the devices that a run shall use in devices of the host")
-        torch.cuda.set_device(device)
-    return device
 
 
 def task_of(asked: Calibration, say: Say) -> Task:

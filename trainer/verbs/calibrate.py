@@ -98,11 +98,12 @@ def measure(asked: Calibration, say: Say) -> dict[str, Any]:
     import torch
     import torch.distributed as dist
 
+    from motley.trainer.optimize.device import use_device
     from motley.trainer.training.emulated_speed import slowdown_of
-    from motley.trainer.verbs.asked_task import data_of, device_of, task_of
+    from motley.trainer.verbs.asked_task import data_of, task_of
     from motley.trainer.verbs.timed_steps import TimedSteps
 
-    device = device_of(asked)
+    device = use_device(asked.device)
     say({"note": "loading data"})
     task = task_of(asked, say)
     data = data_of(asked, task, device, say)

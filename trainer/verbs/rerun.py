@@ -8,8 +8,9 @@ can:
     master: go
     host:   {"ok": true, "pid": …} once the old run has ended here and the new one has begun, or {"ok": false, "why": …}
 
-The supervisor is told by a file, and ends the old run as if it had been stopped: `trainer.supervisor.next_run` is its
-part after that. This module imports little: on a slow host the start of a Python is most of what a restart takes.
+The supervisor is told by a file (`trainer.supervisor.successor`), and ends the old run as if it had been stopped:
+`trainer.supervisor.next_run` is its part after that. This module imports little: on a slow host the start of a Python
+is most of what a restart takes.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ from motley.trainer.contract.spec import Spec
 from motley.trainer.contract.task_name import OwnTask
 from motley.trainer.host import processes
 from motley.trainer.host.leader import lead_of
-from motley.trainer.host.paths import FOLLOWING, HERE, read_json, run_folder, write_json
+from motley.trainer.host.paths import HERE, read_json, run_folder, write_json
 from motley.trainer.host.run_members import roll_of
+from motley.trainer.supervisor.successor import Successor
 
 LOOK_S = 0.02
 END_S = 25.0  # beyond the grace: the supervisor's own bounds, and the new run's first word
@@ -42,7 +44,7 @@ def rerun(run: str, host: str, stdin: BinaryIO, stdout: TextIO) -> int:
         return int(why is not None)
 
     folder = run_folder(run, host)
-    received = time.time()
+    received, successor = time.time(), Successor(folder)
     try:
         new = Spec.from_json(stdin.readline())
         old = Spec.from_json((folder / "spec.json").read_bytes())
@@ -54,11 +56,16 @@ def rerun(run: str, host: str, stdin: BinaryIO, stdout: TextIO) -> int:
             why = "its supervisor has ended"
         if why is None and read_json(run_folder(new.run, host) / "spec.json"):
             why = f"there is a run named '{new.run}' already"
+        if why is None:
+            successor.announce()
     except (OSError, ValueError, KeyError, TypeError) as error:
         return answer(str(error))
-    if answer(why) or stdin.readline() != b"go\n":
+    if answer(why):
         return 1
-    write_json(folder / FOLLOWING, {"received": received, "spec": new.to_json()})
+    if stdin.readline() != b"go\n":
+        successor.withdraw()
+        return 1
+    successor.ask(new, received=received)
     write_json(folder / "stop.json", {"reason": f"restart as '{new.run}'", "time": received})
     if processes.same_process(pid, start, boot):
         processes.send_to(pid, start, signal.SIGTERM)
@@ -68,7 +75,7 @@ def rerun(run: str, host: str, stdin: BinaryIO, stdout: TextIO) -> int:
         if read_json(begun / "state.json"):
             return answer(None, pid=pid)
         if not processes.same_process(pid, start, boot):
-            return answer(read_json(folder / FOLLOWING).get("why") or "its supervisor has ended")
+            return answer(successor.why() or "its supervisor has ended")
         time.sleep(LOOK_S)
     return answer("the old run did not end in time")
 
@@ -87,6 +94,8 @@ def why_cold(old: Spec, new: Spec, state: Mapping[str, Any], lead: Lead, roll: R
         return "ranks in containers are started anew each time"
     if not state.get("forks"):
         return "the process that has torch imported is not there"
+    if coming := [str(rank["member"]) for rank in state.get("ranks", ()) if rank["pid"] is None]:
+        return f"rank {', '.join(coming)} is not there yet"
     if state.get("code") != str(HERE):
         return "the code has changed"
     if state.get("python") != sys.executable:

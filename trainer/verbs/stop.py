@@ -54,9 +54,9 @@ def stop(run: str, host: str, reason: str) -> dict[str, Any]:
     state = read_json(folder / "state.json")
     if state and state.get("state") not in END_STATES:
         # The supervisor was gone already, or did not get to say so.
-        with contextlib.suppress(OSError):  # a full or read-only disk: whoever asked gets to know
-            write_json(folder / "state.json", {**state, "state": "stopped", "left": left, "time": time.time()})
         journal = Journal(folder, host=host, source="stop")
         journal.write("ended", f"stopped, {left} processes left", state="stopped", left=left)
+        with contextlib.suppress(OSError):  # a full or read-only disk: whoever asked gets to know
+            write_json(folder / "state.json", {**state, "state": "stopped", "left": left, "time": time.time()})
         state["state"] = "stopped"
     return {"left": left, "state": state.get("state", "unknown")}

@@ -44,7 +44,8 @@ def trial(stdin: BinaryIO, stdout: TextIO) -> int:
 
 def tried(asked: Calibration, say: Say) -> dict[str, Any]:
     """Raises TrainerError without the device, the task, its data or room for one sample, RuntimeError as torch does."""
-    from motley.trainer.verbs.asked_task import data_of, device_of, task_of
+    from motley.trainer.optimize.device import use_device
+    from motley.trainer.verbs.asked_task import data_of, task_of
 
     if not asked.steps:
         task_of(asked, say)
@@ -54,7 +55,7 @@ def tried(asked: Calibration, say: Say) -> dict[str, Any]:
     from motley.trainer.training.emulated_speed import slowdown_of
     from motley.trainer.verbs.timed_steps import TimedSteps
 
-    device = device_of(asked)
+    device = use_device(asked.device)
     say({"note": "loading data"})
     task = task_of(asked, say)
     data = data_of(asked, task, device, say)

@@ -123,6 +123,23 @@ def test_the_run_goes_on_after_its_starter_and_stop_leaves_nothing(machine: Mach
     assert summary["state"] == "stopped"
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_the_word_of_the_end_is_there_before_the_state_that_ends_all_following(machine: Machine, killed: bool) -> None:
+    """Who follows a run reads the state first, and after an end state what is there, once."""
+    slow = "time.sleep(0.5 * (kind == 'ended'))\n        event = Event(\n"
+    machine.shorten("motley/trainer/host/journal.py", "event = Event(\n", slow)
+    pid = machine.supervise(machine.spec(1))["pid"]
+    eventually(lambda: machine.training(1), "the rank trains")
+    os.kill(pid, signal.SIGKILL if killed else signal.SIGTERM)
+    stop = subprocess.Popen(
+        [sys.executable, "-m", "motley.trainer", "stop", "--run", "night", "--host", "box1"], cwd=machine.code,
+        env={"HOME": str(machine.home), "PATH": os.environ["PATH"]}, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    with stop:
+        eventually(lambda: machine.state()["state"] == "stopped", "the end state is written")
+        assert [event["kind"] for event in machine.events()][-1] == "ended"
+
+
 def test_ranks_that_ignore_term_and_children_in_sessions_of_their_own_end_too(machine: Machine) -> None:
     machine.supervise(machine.spec(2, STAND_IN_STUBBORN="1"))
     eventually(lambda: machine.training(2), "both ranks train")

@@ -109,6 +109,13 @@ def test_where_weights_were_averaged_it_is_the_average(home: Path) -> None:
     assert answer["metadata"]["ema"] is True
 
 
+def test_the_classes_are_those_that_were_learned_whatever_the_data_holds_now(home: Path) -> None:
+    folder = trained(home, spec_of("night", "box0"), {})
+    names = [f"the {digit}" for digit in range(10)]
+    checkpoint.save(folder / "checkpoints/final.pt", {**state(18), "classes": names})
+    assert exported(home, "--format", "safetensors", "final.pt")[0]["metadata"]["classes"] == names
+
+
 def test_a_script_s_checkpoint_is_not_told_as_one_of_a_task(home: Path) -> None:
     script = Script(path="train.py", args=(), tree="8f5a", port=1)
     trained(home, dataclasses.replace(spec_of("night", "box0"), script=script), {"final": 18})

@@ -9,32 +9,20 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import motley
 from motley.remote.provision.bootstrap import command, program
 from motley.remote.provision.process_title_room import with_room
-from motley.trainer.contract.run_changes import Lead, Roll
-from motley.trainer.contract.spec import (
-    BalanceOptions,
-    Container,
-    DataOptions,
-    ElasticOptions,
-    Member,
-    RunOptions,
-    Script,
-    Spec,
-)
-from motley.trainer.contract.task_name import OwnTask
-from motley.trainer.contract.term import FIRST
+from motley.trainer.contract.spec import Spec
 from motley.trainer.host import processes
 from motley.trainer.host.paths import read_json
 from motley.trainer.supervisor.child import Given
-from motley.trainer.verbs.rerun import why_cold
+from motley.trainer.supervisor.successor import Successor
 from tests.support.proc import cmdline
 from tests.trainer.supervisor.test_supervisor import Machine, eventually
 
@@ -58,11 +46,17 @@ class Rerun:
         )  # fmt: skip
         self.answer = self.say(new.to_json())
 
-    def say(self, line: str) -> dict[str, Any]:
+    def tell(self, line: str) -> None:
         assert self.process.stdin is not None
-        assert self.process.stdout is not None
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
+
+    def say(self, line: str) -> dict[str, Any]:
+        self.tell(line)
+        return self.hear()
+
+    def hear(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
         answer: dict[str, Any] = json.loads(self.process.stdout.readline())
         return answer
 
@@ -78,8 +72,13 @@ def environ(pid: int) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def began(machine: Machine, run: str) -> bool:
-    return all((machine.folder(run) / f"rank_{n}.jsonl").exists() for n in (0, 1))
+def began(machine: Machine, run: str, *, ranks: int = 2) -> bool:
+    return all((machine.folder(run) / f"rank_{n}.jsonl").exists() for n in range(ranks))
+
+
+def state_written(machine: Machine) -> float:
+    """When the supervisor has renewed its state, which it does each second."""
+    return (machine.folder() / "state.json").stat().st_mtime
 
 
 def state(machine: Machine, run: str) -> dict[str, Any]:
@@ -203,7 +202,91 @@ def test_a_supervisor_that_was_told_early_has_torch_imported_until_its_run_comes
         eventually(lambda: machine.training(1), "the rank trains")
         assert [machine.state()["forks"]] == found
         assert machine.stop()["left"] == 0
-    assert processes.tagged(machine.folder()) == []
+        assert processes.tagged(machine.folder()) == []
+    eventually(lambda: processes.tagged(machine.folder()) == [], "the fork server goes with who has started it")
+
+
+def end_ranks(machine: Machine) -> None:
+    """As a run ends on a host when the one that leads it was told first."""
+    for rank in machine.state()["ranks"]:
+        os.kill(rank["pid"], signal.SIGTERM)
+    eventually(lambda: all(rank["code"] is not None for rank in machine.state()["ranks"]), "the ranks have ended")
+
+
+def test_a_run_that_has_ended_before_the_word_came_waits_for_it(machine: Machine) -> None:
+    spec = machine.spec(2)
+    pid = machine.supervise(spec)["pid"]
+    eventually(lambda: machine.training(2), "both ranks train")
+    rerun = Rerun(machine, dataclasses.replace(spec, run="day"))
+    assert rerun.answer == {"ok": True}
+    end_ranks(machine)
+    assert rerun.say("go") == {"ok": True, "pid": pid}
+    assert rerun.end() == 0
+    eventually(lambda: began(machine, "day"), "the ranks of the new run train")
+    assert machine.verb("stop", "--run", "day", "--host", "box1") == {"left": 0, "state": "stopped"}
+
+
+def test_a_run_that_has_ended_waits_for_the_signal_that_comes_after_the_word(machine: Machine) -> None:
+    spec = machine.spec(1)
+    pid = machine.supervise(spec)["pid"]
+    eventually(lambda: machine.training(1), "the rank trains")
+    Successor(machine.folder()).ask(dataclasses.replace(spec, run="day"), received=time.time())
+    end_ranks(machine)
+    beat = state_written(machine)
+    eventually(lambda: state_written(machine) > beat, "the supervisor has looked again")
+    assert machine.state()["state"] == "running"
+    os.kill(pid, signal.SIGTERM)
+    eventually(lambda: began(machine, "day", ranks=1), "the rank of the new run trains")
+    assert state(machine, "day")["pid"] == pid
+    assert machine.verb("stop", "--run", "day", "--host", "box1") == {"left": 0, "state": "stopped"}
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_run_that_has_ended_waits_no_longer_than_the_word_may_come(machine: Machine, killed: bool) -> None:
+    spec = machine.spec(1)
+    machine.supervise(spec)
+    eventually(lambda: machine.training(1), "the rank trains")
+    rerun = Rerun(machine, dataclasses.replace(spec, run="day"))
+    end_ranks(machine)
+    assert machine.state()["state"] == "running"
+    if killed:
+        rerun.process.kill()
+    assert (rerun.end() == 0) is False  # another host said no
+    eventually(lambda: processes.tagged(machine.folder()) == [], "the supervisor ends")
+    assert machine.state()["state"] == "stopped"
+    assert not machine.folder("day").exists()
+
+
+def test_a_stop_between_the_question_and_the_word_ends_the_run(machine: Machine) -> None:
+    spec = machine.spec(1)
+    machine.supervise(spec)
+    eventually(lambda: machine.training(1), "the rank trains")
+    rerun = Rerun(machine, dataclasses.replace(spec, run="day"))
+    assert machine.stop() == {"left": 0, "state": "stopped"}
+    assert rerun.say("go") == {"ok": False, "why": "its supervisor has ended"}
+    assert rerun.end() == 1
+    assert not (machine.folder("day") / "state.json").exists()
+
+
+def test_a_rank_that_is_just_being_forked_keeps_no_run_from_following(machine: Machine) -> None:
+    spec = machine.spec(2)
+    pid = machine.supervise(spec)["pid"]
+    eventually(lambda: machine.training(2), "both ranks train")
+    before = machine.state()
+    rerun = Rerun(machine, dataclasses.replace(spec, run="day"))
+    os.kill(before["forks"], signal.SIGSTOP)
+    os.kill(before["ranks"][1]["pid"], signal.SIGKILL)
+    eventually(lambda: machine.state()["ranks"][1]["pid"] is None, "the rank is to be forked again")
+    other = Rerun(machine, dataclasses.replace(spec, run="noon"))
+    assert other.answer == {"ok": False, "why": "rank 1 is not there yet"}
+    assert other.end() == 1
+    rerun.tell("go")
+    eventually(lambda: any(event["kind"] == "stopping" for event in machine.events()), "the run is being ended")
+    os.kill(before["forks"], signal.SIGCONT)
+    assert rerun.hear() == {"ok": True, "pid": pid}
+    assert rerun.end() == 0
+    eventually(lambda: began(machine, "day"), "the ranks of the new run train")
+    assert machine.verb("stop", "--run", "day", "--host", "box1") == {"left": 0, "state": "stopped"}
 
 
 def test_a_new_run_that_can_t_begin_leaves_nothing_and_says_why(machine: Machine) -> None:
@@ -219,74 +302,3 @@ def test_a_new_run_that_can_t_begin_leaves_nothing_and_says_why(machine: Machine
     eventually(lambda: processes.tagged(machine.folder()) == [], "the supervisor ends")
     assert processes.tagged(machine.folder("day")) == []
     assert machine.state()["state"] == "stopped"
-
-
-STATE = {
-    "state": "running",
-    "forks": 4711,
-    "code": str(Path(motley.__file__).resolve().parents[1]),
-    "python": sys.executable,
-}
-OLD = Spec(
-    run="night", host="box1", token="ab" * 32, leader="box1", leader_address="127.0.0.1", port=1,
-    members=(Member(member=0, host="box1", local_rank=0, device="cpu"),), options=RunOptions(),
-    balance=BalanceOptions(), elastic=ElasticOptions(), data=DataOptions(), env={"TOKEN": "old"},
-)  # fmt: skip
-LEAD = Lead(term=FIRST, leader="box1", address="", port=0, hosts=("box1",))
-
-
-@pytest.mark.parametrize(
-    ("changes", "why"),
-    [
-        ({}, None),
-        ({"options": RunOptions(threads=3)}, None),
-        ({"env": {"HF_HOME": "/data", "TOKEN": "old"}}, "its environment has changed (HF_HOME)"),
-        ({"env": {"TOKEN": "secret"}}, "its environment has changed (TOKEN)"),
-        ({"members": (Member(member=0, host="box2", local_rank=0, device="cpu"),)}, "its devices have changed"),
-        ({"leader": "box2"}, "box1 leads the run by now"),
-        ({"script": Script(path="a.py", args=(), tree="", port=1)}, "a script is started anew each time"),
-    ],
-)
-def test_what_makes_a_restart_a_cold_one(changes: dict[str, Any], why: str | None) -> None:
-    assert why_cold(OLD, dataclasses.replace(OLD, **changes), STATE, LEAD, Roll()) == why
-
-
-TASK = OwnTask(tree="8f5a", file="night.py", parameters={"width": 3})
-
-
-@pytest.mark.parametrize(
-    ("before", "now", "warm"),
-    [
-        (TASK, TASK, True),
-        (TASK, dataclasses.replace(TASK, file="day.py"), True),  # another one of the same files
-        (TASK, None, True),
-        (TASK, dataclasses.replace(TASK, tree="77aa"), False),
-        (TASK, dataclasses.replace(TASK, parameters={}), False),
-        (None, TASK, False),
-    ],
-)
-def test_a_task_of_the_user_s_own_is_kept_as_long_as_it_is_the_same(
-    before: OwnTask | None, now: OwnTask | None, warm: bool
-) -> None:
-    old, new = dataclasses.replace(OLD, own_task=before), dataclasses.replace(OLD, own_task=now)
-    why = None if warm else "the files or the parameters of your task have changed"
-    assert why_cold(old, new, STATE, LEAD, Roll()) == why
-
-
-@pytest.mark.parametrize(
-    ("state", "why"),
-    [
-        ({"code": "/elsewhere"}, "the code has changed"),
-        ({"python": "/opt/python3"}, "its Python has changed"),
-        ({"forks": None}, "the process that has torch imported is not there"),
-        ({"state": "lost"}, "the run is lost there"),
-    ],
-)
-def test_what_a_host_says_of_itself_may_make_it_a_cold_one(state: dict[str, Any], why: str) -> None:
-    assert why_cold(OLD, OLD, {**STATE, **state}, LEAD, Roll()) == why
-    assert why_cold(OLD, OLD, STATE, LEAD, Roll(edition=1)) is not None
-
-
-def test_ranks_in_containers_are_not_kept() -> None:
-    old = dataclasses.replace(OLD, container=Container(runtime="docker", image="mine", id="8f5a"))
-    assert why_cold(old, OLD, STATE, LEAD, Roll()) == "ranks in containers are started anew each time"
