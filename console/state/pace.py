@@ -8,42 +8,27 @@
 
 from __future__ import annotations
 
-from collections import deque
+from math import exp
 
-LONG_MS = 60_000.0  # of steps that are looked at
-SURE_MS = 5_000.0  # of steps under a new split, before those under the old one are forgotten
-MOST = 4096  # steps
+DECAY_MS = 20_000.0  # of training, after which a step counts by a third
 
 
 class Pace:
-    """The mean of the steps of the last minute; of those under the split that holds, once there are enough of them."""
+    """The mean of all steps, the newest ones counting most: by exp(-training time since / `DECAY_MS`).
+
+    A change, of the split or of the group, comes in over the next minute. A mean that forgot what was before it
+    would rest on the few steps since, and the time that is left would leap with each of them.
+    """
 
     def __init__(self) -> None:
-        self._steps: deque[float] = deque(maxlen=MOST)
         self._total_ms = 0.0
-        self._since: float | None = None  # time under a split that is new
+        self._steps = 0.0
 
     def add(self, ms: float) -> None:
-        if len(self._steps) == MOST:
-            self._total_ms -= self._steps.popleft()
-        self._steps.append(ms)
-        self._total_ms += ms
-        while self._total_ms > LONG_MS and len(self._steps) > 1:
-            self._total_ms -= self._steps.popleft()
-        if self._since is not None:
-            self._since += ms
-            if self._since >= SURE_MS:
-                self._keep_newest(self._since)
-                self._since = None
-
-    def changed(self) -> None:
-        """The split has changed: what steps took before says less."""
-        self._since = 0.0
+        keep = exp(-ms / DECAY_MS)
+        self._total_ms = self._total_ms * keep + ms
+        self._steps = self._steps * keep + 1.0
 
     @property
     def ms(self) -> float | None:
-        return max(0.0, self._total_ms) / len(self._steps) if self._steps else None
-
-    def _keep_newest(self, total_ms: float) -> None:
-        while self._total_ms > total_ms * (1 + 1e-9) and len(self._steps) > 1:
-            self._total_ms -= self._steps.popleft()
+        return self._total_ms / self._steps if self._steps else None

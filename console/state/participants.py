@@ -18,6 +18,7 @@ from motley.console.state.step_table import LEAST_MS, Step
 from motley.remote.diagnosis.host_clocks import Clocks
 from motley.remote.experiment.records import grouped
 from motley.remote.feed import Layout, Link, LogLine, PartialLine, Progress
+from motley.trainer.contract.term import FIRST, Term
 from motley.trainer.contract.wire import Event, Sample
 
 
@@ -31,6 +32,7 @@ class Participants:
         self.generation = -1  # of the group, once one was formed
         self.speeds: dict[str, float] = {}
         self.clocks = Clocks()
+        self._term, self._leader = FIRST, ""  # of the newest word on who leads; no name before it changes
 
     def lay_out(self, layout: Layout) -> None:
         for rank in layout.ranks:
@@ -65,6 +67,22 @@ class Participants:
         now = {self.ranks[m].host for m in self.group}
         step = int(number(event.data.get("step")) or 0)
         return Regroup(step=step, lost=tuple(sorted(before - now)), joined=tuple(sorted(now - before)))
+
+    def hear_leader(self, event: Event) -> None:
+        """A `leader` event: from now on that host's coordinator speaks for the run."""
+        try:
+            term = Term.of(event.data.get("term"))
+        except (TypeError, ValueError):
+            return
+        if term >= self._term:
+            self._term, self._leader = term, one_line(event.data.get("leader", ""))
+
+    def is_deposed(self, event: Event) -> bool:
+        """Whether it is the word of a coordinator that leads no more: what it says of its group is not the run's.
+
+        A leader that was cut off goes on alone for a while; another host leads by then, and groups are counted on both.
+        """
+        return event.source == "coordinator" and self._leader not in ("", event.host)
 
     def lose(self, event: Event) -> None:
         """A `lost` event: the member is out of the group."""
@@ -141,7 +159,8 @@ class Participants:
         """Take the state of a connection; true when it went up or down."""
         host = self.host(link.host)
         self.clocks.hear(link)
-        self.hosts[link.host] = replace(host, link_up=link.up, link_text=link.text)
+        failed = host.failed and not (link.up and host.stage == "connect")  # it could not be reached, and now it is
+        self.hosts[link.host] = replace(host, link_up=link.up, link_text=link.text, failed=failed)
         return link.up != host.link_up
 
     def at(self, host: str, time: float) -> float:

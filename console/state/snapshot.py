@@ -117,6 +117,26 @@ class LogEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReadFigures:
+    """The newest figures that were read from what a rank of a script prints; a step is what the script counts."""
+
+    member: int
+    host: str
+    step: int
+    steps_total: int | None
+    epoch: float | None
+    loss: float | None
+    steps_per_s: float | None
+    at: float  # when they were printed, on the master's clock
+
+    @property
+    def eta_s(self) -> float | None:
+        if not self.steps_total or not self.steps_per_s:
+            return None
+        return max(0, self.steps_total - self.step) / self.steps_per_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     phase: RunPhase = "idle"
     state: str = ""  # the end state, once ended
@@ -124,7 +144,9 @@ class Snapshot:
     task: str = ""
     policy: str = ""
     first_shares: str = ""  # what the shares of the first step come from, in words
-    script: bool = False  # `task` is the user's own script, which reports no steps
+    restart: str = ""  # of a run that followed another one: whether torch had to be imported again, and why
+    script: bool = False  # `task` is the user's own script, which tells us nothing
+    read: ReadFigures | None = None  # of a script: what its output says
     global_batch: int | None = None
     leader: str = ""
     attached: bool = False
@@ -153,7 +175,7 @@ class Snapshot:
     advice: str = ""  # while a host holds the run up
     offered: tuple[str, ...] = ()  # hosts that are new in cluster.toml
     problems: tuple[Problem, ...] = ()
-    throughput: tuple[tuple[float, float], ...] = ()  # (step, samples/s)
+    throughput: tuple[tuple[float, float], ...] = ()  # (step, samples/s); of a script (step, steps/s)
     losses: tuple[tuple[float, float], ...] = ()  # (step, loss)
     log_total: int = 0  # lines ever; the store holds the newest of them
     summary: dict[str, Any] = field(default_factory=dict)

@@ -43,10 +43,6 @@ class StepFigures:
     def add(self, sample: Sample, global_batch: int | None) -> None:
         self._finish(self._table.add(sample, global_batch=global_batch))
 
-    def changed(self) -> None:
-        """The split has changed."""
-        self._pace.changed()
-
     def expect_ranks(self, count: int) -> None:
         """How many ranks the run has, as far as nobody has said who takes part."""
         self._table.expect_ranks(count)

@@ -71,6 +71,8 @@ class StepTable:
 
         A later generation may begin before the newest step known here: what it repeats counts anew.
         """
+        if sample.member not in self._members.get(sample.generation, (sample.member,)):
+            return []  # of a group of the same number under a leader that was cut off
         if sample.generation > self._generation:
             self._generation = sample.generation
             self._done = min(self._done, sample.step - 1)

@@ -15,19 +15,20 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from motley.console.state.event_data import decision_of, failed, folded, number, one_line, problem_of, waiting_of
+from motley.console.state.decisions import Decisions
+from motley.console.state.event_data import failed, folded, number, one_line, problem_of, waiting_of
 from motley.console.state.event_log import EventLog
 from motley.console.state.participants import Participants
-from motley.console.state.snapshot import Decision, LogEntry, Problem, Regroup, RunPhase, Snapshot, Waiting
+from motley.console.state.script_figures import ScriptFigures
+from motley.console.state.snapshot import LogEntry, Problem, Regroup, RunPhase, Snapshot, Waiting
 from motley.console.state.step_figures import StepFigures
 from motley.console.state.told_by_rank_0 import ToldByRank0
 from motley.remote.diagnosis.failures import Failures
 from motley.remote.experiment.records import grouped
 from motley.remote.feed import CaughtUp, Ended, FeedRecord, Layout, Link, LogLine, PartialLine, Progress
 from motley.remote.quoting import pasteable
-from motley.trainer.contract.wire import Event, Level, Sample
+from motley.trainer.contract.wire import Event, Level, Reading, Sample
 
-DECISION_LIMIT = 200
 QUIET = frozenset({"report", "phase", "realised", "fault", "fingerprint"})  # kinds shown elsewhere than in the log
 
 
@@ -47,13 +48,14 @@ class Store:
         self._ended: Ended | None = None
         self._ended_at: float | None = None
         self._steps = StepFigures(self._roster)
-        self._decisions: deque[Decision] = deque(maxlen=DECISION_LIMIT)
+        self._read = ScriptFigures()
+        self._decisions = Decisions()
         self._regroups: list[Regroup] = []
         self._restarts = 0
         self._is_session = False  # a script that has called motley.session(): it is told of as a task is
         self._waiting: Waiting | None = None
         self._advice = ""
-        self._first_shares = ""
+        self._how_begun: dict[str, str] = {}  # where the first shares come from, and of a restart whether it was warm
         self.behind = False  # what the run had done before it was found is still being read
         self._offered: tuple[str, ...] = ()
         self._problems: list[Problem] = []
@@ -63,6 +65,7 @@ class Store:
         self._said: dict[str, str] = {}  # the newest progress in the log, by host
         self._take: dict[type, Callable[[Any, float], None]] = {
             Sample: self._sample,
+            Reading: self._reading,
             LogLine: self._log_line,
             PartialLine: lambda line, _: self._roster.hear_partial(line),
             Event: self._event,
@@ -78,12 +81,13 @@ class Store:
                 event, "ended" if event.data.get("root_cause") is False else "failed"
             ),
             "group": self._on_group,
-            "first_shares": self._on_first_shares,
+            **dict.fromkeys(("first_shares", "warm_restart", "cold_restart"), self._on_how_begun),
             "lost": self._on_lost,
-            "restarted": self._on_restarted,
+            "leader": self._roster.hear_leader,
+            "restarted": lambda event: setattr(self, "_restarts", int(number(event.data.get("restart")) or 0)),
             "session": lambda _: self._on_session(),
-            "decision": self._on_decision,
-            "realised": self._on_realised,
+            "decision": lambda event: self._decisions.decided(event, self._roster.names()),
+            "realised": self._decisions.realised,
             "report": self._told.report,
             "advice": self._on_advice,
             "evaluated": self._told.evaluated,
@@ -99,8 +103,7 @@ class Store:
 
     def begin(self, now: float) -> None:
         """The command was given, or something of the run was heard."""
-        if self._phase == "idle":
-            self._phase = "starting"
+        self._phase = "starting" if self._phase == "idle" else self._phase
         if self._started is None:
             self._started = now
 
@@ -149,13 +152,16 @@ class Store:
         self._waiting = None
         self._steps.add(sample, self._batch)
 
+    def _reading(self, reading: Reading, _: float) -> None:
+        self._read.add(reading, self._roster.at(reading.host, reading.time))
+
     @property
     def _batch(self) -> int | None:
         return (self._layout.global_batch if self._layout else None) or self._told.batch
 
     @property
     def _script(self) -> bool:
-        """What runs tells of no steps."""
+        """What runs tells us of no steps; its output may."""
         return self._layout is not None and self._layout.script and not self._is_session
 
     def _log_line(self, line: LogLine, now: float) -> None:
@@ -176,6 +182,8 @@ class Store:
         problem = problem_of(event)
         if problem is not None and at >= self._back.get(problem.host, 0.0):
             self._problems.append(problem)
+        if self._roster.is_deposed(event):
+            return
         if event.kind in ("group", "lost"):
             self._advice = ""  # it was about the group before
         if event.kind in ("waiting", "holding"):
@@ -202,15 +210,8 @@ class Store:
         if member is not None:
             self._steps.lost(int(member), self._batch)
 
-    def _on_decision(self, event: Event) -> None:
-        self._decisions.append(decision_of(event, self._roster.names()))
-        self._steps.changed()
-
-    def _on_first_shares(self, event: Event) -> None:
-        self._first_shares = event.text
-
-    def _on_restarted(self, event: Event) -> None:
-        self._restarts = int(number(event.data.get("restart")) or 0)
+    def _on_how_begun(self, event: Event) -> None:
+        self._how_begun[event.kind] = event.text
 
     def _on_session(self) -> None:
         """Groups are counted from 0 again, whatever the starts of the script were."""
@@ -218,11 +219,6 @@ class Store:
             self._is_session, self._roster.generation = True, 0
             self._steps = StepFigures(self._roster)
             self._steps.expect_ranks(len(self._layout.ranks) if self._layout else 0)
-
-    def _on_realised(self, event: Event) -> None:
-        for i, decision in enumerate(self._decisions):
-            if decision.step == number(event.data.get("step")):
-                self._decisions[i] = decision_of(event, decision.names, known=decision)
 
     def _on_advice(self, event: Event) -> None:
         self._advice = event.text if event.data.get("host") else ""
@@ -273,8 +269,10 @@ class Store:
             run=layout.run if layout else "",
             task=layout.task if layout else "",
             policy=layout.policy if layout and not self._script else "",
-            first_shares=self._first_shares,
+            first_shares=self._how_begun.get("first_shares", ""),
+            restart=self._how_begun.get("warm_restart") or self._how_begun.get("cold_restart", ""),
             script=self._script,
+            read=self._read.shown() if self._script and not self.behind else None,
             global_batch=self._batch,
             leader=layout.leader if layout else "",
             attached=bool(layout and layout.attached),
@@ -295,15 +293,15 @@ class Store:
             ended=self._ended_at,
             ranks=self._roster.views(shown, steps.is_silent),
             hosts=tuple(self._roster.hosts.values()),
-            decisions=tuple(self._decisions),
+            decisions=self._decisions.shown(),
             regroups=tuple(self._regroups),
             restarts=self._restarts,
             waiting=self._waiting,
             advice=self._advice,
             offered=tuple(host for host in self._offered if not self._roster.has(host)),
             problems=self._all_problems(),
-            throughput=() if self.behind else steps.throughput.points(),
-            losses=() if self.behind else steps.losses.points(),
+            throughput=() if self.behind else (self._read.rates if self._script else steps.throughput).points(),
+            losses=() if self.behind else (self._read.losses if self._script else steps.losses).points(),
             log_total=self._log.total,
             summary=ended.summary if ended else {},
             unanswered=ended.unanswered if ended else (),

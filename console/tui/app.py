@@ -137,6 +137,8 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
 
     def paint(self) -> None:
         """Show what is known now; panels repaint only the lines that changed."""
+        if not self.screen_stack:  # the app closes
+            return
         frame = self._frame()
         screen = self.main
         for notice in screen.query(NoticePanel):  # none left while the app closes

@@ -83,13 +83,20 @@ def _remedy(problem: Problem, width: int) -> list[tuple[int, str]]:
     return list(enumerate(wrap(problem.remedy, width - 4))) if problem.remedy else []
 
 
+def _steps(snapshot: Snapshot) -> str:
+    """Of a run that goes on from another one its own, too: what stands beside them is of these alone."""
+    steps = int(number(snapshot.summary.get("steps")) or snapshot.step)
+    before = int(number(snapshot.summary.get("steps_before")) or 0)
+    return f"{steps - before:,} more, {steps:,} in all" if 0 < before <= steps else figures.count(steps)
+
+
 def _summary(snapshot: Snapshot, width: int, folder: str) -> list[Line]:
     summary = snapshot.summary
     evaluation = summary.get("eval")
     accuracy = evaluation.get("accuracy") if isinstance(evaluation, dict) else None
     facts: list[tuple[str, str]] = [
         ("accuracy", figures.percent(number(accuracy) if accuracy is not None else snapshot.accuracy)),
-        ("steps", figures.count(int(number(summary.get("steps")) or snapshot.step))),
+        ("steps", _steps(snapshot)),
         ("samples/s", figures.rate(number(summary.get("samples_per_s")) or snapshot.samples_per_s)),
         ("time", figures.duration(number(summary.get("seconds")))),
         ("final loss", figures.loss(number(summary.get("final_loss")) or snapshot.loss)),
@@ -111,7 +118,9 @@ def _summary(snapshot: Snapshot, width: int, folder: str) -> list[Line]:
     lines.append(join(row, "   "))
     hosts = [h for h in summary.get("hosts") or () if isinstance(h, dict)]
     if hosts and not snapshot.script:
-        shares = [f"{h.get('name', '?')} {figures.percent(number(h.get('share')), 0)}" for h in hosts]
+        parts = [max(0.0, number(h.get("share")) or 0.0) for h in hosts]
+        percents = figures.apportioned([part / (sum(parts) or 1.0) for part in parts], 100 if sum(parts) else 0)
+        shares = [f"{h.get('name', '?')} {percent} %" for h, percent in zip(hosts, percents, strict=True)]
         lines += [(("shares ", "muted"), (part, "text")) for part in wrap(", ".join(shares), width - 7)[:1]]
     if folder:
         lines += [(("saved in ", "muted"), (part, "text")) for part in wrap(folder, width - 9)[:1]]

@@ -11,6 +11,7 @@ from rich.cells import cell_len
 
 from motley.console.state.snapshot import Decision, LogEntry, Snapshot
 from motley.console.view import figures
+from motley.console.view.script_lines import progress_of, script_line
 from motley.console.view.styled_line import Line, Role, Span, clip, fit, join, spread, text, width_of, wrap
 
 LEAST = (40, 10)  # columns and rows that the screen needs
@@ -105,19 +106,23 @@ def _title(snapshot: Snapshot, width: int, now: float, frozen: bool) -> Line:
 
 
 def _progress(snapshot: Snapshot, width: int) -> Line:
-    if snapshot.script:
-        return ()
     total = snapshot.steps_total
     fraction = snapshot.step / total if total else 0.0
     facts: list[str] = []
-    if snapshot.step or total:
+    if snapshot.script:
+        if snapshot.read is None:
+            return ()
+        fraction, facts = progress_of(snapshot.read, live=snapshot.phase == "running")
+    elif snapshot.step:
         facts.append(f"step {snapshot.step:,}" + (f"/{total:,}" if total else ""))
-    if total:
+    if total and snapshot.step and not snapshot.script:
         facts.append(f"{fraction * 100:.0f} %")
     if snapshot.epoch is not None:
         facts.append(f"epoch {snapshot.epoch + 1}" + (f"/{snapshot.epochs}" if snapshot.epochs else ""))
     if snapshot.eta_s is not None:
         facts.append(f"ETA {figures.duration(snapshot.eta_s)}")
+    if not facts and snapshot.restart and snapshot.phase == "starting":
+        facts.append(snapshot.restart)  # in the log it is gone in a moment
     label = "  ".join(facts)
     done, left = figures.progress(fraction, max(8, width - len(label) - (2 if label else 0)))
     return clip(((done, "accent"), (left, "muted"), (f"  {label}" if label else "", "text")), width)
@@ -131,9 +136,7 @@ def _figures(snapshot: Snapshot, width: int, now: float) -> Line:
     if snapshot.phase == "starting":
         return clip(((_starting(snapshot), "muted"),), width)
     if snapshot.script:
-        restarts = f", started anew {_plural(snapshot.restarts, 'time')}" if snapshot.restarts else ""
-        ran = "ran" if snapshot.phase == "ended" else "runs"
-        return clip((("the script ", "muted"), (snapshot.task, "strong"), (f" {ran}{restarts}", "muted")), width)
+        return script_line(snapshot, width=width, now=now)
     if not snapshot.step:
         said = "No step was made." if snapshot.phase == "ended" else "The first step is under way."
         return ((said, "muted"),)

@@ -200,7 +200,7 @@ class Scripted:
     async def launch(self, *, resume: str | None = None, why_cold: str = "") -> None:
         self.calls.append(f"launch {resume}" if resume else "launch")
         if why_cold:
-            self._emit(event("note", f"cold restart: {why_cold}", source="console"))
+            self._emit(event("cold_restart", f"cold restart: {why_cold}", source="console"))
         if self._new_key is not None and not await self._ask(self._new_key):
             finding = Finding("box2", "host_key", "error", "its key is not known yet", "accept it: ssh box2 true")
             raise CheckFailed([finding])

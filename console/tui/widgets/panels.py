@@ -18,8 +18,8 @@ from motley.console.view.key_bindings import footer_line
 from motley.console.view.notice import notice_lines, notice_title
 from motley.console.view.plot import Mark, plot
 from motley.console.view.rank_table import table
-from motley.console.view.run_lines import decision_lines, gain_text, log_line, run_lines, too_small
-from motley.console.view.styled_line import Line, clip, width_of
+from motley.console.view.run_lines import decision_lines, gain_of, gain_text, log_line, run_lines, too_small
+from motley.console.view.styled_line import Line, clip, width_of, wrap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +81,10 @@ class ChartPanel(Panel, can_focus=True):
 
     def paint(self, frame: Frame) -> None:
         snapshot = frame.snapshot
-        rate = figures.rate(snapshot.samples_per_s)
-        self.border_title = f"throughput  {rate} samples/s" if snapshot.samples_per_s else "throughput"
+        rate, unit = snapshot.samples_per_s, "samples/s"
+        if snapshot.read is not None:
+            rate, unit = snapshot.read.steps_per_s, "steps/s"
+        self.border_title = f"throughput  {figures.rate(rate)} {unit}" if rate else "throughput"
         marks: list[Mark] = [(decision.step, "▲", "warn") for decision in snapshot.decisions]
         marks += [(regroup.step, "▼", "bad") for regroup in snapshot.regroups if regroup.lost]
         marks += [(regroup.step, "◆", "good") for regroup in snapshot.regroups if regroup.joined]
@@ -98,9 +100,10 @@ class LossPanel(Panel, can_focus=True):
 
     def paint(self, frame: Frame) -> None:
         snapshot = frame.snapshot
-        self.border_title = f"loss  {figures.loss(snapshot.loss)}" if snapshot.loss is not None else "loss"
+        loss = snapshot.read.loss if snapshot.read is not None else snapshot.loss
+        self.border_title = f"loss  {figures.loss(loss)}" if loss is not None else "loss"
         size = self.size
-        lines = plot(snapshot.losses, width=size.width, height=size.height, role="second", label=_loss_label)
+        lines = plot(snapshot.losses, width=self.width, height=size.height, role="second", label=_loss_label)
         self.show(lines or _quiet(snapshot, size))
 
 
@@ -121,9 +124,11 @@ class DecisionPanel(Panel, can_focus=True):
 
     def paint(self, frame: Frame) -> None:
         n = len(frame.snapshot.decisions)
-        gain = gain_text(frame.snapshot)
         title = f"decisions  {n}" if n else "decisions"
-        self.border_title = f"{title}  \u2248 {gain}" if gain else title
+        gain, saved = gain_of(frame.snapshot), gain_text(frame.snapshot)
+        told = [f"{title}  \u2248 {saved}", f"{title}  \u2248 {figures.gain(gain)}"] if gain is not None else []
+        room = self.width - 2  # the border says the most that fits
+        self.border_title = next((text for text in told if cell_len(text) <= room), title)
         self.show(decision_lines(frame.snapshot, width=self.width))
 
 
@@ -196,10 +201,12 @@ def _quiet(snapshot: Snapshot, size: Size) -> list[Line]:
     if size.height < 2:
         return []
     said = "no step was made" if snapshot.phase == "ended" else "no step yet"
-    said = "catching up" if snapshot.behind else "a script of your own reports no steps" if snapshot.script else said
-    line: Line = ((said, "muted"),)
-    pad = max(0, (size.width - width_of(line)) // 2)
-    return [*([()] * ((size.height - 1) // 2)), ((" " * pad, "muted"), *line)]
+    if snapshot.script and snapshot.phase != "ended":
+        said = "what the script prints has no step yet" if snapshot.read is None else "no figure of this kind yet"
+    said = "catching up" if snapshot.behind else said
+    lines: list[Line] = [((part, "muted"),) for part in wrap(said, size.width)]
+    above: list[Line] = [()] * max(0, (size.height - len(lines)) // 2)
+    return [*above, *((((" " * max(0, (size.width - width_of(line)) // 2)), "muted"), *line) for line in lines)]
 
 
 def _loss_label(value: float) -> str:

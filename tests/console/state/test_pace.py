@@ -23,17 +23,28 @@ def test_the_pace_of_uneven_steps_hardly_moves_within_seconds() -> None:
     assert min(after / before for before, after in zip(seen, seen[7:], strict=False)) > 0.9
 
 
-def test_steps_before_a_change_of_the_split_are_forgotten_once_the_new_one_is_known() -> None:
+@pytest.mark.parametrize(("before", "after"), [(200.0, 100.0), (100.0, 300.0), (60.0, 20.0)])
+def test_a_change_comes_in_within_a_minute_and_never_in_a_leap(before: float, after: float) -> None:
+    """Of the time that is left: a leap of half of it within two seconds was seen when a host left."""
+    pace = Pace()
+    for _ in range(int(120_000 / before)):
+        pace.add(before)
+    seen, passed = [pace.ms or 0.0], 0.0
+    while passed < 60_000:
+        pace.add(after)
+        passed += after
+        seen.append(pace.ms or 0.0)
+    two_seconds = int(2000 / after)
+    assert all(0.8 < late / soon < 1.25 for soon, late in zip(seen, seen[two_seconds:], strict=False))
+    assert seen[-1] == pytest.approx(after, rel=0.1)
+
+
+def test_one_long_step_moves_little() -> None:
     pace = Pace()
     for _ in range(300):
-        pace.add(200.0)
-    pace.changed()
-    for _ in range(40):
         pace.add(100.0)
-    assert pace.ms == pytest.approx(187, abs=8)  # 4 s tell little
-    for _ in range(20):
-        pace.add(100.0)
-    assert pace.ms == pytest.approx(100.0)
+    pace.add(2000.0)
+    assert pace.ms == pytest.approx(113.0, rel=0.01)
 
 
 def test_without_a_step_there_is_no_pace() -> None:

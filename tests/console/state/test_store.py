@@ -265,3 +265,16 @@ def test_a_curve_keeps_its_means_while_it_halves_its_points() -> None:
     assert len(points) <= 8
     assert points[0][0] < points[-1][0]
     assert points[-1][1] == pytest.approx(points[-1][0], rel=0.01)
+
+
+def test_a_host_that_could_not_be_reached_is_no_failure_any_more_once_it_is_heard() -> None:
+    store = Store()
+    store.apply(layout(), START)
+    store.apply(Progress(host="box2", stage="connect", text="no answer", done=True, failed=True), START)
+    store.apply(Link(host="box2", up=False, text="no answer"), START)
+    assert [host.failed for host in store.snapshot().hosts if host.name == "box2"] == [True]
+    store.apply(Link(host="box2", up=True, text="connected"), START)
+    assert [host.failed for host in store.snapshot().hosts if host.name == "box2"] == [False]
+    store.apply(Progress(host="box2", stage="start", text="its ranks did not start", failed=True), START)
+    store.apply(Link(host="box2", up=True, text="connected"), START)
+    assert [host.failed for host in store.snapshot().hosts if host.name == "box2"] == [True]

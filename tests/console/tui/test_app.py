@@ -10,6 +10,7 @@ import pytest
 from motley.console.state.snapshot import Snapshot
 from motley.console.tui.screens.help import Help, help_lines
 from motley.console.tui.widgets.panels import DecisionPanel
+from motley.console.view.figures import TIMES
 from motley.console.view.key_bindings import KEYS, footer_line, markdown, reason
 from motley.console.view.styled_line import text
 from tests.console import scripted
@@ -41,6 +42,15 @@ async def test_a_low_terminal_shows_the_state_on_top_and_the_keys_below(size: tu
         app.life.store.apply(replace(scripted.event("note", "no disk is left", level="error")), START)
         await until(app, pilot, lambda: "no disk is left" in screen_text(app))
         assert "● running" in screen_text(app).splitlines()[0]
+
+
+async def test_the_clock_may_strike_once_more_while_the_app_closes() -> None:
+    """Its screens are gone by then, its timer is not."""
+    app, _ = make()
+    async with app.run_test(size=SIZE) as pilot:
+        await running(app, pilot)
+    assert app.screen_stack == []
+    app.paint()
 
 
 async def test_advice_takes_a_line_from_the_charts_and_hides_nothing() -> None:
@@ -143,6 +153,19 @@ async def test_a_scrollbar_hides_no_end_of_a_line() -> None:
         shown = [line for line in screen_text(app).splitlines() if "214 → 141 ms" in line]
         assert len(shown) >= 3
         assert all("214 → 141 ms predicted" in line for line in shown)
+
+
+@pytest.mark.parametrize(("width", "gain"), [(200, "2.5 against equal shares, 1:40 saved so far"), (120, "2.5")])
+async def test_the_title_of_the_decisions_says_what_fits_and_is_not_cut(width: int, gain: str) -> None:
+    app, sessions = make()
+    async with app.run_test(size=(width, 50)) as pilot:
+        await running(app, pilot)
+        for member in range(4):
+            sessions[0]._emit(scripted.sample(61, member, gain=2.5, saved_s=100.0))
+        await until(app, pilot, lambda: "2.5 against" in screen_text(app))
+        app.paint()
+        await pilot.pause()
+        assert f"─decisions  2  \u2248 {TIMES}{gain}─" in screen_text(app), screen_text(app)
 
 
 async def test_the_log_stays_where_it_was_scrolled_to_and_end_follows_again() -> None:

@@ -130,7 +130,7 @@ def test_the_run_lines_say_state_step_epoch_loss_accuracy_throughput_and_eta(run
     lines = [text(line) for line in run_lines(running, width=80, now=START + 62)]
     assert lines[0].startswith("● running  home-1  simple_cnn/digits")
     assert lines[0].endswith("1:02")
-    assert "step 120/240  50 %  epoch 5/10  ETA 0:10" in lines[1]
+    assert "step 120/240  50 %  epoch 5/10  ETA 0:11" in lines[1]
     for word in ("loss 0.1", "accuracy 95.5 %", "2,945 samples/s", "against equal shares"):
         assert word in lines[2]
 
@@ -212,6 +212,22 @@ def test_before_the_first_step_a_run_under_way_does_not_read_as_one_that_has_end
     snapshot = replace(store.snapshot(), phase="running")
     assert any("The first step is under way." in line for line in header(snapshot))
     assert any("No step was made." in line for line in header(replace(snapshot, phase="ended", state="stopped")))
+
+
+@pytest.mark.parametrize("kind", ["warm_restart", "cold_restart"])
+@pytest.mark.parametrize("width", [80, 200])
+def test_what_became_of_a_restart_is_beside_the_bar_until_the_run_is_on_its_way(kind: str, width: int) -> None:
+    said = "cold restart: box1 has changed in cluster.toml"
+    store = Store()
+    store.begin(START)
+    store.apply(event(kind, said, source="console"), START)
+    for i in range(100):  # the log has gone on
+        store.apply(event("note", f"box{i}: connected"), START)
+    progress = text(run_lines(store.snapshot(), width=width, now=START)[1])
+    assert progress.endswith(f"  {said}")
+    for record in (sample(1, member) for member in range(3)):
+        store.apply(record, START)
+    assert said not in text(run_lines(store.snapshot(), width=width, now=START)[1])
 
 
 def test_where_the_first_shares_come_from_stays_with_the_decisions() -> None:
