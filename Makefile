@@ -21,7 +21,7 @@ help:
 	@echo 'make demo       opens the console on four emulated hosts of unequal speed'
 	@echo 'make test       every check and test; those on the lab'"'"'s real hosts need root (docs/lab.md)'
 	@echo 'make test-fast  the same without whole runs, real ranks and the lab'
-	@echo 'make test-runs  whole runs on demo hosts, whose ranks import no torch'
+	@echo 'make test-runs  whole runs, whose ranks import no torch'
 	@echo 'make test-ranks the tests of the training step, by real ranks'
 	@echo 'make test-runs-long, make test-ranks-long those of each that are too long for make test'
 	@echo 'make test-lab   all tests on real hosts, those too that are too long for make test'
@@ -99,10 +99,10 @@ test-ranks-long: $(READY)
 	$(SPREAD) -m 'ranks and long' $(ARGS)
 
 test-lab-short: $(READY)
-	$(SPREAD) -m 'lab and not long' $(ARGS)
+	$(SPREAD) --maxprocesses 2 -m 'lab and not long' $(ARGS)
 
 test-lab-long: $(READY)
-	$(SPREAD) -m 'lab and long' $(ARGS)
+	$(SPREAD) --maxprocesses 2 -m 'lab and long' $(ARGS)
 
 test-release: $(READY)
 	$(TESTS) -m release -rs $(ARGS)

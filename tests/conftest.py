@@ -51,45 +51,81 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip("no NVIDIA GPU that torch can use on this machine")
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:  # noqa: ARG001
+    """One more than there are cores: tests of processes wait for these a good part of their time."""
+    return (os.cpu_count() or 1) + 1
+
+
 # Files that take longest, the longest first: each is one worker's, so one that begins last keeps the others waiting.
 LONG = [
-    "remote/session/session",
+    "trainer/rank/session_with_torch",
+    "trainer/torn_state",
+    "image_folder",
+    "trainer/verbs/script_loops",
+    "trainer/accumulation",
+    "remote/session/exported_model",
+    "trainer/verbs/calibrate",
+    "trainer/regroup",
+    "use_model",
+    "trainer/optimize/local_sgd",
+    "trainer/verbs/export",
+    "trainer/api/session_faults",
+    "trainer/api/session_checkpoints",
+    "trainer/own_task",
     "remote/session/join_host",
-    "remote/soak",
-    "remote/crowd",
+    "remote/session/session",
+    "remote/session_run",
     "remote/script_run",
     "remote/session/follow_run",
-    "remote/preflight/misconfigurations",
     "remote/launch/warm_restart",
-    "remote/provision/virtualenv",
-    "trainer/verbs/calibrate",
-    "remote/launch/calibrate",
-    "console/tui/app",
-    "console/app_runs",
-    "remote/session/runs",
+    "trainer/rank/session_script",
     "trainer/supervisor/supervisor",
-    "trainer/tasks/tasks",
-    "remote/session/session_start",
-    "fuzz/shell",
     "trainer/rank/script_rank",
-    "remote/session/follow_host",
-    "profiles/rebalance_proposal",
+    "remote/own_task_run",
+    "trainer/verbs/rerun",
+    "remote/launch/calibrate",
+    "remote/launch/trial",
+    "remote/provision/virtualenv",
     "remote/provision/data",
     "remote/launch/prestart",
+    "remote/session/runs",
+    "remote/soak",
+    "remote/crowd",
+    "remote/preflight/misconfigurations",
+    "console/tui/app",
+    "console/app_runs",
+    "fuzz/lying_hosts",
+    "profiles/rebalance_proposal",
+    "trainer/data/worker_pool",
     "console/cli",
-    "remote/rpc/clean",
     "trainer/tasks/tasks_models",
-    "remote/preflight/check",
+    "remote/experiment/folder",
+    "console/state/shown_step",
     "remote/ssh/connection",
-    "remote/ssh/connection_failures",
-    "remote/experiment/fetch",
+    "trainer/balance/balancer_noise",
+    "trainer/tasks/tasks",
+    "imports",
+    "profiles/split_solver",
+    "console/control/questions",
+    "remote/preflight/check",
+    "trainer/verbs/link",
+    "trainer/verbs/trial",
+    "trainer/tasks/image_folder/data_set",
+    "trainer/optimize/compilation",
+    "fuzz/cluster",
+    "fuzz/answers",
+    "fuzz/shell",
+    "wheel",
 ]
+
+# Who uses one of these starts processes of a run: hosts, or a supervisor, its coordinator and its ranks.
+WHOLE_RUNS = {"stage", "machine"}
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "stage" in getattr(item, "fixturenames", ()):
+        if WHOLE_RUNS & {*getattr(item, "fixturenames", ())} and not item.get_closest_marker("ranks"):
             item.add_marker(pytest.mark.runs)
 
     def place(item: pytest.Item) -> int:

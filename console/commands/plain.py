@@ -26,11 +26,12 @@ from motley.console.state.store import Store
 from motley.console.view import figures
 from motley.console.view.notice import in_order, told_below
 from motley.console.view.run_lines import decision_text, gain_text, offer
-from motley.console.view.styled_line import fit
+from motley.console.view.script_lines import progress_of, script_line
+from motley.console.view.styled_line import fit, text
 from motley.remote.feed import CaughtUp, Ended, FeedRecord, Layout, LogLine, PartialLine
 from motley.remote.quoting import pasteable
 from motley.remote.ssh.new_host_keys import Ask, nobody
-from motley.trainer.contract.wire import Event, Level, Sample
+from motley.trainer.contract.wire import Event, Level, Reading, Sample
 
 HISTORY = 10  # lines from before an attach
 EVERY_S = 5.0  # between two lines of throughput within an epoch
@@ -77,6 +78,9 @@ class Printer:
             return
         if isinstance(record, Sample):
             self._throughput(record, now)
+            return
+        if isinstance(record, Reading):
+            self._script_figures(now)
             return
         if isinstance(record, PartialLine):
             self._partial(record, now)
@@ -173,6 +177,14 @@ class Printer:
         if shown.eta_s is not None:
             facts.append(f"ETA {figures.duration(shown.eta_s)}")
         self.say("  ".join(facts), now=now)
+
+    def _script_figures(self, now: float) -> None:
+        shown = self.store.snapshot()
+        if shown.read is None or now < self._last + EVERY_S:
+            return
+        self._last = now
+        _, facts = progress_of(shown.read, live=True)
+        self.say("  ".join([*facts, text(script_line(shown, width=100, now=now))]), now=now)
 
     def _partial(self, line: PartialLine, now: float) -> None:
         if not line.text.strip() or now < self._partial_due.get(line.member, 0.0) or not self._may_speak(now):

@@ -16,12 +16,12 @@ from typing import Any
 
 from motley.remote.feed import LogLine, PartialLine
 from motley.remote.sanitize import clean, clean_table
-from motley.trainer.contract.wire import LATEST, Chunk, Event, Sample, WireError, decode, encode
+from motley.trainer.contract.wire import LATEST, Chunk, Event, Reading, Sample, WireError, decode, encode
 
 OUTPUT = re.compile(r"rank_([0-9]{1,6})(?:\.[0-9]{1,6})?\.out")
 
 
-def records_of(host: str, chunk: Chunk) -> Iterator[Sample | Event | LogLine]:
+def records_of(host: str, chunk: Chunk) -> Iterator[Sample | Reading | Event | LogLine]:
     output = OUTPUT.fullmatch(chunk.file)
     printed = _printed(chunk.times)
     at: float | None = None
@@ -52,22 +52,22 @@ def partial_lines(host: str, tails: Mapping[str, Any]) -> Iterator[PartialLine]:
             yield PartialLine(host=host, member=int(output[1]), text=text)
 
 
-def record_of(host: str, file: str, line: str | bytes) -> Sample | Event:
+def record_of(host: str, file: str, line: str | bytes) -> Sample | Reading | Event:
     """The record in one line, made safe; an event that says so when the line is none that belongs into the file."""
-    belongs: type[Sample | Event] = Event if file == "events.jsonl" else Sample
+    belongs = (Event,) if file == "events.jsonl" else (Sample, Reading)
     try:
         record = decode(line)
         if isinstance(record, belongs):
             return _safe(record)
-        problem = f"{type(record).__name__} where {belongs.__name__} belongs"
+        problem = f"{type(record).__name__} where {belongs[0].__name__} belongs"
     except WireError as error:
         problem = clean(str(error))
     text = f"a line of {file} can't be read: {problem}"
     return Event(time=time.time(), host=host, source="console", kind="note", text=text, level="warning")
 
 
-def _safe(record: Sample | Event) -> Sample | Event:
-    if isinstance(record, Sample):
+def _safe(record: Sample | Reading | Event) -> Sample | Reading | Event:
+    if not isinstance(record, Event):
         return dataclasses.replace(record, host=clean(record.host))
     return dataclasses.replace(
         record,
@@ -80,7 +80,7 @@ def _safe(record: Sample | Event) -> Sample | Event:
     )
 
 
-def line_of(record: Sample | Event | LogLine) -> bytes:
+def line_of(record: Sample | Reading | Event | LogLine) -> bytes:
     return record.text.encode() + b"\n" if isinstance(record, LogLine) else encode(record)
 
 

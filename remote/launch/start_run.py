@@ -58,7 +58,8 @@ class RunStart:
         self._knows = knows
         self._ask = ask
         self._stop = stop
-        self._cold = logbook.note(f"cold restart: {why_cold}") if why_cold else None  # there is no experiment yet
+        cold = f"cold restart: {why_cold}"
+        self._cold = logbook.note(cold, kind="cold_restart") if why_cold else None  # there is no experiment yet
 
     async def start(self, *, resume: str | None) -> Spec:
         """Raises what `Session.launch` says."""

@@ -79,6 +79,7 @@ class RunFollower:
         self._stop = stop
         self._followers: dict[str, HostFollower] = {}
         self._tasks: dict[str, asyncio.Task[str]] = {}
+        self._closed = False  # what is still heard begins nothing any more
 
     @property
     def hosts(self) -> list[str]:
@@ -102,21 +103,19 @@ class RunFollower:
     def follow(self, name: str) -> None:
         """Follow a host; one that has come later too, or has come back after its end."""
         task = self._tasks.get(name)
-        if self.stopping or (task is not None and not task.done()):
+        if self.stopping or self._closed or (task is not None and not task.done()):
             return
         if name not in self._followers:
             self._followers[name] = HostFollower(
                 name, self._run, verbs=self._verbs, experiment=self._experiment, emit=self._emit
             )
         self._reform.admit(name)
-        life = self._life_of(self._followers[name])
-        self._tasks[name] = asyncio.get_running_loop().create_task(life, name=name)
+        self._tasks[name] = asyncio.create_task(self._life_of(self._followers[name]), name=name)
 
     async def caught_up(self, *, patient: bool) -> None:
         """Until every host has sent what it had: its first sign of life comes after that. When `patient`,
         those that can't be reached at once are waited for too, for a while."""
-        followers = self._followers.values()
-        live = asyncio.gather(*((each.live if patient else each.asked).wait() for each in followers))
+        live = asyncio.gather(*((f.live if patient else f.asked).wait() for f in self._followers.values()))
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(live, LAST_WORDS_S)
 
@@ -159,6 +158,7 @@ class RunFollower:
         self._tasks[name].cancel()
 
     async def close(self) -> None:
+        self._closed = True
         await end([*self._tasks.values(), *self._telling])
 
     async def _life_of(self, follower: HostFollower) -> str:
@@ -262,14 +262,13 @@ class RunFollower:
         lead, before = self._reform.lead, self.leader
         if lead is None or lead.leader == before or lead.leader not in self._followers:
             return
-        loop = asyncio.get_running_loop()
         self.leader = lead.leader
-        self._silence.restart(loop.time())
+        self._silence.restart(asyncio.get_running_loop().time())
         if self._tasks[before].done() and not self.stopping:  # its supervisor had gone: it may come back
-            self._tasks[before] = loop.create_task(self._life_of(self._followers[before]), name=before)
+            self._tasks[before] = asyncio.create_task(self._life_of(self._followers[before]), name=before)
 
     def _emit(self, record: FeedRecord) -> None:
-        if isinstance(record, Event):
+        if isinstance(record, Event) and not self._closed:
             self._hear_of_change(record)
             self._reform.hear(record)
             self._look_who_leads()

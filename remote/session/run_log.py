@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from motley.remote.feed import LogLine
 from motley.trainer.contract.wire import Event
 
-LEFT_OUT = frozenset({"phase", "waiting", "report", "realised", "fault", "checkpoint"})  # too many, or said elsewhere
+LEFT_OUT = frozenset(  # too many, said elsewhere, or for programs
+    {"phase", "waiting", "report", "realised", "fault", "checkpoint", "fingerprint"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

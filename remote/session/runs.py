@@ -212,14 +212,18 @@ async def logs(
     With `member` only what that rank printed. What was there before comes in order (`remote.session.run_log`), then,
     with `follow`, what is new as it comes.
 
-    After the last line `told` is called with the cause, when ranks have failed.
+    After the last line `told` is called with the hosts whose newest lines are missing, as they can't be reached, and
+    with the cause, when ranks have failed.
     Raises UsageError when the run has no rank `member`.
     """
     queue: asyncio.Queue[Event | LogLine | None] = asyncio.Queue()
     before: list[Event | LogLine] = []
     ranks: set[int] = set()
+    reached: dict[str, bool] = {}
 
     def emit(record: FeedRecord) -> None:
+        if isinstance(record, Link):
+            reached[record.host] = record.up
         if isinstance(record, Layout):
             ranks.update(rank.member for rank in record.ranks)
         if _belongs(record, member):
@@ -252,6 +256,8 @@ async def logs(
             while (found := await queue.get()) is not None:
                 for row in rows_of([found], time.time()):
                     yield row
+        if away := [host for host, up in reached.items() if not up]:
+            told(f"{', '.join(away)} can't be reached: what was told there since the last look is missing")
         ended = await tasks[-1]
         if isinstance(ended, Ended):
             cause = str(ended.summary.get("cause") or "") if ended.state == "failed" else ""

@@ -132,7 +132,7 @@ class Session:
             self._launched = True
             self._spec = next(spec for spec in specs if spec.is_leader)
             self._logbook.lay_out(placement.layout(self._cluster, self.run, self._spec.members))
-            self._logbook.note(f"warm restart of '{old.run}': torch is imported already")
+            self._logbook.note(f"warm restart of '{old.run}': torch is imported already", kind="warm_restart")
 
         bound_s = self._cluster.run.stop_grace_s + STOP_BOUND_S
         outcome = await rerun_all(offer.verbs, offer.run, specs, self._logbook.emit, bound_s=bound_s, begin=begin)

@@ -20,19 +20,19 @@ pytestmark = pytest.mark.long
 
 
 def restarted(terminal: Terminal, experiments: Path, says: str) -> tuple[Path, float]:
-    """Press `r` and confirm: the new run's folder, and how long it was to its first step. The log `says` what it is."""
+    """Press `r` and confirm: the new run's folder, and how long it was to its first step. It `says` how it began."""
     known = {path.name for path in experiments.iterdir()}
     terminal.press("r")
     terminal.wait_for("A new one goes on")  # before the screen knows of a step it reads otherwise, and `y` answers that
     pressed = time.time()
     terminal.press("y")
-    terminal.wait_for(says)
 
     def new() -> list[Path]:
         return [path for path in experiments.iterdir() if path.name not in known and metrics(path, 0)]
 
     wait_until(lambda: bool(new()), "a step of the new run", START_S)
     (folder,) = new()
+    assert [text for text in texts(folder) if says in text], texts(folder)  # on the screen it is until the first step
     return folder, metrics(folder, 0)[0]["time"] - pressed
 
 

@@ -1,7 +1,8 @@
 """Takes the place of trainer/verbs/calibrate.py in the tree that the tests of calibration push: it measures nothing.
 
 What it shall do stands in the environment that cluster.toml gives the ranks of the host: `STAND_IN_DOES`. It notes
-when it begins and ends in the file `STAND_IN_LOG`.
+when it begins and ends in the file `STAND_IN_LOG`. Where it is to fail it runs until there is one of that name with
+`.seen` behind it.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ def calibrate(stdin: BinaryIO, stdout: TextIO) -> int:
         say({"note": f"{asked.own_task.file} is {there}, {asked.own_task.parameters}"})
     print("a library greets", file=stdout, flush=True)
     signal.sigtimedwait((), PACE_S)
+    while does in ("fail", "die", "lie") and not Path(asked.env["STAND_IN_LOG"] + ".seen").exists():
+        signal.sigtimedwait((), PACE_S)  # who looks at it while it runs says so
     log("end\n")  # it may be ended as soon as it has answered
     timing = {"batch": asked.batch, "compute_ms": 4.0, "step_ms": 5.0, "noise": 0.02, "steps": 6}
     result = {

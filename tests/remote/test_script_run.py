@@ -17,7 +17,7 @@ from motley.remote.feed import Layout, LogLine, PartialLine, Progress
 from motley.remote.session.runs import status
 from motley.remote.session.session import Session
 from motley.trainer.bootstrap.code_trees import LISTING, STAMP
-from motley.trainer.contract.wire import Event
+from motley.trainer.contract.wire import Event, Reading, Sample, decode
 from tests.remote.stage import HOSTS, Seen, Stage, take_away
 
 SCRIPT = """
@@ -213,3 +213,32 @@ async def test_no_script_starts_nothing_and_says_where_it_was_looked_for(stage: 
     await session.close()
     assert stage.alive() == []
     assert not (stage.folder / "experiments").exists()
+
+
+FIGURES = """
+import os, sys, time
+if os.environ["RANK"] == "0":
+    sys.stderr.write("\\r  0%|          | 0/40 [00:00<?, ?it/s]")
+    sys.stderr.write("\\r 20%|##        | 8/40 [00:06<00:12,  3.27it/s]")
+    print("\\r    \\r{'loss': '4.25', 'epoch': '0.5'}", flush=True)
+    sys.stderr.write("\\r 25%|##        | 10/40 [00:06<00:12,  3.27it/s]")
+    sys.stderr.flush()
+"""
+
+
+async def test_what_a_script_prints_of_its_training_is_told_and_kept(stage: Stage) -> None:
+    session, seen = await launched(stage, FIGURES + "import signal\n" + WAITS)
+    await seen.until(lambda r: isinstance(r, Reading) and r.step == 10 and r.loss is not None)
+    told = [record for record in seen.records if isinstance(record, Reading)][-1]
+    assert (told.host, told.member, told.steps_total, told.loss, told.epoch) == ("box0", 0, 40, 4.25, 0.5)
+    assert not any(isinstance(record, Sample) for record in seen.records)
+    assert (await session.stop("enough")).unanswered == ()
+    await session.close()
+    kept = (stage.experiment("night") / "logs/rank_0_metrics.jsonl").read_bytes().splitlines()
+    assert decode(kept[-1]) == told
+    again = stage.session("night", later := Seen())
+    await again.attach()
+    await again.wait()
+    await again.close()
+    assert told in later.records
+    assert stage.alive() == []

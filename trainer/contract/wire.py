@@ -59,6 +59,20 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What a script that tells us nothing has said of its training, read from its output: a line of `rank_N.jsonl`."""
+
+    time: float  # seconds since 1970 on the host's clock, when it was printed
+    host: str
+    member: int
+    step: int  # as the script counts
+    steps_total: int | None = None
+    epoch: float | None = None  # as the script says
+    loss: float | None = None  # the newest one; None before the first, and when it was no number
+    steps_per_s: float | None = None  # by the times at which the steps were printed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Something that happened once: a line of `events.jsonl`.
 
@@ -104,6 +118,8 @@ class Event:
     | rank_failed | member, code, root_cause (False: it only lost others), traceback (the end of its output), python, |
     | | oom_kills: processes that the kernel has ended on this host for lack of memory, since the run began |
     | first_shares | what the shares of the first step come from, by the console that started the run |
+    | warm_restart | by the console that had a run take the place of another one in the same processes |
+    | cold_restart | by the console that had to stop another run first; its text says why |
     | note | anything else worth a line in the log; of data that a rank fetches fraction and member, of a broken group |
     | | error, of a rank that hangs at: its innermost calls, of a checkpoint that can't be written step, why, asked |
     | stopping | reason |
@@ -140,8 +156,8 @@ class Beat:
     tails: dict[str, Any] = field(default_factory=dict)  # by file of output: a last line without end, if new
 
 
-Record = Union[Sample, Event, Chunk, Beat]
-_TYPES: dict[str, type[Any]] = {c.__name__.lower(): c for c in (Sample, Event, Chunk, Beat)}
+Record = Union[Sample, Reading, Event, Chunk, Beat]
+_TYPES: dict[str, type[Any]] = {c.__name__.lower(): c for c in (Sample, Reading, Event, Chunk, Beat)}
 _NAMES: dict[type[Any], str] = {c: n for n, c in _TYPES.items()}
 _FIELDS: dict[type[Any], tuple[dataclasses.Field[Any], ...]] = {c: dataclasses.fields(c) for c in _NAMES}
 _CHECKS: dict[str, tuple[type, ...]] = {

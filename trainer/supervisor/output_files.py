@@ -34,6 +34,7 @@ class OutputFile:
     ) -> None:
         self.pipe = pipe
         self.closed = False
+        self.hear: Callable[[bytes], object] | None = None  # is called with all that is read
         self._folder = folder
         self._name = name
         self._cap = cap
@@ -79,6 +80,8 @@ class OutputFile:
         return b"\n".join(lines).decode(errors="replace")
 
     def _keep(self, data: bytes) -> None:
+        if self.hear is not None:
+            self.hear(data)
         *lines, self._partial = (self._partial + data).split(b"\n")
         self._partial = self._partial[-READ_BYTES:]
         self._tail.extend(lines)

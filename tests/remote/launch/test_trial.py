@@ -113,7 +113,13 @@ async def test_with_train_every_host_does_two_steps_with_what_it_may_get(stage: 
         ("fail", "error", "night.py:31: KeyError: 'no'", "Mend it."),
         ("die", "error", "the task could not be tried; it said: bus error", "Report this."),
         ("lie", "error", "what `trial` answered there can't be used: memory_mib of type str", "Report this."),
-        ("hang", "error", "the host had not done it after ", "The machine may be overloaded; try again."),
+        pytest.param(
+            "hang",
+            "error",
+            "the host had not done it after ",
+            "The machine may be overloaded; try again.",
+            marks=pytest.mark.long,
+        ),
         ("small", "warning", "86 samples do not fit into its memory at once: 16 do", "max_batch = 16 gives it no more"),
     ],
 )

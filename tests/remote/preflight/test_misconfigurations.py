@@ -30,6 +30,7 @@ from tests.remote.preflight.misconfigured import CASES, Box, Case
 from tests.remote.sshd import Sshd
 from tests.remote.stage import Seen, Stage
 
+pytestmark = pytest.mark.runs  # of the whole check, on hosts over a real sshd
 __all__ = ["wrong_container", "wrong_inside", "wrong_way_in"]  # imported for the cases in them
 
 

@@ -90,6 +90,7 @@ async def test_the_newest_is_taken_from_whichever_host_has_it_and_the_best_where
     assert (night.warnings, night.left()) == ([], [])
 
 
+@pytest.mark.long
 async def test_what_is_damaged_is_passed_over_and_said(night: Night) -> None:
     await night.keeps({"box0": {"epoch_2": 12}, "box1": {"held": 17}})
     damage(night.file("box1", "held.pt"))

@@ -70,6 +70,7 @@ async def test_another_host_leads_when_the_leader_is_gone_and_it_comes_back_as_a
     assert stage.alive() == []
 
 
+@pytest.mark.long
 async def test_a_host_that_could_not_be_told_who_leads_is_told_later(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,5 +157,22 @@ async def test_a_host_whose_connection_is_lost_while_it_comes_back_is_asked_agai
     await seen.until(trains(1, generation=2))
     assert asked == ["box1", "box1"]
     assert (await session.stop("enough")).unanswered == ()
+    await session.close()
+    assert stage.alive() == []
+
+
+async def test_a_group_that_is_heard_of_while_the_console_leaves_is_not_followed(stage: Stage) -> None:
+    """`motley run --detach` leaves in the moment in which the first group is formed, and hung once in following it."""
+    session = stage.session("night", seen := Seen(), stage.cluster())
+    await session.launch()
+    await seen.further(5)
+    following = session._following
+    assert following is not None
+    (group,) = {r.time: r for r in seen.records if isinstance(r, Event) and r.kind == "group"}.values()
+    await following.close()
+    following._emit(group)
+    assert all(task.done() for task in following._tasks.values())
+    assert following._telling == set()
+    await session.stop("enough")
     await session.close()
     assert stage.alive() == []

@@ -141,6 +141,7 @@ async def test_a_run_without_the_host_that_was_taken_out_finishes(stage: Stage) 
     assert stage.alive() == []
 
 
+@pytest.mark.long
 async def test_from_the_command_line_a_host_comes_and_goes_and_one_that_was_lost_comes_back(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,6 +165,7 @@ async def test_from_the_command_line_a_host_comes_and_goes_and_one_that_was_lost
     assert stage.alive() == []
 
 
+@pytest.mark.long
 async def test_a_host_that_came_later_leads_when_the_leader_is_gone(stage: Stage) -> None:
     session, seen = await launched(stage)
     stage.cluster(hosts=THREE)

@@ -23,6 +23,7 @@ def test_what_happened_is_in_order_of_time_over_all_hosts_and_what_ranks_printed
         event(20.0, "box2", "lost", "box2 is lost\nmore of it"),
         event(25.0, "box1", "checkpoint", "checkpoint epoch_1.pt at step 40"),
         event(5.0, "box2", "phase", "rank 1: importing torch"),
+        event(26.0, "box1", "fingerprint", "fingerprint of the gradient of step 41"),
     ]
     rows = rows_of(records)
     assert [row.time for row in rows] == [10.0, 20.0, 30.0, None]

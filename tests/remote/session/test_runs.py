@@ -142,3 +142,19 @@ async def test_following_logs_until_the_end_or_as_long_as_they_are_read(stage: S
     assert first.text == lines[0] == "going on from None"
     assert lines[1:] == [f"step {n} red" for n in range(1, 151)]
     assert stage.summary("night")["state"] == "finished"
+
+
+async def test_a_host_whose_newest_lines_are_missing_from_the_logs_is_named(stage: Stage) -> None:
+    session = stage.session("night", seen := Seen(), stage.cluster())
+    await session.launch()
+    await seen.further(5)
+    await session.close()
+    said: list[str] = []
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        off = f'connect = "ssh"\naddress = "127.0.0.1"\nport = {free.getsockname()[1]}'
+        cluster = stage.cluster(hosts={"box0": "", "box1": off})
+        rows = [row async for row in runs.logs(cluster, "night", None, follow=False, told=said.append)]
+    assert {row.host for row in rows} >= {"box0"}
+    assert said == ["box1 can't be reached: what was told there since the last look is missing"]
+    assert (await runs.stop(stage.cluster(), "night", "motley stop"))[0].unanswered == ()

@@ -10,6 +10,7 @@ import pytest
 
 from motley.remote.diagnosis.host_clocks import Clocks
 from motley.remote.errors import UsageError
+from motley.remote.experiment import fetch
 from motley.remote.feed import CaughtUp, Ended, Layout, Link, LogLine
 from motley.remote.session.session import Session
 from motley.trainer.contract.wire import Event
@@ -227,7 +228,10 @@ async def test_a_leader_that_is_gone_for_good_is_named(stage: Stage) -> None:
     assert {host["name"]: host["state"] for host in ended.summary["hosts"]} == {"box0": "lost", "box1": "stopped"}
 
 
-async def test_a_checkpoint_that_is_not_what_was_announced_is_refused(stage: Stage) -> None:
+async def test_a_checkpoint_that_is_not_what_was_announced_is_refused(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "REPLACED_S", 0.2)
     session, seen = await launched(stage, "night", steps=10, env={"FALSE_SHA256": "1"})
     await session.wait()
     await session.close()
@@ -245,6 +249,7 @@ async def test_a_run_that_no_host_knows(stage: Stage) -> None:
     assert not (stage.folder / "experiments").exists()
 
 
+@pytest.mark.long
 async def test_the_console_s_disk_is_not_the_run_s(stage: Stage) -> None:
     """What can't be kept here is said once; the run goes on, is followed all the same, and can be read later."""
     seen = Seen()
