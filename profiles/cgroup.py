@@ -14,15 +14,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 MIB = 1024 * 1024
 _NO_LIMIT = 1 << 60  # v1 says "no limit" with a number near 2^63
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(NamedTuple):
     """None where nothing limits."""
 
     cpu_cores: float | None = None
@@ -30,8 +29,7 @@ class Limits:
     mem_free_mib: float | None = None  # until that limit; file cache that can be dropped counts as free
 
 
-@dataclass(frozen=True, slots=True)
-class _Mount:
+class _Mount(NamedTuple):
     root: PurePosixPath  # the group that is seen at the mount point
     point: PurePosixPath
     controllers: frozenset[str]  # empty for v2

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.lab.lab import Lab
-from tests.lab.test_run import wait_until
+from tests.lab.test_run import nothing_is_left, wait_until
 
 HOLD_S = 4
 STEPS = 1000
@@ -33,12 +34,15 @@ def test_without_leader_and_console_the_run_is_held_then_lost_and_gone_on_with(l
     lab["box1"].power_cut()
     reached = steps_of(lab, "box2", 1)
 
+    def state() -> Any:
+        return json.loads((lab["box2"].home / ".motley/runs/held/box2/state.json").read_text())
+
     def ended() -> bool:
-        state = lab["box2"].home / ".motley/runs/held/box2/state.json"
-        return bool(json.loads(state.read_text())["state"] == "lost")
+        return bool(state()["state"] == "lost")
 
     wait_until(ended, "box2 gives up")
-    assert lab["box2"].processes("held") == []
+    assert state()["left"] == 0
+    nothing_is_left(lab, "held", ["box2"])
     lab.bring_back("box1")
     status = lab.exec(lab.motley("status", *words, "--json"), cwd=tmp_path)
     (row,) = [row for row in json.loads(status.stdout)["runs"] if row["run"] == "held"]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.lab.lab import Lab
-from tests.lab.test_run import START_S, metrics, processes, wait_until
+from tests.lab.test_run import START_S, metrics, nothing_is_left, wait_until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 EPOCHS = 300
@@ -65,7 +65,7 @@ def test_it_is_started_anew_on_the_hosts_that_are_left_until_it_has_finished(thr
     told = [event["text"] for event in events if event["kind"] == "restarted"]
     assert [text.partition(":")[0] for text in told] == [f"restart {n} of 3 (elastic.restarts)" for n in (1, 2)]
     assert ("box3" in told[0], "box1" in told[1]) == (True, True)
-    assert {host: pids for host, pids in processes(three, "night").items() if host == "box2"} == {}
+    nothing_is_left(three, "night", ["box2"])
 
 
 @pytest.mark.long

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 
 from motley.trainer.bootstrap.files import CODE, text
 
@@ -63,6 +62,8 @@ def stamp(tree: str) -> None:
     for folder, names, _ in os.walk(tree):
         if "__pycache__" in names:
             names.remove("__pycache__")
+            import shutil  # of no use on nearly all hosts
+
             shutil.rmtree(os.path.join(folder, "__pycache__"), ignore_errors=True)
     part = os.path.join(tree, f"{STAMP}.{os.getpid()}")
     with contextlib.suppress(OSError):  # a disk that is full: it is looked at again next time

@@ -14,7 +14,6 @@ import gc
 import importlib
 import os
 import sys
-import traceback
 from typing import Any
 
 TOO_LATE = '{"ok": false, "late": true}'
@@ -61,6 +60,8 @@ def _become(asked: dict[str, Any], writer: int, coming: int) -> None:
         gc.enable()
         detach.prepare(asked["given"], asked["tags"], writer, coming)
     except Exception:  # noqa: BLE001 - whatever that code raises
+        import traceback  # where nothing goes wrong it is not needed
+
         traceback.print_exc()
     finally:
         os._exit(1)

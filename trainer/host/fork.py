@@ -18,7 +18,6 @@ import os
 import runpy
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from motley.trainer.host import process_title, rank_environment
@@ -75,6 +74,8 @@ def go_on_as(
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     except BaseException:  # noqa: BLE001 - nobody above: as the interpreter would do it
+        import traceback  # where nothing goes wrong it is not needed
+
         traceback.print_exc()
     finally:
         with contextlib.suppress(OSError, ValueError):

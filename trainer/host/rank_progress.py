@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import traceback
-from dataclasses import dataclass, field
 from typing import Protocol
 
 FREED_S, FREED_AT_WORK_S = 2.0, 30.0  # for the main thread, once its group broke: in a collective, or before one
@@ -30,13 +28,13 @@ class Progress(Protocol):
         """It is at work on something long."""
 
 
-@dataclass(slots=True)
 class Unheard:
     """Progress that nobody hears of."""
 
-    step: int = 0
-    boundary: bool = False
-    asked: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.step = 0
+        self.boundary = False
+        self.asked: list[str] = []
 
     def arrive(self, stage: int = 0) -> None: ...
 
@@ -55,6 +53,8 @@ def is_stuck(freed_at: float | None, now: float, *, waits: bool) -> bool:
 
 def position_of_main_thread(frames: int = 6) -> str:
     """Its innermost calls at this moment, the last one first: 'ranks.py:72 add_up, step.py:110 backward'."""
+    import traceback  # it takes its time, and few ranks hang
+
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
     calls = traceback.extract_stack(frame) if frame is not None else []
     return ", ".join(f"{os.path.basename(one.filename)}:{one.lineno} {one.name}" for one in reversed(calls[-frames:]))

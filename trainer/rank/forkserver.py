@@ -19,7 +19,6 @@ import socket
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -142,6 +141,8 @@ def preload() -> None:
 
         getattr(task_rank, "preload", lambda: None)()
     except Exception:  # noqa: BLE001 - whatever an import raises; it goes to supervisor.log
+        import traceback  # where nothing goes wrong it is not needed
+
         traceback.print_exc()
 
 

@@ -13,11 +13,9 @@ import select
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO, NamedTuple, TextIO
 
 from motley.trainer.contract.spec import Spec
 from motley.trainer.host import process_title, processes
@@ -38,8 +36,7 @@ PREPARED_S = 120.0  # without a word of the run that is to come, nobody waits fo
 REFUSED = (OSError, ValueError, KeyError, TypeError)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Begun:
+class Begun(NamedTuple):
     """A run that has its place on this host. `about`: for the supervisor."""
 
     about: dict[str, Any]
@@ -199,6 +196,8 @@ def _stay(supervisor: Supervisor, folder: Path, lock: int, writer: int) -> None:
             supervisor.run(lambda: None)
         code = 0
     except BaseException as error:  # noqa: BLE001 - nobody above: it goes to supervisor.log, and to the starter
+        import traceback  # where nothing goes wrong it is not needed
+
         traceback.print_exc()
         if isinstance(error, OSError) and not answered:
             os.write(writer, json.dumps({"ok": False, "error": str(error)}).encode() + b"\n")

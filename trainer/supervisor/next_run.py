@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from motley.trainer.host import process_title, processes
 from motley.trainer.host.lock_and_spec import keep_spec, take_lock
@@ -19,8 +19,7 @@ from motley.trainer.supervisor.successor import Successor
 from motley.trainer.supervisor.supervisor import Supervisor
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Begun:
+class Begun(NamedTuple):
     """A run that is about to follow another one in its supervisor's process."""
 
     supervisor: Supervisor
