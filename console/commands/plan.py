@@ -53,9 +53,9 @@ def planned(cluster: Cluster, store: Store) -> Plan:
         rehearsal = Rehearsal.read(store.folder, task_key(cluster))
         together = rehearsal.together(candidates) if rehearsal else Together()
         gradient_bytes = max(p.gradient_bytes for p in profiles)
-        plan = make_plan(candidates, batch, gradient_bytes, together, loop=cluster.run.script is not None)
+        plan = make_plan(candidates, batch, gradient_bytes, together, loop=cluster.run.program is not None)
     except SplitError as error:
-        where = "global_batch" if cluster.run.script is not None else "run.global_batch"
+        where = "global_batch" if cluster.run.program is not None else "run.global_batch"
         raise UsageError(f"{where} = {batch} can't be shared out: {error}") from error
     if sum(host.connect == "demo" for host in cluster.hosts) > 1:
         unknown.append("demo hosts share this machine's cores, so together they are slower than predicted")
@@ -75,7 +75,7 @@ def candidates_of(cluster: Cluster, profiles: Sequence[Profile]) -> tuple[list[C
         )
         for p in profiles
     ]  # fmt: skip
-    if cluster.run.script is not None:  # what is more than the memory takes in one pass, it can't compute
+    if cluster.run.program is not None:  # what is more than the memory takes in one pass, it can't compute
         candidates = [
             replace(c, cap=min((n for n in (c.cap, c.pass_limit) if n), default=None), pass_limit=None)
             for c in candidates

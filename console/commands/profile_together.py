@@ -42,7 +42,7 @@ async def rehearse(cluster: Cluster, profiles: Sequence[Profile], emit: Emit) ->
     candidates, _ = candidates_of(cluster, profiles)
     candidates.sort(key=lambda c: c.host != cluster.leader)
     gradient_bytes = max((p.gradient_bytes for p in profiles), default=0)
-    if len(candidates) < 2 or cluster.run.script is not None:
+    if len(candidates) < 2 or cluster.run.program is not None:
         return None
     try:
         expected = predict(candidates, cluster.run.global_batch, gradient_bytes)

@@ -110,7 +110,7 @@ def _opened(cluster: Cluster, run: str, emit: Emit, ask: Ask, readonly: bool = F
     speeds = {host.name: host.speed for host in cluster.hosts if host.speed is not None}
     known = knows(cluster, store_of(cluster))
     session = Session(cluster, run, emit=emit, knows=known, ask=ask, readonly=readonly)
-    epochs = cluster.run.epochs if cluster.run.steps is None and cluster.run.script is None else None
+    epochs = cluster.run.epochs if cluster.run.steps is None and cluster.run.program is None else None
     return Opened(session=session, speeds=speeds, epochs=epochs)
 
 

@@ -39,8 +39,8 @@ def task_key(cluster: Cluster) -> str:
     >>> task_key(cluster)
     'night.py {"width": 64}'
     """
-    if cluster.run.script is not None:
-        return shlex.join([cluster.run.script, *cluster.run.args])
+    if cluster.run.program is not None:
+        return " ".join(filter(None, [cluster.run.program, shlex.join(cluster.run.args)]))
     size = [f"{cluster.data.image_size} px"] if cluster.dataset == IMAGE_FOLDER else []
     parameters = [json.dumps(cluster.task, sort_keys=True)] if cluster.task else []
     return " ".join([cluster.run.task, *size, *parameters])
@@ -82,7 +82,7 @@ def knows(cluster: Cluster, store: Store) -> Knows:
     from motley.remote.launch.placement import Pace
 
     def pace(host: Host, device: str, probe: Probe) -> Pace:
-        if cluster.run.script is not None and not cluster.session:
+        if cluster.run.program is not None and not cluster.session:
             return Pace(relative_speed=relative_speed(host, device, probe))
         profile = store.find(host.name, device, conditions(cluster, host, probe)).profile
         if profile is not None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from motley.remote.config import value_rules
+from motley.remote.config.check_script import RUN_PROGRAMS
 from motley.remote.config.cluster import Cluster
 from motley.remote.config.problems import Problems
 from motley.remote.config.schema import shown
@@ -24,7 +25,7 @@ def check_data(cluster: Cluster, table: Mapping[str, Any], problems: Problems) -
             problems.add(("data", "push"), "path is given too; keep one of them")
         if problem := value_rules.path_problem(cluster.data.push):
             problems.add(("data", "push"), f"{shown(cluster.data.push)} {problem}")
-    if cluster.run.script is not None or problems.touches(("run", "task"), ("run", "script")):
+    if cluster.run.program is not None or problems.touches(("run", "task"), *RUN_PROGRAMS):
         return
     section = table.get("data")
     given = section if isinstance(section, dict) else {}

@@ -22,8 +22,10 @@ from motley.remote.config.problems import Problems
 from motley.remote.config.schema import shown
 from motley.trainer.contract.spec import BalanceOptions, RunOptions
 
+PROGRAMS = ("script", "module", "command")  # one of them takes the place of task
+RUN_PROGRAMS = tuple(("run", key) for key in PROGRAMS)
 HEEDED = {
-    "run": frozenset({"script", "args", "project", "threads", "join_timeout_s", "stop_grace_s"}),
+    "run": frozenset({*PROGRAMS, "args", "project", "threads", "join_timeout_s", "stop_grace_s"}),
     "elastic": frozenset({"min_hosts", "lost_after_s", "hold_s", "restarts"}),
     "balance": frozenset[str](),
     "data": frozenset({"push", "path"}),
@@ -51,29 +53,58 @@ _HIGHEST_PORT = 65534  # the coordinator takes the next one
 
 
 def check_script(run: RunOptions, port: int, table: Mapping[str, Any], problems: Problems) -> None:
-    """Everything about `[run] script` that the file alone can tell."""
+    """Everything about `[run] script`, `module` or `command` that the file alone can tell."""
     given = _keys(table, "run")
-    if run.script is None:
-        if "args" in given and "script" not in given:
-            problems.add(("run", "args"), 'is for a script; name one, such as script = "train.py"')
+    named = [key for key in (*PROGRAMS, "task") if key in given]
+    if "args" in given and not set(named) - {"task"}:
+        problems.add(("run", "args"), 'is for a script; name one, such as script = "train.py"')
+    if named in ([], ["task"]):
         return
-    if "task" in given:
-        problems.add(("run", "task"), "script is given too; keep one of them")
-    for key, path in (("script", run.script), ("project", run.project)):
-        problem = None if path is None else value_rules.path_problem(path)
+    for key in named[1:]:
+        problems.add(("run", key), f"{named[0]} is given too; keep one of them")
+    for key, text in (("script", run.script), ("project", run.project)):
+        problem = None if text is None else value_rules.path_problem(text)
         if problem:
-            problems.add(("run", key), f"{shown(path)} {problem}")
-    odd = next((n for n, text in enumerate(run.args) if "\0" in text), None)
-    if odd is not None:
-        problems.add(("run", "args", odd), "has a NUL character, which no argument can hold")
+            problems.add(("run", key), f"{shown(text)} {problem}")
+    if run.module is not None and run.module.endswith(".py"):
+        problems.add(("run", "module"), f"{shown(run.module)} is a file: name it as script, or take .py away")
+    elif run.module is not None and not all(map(str.isidentifier, run.module.split("."))):
+        text = f'{shown(run.module)} is no module; name one as after python -m, such as "src.training.main"'
+        problems.add(("run", "module"), text)
+    if "command" in given and not problems.touches(("run", "command")):
+        problem = value_rules.path_problem(run.command[0]) if run.command else "is empty; leave the key out instead"
+        if problem:
+            problems.add(("run", "command"), f"{shown(run.command[0])} {problem}" if run.command else problem)
+    for key, words in (("command", run.command), ("args", run.args)):
+        odd = next((n for n, text in enumerate(words) if "\0" in text), None)
+        if odd is not None:
+            problems.add(("run", key, odd), "has a NUL character, which no argument can hold")
     if port > _HIGHEST_PORT:
         problems.add(("cluster", "port"), f"must be at most {_HIGHEST_PORT} for a script: Motley takes the next one")
 
 
-def calls_session(script: Path) -> bool:
-    """Whether the file calls `motley.session()` as it seems; one that it imports may call it all the same."""
+def program_key(run: RunOptions) -> str:
+    """Under which key the program stands that takes the place of a task."""
+    return next((key for key in PROGRAMS if getattr(run, key)), "script")
+
+
+def calls_session(run: RunOptions, beside: Path) -> bool:
+    """Whether the program calls `motley.session()` as it seems; a file that it imports may call it all the same.
+
+    `beside`: the folder of cluster.toml, where paths begin. Of a command the Python files that it names are read.
+    """
+    root = beside / Path(run.project or "").expanduser()
+    files = [beside / run.script] if run.script else []
+    if run.module:
+        place = root.joinpath(*run.module.split("."))
+        files += [place / "__main__.py", place.with_name(f"{place.name}.py")]
+    files += [root / word for word in run.command if word.endswith(".py")]
+    return any(map(_calls_session, files))
+
+
+def _calls_session(file: Path) -> bool:
     try:
-        return _SESSION.search(script.read_text(encoding="utf-8", errors="replace")) is not None
+        return _SESSION.search(file.read_text(encoding="utf-8", errors="replace")) is not None
     except (OSError, ValueError):  # `remote.provision.project` says why
         return False
 

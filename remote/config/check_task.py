@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from motley.remote.config import value_rules
+from motley.remote.config.check_script import RUN_PROGRAMS
 from motley.remote.config.problems import Problems
 from motley.remote.config.schema import MAX_INT, shown
 from motley.remote.config.toml_lines import KeyPath
@@ -39,7 +40,7 @@ def check_task(run: RunOptions, table: Mapping[str, Any], problems: Problems, *,
     `own_policy`: `[balance] policy` is the user's own, which has a project too."""
     section = table.get("run")
     given = section if isinstance(section, dict) else {}
-    if run.script is not None:
+    if run.program is not None:
         _for_own_tasks(table, problems)
         return
     try:
@@ -52,7 +53,7 @@ def check_task(run: RunOptions, table: Mapping[str, Any], problems: Problems, *,
             problem = None if path is None else value_rules.path_problem(path)
             if problem:
                 problems.add(("run", key), f"{shown(path)} {problem}")
-    elif not problems.touches(("run", "task"), ("run", "script")):
+    elif not problems.touches(("run", "task"), *RUN_PROGRAMS):
         if "project" in given and not own_policy:
             text = 'is for a script or a task of your own; name one, such as script = "train.py" or task = "night.py"'
             problems.add(("run", "project"), text)

@@ -11,7 +11,7 @@ from motley.trainer.contract.spec import RunOptions
 
 def check_training(run: RunOptions, problems: Problems) -> None:
     """Everything about them that the file alone can tell; a script heeds none of them."""
-    if run.script is not None:
+    if run.program is not None:
         return
     if run.early_stop and not run.eval_every:
         problems.add(("run", "early_stop"), "counts evaluations, and with eval_every = 0 there is only the last one")

@@ -63,30 +63,30 @@ class Cluster:
     @property
     def own_task(self) -> Named | None:
         """The task of the user's own that is trained; None for one that comes with Motley, and for a script."""
-        named = parse(self.run.task) if self.run.script is None else None
+        named = parse(self.run.task) if self.run.program is None else None
         return named if isinstance(named, Named) else None
 
     @property
     def dataset(self) -> str:
         """The name of the data set that comes with Motley; empty for a task of the user's own, and for a script."""
-        named = parse(self.run.task) if self.run.script is None else None
+        named = parse(self.run.task) if self.run.program is None else None
         return named.dataset if isinstance(named, BuiltIn) else ""
 
     @property
     def own_policy(self) -> Named | None:
         """The balancing policy of the user's own; None for one that comes with Motley, and for a script that is no
         session."""
-        return policy_name.parse(self.balance.policy) if self.run.script is None or self.session else None
+        return policy_name.parse(self.balance.policy) if self.run.program is None or self.session else None
 
     @property
     def has_project(self) -> bool:
         """Whether hosts need files of the user's own: a script's, a task's, or a policy's."""
-        return self.run.script is not None or self.own_task is not None or self.own_policy is not None
+        return self.run.program is not None or self.own_task is not None or self.own_policy is not None
 
     @property
     def coordinator_port(self) -> int:
         """Where members call the coordinator. The ranks of a script meet at `port` by themselves: it takes the next."""
-        return self.port if self.run.script is None else self.port + 1
+        return self.port if self.run.program is None else self.port + 1
 
     @property
     def leader_ports(self) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 from motley.remote.config import value_rules
+from motley.remote.config.check_script import program_key
 from motley.remote.config.cluster import Cluster
 from motley.remote.config.resume_from import ResumeFrom, trailer_of
 from motley.remote.errors import UsageError
@@ -30,9 +31,9 @@ def check_run_name(name: str) -> None:
 
 def needs_task(cluster: Cluster, what: str) -> None:
     """Raises UsageError when the run is of a script without a loop of ours, for `what` that can't do."""
-    if cluster.run.script is not None and not cluster.session:
+    if cluster.run.program is not None and not cluster.session:
         text = f"{what} is for a task, or for a script that calls motley.session()"
-        raise UsageError(f"{text}; {cluster.run.script} ([run] script) does not")
+        raise UsageError(f"{text}; {cluster.run.program} ([run] {program_key(cluster.run)}) does not")
 
 
 def check_resume(resume: str | None) -> None:

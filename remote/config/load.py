@@ -71,22 +71,22 @@ def load(path: Path, overrides: Sequence[str] = (), only: Sequence[str] = (), *,
     if leader is not None and names and leader not in names:
         problems.add(("cluster", "leader"), f"there is no host {leader}; {nearest(leader, names)}")
 
-    script = options["run"].get("script")
-    session = isinstance(script, str) and calls_session(path.parent / script)
+    run = RunOptions(**options["run"])
+    session = calls_session(run, path.parent)
     cluster = Cluster(
         name=keys.get("name", value_rules.valid_name(path.absolute().parent.name)),
         leader=_leader(leader, kept),
         port=keys.get("port", ClusterKeys().port),
         connect=connect,
         hosts=kept,
-        run=RunOptions(**options["run"]),
+        run=run,
         balance=BalanceOptions(**options["balance"]),
         elastic=ElasticOptions(**options["elastic"]),
         data=DataOptions(**options["data"]),
         path=path,
         text=text + _changes(overrides, only),
         task=read_parameters(table, problems),
-        unheeded=unheeded(table, session=session) if "script" in options["run"] else (),
+        unheeded=unheeded(table, session=session) if run.program is not None else (),
         session=session,
         verb=verb,
         words=_words(path, overrides, only),
@@ -186,8 +186,8 @@ def _check_run(cluster: Cluster, table: dict[str, Any], problems: Problems) -> N
     own = cluster.own_policy
     check_task(cluster.run, table, problems, own_policy=own is not None)
     if own is None and policy_name.parse(cluster.balance.policy) is not None:
-        text = f"a policy of your own is for a task, or for a script that calls motley.session(); {cluster.run.script} "
-        text += "does not, and shares out its work itself: leave the key out"
+        text = "a policy of your own is for a task, or for a script that calls motley.session(); "
+        text += f"{cluster.run.program} does not, and shares out its work itself: leave the key out"
         problems.add(("balance", "policy"), text)
     elif own is not None and own.file and (problem := value_rules.path_problem(own.file)):
         problems.add(("balance", "policy"), f"{shown(own.file)} {problem}")
@@ -197,7 +197,7 @@ def _check_run(cluster: Cluster, table: dict[str, Any], problems: Problems) -> N
 def _check_shares(cluster: Cluster, problems: Problems) -> None:
     """Shares must make up the global batch, under a policy that heeds them. The default, none at all, is in order."""
     shares, batch = cluster.balance.shares, cluster.run.global_batch
-    if not shares or problems.touches(("balance", "shares")) or cluster.run.script is not None:
+    if not shares or problems.touches(("balance", "shares")) or cluster.run.program is not None:
         return
     path = ("balance", "shares")
     if cluster.balance.policy != "static" and not problems.touches(("balance", "policy")):

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from motley.remote.config.check_script import RUN_PROGRAMS
 from motley.remote.config.problems import Problems, host_names
 from motley.remote.config.schema import keys_of, unknown
 from motley.remote.config.sections import SECTIONS
@@ -42,9 +43,8 @@ def _not_own(task: Any) -> bool:
 _DISPLACED: tuple[tuple[KeyPath, Callable[[Any], bool], KeyPath], ...] = (
     (("run", "steps"), _any, ("run", "epochs")),
     (("run", "epochs"), _any, ("run", "steps")),
-    (("run", "script"), _any, ("run", "task")),
-    (("run", "script"), _any, ("task",)),
-    (("run", "task"), _any, ("run", "script")),
+    *((given, _any, other) for given in RUN_PROGRAMS for other in (*RUN_PROGRAMS, ("run", "task"), ("task",))),
+    *((("run", "task"), _any, program) for program in RUN_PROGRAMS),
     (("run", "task"), _any, ("run", "args")),
     (("run", "task"), _not_own, ("run", "project")),
     (("run", "task"), _not_own, ("task",)),

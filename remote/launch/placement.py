@@ -69,7 +69,7 @@ def speeds_given(cluster: Cluster) -> bool:
 
 def first_words(members: Sequence[Member], cluster: Cluster) -> str:
     """What the first shares come from, for the log; empty where they do not depend on speeds."""
-    heedless = cluster.run.script is not None and not cluster.session
+    heedless = cluster.run.program is not None and not cluster.session
     if cluster.balance.policy == "static" or len(members) < 2 or heedless:
         return ""
     unknown = list(dict.fromkeys(m.host for m in members if m.a_ms is None))
@@ -96,7 +96,7 @@ def devices(host: Host, probe: Probe) -> tuple[str, ...]:
 def misfits(cluster: Cluster, members: tuple[Member, ...]) -> list[Finding]:
     """What can't be shared out: shares for another number of ranks, caps too small for the global batch. And which
     backend would be quicker."""
-    if cluster.run.script is not None:  # it shares out its work itself
+    if cluster.run.program is not None:  # it shares out its work itself
         return []
     total, shares = cluster.run.global_batch, cluster.balance.shares
     caps = [m.max_batch for m in members]
@@ -115,7 +115,7 @@ def misfits(cluster: Cluster, members: tuple[Member, ...]) -> list[Finding]:
 
 
 def layout(cluster: Cluster, run: str, members: tuple[Member, ...]) -> Layout:
-    script = cluster.run.script
+    script = cluster.run.program
     return Layout(
         run=run,
         task=script or cluster.run.task,

@@ -50,7 +50,7 @@ class Prestart:
         What is started is waited for, so the conversation is ended here then, not by `stack`.
         """
         cluster, named = self._hosts.cluster, self._hosts.named(name)
-        needless = name in self._held or cluster.run.script is not None or named.runtime is not None
+        needless = name in self._held or cluster.run.program is not None or named.runtime is not None
         if needless or self._verbs.tree.hash not in probe.code or not probe.torch:
             return
         given = {

@@ -108,12 +108,12 @@ class RunStart:
 
     async def _fits(self, old: str, checked: CheckResult) -> None:
         """A script goes on from what `motley.session()` has saved in a run, and from nothing else of ours."""
-        script = self._cluster.run.script
+        script = self._cluster.run.program
         if script is None or await was_session(self._verbs, old, checked.probes, self._folder.with_name(old)):
             return
         raise UsageError(
             f"--resume {old} is for a task, or for a script that calls motley.session(), of which '{old}' is no run: "
-            f"the script {script} goes on from checkpoints of its own; give it where they are in [run] args, or with "
+            f"{script} goes on from checkpoints of its own; give it where they are in [run] args, or with "
             "--set"
         )
 

@@ -209,6 +209,6 @@ def _tried(member: Member, asked: Calibration, answer: Answer) -> Tried:
             raise TypeError("result is no table")
         if asked.script is not None and result.get("steps") is None:
             run = made(_Run, result)
-            return Tried(host=member.host, device=member.device, script=asked.script.path, **asdict(run))
+            return Tried(host=member.host, device=member.device, script=asked.script.name, **asdict(run))
         steps = made(_Steps, result)
         return Tried(host=member.host, device=member.device, max_batch=member.max_batch, **asdict(steps))

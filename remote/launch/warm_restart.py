@@ -110,7 +110,7 @@ def why_cold(before: Cluster, now: Cluster, spec: Spec) -> str:
 
     Empty when nothing does.
     """
-    if now.run.script is not None or spec.script is not None:
+    if now.run.program is not None or spec.script is not None:
         return "a script is started anew each time"
     if {host.name for host in now.hosts} != {member.host for member in spec.members}:
         return "cluster.toml has other hosts"

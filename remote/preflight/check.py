@@ -63,7 +63,7 @@ async def check(
     cluster = part or hosts.cluster
     loop = asyncio.get_running_loop()
     ends = loop.time() + CHECK_S
-    asked = Asked(ports=() if joins else cluster.leader_ports, data=_data(cluster))
+    asked = Asked(ports=() if joins else cluster.leader_ports, data=_data(cluster), command=_command(cluster))
     common = Common(hosts, asked, emit, early)
     visits = [HostCheck(host, common, leads=host.name == cluster.leader) for host in cluster.hosts]
     tasks = {visit: asyncio.ensure_future(visit.run()) for visit in visits}
@@ -102,10 +102,16 @@ async def _gather(visits: Sequence[HostCheck], common: Common) -> Reachability:
     return await room.until_over()
 
 
+def _command(cluster: Cluster) -> str:
+    """The program of the hosts' that a run starts there; one with a path is in the project."""
+    program = cluster.run.command[0] if cluster.run.command else ""
+    return program if "/" not in program else ""
+
+
 def _data(cluster: Cluster) -> dict[str, str] | None:
     """The folder to look for; None where the task needs none, and for a script, which finds its data itself. What is
     the user's own has no name: it may lie nowhere else."""
     name = cluster.dataset
-    if cluster.data.path is None or name in NO_FILES or cluster.run.script is not None:
+    if cluster.data.path is None or name in NO_FILES or cluster.run.program is not None:
         return None
     return {"path": cluster.data.path, "name": name if name != IMAGE_FOLDER else ""}

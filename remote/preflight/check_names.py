@@ -68,7 +68,8 @@ CHECKS: dict[str, tuple[str, str]] = {
     "reach": (BOTH, "every host connects to every other one; a warning where that could not be tried"),
     "max_batch": (ERROR, "the ranks together have room for `run.global_batch`"),
     "script": (
-        WARNING,
+        BOTH,
+        "the program that `[run] command` begins with is there; "
         "cluster.toml sets nothing that has no effect on a [script](script.md) of your own, and no `speed`, which "
         "would stop it for part of the time, and so what it sends; one that calls `motley.session()` heeds more keys",
     ),

@@ -94,7 +94,9 @@ class HostCheck:
         common = self._common
         to = SELF if self._leads else await self._leader()
         code = common.early.code.rpartition("/")[2] if common.early is not None else ""
-        found = await host.probe(replace(common.asked, leader=to, code=code))
+        path = self.host.env.get("PATH", "")
+        command = common.asked.command if self.host.runtime is None else ""  # an image has its own
+        found = await host.probe(replace(common.asked, leader=to, code=code, command=command, path=path))
         if (inside := common.hosts.inside(self.host.name)) is not None:
             # as a rank in it sees it
             found = replace(found, torch=inside.torch, torch_cuda=inside.torch_cuda, pillow=inside.pillow)

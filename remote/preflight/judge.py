@@ -151,13 +151,13 @@ def _others(cluster: Cluster, name: str) -> list[str]:
 
 def _script(cluster: Cluster) -> Iterator[Finding]:
     """What cluster.toml says in vain, since the user's own script does not hear of it."""
-    if cluster.run.script is None:
+    if cluster.run.program is None:
         return
     if cluster.unheeded:
         have = "have" if len(cluster.unheeded) > 1 else "has"
         without = "" if cluster.session else " that does not call motley.session()"
         cause = f"{', '.join(cluster.unheeded)} {have} no effect on a script{without}"
-        remedy = f"Take that out of cluster.toml; what {cluster.run.script} shall know goes into run.args."
+        remedy = f"Take that out of cluster.toml; what {cluster.run.program} shall know goes into run.args."
         yield Finding(cluster.leader, "script", "warning", cause, remedy)
     for host in () if cluster.session else cluster.hosts:  # a session slows itself, and goes by MOTLEY_DEVICE
         if host.speed is not None and host.speed < 1:

@@ -29,6 +29,7 @@ _FULL = "du -xsh ~/.[!.]* ~/* 2>/dev/null | sort -h | tail"
 def upkeep(cluster: Cluster, host: Host, probe: Probe) -> Iterator[Finding]:
     yield from _room(host, probe)
     yield from _data(cluster, host, probe)
+    yield from _command(cluster, host, probe)
     yield from _limits(cluster, host, probe)
     if probe.ends_with_login:
         cause = "systemd ends all processes of a user at the last logout (KillUserProcesses): a run with the console"
@@ -86,6 +87,20 @@ def _data(cluster: Cluster, host: Host, probe: Probe) -> Iterator[Finding]:
     look = there(host, pasteable(["ls", "-ld", str(cluster.data.path)]))
     remedy = f"Put the files there, or correct path under [data] in cluster.toml: {look}"
     yield Finding(host.name, "data", _level(lost), f"[data] path is not to be had, {probe.data_missing}{then}", remedy)
+
+
+def _command(cluster: Cluster, host: Host, probe: Probe) -> Iterator[Finding]:
+    if not probe.command_missing or not cluster.run.command:
+        return
+    program = cluster.run.command[0]
+    cause = f"[run] command: there is no {program} in {probe.command_missing}"
+    if host.requirements is not None:
+        remedy = f"If {host.requirements} installs it, it will be there once a run has made the environment."
+        yield Finding(host.name, "script", "warning", cause, remedy)
+        return
+    install = there(host, pasteable([probe.executable, "-m", "pip", "install", program]))
+    remedy = f"Install it there, if that is its name: {install}; or give the host an env with PATH, or mend the command"
+    yield Finding(host.name, "script", "error", cause, remedy)
 
 
 def _limits(cluster: Cluster, host: Host, probe: Probe) -> Iterator[Finding]:

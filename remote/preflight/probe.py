@@ -24,6 +24,8 @@ class Asked:
     ports: tuple[int, ...] = ()  # to be free on the leader
     data: dict[str, str] | None = None  # "path", "name": a folder that is to be there, and what else holds the data
     code: str = ""  # hash of the tree that a run needs: whether it is whole there is looked at
+    command: str = ""  # a program of the host's that the run starts there
+    path: str = ""  # PATH of the run there, where cluster.toml says so
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,7 @@ class Probe:
     disk_free_mib: int  # where the home folder is
     unwritable: str  # why ~/.motley can't be written
     data_missing: str = ""  # why the folder of [data] path can't be used
+    command_missing: str = ""  # where the program that was asked for was looked for in vain
     data_elsewhere: bool = False  # whether the data may lie where it is looked for else
     user: str = ""
     ends_with_login: bool = False  # systemd ends the user's processes with the last login

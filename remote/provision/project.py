@@ -18,18 +18,20 @@ from pathlib import Path
 
 import pathspec
 
+from motley.remote.config.check_script import program_key
 from motley.remote.config.cluster import Cluster
 from motley.remote.config.problems import Problems
 from motley.remote.config.toml_lines import KeyPath, key_lines
 from motley.remote.errors import ConfigError
 from motley.remote.provision.push_code import File, Tree
 from motley.trainer.contract.policy_name import FUNCTION, OwnPolicy
-from motley.trainer.contract.spec import Script
+from motley.trainer.contract.script import Script, missing
 from motley.trainer.contract.task_name import Named, OwnTask
 
 IGNORE_FILE = ".motleyignore"
 MOST_MIB = 256
-SCRIPT, TASK, PROJECT, POLICY = ("run", "script"), ("run", "task"), ("run", "project"), ("balance", "policy")
+TASK, PROJECT, POLICY = ("run", "task"), ("run", "project"), ("balance", "policy")
+SCRIPT, MODULE = ("run", "script"), ("run", "module")
 NEVER = frozenset(
     {
         ".git", ".hg", ".svn", "__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints",
@@ -77,8 +79,11 @@ def project_of(cluster: Cluster) -> tuple[Tree, UserCode] | tuple[None, None]:
     except OSError as error:
         raise _wrong(cluster, _key(cluster), f"its project {project.root} can't be read: {error}") from error
     script = own_task = own_policy = None
-    if cluster.run.script is not None:
-        script = Script(path=project.entry, args=cluster.run.args, tree=tree.hash, port=cluster.port)
+    if cluster.run.program is not None:
+        run, path = cluster.run, project.entry if cluster.run.script else ""
+        script = Script(
+            path=path, module=run.module or "", command=run.command, args=run.args, tree=tree.hash, port=cluster.port
+        )
     if (named := cluster.own_task) is not None:
         file = project.entry if named.file else ""
         own_task = OwnTask(tree=tree.hash, file=file, module=named.module, name=named.name, parameters=cluster.task)
@@ -91,13 +96,17 @@ def project_of(cluster: Cluster) -> tuple[Tree, UserCode] | tuple[None, None]:
 def find(cluster: Cluster) -> Project:
     """The project of a cluster that `has_project`. Raises ConfigError that names the key and says what to do."""
     key, beside = _key(cluster), Path(os.path.normpath(cluster.path.absolute().parent))
-    named = cluster.own_task or (cluster.own_policy if cluster.run.script is None else None)
+    run = cluster.run
+    named = cluster.own_task or (cluster.own_policy if run.program is None else None)
+    named = named or Named(run.script or "", run.module or "", "")
     given = None if cluster.run.project is None else _place(beside, cluster.run.project)
     if given is not None and not given.is_dir():
         raise _wrong(cluster, PROJECT, f"there is no folder {given}; a path begins at the folder of cluster.toml")
-    path = _file(cluster, key, named or Named(cluster.run.script or "", "", ""), given or beside, beside)
-    root = given or (beside if named is not None and named.module else path.parent)
-    entry = _inside(cluster, key, root, path)
+    path = None if run.command else _file(cluster, key, named, given or beside, beside)
+    root = given or (beside if path is None or named.module else path.parent)
+    entry = "" if path is None else _inside(cluster, key, root, path)
+    if run.command and "/" in run.command[0] and (problem := missing(run.command[0], str(root), "")):
+        raise _wrong(cluster, key, f"{problem}; the project is {root}")
     policy = ""
     if cluster.own_policy is not None:
         policy = _inside(cluster, POLICY, root, _file(cluster, POLICY, cluster.own_policy, root, beside))
@@ -111,7 +120,7 @@ def find(cluster: Cluster) -> Project:
     for path_key, wanted in ((key, entry), (POLICY, policy)):
         if wanted and wanted not in files:
             raise _wrong(cluster, path_key, _left_out(root, wanted, ignored))
-    folders = {"", "" if named is not None and named.module else entry.rpartition("/")[0], policy.rpartition("/")[0]}
+    folders = {"", "" if named.module else entry.rpartition("/")[0], policy.rpartition("/")[0]}
     shadow = next((file for file in files if _hides_ours(file, folders)), None)
     if shadow is not None:
         cause = f"its project {root} has {shadow}, which ranks would import in place of Motley itself"
@@ -147,15 +156,16 @@ def _inside(cluster: Cluster, key: KeyPath, root: Path, path: Path) -> str:
 
 
 def _key(cluster: Cluster) -> KeyPath:
-    if cluster.run.script is not None:
-        return SCRIPT
+    if cluster.run.program is not None:
+        return "run", program_key(cluster.run)
     return TASK if cluster.own_task is not None else POLICY
 
 
 def _module(cluster: Cluster, key: KeyPath, root: Path, name: str) -> Path:
     """The file of a module that is to be imported from `root`; as in Python, a package goes before a file."""
     place = root.joinpath(*name.split("."))
-    candidates = (place / "__init__.py", place.with_name(f"{place.name}.py"))
+    of_package = "__main__.py" if key == MODULE else "__init__.py"  # what `python -m` runs of a package
+    candidates = (place / of_package, place.with_name(f"{place.name}.py"))
     found = next((path for path in candidates if path.is_file()), None)
     if found is None:
         where = "; a module is looked for in run.project, by default the folder of cluster.toml"

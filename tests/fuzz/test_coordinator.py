@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from motley.trainer.contract.handshake import proof
-from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Script, Spec
+from motley.trainer.contract.script import Script
+from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Spec
 from motley.trainer.contract.wire import Event, decode
 from motley.trainer.coordinator.script_coordinator import ScriptCoordinator
 from motley.trainer.coordinator.task_coordinator import TaskCoordinator

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from motley.remote.config.load import load
-from motley.remote.errors import ConfigError, UsageError
+from motley.remote.errors import CheckFailed, ConfigError, UsageError
 from motley.remote.feed import Layout, LogLine, PartialLine, Progress
 from motley.remote.session.runs import status
 from motley.remote.session.session import Session
@@ -103,6 +103,50 @@ async def test_from_launch_to_summary(stage: Stage) -> None:
     assert (layout.task, layout.script, layout.policy, layout.global_batch) == ("code/train.py", True, "dynamic", 0)
     warnings = [event.text for event in events(seen, "note") if event.level == "warning"]
     assert any("balance.window has no effect on a script" in text for text in warnings)
+    assert stage.alive() == []
+
+
+@pytest.mark.parametrize(
+    ("started", "shown", "argv"),
+    [
+        ('module = "train"', "python -m train", ["--lr", "0.1"]),
+        ('command = ["python", "train.py", "first"]', "python train.py first", ["first", "--lr", "0.1"]),
+        ('command = ["./go.sh"]', "./go.sh", ["by", "go", "--lr", "0.1"]),
+    ],
+)
+async def test_a_module_and_a_command_run_in_the_project(
+    stage: Stage, started: str, shown: str, argv: list[str]
+) -> None:
+    project(stage, SCRIPT)
+    (stage.folder / "code/go.sh").write_text('#!/bin/sh\nexec python train.py by go "$@"\n')
+    (stage.folder / "code/go.sh").chmod(0o755)
+    config = cluster(stage).path
+    config.write_text(config.read_text().replace('script = "code/train.py"', f'{started}\nproject = "code"'))
+    session = stage.session("night", seen := Seen(), load(config))
+    await session.launch()
+    ended = await session.wait()
+    await session.close()
+    assert ended.state == "finished", [r.text for r in seen.records if isinstance(r, LogLine)]
+    found = seen_by(stage, "box1")
+    assert (found["args"], found["RANK"], found["WORLD_SIZE"]) == (argv, "1", "2")
+    (layout,) = [record for record in seen.records if isinstance(record, Layout)]
+    assert (layout.task, layout.script) == (shown, True)
+    (row,) = (await status(load(config)))["runs"]
+    assert (row["run"], row["state"]) == ("night", "finished")
+
+
+async def test_a_command_that_a_host_has_not_is_told_before_anything_starts(stage: Stage) -> None:
+    project(stage, SCRIPT)
+    config = cluster(stage).path
+    started = 'command = ["no-such-program", "x"]\nproject = "code"'
+    config.write_text(config.read_text().replace('script = "code/train.py"', started))
+    session = stage.session("night", Seen(), load(config))
+    with pytest.raises(CheckFailed) as caught:
+        await session.launch()
+    await session.close()
+    found = [(f.host, f.check, f.level) for f in caught.value.findings]
+    assert found == [("box0", "script", "error"), ("box1", "script", "error")]
+    assert "there is no no-such-program in " in caught.value.findings[0].cause
     assert stage.alive() == []
 
 

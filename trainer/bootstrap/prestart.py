@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import json
 import os
 import sys
 from typing import Any
@@ -45,7 +46,10 @@ class Prestart:
         except BrokenPipeError:  # it did not wait so long
             pass
         with os.fdopen(self._reader) as reader:
-            return reader.readline().strip() or TOO_LATE
+            answer = reader.readline().strip() or TOO_LATE
+            if not json.loads(answer).get("ok"):
+                reader.read()  # it ends now; until it has
+            return answer
 
 
 def _become(asked: dict[str, Any], writer: int, coming: int) -> None:

@@ -1,7 +1,8 @@
 """What a host says of itself: `remote.preflight.probe.Probe` describes the answer. Runs there: see `trainer.bootstrap`.
 
 It is asked with `{"leader": numeric address, "self" or "", "ports": to be free there, "data": null or
-{"path", "name" of the data set or ""}, "code": the tree of ours that a run would need, or ""}`.
+{"path", "name" of the data set or ""}, "code": the tree of ours that a run would need, or "", "command": a program that
+it would start, or "", "path": its PATH, or ""}`.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ def probe(request: dict[str, Any]) -> dict[str, Any]:
         "disk_free_mib": disk_free_mib(),
         "data_missing": data_missing,
         "data_elsewhere": data_elsewhere,
+        "command_missing": command_missing(str(request.get("command", "")), str(request.get("path", ""))),
         "leftovers": leftovers(),
         "code": code(str(request.get("code", ""))),
         "runs": names(os.path.join(OURS, "runs")),
@@ -121,6 +123,14 @@ def unwritable() -> str:
         return ""
     except OSError as error:
         return f"{error.strerror}: {error.filename or OURS}"
+
+
+def command_missing(program: str, path: str) -> str:
+    """Where it was looked for, as `trainer.contract.script` will; empty when it is there, or nothing was asked."""
+    given = path.split(os.pathsep) if path else os.get_exec_path()
+    folders = [os.path.dirname(sys.executable), *given]
+    found = any(os.access(os.path.join(folder, program), os.X_OK) for folder in folders)
+    return "" if found or not program else os.pathsep.join(folders)
 
 
 def data(wanted: dict[str, str] | None) -> tuple[str, bool]:

@@ -12,12 +12,12 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 
+from motley.trainer.contract.script import Script
 from motley.trainer.contract.spec import (
     PROTOCOL,
     Container,
     DataOptions,
     RunOptions,
-    Script,
     container_of,
     own_task_of,
     run_options_of,

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from motley.trainer.contract import policy_name
 from motley.trainer.contract.policy_name import OwnPolicy
+from motley.trainer.contract.script import Script, name_of
 from motley.trainer.contract.task_name import OwnTask
 from motley.trainer.contract.term import FIRST, Term
 
@@ -39,7 +40,13 @@ class RunOptions:
     script: str | None = option(
         None, "in place of task: a script of your own, its path from the folder of cluster.toml"
     )
-    args: tuple[str, ...] = option((), "arguments of the script")
+    module: str | None = option(
+        None, 'in place of script: a module of your project, such as "src.training.main", as after python -m'
+    )
+    command: tuple[str, ...] = option(
+        (), 'in place of script: a program and its first arguments, such as ["accelerate", "launch", "train.py"]'
+    )
+    args: tuple[str, ...] = option((), "arguments of the script, the module or the command")
     project: str | None = option(
         None,
         "folder that is pushed to every host for the script or a task of your own; by default the one that holds it, "
@@ -118,6 +125,11 @@ class RunOptions:
     )
     trace_steps: int = option(0, "record a profiler trace of so many steps on every rank; they take longer", ge=0)
 
+    @property
+    def program(self) -> str | None:
+        """The script, module or command in place of a task, for people; None for a task."""
+        return name_of(script=self.script, module=self.module, command=self.command) or None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BalanceOptions:
@@ -193,20 +205,6 @@ class Container:
     image: str  # as people call it
     id: str  # of that image on this host: what comes back runs in the same one, whatever has the name by then
     rootless: bool = False  # docker itself runs as the user, who is root inside
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Script:
-    """What every rank of a run executes when that is the user's own script: `trainer.rank.script_rank`."""
-
-    path: str  # in the project, with / between its parts
-    args: tuple[str, ...]
-    tree: str  # the project is in ~/.motley/code/<tree> on every host
-    port: int  # MASTER_PORT; the coordinator has another one
-
-    @classmethod
-    def from_table(cls, table: dict[str, Any]) -> Script:
-        return cls(**{**table, "args": tuple(table["args"])})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,4 +307,5 @@ def own_task_of(table: dict[str, Any]) -> OwnTask | None:
 
 
 def run_options_of(table: dict[str, Any]) -> RunOptions:
-    return RunOptions(**{**table, "args": tuple(table.get("args", ()))})
+    table = {"args": (), "command": (), **table}
+    return RunOptions(**{**table, "args": tuple(table["args"]), "command": tuple(table["command"])})

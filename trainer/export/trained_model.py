@@ -47,7 +47,7 @@ class TrainedModel:
         script = session is not None or (spec is not None and spec.script is not None)
         trained: dict[str, Any] = {"task": state["task"], "step": state["step"], "epoch": state["epoch"]}
         if script:
-            path_of = spec.script.path if spec is not None and spec.script is not None else state["task"]
+            path_of = spec.script.name if spec is not None and spec.script is not None else state["task"]
             trained = {"script": path_of, "step": state["step"], "epoch": state["epoch"]}
         elif spec is not None and spec.own_task is not None:
             trained["parameters"] = spec.own_task.parameters

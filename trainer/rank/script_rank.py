@@ -30,6 +30,7 @@ from typing import Literal, NamedTuple
 from motley.trainer.contract.generation import Group
 from motley.trainer.contract.spec import Member, Spec
 from motley.trainer.contract.term import NO_TERM
+from motley.trainer.errors import SessionError, TrainerError
 from motley.trainer.host import processes
 from motley.trainer.host.exit_codes import Exit
 from motley.trainer.host.paths import HERE, project_folder
@@ -69,6 +70,8 @@ class ScriptRank(MemberProcess):
 
     def _begin(self) -> None:
         self._end_tagged()  # of a process in our place that was killed
+        if cause := self._script.missing(str(project_folder(self._script.tree)), self._script.environment(os.environ)):
+            raise SessionError(cause, f"Install {self._script.command[0]} on this host, or mend [run] command")
 
     def _run(self, client: CoordinatorClient, spawn_s: float) -> int:
         client.over = lambda _text, state: self._words.put(_Word("over", state=state))
@@ -132,11 +135,12 @@ class ScriptRank(MemberProcess):
 
     def _start(self, group: Group, address: str) -> subprocess.Popen[bytes]:
         """Fork and exec the script, from the main thread. Its output goes where ours goes."""
-        env = {**os.environ, **environment(self.spec, group, self.member.member), "MOTLEY_SPAWNED": repr(time.time())}
+        env = self._script.environment(os.environ)
+        env |= {**environment(self.spec, group, self.member.member), "MOTLEY_SPAWNED": repr(time.time())}
         env["PYTHONPATH"] = os.pathsep.join(filter(None, [env.get("PYTHONPATH"), str(HERE)]))  # for `import motley`
         use_interface(address, env)
         process = subprocess.Popen(
-            processes.dying_with(os.getpid(), [sys.executable, self._script.path, *self._script.args]),
+            processes.dying_with(os.getpid(), self._script.argv(sys.executable, env)),
             cwd=project_folder(self._script.tree),
             stdin=subprocess.DEVNULL,
             env=env,
@@ -177,8 +181,13 @@ class ScriptRank(MemberProcess):
             print(error, file=sys.stderr)
         return self._leave(state or "lost")
 
-    def _failed(self, error: Exception) -> int:  # noqa: ARG002 - it is the one that is handled
-        traceback.print_exc()
+    def _failed(self, error: Exception) -> int:
+        if isinstance(error, TrainerError):
+            member, cause, remedy = self.member.member, error.cause, error.remedy
+            self.journal.write("fault", f"rank {member}: {cause}", member=member, error=cause, remedy=remedy)
+            print(error, file=sys.stderr)
+        else:
+            traceback.print_exc()
         return self._leave("failed")
 
     def _how_it_is_over(self) -> str | None:

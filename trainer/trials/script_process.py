@@ -26,7 +26,8 @@ from types import TracebackType
 from typing import Any
 
 from motley.trainer.contract.calibration import Calibration
-from motley.trainer.contract.spec import Script
+from motley.trainer.contract.script import Script
+from motley.trainer.errors import SessionError
 from motley.trainer.host import processes
 from motley.trainer.host.paths import HERE, project_folder
 
@@ -46,14 +47,17 @@ class ScriptProcess:
         self._project = folder / "project"
         shutil.copytree(project_folder(script.tree), self._project)
         processes.become_subreaper()
+        env = script.environment(os.environ)
+        if cause := script.missing(str(self._project), env):
+            raise SessionError(cause, f"Install {script.command[0]} there, or mend [run] command")
         its_commands, self._commands = os.pipe()
         self._answers, its_answers = os.pipe()
         self._rest = b""
         self._output = (folder / "output").open("w+b")
         self.began = time.monotonic()
         self._process = subprocess.Popen(
-            [sys.executable, script.path, *script.args], cwd=self._project, stdin=subprocess.DEVNULL,
-            env=environment(asked, folder, commands=its_commands, answers=its_answers), stdout=self._output,
+            script.argv(sys.executable, env), cwd=self._project, stdin=subprocess.DEVNULL,
+            env={**env, **environment(asked, folder, commands=its_commands, answers=its_answers)}, stdout=self._output,
             stderr=self._output, start_new_session=True, pass_fds=(its_commands, its_answers),
         )  # fmt: skip
         os.close(its_commands)
@@ -112,7 +116,7 @@ class ScriptProcess:
 
     def what_failed(self) -> tuple[str, str]:
         """Of a script that has ended with an error: its cause, with file and line, and what mends it."""
-        code, path = self.code or 0, self._script.path
+        code, path = self.code or 0, self._script.name
         if code == -signal.SIGKILL:
             remedy = "Its memory may be too small: take a smaller batch in args, or leave the host out"
             return f"{path} was ended by the system (SIGKILL)", remedy
@@ -136,7 +140,6 @@ def environment(asked: Calibration, folder: Path, *, commands: int, answers: int
         "seed": asked.options.seed, "speed": asked.speed, "speeds": asked.speeds,
     }  # fmt: skip
     return {
-        **os.environ,
         **dict.fromkeys(one, "0"),
         **dict.fromkeys(of_one, "1"),
         "MASTER_ADDR": "127.0.0.1",

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from motley.trainer.contract.calibration import Calibration
-from motley.trainer.contract.spec import Script
+from motley.trainer.contract.script import Script
 from motley.trainer.errors import TrainerError
 from motley.trainer.trials.script_process import ScriptProcess
 from motley.trainer.trials.script_steps import ScriptSteps
@@ -22,7 +22,7 @@ Say = Callable[[dict[str, Any]], None]
 def script_ran(asked: Calibration, script: Script, say: Say) -> int:
     """0 when it worked; 1 when it failed, which is said with its file and line."""
     with ScriptProcess(asked, script) as running:
-        say({"note": f"{script.path} runs"})
+        say({"note": f"{script.name} runs"})
         if running.hear(asked.run_s) is not None:
             try:
                 say({"result": _steps(asked, running, say)})

@@ -3,7 +3,8 @@
 `python -m motley.trainer attach` reads one line `{"offsets": {file: byte}}`, then writes `wire.Chunk` lines as the
 files grow and a `wire.Beat` about once a second, with the line that a rank is writing. `"borders": {file: byte}` beside
 the offsets says where a chunk is to end. On a slow host it looks less often, to leave the cores to the training. It
-ends when its standard input closes, or when the run has ended here and everything has been sent. It writes nothing on
+ends when its standard input closes, or when the run has ended here, its supervisor with it, and everything has been
+sent. It writes nothing on
 the host, so any number of viewers may follow one run.
 """
 
@@ -17,10 +18,11 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from motley.profiles.cores import usable_cores
 from motley.trainer.contract.wire import END_STATES, Beat, Chunk, encode
+from motley.trainer.host import processes
 from motley.trainer.host.printed_times import MarksReader
 from motley.trainer.host.run_state import state_of
 from motley.trainer.verbs.unfinished_line import UnfinishedLine
@@ -28,6 +30,7 @@ from motley.trainer.verbs.unfinished_line import UnfinishedLine
 POLL_S, SLOWEST_S = 0.2, 1.0
 BURDEN = 0.002  # of this host's cores that a viewer may take, as long as that leaves it a look a second
 BEAT_S = 1.0
+ENDS_S, LOOK_S = 2.0, 0.02  # from a supervisor's last word to its end
 CHUNK_BYTES = 256 * 1024
 _RANK_FILE = re.compile(r"rank_(\d+)(?:\.(\d+))?\.(jsonl|out)")
 
@@ -50,6 +53,8 @@ def attach(folder: Path, stdin: BinaryIO, stdout: BinaryIO) -> int:
             for chunk in new_chunks(folder, offsets, whole=ended, borders=borders, marks=marks):
                 offsets[chunk.file] = chunk.end
                 stdout.write(encode(chunk))
+            if ended:
+                wait_for_end(folder, state)
             now = time.monotonic()
             if ended or now >= beat_due:
                 beat_due = now + BEAT_S
@@ -64,6 +69,13 @@ def attach(folder: Path, stdin: BinaryIO, stdout: BinaryIO) -> int:
                 return 0
     except BrokenPipeError:
         return 0
+
+
+def wait_for_end(folder: Path, state: Mapping[str, Any]) -> None:
+    """Until the supervisor that has said how the run ended is gone too, or has gone on with another run. Bounded."""
+    deadline = time.monotonic() + ENDS_S
+    while state.get("pid") in processes.tagged(folder) and time.monotonic() < deadline:
+        time.sleep(LOOK_S)
 
 
 def pause_s(cost_s: float, cores: float) -> float:

@@ -127,12 +127,12 @@ def measure_loop(asked: Calibration, say: Say) -> dict[str, Any]:
     """
     assert asked.script is not None
     with ScriptProcess(asked, asked.script) as running:
-        say({"note": f"{asked.script.path} starts"})
+        say({"note": f"{asked.script.name} starts"})
         if running.hear(SESSION_S) is None:
             if running.code:
                 raise SessionError(*running.what_failed())
             remedy = "Only a loop of Motley's can be measured: docs/own-loop.md says how"
-            raise SessionError(f"{asked.script.path} has not called motley.session()", remedy)
+            raise SessionError(f"{asked.script.name} has not called motley.session()", remedy)
         bench = ScriptSteps(running)
         say({"note": "warming up"})
         share, loop = share_of(asked, bench.batch), bench.loop

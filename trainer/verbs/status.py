@@ -9,6 +9,7 @@ from typing import Any
 
 from motley.trainer.contract import checkpoint_trailer
 from motley.trainer.contract.run_changes import Lead
+from motley.trainer.contract.script import name_of
 from motley.trainer.contract.spec import Spec, resumed_from
 from motley.trainer.contract.term import FIRST, Term
 from motley.trainer.host import processes
@@ -79,7 +80,10 @@ def layout(spec: dict[str, Any], roll: dict[str, Any]) -> dict[str, Any]:
     members = {m["member"]: m for m in (*spec.get("members", []), *roll.get("added", []))}
     return {
         "task": options.get("task"),
-        "script": options.get("script"),
+        "script": name_of(
+            script=options.get("script"), module=options.get("module"), command=options.get("command") or ()
+        )
+        or None,
         "global_batch": options.get("global_batch"),
         "steps": options.get("steps"),
         "resumed_from": resumed_from(spec.get("resume"), str(spec.get("resume_of") or "")),

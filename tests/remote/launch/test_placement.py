@@ -24,7 +24,8 @@ from motley.remote.preflight.probe import Gpu, Probe
 from motley.remote.provision.project import UserCode
 from motley.trainer.contract.policy_name import OwnPolicy
 from motley.trainer.contract.run_changes import Lead
-from motley.trainer.contract.spec import Member, Script, Spec
+from motley.trainer.contract.script import Script
+from motley.trainer.contract.spec import Member, Spec
 from motley.trainer.contract.task_name import OwnTask
 from motley.trainer.contract.term import FIRST
 from motley.trainer.verbs.status import layout as told

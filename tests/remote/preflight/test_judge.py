@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shlex
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -90,6 +91,19 @@ def test_a_good_cluster_has_no_findings(cluster: Cluster) -> None:
 )
 def test_each_fault_of_one_host(cluster: Cluster, change: dict[str, object], check_: str, level: str) -> None:
     assert judged(cluster, box3=dataclasses.replace(GOOD, **change)) == [("box3", check_, level)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("more", "level"), [("", "error"), ('[environment]\nrequirements = "r.txt"\n', "warning")])
+def test_the_program_of_a_command_is_missed_where_no_environment_will_bring_it(
+    make_cluster: MakeCluster, tmp_path: Path, more: str, level: str
+) -> None:
+    (tmp_path / "r.txt").write_text("accelerate\n")
+    text = '[[hosts]]\nname = "box1"\n[run]\ncommand = ["accelerate", "launch", "train.py"]\n'
+    missing = dataclasses.replace(GOOD, command_missing="/usr/bin:/bin")
+    (finding,) = judge(make_cluster(text + more), {"box1": missing}, {})
+    assert (finding.check, finding.level) == ("script", level)
+    assert finding.cause == "[run] command: there is no accelerate in /usr/bin:/bin"
+    assert ("pip install accelerate" in finding.remedy) == (level == "error")
 
 
 @pytest.mark.parametrize(

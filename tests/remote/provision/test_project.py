@@ -147,6 +147,14 @@ def test_a_name_that_no_other_machine_can_have(tmp_path: Path) -> None:
         ('script = ""', 'run.script: "" is empty'),
         ('script = "-x"', 'run.script: "-x" must not begin with -'),
         ("script = 3", "run.script: must be text"),
+        ('module = "train.py"', 'run.module: "train.py" is a file: name it as script, or take .py away'),
+        ('module = ""', 'run.module: "" is no module'),
+        ("command = []", "run.command: is empty; leave the key out instead"),
+        ('command = ["-x"]', 'run.command: "-x" must not begin with -'),
+        ('command = ["a", "b\\u0000"]', "run.command.#2: has a NUL character"),
+        ('command = "accelerate launch"', "run.command: must be a list"),
+        ('command = ["a"]\nmodule = "b"', "run.command: module is given too; keep one of them"),
+        ('module = "train"\ntask = "mlp/digits"', "run.task: module is given too; keep one of them"),
         ('script = "train.py"\nargs = [1]', 'run.args.#1: must be text, is 1; write it in quotes: "1"'),
     ],
 )
@@ -165,6 +173,51 @@ def test_a_script_by_set_takes_the_place_of_the_task_and_the_other_way_round(tmp
     assert load(path, ["run.script=train.py"]).run.script == "train.py"
     path.write_text(f'{HOSTS}[run]\nscript = "train.py"\nargs = ["x"]\n')
     assert load(path, ["run.task=mlp/digits"]).run.script is None
+
+
+def test_a_module_is_looked_for_in_the_project_as_python_does(tmp_path: Path) -> None:
+    write(tmp_path, "src/main.py", "src/tool/__main__.py", "src/tool/__init__.py")
+    for name, entry in (("src.main", "src/main.py"), ("src.tool", "src/tool/__main__.py")):
+        cluster = cluster_of(tmp_path, f'module = "{name}"\nargs = ["-v"]')
+        assert find(cluster).entry == entry
+        _, code = project_of(cluster)
+        assert code is not None
+        assert code.script is not None
+        assert code.script.argv("python", {}) == ["python", "-m", name, "-v"]
+    lib = tmp_path / "lib"
+    write(lib, "one.py")
+    assert find(cluster_of(tmp_path, 'module = "one"\nproject = "lib"')).root == lib
+    refused(tmp_path, "run.module: there is no module src.other", run='module = "src.other"')
+    write(tmp_path, "plain/__init__.py")
+    refused(tmp_path, "run.module: there is no module plain", "__main__.py", run='module = "plain"')
+
+
+def test_a_command_has_the_folder_of_cluster_toml_as_its_project(tmp_path: Path) -> None:
+    write(tmp_path, "lib/train.py", "go.sh")
+    cluster = cluster_of(tmp_path, 'command = ["accelerate", "launch", "lib/train.py"]\nargs = ["--lr", "1"]')
+    assert find(cluster).files == ("go.sh", "lib/train.py")
+    assert cluster.run.program == "accelerate launch lib/train.py"
+    refused(tmp_path, "run.command: './go.sh' can't be executed: chmod +x mends it", run='command = ["./go.sh"]')
+    refused(tmp_path, "run.command: there is no file './no.sh' in the project", run='command = ["./no.sh"]')
+    (tmp_path / "go.sh").chmod(0o755)
+    assert find(cluster_of(tmp_path, 'command = ["./go.sh"]')).root == tmp_path
+
+
+@pytest.mark.parametrize("run", ['module = "lib.train"', 'command = ["python", "lib/train.py"]'])
+def test_a_session_is_seen_in_a_module_and_in_a_file_of_a_command(tmp_path: Path, run: str) -> None:
+    write(tmp_path, "lib/train.py", text="import motley\n")
+    assert not cluster_of(tmp_path, run).session
+    write(tmp_path, "lib/train.py", text="import motley\nmotley.session()\n")
+    assert cluster_of(tmp_path, run).session
+
+
+def test_one_program_by_set_takes_the_place_of_the_other(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.toml"
+    path.write_text(f'{HOSTS}[run]\nscript = "train.py"\n')
+    module = load(path, ["run.module=src.main"]).run
+    assert (module.program, module.script) == ("python -m src.main", None)
+    assert load(path, ['run.command=["make", "train"]']).run.program == "make train"
+    assert load(path, ["run.task=mlp/digits"]).run.program is None
 
 
 def test_what_a_script_does_not_heed_is_known(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from motley.trainer.contract.spec import Script, Spec
+from motley.trainer.contract.script import Script
+from motley.trainer.contract.spec import Spec
 from motley.trainer.host import processes
 from motley.trainer.host.checkpoint_request import MOST, answered, ask, asked
 from motley.trainer.host.paths import run_folder, write_json

@@ -14,7 +14,8 @@ import pytest
 
 from motley.trainer.contract.generation import Group
 from motley.trainer.contract.run_changes import Lead
-from motley.trainer.contract.spec import Member, Script, Spec
+from motley.trainer.contract.script import Script
+from motley.trainer.contract.spec import Member, Spec
 from motley.trainer.contract.term import FIRST, Term
 from motley.trainer.coordinator import base_coordinator, first_group
 from motley.trainer.coordinator.script_coordinator import ScriptCoordinator

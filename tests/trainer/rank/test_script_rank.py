@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Script, Spec
+from motley.trainer.contract.script import Script
+from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Spec
 from motley.trainer.host import processes
 from tests.support.proc import cmdline
 from tests.trainer.supervisor.test_supervisor import Machine, eventually

@@ -8,7 +8,8 @@ import os
 import pytest
 
 from motley.trainer.contract.generation import Group
-from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Script, Spec
+from motley.trainer.contract.script import Script
+from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Spec
 from motley.trainer.rank.torchrun_environment import environment
 
 PLACES = [("box0", "cuda:0"), ("box0", "cuda:1"), ("box1", "cpu"), ("box2", "cuda:1")]

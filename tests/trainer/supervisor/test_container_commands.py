@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motley.trainer.contract.calibration import Calibration
+from motley.trainer.contract.script import Script
 from motley.trainer.contract.spec import (
     BalanceOptions,
     Container,
@@ -19,7 +20,6 @@ from motley.trainer.contract.spec import (
     ElasticOptions,
     Member,
     RunOptions,
-    Script,
     Spec,
 )
 from motley.trainer.contract.task_name import OwnTask

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import tempfile
+import threading
 from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from motley.trainer.verbs.attach import followed, new_chunks
+from motley.trainer.host import processes
+from motley.trainer.verbs.attach import followed, new_chunks, wait_for_end
+from tests.trainer.supervisor.test_supervisor import eventually
 
 
 def read(folder: Path, offsets: dict[str, int], *, whole: bool = False) -> dict[str, str]:
@@ -64,3 +69,13 @@ def test_any_cuts_give_every_line_once(lines: list[str], data: st.DataObject) ->
             written += step
             seen += read(Path(name), offsets).get("rank_3.out", "")
         assert seen.encode() == content
+
+
+def test_a_run_is_over_for_a_viewer_once_its_supervisor_is_gone_too(tmp_path: Path) -> None:
+    env = {"MOTLEY_DIR": str(tmp_path), "PATH": os.environ["PATH"]}
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, env=env) as supervisor:
+        assert supervisor.stdin is not None
+        eventually(lambda: processes.tagged(tmp_path) == [supervisor.pid], "it is up")
+        threading.Timer(0.2, supervisor.stdin.close).start()
+        wait_for_end(tmp_path, {"pid": supervisor.pid})
+        assert processes.tagged(tmp_path) == []

@@ -18,7 +18,8 @@ from safetensors import safe_open
 
 from motley.trainer import tasks
 from motley.trainer.contract.evaluation_of import evaluation_of
-from motley.trainer.contract.spec import DataOptions, RunOptions, Script
+from motley.trainer.contract.script import Script
+from motley.trainer.contract.spec import DataOptions, RunOptions
 from motley.trainer.contract.task_list import DATA
 from motley.trainer.tasks.class_names import NAMES
 from motley.trainer.training import checkpoint

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from motley.trainer.contract.calibration import Calibration
-from motley.trainer.contract.spec import DataOptions, RunOptions, Script
+from motley.trainer.contract.script import Script
+from motley.trainer.contract.spec import DataOptions, RunOptions
 from motley.trainer.host import processes
 from motley.trainer.trials.own_folder import own_folder
 from motley.trainer.trials.script_process import last_error, place

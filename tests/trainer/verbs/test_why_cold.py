@@ -11,6 +11,7 @@ import pytest
 
 import motley
 from motley.trainer.contract.run_changes import Lead, Roll
+from motley.trainer.contract.script import Script
 from motley.trainer.contract.spec import (
     BalanceOptions,
     Container,
@@ -18,7 +19,6 @@ from motley.trainer.contract.spec import (
     ElasticOptions,
     Member,
     RunOptions,
-    Script,
     Spec,
 )
 from motley.trainer.contract.task_name import OwnTask
