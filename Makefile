@@ -7,6 +7,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LIBRARIES := $(VENV)/libraries
 PYTHON ?=
 TORCH_INDEX ?=
 ARGS ?=
@@ -15,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 TESTS := $(BIN)/python -m pytest
 SPREAD := $(TESTS) -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help venv demo test test-fast test-fast-only test-runs test-runs-long test-ranks test-ranks-long test-lab test-lab-short test-lab-long test-steady test-containers test-gpu test-release test-release-short lint fuzz bench bench-console chaos soak clean
+.PHONY: help venv libraries demo test test-fast test-fast-only test-runs test-runs-long test-ranks test-ranks-long test-lab test-lab-short test-lab-long test-steady test-containers test-gpu test-release test-release-short lint fuzz bench bench-console chaos soak clean
 
 help:
 	@echo 'make demo       opens the console on four emulated hosts of unequal speed'
@@ -30,6 +31,7 @@ help:
 	@echo 'make test-gpu   the tests that need an NVIDIA GPU'
 	@echo 'make test-containers the tests that need docker, or root and a dockerd to start'
 	@echo 'make test-release a release, installed in empty environments: minutes, and a package index'
+	@echo 'make test-libraries the tests with transformers, Lightning, accelerate, which it installs in .venv/libraries'
 	@echo 'make bench      what the parts cost on this machine'
 	@echo 'make bench-console what the console costs its machine with 64 ranks'
 	@echo 'make chaos      200 faults strike runs in the lab, as root: about an hour'
@@ -43,6 +45,11 @@ venv: $(READY)
 
 $(READY): requirements.lock pyproject.toml .ci/make-venv
 	@PYTHON='$(PYTHON)' TORCH_INDEX='$(TORCH_INDEX)' sh .ci/make-venv $(VENV)
+
+libraries: $(LIBRARIES)/.ready
+
+$(LIBRARIES)/.ready: $(READY) .ci/make-libraries
+	@sh .ci/make-libraries $(VENV) $(LIBRARIES)
 
 demo: $(READY)
 	@$(BIN)/motley run -c cluster.toml $(ARGS) || test $$? -eq 4 # stopped with x: no fault of the demo
@@ -75,13 +82,13 @@ test-fast: $(READY)
 	@$(MAKE) --no-print-directory -j2 lint test-fast-only
 
 test-fast-only: $(READY)
-	$(SPREAD) -m 'not runs and not ranks and not lab and not gpu and not containers and not release' $(ARGS)
+	$(SPREAD) -m 'not runs and not ranks and not lab and not gpu and not containers and not release and not libraries' $(ARGS)
 
 test-runs: $(READY)
-	$(SPREAD) -m 'runs and not long and not ranks and not lab and not gpu and not containers and not release' $(ARGS)
+	$(SPREAD) -m 'runs and not long and not ranks and not lab and not gpu and not containers and not release and not libraries' $(ARGS)
 
 test-runs-long: $(READY)
-	$(SPREAD) -m 'runs and long and not ranks and not lab and not gpu and not containers and not release' $(ARGS)
+	$(SPREAD) -m 'runs and long and not ranks and not lab and not gpu and not containers and not release and not libraries' $(ARGS)
 
 test-lab: $(READY)
 	$(TESTS) -m lab $(ARGS)
@@ -109,6 +116,9 @@ test-release: $(READY)
 
 test-release-short: $(READY)
 	$(TESTS) -m 'release and not long' -rs $(ARGS)
+
+test-libraries: $(LIBRARIES)/.ready
+	$(LIBRARIES)/bin/python -m pytest -n 2 -m libraries -rs $(ARGS)
 
 test-steady: $(READY)
 	bash .ci/steady $(ARGS)

@@ -4,6 +4,7 @@
 
     class Night(motley.Task): ...       # a task of one's own
     run = motley.session()              # in a training loop of one's own
+    motley.report(step=40, loss=loss)   # in a script that does all the rest itself
 
 In a checkout the four packages in here are links to the folders beside it; a wheel has them as they are.
 It imports nothing before it is asked: every process on a host reads it, also one whose Python is too old for the rest.
@@ -12,8 +13,12 @@ It imports nothing before it is asked: every process on a host reads it, also on
 __version__ = "0.1.0"
 
 _PUBLIC = {  # `__init__.pyi` says the same to type checkers
+    "AccelerateTracker": "motley.trainer.callbacks.accelerate_tracker",
     "Cost": "motley.trainer.balance.own_policy",
+    "LightningCallback": "motley.trainer.callbacks.lightning_callback",
     "Task": "motley.trainer.tasks.task",
+    "TransformersCallback": "motley.trainer.callbacks.transformers_callback",
+    "report": "motley.trainer.readings.report",
     "session": "motley.trainer.api.session",
 }
 

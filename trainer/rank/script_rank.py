@@ -41,6 +41,7 @@ from motley.trainer.rank.coordinator_connection import JoinError
 from motley.trainer.rank.member_process import MemberProcess, Stopped
 from motley.trainer.rank.network_interface import use_interface
 from motley.trainer.rank.torchrun_environment import environment
+from motley.trainer.readings.start_mark import mark_start, wait_until_heard
 
 BROKEN_GRACE_S = 2.0  # for a script whose group is broken: what it does now is of no use
 OVER_S = 1.0  # from the word that there will be no start to the word how the run ended
@@ -139,6 +140,9 @@ class ScriptRank(MemberProcess):
         env |= {**environment(self.spec, group, self.member.member), "MOTLEY_SPAWNED": repr(time.time())}
         env["PYTHONPATH"] = os.pathsep.join(filter(None, [env.get("PYTHONPATH"), str(HERE)]))  # for `import motley`
         use_interface(address, env)
+        wait_until_heard(sys.stdout.fileno())
+        with contextlib.suppress(OSError):  # a full disk: its figures may be taken for those of the start before
+            mark_start(self.folder, member=self.member.member, attempt=group.generation)
         process = subprocess.Popen(
             processes.dying_with(os.getpid(), self._script.argv(sys.executable, env)),
             cwd=project_folder(self._script.tree),

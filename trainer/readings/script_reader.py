@@ -48,6 +48,7 @@ class ScriptReader:
         self._bars = BarSteps()
         self._unfinished = ""
         self._waiting: tuple[float, Said] | None = None  # a loss whose step the bar is to tell, and when it came
+        self._reports = False  # the script reports by itself: nothing else counts
         self._by_lines = False  # lines tell steps and losses: what bars count is beside the point
         self._choices = 0
         self._step = -1
@@ -60,6 +61,8 @@ class ScriptReader:
 
     def feed(self, data: bytes, *, now: float) -> None:
         """`now`: when it was printed, about."""
+        if self._reports:
+            return
         for piece in self._pieces.feed(data):
             self._unfinished = ""
             self._read(piece, now)
@@ -77,8 +80,16 @@ class ScriptReader:
             if said is not None:
                 self.hear(said, now=now)
 
+    def hear_report(self, said: Said, *, now: float) -> None:
+        """What `motley.report` was told: from now on nothing else is read."""
+        self._reports, self._waiting = True, None
+        self._doubt(said)
+        self._believe(said, now)
+
     def hear(self, said: Said, *, now: float) -> None:
         """A figure that comes with its step."""
+        if self._reports:
+            return
         self._doubt(said)
         if said.step is not None:
             self._by_lines = self._by_lines or said.loss is not None

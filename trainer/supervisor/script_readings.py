@@ -19,8 +19,11 @@ from motley.trainer.contract.wire import Reading, encode
 from motley.trainer.host.journal import Journal
 from motley.trainer.host.paths import open_next
 from motley.trainer.host.session_mark import is_session
+from motley.trainer.readings.report import read_report
+from motley.trainer.readings.said import Said
 from motley.trainer.readings.script_files import ScriptFiles
 from motley.trainer.readings.script_reader import Figures, ScriptReader
+from motley.trainer.readings.start_mark import start_of
 from motley.trainer.supervisor.child import Child
 
 EVERY_S = 0.5  # between two lines of one rank
@@ -32,19 +35,36 @@ class ScriptReadings:
         self._host = host
         self._journal = journal
         self._clock = clock
-        self._readers: dict[int, ScriptReader] = {}  # by member
+        self._readers: dict[int, ScriptReader] = {}  # by member, as all that follows
+        self._starts: dict[int, str] = {}
         self._doubts: dict[int, int] = {}  # how many of a reader's were told
         self._due: dict[int, float] = {}
         self._files: dict[int, int] = {}
         self._files_of_script = ScriptFiles(folder)
+        self._reported: dict[int, Said | None] = {}  # the newest report that was heard
 
     def watch(self, child: Child) -> None:
         """Read what the script of a rank prints, from its beginning."""
         if child.member is None:
             return
-        reader = self._readers[child.member.member] = ScriptReader()
-        self._doubts[child.member.member] = 0
-        child.output.hear = lambda data: reader.feed(data, now=self._clock())
+        member = child.member.member
+        self._reported[member] = read_report(self._folder, member)  # of the start before
+        self._starts[member] = start_of(self._folder, member=member)
+        self._begin(member)
+        child.output.hear = lambda data: self._hear(member, data)
+
+    def _hear(self, member: int, data: bytes) -> None:
+        """What a rank has printed. Its script may have been started anew, by the process that watches it; that has
+        waited until what the one before had printed was heard."""
+        start = start_of(self._folder, member=member)
+        if start != self._starts[member]:
+            self._starts[member] = start
+            self._begin(member)
+        self._readers[member].feed(data, now=self._clock())
+
+    def _begin(self, member: int) -> None:
+        self._readers[member] = ScriptReader()
+        self._doubts[member] = 0
 
     def keep(self, *, last: bool = False) -> None:
         """Write down what is new; the `last` of a run without waiting for more."""
@@ -53,6 +73,7 @@ class ScriptReadings:
         now = self._clock()
         self._files_of_script.read(self._readers[min(self._readers)], now)
         for member, reader in self._readers.items():
+            self._hear_report(member, reader, now)
             if now < self._due.get(member, 0.0) and not last:
                 continue
             for doubt in reader.doubts[self._doubts[member] :]:
@@ -69,6 +90,12 @@ class ScriptReadings:
         for descriptor in self._files.values():
             os.close(descriptor)
         self._files.clear()
+
+    def _hear_report(self, member: int, reader: ScriptReader, now: float) -> None:
+        said = read_report(self._folder, member)
+        if said is not None and said != self._reported[member]:
+            self._reported[member] = said
+            reader.hear_report(said, now=now)
 
     def _write(self, member: int, figures: Figures) -> None:
         """A full disk loses the line: the next one says as much."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ from motley.trainer.contract.spec import Member
 from motley.trainer.contract.wire import Event, Reading, decode
 from motley.trainer.host import session_mark
 from motley.trainer.host.journal import Journal
+from motley.trainer.readings.report import Reporter
+from motley.trainer.readings.start_mark import mark_start, wait_until_heard
 from motley.trainer.supervisor.child import Child
 from motley.trainer.supervisor.output_files import OutputFile
 from motley.trainer.supervisor.script_readings import EVERY_S, ScriptReadings
@@ -126,3 +130,43 @@ def test_where_the_disk_refuses_the_run_goes_on(script: Script, capfd: pytest.Ca
     os.close(full)
     script.ends()
     script.readings.close()
+
+
+def test_what_a_script_reports_is_kept_and_a_start_before_counts_no_more(script: Script) -> None:
+    reporter = Reporter({"MOTLEY_DIR": str(script.folder), "MOTLEY_MEMBER": "3"})
+    reporter.say(step=40, loss=2.5, steps=100, epoch=None)
+    script.prints("step 7: loss 9\n")
+    (reading,) = script.kept()
+    assert (reading.step, reading.steps_total, reading.loss) == (40, 100, 2.5)
+    script.ends()
+    script.start()
+    script.prints("hello\n")
+    assert len(script.kept()) == 1
+    reporter.say(step=3, loss=2.4, steps=100, epoch=None)
+    script.prints("hello\n")
+    assert [reading.step for reading in script.kept()] == [40, 3]
+
+
+def test_a_script_that_is_started_anew_counts_anew(script: Script) -> None:
+    bar = "{:3d}%|####      | {}/40 [00:04<00:00, 10.0it/s]\r"
+    mark_start(script.folder, member=3, attempt=0)
+    script.prints(bar.format(2, 1))
+    script.prints(bar.format(50, 20))
+    mark_start(script.folder, member=3, attempt=1)
+    script.prints(bar.format(2, 1))
+    script.prints(bar.format(20, 8))
+    assert [(reading.step, reading.steps_total) for reading in script.kept()] == [(1, 40), (20, 40), (1, 40), (8, 40)]
+
+
+def test_who_starts_a_script_anew_waits_until_what_it_had_printed_is_heard() -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"100%")
+    heard = threading.Timer(0.1, os.read, (reader, 100))
+    heard.start()
+    wait_until_heard(writer)
+    assert not select.select([reader], [], [], 0)[0]
+    heard.join()
+    with open(os.devnull, "wb") as nothing:
+        wait_until_heard(nothing.fileno())
+    os.close(reader)
+    os.close(writer)
