@@ -2,7 +2,7 @@
 
 A `Session` (remote.session.session) hands each record to one callback, in order, on the event loop's thread:
 
-* `wire.Sample`, `wire.Reading` and `wire.Event`, as the hosts wrote them (text made safe at the boundary)
+* `wire.Sample`, `wire.Reading`, `wire.Usage` and `wire.Event`, as the hosts wrote them (text made safe at the boundary)
 * `Layout` once the hosts are known, again when a host is brought in
 * `Progress`, `Link`, `LogLine` and `PartialLine` while things happen
 * `CaughtUp` once, of a run that was found on the hosts
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Union
 
 from motley.remote.sanitize import clean, clean_table
-from motley.trainer.contract.wire import Event, Reading, Sample
+from motley.trainer.contract.wire import Event, Reading, Sample, Usage
 
 Stage = Literal["connect", "check", "packages", "push", "data", "start", "import", "join", "train", "stop", "measure"]
 
@@ -137,4 +137,4 @@ def _clean(record: object, *names: str) -> None:
         object.__setattr__(record, name, clean(getattr(record, name)))
 
 
-FeedRecord = Union[Sample, Reading, Event, Layout, Progress, Link, LogLine, PartialLine, CaughtUp, Ended]
+FeedRecord = Union[Sample, Reading, Usage, Event, Layout, Progress, Link, LogLine, PartialLine, CaughtUp, Ended]

@@ -31,7 +31,7 @@ from motley.console.view.styled_line import fit, text
 from motley.remote.feed import CaughtUp, Ended, FeedRecord, Layout, LogLine, PartialLine
 from motley.remote.quoting import pasteable
 from motley.remote.ssh.new_host_keys import Ask, nobody
-from motley.trainer.contract.wire import Event, Level, Reading, Sample
+from motley.trainer.contract.wire import Event, Level, Reading, Sample, Usage
 
 HISTORY = 10  # lines from before an attach
 EVERY_S = 5.0  # between two lines of throughput within an epoch
@@ -81,6 +81,8 @@ class Printer:
             return
         if isinstance(record, Reading):
             self._script_figures(now)
+            return
+        if isinstance(record, Usage):
             return
         if isinstance(record, PartialLine):
             self._partial(record, now)

@@ -19,7 +19,7 @@ from motley.remote.diagnosis.host_clocks import Clocks
 from motley.remote.experiment.records import grouped
 from motley.remote.feed import Layout, Link, LogLine, PartialLine, Progress
 from motley.trainer.contract.term import FIRST, Term
-from motley.trainer.contract.wire import Event, Sample
+from motley.trainer.contract.wire import Event, Sample, Usage
 
 
 class Participants:
@@ -103,6 +103,12 @@ class Participants:
 
     def hear(self, sample: Sample) -> None:
         (self.ranks.get(sample.member) or self.track(sample.member, sample.host)).hear(sample)
+
+    def hear_usage(self, usage: Usage) -> None:
+        """What a rank's script takes of its host."""
+        track = self.ranks.get(usage.member)
+        if track is not None and track.host == usage.host:
+            track.usage = usage
 
     def hear_partial(self, line: PartialLine) -> None:
         """What a rank is writing at the moment."""

@@ -28,6 +28,7 @@ class ScriptFigures:
         now = self._newest[reading.member] = ReadFigures(
             member=reading.member, host=reading.host, step=reading.step, steps_total=reading.steps_total,
             epoch=reading.epoch, loss=reading.loss, steps_per_s=reading.steps_per_s, at=at,
+            unit="epoch" if reading.unit == "epoch" else "step",
         )  # fmt: skip
         leads = min(self._newest, key=lambda member: (self._newest[member].loss is None, member))
         if leads != self._shown:

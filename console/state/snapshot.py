@@ -33,6 +33,7 @@ class RankView:
     compute_ms: float | None = None
     wait_ms: float | None = None
     step_ms: float | None = None  # the cluster's
+    cpu: float | None = None  # percent of the host's cores, of a script's processes
     mem_mib: float | None = None
     gpu_util: float | None = None
     seen: float | None = None  # when its newest line was written
@@ -128,6 +129,7 @@ class ReadFigures:
     loss: float | None
     steps_per_s: float | None
     at: float  # when they were printed, on the master's clock
+    unit: str = "step"  # what is counted: "step" or "epoch"
 
     @property
     def eta_s(self) -> float | None:

@@ -27,7 +27,7 @@ from motley.remote.diagnosis.failures import Failures
 from motley.remote.experiment.records import grouped
 from motley.remote.feed import CaughtUp, Ended, FeedRecord, Layout, Link, LogLine, PartialLine, Progress
 from motley.remote.quoting import pasteable
-from motley.trainer.contract.wire import Event, Level, Reading, Sample
+from motley.trainer.contract.wire import Event, Level, Reading, Sample, Usage
 
 QUIET = frozenset({"report", "phase", "realised", "fault", "fingerprint"})  # kinds shown elsewhere than in the log
 
@@ -66,6 +66,7 @@ class Store:
         self._take: dict[type, Callable[[Any, float], None]] = {
             Sample: self._sample,
             Reading: self._reading,
+            Usage: lambda usage, _: self._roster.hear_usage(usage),
             LogLine: self._log_line,
             PartialLine: lambda line, _: self._roster.hear_partial(line),
             Event: self._event,

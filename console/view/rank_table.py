@@ -227,6 +227,15 @@ def table(snapshot: Snapshot, *, width: int, now: float) -> list[Line]:
     return lines
 
 
+def _usage(row: Row) -> Line:
+    """What the processes of a script take: CPU in percent of the host's cores, memory, GPU."""
+    rank = row.rank
+    if rank.cpu is None or row.script != "running":
+        return ()
+    gpu = f"  GPU {rank.gpu_util:3.0f}%" if rank.gpu_util is not None else ""
+    return ((f"CPU {rank.cpu:3.0f}%{gpu} {figures.memory(rank.mem_mib):>8}   ", "text"),)
+
+
 def _away(row: Row) -> str:
     """Where a rank is that is not in the group: lost, taken out, or on its way (back)."""
     rank = row.rank
@@ -276,8 +285,8 @@ def _instead(row: Row, width: int) -> Line | None:
         return ((f"{host.stage or 'start'}: ", "bad"), (host.text, "bad"))
     if row.script and row.rank.phase:
         if row.script == "running" and row.rank.partial_line:
-            return ((row.rank.partial_line.strip(), "text"),)
-        return ((row.script, "muted" if row.ended else "accent"),)
+            return (*_usage(row), (row.rank.partial_line.strip(), "text"))
+        return (*_usage(row), (row.script, "muted" if row.ended else "accent"))
     phase = row.rank.phase
     if phase and phase != "ended":
         return ((phase, "accent"),)

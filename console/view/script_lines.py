@@ -19,7 +19,7 @@ def script_line(snapshot: Snapshot, *, width: int, now: float) -> Line:
     ago = "" if age_s < 2 else f", {figures.age(age_s)} ago"
     groups: list[tuple[int, Line]] = [  # what is shown, and what goes first when there is no room for all of it
         (4, (("loss ", "muted"), (figures.loss(read.loss), "strong"))),
-        (3, ((figures.rate(read.steps_per_s), "strong"), (" steps/s", "muted"))),
+        (3, ((figures.rate(read.steps_per_s), "strong"), (f" {read.unit}s/s", "muted"))),
         (2, ((f"read from {read.host}'s output{ago}", "muted"),)),
     ]
     if read.loss is None:
@@ -35,7 +35,7 @@ def script_line(snapshot: Snapshot, *, width: int, now: float) -> Line:
 def progress_of(read: ReadFigures, *, live: bool) -> tuple[float, list[str]]:
     """The part that is done, and the facts beside the bar."""
     total = read.steps_total
-    facts = [f"step {read.step:,}" + (f"/{total:,}" if total else "")]
+    facts = [f"{read.unit} {read.step:,}" + (f"/{total:,}" if total else "")]
     if total:
         facts.append(f"{read.step / total * 100:.0f} %")
     if read.epoch is not None:

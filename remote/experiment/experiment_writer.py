@@ -28,7 +28,7 @@ from motley.remote.experiment.records import grouped
 from motley.remote.feed import FeedRecord, Layout, Progress, RankLayout
 from motley.remote.rpc.verbs import Verbs
 from motley.trainer.contract.spec import Member
-from motley.trainer.contract.wire import Event, Reading, Sample
+from motley.trainer.contract.wire import Event, Reading, Sample, Usage
 
 T = TypeVar("T")
 COMMIT_S = 0.5
@@ -64,7 +64,7 @@ class ExperimentWriter:
             self.connected_at = time.monotonic()
         if isinstance(record, Sample):
             self._losses.hear(record)
-        elif not isinstance(record, Reading):
+        elif not isinstance(record, (Reading, Usage)):
             self.failures.hear(record)
         if isinstance(record, Event) and self._harvest is not None:
             self._harvest.hear(record)

@@ -25,7 +25,7 @@ from motley.remote.experiment.printed_times import Times
 from motley.remote.experiment.records import record_of, records_of
 from motley.remote.feed import LogLine
 from motley.trainer.bootstrap import durable
-from motley.trainer.contract.wire import Chunk, Event, Reading, Sample
+from motley.trainer.contract.wire import Chunk, Event, Reading, Sample, Usage
 
 
 class Experiment:
@@ -110,7 +110,7 @@ class Experiment:
         first, border = (told, told) if self.stale(host) else (min(told, kept), max(told, kept))
         return local_name(chunk.file) is not None and (chunk.start > first or chunk.start < border < chunk.end)
 
-    def take(self, host: str, chunk: Chunk) -> list[Sample | Reading | Event | LogLine]:
+    def take(self, host: str, chunk: Chunk) -> list[Sample | Reading | Usage | Event | LogLine]:
         """Keep a chunk, and return the records in it, their text made safe. One that was seen before gives nothing,
         nor does one that does not begin where the last one ended: no line may be missing, or be there twice.
 
@@ -135,7 +135,7 @@ class Experiment:
         if self._copy is not None:
             self._copy.note(event)
 
-    def replay(self) -> Iterator[Sample | Reading | Event | LogLine]:
+    def replay(self) -> Iterator[Sample | Reading | Usage | Event | LogLine]:
         """What has been kept so far: events and metrics in the order of their times, then what the ranks printed.
 
         A line that was damaged here is told of in an event.
@@ -217,7 +217,7 @@ def _copy_of(folder: Path) -> LocalCopy | None:
         raise UsageError(f"{error.filename or folder} can't be written: {error.strerror}") from error
 
 
-def _timed(path: Path) -> Iterator[Sample | Reading | Event]:
+def _timed(path: Path) -> Iterator[Sample | Reading | Usage | Event]:
     for line in _lines(path):
         yield record_of("", path.name, line)
 

@@ -25,7 +25,7 @@ from motley.remote.experiment.local_names import first_of, local_name, logs, num
 from motley.remote.experiment.printed_times import UNKNOWN, noted, times_name
 from motley.remote.experiment.records import line_of
 from motley.remote.feed import LogLine
-from motley.trainer.contract.wire import Event, Reading, Sample, encode
+from motley.trainer.contract.wire import Event, Reading, Sample, Usage, encode
 
 SYNC_S = 10.0  # what a power cut of this machine may take, and is read again
 LOG_BYTES = 20 * 1024 * 1024  # of a part of a log; with LATER about what a host keeps
@@ -75,7 +75,9 @@ class LocalCopy:
     def hosts(self) -> list[str]:
         return list(self._offsets)
 
-    def take(self, host: str, file: str, end: int, records: Iterable[Sample | Reading | Event | LogLine]) -> None:
+    def take(
+        self, host: str, file: str, end: int, records: Iterable[Sample | Reading | Usage | Event | LogLine]
+    ) -> None:
         """Keep what is in a host's file up to `end`, beyond what is kept of it."""
         local = local_name(file)
         assert local is not None, f"{file} is none of ours"

@@ -16,12 +16,12 @@ from typing import Any
 
 from motley.remote.feed import LogLine, PartialLine
 from motley.remote.sanitize import clean, clean_table
-from motley.trainer.contract.wire import LATEST, Chunk, Event, Reading, Sample, WireError, decode, encode
+from motley.trainer.contract.wire import LATEST, Chunk, Event, Reading, Sample, Usage, WireError, decode, encode
 
 OUTPUT = re.compile(r"rank_([0-9]{1,6})(?:\.[0-9]{1,6})?\.out")
 
 
-def records_of(host: str, chunk: Chunk) -> Iterator[Sample | Reading | Event | LogLine]:
+def records_of(host: str, chunk: Chunk) -> Iterator[Sample | Reading | Usage | Event | LogLine]:
     output = OUTPUT.fullmatch(chunk.file)
     printed = _printed(chunk.times)
     at: float | None = None
@@ -52,9 +52,9 @@ def partial_lines(host: str, tails: Mapping[str, Any]) -> Iterator[PartialLine]:
             yield PartialLine(host=host, member=int(output[1]), text=text)
 
 
-def record_of(host: str, file: str, line: str | bytes) -> Sample | Reading | Event:
+def record_of(host: str, file: str, line: str | bytes) -> Sample | Reading | Usage | Event:
     """The record in one line, made safe; an event that says so when the line is none that belongs into the file."""
-    belongs = (Event,) if file == "events.jsonl" else (Sample, Reading)
+    belongs = (Event,) if file == "events.jsonl" else (Sample, Reading, Usage)
     try:
         record = decode(line)
         if isinstance(record, belongs):
@@ -66,7 +66,7 @@ def record_of(host: str, file: str, line: str | bytes) -> Sample | Reading | Eve
     return Event(time=time.time(), host=host, source="console", kind="note", text=text, level="warning")
 
 
-def _safe(record: Sample | Reading | Event) -> Sample | Reading | Event:
+def _safe(record: Sample | Reading | Usage | Event) -> Sample | Reading | Usage | Event:
     if not isinstance(record, Event):
         return dataclasses.replace(record, host=clean(record.host))
     return dataclasses.replace(
@@ -80,7 +80,7 @@ def _safe(record: Sample | Reading | Event) -> Sample | Reading | Event:
     )
 
 
-def line_of(record: Sample | Reading | Event | LogLine) -> bytes:
+def line_of(record: Sample | Reading | Usage | Event | LogLine) -> bytes:
     return record.text.encode() + b"\n" if isinstance(record, LogLine) else encode(record)
 
 

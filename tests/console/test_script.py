@@ -12,6 +12,7 @@ from motley.console.view.rank_table import table
 from motley.console.view.run_lines import decision_lines, run_lines
 from motley.console.view.styled_line import text
 from motley.remote.feed import Ended, FeedRecord, LogLine, PartialLine
+from motley.trainer.contract.wire import Usage
 from tests.console import scripted
 from tests.console.scripted import HOSTS, START, event
 
@@ -61,6 +62,22 @@ def test_it_runs_once_it_is_started_though_no_step_is_told() -> None:
     assert shown[2] == "the script train.py runs"
     assert any(line.startswith("● laptop") and line.endswith("running") for line in shown)
     assert [text(line) for line in decision_lines(snapshot, width=80)] == ["A script shares out its work itself."]
+
+
+def test_a_row_says_what_the_script_takes_of_its_host_beside_what_it_is_writing() -> None:
+    usage = Usage(time=START, host="laptop", member=1, cpu=93.4, mem_mib=1204.0)
+    running = event("phase", "training", host="laptop", member=1, phase="training")
+    (line,) = [line for line in lines_of(store_of(running, usage)) if "laptop" in line]
+    assert line.endswith("CPU  93%  1.2 GiB   running")
+    with_gpu = replace(usage, gpu_util=45.0)
+    bar = PartialLine(host="laptop", member=1, text=" 40%|####| 4/10")
+    (line,) = [line for line in lines_of(store_of(running, with_gpu, bar)) if "laptop" in line]
+    assert line.endswith("CPU  93%  GPU  45%  1.2 GiB   40%|####| 4/10")
+    elsewhere = replace(usage, host="box2")
+    assert not any("CPU" in line for line in lines_of(store_of(running, elsewhere)))
+    ended = store_of(running, usage)
+    ended.apply(Ended(state="finished", summary={}), START)
+    assert not any("CPU" in line for line in lines_of(ended))
 
 
 def test_a_row_says_starting_before_and_how_it_ended_after() -> None:

@@ -38,9 +38,10 @@ class LightningCallback(Callback):
         if now >= self._due:
             self._due = now + EVERY_S
             loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
-        report(step=trainer.global_step, loss=loss, steps=_total(trainer), epoch=trainer.current_epoch)
+        _report(trainer, loss)
 
 
-def _total(trainer: Trainer) -> int | None:
-    total = trainer.estimated_stepping_batches
-    return int(total) if math.isfinite(total) and total > 0 else None
+def _report(fit: Trainer, loss: Any) -> None:
+    total = fit.estimated_stepping_batches
+    steps = int(total) if math.isfinite(total) and total > 0 else None
+    report(step=fit.global_step, loss=loss, steps=steps, epoch=fit.current_epoch)

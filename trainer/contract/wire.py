@@ -70,6 +70,19 @@ class Reading:
     epoch: float | None = None  # as the script says
     loss: float | None = None  # the newest one; None before the first, and when it was no number
     steps_per_s: float | None = None  # by the times at which the steps were printed
+    unit: str = "step"  # what is counted in `step`; "epoch" where a script tells of these alone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What a script takes of its host, every `rank.script_rank.USAGE_S` seconds: a line of `rank_N.jsonl`."""
+
+    time: float  # seconds since 1970 on the host's clock
+    host: str
+    member: int
+    cpu: float  # percent of the cores that the host's ranks may use, 0 to 100
+    mem_mib: float  # resident memory of its processes
+    gpu_util: float | None = None  # 0 to 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,8 +169,8 @@ class Beat:
     tails: dict[str, Any] = field(default_factory=dict)  # by file of output: a last line without end, if new
 
 
-Record = Union[Sample, Reading, Event, Chunk, Beat]
-_TYPES: dict[str, type[Any]] = {c.__name__.lower(): c for c in (Sample, Reading, Event, Chunk, Beat)}
+Record = Union[Sample, Reading, Usage, Event, Chunk, Beat]
+_TYPES: dict[str, type[Any]] = {c.__name__.lower(): c for c in (Sample, Reading, Usage, Event, Chunk, Beat)}
 _NAMES: dict[type[Any], str] = {c: n for n, c in _TYPES.items()}
 _FIELDS: dict[type[Any], tuple[dataclasses.Field[Any], ...]] = {c: dataclasses.fields(c) for c in _NAMES}
 _CHECKS: dict[str, tuple[type, ...]] = {

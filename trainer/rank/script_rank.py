@@ -27,13 +27,16 @@ import traceback
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from motley.profiles.cores import usable_cores
+from motley.profiles.gpu import GpuMeter
 from motley.trainer.contract.generation import Group
 from motley.trainer.contract.spec import Member, Spec
 from motley.trainer.contract.term import NO_TERM
+from motley.trainer.contract.wire import Usage, encode
 from motley.trainer.errors import SessionError, TrainerError
 from motley.trainer.host import processes
 from motley.trainer.host.exit_codes import Exit
-from motley.trainer.host.paths import HERE, project_folder
+from motley.trainer.host.paths import HERE, open_next, project_folder
 from motley.trainer.host.session_mark import mark
 from motley.trainer.rank import member_process
 from motley.trainer.rank.coordinator_client import CoordinatorClient
@@ -41,9 +44,11 @@ from motley.trainer.rank.coordinator_connection import JoinError
 from motley.trainer.rank.member_process import MemberProcess, Stopped
 from motley.trainer.rank.network_interface import use_interface
 from motley.trainer.rank.torchrun_environment import environment
+from motley.trainer.readings.process_usage import ProcessUsage, nvml_device
 from motley.trainer.readings.start_mark import mark_start, wait_until_heard
 
 BROKEN_GRACE_S = 2.0  # for a script whose group is broken: what it does now is of no use
+USAGE_S = 2.0  # between two looks at what it takes of its host
 OVER_S = 1.0  # from the word that there will be no start to the word how the run ended
 
 
@@ -63,6 +68,8 @@ class ScriptRank(MemberProcess):
         assert spec.script is not None
         self._script = spec.script
         self._words: queue.SimpleQueue[_Word] = queue.SimpleQueue()
+        self._is_session = threading.Event()
+        self._usage: int | None = None  # the file that it is told in
         self._running = False
         self._told_broken = -1
         self._address = ""  # of this host in the cluster
@@ -124,6 +131,7 @@ class ScriptRank(MemberProcess):
 
     def _as_parent(self, process: subprocess.Popen[bytes]) -> int:
         """The script is the member now: hand TERM on to it, and end as it does."""
+        self._is_session.set()
         mark(self.folder, lambda text: self.journal.write("note", text, "warning"))
         while process.poll() is None:  # its end is a word, too
             if self._words.get().kind == "term":
@@ -156,7 +164,27 @@ class ScriptRank(MemberProcess):
             self._words.put(_Word("ended", group.generation))
 
         threading.Thread(target=watch, name="script", daemon=True).start()
+        threading.Thread(target=self._tell_usage, args=(process,), name="usage", daemon=True).start()
         return process
+
+    def _tell_usage(self, process: subprocess.Popen[bytes]) -> None:
+        """As long as it runs and tells nothing itself. A full disk loses the line, for the next says as much."""
+        usage = ProcessUsage(cores=usable_cores())
+        device = nvml_device(self.member.device, os.environ)
+        with contextlib.ExitStack() as stack:
+            meter = stack.enter_context(GpuMeter(device)) if device is not None else None
+            while process.poll() is None and not self._is_session.wait(USAGE_S):
+                taken = usage.look([process.pid, *processes.descendants(process.pid)])
+                if taken is None:
+                    continue
+                line = Usage(
+                    time=time.time(), host=self.spec.host, member=self.member.member, cpu=taken.cpu,
+                    mem_mib=taken.mem_mib, gpu_util=meter.utilisation() if meter is not None else None,
+                )  # fmt: skip
+                with contextlib.suppress(OSError):
+                    if self._usage is None:
+                        self._usage, _ = open_next(self.folder, f"rank_{self.member.member}", ".jsonl")
+                    os.write(self._usage, encode(line))
 
     def _end(self, process: subprocess.Popen[bytes], grace_s: float) -> None:
         """End the script, and whatever it has started."""

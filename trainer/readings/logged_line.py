@@ -1,9 +1,11 @@
 """A line in which a script tells its loss: `step 100: loss 2.31`, a dictionary, JSON.
 
     >>> said("Step 100/1000, train loss: 2.31, val loss: 2.40")
-    Said(step=100, total=1000, epoch=None, loss=2.31, doubt='')
+    Said(step=100, total=1000, epoch=None, epochs=None, loss=2.31, doubt='')
     >>> said("{'loss': '2.303', 'grad_norm': '1.1', 'epoch': '0.5'}")       # as transformers' Trainer does
-    Said(step=None, total=None, epoch=0.5, loss=2.303, doubt='')
+    Said(step=None, total=None, epoch=0.5, epochs=None, loss=2.303, doubt='')
+    >>> said("epoch 3 of 10: loss 0.5").epochs
+    10
 
 A figure of an evaluation is none of training: `val_loss`, `eval/loss`, `test loss`. Where two figures bear the name of
 the loss neither is believed, and where it is not a number that is said.
@@ -24,7 +26,11 @@ _STEP = re.compile(
     r"(?:\s{0,3}(?:/|of)\s{0,3}(?P<total>\d[\d,_]{0,15})(?![\w.]))?",
     re.IGNORECASE,
 )
-_EPOCH = re.compile(r"\bepoch['\"]?\s{0,3}[:=#\[]?\s{0,3}['\"]?(?P<epoch>\d{1,9}(?:\.\d{1,9})?)", re.IGNORECASE)
+_EPOCH = re.compile(
+    r"\bepoch['\"]?\s{0,3}[:=#\[]?\s{0,3}['\"]?(?P<epoch>\d{1,9}(?:\.\d{1,9})?)"
+    r"(?:\s{0,3}(?:/|of)\s{0,3}(?P<epochs>\d{1,9})(?![\w.]))?",
+    re.IGNORECASE,
+)
 _OTHERS = re.compile(
     r"(?:^|[^A-Za-z])(?:val|valid|validation|eval|evaluation|test|dev|best|min|lowest)[^A-Za-z]{0,4}$", re.IGNORECASE
 )
@@ -53,6 +59,7 @@ def said(line: str) -> Said | None:
         step=whole(step["step"]) if step else None,
         total=whole(step["total"]) if step and step["total"] else None,
         epoch=number(epoch["epoch"]) if epoch else None,
+        epochs=whole(epoch["epochs"]) if epoch and epoch["epochs"] else None,
         loss=None if doubt else values.pop(),
         doubt=doubt,
     )

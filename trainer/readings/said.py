@@ -22,6 +22,7 @@ class Said:
     step: int | None = None  # as the script counts
     total: int | None = None  # steps in all
     epoch: float | None = None
+    epochs: int | None = None  # in all
     loss: float | None = None
     doubt: str = ""  # why a loss that is named is not believed
 

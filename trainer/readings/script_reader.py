@@ -3,13 +3,14 @@
     >>> reader = ScriptReader()
     >>> reader.feed(b"step 10: loss 2.5\\nstep 20: loss 2.4\\n", now=3.0)
     >>> reader.take(now=3.0)
-    Figures(time=3.0, step=20, total=None, epoch=None, loss=2.4, steps_per_s=None)
+    Figures(time=3.0, step=20, total=None, epoch=None, loss=2.4, steps_per_s=None, unit='step')
     >>> reader.take(now=4.0) is None       # nothing new
     True
 
 A step comes from the line that tells the loss, or else from the bar that stands beside it (transformers' lines have
 none): it is drawn again right after the line, with the step that the loss is of. A figure is believed when its step
-rises. What is not believed is said once for each reason (`doubts`).
+rises. A script that tells of its epochs alone is counted in these. What is not believed is said once for each reason
+(`doubts`).
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Figures:
     epoch: float | None
     loss: float | None
     steps_per_s: float | None
+    unit: str = "step"  # what is counted: steps, or epochs
 
 
 class ScriptReader:
@@ -49,6 +51,7 @@ class ScriptReader:
         self._unfinished = ""
         self._waiting: tuple[float, Said] | None = None  # a loss whose step the bar is to tell, and when it came
         self._reports = False  # the script reports by itself: nothing else counts
+        self._by_epochs = False  # its lines tell epochs, and nothing tells steps
         self._by_lines = False  # lines tell steps and losses: what bars count is beside the point
         self._choices = 0
         self._step = -1
@@ -83,6 +86,7 @@ class ScriptReader:
     def hear_report(self, said: Said, *, now: float) -> None:
         """What `motley.report` was told: from now on nothing else is read."""
         self._reports, self._waiting = True, None
+        self._count_steps()
         self._doubt(said)
         self._believe(said, now)
 
@@ -92,6 +96,7 @@ class ScriptReader:
             return
         self._doubt(said)
         if said.step is not None:
+            self._count_steps()
             self._by_lines = self._by_lines or said.loss is not None
             self._believe(said, now)
 
@@ -102,12 +107,15 @@ class ScriptReader:
             step = self._bars.step
             if step is not None:
                 self._believe(Said(step=step, total=self._bars.total, epoch=said.epoch, loss=said.loss), at)
+            elif said.epoch is not None and self._step < 0:
+                self._by_epochs = True
+                self._believe_epoch(said, now)
         if not self._news:
             return None
         self._news = False
         return Figures(
             time=self._time, step=self._step, total=self._total, epoch=self._epoch, loss=self._loss,
-            steps_per_s=self._rate(),
+            steps_per_s=self._rate(), unit="epoch" if self._by_epochs else "step",
         )  # fmt: skip
 
     def _read(self, piece: str, now: float) -> None:
@@ -122,12 +130,17 @@ class ScriptReader:
             self.hear(said, now=now)
         else:
             self._bars.told_loss()
-            self._waiting = (now, said)
+            if self._by_epochs and said.epoch is not None:
+                self._believe_epoch(said, now)
+                return
+            since = self._waiting[0] if self._waiting is not None and self._bars.step is None else now
+            self._waiting = (since, said)
 
     def _take_bar(self, bar: progress_bar.Bar, now: float) -> None:
         said = None if self._by_lines else self._bars.hear(bar)
         if said is None:
             return
+        self._count_steps()
         if self._bars.choices != self._choices:  # what another bar counted is over
             self._choices, self._step = self._bars.choices, -1
             self._marks.clear()
@@ -136,6 +149,15 @@ class ScriptReader:
             before, self._waiting = self._waiting[1], None
             said = Said(step=said.step, total=said.total, epoch=before.epoch or said.epoch, loss=before.loss)
         self._believe(said, now)
+
+    def _believe_epoch(self, said: Said, now: float) -> None:
+        self._believe(Said(step=int(said.epoch or 0), total=said.epochs, loss=said.loss), now)
+
+    def _count_steps(self) -> None:
+        """A step is told: what epochs were counted before is over."""
+        if self._by_epochs:
+            self._by_epochs, self._step = False, -1
+            self._marks.clear()
 
     def _believe(self, said: Said, now: float) -> None:
         """Take it when its step has risen, or when it tells the loss of the newest one."""

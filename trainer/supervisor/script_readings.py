@@ -101,7 +101,7 @@ class ScriptReadings:
         """A full disk loses the line: the next one says as much."""
         reading = Reading(
             time=figures.time, host=self._host, member=member, step=figures.step, steps_total=figures.total,
-            epoch=figures.epoch, loss=figures.loss, steps_per_s=figures.steps_per_s,
+            epoch=figures.epoch, loss=figures.loss, steps_per_s=figures.steps_per_s, unit=figures.unit,
         )  # fmt: skip
         try:
             if member not in self._files:

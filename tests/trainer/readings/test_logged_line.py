@@ -20,7 +20,7 @@ from motley.trainer.readings.said import Said
         ("Step: 1,200/10,000 | Loss: 2.31e-02", Said(step=1200, total=10000, loss=0.0231)),
         ("[2026-11-23 10:00:00] INFO global_step=7 train/loss=.5", Said(step=7, loss=0.5)),
         ("Epoch 3, Iteration 40 of 90, Training_Loss = 1", Said(step=40, total=90, epoch=3, loss=1.0)),
-        ("Epoch [2/10], Step [100/600], Loss: 0.2231", Said(step=100, total=600, epoch=2, loss=0.2231)),
+        ("Epoch [2/10], Step [100/600], Loss: 0.2231", Said(step=100, total=600, epoch=2, epochs=10, loss=0.2231)),
     ],
 )  # fmt: skip
 def test_a_line_says_its_step_and_its_loss(line: str, told: Said) -> None:

@@ -154,3 +154,27 @@ def test_whatever_is_printed_however_it_is_cut_the_figures_are_sound(lines: list
             assert figures.total is None or figures.total >= figures.step
             assert figures.loss is None or abs(figures.loss) < 1e39
             assert figures.steps_per_s is None or figures.steps_per_s > 0
+
+
+def test_a_script_that_tells_epochs_alone_is_counted_in_these() -> None:
+    reader = ScriptReader()
+    for n in range(1, 8):
+        reader.feed(f"epoch {n} of 30 on 2 ranks: loss {1 / n:.4f}\n".encode(), now=n * 0.3)
+        told = reader.take(now=n * 0.3)
+    assert told is not None
+    assert (told.unit, told.step, told.total, told.epoch, told.loss) == ("epoch", 7, 30, None, 0.1429)
+    assert told.steps_per_s is not None
+
+
+def test_epochs_count_no_more_once_a_step_is_told() -> None:
+    reader = ScriptReader()
+    reader.feed(b"Epoch 9/10, loss 0.5\n", now=1.0)
+    told = reader.take(now=3.0)
+    assert told is not None
+    assert (told.unit, told.step, told.total) == ("epoch", 9, 10)
+    reader.feed(b"step 4/100: loss 0.4\n", now=4.0)
+    told = reader.take(now=4.0)
+    assert told is not None
+    assert (told.unit, told.step, told.total, told.loss) == ("step", 4, 100, 0.4)
+    reader.feed(b"Epoch 10/10, loss 0.3\n", now=5.0)
+    assert reader.take(now=9.0) is None
