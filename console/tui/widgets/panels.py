@@ -83,7 +83,7 @@ class ChartPanel(Panel, can_focus=True):
         snapshot = frame.snapshot
         rate, unit = snapshot.samples_per_s, "samples/s"
         if snapshot.read is not None:
-            rate, unit = snapshot.read.steps_per_s, "steps/s"
+            rate, unit = snapshot.read.steps_per_s, f"{snapshot.read.unit}s/s"
         self.border_title = f"throughput  {figures.rate(rate)} {unit}" if rate else "throughput"
         marks: list[Mark] = [(decision.step, "▲", "warn") for decision in snapshot.decisions]
         marks += [(regroup.step, "▼", "bad") for regroup in snapshot.regroups if regroup.lost]

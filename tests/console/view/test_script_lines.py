@@ -51,3 +51,10 @@ def test_nothing_is_wider_than_the_terminal(width: int) -> None:
     for snapshot in (SCRIPT, replace(SCRIPT, restarts=3), replace(SCRIPT, phase="ended", ended=200.0)):
         assert all(width_of(line) <= width for line in run_lines(snapshot, width=width, now=300.0))
     assert "loss 2.312" in shown(SCRIPT, width=width)[2]
+
+
+def test_a_script_that_tells_of_its_epochs_alone_is_counted_in_these() -> None:
+    read = replace(READ, step=3, steps_total=10, epoch=None, steps_per_s=0.5, unit="epoch")
+    _, progress, figures, *_ = shown(replace(SCRIPT, read=read))
+    assert progress.endswith("  epoch 3/10  30 %  ETA 0:14")
+    assert figures.startswith("loss 2.312   0.50 epochs/s   read from")
