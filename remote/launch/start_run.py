@@ -113,7 +113,7 @@ class RunStart:
             return
         raise UsageError(
             f"--resume {old} is for a task, or for a script that calls motley.session(), of which '{old}' is no run: "
-            f"{script} goes on from checkpoints of its own; give it where they are in [run] args, or with "
+            f"the script {script} goes on from checkpoints of its own; give it where they are in [run] args, or with "
             "--set"
         )
 
