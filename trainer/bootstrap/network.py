@@ -8,6 +8,7 @@ import pwd
 import re
 import socket
 import struct
+import time
 from typing import Any
 
 from motley.trainer.bootstrap.files import command, names, text
@@ -15,6 +16,7 @@ from motley.trainer.bootstrap.leftovers import run_of
 
 _ADDRESS, _NETMASK = 0x8915, 0x891B  # SIOCGIFADDR, SIOCGIFNETMASK
 _LISTENING = "0A"
+STARTS_S = 0.05  # from the start of a process to its environment, at most
 _SYSTEM = ("/sys/fs/cgroup/system.slice", "/sys/fs/cgroup/systemd/system.slice")  # version 2 and 1
 
 
@@ -102,6 +104,15 @@ def port_taken(address: str, ports: list[int]) -> dict[str, Any]:
 
 
 def _holder(port: int) -> dict[str, str]:
+    """What listens on the port. A process of a run that is just being started has no environment for a moment."""
+    found = _listener(port)
+    if not found.get("port_run"):
+        time.sleep(STARTS_S)
+        found = _listener(port) or found
+    return found
+
+
+def _listener(port: int) -> dict[str, str]:
     """The process that listens on the port; its user alone, where only root may see more."""
     wanted: dict[str, int] = {}
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):

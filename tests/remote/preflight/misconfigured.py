@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from tests.remote.conftest import know
 from tests.remote.sshd import Sshd
+from tests.support.ports import free_pair
 
 
 class Box:
@@ -32,7 +32,7 @@ class Box:
         self.cluster: list[str] = []  # further lines of cluster.toml
         self.leads = False
         self.alone = False  # without a host that is in order
-        self.port = free_port()
+        self.port = free_pair()  # a script takes the next one too
         self._make_sshd = make_sshd
         self._sshd: Sshd | None = None
         self._options: list[str] = []
@@ -139,12 +139,6 @@ def case(
         return inject
 
     return keep
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

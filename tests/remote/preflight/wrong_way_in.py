@@ -8,14 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.remote.preflight.misconfigured import Box, case, free_port
+from tests.remote.preflight.misconfigured import Box, case
 from tests.remote.sshd import make_key
+from tests.support.ports import free_pair
 
 
 @case("reachable", "nothing listens on port", command="sudo systemctl start ssh")
 def _sshd_is_not_started(box: Box) -> None:
     box.serve()
-    box.keys["port"] = free_port()
+    box.keys["port"] = free_pair()
 
 
 @case("reachable", "took the connection and then said nothing", command="ssh -v ")
@@ -34,7 +35,7 @@ def _name_is_misspelt(box: Box) -> None:
 @case("reachable", "by way of the jump host 127.0.0.1: nothing listens on port", command="sudo systemctl start ssh")
 def _jump_host_is_down(box: Box) -> None:
     box.serve()
-    box.keys["jump"] = f"127.0.0.1:{free_port()}"
+    box.keys["jump"] = f"127.0.0.1:{free_pair()}"
 
 
 @case("host_key", "is not known yet. It shows SHA256:", command="ssh -i ")
