@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 HOME = os.path.expanduser("~")
@@ -29,9 +30,9 @@ def names(folder: str) -> list[str]:
         return []
 
 
-def command(name: str) -> bool:
-    """Whether there is one of this name. What has more to offer (`shutil.which`) takes longer to import."""
-    return any(os.access(os.path.join(folder, name), os.X_OK) for folder in os.get_exec_path())
+def command(name: str, folders: Iterable[str] = ()) -> bool:
+    """Whether there is one of this name, in PATH or in these folders. (`shutil.which` takes longer to import.)"""
+    return any(os.access(os.path.join(folder, name), os.X_OK) for folder in folders or os.get_exec_path())
 
 
 def answer(table: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 from motley.trainer.bootstrap.code_trees import stamped, whole
-from motley.trainer.bootstrap.files import CODE, HOME, OURS, names, text
+from motley.trainer.bootstrap.files import CODE, HOME, OURS, command, names, text
 from motley.trainer.bootstrap.gpus import gpus
 from motley.trainer.bootstrap.leftovers import leftovers
 from motley.trainer.bootstrap.login_limits import login
@@ -129,8 +129,7 @@ def command_missing(program: str, path: str) -> str:
     """Where it was looked for, as `trainer.contract.script` will; empty when it is there, or nothing was asked."""
     given = path.split(os.pathsep) if path else os.get_exec_path()
     folders = [os.path.dirname(sys.executable), *given]
-    found = any(os.access(os.path.join(folder, program), os.X_OK) for folder in folders)
-    return "" if found or not program else os.pathsep.join(folders)
+    return "" if not program or command(program, folders) else os.pathsep.join(folders)
 
 
 def data(wanted: dict[str, str] | None) -> tuple[str, bool]:
