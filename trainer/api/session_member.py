@@ -156,9 +156,9 @@ class SessionMember(RunMember):
     def finish(self) -> None:
         """The script has come to its own end. Said before tidying up, which may take longer than silence is borne."""
         if not self._leaving:
-            self._ended(Exit.FINISHED, "finished")
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the interpreter's own end may take a while, too
+            self._ended(Exit.FINISHED, "finished")
             self._let_go()
 
     def fail(self, error: BaseException) -> None:
@@ -196,5 +196,5 @@ class SessionMember(RunMember):
 
     def _on_term(self, *_: object) -> None:
         self._asked = self.stop.asked = True
-        if not self.in_loop:
-            raise SystemExit(Exit.STOPPED if self._leaving else self._ended(Exit.STOPPED, "stopped"))
+        if not self.in_loop:  # who has said its last word is asked by a supervisor that has seen the run's end
+            raise SystemExit(self._exit_code if self._leaving else self._ended(Exit.STOPPED, "stopped"))

@@ -6,10 +6,12 @@ coordinator.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
-from typing import Protocol
+import time
+from typing import NamedTuple, Protocol
 
 FREED_S, FREED_AT_WORK_S = 2.0, 30.0  # for the main thread, once its group broke: in a collective, or before one
 
@@ -41,14 +43,39 @@ class Unheard:
     def works(self) -> None: ...
 
 
-def is_stuck(freed_at: float | None, now: float, *, waits: bool) -> bool:
-    """Whether the main thread should long have let go of a group that broke at `freed_at`.
+class Moment(NamedTuple):
+    at: float  # seconds, of a clock that only goes on
+    kept_waiting_s: float  # `kept_waiting_s` at that moment
+
+
+def moment() -> Moment:
+    return Moment(time.monotonic(), kept_waiting_s())
+
+
+def kept_waiting_s() -> float:
+    """For how long the threads of this process were ready and had to wait for a core, in sum, since they started.
+
+    0 where the kernel counts no such times (it was built without CONFIG_SCHED_INFO).
+    """
+    nanoseconds = 0
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for thread in os.listdir("/proc/self/task"):
+            with contextlib.suppress(OSError), open(f"/proc/self/task/{thread}/schedstat") as file:  # it may have ended
+                nanoseconds += int(file.read().split()[1])
+    return nanoseconds / 1e9
+
+
+def is_stuck(freed: Moment, now: Moment, *, waits: bool) -> bool:
+    """Whether the main thread should long have let go of a group that broke, and was ended at `freed`.
 
     `waits`: it makes the group, or has handed its gradients over. Then the end of the connections wakes it, but for
     gaps in gloo: a send that fails while the event loop answers a peer wakes nobody before the collective's timeout,
-    nor does a peer that was to connect and has let go.
+    nor does a peer that was to connect and has let go. Who is not woken wants no core. On a machine with far more work
+    than cores, one that was woken waits for them before it is out, and that time does not count.
     """
-    return freed_at is not None and now - freed_at > (FREED_S if waits else FREED_AT_WORK_S)
+    passed = now.at - freed.at
+    idle = passed - max(0.0, now.kept_waiting_s - freed.kept_waiting_s)
+    return passed > FREED_AT_WORK_S or (waits and idle > FREED_S)
 
 
 def position_of_main_thread(frames: int = 6) -> str:

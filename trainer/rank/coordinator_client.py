@@ -27,7 +27,7 @@ from motley.trainer.contract.generation import Group
 from motley.trainer.contract.handshake import beat_s
 from motley.trainer.contract.spec import Spec
 from motley.trainer.contract.term import NO_TERM, Term
-from motley.trainer.host.rank_progress import is_stuck
+from motley.trainer.host.rank_progress import Moment, is_stuck, moment
 from motley.trainer.rank.coordinator_connection import (
     CoordinatorConnection,
     CoordinatorLost,
@@ -81,7 +81,7 @@ class CoordinatorClient:
         self._broken = -1  # the newest generation that is known to be broken
         self._regroups: Mapping[str, Any] | None = None  # what a coordinator that follows is to know of the run
         self._free: Callable[[], object] = lambda: None
-        self._freed_at: float | None = None  # when `free` was called first, of this generation
+        self._freed: Moment | None = None  # when `free` was called first, of this generation
         self._forming = False  # the main thread makes the group
         self._let_go = False  # the main thread has let go of the generation that broke
         self._closed = threading.Event()
@@ -157,7 +157,7 @@ class CoordinatorClient:
         coordinator can't be reached. Raises JoinError when the coordinator gives up, CoordinatorLost when it can't be
         reached for `hold_s`. Without that the wait has no bound of its own.
         """
-        self._guarded, self._freed_at, self.asked = -1, None, []
+        self._guarded, self._freed, self.asked = -1, None, []
         self._attempt += 1
         self.step = self.arrived = step
         self._stage, self._moves = (-1, 0), 0
@@ -291,7 +291,7 @@ class CoordinatorClient:
 
     def _free_main(self) -> None:
         if 0 <= self._guarded <= self._broken:
-            self._freed_at = self._freed_at or time.monotonic()
+            self._freed = self._freed or moment()
             self._free()
 
     def _beat(self) -> None:
@@ -299,8 +299,8 @@ class CoordinatorClient:
             self.beat()
             self._free_main()  # once more: a group that was being made may have opened further sockets
             waits = not self._let_go and (self._forming or self.arrived > self.step)
-            if is_stuck(self._freed_at, time.monotonic(), waits=waits):
-                self._freed_at = None
+            if self._freed is not None and is_stuck(self._freed, moment(), waits=waits):
+                self._freed = None
                 self.stuck()
 
     def _redial(self) -> None:

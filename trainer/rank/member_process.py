@@ -43,11 +43,12 @@ class RunMember:
         self.journal = Journal(folder, host=spec.host, source=f"rank {member.member}")
         self._client: CoordinatorClient | None = None  # None: it has not answered yet
         self._leaving = False  # the last word is said
+        self._exit_code = 0  # that goes with it
         self._asked = False  # to leave, by TERM
 
     def _ended(self, code: int, state: str) -> int:
         """The last word, and the exit code that tells the supervisor how the run ended here."""
-        self._leaving = True
+        self._exit_code, self._leaving = code, True
         if self._client is not None:
             self._client.ended(state)
         sys.stderr.flush()

@@ -9,13 +9,22 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from motley.remote.errors import Finding
 from motley.remote.feed import Progress
 from motley.remote.hosts.pool import Hosts
-from motley.remote.launch.prepare_hosts import CONNECT_S
+from motley.remote.preflight import check as preflight_check
 from motley.remote.preflight.check import check
 from tests.remote.conftest import MakeCluster, know
 from tests.remote.sshd import Sshd, make_key
+
+CONNECT_S = 12.0  # a test's hosts share its machine, with whatever else is at work there
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight_check, "CHECK_S", 120.0)
 
 
 async def test_every_fault_at_once_over_real_ssh(
@@ -96,6 +105,20 @@ async def test_all_in_order_on_demo_hosts(make_cluster: MakeCluster) -> None:
     assert result.findings == ()
     assert [probe.executable for probe in result.probes.values()] == [sys.executable] * 3
     assert all(probe.torch and probe.cores >= 1 and probe.boot_id for probe in result.probes.values())
+
+
+async def test_a_host_that_connects_and_never_answers_is_not_waited_for(
+    make_cluster: MakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sleeps = tmp_path / "sleeps"
+    sleeps.write_text("#!/bin/sh\nexec sleep 600\n")
+    sleeps.chmod(0o755)
+    monkeypatch.setattr(preflight_check, "CHECK_S", 0.5)
+    text = f'[cluster]\nname = "demo"\nconnect = "demo"\n[[hosts]]\nname = "box0"\npython = "{sleeps}"\n'
+    async with Hosts(make_cluster(text)) as pool:
+        (finding,) = (await check(pool, lambda _: None)).findings
+    assert (finding.host, finding.check, finding.level) == ("box0", "reachable", "error")
+    assert finding.cause == "it had not answered after 0.5 s"
 
 
 async def test_the_data_of_a_task_of_the_user_s_own_lies_where_path_says_or_nowhere(

@@ -66,6 +66,23 @@ async def test_a_place_that_breaks_three_times_with_nobody_lost_fails_the_run(tm
     assert summary(run.home(0))["state"] == "failed"
 
 
+@pytest.mark.parametrize(("after", "code", "state"), [("", 0, "finished"), ("raise RuntimeError('no')", 1, "failed")])
+async def test_who_has_said_its_last_word_ends_with_it_though_its_supervisor_sees_the_end_first(
+    tmp_path: Path, after: str, code: int, state: str
+) -> None:
+    """The coordinator ends on the last word; its supervisor then ends what still runs, by TERM."""
+    body = f"""if step.number == 1:
+            from motley.trainer.rank.coordinator_client import CoordinatorClient
+            def told(self, state, ended=CoordinatorClient.ended):
+                ended(self, state)
+                os.kill(os.getpid(), 15)
+            CoordinatorClient.ended = told
+        {WHOLE}"""
+    async with running(tmp_path, loop(body, after), members=1) as run:
+        assert await run.codes() == [code], run.errors()
+    assert summary(run.home(0))["state"] == state
+
+
 def test_breaks_count_at_one_place_while_nobody_is_lost() -> None:
     breaks = Breaks()
 
@@ -111,7 +128,7 @@ async def test_who_computes_for_long_after_a_break_is_not_taken_for_one_that_han
                 stuck()
                 asked.set()
             client.stuck = stuck
-            coordinator_client.is_stuck = lambda freed_at, now, waits: freed_at is not None
+            coordinator_client.is_stuck = lambda *_, **__: True
             print("computes", flush=True)
             assert asked.wait(60)
             coordinator_client.is_stuck = is_stuck

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 from motley.trainer.host import rank_progress
-from motley.trainer.host.rank_progress import FREED_AT_WORK_S, FREED_S, is_stuck
+from motley.trainer.host.rank_progress import FREED_AT_WORK_S, FREED_S, Moment, is_stuck
 from tests.trainer.coordinating import all_in_a_group, coordinating, spec, until
 
 
@@ -24,11 +26,35 @@ from tests.trainer.coordinating import all_in_a_group, coordinating, spec, until
 def test_a_main_thread_is_stuck_when_the_end_of_its_connections_does_not_free_it(
     waits: bool, seconds: float, stuck: bool
 ) -> None:
-    assert is_stuck(100.0, 100.0 + seconds, waits=waits) is stuck
+    assert is_stuck(Moment(100.0, 7.0), Moment(100.0 + seconds, 7.0), waits=waits) is stuck
 
 
-def test_nobody_is_stuck_in_a_group_that_holds() -> None:
-    assert not is_stuck(None, 1e9, waits=True)
+def test_waiting_for_a_core_is_no_hang_but_not_for_ever() -> None:
+    freed = Moment(100.0, 7.0)
+    assert not is_stuck(freed, Moment(110.0, 7.0 + 10.0 - FREED_S), waits=True)
+    assert is_stuck(freed, Moment(110.0, 7.0 + 9.9 - FREED_S), waits=True)
+    assert is_stuck(freed, Moment(100.1 + FREED_S, 6.0), waits=True)  # a thread that waited has ended meanwhile
+    assert is_stuck(freed, Moment(100.1 + FREED_AT_WORK_S, 1e9), waits=True)
+
+
+def test_who_shares_a_core_is_kept_waiting_for_it() -> None:
+    code = """
+import os
+from motley.trainer.host.rank_progress import kept_waiting_s
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+parent = os.getpid()
+if not os.fork():
+    while os.getppid() == parent:
+        sum(range(10_000))
+    os._exit(0)
+while kept_waiting_s() < 0.05:
+    sum(range(10_000))
+print("kept waiting")
+"""
+    if not Path("/proc/self/schedstat").exists():
+        pytest.skip("this kernel counts no waiting for cores (CONFIG_SCHED_INFO)")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "kept waiting\n"
 
 
 @pytest.mark.parametrize("let_go", [False, True])
