@@ -21,6 +21,7 @@ from motley.profiles.store import Conditions, LinkSpeed, Profile, Store, ThreadR
 from motley.remote.config.cluster import Cluster, Host
 from motley.trainer.contract.spec import RunOptions
 from motley.trainer.contract.task_name import IMAGE_FOLDER
+from motley.trainer.devices.names import is_gpu
 
 if TYPE_CHECKING:  # what connects to hosts is imported when it is needed
     from motley.remote.launch.calibrate import Calibrated, Measured
@@ -110,9 +111,8 @@ def relative_speed(host: Host, device: str, probe: Probe) -> float | None:
     """Of a device, from the catalogue; None for one that is not in it, and for demo hosts, which start alike."""
     if host.connect == "demo":
         return None
-    if device.startswith("cuda"):
-        index = int(device.partition(":")[2] or 0)
-        found = next((guess(gpu.name, None) for gpu in probe.gpus if gpu.index == index), None)
+    if is_gpu(device):
+        found = next((guess(name, None) for card, name in probe.names_of_gpus.items() if card == device), None)
     else:
         found = guess(probe.cpu_model, float(probe.cores))
     return None if found is None else found.relative_speed

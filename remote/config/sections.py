@@ -11,6 +11,7 @@ from typing import Literal
 
 from motley.remote.config import value_rules
 from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, RunOptions, option
+from motley.trainer.devices.names import CPU, numbered
 
 Connect = Literal["ssh", "demo"]
 
@@ -56,9 +57,9 @@ class HostKeys:
     )
     devices: Literal["auto"] | tuple[str | int, ...] = option(
         "auto",
-        "a rank is started for each; auto: every CUDA GPU, else the CPU",
+        "a rank is started for each; auto: every GPU that torch can use there, else the CPU",
         check=value_rules.devices_problem,
-        words='"auto" or a list such as ["cuda:0", "cpu"]',
+        words=f'"auto" or a list such as ["{numbered(0)}", "{CPU}"]',
     )
     max_batch: int | None = option(None, "most samples of a step that one of its ranks may be given", ge=1)
     relative_speed: float | None = option(

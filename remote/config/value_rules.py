@@ -15,8 +15,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from motley.trainer.devices.names import CPU, examples, is_name, numbered
+
 NAME_CHARS = 63
-_DEVICE = re.compile(r"cpu|cuda:(0|[1-9][0-9]{0,2})")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -118,9 +119,9 @@ def devices_problem(devices: str | Sequence[str | int]) -> str | None:
         return 'is empty; "auto" takes what is there'
     seen = set()
     for device in map(device_name, devices):
-        if not _DEVICE.fullmatch(device):
-            return f'has {json.dumps(device)}; a device is "cpu", "cuda:0" or the number of a GPU'
-        if device in seen and device != "cpu":
+        if not is_name(device):
+            return f"has {json.dumps(device)}; a device is {examples()} or the number of a GPU"
+        if device in seen and device != CPU:
             return f"has {device} twice; one rank uses a GPU at a time"
         seen.add(device)
     return None
@@ -128,7 +129,7 @@ def devices_problem(devices: str | Sequence[str | int]) -> str | None:
 
 def device_name(device: str | int) -> str:
     """The number of a GPU is short for its full name: 1 -> `cuda:1`."""
-    return f"cuda:{device}" if isinstance(device, int) else device
+    return numbered(device) if isinstance(device, int) else device
 
 
 def env_problem(env: dict[str, Any]) -> str | None:

@@ -15,5 +15,5 @@ class ImageContents:
     container: Container
     python: str  # version
     torch: str  # version; empty where there is none, as are the next two
-    torch_cuda: str
+    torch_build: str
     pillow: str = ""  # version

@@ -19,9 +19,10 @@ from motley.remote.errors import Finding, UsageError
 from motley.remote.feed import Layout, RankLayout
 from motley.remote.preflight.probe import Probe
 from motley.remote.provision.project import UserCode
-from motley.trainer.contract.backend import could_be_quicker
+from motley.trainer.contract.backend import choose_backend, could_be_quicker
 from motley.trainer.contract.run_changes import Lead
 from motley.trainer.contract.spec import Container, Member, Spec
+from motley.trainer.devices.names import CPU
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,12 +86,10 @@ def first_words(members: Sequence[Member], cluster: Cluster) -> str:
 
 
 def devices(host: Host, probe: Probe) -> tuple[str, ...]:
-    """The devices to use: those named, else every CUDA device its torch can use, else the CPU."""
+    """The devices to use: those named, else every GPU that its torch can use, else the CPU."""
     if host.devices != "auto":
         return host.devices
-    if probe.gpus and probe.torch_cuda:
-        return tuple(f"cuda:{gpu.index}" for gpu in probe.gpus)
-    return ("cpu",)
+    return probe.usable_gpus or (CPU,)
 
 
 def misfits(cluster: Cluster, members: tuple[Member, ...]) -> list[Finding]:
@@ -107,9 +106,18 @@ def misfits(cluster: Cluster, members: tuple[Member, ...]) -> list[Finding]:
     if None not in caps and room < total:
         cause = f"max_batch of all ranks together is {room}, run.global_batch is {total}"
         return [Finding(cluster.leader, "max_batch", "error", cause, "Raise max_batch or lower run.global_batch.")]
-    if could_be_quicker(cluster.run.backend, members):
-        cause = 'all ranks are GPUs, and gloo carries their gradients: backend = "auto" takes NCCL on one host only'
-        remedy = '[run] backend = "nccl" is quicker, where a host that is lost may end the run (docs/elastic.md).'
+    try:
+        quicker = could_be_quicker(cluster.run.backend, members)
+        choose_backend(cluster.run.backend, members)
+    except ValueError as error:
+        remedy = "Choose other devices of the hosts, or another [run] backend (docs/environment.md)."
+        return [Finding(cluster.leader, "backend", "error", str(error), remedy)]
+    if quicker:
+        library = quicker.upper()
+        cause = (
+            f'all ranks are GPUs, and gloo carries their gradients: backend = "auto" takes {library} on one host only'
+        )
+        remedy = f'[run] backend = "{quicker}" is quicker, where a host that is lost may end the run (docs/elastic.md).'
         return [Finding(cluster.leader, "backend", "warning", cause, remedy)]
     return []
 

@@ -40,7 +40,11 @@ CHECKS: dict[str, tuple[str, str]] = {
         ERROR,
         "Pillow is there, or in the image, where the data set is [`image_folder`](data.md#pictures-of-your-own)",
     ),
-    "devices": (BOTH, "the GPUs asked for are there and torch has CUDA; a warning where it will train on the CPU"),
+    "devices": (
+        BOTH,
+        "the GPUs asked for are there and torch is built for them; a warning where it will train on the CPU",
+    ),
+    "generation": (ERROR, "torch holds code for the generation of each NVIDIA GPU; the right package index is named"),
     "driver": (BOTH, "the NVIDIA driver works and is new enough for torch's CUDA; a warning where no GPU is asked for"),
     "gpu": (WARNING, "nobody else uses more than a quarter of the memory of a GPU; who does is named"),
     "memory": (BOTH, "1 GiB of memory is available; below 256 MiB it is an error"),
@@ -58,9 +62,9 @@ CHECKS: dict[str, tuple[str, str]] = {
     "interface": (ERROR, "the network interface that `env` names (GLOO_SOCKET_IFNAME) is there"),
     "gloo": (WARNING, "`env` does not set TORCH_GLOO_LAZY_INIT, with which a run can hang when a host is lost"),
     "backend": (
-        WARNING,
+        BOTH,
         'not all ranks are GPUs of several hosts: there `[run] backend = "auto"` takes gloo, and "nccl" is quicker, '
-        "where a host that is lost may end the run",
+        "where a host that is lost may end the run; an error where no library carries the gradients of all devices",
     ),
     "leader": (ERROR, "the leader's address is not one that only the leader itself knows, such as 127.0.0.1"),
     "port": (ERROR, "on the leader, the port of `[cluster]` is free, for a script the next too; who holds it is named"),

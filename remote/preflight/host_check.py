@@ -99,7 +99,9 @@ class HostCheck:
         found = await host.probe(replace(common.asked, leader=to, code=code, command=command, path=path))
         if (inside := common.hosts.inside(self.host.name)) is not None:
             # as a rank in it sees it
-            found = replace(found, torch=inside.torch, torch_cuda=inside.torch_cuda, pillow=inside.pillow)
+            found = replace(
+                found, torch=inside.torch, torch_build=inside.torch_build, pillow=inside.pillow, accelerators=()
+            )
         if self._leads:
             common.leader.set_result(found.server_address)
         self._tell(_in_short(found), fraction=1.0, done=True)

@@ -29,6 +29,7 @@ from motley.remote.ssh.connection import Connection
 from motley.remote.ssh.process import RemoteProcess
 
 PROBE_S = 8.0
+MOST_PATIENCE_S = 40.0  # whatever a host asks for
 LAST_S = 1.0  # for a process that has said its last word to end
 
 
@@ -51,12 +52,15 @@ class HostInspection:
 
     async def probe(self, asked: Asked) -> Probe:
         """Raises CommandFailed when the Python is missing, broken, slow or too old, or Unreachable."""
-        began = time.time()
+        began, within_s = time.time(), PROBE_S
         await self.say(probe=dataclasses.asdict(asked))
         try:
             answer = await asyncio.wait_for(self.heard(), PROBE_S)
+            if set(answer) == {"patience_s"}:  # it asks torch for its cards
+                within_s = min(MOST_PATIENCE_S, PROBE_S + answer.whole("patience_s"))
+                answer = await asyncio.wait_for(self.heard(), within_s)
         except asyncio.TimeoutError as error:
-            cause = f"{self._python} did not answer within {PROBE_S:g} s"
+            cause = f"{self._python} did not answer within {within_s:g} s"
             raise CommandFailed(self._host.name, cause, OVERLOADED) from error
         ended = time.time()
         if not answer:

@@ -25,6 +25,7 @@ from motley.remote.preflight.reachability import Reachability
 from motley.remote.quoting import pasteable
 from motley.remote.ssh.shell import there
 from motley.trainer.contract.task_name import IMAGE_FOLDER
+from motley.trainer.devices.names import index_of, is_gpu, kind_of
 
 OLDEST_PYTHON = (3, 10)
 OLDEST_TORCH = (2, 6)
@@ -165,9 +166,10 @@ def _script(cluster: Cluster) -> Iterator[Finding]:
             remedy = "A task is slowed only while it computes; take speed out to see the script at its own pace."
             yield Finding(host.name, "script", "warning", cause, remedy)
         asked = host.devices if host.devices != "auto" else ()
-        if any(device != f"cuda:{n}" for n, device in enumerate(asked) if device.startswith("cuda")):
-            cause = f"devices = {list(asked)}, where a script that goes by LOCAL_RANK takes cuda:0 and so on"
-            remedy = "Have it take the device that MOTLEY_DEVICE names, or name the devices from cuda:0 on."
+        if any(index_of(device) != n for n, device in enumerate(asked) if is_gpu(device)):
+            first = next(f"{kind_of(device)}:0" for device in asked if is_gpu(device))
+            cause = f"devices = {list(asked)}, where a script that goes by LOCAL_RANK takes {first} and so on"
+            remedy = f"Have it take the device that MOTLEY_DEVICE names, or name the devices from {first} on."
             yield Finding(host.name, "devices", "warning", cause, remedy)
 
 

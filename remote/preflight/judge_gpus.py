@@ -8,10 +8,14 @@ from collections.abc import Iterator
 from motley.remote.config.cluster import Host
 from motley.remote.errors import Finding
 from motley.remote.hosts.pool import python_of
+from motley.remote.preflight.gpu_generation import holds, index_for
 from motley.remote.preflight.probe import Gpu, Probe
+from motley.remote.quoting import pasteable
 from motley.remote.ssh.shell import there
+from motley.trainer.devices.names import BUILT_FOR, built_for, index_of, is_gpu, is_nvidias, kind_of, numbered
 
 PYTORCH_HELP = "https://pytorch.org/get-started/locally"
+SEES = "import torch; print(torch.accelerator.current_accelerator(), torch.accelerator.device_count())"
 BUSY = 0.25  # of its memory, in other hands
 # Oldest Linux driver for each major version of CUDA; minor versions go with any driver of their major one.
 # https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html
@@ -19,41 +23,93 @@ OLDEST_DRIVER = {11: "450.80.02", 12: "525.60.13", 13: "580.65.06"}
 
 
 def gpus(host: Host, probe: Probe) -> Iterator[Finding]:
-    asked = [device for device in host.devices if device.startswith("cuda")] if host.devices != "auto" else []
+    asked = [device for device in host.devices if is_gpu(device)] if host.devices != "auto" else []
     used = used_gpus(host, probe)
     yield from _lacking(host, probe, asked)
-    if probe.torch and not probe.torch_cuda and probe.gpus:
+    if probe.torch and not probe.torch_build and probe.gpus:
         yield from _no_cuda(host, probe, asked)
+    if probe.accelerator_trouble and (asked or host.devices == "auto"):
+        yield _unsaid(host, probe)
     if probe.gpu_trouble and (used or asked or host.devices == "auto"):
         yield _trouble(host, probe, is_used=bool(used or asked))
-    needs = OLDEST_DRIVER.get(next(iter(_numbers(probe.torch_cuda)), 0), "")
+    cuda = built_for(probe.torch_build)[1]
+    needs = OLDEST_DRIVER.get(next(iter(_numbers(cuda)), 0), "")
     old = next((gpu.driver for gpu in used if gpu.driver and needs and _numbers(gpu.driver) < _numbers(needs)), "")
     if old:
-        cause = f"torch {probe.torch} is built for CUDA {probe.torch_cuda}; the NVIDIA driver {old} is too old for that"
+        cause = f"torch {probe.torch} is built for {probe.torch_build}; the NVIDIA driver {old} is too old for that"
         remedy = (
             f"Install a torch for CUDA {_highest(old)}, {PYTORCH_HELP} gives the command; or bring the driver "
             f"to {needs} or newer and reboot, on Ubuntu: {there(host, 'sudo ubuntu-drivers install')}"
         )
         yield Finding(host.name, "driver", "error", cause, remedy)
     for gpu in used:
+        yield from _generation(host, probe, gpu)
         yield from _busy(host, gpu)
 
 
 def used_gpus(host: Host, probe: Probe) -> list[Gpu]:
-    """Those that a run would use."""
-    if not probe.torch_cuda:
+    """NVIDIA's that a run would use."""
+    if not is_nvidias(probe.torch_build):
         return []
     if host.devices == "auto":
         return list(probe.gpus)
-    wanted = {_index(device) for device in host.devices if device.startswith("cuda")}
-    return [gpu for gpu in probe.gpus if gpu.index in wanted]
+    return [gpu for gpu in probe.gpus if numbered(gpu.index) in host.devices]
 
 
 def _lacking(host: Host, probe: Probe, asked: list[str]) -> Iterator[Finding]:
+    kind, _ = built_for(probe.torch_build)
     for device in asked:
-        if _index(device) >= len(probe.gpus):
-            remedy = f'See what is there: {there(host, "nvidia-smi -L")}; or set devices = "auto" in cluster.toml.'
-            yield Finding(host.name, "devices", "error", f"there is no {device}, it has {_count(probe)}", remedy)
+        others = not is_nvidias(probe.torch_build) and bool(probe.torch_build)  # AMD's or Intel's: torch was asked
+        if kind_of(device) != (kind or kind_of(numbered(0))):
+            if probe.torch:
+                yield _other_build(host, probe, device)
+        elif device not in probe.usable_gpus if others else index_of(device) >= len(probe.gpus):
+            see = pasteable([python_of(host), "-c", SEES]) if others else "nvidia-smi -L"
+            cause = f"there is no {device}, it has {_count(probe)}"
+            if others:
+                cause = f"torch {probe.torch} sees no {device} there, but {', '.join(probe.usable_gpus) or 'no GPU'}"
+            remedy = f'See what is there: {there(host, see)}; or set devices = "auto" in cluster.toml.'
+            yield Finding(host.name, "devices", "error", cause, remedy)
+
+
+def _other_build(host: Host, probe: Probe, device: str) -> Finding:
+    """A card of one maker, and a torch for those of another."""
+    cause = f"{device} is asked for, and torch {probe.torch} is built for {probe.torch_build or 'the CPU alone'}"
+    words = ", ".join(f"{name} ({kind}:N)" for name, kind in BUILT_FOR.items())
+    remedy = f"Install the build for its cards, {PYTORCH_HELP} gives the command: {words}; or take it out of devices."
+    return Finding(host.name, "devices", "error", cause, remedy)
+
+
+def _unsaid(host: Host, probe: Probe) -> Finding:
+    cause = (
+        f"torch {probe.torch}, built for {probe.torch_build}, did not say what it can use: {probe.accelerator_trouble}"
+    )
+    see = there(host, pasteable([python_of(host), "-c", SEES]))
+    return Finding(host.name, "devices", "error", cause, f'See what it says: {see}; devices = ["cpu"] goes without.')
+
+
+def _generation(host: Host, probe: Probe, gpu: Gpu) -> Iterator[Finding]:
+    """A card for which that torch holds no code: it would be known at the first kernel."""
+    if probe.machine != "x86_64" or holds(probe.torch, probe.torch_build, gpu.capability) is not False:
+        return
+    cause = (
+        f"{numbered(gpu.index)} ({gpu.name}) is of compute capability {gpu.capability}, and torch {probe.torch}, "
+        f"built for {probe.torch_build}, has no code for it"
+    )
+    leave = "or leave the GPU out with devices in cluster.toml."
+    index = index_for(probe.torch, gpu.capability)
+    if not index:
+        remedy = f"No torch that Motley runs with has it: {leave[3:]}"
+    elif host.runtime is not None:
+        remedy = f"Take an image whose torch comes from {index}; {leave}"
+    elif host.requirements:
+        remedy = f"Write --index-url {index} into {host.requirements}, above torch; {leave}"
+    else:
+        install = pasteable(
+            [python_of(host), "-m", "pip", "install", "--force-reinstall", "torch", "--index-url", index]
+        )
+        remedy = f"Install one that has: {there(host, install)}; {leave}"
+    yield Finding(host.name, "generation", "error", cause, remedy)
 
 
 def _no_cuda(host: Host, probe: Probe, asked: list[str]) -> Iterator[Finding]:
@@ -86,7 +142,7 @@ def _busy(host: Host, gpu: Gpu) -> Iterator[Finding]:
         return
     by = gpu.users or "processes that it does not show"
     taken = gpu.total_mib - gpu.free_mib
-    cause = f"cuda:{gpu.index} ({gpu.name}) is in use: {taken} of {gpu.total_mib} MiB are taken by {by}"
+    cause = f"{numbered(gpu.index)} ({gpu.name}) is in use: {taken} of {gpu.total_mib} MiB are taken by {by}"
     remedy = f"End what is not needed, or leave the GPU out with devices in cluster.toml: {there(host, 'nvidia-smi')}"
     yield Finding(host.name, "gpu", "warning", cause, remedy)
 
@@ -98,10 +154,6 @@ def _highest(driver: str) -> int:
 
 def _count(probe: Probe) -> str:
     return f"{len(probe.gpus)} GPU" + "s" * (len(probe.gpus) != 1)
-
-
-def _index(device: str) -> int:
-    return int(device.partition(":")[2] or 0)
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from motley.remote.answers import made
+from motley.trainer.devices.names import is_gpu, is_name, is_nvidias, numbered
 
 SELF = "self"
 
@@ -30,12 +31,24 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
+    """One of NVIDIA's."""
+
     index: int
     name: str
     total_mib: int | None  # None when only the driver's files could be read
     free_mib: int | None
     driver: str
     users: str = ""  # the processes that compute on it
+    capability: str = ""  # its generation, as compute capability: "8.6"; empty where the driver does not say
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accelerator:
+    """A GPU that the torch there can use, in its own words: asked only where NVML would not know it."""
+
+    device: str
+    name: str
+    total_mib: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +76,12 @@ class Probe:
     clock: float  # seconds since 1970
     clock_ahead_s: float = 0.0  # of this machine's clock, at least; negative when it is behind
     torch: str
-    torch_cuda: str
+    torch_build: str  # what it is built for: "CUDA 13.0", "ROCm 6.4", "XPU 20250301"
     pillow: str = ""  # version
     gpus: tuple[Gpu, ...]
     gpu_trouble: str = ""  # what nvidia-smi said instead
+    accelerators: tuple[Accelerator, ...] = ()
+    accelerator_trouble: str = ""  # why torch did not say
     cpu_model: str
     cores: int  # that the user's processes may use
     memory_mib: int
@@ -94,6 +109,18 @@ class Probe:
     port_run: str = ""  # the run that it belongs to
     code: tuple[str, ...]  # hashes of the trees that are whole there; others may be, nobody has looked yet
     runs: tuple[str, ...] = ()  # names of those it keeps
+
+    @property
+    def names_of_gpus(self) -> dict[str, str]:
+        """Of those that its torch can use, by device."""
+        if is_nvidias(self.torch_build):
+            return {numbered(gpu.index): gpu.name for gpu in self.gpus}
+        return {one.device: one.name for one in self.accelerators if is_gpu(one.device) and is_name(one.device)}
+
+    @property
+    def usable_gpus(self) -> tuple[str, ...]:
+        """The devices that its torch can use, without the CPU."""
+        return tuple(self.names_of_gpus)
 
 
 def ahead(clock: float, began: float, ended: float) -> float:

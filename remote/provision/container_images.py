@@ -101,7 +101,7 @@ def _inside(connection: Connection, wanted: Wanted, told: Answer) -> ImageConten
             runtime=wanted.runtime, image=clean(wanted.image or wanted.name), id=told.text("id"),
             rootless=told.get("rootless") is True,
         ),
-        python=python, torch=told.text("torch"), torch_cuda=told.text("torch_cuda"),
+        python=python, torch=told.text("torch"), torch_build=told.text("torch_build"),
         pillow=told.text("pillow"),
     )  # fmt: skip
 

@@ -16,6 +16,7 @@ from typing import Any
 from motley.remote.config.cluster import Cluster, Host
 from motley.remote.errors import ConfigError
 from motley.remote.provision.virtualenv import requirements_of
+from motley.trainer.devices.names import is_gpu
 
 DIGITS = 24
 
@@ -72,7 +73,7 @@ def read(cluster: Cluster, hosts: Iterable[Host]) -> dict[str, Wanted]:
             image=host.image or "",
             from_master=host.image_from == "master",
             built=_built(cluster, host, host.dockerfile) if host.dockerfile else None,
-            gpus=host.devices == "auto" or any(device.startswith("cuda") for device in host.devices),
+            gpus=host.devices == "auto" or any(is_gpu(device) for device in host.devices),
         )
         for host in hosts
         if host.runtime is not None

@@ -33,8 +33,10 @@ from motley.remote.provision.data import placed
 from motley.remote.provision.project import UserCode, project_of
 from motley.remote.rpc.verbs import Verbs
 from motley.remote.session.own_run import check_same, own_run
+from motley.trainer.contract.backend import choose_backend
 from motley.trainer.contract.run_changes import Lead
 from motley.trainer.contract.spec import Member, Spec
+from motley.trainer.devices.names import COLLECTIVES, kind_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +115,7 @@ async def _ready(
     devices: tuple[Member, ...] = ()
     if host.name in checked.probes and not _failed(findings):
         devices = place(dataclasses.replace(part, leader=host.name, hosts=(host,)), checked.probes, knows)
-        findings += _misfits(own, devices)
+        findings += _misfits(own, spec.members, devices)
     if _failed(findings):
         raise CheckFailed(findings)
     probe = checked.probes[host.name]
@@ -143,13 +145,19 @@ def _failed(findings: list[Finding]) -> bool:
     return any(finding.level == "error" for finding in findings)
 
 
-def _misfits(own: Cluster, devices: tuple[Member, ...]) -> list[Finding]:
-    """What the run as it is can't do with the devices."""
-    cpus = [m for m in devices if not m.device.startswith("cuda")]
-    if own.run.backend != "nccl" or not cpus:
+def _misfits(own: Cluster, members: tuple[Member, ...], devices: tuple[Member, ...]) -> list[Finding]:
+    """What the run of `members` can't do with the devices."""
+    wanted = own.run.backend
+    others = [m for m in devices if COLLECTIVES.get(kind_of(m.device)) != wanted]
+    if wanted not in COLLECTIVES.values() or not others:
+        try:
+            choose_backend(wanted, (*members, *devices))
+        except ValueError as error:
+            return [Finding(devices[0].host, "backend", "error", str(error), "Give it other devices in cluster.toml.")]
         return []
-    cause = f"it has {cpus[0].device}, and the run uses run.backend = 'nccl', which needs CUDA everywhere"
-    return [Finding(cpus[0].host, "backend", "error", cause, "Start the run with backend = 'auto' to mix devices.")]
+    kind = next(kind for kind, library in COLLECTIVES.items() if library == wanted).upper()
+    cause = f"it has {others[0].device}, and the run uses run.backend = '{wanted}', which needs {kind} everywhere"
+    return [Finding(others[0].host, "backend", "error", cause, "Start the run with backend = 'auto' to mix devices.")]
 
 
 async def _bring_back(verbs: Verbs, run: str, leader: str, name: str, *, dropped: bool) -> None:

@@ -137,7 +137,7 @@ def test_any_version_of_a_driver_or_of_torch(cluster: Cluster, version: str) -> 
     card = Gpu(index=0, name="card", total_mib=8192, free_mib=1, driver=version)
     for probe in (
         dataclasses.replace(CUDA, gpus=(card,)),
-        dataclasses.replace(CUDA, torch_cuda=version),
+        dataclasses.replace(CUDA, torch_build=f"CUDA {version}"),
         dataclasses.replace(CUDA, torch=version),
     ):
         judge(cluster, {"box1": probe, "box2": CUDA}, {})

@@ -79,7 +79,7 @@ KEYS: dict[str, st.SearchStrategy[Any]] = {  # of the answers of all programs an
     "ok": st.booleans(), "error": TEXTS, "remedy": TEXTS, "note": TEXTS, "said": st.lists(TEXTS, max_size=2),
     "why": TEXTS, "late": st.booleans(), "sent": st.booleans(), "python": st.sampled_from(["3.12.1", "3.9"]) | TEXTS,
     "built": st.booleans(), "stage": st.sampled_from(["program", "daemon", "pull", "build", "gpus", "python"]),
-    "code": SMALL, "id": TEXTS, "content": TEXTS, "torch": TEXTS, "torch_cuda": TEXTS, "pillow": TEXTS,
+    "code": SMALL, "id": TEXTS, "content": TEXTS, "torch": TEXTS, "torch_build": TEXTS, "pillow": TEXTS,
     "lingers": st.booleans(),
     "lacks": st.lists(TEXTS | st.tuples(SMALL, SMALL), max_size=2), "left": SMALL, "state": TEXTS, "lead": LEAD,
     "roll": table({"term": SMALL, "edition": SMALL, "added": st.lists(JOINED, max_size=2), "dropped": st.just([])}),

@@ -15,7 +15,7 @@ import torch
 from motley.trainer.contract.spec import RunOptions
 from motley.trainer.supervisor.forkserver_client import UNTOUCHED
 from motley.trainer.training.loop import train_step
-from motley.trainer.training.weighted_ddp import CudaStopwatch
+from motley.trainer.training.weighted_ddp import EventStopwatch
 from tests.trainer.ranks import make_job, run_ranks
 from tests.trainer.test_exactness import relative, single_gradient
 
@@ -49,7 +49,7 @@ def one_step(rank: int, world_size: int, given: dict[str, Any]) -> Any:
     job = make_job(rank, world_size, options, given["split"], double=True, devices=MIXED)
     train_step(job, job.batches.place(0))
     gradients = [p.grad.cpu().numpy() for p in job.model.parameters() if p.grad is not None]
-    return gradients, job.watch.read(), job.meter.mib(), isinstance(job.watch, CudaStopwatch)
+    return gradients, job.watch.read(), job.meter.mib(), isinstance(job.watch, EventStopwatch)
 
 
 def test_a_cuda_rank_beside_a_cpu_rank_gives_the_gradient_of_one_process() -> None:

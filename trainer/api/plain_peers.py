@@ -19,6 +19,8 @@ from motley.trainer.api.prepared import Prepared
 from motley.trainer.api.ranks import OneRank, Ranks
 from motley.trainer.api.share_prepared import share_prepared
 from motley.trainer.api.state_of_loop import state_of_loop
+from motley.trainer.devices import accelerator
+from motley.trainer.devices.names import COLLECTIVES, group_backends
 from motley.trainer.training import checkpoint
 
 GLOBAL_BATCH = 256  # where the script says none, as in cluster.toml
@@ -28,17 +30,16 @@ class PlainPeers(Peers):
     def __init__(self) -> None:
         """Reads torchrun's environment, and joins its group; `MOTLEY_DEVICE` says where a script is tried."""
         local = int(os.environ.get("LOCAL_RANK", "0"))
-        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        device = torch.device("cuda", local) if local < gpus else torch.device("cpu")
+        device = torch.device(accelerator.kind(), local) if local < accelerator.count() else torch.device("cpu")
         device = torch.device(os.environ.get("MOTLEY_DEVICE") or device)
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
+        if accelerator.is_gpu(device):
+            accelerator.use(device)
         rank, self._own_group = 0, False
         ranks: Ranks = OneRank()
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             self._own_group = not dist.is_initialized()
             if self._own_group:
-                dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+                dist.init_process_group(group_backends(COLLECTIVES.get(device.type, "gloo")))
             ranks, rank = Ranks(broken=None), dist.get_rank()
         super().__init__(device, ranks, member=rank, seed=0, global_batch=GLOBAL_BATCH)
         self.rank = rank

@@ -14,8 +14,6 @@ import sys
 import time
 from pathlib import Path
 
-from torch.distributed import is_nccl_available
-
 from motley.trainer.api.loop_plan import LoopPlan
 from motley.trainer.api.misuse import project
 from motley.trainer.api.peers import Peers, StepFigures
@@ -26,6 +24,7 @@ from motley.trainer.api.session_member import SessionMember
 from motley.trainer.api.share_prepared import share_prepared
 from motley.trainer.api.state_of_loop import SessionState, state_of_loop
 from motley.trainer.contract.backend import choose_backend
+from motley.trainer.devices import accelerator
 from motley.trainer.errors import SessionError
 from motley.trainer.rank import process_group
 from motley.trainer.rank.group_shares import share_out
@@ -102,7 +101,7 @@ class RunPeers(Peers):
         group, listener = self._me.next_group(kept, self._hold)
         spec, known = self._spec, {m.member: m for m in group.roll.members(self._spec.members)}
         self._breaks.look(group, kept.step + 1, in_step=self._handed_out, results=len(self._results))
-        kept.backend = choose_backend(spec.options.backend, tuple(known.values()), nccl=is_nccl_available())
+        kept.backend = choose_backend(spec.options.backend, tuple(known.values()), built_with=accelerator.libraries())
         self._instruments.recorder.joining(group.term.named)
         with collective():
             process_group.join(group, listener, backend=kept.backend, timeout_s=spec.options.step_timeout_s)

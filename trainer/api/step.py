@@ -27,6 +27,7 @@ from motley.trainer.api.peers import Peers, StepFigures
 from motley.trainer.api.prepared import Prepared
 from motley.trainer.api.ranks import GroupBroken
 from motley.trainer.data.seeded_sample import seed_all
+from motley.trainer.devices import accelerator
 from motley.trainer.errors import TrainerError
 from motley.trainer.optimize.loss_kind import reduction
 from motley.trainer.tasks.splitmix import key
@@ -218,6 +219,4 @@ class Step:
         """What the model draws depends on the seed, the step and the member alone."""
         seed = key(self._loop.batches.seed, self._loop.step, self._peers.member, RANDOM, part)
         seed_all(seed)
-        if self._peers.device.type == "cuda":
-            with torch.cuda.device(self._peers.device):
-                torch.cuda.manual_seed(seed)
+        accelerator.seed(self._peers.device, seed)

@@ -21,6 +21,7 @@ from motley.trainer.api.loop_plan import LoopPlan
 from motley.trainer.api.peers import Peers, StepFigures
 from motley.trainer.api.prepared import Prepared
 from motley.trainer.api.ranks import OneRank
+from motley.trainer.devices import accelerator
 from motley.trainer.training.emulated_speed import slowdown_of
 from motley.trainer.training.weighted_ddp import stopwatch
 
@@ -33,8 +34,8 @@ class TimedPeers(Peers):
     def __init__(self, given: Mapping[str, Any]) -> None:
         """`given`: what `MOTLEY_TIMED` says."""
         device = torch.device(os.environ.get("MOTLEY_DEVICE") or "cpu")
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
+        if accelerator.is_gpu(device):
+            accelerator.use(device)
         super().__init__(device, OneRank(), member=0, seed=given["seed"], global_batch=given["global_batch"])
         for descriptor in (given["commands"], given["answers"]):
             os.set_inheritable(descriptor, False)
@@ -52,16 +53,16 @@ class TimedPeers(Peers):
     def begin(self, loop: LoopPlan, prepared: Prepared) -> None:
         self._loop = loop
         loop.steps_total = sys.maxsize  # it ends when nobody asks any more
-        parameters, cuda = prepared.parameters(), self.device.type == "cuda"
+        parameters, gpu = prepared.parameters(), accelerator.is_gpu(self.device)
         said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-        own = None if cuda or said == str(torch.get_num_threads()) else torch.get_num_threads()
+        own = None if gpu or said == str(torch.get_num_threads()) else torch.get_num_threads()
         self._say(
             loop={
                 "samples": loop.batches.count,
                 "global_batch": loop.batches.global_batch,
                 "parameters": sum(p.numel() for p in parameters),
                 "gradient_bytes": sum(p.numel() * p.element_size() for p in parameters),
-                "device_name": torch.cuda.get_device_name(self.device) if cuda else "",
+                "device_name": accelerator.name_of(self.device) if gpu else "",
                 "torch": torch.__version__,
                 "threads": own,
             }
@@ -84,8 +85,8 @@ class TimedPeers(Peers):
             return
 
     def step_begins(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
+        if accelerator.is_gpu(self.device):
+            accelerator.restart_peak(self.device)
         self._began = time.perf_counter()
         self._slowdown.begin()
         self._watch.start()
@@ -108,8 +109,7 @@ class TimedPeers(Peers):
 
     def broke(self, reason: str) -> None:
         """The device has no room for a step of this size."""
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        accelerator.release_memory(self.device)
         self._say(out_of_memory=reason)
 
     def between(self) -> OneRank:
@@ -134,14 +134,13 @@ class TimedPeers(Peers):
         """Whoever waits sees that the script has ended."""
 
     def _memory(self) -> dict[str, float] | None:
-        if self.device.type != "cuda":
+        if not accelerator.is_gpu(self.device):
             return None
-        free, total = torch.cuda.mem_get_info(self.device)
         figures = {
-            "peak": torch.cuda.max_memory_allocated(self.device),
-            "reserved": torch.cuda.max_memory_reserved(self.device),
-            "room": free + torch.cuda.memory_reserved(self.device),
-            "total": total,
+            "peak": accelerator.peak_bytes(self.device),
+            "reserved": accelerator.peak_reserved_bytes(self.device),
+            "room": accelerator.room_bytes(self.device),
+            "total": accelerator.total_bytes(self.device),
         }
         return {name: value / MIB for name, value in figures.items()}
 

@@ -4,7 +4,7 @@ host: see `trainer.bootstrap`.
 One line of JSON comes in: `{"runtime": "docker" or "podman", "image": its name, "get": whether to have it pulled or
 built where it is not there, "build": null or {"key": hash, "files": {name: text}, "base": image or ""}, "gpus": whether
 ranks may use them, "inside": the program that looks into it}`. `{"note": text}` tells how it goes; the answer is
-`{"ok": true, "id", "content": hash, "rootless", "lingers", "python", "torch", "torch_cuda", "pillow"}`, of which `id`
+`{"ok": true, "id", "content": hash, "rootless", "lingers", "python", "torch", "torch_build", "pillow"}`, of which `id`
 is empty when it is not there; or `{"ok": false, "stage": what did not work, "code", "said": its last lines}`, for which
 `remote.provision.image_errors` has words.
 
@@ -88,7 +88,7 @@ def _inside(runtime: str, image: str, request: dict[str, Any]) -> dict[str, Any]
     if code != 0 and wanted:
         with_cards = Failed("gpus", code, said)
         code, said = _said([*run, *python], INSIDE_S)
-        if code == 0 and (_told(said) or {}).get("torch_cuda"):
+        if code == 0 and str((_told(said) or {}).get("torch_build", "")).startswith("CUDA"):
             raise with_cards
     told = _told(said)
     if code != 0 or told is None:

@@ -1,37 +1,85 @@
-"""The NVIDIA GPUs of a host, what they are used for, what is wrong with them. Runs there: see `trainer.bootstrap`."""
+"""The GPUs of a host: NVIDIA's, what they are used for, what is wrong with them; and those that only torch knows. Runs
+there: see `trainer.bootstrap`."""
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import re
+import sys
 from typing import Any
 
-from motley.trainer.bootstrap.files import command, names, text
+from motley.trainer.bootstrap.files import answer, command, names, text
 
 SMI_S = 3.0
+TORCH_S = 20  # of a large torch that is read from a disk
 CARDS = "/proc/driver/nvidia/gpus"
+NONE: dict[str, Any] = {"accelerators": [], "accelerator_trouble": ""}
+ASKS_TORCH = """
+import json, sys
+sys.path[:] = [place for place in sys.path if place]  # the home folder holds no modules
+import torch
+kind = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+found = []
+for index in range(torch.accelerator.device_count() if kind is not None else 0):
+    card = torch.get_device_module(kind).get_device_properties(index)
+    found.append({"device": kind.type + ":" + str(index), "name": card.name, "total_mib": card.total_memory >> 20})
+print("motley:" + json.dumps(found))
+"""
 
 
 def gpus() -> tuple[list[dict[str, Any]], str]:
     """NVIDIA's, by nvidia-smi; by the driver's files where that is missing or fails. And how it failed."""
     if not command("nvidia-smi"):
         return _by_files(), ""
-    (rows, trouble), (used, _) = _asked(
+    (rows, trouble), (used, _), (generations, _) = _asked(
         "--query-gpu=index,uuid,name,memory.total,memory.free,driver_version",
         "--query-compute-apps=gpu_uuid,pid,process_name,used_memory",
+        "--query-gpu=uuid,compute_cap",  # an old nvidia-smi does not know that
     )
-    users = _users(used)
+    users, capability = _users(used), {row[0]: row[1] for row in generations if len(row) == 2}
     found = []
     for row in rows:
         if len(row) == 6 and row[0].isdigit():
             total, free = (int(c) if c.isdigit() else None for c in row[3:5])
             found.append({"index": int(row[0]), "name": row[2], "total_mib": total, "free_mib": free})
             found[-1].update(driver=row[5], users="; ".join(users.get(row[1], [])))
+            found[-1].update(capability=capability.get(row[1], ""))
     if found:
         return found, ""
     cards = _by_files()
     return cards, trouble if cards or "No devices were found" not in trouble else ""
+
+
+class TorchAsked:
+    """torch in a process of its own: importing it takes seconds, and only AMD's and Intel's cards need that."""
+
+    def __init__(self) -> None:
+        import subprocess
+
+        self._late = subprocess.TimeoutExpired
+        self._child = subprocess.Popen(
+            [sys.executable, "-c", ASKS_TORCH],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    def said(self) -> dict[str, Any]:
+        """The cards that it can use, or why it did not say."""
+        answer({"patience_s": TORCH_S})
+        try:
+            text = self._child.communicate(timeout=TORCH_S)[0].decode("utf-8", "replace")
+        except self._late:
+            self._child.kill()
+            self._child.communicate()
+            return {**NONE, "accelerator_trouble": f"torch did not say within {TORCH_S} s which cards there are"}
+        lines = [line for line in text.splitlines() if line.strip()]
+        found = next((line for line in reversed(lines) if line.startswith("motley:")), None)
+        if found is None:
+            return {**NONE, "accelerator_trouble": lines[-1].strip() if lines else "torch said nothing of its cards"}
+        return {**NONE, "accelerators": json.loads(found[len("motley:") :])}
 
 
 def _asked(*queries: str) -> list[tuple[list[list[str]], str]]:
@@ -85,4 +133,5 @@ def _by_files() -> list[dict[str, Any]]:
         model = re.search(r"^Model:\s*(.+)$", text(os.path.join(CARDS, card, "information")), re.MULTILINE)
         name = model.group(1) if model else "NVIDIA GPU"
         found.append({"index": index, "name": name, "total_mib": None, "free_mib": None, "driver": "", "users": ""})
+        found[-1]["capability"] = ""
     return found

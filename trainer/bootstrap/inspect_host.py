@@ -31,6 +31,7 @@ def main(_argv: list[str], stdin: BinaryIO) -> None:
         asked = json.loads(line)
         if "probe" in asked:
             answer(probe(asked["probe"]))
+            signal.alarm(LIFE_S)  # that may have taken long
         elif "prepare" in asked:
             signal.alarm(RUN_S)
             early = Prestart(asked["prepare"])

@@ -16,7 +16,7 @@ from typing import Any
 
 from motley.trainer.bootstrap.code_trees import stamped, whole
 from motley.trainer.bootstrap.files import CODE, HOME, OURS, command, names, text
-from motley.trainer.bootstrap.gpus import gpus
+from motley.trainer.bootstrap.gpus import NONE, TorchAsked, gpus
 from motley.trainer.bootstrap.leftovers import leftovers
 from motley.trainer.bootstrap.login_limits import login
 from motley.trainer.bootstrap.network import firewall, interface_of, interfaces, port_taken, way_to
@@ -25,7 +25,8 @@ from motley.trainer.bootstrap.python_and_torch import pillow_version, torch_vers
 
 def probe(request: dict[str, Any]) -> dict[str, Any]:
     began = time.monotonic()
-    version, cuda = torch_version()
+    version, build = torch_version()
+    torch = TorchAsked() if build and not build.startswith("CUDA") else None  # takes seconds: meanwhile, the rest
     cards, gpu_trouble = gpus()
     data_missing, data_elsewhere = data(request.get("data"))
     return {
@@ -38,7 +39,7 @@ def probe(request: dict[str, Any]) -> dict[str, Any]:
         "home": HOME,
         "boot_id": text("/proc/sys/kernel/random/boot_id"),
         "torch": version,
-        "torch_cuda": cuda,
+        "torch_build": build,
         "pillow": pillow_version(),
         "gpus": cards,
         "gpu_trouble": gpu_trouble,
@@ -54,6 +55,7 @@ def probe(request: dict[str, Any]) -> dict[str, Any]:
         "leftovers": leftovers(),
         "code": code(str(request.get("code", ""))),
         "runs": names(os.path.join(OURS, "runs")),
+        **(torch.said() if torch is not None else NONE),
         **login(),
         **place(str(request.get("leader", "")), request.get("ports") or []),
         "clock": time.time(),

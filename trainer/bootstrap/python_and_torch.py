@@ -13,10 +13,14 @@ import sys
 
 
 def torch_version() -> tuple[str, str]:
-    """Version and CUDA version of torch; both empty where there is none."""
+    """Its version, and which cards it is built for, with the version of what these need: "CUDA 12.8", "ROCm 6.4",
+    "XPU 20250301" (Intel's); both empty where there is none, the second one where it knows the CPU alone."""
     source = version_file("torch", "version.py")
-    cuda = re.search(r"^cuda\b[^=\n]*=\s*['\"]([^'\"]+)", source, re.MULTILINE)
-    return version_in(source), (cuda.group(1) if cuda else "")
+    for name, words in (("hip", "ROCm"), ("cuda", "CUDA"), ("xpu", "XPU")):
+        found = re.search(r"^" + name + r"\b[^=\n]*=\s*['\"]([^'\"]+)", source, re.MULTILINE)
+        if found:
+            return version_in(source), words + " " + found.group(1)
+    return version_in(source), ""
 
 
 def pillow_version() -> str:
@@ -44,9 +48,9 @@ def version_file(package: str, name: str) -> str:
 
 def main() -> None:
     python = ".".join(map(str, sys.version_info[:3]))
-    torch, cuda = torch_version() if sys.version_info >= (3, 8) else ("", "")
+    torch, build = torch_version() if sys.version_info >= (3, 8) else ("", "")
     pillow = pillow_version() if sys.version_info >= (3, 8) else ""
-    print("motley:" + json.dumps({"python": python, "torch": torch, "torch_cuda": cuda, "pillow": pillow}))
+    print("motley:" + json.dumps({"python": python, "torch": torch, "torch_build": build, "pillow": pillow}))
 
 
 if __name__ == "__main__":

@@ -94,8 +94,10 @@ class RunOptions:
     )
     seed: int = option(0, "of the order of samples, the first weights and augmentation", ge=0)
     num_samples: int = option(4096, "size of synthetic data", ge=1)
-    backend: Literal["auto", "gloo", "nccl"] = option(
-        "auto", "auto: nccl when all ranks are GPUs of one host, else gloo; with nccl a lost host may end the run"
+    backend: Literal["auto", "gloo", "nccl", "xccl"] = option(
+        "auto",
+        "auto: nccl when all ranks are GPUs of one host, else gloo; with nccl a lost host may end the run; Intel's "
+        "cards have xccl in its place, always",
     )
     threads: int | None = option(
         None, "CPU threads a rank; by default as many as the profile, or a trial in the first steps, found best", ge=1

@@ -16,6 +16,7 @@ from motley.profiles.cores import usable_cores
 from motley.trainer.contract.spec import Spec
 from motley.trainer.data.fetch import DatasetSource, Source
 from motley.trainer.data.worker_pool import WorkerPool
+from motley.trainer.devices.names import is_gpu
 from motley.trainer.errors import TaskError
 
 MOST = 4  # by default
@@ -38,7 +39,7 @@ class Loading:
         """A GPU's rank leaves cores idle: all but one of its part of them may fetch. A CPU's rank trains on its own."""
         if self.workers is not None:
             return self.workers
-        return max(0, min(MOST, int(cores) // self.local_ranks - 1)) if self.device.type == "cuda" else 0
+        return max(0, min(MOST, int(cores) // self.local_ranks - 1)) if is_gpu(str(self.device)) else 0
 
     def workers_for(self, parts: Mapping[str, Source | None], project: Path | None) -> WorkerPool | None:
         """Start workers for the parts that are Datasets, and have these ask them. None where there is no need of any.

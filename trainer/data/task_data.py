@@ -19,6 +19,7 @@ from motley.trainer.data.fetch import Source, source_of
 from motley.trainer.data.fingerprint import fingerprint
 from motley.trainer.data.loading import IN_PROCESS, Loading
 from motley.trainer.data.worker_pool import WorkerPool
+from motley.trainer.devices.names import is_gpu
 from motley.trainer.errors import DataError
 from motley.trainer.tasks.splitmix import hashed, key
 from motley.trainer.tasks.task import Task
@@ -52,7 +53,7 @@ class TaskData:
         test = source_of(tests, task.collate, written_at(task.test_data, task.project)) if tests is not None else None
         test = test if test is not None and len(test) else None
         pool = loading.workers_for({"train": train, "test": test}, task.project)
-        pinned = loading.device.type == "cuda"
+        pinned = is_gpu(str(loading.device))
         return cls(task=task, seed=seed, train=train, test=test, pool=pool, pinned=pinned)
 
     @property

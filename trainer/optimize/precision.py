@@ -21,6 +21,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from motley.trainer.devices import accelerator
+
 MISSING, SLOW, NATIVE = 0, 1, 2  # not at all; by way of other formats; with instructions of its own
 SHORT = ("bf16", "fp16")
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -51,9 +53,8 @@ FULL = Precision()
 @functools.cache
 def abilities(device: torch.device) -> tuple[int, ...]:
     """How this device computes in each of `SHORT`. A few operations are tried, so it takes a moment the first time."""
-    if device.type == "cuda":
-        with torch.cuda.device(device):
-            bf16 = NATIVE if torch.cuda.is_bf16_supported(including_emulation=False) else SLOW
+    if accelerator.is_gpu(device):
+        bf16 = NATIVE if accelerator.has_bf16(device) else SLOW
         return (bf16 if _works(device, "bf16") else MISSING, NATIVE if _works(device, "fp16") else MISSING)
     flags = cpu_flags(_CPU_INFO.read_text() if _CPU_INFO.exists() else "")
     return tuple(

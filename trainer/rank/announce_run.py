@@ -29,10 +29,10 @@ def began(job: Job, journal: Journal, members: Sequence[Member]) -> None:
         )
     job.recorder.began(job)
     if job.rank == 0:
-        if could_be_quicker(options.backend, members):
+        if quicker := could_be_quicker(options.backend, members):
             text = (
-                "gloo carries the gradients, since the GPUs are on several hosts; backend = 'nccl' is quicker, where a "
-                "host that is lost may end the run"
+                f"gloo carries the gradients, since the GPUs are on several hosts; backend = '{quicker}' is quicker, "
+                "where a host that is lost may end the run"
             )
             journal.write("note", text)
         if has_batchnorm(job.model) and job.world_size > 1:

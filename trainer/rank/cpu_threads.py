@@ -22,6 +22,7 @@ from motley.profiles.cores import physical_cores, usable_cores
 from motley.profiles.thread_counts import candidates, words
 from motley.trainer.balance.thread_trial import ThreadTrial
 from motley.trainer.contract.spec import Member, Spec
+from motley.trainer.devices.names import is_gpu
 from motley.trainer.host import rank_environment
 from motley.trainer.host.journal import Journal
 
@@ -62,7 +63,7 @@ def threads_of(
     """Puts them in place; what is found by trying is journalled as an event `threads`, and kept for this run.
 
     `session`: in the process of a script, which may have set a number of its own."""
-    if device.type == "cuda":
+    if is_gpu(str(device)):
         return ThreadTrial.without(0)
     ranks, path = len(spec.local_members), folder / f"threads_{member.member}"
     ours = rank_environment.threads_of_a_rank(ranks)

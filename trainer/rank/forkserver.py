@@ -26,6 +26,7 @@ from typing import Any
 from motley.trainer.contract.handshake import beat_s
 from motley.trainer.contract.spec import Spec
 from motley.trainer.contract.wire import Phase
+from motley.trainer.devices.names import GPUS
 from motley.trainer.host import process_title, processes, rank_environment
 from motley.trainer.host.fork import MESSAGE_BYTES, go_on_as, words_of
 from motley.trainer.host.journal import Journal
@@ -221,5 +222,5 @@ def become(request: Request, env: Mapping[str, str], *, between: int, supervisor
 
 def gpus_are_lost() -> bool:
     """Whether an import has begun to use a GPU before the fork, after which no forked process can."""
-    cuda = getattr(sys.modules.get("torch"), "cuda", None)
-    return bool(getattr(cuda, "_is_in_bad_fork", lambda: False)())
+    modules = [getattr(sys.modules.get("torch"), kind, None) for kind in GPUS]
+    return any(getattr(module, "_is_in_bad_fork", bool)() for module in modules)

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.distributed import is_nccl_available
 
 from motley.profiles.cgroup import CpuQuota
 from motley.trainer import tasks
@@ -27,6 +26,7 @@ from motley.trainer.contract.generation import Group
 from motley.trainer.contract.spec import Member, Spec
 from motley.trainer.data.loading import Loading
 from motley.trainer.data.task_data import TaskData
+from motley.trainer.devices import accelerator
 from motley.trainer.host.journal import Journal
 from motley.trainer.optimize import early_stop
 from motley.trainer.optimize.device import use_device
@@ -172,7 +172,7 @@ def prepare(
         kept.step, kept.term, kept.leader, kept.generation = left.step, left.term, left.leader, left.generation
         kept.epoch_ends, kept.best, kept.best_epoch = left.epoch_ends, left.best, left.best_epoch
     network_interface.use_interface(line.address)
-    kept.backend = choose_backend(options.backend, spec.members, nccl=is_nccl_available())
+    kept.backend = choose_backend(options.backend, spec.members, built_with=accelerator.libraries())
     return PreparedJob(
         spec=spec,
         member=member,
@@ -208,7 +208,7 @@ def join(
         kept.discard()
     first, rank = with_group.generation == 0, with_group.rank
     known = {m.member: m for m in with_group.roll.members(spec.members)}
-    kept.backend = choose_backend(options.backend, tuple(known.values()), nccl=is_nccl_available())
+    kept.backend = choose_backend(options.backend, tuple(known.values()), built_with=accelerator.libraries())
     prepared.recorder.joining(with_group.term.named)
     process_group.join(with_group, listener, backend=kept.backend, timeout_s=options.step_timeout_s)
     if first:

@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
 from motley.trainer.contract.generation import Group
+from motley.trainer.devices.names import group_backends
 from motley.trainer.rank.group_sockets import plain
 
 ENDS_S = 0.5  # for the threads of a group that is left; else that is nobody's concern
@@ -45,7 +46,7 @@ def join(group: Group, listener: socket.socket | None, *, backend: str, timeout_
         master_listen_fd=listener.detach() if listener is not None and leads else None,
     )
     dist.init_process_group(
-        backend="cpu:gloo,cuda:nccl" if backend == "nccl" else "gloo",
+        backend=group_backends(backend),
         store=dist.PrefixStore(f"generation {group.generation}", store),
         rank=group.rank,
         world_size=group.world_size,

@@ -33,6 +33,7 @@ from motley.trainer.contract.generation import Group
 from motley.trainer.contract.spec import Member, Spec
 from motley.trainer.contract.term import NO_TERM
 from motley.trainer.contract.wire import Usage, encode
+from motley.trainer.devices.names import nvml_device
 from motley.trainer.errors import SessionError, TrainerError
 from motley.trainer.host import processes
 from motley.trainer.host.exit_codes import Exit
@@ -44,7 +45,7 @@ from motley.trainer.rank.coordinator_connection import JoinError
 from motley.trainer.rank.member_process import MemberProcess, Stopped
 from motley.trainer.rank.network_interface import use_interface
 from motley.trainer.rank.torchrun_environment import environment
-from motley.trainer.readings.process_usage import ProcessUsage, nvml_device
+from motley.trainer.readings.process_usage import ProcessUsage
 from motley.trainer.readings.start_mark import mark_start, wait_until_heard
 
 BROKEN_GRACE_S = 2.0  # for a script whose group is broken: what it does now is of no use

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 TICKS = os.sysconf("SC_CLK_TCK")  # a second, in which /proc counts CPU time
@@ -60,21 +60,3 @@ def ticks_and_pages(pid: int) -> tuple[int, int] | None:
         return int(fields[11]) + int(fields[12]), int(fields[21])
     except (OSError, ValueError, IndexError):
         return None
-
-
-def nvml_device(device: str, env: Mapping[str, str]) -> int | str | None:
-    """What `nvidia-smi` calls the GPU that torch calls `device` with these variables; None where there is none.
-
-    >>> nvml_device("cuda:1", {}), nvml_device("cuda:1", {"CUDA_VISIBLE_DEVICES": "3,GPU-5c2"}), nvml_device("cpu", {})
-    (1, 'GPU-5c2', None)
-    """
-    kind, _, number = device.partition(":")
-    if kind != "cuda" or not (number or "0").isdigit():
-        return None
-    index = int(number or 0)
-    visible = [name.strip() for name in env.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
-    if not visible:
-        return index
-    if index >= len(visible):
-        return None
-    return int(visible[index]) if visible[index].isdigit() else visible[index]

@@ -30,6 +30,7 @@ from pathlib import Path
 
 from motley.trainer.contract.calibration import Calibration
 from motley.trainer.contract.spec import Container, DataOptions, Member, Spec
+from motley.trainer.devices.names import is_gpu
 from motley.trainer.host.paths import HERE, project_folder, runs_folder
 from motley.trainer.supervisor import container_commands
 from motley.trainer.supervisor.container_commands import Listed, Mount, User, tag_of
@@ -57,8 +58,8 @@ def of_rank(
         ["contained", "--lock", str(folder / "lock"), verb, "--run", spec.run, "--host", spec.host, *rest],
         env, spec.env, mounts,
         labels=container_commands.labels(folder, run=spec.run, host=spec.host, member=member.member),
-        gpus=member.device.startswith("cuda"),
-        host_pids=sum(other.device.startswith("cuda") for other in spec.local_members) > 1,
+        gpus=is_gpu(member.device),
+        host_pids=sum(is_gpu(other.device) for other in spec.local_members) > 1,
     )  # fmt: skip
 
 
@@ -71,7 +72,7 @@ def of_calibration(
     mounts += [Mount(asked.folder, writable=True)] if asked.folder else []
     return _started(
         asked.container, [verb], env, asked.env, mounts,
-        labels=container_commands.labels(folder, run="", host=""), gpus=asked.device.startswith("cuda"), attended=True,
+        labels=container_commands.labels(folder, run="", host=""), gpus=is_gpu(asked.device), attended=True,
     )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from collections.abc import Callable
 import torch
 
 from motley.profiles.cores import usable_cores
+from motley.trainer.devices import accelerator
 
 OWN_CORES = 0.5  # that are left to the console, and to what ranks do besides computing
 
@@ -87,7 +88,7 @@ def clock_of(device: torch.device) -> Callable[[], float]:
         return lambda: time.clock_gettime(clock)
 
     def passed() -> float:
-        torch.cuda.synchronize(device)
+        accelerator.synchronize(device)
         return time.perf_counter()
 
     return passed

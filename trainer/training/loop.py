@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from motley.trainer.balance.measured_step import MeasuredStep
 from motley.trainer.contract.wire import RunState, Sample
 from motley.trainer.data.batch import Batch
+from motley.trainer.devices import accelerator
 from motley.trainer.optimize import early_stop
 from motley.trainer.optimize.local_sgd import LocalSgd
 from motley.trainer.optimize.optimizer import rate_factor
@@ -131,9 +132,7 @@ def seed_step(job: Job) -> None:
     """
     seed = key(job.options.seed, job.step, job.member, RANDOM)
     torch.default_generator.manual_seed(seed)
-    if job.device.type == "cuda":
-        with torch.cuda.device(job.device):
-            torch.cuda.manual_seed(seed)
+    accelerator.seed(job.device, seed)
 
 
 def step_together(job: Job, batch: Batch, samples: int, place: Place) -> Tensor:

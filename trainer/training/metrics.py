@@ -15,6 +15,7 @@ import torch
 
 from motley.profiles.gpu import GpuMeter
 from motley.trainer.contract.wire import Sample, WireError, decode, encode
+from motley.trainer.devices import accelerator
 from motley.trainer.host.paths import open_next
 
 
@@ -66,22 +67,20 @@ def _lines_written(folder: Path, member: int) -> int:
 
 
 class DeviceMeter:
-    """A rank's device: memory in MiB (the peak allocated on CUDA, the resident set on a CPU) and GPU utilisation."""
+    """A rank's device: memory in MiB (the peak allocated on a GPU, the resident set on a CPU) and GPU utilisation."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self._page_mib = os.sysconf("SC_PAGE_SIZE") / 2**20
-        self._statm = None if device.type == "cuda" else os.open("/proc/self/statm", os.O_RDONLY)
-        self._gpu = None
-        if device.type == "cuda":
-            # torch and the driver may count GPUs differently; the UUID is the same for both.
-            self._gpu = GpuMeter(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
+        self._statm = None if accelerator.is_gpu(device) else os.open("/proc/self/statm", os.O_RDONLY)
+        uuid = accelerator.nvml_uuid(device) if accelerator.is_gpu(device) else None
+        self._gpu = GpuMeter(uuid) if uuid is not None else None
 
     def mib(self) -> float:
         if self._statm is None:
-            return float(torch.cuda.max_memory_allocated(self.device)) / 2**20
+            return accelerator.peak_bytes(self.device) / 2**20
         return int(os.pread(self._statm, 128, 0).split()[1]) * self._page_mib
 
     def gpu_util(self) -> float | None:
-        """0 to 100; None on a CPU, or when the driver does not say."""
+        """0 to 100; None on a CPU or a card that is not NVIDIA's, or when the driver does not say."""
         return None if self._gpu is None else self._gpu.utilisation()

@@ -28,6 +28,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from motley.profiles.split_solver import equal_split
 from motley.trainer.data.batch import Batch
+from motley.trainer.devices import accelerator
 from motley.trainer.errors import OutOfMemory
 from motley.trainer.tasks.task import Task
 from motley.trainer.tasks.task_loss import summed_loss
@@ -121,8 +122,7 @@ class MicroBatches:
             for parameter in self._parameters:
                 parameter.grad = None
             gc.collect()
-            if self._device.type == "cuda":
-                torch.cuda.empty_cache()
+            accelerator.release_memory(self._device)
             self.undo.restore()
             try:
                 loss_sum = self._beside(batch, scale, size)

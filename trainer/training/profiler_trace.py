@@ -13,8 +13,9 @@ import os
 from pathlib import Path
 
 import torch
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import profile
 
+from motley.trainer.devices import accelerator
 from motley.trainer.host.journal import Journal
 
 WARM_UP_STEPS = 3
@@ -29,8 +30,7 @@ class Tracer:
         self._member = member
         self._steps = steps
         self._ended = 0
-        activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device.type == "cuda")
-        self._profile: profile | None = profile(activities=activities)
+        self._profile: profile | None = profile(activities=accelerator.profiled(device))
 
     def step_ended(self, step: int, *, last: bool) -> None:
         """A step of the run has ended, the `last` one or not: start or end the trace where it is time."""

@@ -18,6 +18,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from motley.trainer.devices import accelerator
+
 
 class StepUndo:
     """One note at a time; the next replaces it."""
@@ -33,16 +35,16 @@ class StepUndo:
         if self._buffers:
             torch._foreach_copy_(self._kept, self._buffers)
         self._random = [torch.get_rng_state()]
-        if self._device.type == "cuda":
-            self._random.append(torch.cuda.get_rng_state(self._device))
+        if accelerator.is_gpu(self._device):
+            self._random.append(accelerator.random_state(self._device))
 
     @torch.no_grad()
     def restore(self) -> None:
         if self._buffers:
             torch._foreach_copy_(self._buffers, self._kept)
         torch.set_rng_state(self._random[0])
-        if self._device.type == "cuda":
-            torch.cuda.set_rng_state(self._random[1], self._device)
+        if accelerator.is_gpu(self._device):
+            accelerator.set_random_state(self._device, self._random[1])
 
     @contextmanager
     def undone(self) -> Iterator[None]:

@@ -19,6 +19,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from motley.trainer.devices import accelerator
 from motley.trainer.tasks.task import Task
 from motley.trainer.tasks.task_module import TaskModule
 
@@ -51,12 +52,11 @@ class CpuStopwatch:
         return (self._last - self._start) * 1000, (self._end - self._last) * 1000
 
 
-class CudaStopwatch:
-    """CUDA events, so that timing does not stall the queue of kernels."""
+class EventStopwatch:
+    """Events in a GPU's queue, so that timing does not stall its kernels."""
 
     def __init__(self, device: torch.device) -> None:
-        with torch.cuda.device(device):
-            self._events = [torch.cuda.Event(enable_timing=True) for _ in range(3)]
+        self._events = accelerator.timing_events(device, 3)
 
     def start(self) -> None:
         self._events[0].record()
@@ -74,7 +74,7 @@ class CudaStopwatch:
 
 
 def stopwatch(device: torch.device) -> Stopwatch:
-    return CudaStopwatch(device) if device.type == "cuda" else CpuStopwatch()
+    return EventStopwatch(device) if accelerator.is_gpu(device) else CpuStopwatch()
 
 
 class Arrivals:
@@ -148,7 +148,7 @@ def wrap(
     statistics.
     """
     module = TaskModule(task, model)
-    ids = [device.index] if device.type == "cuda" else None
+    ids = accelerator.ddp_ids(device)
     try:
         wrapped = DistributedDataParallel(module, device_ids=ids, forward_sync_buffers=False, init_sync=False)
     except TypeError:  # torch before 2.13 knows only the older name

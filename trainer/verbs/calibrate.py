@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TextIO
 from motley.profiles.hardware import probe
 from motley.profiles.store import Timing
 from motley.trainer.contract.calibration import Calibration
+from motley.trainer.devices.names import is_gpu
 from motley.trainer.errors import SessionError
 from motley.trainer.trials.own_folder import own_folder
 from motley.trainer.trials.script_process import ScriptProcess
@@ -191,7 +192,7 @@ def affordable(bench: Steps, ladder: Sequence[int], budget_s: float) -> list[int
 
 def _memory(bench: Bench, batches: Sequence[int], device: str) -> dict[str, Any]:
     """The most samples of one pass that fit, from the peaks of the sizes measured. Unknown on a CPU."""
-    if not device.startswith("cuda") or len(batches) < 2:
+    if not is_gpu(device) or len(batches) < 2:
         return {"max_batch": None, "sample_mib": None}
     small, large = batches[0], batches[-1]
     low, high = bench.peak_mib(small), bench.peak_mib(large)
@@ -201,8 +202,8 @@ def _memory(bench: Bench, batches: Sequence[int], device: str) -> dict[str, Any]
 
 
 def _name(device: torch.device) -> str:
-    if device.type == "cuda":
-        import torch
+    if is_gpu(str(device)):
+        from motley.trainer.devices import accelerator
 
-        return str(torch.cuda.get_device_name(device))
+        return accelerator.name_of(device)
     return probe(Path("/")).cpu_model

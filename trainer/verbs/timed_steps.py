@@ -20,6 +20,7 @@ from torch import nn
 
 from motley.trainer.contract.spec import RunOptions
 from motley.trainer.data.task_data import TaskData
+from motley.trainer.devices import accelerator
 from motley.trainer.errors import OutOfMemory
 from motley.trainer.optimize.model_options import set_up
 from motley.trainer.optimize.optimizer import make_optimizer
@@ -120,15 +121,14 @@ class TimedSteps:
         self._model.train()
 
     def peak_mib(self, batch: int) -> float:
-        """The most memory allocated on a CUDA device during a step."""
-        torch.cuda.reset_peak_memory_stats(self._device)
+        """The most memory allocated on a GPU during a step."""
+        accelerator.restart_peak(self._device)
         self.step(batch)
-        return float(torch.cuda.max_memory_allocated(self._device)) / 2**20
+        return accelerator.peak_bytes(self._device) / 2**20
 
     def room_mib(self) -> float:
-        """What there is of a CUDA device's memory, with what this process has."""
-        free, _total = torch.cuda.mem_get_info(self._device)
-        return float(free + torch.cuda.memory_reserved(self._device)) / 2**20
+        """What there is of a GPU's memory, with what this process has."""
+        return accelerator.room_bytes(self._device) / 2**20
 
     def _note_ran_out(self, _before: int, _after: int) -> None:
         self._ran_out = True

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from motley.trainer.contract.calibration import Calibration
+from motley.trainer.devices.names import is_gpu
 from motley.trainer.trials.own_folder import own_folder
 from motley.trainer.verbs.attended_child import Say, asked_on, in_child, result_of, saying
 
@@ -81,10 +82,10 @@ def tried(asked: Calibration, say: Say) -> dict[str, Any]:
 
 def _memory(device: torch.device) -> dict[str, int | None]:
     """MiB: the most that was in use, of a GPU's memory or of this process, and what there is of a GPU's."""
-    if device.type == "cuda":
-        import torch
+    if is_gpu(str(device)):
+        from motley.trainer.devices import accelerator
 
-        used, total = torch.cuda.max_memory_reserved(device), torch.cuda.mem_get_info(device)[1]
+        used, total = accelerator.peak_reserved_bytes(device), accelerator.total_bytes(device)
         return {"memory_mib": used >> 20, "total_mib": total >> 20}
     return {"memory_mib": peak_mib(Path("/proc/self/status").read_text()), "total_mib": None}
 

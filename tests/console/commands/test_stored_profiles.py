@@ -19,7 +19,7 @@ from motley.trainer.contract.spec import Member
 
 PROBE = Probe(
     python="3.11.2", executable="/usr/bin/python3", hostname="tower", system="Linux", machine="x86_64",
-    home="/home/ada", boot_id="one", clock=1.0, torch="2.13.0", torch_cuda="13.0",
+    home="/home/ada", boot_id="one", clock=1.0, torch="2.13.0", torch_build="CUDA 13.0",
     gpus=(Gpu(index=0, name="NVIDIA GeForce RTX 3070", total_mib=8192, free_mib=8000, driver="550.1"),),
     cpu_model="AMD Ryzen 7 5800X 8-Core Processor", cores=16, memory_mib=8000, disk_free_mib=50_000, unwritable="",
     server_address="192.168.0.7", address="192.168.0.7", interface="eth0", code=(),

@@ -33,12 +33,12 @@ from tests.remote.conftest import MakeCluster
 
 PLAIN = Probe(
     python="3.11.2", executable="/usr/bin/python3", hostname="box", system="Linux", machine="x86_64",
-    home="/home/ada", boot_id="one", clock=1.0, torch="2.13.0", torch_cuda="", gpus=(), cpu_model="", cores=4,
+    home="/home/ada", boot_id="one", clock=1.0, torch="2.13.0", torch_build="", gpus=(), cpu_model="", cores=4,
     memory_mib=8000,
     disk_free_mib=50_000, unwritable="", server_address="192.168.0.7", address="192.168.0.7", interface="eth0", code=(),
 )  # fmt: skip
 CARDS = tuple(Gpu(index=n, name="RTX 3070", total_mib=8192, free_mib=8000, driver="550.1") for n in range(2))
-CUDA = dataclasses.replace(PLAIN, torch_cuda="13.0", gpus=CARDS)
+CUDA = dataclasses.replace(PLAIN, torch_build="CUDA 13.0", gpus=CARDS)
 HOSTS = '[[hosts]]\nname = "box1"\n[[hosts]]\nname = "box2"\n[[hosts]]\nname = "box3"\n'
 
 
@@ -110,7 +110,7 @@ def test_every_card_is_a_rank(make_cluster: MakeCluster) -> None:
 
 
 def test_cards_that_torch_can_t_use_are_not(make_cluster: MakeCluster) -> None:
-    without = dataclasses.replace(CUDA, torch_cuda="")
+    without = dataclasses.replace(CUDA, torch_build="")
     assert placed(cluster_of(make_cluster), box1=without)[1] == (1, "box1", 0, "cpu")
 
 

@@ -26,7 +26,7 @@ GOOD = Probe(
     boot_id="one",
     clock=1.0,
     torch="2.13.0+cpu",
-    torch_cuda="",
+    torch_build="",
     gpus=(),
     cpu_model="AMD Ryzen 7 5800X 8-Core Processor",
     cores=4,
@@ -39,7 +39,7 @@ GOOD = Probe(
     code=(),
 )
 CARD = Gpu(index=0, name="RTX 3070", total_mib=8192, free_mib=8000, driver="580.95")
-CUDA = dataclasses.replace(GOOD, torch="2.13.0+cu130", torch_cuda="13.0", gpus=(CARD,))
+CUDA = dataclasses.replace(GOOD, torch="2.13.0+cu130", torch_build="CUDA 13.0", gpus=(CARD,))
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_what_is_enough(cluster: Cluster, change: dict[str, object]) -> None:
 )
 def test_the_driver_must_fit_the_CUDA_of_torch(cluster: Cluster, cuda: str, driver: str, level: str) -> None:  # noqa: N802
     card = dataclasses.replace(CARD, driver=driver)
-    probe = dataclasses.replace(CUDA, torch_cuda=cuda, gpus=(card,))
+    probe = dataclasses.replace(CUDA, torch_build=f"CUDA {cuda}", gpus=(card,))
     assert judged(cluster, box3=probe) == ([("box3", "driver", level)] if level else [])
 
 
@@ -155,7 +155,7 @@ def test_a_patch_release_of_torch_is_no_difference(cluster: Cluster) -> None:
 def test_devices_that_are_asked_for_and_not_there(cluster: Cluster) -> None:
     assert judged(cluster, box2=CUDA) == [("box2", "devices", "error")]
     assert judged(cluster, box2=GOOD) == [("box2", "devices", "error")] * 2
-    plain = dataclasses.replace(CUDA, gpus=(CARD, CARD), torch="2.13.0+cpu", torch_cuda="")
+    plain = dataclasses.replace(CUDA, gpus=(CARD, CARD), torch="2.13.0+cpu", torch_build="")
     assert judged(cluster, box2=plain) == [("box2", "devices", "error")]
 
 

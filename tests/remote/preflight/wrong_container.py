@@ -26,7 +26,7 @@ def image(python: str) -> tuple[str, ...]:
 
 
 def told(python: str, torch: str, pillow: str = "") -> str:
-    return f"""echo 'motley:{{"python": "{python}", "torch": "{torch}", "torch_cuda": "", "pillow": "{pillow}"}}'"""
+    return f"""echo 'motley:{{"python": "{python}", "torch": "{torch}", "torch_build": "", "pillow": "{pillow}"}}'"""
 
 
 @case("container", "there is no docker there", command="sudo apt install docker.io")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from motley.trainer.readings.process_usage import PAGE_MIB, TICKS, ProcessUsage, Taken, nvml_device, ticks_and_pages
+from motley.trainer.devices.names import nvml_device
+from motley.trainer.readings.process_usage import PAGE_MIB, TICKS, ProcessUsage, Taken, ticks_and_pages
 
 
 class Machine:
