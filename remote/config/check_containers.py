@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from motley.remote.config.problems import Problems
 from motley.remote.config.toml_lines import KeyPath
+from motley.trainer.devices.names import IMAGE
 
 if TYPE_CHECKING:
     from motley.remote.config.cluster import Host
@@ -49,7 +50,7 @@ def _of_host(host: Host, chain: Sequence[Section], *, unsure: bool) -> list[tupl
     """What is wrong for one host whose ranks run in containers. `unsure`: an image was named wrongly."""
     found = []
     if not host.image and not host.dockerfile and not unsure:
-        example = 'image = "pytorch/pytorch:2.6.0-cuda12.4-cudnn9-runtime"'
+        example = f'image = "{IMAGE}"'
         found.append((_place(chain, "runtime"), f'needs an image; add {example}, or dockerfile = "Dockerfile"'))
     if host.dockerfile and host.image_from == "master":
         text = "the host builds its image by dockerfile; keep one of the two"

@@ -15,7 +15,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from motley.trainer.devices.names import CPU, examples, is_name, numbered
+from motley.trainer.devices.names import CPU, IMAGE, examples, is_name, numbered
 
 NAME_CHARS = 63
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -105,7 +105,7 @@ def image_problem(image: str) -> str | None:
     if not image:
         return "is empty; leave the key out instead"
     if "//" in image:
-        return 'is a URL; write only the name, such as "pytorch/pytorch:2.6.0-cuda12.4-cudnn9-runtime"'
+        return f'is a URL; write only the name, such as "{IMAGE}"'
     if not image[0].isascii() or not image[0].isalnum():
         return "must begin with a letter or a digit"
     odd = next((c for c in image if not (c.isascii() and c.isalnum()) and c not in "._-/:@"), None)

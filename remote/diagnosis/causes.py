@@ -124,8 +124,9 @@ CAUSES: tuple[Cause, ...] = (
         says=r"no kernel image is available|CUDA error: invalid device function|compatible with the current PyTorch",
         example="CUDA error: no kernel image is available for execution on the device",
         means="The torch of {host} was not built for a GPU as old, or as new, as the one there",
-        remedy='On {host}: {python} -c "import torch; print(torch.cuda.get_device_capability(), '
-        f'torch.cuda.get_arch_list())" shows both; {PYTORCH_HELP} has other builds. devices = ["cpu"] goes without',
+        remedy="motley check names the package index that has a torch for it, where that is known. On {host}: {python} "
+        '-c "import torch; print(torch.cuda.get_device_capability(), torch.cuda.get_arch_list())" shows both; '
+        f'{PYTORCH_HELP} has other builds. devices = ["cpu"] goes without',
     ),
     Cause(
         name="no_gpu",

@@ -45,7 +45,7 @@ CHECKS: dict[str, tuple[str, str]] = {
         "the GPUs asked for are there and torch is built for them; a warning where it will train on the CPU",
     ),
     "generation": (ERROR, "torch holds code for the generation of each NVIDIA GPU; the right package index is named"),
-    "driver": (BOTH, "the NVIDIA driver works and is new enough for torch's CUDA; a warning where no GPU is asked for"),
+    "driver": (BOTH, "the NVIDIA driver works and is new enough for torch; a warning where no GPU is asked for"),
     "gpu": (WARNING, "nobody else uses more than a quarter of the memory of a GPU; who does is named"),
     "memory": (BOTH, "1 GiB of memory is available; below 256 MiB it is an error"),
     "disk": (BOTH, "1 GiB is free where the home folder is; below 200 MiB it is an error"),

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from motley.trainer.contract.spec import RunOptions
-from motley.trainer.supervisor.forkserver_client import UNTOUCHED
+from motley.trainer.devices.names import UNTOUCHED
 from motley.trainer.training.loop import train_step
 from motley.trainer.training.weighted_ddp import EventStopwatch
 from tests.trainer.ranks import make_job, run_ranks

@@ -20,13 +20,13 @@ from motley.trainer.bootstrap.gpus import NONE, TorchAsked, gpus
 from motley.trainer.bootstrap.leftovers import leftovers
 from motley.trainer.bootstrap.login_limits import login
 from motley.trainer.bootstrap.network import firewall, interface_of, interfaces, port_taken, way_to
-from motley.trainer.bootstrap.python_and_torch import pillow_version, torch_version
+from motley.trainer.bootstrap.python_and_torch import is_nvidias, pillow_version, torch_version
 
 
 def probe(request: dict[str, Any]) -> dict[str, Any]:
     began = time.monotonic()
     version, build = torch_version()
-    torch = TorchAsked() if build and not build.startswith("CUDA") else None  # takes seconds: meanwhile, the rest
+    torch = TorchAsked() if build and not is_nvidias(build) else None  # takes seconds: meanwhile, the rest
     cards, gpu_trouble = gpus()
     data_missing, data_elsewhere = data(request.get("data"))
     return {

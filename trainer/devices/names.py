@@ -16,6 +16,8 @@ GPUS = (CUDA, XPU)  # the kinds that have ranks of their own
 BUILT_FOR = {"CUDA": CUDA, "ROCm": CUDA, "XPU": XPU}  # what a torch is built for, and how it calls its devices
 COLLECTIVES = {CUDA: "nccl", XPU: "xccl"}  # the library of each kind that carries gradients between its own
 BY_GLOO = (CPU, CUDA)  # gloo takes no tensors of others
+UNTOUCHED = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}  # to look for GPUs must not begin to use them, before a fork
+IMAGE = "pytorch/pytorch:2.6.0-cuda12.4-cudnn9-runtime"  # of containers, as an example
 _NAME = re.compile(rf"{CPU}|(?:{'|'.join(GPUS)}):(?:0|[1-9][0-9]{{0,2}})")
 
 

@@ -22,13 +22,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from motley.trainer.devices.names import UNTOUCHED
 from motley.trainer.host import process_title, processes
 from motley.trainer.host.fork import MESSAGE_BYTES, go_on_as, possible
 
 ROOM_BYTES = 2048  # for what a rank's environment has and the fork server's has not
 LONGER = 160  # bytes that the words of a rank, or of the next run's, may have more than the fork server's own
 RENAME_S = 5.0
-UNTOUCHED = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}  # to look for GPUs must not begin to use them, before a fork
 
 
 class ForkserverClient:

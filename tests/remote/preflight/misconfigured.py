@@ -66,12 +66,13 @@ class Box:
         self.module("torch/version.py", f"__version__ = '{version}'\ncuda = {cuda or None!r}\n")
         return self.module(f"torch-{version}.dist-info/METADATA", f"Name: torch\nVersion: {version}\n")
 
-    def nvidia_smi(self, gpus: str, apps: str = "", code: int = 0) -> str:
+    def nvidia_smi(self, gpus: str, apps: str = "", code: int = 0, *, generations: str = "") -> str:
         """A program of that name which answers this."""
         file = self.folder / "bin" / "nvidia-smi"
         file.parent.mkdir(exist_ok=True)
         file.write_text(
-            f"#!/bin/sh\ncase $1 in\n--query-compute-apps*) echo {shlex.quote(apps)};;\n*) echo {shlex.quote(gpus)};;\n"
+            f"#!/bin/sh\ncase $1 in\n--query-compute-apps*) echo {shlex.quote(apps)};;\n"
+            f"*compute_cap*) echo {shlex.quote(generations)};;\n*) echo {shlex.quote(gpus)};;\n"
             f"esac\nexit {code}\n"
         )
         file.chmod(0o755)

@@ -69,6 +69,18 @@ def _somebody_uses_the_gpu(box: Box) -> None:
     box.python(box.nvidia_smi(gpu, APPS.format(pid=pid)), box.torch("2.9.0+cu130", "13.0"))
 
 
+@case(
+    "generation",
+    "cuda:0 (NVIDIA GeForce RTX 5090) is of compute capability 12.0, and torch 2.6.0+cu124, built for CUDA 12.4",
+    command="-m pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cu128",
+    besides=("torch",),
+    stand_in="an nvidia-smi that tells of a GPU; the files that name torch's version",
+)
+def _card_is_newer_than_torch(box: Box) -> None:
+    gpu = "0, GPU-1, NVIDIA GeForce RTX 5090, 32607, 32000, 580.95.05"
+    box.python(box.nvidia_smi(gpu, generations="GPU-1, 12.0"), box.torch("2.6.0+cu124", "12.4"))
+
+
 @case("write", "~/.motley can't be written: File exists", command="mv ~/.motley ~/motley.old")
 def _a_file_has_the_name_of_our_folder(box: Box) -> None:
     (box.serve().home / ".motley").write_text("")
