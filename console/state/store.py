@@ -222,7 +222,7 @@ class Store:
             self._steps.expect_ranks(len(self._layout.ranks) if self._layout else 0)
 
     def _on_advice(self, event: Event) -> None:
-        self._advice = event.text if event.data.get("host") else ""
+        self._advice = event.text if event.data.get("host") or event.data.get("global_batch") else ""
 
     def _lay_out(self, layout: Layout, now: float) -> None:
         self.behind = layout.behind if self._layout is None else self.behind

@@ -46,8 +46,13 @@ class OfTask:
         self.model: nn.Module = task.model()
         self.optimizer: torch.optim.Optimizer = torch.optim.SGD(self.model.parameters(), lr=0.05, momentum=0.9)
 
-    def loss(self, model: nn.Module, ids: torch.Tensor) -> torch.Tensor:
+    def batch(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs and targets, on the CPU."""
         inputs, targets = self._data.train_batch(ids, 0).content
+        return inputs, targets
+
+    def loss(self, model: nn.Module, ids: torch.Tensor) -> torch.Tensor:
+        inputs, targets = self.batch(ids)
         return nn.functional.cross_entropy(model(inputs), targets, reduction="sum")
 
 

@@ -66,6 +66,14 @@ def test_advice_about_the_group_before_is_not_shown_any_more(store: Store) -> No
     assert store.snapshot().advice == ""
 
 
+def test_advice_about_gpus_that_are_half_idle_is_shown_until_the_group_is_another(store: Store) -> None:
+    advice = event("advice", "cuda:0 of laptop is 45 % busy, 30 % full: a global batch of 1,024 would use it")
+    store.apply(replace(advice, data={"global_batch": 1024, "busy": 45.0, "full": 0.3}), START)
+    assert "a global batch of 1,024 would use it" in store.snapshot().advice
+    lose_laptop(store)
+    assert store.snapshot().advice == ""
+
+
 def test_the_new_group_is_counted_and_marked(store: Store) -> None:
     lose_laptop(store)
     store.apply(group(1, 60, "laptop"), START)

@@ -23,6 +23,7 @@ from motley.profiles.decision_record import DecisionRecord
 from motley.profiles.rebalance_proposal import Proposal, propose, step_ms
 from motley.profiles.split_solver import equal_split, proportional_split
 from motley.trainer.balance.first_shares import prior
+from motley.trainer.balance.gpu_advice import GpuAdviser
 from motley.trainer.balance.measured_step import MeasuredStep
 from motley.trainer.balance.own_policy import Policy
 from motley.trainer.balance.step_times import StepTimes
@@ -76,6 +77,7 @@ class Balancer:
         self._threads = list(threads) or [0] * len(members)
         self._own = own
         self._adviser = adviser or StragglerAdviser(members, self._total, journal)
+        self._gpu_adviser = GpuAdviser(members, self._total, journal)
         self._times = StepTimes(apart=apart)
         self._record = DecisionRecord()
         self._moved_at: deque[int] = deque(maxlen=CALM_MOVES)  # steps of the last moves after settling
@@ -107,6 +109,8 @@ class Balancer:
         if last or not all(window):
             return shares
         self._adviser.look(rows, self._models)
+        if not self._adviser.has_said:
+            self._gpu_adviser.look(rows)
         if not self.dynamic:
             return shares
         proposal = self._propose(step, window, shares)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -14,3 +15,5 @@ class MeasuredStep:
     busy_ms: float  # samples fetched, gradient computed, weights updated: all but waiting. NaN: it was disturbed
     step_ms: float
     threads: int = 0  # that it was computed with; 0 on a GPU
+    gpu_util: float = math.nan  # 0 to 100; NaN where the driver says nothing, as on a CPU
+    memory_full: float = math.nan  # of a GPU's memory, the part that the peak has taken, 0 to 1

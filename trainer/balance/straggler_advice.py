@@ -66,6 +66,11 @@ class StragglerAdviser:
         self._looks: deque[_Look] = deque()
         self._said: str | None = None
 
+    @property
+    def has_said(self) -> bool:
+        """Whether a word of it holds."""
+        return self._said is not None
+
     @classmethod
     def of(
         cls, spec: Spec, group: Group, journal: Journal, clock: Callable[[], float] = time.monotonic

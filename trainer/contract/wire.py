@@ -112,7 +112,8 @@ class Event:
     | decision | step (from which it holds), before: [samples], after: [samples], predicted_ms, current_ms, noise_ms, |
     | | why |
     | policy | policy: what `[balance] policy` names; the shares stay, for it has failed or given none that will do |
-    | advice | host (to leave out; None: none any more), with, without: samples/s |
+    | advice | host (to leave out; None: none any more), with, without: samples/s; or global_batch (that would use the |
+    | | GPUs), busy: percent, full: 0 to 1 |
     | realised | step (of the decision), before_ms (a step until then), predicted_ms, realised_ms |
     | report | step, steps_total, steps_per_epoch, shares: what is about to be trained, by rank 0 of the first group |
     | early_stop | step, epoch, best_epoch, best: the run is finished; best is the highest score, 0 to 1 |

@@ -115,6 +115,11 @@ def peak_reserved_bytes(device: torch.device) -> int:
     return int(_of(device).max_memory_reserved(device))
 
 
+def total_mib(device: torch.device) -> float:
+    """What its memory holds, as its properties say: nothing is asked of the driver."""
+    return float(_of(device).get_device_properties(device).total_memory) / 2**20
+
+
 def total_bytes(device: torch.device) -> int:
     return _free_and_total(device)[1]
 

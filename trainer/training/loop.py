@@ -217,9 +217,13 @@ def record(job: LoopState, place: Place, samples: int, loss: float, times: Times
     if job.resuming and job.last_end is not None:
         job.recorder.resumed(job, now - job.last_end)
     job.last_end, job.resuming, job.recorded = now, False, job.step
+    mem_mib, gpu_util = job.meter.mib(), job.meter.gpu_util()
     job.window.note(
-        MeasuredStep(batch=samples, loss_sum=loss, busy_ms=times.busy_ms, step_ms=step_ms, threads=times.threads)
-    )
+        MeasuredStep(
+            batch=samples, loss_sum=loss, busy_ms=times.busy_ms, step_ms=step_ms, threads=times.threads,
+            gpu_util=math.nan if gpu_util is None else gpu_util, memory_full=mem_mib / job.meter.total_mib,
+        )
+    )  # fmt: skip
     job.metrics.write(
         Sample(
             seq=job.metrics.next_seq,
@@ -237,8 +241,8 @@ def record(job: LoopState, place: Place, samples: int, loss: float, times: Times
             data_ms=times.data_ms,
             step_ms=step_ms,
             samples_per_s=samples / times.compute_ms * 1000 if times.compute_ms > 0 else 0.0,
-            mem_mib=job.meter.mib(),
-            gpu_util=job.meter.gpu_util(),
+            mem_mib=mem_mib,
+            gpu_util=gpu_util,
             step_batch=place.size,
             gain=job.balancer.gain,
             saved_s=job.balancer.saved_s if job.balancer.gain is not None else None,

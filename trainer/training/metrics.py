@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 from pathlib import Path
@@ -73,6 +74,7 @@ class DeviceMeter:
         self.device = device
         self._page_mib = os.sysconf("SC_PAGE_SIZE") / 2**20
         self._statm = None if accelerator.is_gpu(device) else os.open("/proc/self/statm", os.O_RDONLY)
+        self.total_mib = accelerator.total_mib(device) if accelerator.is_gpu(device) else math.nan
         uuid = accelerator.nvml_uuid(device) if accelerator.is_gpu(device) else None
         self._gpu = GpuMeter(uuid) if uuid is not None else None
 

@@ -112,7 +112,7 @@ def pretend(torch: Any, kind: str) -> None:
             return torch.device("cpu")
         return "cpu" if isinstance(value, str) and value.partition(":")[0] == kind else value
 
-    class OnTheCpu(TorchFunctionMode):  # type: ignore[misc]
+    class OnTheCpu(TorchFunctionMode):
         def __torch_function__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
             if func is torch.Tensor.pin_memory:
                 return args[0]
@@ -120,7 +120,8 @@ def pretend(torch: Any, kind: str) -> None:
                 return func(*args, **(kwargs or {}))
             return func(*map(moved, args), **{name: moved(value) for name, value in (kwargs or {}).items()})
 
-    OnTheCpu().__enter__()
+    mode: Any = OnTheCpu()
+    mode.__enter__()
     ddp, made = torch.nn.parallel.DistributedDataParallel.__init__, dist.init_process_group
 
     def ddp_on_the_cpu(self: Any, module: Any, device_ids: Any = None, **how: Any) -> None:
@@ -132,8 +133,7 @@ def pretend(torch: Any, kind: str) -> None:
         made("gloo", **how)
 
     torch.nn.parallel.DistributedDataParallel.__init__ = functools.wraps(ddp)(ddp_on_the_cpu)
-    dist.init_process_group = by_gloo
-    dist.is_nccl_available = dist.is_xccl_available = lambda: True
+    vars(dist).update(init_process_group=by_gloo, is_nccl_available=lambda: True, is_xccl_available=lambda: True)
 
 
 if __name__ == "sitecustomize":
