@@ -14,7 +14,7 @@ from tests.trainer.devices.stand_in_gpus import python_with
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCH = "tests/bench/gpu/bench_gpu.py"
-SMALL = f"""
+SMALL = """
 import sys
 from tests.bench.gpu import bench_gpu as bench
 bench.TASK, bench.BATCH_A_GPU, bench.STEPS, bench.TURNS = "simple_cnn/digits", 16, 6, 1

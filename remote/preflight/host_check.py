@@ -100,7 +100,12 @@ class HostCheck:
         if (inside := common.hosts.inside(self.host.name)) is not None:
             # as a rank in it sees it
             found = replace(
-                found, torch=inside.torch, torch_build=inside.torch_build, pillow=inside.pillow, accelerators=()
+                found,
+                torch=inside.torch,
+                torch_build=inside.torch_build,
+                pillow=inside.pillow,
+                accelerators=(),
+                accelerator_trouble="",
             )
         if self._leads:
             common.leader.set_result(found.server_address)

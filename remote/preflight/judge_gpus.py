@@ -28,6 +28,10 @@ def gpus(host: Host, probe: Probe) -> Iterator[Finding]:
     yield from _lacking(host, probe, asked)
     if probe.torch and not probe.torch_build and probe.gpus:
         yield from _no_cuda(host, probe, asked)
+    if host.runtime is not None and host.devices == "auto" and probe.torch_build and not is_nvidias(probe.torch_build):
+        cause = f"its image has a torch for {probe.torch_build}, and containers are given NVIDIA's cards alone"
+        remedy = "Run without a container to use its cards: take runtime out of cluster.toml for this host."
+        yield Finding(host.name, "devices", "warning", f"{cause}: it will train on the CPU", remedy)
     if probe.accelerator_trouble and (asked or host.devices == "auto"):
         yield _unsaid(host, probe)
     if probe.gpu_trouble and (used or asked or host.devices == "auto"):

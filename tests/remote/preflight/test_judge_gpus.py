@@ -92,6 +92,13 @@ def test_a_torch_that_does_not_say_what_it_sees_is_an_error_where_that_counts(
     assert all("libsycl.so.8" in finding.cause for finding in findings)
 
 
+def test_in_a_container_other_makers_cards_are_not_reached(make_cluster: MakeCluster) -> None:
+    inside = dataclasses.replace(AMD, accelerators=())
+    (finding,) = found(make_cluster(HOSTS + 'runtime = "docker"\nimage = "rocm/pytorch"\n'), inside)
+    assert (finding.check, finding.level) == ("devices", "warning")
+    assert finding.cause.endswith("containers are given NVIDIA's cards alone: it will train on the CPU")
+
+
 def test_what_a_host_calls_a_card_is_a_device_or_nothing(make_cluster: MakeCluster) -> None:
     odd = tuple(dataclasses.replace(RADEON, device=name) for name in ("cuda:0; rm -r ~", "mps", "cpu", "cuda:1"))
     (member,) = place(make_cluster(HOSTS), {"box": dataclasses.replace(AMD, accelerators=odd)})
