@@ -110,7 +110,9 @@ def misfits(cluster: Cluster, members: tuple[Member, ...]) -> list[Finding]:
         quicker = could_be_quicker(cluster.run.backend, members)
         choose_backend(cluster.run.backend, members)
     except ValueError as error:
-        remedy = "Choose other devices of the hosts, or another [run] backend (docs/environment.md)."
+        remedy = (
+            "Set devices of the hosts to CPUs or to cards of one kind, or another [run] backend (docs/training.md)."
+        )
         return [Finding(cluster.leader, "backend", "error", str(error), remedy)]
     if quicker:
         library = quicker.upper()

@@ -21,6 +21,7 @@ from motley.remote.end_tasks import end
 from motley.remote.errors import OVERLOADED, Finding, HostError, Unreachable
 from motley.remote.hosts.pool import Emit, Hosts
 from motley.remote.preflight.host_check import Common, HostCheck, Prepares
+from motley.remote.preflight.host_inspection import CARDS_S
 from motley.remote.preflight.judge import judge
 from motley.remote.preflight.judge_network import leader_address
 from motley.remote.preflight.probe import Asked, Probe
@@ -71,6 +72,8 @@ async def check(
     meeting = asyncio.ensure_future(_gather(visits, common))
     try:
         await asyncio.wait([meeting, *answers], timeout=ends - loop.time())
+        if patient := [visit.answered for visit in visits if visit.asks_torch and not visit.answered.done()]:
+            await asyncio.wait(patient, timeout=CARDS_S)
         slow = [visit for visit in visits if not visit.answered.done()]
         await end([tasks[visit] for visit in slow])
         for visit in slow:

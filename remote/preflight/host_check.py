@@ -55,6 +55,7 @@ class HostCheck:
     def __init__(self, host: Host, common: Common, *, leads: bool) -> None:
         self.host = host
         self.connected = False
+        self.asks_torch = False  # which takes longer than all the rest
         self.answered: asyncio.Future[Probe | HostError] = _future()
         self._common = common
         self._leads = leads
@@ -99,16 +100,14 @@ class HostCheck:
         found = await host.probe(replace(common.asked, leader=to, code=code, command=command, path=path))
         if (inside := common.hosts.inside(self.host.name)) is not None:
             # as a rank in it sees it
-            found = replace(
-                found,
-                torch=inside.torch,
-                torch_build=inside.torch_build,
-                pillow=inside.pillow,
-                accelerators=(),
-                accelerator_trouble="",
-            )
+            found = replace(found, torch=inside.torch, torch_build=inside.torch_build, pillow=inside.pillow)
         if self._leads:
             common.leader.set_result(found.server_address)
+        if found.only_torch_knows and self.host.runtime is None:
+            self.asks_torch = True
+            self._tell("asking torch for its cards")
+            cards = await host.cards()
+            found = replace(found, accelerators=cards.accelerators, accelerator_trouble=cards.trouble)
         self._tell(_in_short(found), fraction=1.0, done=True)
         if common.early is not None:
             await common.early.prepare(found, self.host.name, host, stack)
@@ -125,5 +124,5 @@ class HostCheck:
 
 
 def _in_short(found: Probe) -> str:
-    devices = ", ".join(gpu.name for gpu in found.gpus) or f"{found.cores} cores"
+    devices = ", ".join(card.name for card in (*found.gpus, *found.accelerators)) or f"{found.cores} cores"
     return f"Python {found.python}, torch {found.torch or 'missing'}, {devices}"

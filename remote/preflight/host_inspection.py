@@ -20,16 +20,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from motley.remote.answers import Answer, using
+from motley.remote.answers import Answer, made, using
 from motley.remote.config.cluster import Host
 from motley.remote.errors import OVERLOADED, CommandFailed, HostError
-from motley.remote.preflight.probe import Asked, Probe, ahead, parse, too_old
+from motley.remote.preflight.probe import Asked, Cards, Probe, ahead, parse, too_old
 from motley.remote.provision.bootstrap import Answers, conversation, no_answer
 from motley.remote.ssh.connection import Connection
 from motley.remote.ssh.process import RemoteProcess
 
 PROBE_S = 8.0
-MOST_PATIENCE_S = 40.0  # whatever a host asks for
+CARDS_S = 24.0  # for torch to be imported, and to say which cards it can use: the host gives it 20
 LAST_S = 1.0  # for a process that has said its last word to end
 
 
@@ -52,15 +52,12 @@ class HostInspection:
 
     async def probe(self, asked: Asked) -> Probe:
         """Raises CommandFailed when the Python is missing, broken, slow or too old, or Unreachable."""
-        began, within_s = time.time(), PROBE_S
+        began = time.time()
         await self.say(probe=dataclasses.asdict(asked))
         try:
             answer = await asyncio.wait_for(self.heard(), PROBE_S)
-            if set(answer) == {"patience_s"}:  # it asks torch for its cards
-                within_s = min(MOST_PATIENCE_S, PROBE_S + answer.whole("patience_s"))
-                answer = await asyncio.wait_for(self.heard(), within_s)
         except asyncio.TimeoutError as error:
-            cause = f"{self._python} did not answer within {within_s:g} s"
+            cause = f"{self._python} did not answer within {PROBE_S:g} s"
             raise CommandFailed(self._host.name, cause, OVERLOADED) from error
         ended = time.time()
         if not answer:
@@ -70,6 +67,19 @@ class HostInspection:
         with using(self._host.name, "inspect_host"):
             clock_ahead_s = ahead(float(answer["clock"]), began + float(answer["took_s"]), ended)
             return parse({**answer, "clock_ahead_s": clock_ahead_s})
+
+    async def cards(self) -> Cards:
+        """Those that only the torch there knows. Raises CommandFailed, Unreachable."""
+        await self.say(cards=True)
+        try:
+            answer = await asyncio.wait_for(self.heard(), CARDS_S)
+        except asyncio.TimeoutError as error:
+            cause = f"{self._python} did not say within {CARDS_S:g} s which cards its torch can use"
+            raise CommandFailed(self._host.name, cause, OVERLOADED) from error
+        if not answer:
+            raise await self._no_answer()
+        with using(self._host.name, "inspect_host"):
+            return made(Cards, answer)
 
     async def over(self, within_s: float) -> None:
         """Close its stdin, and wait for it to end."""

@@ -52,6 +52,14 @@ class Accelerator:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cards:
+    """The answer to what its torch can use."""
+
+    accelerators: tuple[Accelerator, ...]
+    trouble: str  # why it did not say
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Leftover:
     """A run that has processes there."""
 
@@ -80,7 +88,7 @@ class Probe:
     pillow: str = ""  # version
     gpus: tuple[Gpu, ...]
     gpu_trouble: str = ""  # what nvidia-smi said instead
-    accelerators: tuple[Accelerator, ...] = ()
+    accelerators: tuple[Accelerator, ...] = ()  # asked for later: that takes seconds
     accelerator_trouble: str = ""  # why torch did not say
     cpu_model: str
     cores: int  # that the user's processes may use
@@ -109,6 +117,11 @@ class Probe:
     port_run: str = ""  # the run that it belongs to
     code: tuple[str, ...]  # hashes of the trees that are whole there; others may be, nobody has looked yet
     runs: tuple[str, ...] = ()  # names of those it keeps
+
+    @property
+    def only_torch_knows(self) -> bool:
+        """Whether it has a torch for cards that NVIDIA's driver does not know."""
+        return bool(self.torch_build) and not is_nvidias(self.torch_build)
 
     @property
     def names_of_gpus(self) -> dict[str, str]:
@@ -140,7 +153,7 @@ def too_old(python: str, version: str) -> tuple[str, str]:
 
 def parse(answer: Mapping[str, Any]) -> Probe:
     """Raises ValueError that names the field that is missing or of another type."""
-    found = made(Probe, answer)
+    found = made(Probe, {**answer, "accelerators": [], "accelerator_trouble": ""})
     for address in filter(None, (found.server_address, found.address)):  # they go into commands to paste
         ipaddress.ip_address(address)
         if "%" in address:  # any text may stand behind it

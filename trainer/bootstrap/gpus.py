@@ -10,12 +10,11 @@ import re
 import sys
 from typing import Any
 
-from motley.trainer.bootstrap.files import answer, command, names, text
+from motley.trainer.bootstrap.files import command, names, text
 
 SMI_S = 3.0
 TORCH_S = 20  # of a large torch that is read from a disk
 CARDS = "/proc/driver/nvidia/gpus"
-NONE: dict[str, Any] = {"accelerators": [], "accelerator_trouble": ""}
 ASKS_TORCH = """
 import json, sys
 sys.path[:] = [place for place in sys.path if place]  # the home folder holds no modules
@@ -52,34 +51,27 @@ def gpus() -> tuple[list[dict[str, Any]], str]:
     return cards, trouble if cards or "No devices were found" not in trouble else ""
 
 
-class TorchAsked:
-    """torch in a process of its own: importing it takes seconds, and only AMD's and Intel's cards need that."""
+def torchs_cards() -> dict[str, Any]:
+    """The cards that torch can use, or why it did not say: torch is imported, in a process of its own."""
+    import subprocess
 
-    def __init__(self) -> None:
-        import subprocess
-
-        self._late = subprocess.TimeoutExpired
-        self._child = subprocess.Popen(
-            [sys.executable, "-c", ASKS_TORCH],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-
-    def said(self) -> dict[str, Any]:
-        """The cards that it can use, or why it did not say."""
-        answer({"patience_s": TORCH_S})
-        try:
-            text = self._child.communicate(timeout=TORCH_S)[0].decode("utf-8", "replace")
-        except self._late:
-            self._child.kill()
-            self._child.communicate()
-            return {**NONE, "accelerator_trouble": f"torch did not say within {TORCH_S} s which cards there are"}
-        lines = [line for line in text.splitlines() if line.strip()]
-        found = next((line for line in reversed(lines) if line.startswith("motley:")), None)
-        if found is None:
-            return {**NONE, "accelerator_trouble": lines[-1].strip() if lines else "torch said nothing of its cards"}
-        return {**NONE, "accelerators": json.loads(found[len("motley:") :])}
+    child = subprocess.Popen(
+        [sys.executable, "-c", ASKS_TORCH],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        text = child.communicate(timeout=TORCH_S)[0].decode("utf-8", "replace")
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.communicate()
+        return {"accelerators": [], "trouble": f"torch did not say within {TORCH_S} s which cards there are"}
+    lines = [line for line in text.splitlines() if line.strip()]
+    found = next((line for line in reversed(lines) if line.startswith("motley:")), None)
+    if found is None:
+        return {"accelerators": [], "trouble": lines[-1].strip() if lines else "torch said nothing of its cards"}
+    return {"accelerators": json.loads(found[len("motley:") :]), "trouble": ""}
 
 
 def _asked(*queries: str) -> list[tuple[list[list[str]], str]]:

@@ -5,6 +5,7 @@ reach the others (`trainer.bootstrap.reachability`), and a run that may come (`t
 with its stdin.
 
     in  {"probe": {"leader": "10.0.0.1", "ports": [], "data": null}}             out  {"torch": "2.13.0+cpu", …}
+    in  {"cards": true}, where only torch knows them                             out  {"accelerators": [], …}
     in  {"prepare": {"code": "/home/ada/.motley/code/f00…", "tags": {…}, "given": {…}}}
     in  {"meet": {"name": "box1", "token": "f00…", "address": "10.0.0.2"}}       out  {"port": 40123}
 """
@@ -16,6 +17,7 @@ import signal
 from typing import BinaryIO
 
 from motley.trainer.bootstrap.files import answer
+from motley.trainer.bootstrap.gpus import torchs_cards
 from motley.trainer.bootstrap.prestart import Prestart
 from motley.trainer.bootstrap.probe import probe
 from motley.trainer.bootstrap.reachability import meet, missed
@@ -31,7 +33,10 @@ def main(_argv: list[str], stdin: BinaryIO) -> None:
         asked = json.loads(line)
         if "probe" in asked:
             answer(probe(asked["probe"]))
-            signal.alarm(LIFE_S)  # that may have taken long
+        elif "cards" in asked:
+            signal.alarm(LIFE_S)
+            answer(torchs_cards())
+            signal.alarm(LIFE_S)
         elif "prepare" in asked:
             signal.alarm(RUN_S)
             early = Prestart(asked["prepare"])

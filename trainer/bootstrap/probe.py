@@ -16,17 +16,16 @@ from typing import Any
 
 from motley.trainer.bootstrap.code_trees import stamped, whole
 from motley.trainer.bootstrap.files import CODE, HOME, OURS, command, names, text
-from motley.trainer.bootstrap.gpus import NONE, TorchAsked, gpus
+from motley.trainer.bootstrap.gpus import gpus
 from motley.trainer.bootstrap.leftovers import leftovers
 from motley.trainer.bootstrap.login_limits import login
 from motley.trainer.bootstrap.network import firewall, interface_of, interfaces, port_taken, way_to
-from motley.trainer.bootstrap.python_and_torch import is_nvidias, pillow_version, torch_version
+from motley.trainer.bootstrap.python_and_torch import pillow_version, torch_version
 
 
 def probe(request: dict[str, Any]) -> dict[str, Any]:
     began = time.monotonic()
     version, build = torch_version()
-    torch = TorchAsked() if build and not is_nvidias(build) else None  # takes seconds: meanwhile, the rest
     cards, gpu_trouble = gpus()
     data_missing, data_elsewhere = data(request.get("data"))
     return {
@@ -55,7 +54,6 @@ def probe(request: dict[str, Any]) -> dict[str, Any]:
         "leftovers": leftovers(),
         "code": code(str(request.get("code", ""))),
         "runs": names(os.path.join(OURS, "runs")),
-        **(torch.said() if torch is not None else NONE),
         **login(),
         **place(str(request.get("leader", "")), request.get("ports") or []),
         "clock": time.time(),

@@ -23,11 +23,6 @@ def torch_version() -> tuple[str, str]:
     return version_in(source), ""
 
 
-def is_nvidias(build: str) -> bool:
-    """Whether a torch of that build is one for the cards that nvidia-smi tells of."""
-    return build.startswith("CUDA")
-
-
 def pillow_version() -> str:
     """Empty where there is none."""
     return version_in(version_file("PIL", "_version.py"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from motley.trainer.bootstrap import gpus
-from motley.trainer.bootstrap.gpus import NONE, TorchAsked
+from motley.trainer.bootstrap.gpus import torchs_cards
 from motley.trainer.bootstrap.python_and_torch import torch_version
 
 
@@ -20,33 +20,32 @@ def python_that(folder: Path, monkeypatch: pytest.MonkeyPatch, *lines: str) -> N
     monkeypatch.setattr(sys, "executable", str(script))
 
 
-def test_the_torch_of_this_machine_says_what_it_has(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.ranks
+def test_the_torch_of_this_machine_says_what_it_has() -> None:
     import torch
 
-    said = TorchAsked().said()
-    assert said["accelerator_trouble"] == ""
+    said = torchs_cards()
+    assert said["trouble"] == ""
     count = torch.accelerator.device_count() if torch.accelerator.is_available() else 0
     assert len(said["accelerators"]) == count
-    assert capsys.readouterr().out == f'\nmotley:{{"patience_s": {gpus.TORCH_S}}}\n'  # the master waits longer
 
 
 def test_what_it_says_besides_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cards = [{"device": "xpu:0", "name": "Arc", "total_mib": 15_000}]
     python_that(tmp_path, monkeypatch, "echo a warning", f"echo 'motley:{json.dumps(cards)}'", "echo the end >&2")
-    assert TorchAsked().said() == {**NONE, "accelerators": cards}
+    assert torchs_cards() == {"accelerators": cards, "trouble": ""}
 
 
 def test_why_it_can_t_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     python_that(tmp_path, monkeypatch, "echo Traceback", "echo 'ImportError: libsycl.so.8: no such file'", "exit 1")
-    assert TorchAsked().said() == {**NONE, "accelerator_trouble": "ImportError: libsycl.so.8: no such file"}
+    assert torchs_cards() == {"accelerators": [], "trouble": "ImportError: libsycl.so.8: no such file"}
 
 
 def test_one_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     python_that(tmp_path, monkeypatch, "exec sleep 600")
     monkeypatch.setattr(gpus, "TORCH_S", 0)
-    asked = TorchAsked()
-    assert asked.said() == {**NONE, "accelerator_trouble": "torch did not say within 0 s which cards there are"}
-    assert asked._child.returncode is not None
+    trouble = "torch did not say within 0 s which cards there are"
+    assert torchs_cards() == {"accelerators": [], "trouble": trouble}
 
 
 @pytest.mark.parametrize(
