@@ -111,7 +111,7 @@ def misfits(cluster: Cluster, members: tuple[Member, ...]) -> list[Finding]:
         choose_backend(cluster.run.backend, members)
     except ValueError as error:
         remedy = (
-            "Set devices of the hosts to CPUs or to cards of one kind, or another [run] backend (docs/training.md)."
+            "Name CPUs, or cards of one kind, in devices of the hosts; or another [run] backend (docs/training.md)."
         )
         return [Finding(cluster.leader, "backend", "error", str(error), remedy)]
     if quicker:

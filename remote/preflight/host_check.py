@@ -124,5 +124,6 @@ class HostCheck:
 
 
 def _in_short(found: Probe) -> str:
-    devices = ", ".join(card.name for card in (*found.gpus, *found.accelerators)) or f"{found.cores} cores"
+    cards = [gpu.name for gpu in found.gpus] + [card.name for card in found.accelerators]
+    devices = ", ".join(cards) or f"{found.cores} cores"
     return f"Python {found.python}, torch {found.torch or 'missing'}, {devices}"

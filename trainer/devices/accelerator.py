@@ -14,6 +14,7 @@ another kind, such as a Mac's, counts as the CPU does.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -142,8 +143,9 @@ def has_bf16(device: torch.device) -> bool:
     """Whether it has instructions of its own for bfloat16."""
     if not hasattr(_of(device), "is_bf16_supported"):  # Intel's in torch 2.6
         return False
-    with _of(device).device(device):
+    with _of(device).device(device), contextlib.suppress(TypeError):
         return bool(_of(device).is_bf16_supported(including_emulation=False))
+    return False
 
 
 def ddp_ids(device: torch.device) -> list[int | None] | None:

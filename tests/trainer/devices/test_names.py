@@ -12,9 +12,7 @@ def test_a_name(name: str) -> None:
     assert names.is_name(name)
 
 
-@pytest.mark.parametrize(
-    "name", ["", "cuda", "xpu", "cuda:", "cuda:00", "cuda:1000", "cpu:0", "mps", "gpu:0", "xpu:-1"]
-)
+@pytest.mark.parametrize("name", ["", "cuda", "xpu", "cuda:", "cuda:00", "cuda:1000", "cpu:0", "mps", "xpu:-1"])
 def test_what_is_none(name: str) -> None:
     assert not names.is_name(name)
 
