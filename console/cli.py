@@ -216,6 +216,9 @@ def clean(
         float, typer.Option("--older", metavar="DAYS", min=0.0, help="Only what nobody has changed for so long.")
     ] = 7.0,
     yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
+    with_results: Annotated[
+        bool, typer.Option("--with-results", help="Also runs whose results are nowhere but on their host.")
+    ] = False,
     json: Json = False,
     only: Only = None,
 ) -> int:
@@ -223,7 +226,7 @@ def clean(
     cluster = _load(config, (), only or ())
     from motley.console.commands import clean as command
 
-    return command.clean(cluster, older_days=older, yes=yes, json=json)
+    return command.clean(cluster, older_days=older, yes=yes, json=json, with_results=with_results)
 
 
 @app.command("profile")

@@ -49,6 +49,7 @@ class Layout:
     over: bool = False  # it had ended when it was found
     behind: bool = False  # what it has done so far comes first; `CaughtUp` ends that
     script: bool = False  # `task` is the user's own script, which reports no steps unless it becomes a session
+    results: str = ""  # whose results are brought home: "rank0", "all", or none
 
     def __post_init__(self) -> None:
         _clean(self, "run", "task", "policy", "leader")

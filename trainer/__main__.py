@@ -8,6 +8,7 @@
 | contained | supervisor, in a container | one rank there, which ends with the supervisor |
 | rerun | master | has the supervisor go on with a new run, whose ranks need not import torch |
 | attach | master | streams a run's files from offsets |
+| results | master | sends what a script has written home, as it settles |
 | status, stop, fetch, store, prove, export, lead, roll, checkpoint, clean | master | answers and ends |
 | calibrate, trial, link | master | measures a device, tries a task there, measures the network to the leader; ends |
 | | | when stdin closes |
@@ -49,6 +50,7 @@ VERBS: dict[str, tuple[Adds, ...]] = {
     "forkserver": (*RUN, ROOM, option("--control", type=int, required=True)),
     "rerun": RUN,
     "attach": RUN,
+    "results": (*RUN, option("--once", action="store_true")),
     "rejoin": (*RUN, ROOM, option("--ended", action="store_true")),
     "lead": RUN,
     "roll": RUN,
@@ -126,6 +128,11 @@ def main(arguments: list[str] | None = None) -> int:
             from motley.trainer.verbs.attach import attach
 
             return attach(run_folder(given.run, given.host), sys.stdin.buffer, sys.stdout.buffer)
+        case "results":
+            from motley.trainer.verbs.results import results
+
+            folder = run_folder(given.run, given.host)
+            return results(folder, sys.stdin.buffer, sys.stdout.buffer, once=given.once)
         case "clean":
             from motley.trainer.verbs import clean
 

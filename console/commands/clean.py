@@ -9,6 +9,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Union
 
 from rich.cells import cell_len
@@ -18,11 +19,14 @@ from motley.console.commands.run import on_terminal
 from motley.console.view.styled_line import fit
 from motley.remote.config.cluster import Cluster
 from motley.remote.errors import HostError, UsageError
+from motley.remote.experiment.only_copies import OnlyCopies, only_copies
+from motley.remote.experiment.results import files_of
 from motley.remote.hosts.pool import Hosts
 from motley.remote.provision.push_code import Tree
 from motley.remote.provision.push_folder import amount
 from motley.remote.rpc.clean import DAY_S, Kept, Removed, old, remove, survey
 from motley.remote.rpc.verbs import Verbs
+from motley.remote.session.session import experiments_folder
 
 KINDS = {"run": "run", "code": "code tree", "data": "data set", "env": "environment", "cache": "cache"}
 NAMES = 4  # that are told of each kind
@@ -30,24 +34,45 @@ NAMES = 4  # that are told of each kind
 Found = Mapping[str, Union[Sequence[Kept], HostError]]
 
 
-def clean(cluster: Cluster, *, older_days: float, yes: bool, json: bool, ask: Callable[[str], str] = input) -> int:
+def clean(
+    cluster: Cluster,
+    *,
+    older_days: float,
+    yes: bool,
+    json: bool,
+    with_results: bool = False,
+    ask: Callable[[str], str] = input,
+) -> int:
     """Returns the exit code: 1 when a host did not answer, or something could not be removed.
 
-    Raises UsageError where nobody can be asked.
+    A run with results that are not here stays, unless it is to go `with_results`. Raises UsageError where nobody can be
+    asked.
     """
     if not yes and not json and not on_terminal():
         raise UsageError("nobody can be asked here: say --yes to remove, or --json to look only")
-    return asyncio.run(_clean(cluster, older_s=older_days * DAY_S, yes=yes, json=json, ask=ask))
+    return asyncio.run(
+        _clean(cluster, older_s=older_days * DAY_S, yes=yes, json=json, with_results=with_results, ask=ask)
+    )
 
 
-async def _clean(cluster: Cluster, *, older_s: float, yes: bool, json: bool, ask: Callable[[str], str]) -> int:
+async def _clean(
+    cluster: Cluster, *, older_s: float, yes: bool, json: bool, with_results: bool, ask: Callable[[str], str]
+) -> int:
     async with Hosts(cluster) as hosts:
         verbs = Verbs(hosts, Tree.installed())
         found = await survey(verbs, [host.name for host in cluster.hosts])
         going = {host: old(kept, older_s=older_s) for host, kept in found.items() if not isinstance(kept, HostError)}
+        only = await _only_copies(verbs, experiments_folder(cluster), going)
+        if not with_results:
+            going = {
+                host: [item for item in items if item.kind != "run" or (host, item.name) not in only]
+                for host, items in going.items()
+            }
         total = sum(item.bytes for items in going.values() for item in items)
         if not json:
             print(text(found, going))
+        for (host, run), copies in only.items():
+            print(words_of(host, run, copies, goes=with_results), file=sys.stderr)
         sure = any(going.values()) and (yes or (not json and ask(question(going)).strip().lower() in ("y", "yes")))
         removed: dict[str, Removed] = {}
         failed = [kept for kept in found.values() if isinstance(kept, HostError)]
@@ -68,6 +93,34 @@ async def _clean(cluster: Cluster, *, older_s: float, yes: bool, json: bool, ask
     elif total:
         print("nothing was removed")
     return int(bool(failed or left))
+
+
+async def _only_copies(
+    verbs: Verbs, experiments: Path, going: Mapping[str, Sequence[Kept]]
+) -> dict[tuple[str, str], OnlyCopies | None]:
+    """By host and run; None where that can't be known, which is no reason to remove it."""
+    found: dict[tuple[str, str], OnlyCopies | None] = {}
+    for host, items in going.items():
+        for item in items:
+            try:
+                copies = await only_copies(verbs, experiments, host, [item])
+            except HostError:
+                found[host, item.name] = None
+            else:
+                found.update({(host, run): only for run, only in copies.items()})
+    return found
+
+
+def words_of(host: str, run: str, only: OnlyCopies | None, *, goes: bool) -> str:
+    """What is said of a run whose results on a host may be nowhere else."""
+    if only is None:
+        return f"{host}: which results of '{run}' are nowhere else is not known: it {'goes' if goes else 'stays'}"
+    more = f" and {only.count - len(only.paths):,} more" if only.count > len(only.paths) else ""
+    which = f"{files_of(only.count)} of '{run}' ({amount(only.bytes)}: {', '.join(only.paths)}{more})"
+    if goes:
+        return f"{host}: {which} that are nowhere else go with it"
+    rest = f"motley attach {run} brings them here, --with-results removes them too"
+    return f"{host}: '{run}' stays, for {which} are nowhere else. {rest}"
 
 
 def text(found: Found, going: Mapping[str, Sequence[Kept]]) -> str:

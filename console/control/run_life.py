@@ -147,9 +147,11 @@ class RunLife:
             await old.close()
 
     def to_resume(self) -> str | None:
-        """The run that a restart goes on from: the one on the screen, unless it has finished or made no step."""
+        """The run that a restart goes on from: the one on the screen, unless it has finished, or made no step; a script
+        that tells of none has to have left results."""
         snapshot = self.snapshot()
-        return snapshot.run if snapshot.run and snapshot.step and snapshot.state != "finished" else None
+        made = snapshot.has_results if snapshot.script else snapshot.step
+        return snapshot.run if snapshot.run and made and snapshot.state != "finished" else None
 
     async def stop(self, reason: str) -> None:
         """Stop the run, or what has begun of its start. An error is shown and the run goes on."""

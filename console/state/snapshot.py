@@ -148,6 +148,7 @@ class Snapshot:
     first_shares: str = ""  # what the shares of the first step come from, in words
     restart: str = ""  # of a run that followed another one: whether torch had to be imported again, and why
     script: bool = False  # `task` is the user's own script, which tells us nothing
+    has_results: bool = False  # of a script: some of what it writes is here
     read: ReadFigures | None = None  # of a script: what its output says
     global_batch: int | None = None
     leader: str = ""

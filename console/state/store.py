@@ -55,7 +55,7 @@ class Store:
         self._is_session = False  # a script that has called motley.session(): it is told of as a task is
         self._waiting: Waiting | None = None
         self._advice = ""
-        self._how_begun: dict[str, str] = {}  # where the first shares come from, and of a restart whether it was warm
+        self._words: dict[str, str] = {}  # the newest event of those in `_on_word`
         self.behind = False  # what the run had done before it was found is still being read
         self._offered: tuple[str, ...] = ()
         self._problems: list[Problem] = []
@@ -82,7 +82,7 @@ class Store:
                 event, "ended" if event.data.get("root_cause") is False else "failed"
             ),
             "group": self._on_group,
-            **dict.fromkeys(("first_shares", "warm_restart", "cold_restart"), self._on_how_begun),
+            **dict.fromkeys(("first_shares", "warm_restart", "cold_restart", "results"), self._on_word),
             "lost": self._on_lost,
             "leader": self._roster.hear_leader,
             "restarted": lambda event: setattr(self, "_restarts", int(number(event.data.get("restart")) or 0)),
@@ -211,8 +211,8 @@ class Store:
         if member is not None:
             self._steps.lost(int(member), self._batch)
 
-    def _on_how_begun(self, event: Event) -> None:
-        self._how_begun[event.kind] = event.text
+    def _on_word(self, event: Event) -> None:
+        self._words[event.kind] = event.text
 
     def _on_session(self) -> None:
         """Groups are counted from 0 again, whatever the starts of the script were."""
@@ -270,9 +270,10 @@ class Store:
             run=layout.run if layout else "",
             task=layout.task if layout else "",
             policy=layout.policy if layout and not self._script else "",
-            first_shares=self._how_begun.get("first_shares", ""),
-            restart=self._how_begun.get("warm_restart") or self._how_begun.get("cold_restart", ""),
+            first_shares=self._words.get("first_shares", ""),
+            restart=self._words.get("warm_restart") or self._words.get("cold_restart", ""),
             script=self._script,
+            has_results="results" in self._words,
             read=self._read.shown() if self._script and not self.behind else None,
             global_batch=self._batch,
             leader=layout.leader if layout else "",

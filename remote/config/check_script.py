@@ -20,12 +20,15 @@ from typing import Any
 from motley.remote.config import value_rules
 from motley.remote.config.problems import Problems
 from motley.remote.config.schema import shown
+from motley.trainer.contract import result_patterns
 from motley.trainer.contract.spec import BalanceOptions, RunOptions
 
 PROGRAMS = ("script", "module", "command")  # one of them takes the place of task
 RUN_PROGRAMS = tuple(("run", key) for key in PROGRAMS)
+LATEST = "latest"  # in experiments/<run>/results/, beside the folders of the hosts
+RESULTS = ("results", "results_from", "results_gib")
 HEEDED = {
-    "run": frozenset({*PROGRAMS, "args", "project", "threads", "join_timeout_s", "stop_grace_s"}),
+    "run": frozenset({*PROGRAMS, *RESULTS, "args", "project", "threads", "join_timeout_s", "stop_grace_s"}),
     "elastic": frozenset({"min_hosts", "lost_after_s", "hold_s", "restarts"}),
     "balance": frozenset[str](),
     "data": frozenset({"push", "path"}),
@@ -58,6 +61,8 @@ def check_script(run: RunOptions, port: int, table: Mapping[str, Any], problems:
     named = [key for key in (*PROGRAMS, "task") if key in given]
     if "args" in given and not set(named) - {"task"}:
         problems.add(("run", "args"), 'is for a script; name one, such as script = "train.py"')
+    if "results" in given and not set(named) - {"task"}:
+        problems.add(("run", "results"), "is for a script; what a task saves comes home as its checkpoints")
     if named in ([], ["task"]):
         return
     for key in named[1:]:
@@ -79,6 +84,14 @@ def check_script(run: RunOptions, port: int, table: Mapping[str, Any], problems:
         odd = next((n for n, text in enumerate(words) if "\0" in text), None)
         if odd is not None:
             problems.add(("run", key, odd), "has a NUL character, which no argument can hold")
+    for number, pattern in enumerate(run.results):
+        if problem := result_patterns.problem(pattern):
+            problems.add(("run", "results", number), f"{shown(pattern)} {problem}")
+    if run.results and any(host.get("name") == LATEST for host in _tables(table, "hosts")):
+        text = (
+            f'a host is called "{LATEST}", where results/{LATEST} is to lead to the newest; give the host another name'
+        )
+        problems.add(("run", "results"), text)
     if port > _HIGHEST_PORT:
         problems.add(("cluster", "port"), f"must be at most {_HIGHEST_PORT} for a script: Motley takes the next one")
 
@@ -113,10 +126,13 @@ def unheeded(table: Mapping[str, Any], *, session: bool = False) -> tuple[str, .
     """The keys in the file that a script does not heed, with a `session` in it or without."""
     heeded = {section: keys | (HEEDED_BY_SESSIONS[section] if session else set()) for section, keys in HEEDED.items()}
     found = [f"{section}.{key}" for section in heeded for key in _keys(table, section) if key not in heeded[section]]
-    hosts = table.get("hosts")
-    hosts = [*(hosts if isinstance(hosts, list) else []), table.get("defaults")]
-    capped = any(isinstance(host, dict) and "max_batch" in host for host in hosts)
+    capped = any("max_batch" in host for host in [*_tables(table, "hosts"), *_tables(table, "defaults")])
     return (*found, *(["hosts.max_batch"] if capped and not session else []))
+
+
+def _tables(table: Mapping[str, Any], section: str) -> list[dict[str, Any]]:
+    found = table.get(section)
+    return [one for one in (found if isinstance(found, list) else [found]) if isinstance(one, dict)]
 
 
 def _keys(table: Mapping[str, Any], section: str) -> list[str]:

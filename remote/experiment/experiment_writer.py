@@ -14,6 +14,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from motley.remote.config.cluster import Host
@@ -25,6 +26,7 @@ from motley.remote.experiment.fetch import Fetcher, final_summary, pretty
 from motley.remote.experiment.folder import Experiment
 from motley.remote.experiment.last_loss import LastLosses
 from motley.remote.experiment.records import grouped
+from motley.remote.experiment.results import Results
 from motley.remote.feed import FeedRecord, Layout, Progress, RankLayout
 from motley.remote.rpc.verbs import Verbs
 from motley.trainer.contract.spec import Member
@@ -46,6 +48,7 @@ class ExperimentWriter:
         self._tell = self._backlog.take
         self._experiment: Experiment | None = None
         self._harvest: Fetcher | None = None
+        self._results: Results | None = None
         self._losses = LastLosses()
         self._world_size = 0  # of the newest group
 
@@ -58,6 +61,7 @@ class ExperimentWriter:
         """From now on notes are kept in it, and what the hosts announce is brought there."""
         self._experiment = experiment
         self._harvest = Fetcher(verbs, self._run, experiment, say=self.warn)
+        self._results = Results(verbs, self._run, experiment, say=self.warn, note=partial(self.note, kind="results"))
 
     def emit(self, record: FeedRecord) -> None:
         if isinstance(record, Progress) and record.stage == "connect" and record.done:
@@ -68,6 +72,8 @@ class ExperimentWriter:
             self.failures.hear(record)
         if isinstance(record, Event) and self._harvest is not None:
             self._harvest.hear(record)
+        if isinstance(record, Event) and self._results is not None:
+            self._results.hear(record)
         if isinstance(record, Event) and record.kind == "group":
             self._world_size = len(grouped(record)) or self._world_size
         self._tell(record)
@@ -77,6 +83,8 @@ class ExperimentWriter:
         if behind:
             self._backlog.hold()
         self.layout, self._world_size = layout, len(layout.ranks)
+        if self._results is not None:
+            self._results.lay_out(layout)
         self.emit(replace(layout, behind=behind))
 
     def replay(self, hear: Callable[[Event], None]) -> None:
@@ -136,6 +144,8 @@ class ExperimentWriter:
             self.note("the console that kept the files of this run has left: this one keeps them from now on")
         if self._harvest is not None:
             self._harvest.resume()
+        if self._results is not None:
+            self._results.resume()
         await catch_up()
         self._saved(self.experiment.commit)
 
@@ -154,6 +164,8 @@ class ExperimentWriter:
             result["cause"] = report.cause(str(result.get("cause") or ""))
         if leader in states:
             await self._harvest.finish()
+        if self._results is not None:
+            await self._results.finish()
         self._saved(lambda: self.experiment.write_whole("summary.json", pretty(result)))
         self._saved(self.experiment.commit)
         return result
@@ -177,6 +189,8 @@ class ExperimentWriter:
         """Nothing is fetched any more."""
         if self._harvest is not None:
             await self._harvest.close()
+        if self._results is not None:
+            await self._results.close()
         if self._experiment is not None:
             try:
                 self._experiment.close()

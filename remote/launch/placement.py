@@ -137,6 +137,7 @@ def layout(cluster: Cluster, run: str, members: tuple[Member, ...]) -> Layout:
         ranks=tuple(RankLayout(member=m.member, host=m.host, device=m.device) for m in members),
         emulated=frozenset(h.name for h in cluster.hosts if h.connect == "demo"),
         speeds={h.name: h.speed for h in cluster.hosts if h.speed is not None},
+        results=cluster.run.results_from if cluster.run.results else "",
     )
 
 
@@ -160,6 +161,7 @@ def layout_of(table: Mapping[str, Any]) -> Layout:
             ),
             emulated=frozenset(m["host"] for m in known["members"]) if known["emulated"] else frozenset(),
             attached=True,
+            results=known.get("results") if known.get("results") in ("rank0", "all") else "",
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"run {table.get('run')}: its host tells of it in another form ({error!r})") from error

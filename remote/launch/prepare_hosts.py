@@ -67,15 +67,22 @@ async def looked_over(hosts: Hosts, emit: Emit, ask: Ask = nobody, *, early: Pre
 
 
 async def supplied(
-    verbs: Verbs, checked: CheckResult, emit: Emit, *, project: Tree | None = None, data: Folder | None = None
+    verbs: Verbs,
+    checked: CheckResult,
+    emit: Emit,
+    *,
+    project: Tree | None = None,
+    data: Folder | None = None,
+    results: Folder | None = None,
 ) -> Cluster:
-    """Bring the trainer, the user's project and the data to every host: the cluster whose ranks find them.
+    """Bring the trainer, the user's project, the data and results to go on from to every host: the cluster whose ranks
+    find them.
 
     Raises CheckFailed where a host can't have them.
     """
     pythons = {name: probe.executable for name, probe in checked.probes.items()}
     unable = await push_all(verbs, checked.probes, emit, project) or await push_data(verbs.hosts, data, pythons, emit)
-    if unable:
+    if unable := unable or await push_data(verbs.hosts, results, pythons, emit, what="the results to go on from"):
         raise CheckFailed([*checked.findings, *unable])
     return placed(verbs.hosts.cluster, data)
 

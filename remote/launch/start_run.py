@@ -10,6 +10,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from motley.remote.config.cluster import Cluster
@@ -19,19 +20,39 @@ from motley.remote.config.schema import nearest
 from motley.remote.errors import HostError, RunFailed, StartRefused, UsageError
 from motley.remote.experiment.experiment_writer import ExperimentWriter
 from motley.remote.experiment.folder import Experiment
+from motley.remote.experiment.result_frames import GIB
+from motley.remote.experiment.results import files_of
 from motley.remote.launch import placement
 from motley.remote.launch.all_hosts import having, start_all
 from motley.remote.launch.prepare_hosts import looked_over, members_of, supplied
 from motley.remote.launch.prestart import Prestart
 from motley.remote.launch.resume_checkpoint import bring_checkpoint, bring_file, was_session
+from motley.remote.launch.resume_results import results_of
 from motley.remote.preflight.check import CheckResult
 from motley.remote.provision.data import folder_of
-from motley.remote.provision.project import project_of
+from motley.remote.provision.local_folder import Folder
+from motley.remote.provision.project import UserCode, project_of
+from motley.remote.provision.push_folder import amount
 from motley.remote.rpc.verbs import Verbs
 from motley.remote.ssh.new_host_keys import Ask
 from motley.trainer.contract.spec import Member, Spec
 
 Stop = Callable[[Iterable[str], str], Awaitable[tuple[str, ...]]]  # hosts, reason: those that did not answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Before:
+    """What a run has left to go on from: a `state` of ours in its checkpoints, and `results` of its script."""
+
+    has_state: bool = True
+    results: Folder | None = None
+
+
+def going_on(user_code: UserCode | None, results: Folder | None) -> UserCode | None:
+    """The same, whose script finds these results on its host."""
+    if user_code is None or user_code.script is None or results is None:
+        return user_code
+    return replace(user_code, script=replace(user_code.script, resumed=f"~/{results.place}"))
 
 
 class RunStart:
@@ -73,22 +94,27 @@ class RunStart:
             connected = time.monotonic()
             await self._is_new(look.checked)
             wanted = ResumeFrom.of(resume) if resume is not None else None
+            before = Before()
             if wanted is not None and wanted.run:
-                await self._fits(wanted.run, look.checked)
                 self._knows_of(wanted.run, look.checked)
+                before = await self._before(wanted, look.checked)
             members = members_of(self._cluster, look.checked, self._knows)
-            cluster = await supplied(self._verbs, look.checked, self._logbook.emit, project=project, data=data)
+            cluster = await supplied(
+                self._verbs, look.checked, self._logbook.emit, project=project, data=data, results=before.results
+            )
             phases = {
                 "connect_s": max(0.0, (self._logbook.connected_at or connected) - look.checking),
                 "push_s": time.monotonic() - connected,
             }
-            checkpoint = await self._checkpoint_of(wanted, look.checked) if wanted is not None else None
-            self._open(look.checked, members, wanted)
+            state = wanted is not None and before.has_state
+            checkpoint = await self._checkpoint_of(wanted, look.checked) if wanted is not None and state else None
+            self._open(look.checked, members, wanted, before)
             token = secrets.token_hex(32)
             specs = [
                 placement.spec_for(
                     cluster, self._run, host, members, token=token, leader_address=look.checked.leader_address,
-                    before_s=time.monotonic() - look.began, phases=phases, resume=checkpoint, user_code=user_code,
+                    before_s=time.monotonic() - look.began, phases=phases, resume=checkpoint,
+                    user_code=going_on(user_code, before.results),
                     resume_of=self._goes_on_from(wanted),
                     python=look.checked.probes[host.name].executable,
                     container=self._verbs.hosts.container(host.name),
@@ -106,16 +132,24 @@ class RunStart:
                 f"{', '.join(taken)} had a run named '{self._run}' already: choose another name with --name"
             )
 
-    async def _fits(self, old: str, checked: CheckResult) -> None:
-        """A script goes on from what `motley.session()` has saved in a run, and from nothing else of ours."""
-        script = self._cluster.run.program
-        if script is None or await was_session(self._verbs, old, checked.probes, self._folder.with_name(old)):
-            return
-        raise UsageError(
-            f"--resume {old} is for a task, or for a script that calls motley.session(), of which '{old}' is no run: "
-            f"the script {script} goes on from checkpoints of its own; give it where they are in [run] args, or with "
-            "--set"
-        )
+    async def _before(self, wanted: ResumeFrom, checked: CheckResult) -> Before:
+        """What there is of a run to go on from. A script goes on from what `motley.session()` has saved, and from
+        results of its own. Raises UsageError for one that has left neither."""
+        script, old, here = self._cluster.run.program, wanted.run, self._folder.with_name(wanted.run)
+        if script is None:
+            return Before()
+        session = await was_session(self._verbs, old, checked.probes, here)
+        most = int(self._cluster.run.results_gib * GIB)
+        results = None
+        if not wanted.checkpoint:
+            results = await results_of(self._verbs, old, here, checked.probes, most=most, note=self._logbook.warn)
+        if not session and results is None:
+            raise UsageError(
+                f"--resume {old}: '{old}' has left no results, here or on the hosts, and its script did not call "
+                f"motley.session(): the script {script} has nothing to go on from. [run] results names what it writes "
+                "and is to be kept, for the next time (docs/script.md)"
+            )
+        return Before(has_state=session, results=results)
 
     def _knows_of(self, old: str, checked: CheckResult) -> None:
         """Before anything else is said or done: the name may be a slip. A host that does not answer may know better."""
@@ -127,7 +161,9 @@ class RunStart:
         known = f": {nearest(old, runs)}" if runs else ", and no run at all"
         raise UsageError(f"--resume '{old}': neither the hosts nor {here.parent} have a run of that name{known}")
 
-    def _open(self, checked: CheckResult, members: tuple[Member, ...], wanted: ResumeFrom | None) -> None:
+    def _open(
+        self, checked: CheckResult, members: tuple[Member, ...], wanted: ResumeFrom | None, before: Before
+    ) -> None:
         """From here on there is an experiment."""
         self._logbook.keep(Experiment.create(self._folder, self._cluster.text), self._verbs)
         self._logbook.lay_out(placement.layout(self._cluster, self._run, members))
@@ -135,7 +171,12 @@ class RunStart:
             self._logbook.experiment.note(self._cold)
         if wanted is not None and wanted.file is not None:
             self._logbook.note(f"goes on from {wanted.file}")
-        elif wanted is not None:
+        elif wanted is not None and before.results is not None:
+            which = f"{files_of(len(before.results.files))}, {amount(before.results.bytes)}"
+            self._logbook.note(
+                f"goes on from the results of '{wanted.run}', those of {before.results.root.name}: {which}"
+            )
+        if wanted is not None and wanted.file is None and before.has_state:
             which = f"checkpoint {wanted.checkpoint}" if wanted.checkpoint else "newest checkpoint"
             self._logbook.note(f"goes on from the {which} of '{wanted.run}'")
         for finding in checked.findings:

@@ -53,12 +53,14 @@ def placed(cluster: Cluster, folder: Folder | None) -> Cluster:
     return dataclasses.replace(cluster, data=dataclasses.replace(cluster.data, path=f"~/{folder.place}"))
 
 
-async def push_data(hosts: Hosts, folder: Folder | None, pythons: Mapping[str, str], emit: Emit) -> list[Finding]:
+async def push_data(
+    hosts: Hosts, folder: Folder | None, pythons: Mapping[str, str], emit: Emit, *, what: str = WHAT
+) -> list[Finding]:
     """Bring it to the hosts, by their Pythons. Returns a finding for each that can't have it."""
 
     async def one(name: str, python: str, whole: Folder) -> Finding | None:
         try:
-            await push_folder(await hosts.get(name), python, whole, WHAT, emit)
+            await push_folder(await hosts.get(name), python, whole, what, emit)
         except HostError as error:
             return Finding(name, "data", "error", error.cause, error.remedy)
         return None

@@ -30,6 +30,7 @@ class Kept:
     bytes: int
     age_s: float
     used: str
+    results: bool = False
 
     @classmethod
     def of(cls, table: dict[str, Any]) -> Kept:

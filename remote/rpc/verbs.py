@@ -29,6 +29,7 @@ from motley.trainer.contract.checkpoint_trailer import Trailer
 from motley.trainer.contract.run_changes import Lead, Roll
 from motley.trainer.contract.spec import Member, Spec
 
+ReadTo = Callable[[Callable[[bytes], object]], Awaitable[None]]
 SUPERVISE_S = 30.0
 ASK_S = 15.0
 FETCH_S = 600.0
@@ -211,6 +212,32 @@ class Verbs:
         if result.code not in (0, 1):
             raise CommandFailed(host, f"reading {file} ended with exit code {result.code}", "Look at the disk there.")
         return result.code == 0
+
+    @asynccontextmanager
+    async def results(self, host: str, run: str, asked: str) -> AsyncIterator[ReadTo]:
+        """What a script there has written, as `trainer.results.send` has it: call what this gives with what takes it.
+
+        `asked`: the line that `trainer.verbs.results` reads. Raises a HostError.
+        """
+        connection = await self.connection(host)
+        argv = self.argv(host, "results", "--run", run, "--host", host)
+        async with connection.stream(argv, cwd=self.tree.folder) as process:
+
+            async def read_to(take: Callable[[bytes], object]) -> None:
+                await process.write(asked.encode() + b"\n")
+                await process.read_to(take, sys.maxsize)
+                if await process.wait():
+                    said = process.stderr_tail.splitlines()[-1:] or ["nothing"]
+                    raise CommandFailed(host, f"they could not be sent, it said: {said[0]}", "They stay there.")
+
+            yield read_to
+
+    async def lacking_results(self, host: str, run: str, asked: str) -> Answer:
+        """How many of a run's results there are not among those that are `asked` about, and how large they are."""
+        connection = await self.connection(host)
+        argv = self.argv(host, "results", "--run", run, "--host", host, "--once")
+        result = await connection.run(argv, stdin=asked.encode() + b"\n", timeout_s=FETCH_S, cwd=self.tree.folder)
+        return _answer(host, "results", result, "look for results")
 
     async def store(self, host: str, run: str, file: str, content: bytes) -> None:
         """Put a checkpoint into the run's folder on a host."""

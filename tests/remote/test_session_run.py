@@ -149,7 +149,7 @@ async def test_a_run_of_sessions_is_resumed_and_no_other_script_s(stage: Stage) 
     told = "the script did not call motley.session(): nothing went on from the checkpoint of --resume"
     assert said(plain, told)
     refused = stage.session("more", Seen())
-    with pytest.raises(UsageError, match=r"--resume plain is for a task, or .* of which 'plain' is no run: the script"):
+    with pytest.raises(UsageError, match=r"'plain' has left no results, .* did not call motley\.session"):
         await refused.launch(resume="plain")
     await refused.close()
     assert stage.alive() == []

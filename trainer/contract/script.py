@@ -28,6 +28,7 @@ class Script:
     args: tuple[str, ...]
     tree: str  # the project is in ~/.motley/code/<tree> on every host
     port: int  # MASTER_PORT; the coordinator has another one
+    resumed: str = ""  # a folder in the home of every host with the results of the run that this one goes on from
 
     @classmethod
     def from_table(cls, table: dict[str, Any]) -> Script:

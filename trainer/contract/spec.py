@@ -52,6 +52,11 @@ class RunOptions:
         "folder that is pushed to every host for the script or a task of your own; by default the one that holds it, "
         "for a module that of cluster.toml",
     )
+    results: tuple[str, ...] = option(
+        (), 'what a script writes and you want here, by patterns from its working folder, such as ["out/**"]'
+    )
+    results_from: Literal["rank0", "all"] = option("rank0", "whose results: those of rank 0's host, or of every host")
+    results_gib: float = option(20.0, "the most that the results of one host may take here, in GiB", gt=0)
     global_batch: int = option(256, "samples of one optimizer step, over all ranks", ge=1)
     epochs: int = option(10, "passes over the training data; not with steps", ge=1)
     steps: int | None = option(None, "optimizer steps in all; takes the place of epochs", ge=1)
@@ -309,5 +314,5 @@ def own_task_of(table: dict[str, Any]) -> OwnTask | None:
 
 
 def run_options_of(table: dict[str, Any]) -> RunOptions:
-    table = {"args": (), "command": (), **table}
-    return RunOptions(**{**table, "args": tuple(table["args"]), "command": tuple(table["command"])})
+    words = {key: tuple(table.get(key, ())) for key in ("args", "command", "results")}
+    return RunOptions(**{**table, **words})

@@ -47,6 +47,7 @@ from motley.trainer.rank.network_interface import use_interface
 from motley.trainer.rank.torchrun_environment import environment
 from motley.trainer.readings.process_usage import ProcessUsage
 from motley.trainer.readings.start_mark import mark_start, wait_until_heard
+from motley.trainer.results.working_folder import WORK, lay_out, resumed_folder
 
 BROKEN_GRACE_S = 2.0  # for a script whose group is broken: what it does now is of no use
 USAGE_S = 2.0  # between two looks at what it takes of its host
@@ -76,11 +77,18 @@ class ScriptRank(MemberProcess):
         self._address = ""  # of this host in the cluster
         self._term, self._leads, self._generation = NO_TERM, "", -1
         self._code: int | None = None  # of the script, once it has ended
+        self._place = project_folder(self._script.tree)  # where the script works
 
     def _begin(self) -> None:
         self._end_tagged()  # of a process in our place that was killed
-        if cause := self._script.missing(str(project_folder(self._script.tree)), self._script.environment(os.environ)):
+        if cause := self._script.missing(str(self._place), self._script.environment(os.environ)):
             raise SessionError(cause, f"Install {self._script.command[0]} on this host, or mend [run] command")
+        if self.spec.options.results:
+            try:
+                self._place = lay_out(self.folder, self._place, self._script.resumed)
+            except OSError as error:
+                cause = f"the script's working folder {self.folder / WORK} could not be made: {error}"
+                raise SessionError(cause, "Make room for a copy of the project there: df -h ~") from error
 
     def _run(self, client: CoordinatorClient, spawn_s: float) -> int:
         client.over = lambda _text, state: self._words.put(_Word("over", state=state))
@@ -147,6 +155,8 @@ class ScriptRank(MemberProcess):
         """Fork and exec the script, from the main thread. Its output goes where ours goes."""
         env = self._script.environment(os.environ)
         env |= {**environment(self.spec, group, self.member.member), "MOTLEY_SPAWNED": repr(time.time())}
+        if self._script.resumed:
+            env["MOTLEY_RESUME"] = resumed_folder(self._script.resumed)
         env["PYTHONPATH"] = os.pathsep.join(filter(None, [env.get("PYTHONPATH"), str(HERE)]))  # for `import motley`
         use_interface(address, env)
         wait_until_heard(sys.stdout.fileno())
@@ -154,7 +164,7 @@ class ScriptRank(MemberProcess):
             mark_start(self.folder, member=self.member.member, attempt=group.generation)
         process = subprocess.Popen(
             processes.dying_with(os.getpid(), self._script.argv(sys.executable, env)),
-            cwd=project_folder(self._script.tree),
+            cwd=self._place,
             stdin=subprocess.DEVNULL,
             env=env,
             start_new_session=True,

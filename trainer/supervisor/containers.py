@@ -51,8 +51,8 @@ def of_rank(
     verb, *rest = words
     mounts = [Mount(str(HERE)), Mount(str(folder), writable=True), *_data(spec.data)]
     mounts += _project(spec.project_tree)
-    if spec.resume is not None:
-        mounts += _there(os.path.expanduser(spec.resume))
+    for place in (spec.resume, spec.script.resumed if spec.script is not None else None):
+        mounts += _there(os.path.expanduser(place)) if place else []
     return _started(
         spec.container,
         ["contained", "--lock", str(folder / "lock"), verb, "--run", spec.run, "--host", spec.host, *rest],

@@ -22,6 +22,7 @@ from typing import Any
 from motley.trainer.host import processes
 from motley.trainer.host.paths import HERE, run_folder, runs_folder
 from motley.trainer.host.run_state import state_of
+from motley.trainer.results.send import wants_results
 
 TREES = ("code", "data", "env", "cache")  # folders of `~/.motley` that hold trees
 BEAT_S = 60.0  # a supervisor elsewhere that wrote its state so recently is at work
@@ -36,6 +37,7 @@ class Item:
     bytes: int  # on the disk
     age_s: float  # since it was last changed
     used: str  # why it has to stay; empty when nothing needs it
+    results: bool = False  # of a run whose results here are wanted at home
 
 
 def items(host: str, *, now: float | None = None) -> list[Item]:
@@ -80,7 +82,8 @@ def _run(folder: Path, now: float) -> Item:
     if not used and (left := len(processes.tagged(folder))):
         used = f"{left} processes of it are left: motley stop {folder.parent.name}"
     age_s = min((_age(path, now) for path in _entries(folder)), default=_age(folder, now))
-    return Item(kind="run", name=folder.parent.name, bytes=_size(folder), age_s=age_s, used=used)
+    name, results = folder.parent.name, wants_results(folder)
+    return Item(kind="run", name=name, bytes=_size(folder), age_s=age_s, used=used, results=results)
 
 
 def _running(now: float) -> str:

@@ -1,0 +1,41 @@
+"""The working folder of a script with results: a copy of its project, with what it goes on from in its place."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from motley.trainer.results.working_folder import PART, lay_out
+
+
+def test_it_is_made_once_and_what_was_pushed_stays_as_it_is(tmp_path: Path) -> None:
+    project, run = tmp_path / "tree", tmp_path / "run"
+    (project / "pkg").mkdir(parents=True)
+    run.mkdir()
+    (project / "train.py").write_text("one")
+    (project / "pkg/data").write_text("d")
+    (project / "train.py").chmod(0o555)
+    (project / "pkg/data").chmod(0o444)
+    (run / PART).mkdir()  # of a start that was broken off
+    (run / PART / "half").touch()
+    place = lay_out(run, project, "")
+    assert sorted(os.path.relpath(p, place) for p in place.rglob("*")) == ["pkg", "pkg/data", "train.py"]
+    assert os.access(place / "train.py", os.X_OK)
+    (place / "pkg/data").write_text("mine")
+    (place / "out").mkdir()
+    assert lay_out(run, project, "") == place
+    assert ((place / "pkg/data").read_text(), (project / "pkg/data").read_text()) == ("mine", "d")
+    assert (place / "out").exists()
+
+
+def test_what_a_run_goes_on_from_lies_where_it_was(tmp_path: Path) -> None:
+    project, run, before = tmp_path / "tree", tmp_path / "run", tmp_path / "before"
+    for folder in (project / "out", run, before / "out/deep"):
+        folder.mkdir(parents=True)
+    (project / "out/old").write_text("pushed")
+    (before / "out/old").write_text("newer")
+    (before / "out/deep/last.pt").write_text("2")
+    place = lay_out(run, project, str(before))
+    assert ((place / "out/old").read_text(), (place / "out/deep/last.pt").read_text()) == ("newer", "2")
+    (place / "out/old").write_text("gone on")
+    assert (before / "out/old").read_text() == "newer"
