@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -165,14 +166,14 @@ async def test_clean_keeps_the_only_copy_and_says_so(stage: Stage, capsys: pytes
             await session._logbook._results.close()  # type: ignore[union-attr]
             await session.wait()
         await session.close()
-    clean_all = {"older_days": 0.0, "yes": True, "json": False}
-    assert await asyncio.to_thread(lambda: clean(given, **clean_all)) == 0
+    clean_all = partial(clean, given, older_days=0.0, yes=True, json=False)
+    assert await asyncio.to_thread(clean_all) == 0
     told = capsys.readouterr().err
     assert "box0: 'there' stays, for 1 file of 'there'" in told
     assert "out/1.txt) are nowhere else. motley attach there brings them here" in told
     assert "here'" not in told.replace("'there'", "")
     assert stage.run_folder("there", "box0").exists()
     assert not stage.run_folder("here", "box0").exists()
-    assert await asyncio.to_thread(lambda: clean(given, **clean_all, with_results=True)) == 0
+    assert await asyncio.to_thread(clean_all, with_results=True) == 0
     assert "that are nowhere else go with it" in capsys.readouterr().err
     assert not stage.run_folder("there", "box0").exists()
