@@ -3,11 +3,13 @@ TensorBoard has them, or as our callbacks report them."""
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
 import pytest
 
+from motley.remote.config.cluster import Cluster
 from motley.remote.config.load import load
 from motley.remote.feed import LogLine
 from motley.trainer.contract.wire import Reading
@@ -53,3 +55,30 @@ async def test_the_last_step_and_its_loss_are_known(stage: Stage, started: str, 
 
 async def test_accelerate_s_own_test_of_gradient_accumulation_passes(stage: Stage) -> None:
     await read(stage, f"command = {TEST_SYNC}")
+
+
+async def test_transformers_goes_on_from_its_newest_checkpoint_on_another_number_of_hosts(stage: Stage) -> None:
+    def cluster(hosts: int, *args: str) -> Cluster:
+        config = stage.folder / "cluster.toml"
+        config.write_text(
+            f'[cluster]\nname = "stage"\nconnect = "demo"\nport = {stage.port}\n[run]\nproject = "{PROGRAMS}"\n'
+            f'module = "transformers_resumes"\nargs = {json.dumps(args)}\nresults = ["out/**"]\n'
+            + "".join(f'[[hosts]]\nname = "box{n}"\n' for n in range(hosts))
+        )
+        return load(config)
+
+    session = stage.session("night", seen := Seen(), cluster(2, "waits"))
+    await session.launch()
+    await seen.until(lambda record: isinstance(record, LogLine) and "saved step 10" in record.text)
+    assert (await session.stop("enough")).state == "stopped"
+    await session.close()
+    kept = stage.experiment("night") / "results/latest/out/checkpoint-10"
+    assert {"model.safetensors", "optimizer.pt", "trainer_state.json"} <= {path.name for path in kept.iterdir()}
+    session = stage.session("day", seen := Seen(), cluster(3))
+    await session.launch(resume="night")
+    ended = await session.wait()
+    await session.close()
+    said = [record.text for record in seen.records if isinstance(record, LogLine)]
+    assert ended.state == "finished", "\n".join(said)
+    assert (said.count("begins after step 10"), said.count("ended at step 20")) == (3, 3)
+    assert (stage.experiment("day") / "results/latest/out/checkpoint-20/model.safetensors").exists()
