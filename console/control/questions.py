@@ -36,6 +36,7 @@ def stop(snapshot: Snapshot) -> Question | None:
     detail = "A checkpoint is written, then the ranks end on every host. motley run --resume goes on from it."
     if snapshot.script:
         detail = "The script is asked to end (TERM) on every host, and ended when it does not."
+        detail += " motley run --resume goes on from its results." * snapshot.has_results
     return Question("Stop the run?", detail, "Stop")
 
 
@@ -44,6 +45,10 @@ def restart(snapshot: Snapshot, *, resumes: bool) -> Question | None:
         return None
     stops = "The run is stopped on every host. " if snapshot.live else ""
     goes_on = "A new one goes on from its last step." if resumes else "A new one starts from step 1."
+    if snapshot.script:
+        goes_on = (
+            "A new one has its newest results to go on from." if resumes else "A new one starts from the beginning."
+        )
     return Question("Start a new run?", stops + goes_on, "Restart")
 
 
