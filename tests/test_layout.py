@@ -47,6 +47,19 @@ def test_a_room_says_what_it_is_for_and_imports_nothing(path: Path) -> None:
     assert not [node for part in at_once for node in ast.walk(part) if isinstance(node, (ast.Import, ast.ImportFrom))]
 
 
+def test_only_the_table_of_ways_knows_them_by_name() -> None:
+    """What is asked elsewhere is what a way means (`host.way.emulated`): a new one is a row of the table then."""
+    table = {"remote/config/ways.py", "remote/config/cluster.py", "remote/hosts/reach.py"}
+    asking = set()
+    for path in FILES:
+        name = path.relative_to(ROOT).as_posix()
+        nodes = list(ast.walk(ast.parse(path.read_bytes()))) if name.startswith(("console/", "remote/")) else []
+        calls = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
+        if any(isinstance(node, ast.Attribute) and node.attr == "connect" and id(node) not in calls for node in nodes):
+            asking.add(name)
+    assert asking <= table
+
+
 def test_a_test_lies_in_the_room_of_what_it_tests() -> None:
     """tests/<package>/<room>/ has the name of a room; what tests several rooms lies above them."""
     rooms = {path.parent.relative_to(ROOT).as_posix() for path in FILES if path.name == "__init__.py"}

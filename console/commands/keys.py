@@ -23,10 +23,10 @@ def set_up(cluster: Cluster, names: Sequence[str]) -> int:
         if name not in known:
             raise UsageError(f"there is no host {name}; the hosts are {', '.join(known)}")
     hosts = [known[name] for name in dict.fromkeys(names or known)]
-    entries = asyncio.run(let_in([h for h in hosts if h.connect != "demo"], user(terminal_prompts.can_ask()), say))
+    entries = asyncio.run(let_in([h for h in hosts if h.way.needs_key], user(terminal_prompts.can_ask()), say))
     for host in hosts:
-        if host.connect == "demo":
-            print(f"✔ {host.name}: a demo host needs no key")
+        if not host.way.needs_key:
+            print(f"✔ {host.name}: {host.way.called} needs no key")
     return 3 if any(entry.error is not None for entry in entries) else 0
 
 

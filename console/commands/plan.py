@@ -57,7 +57,7 @@ def planned(cluster: Cluster, store: Store) -> Plan:
     except SplitError as error:
         where = "global_batch" if cluster.run.program is not None else "run.global_batch"
         raise UsageError(f"{where} = {batch} can't be shared out: {error}") from error
-    if sum(host.connect == "demo" for host in cluster.hosts) > 1:
+    if sum(host.way.emulated for host in cluster.hosts) > 1:
         unknown.append("demo hosts share this machine's cores, so together they are slower than predicted")
     if cluster.own_policy is not None:
         unknown.append(f"{cluster.balance.policy} runs on hosts only: here the split is the one that dynamic finds")

@@ -109,7 +109,7 @@ def only_words(cluster: Cluster, names: Collection[str]) -> list[str]:
 
 def relative_speed(host: Host, device: str, probe: Probe) -> float | None:
     """Of a device, from the catalogue; None for one that is not in it, and for demo hosts, which start alike."""
-    if host.connect == "demo":
+    if host.way.emulated:
         return None
     if is_gpu(device):
         found = next((guess(name, None) for card, name in probe.names_of_gpus.items() if card == device), None)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from motley.remote.config.sections import Connect
+from motley.remote.config.ways import WAYS, Connect, Way
 from motley.trainer.contract import policy_name
 from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, RunOptions
 from motley.trainer.contract.task_name import BuiltIn, Named, parse
@@ -37,6 +37,11 @@ class Host:
     image: str | None = None
     image_from: Literal["registry", "master"] = "registry"
     dockerfile: str | None = None  # absolute
+
+    @property
+    def way(self) -> Way:
+        """How it is reached, and what follows from that."""
+        return WAYS[self.connect]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,8 +27,9 @@ from motley.remote.config.overrides import apply_overrides
 from motley.remote.config.problems import Problems, host_names
 from motley.remote.config.read_hosts import read_hosts, read_section
 from motley.remote.config.schema import nearest, shown, unknown
-from motley.remote.config.sections import SECTIONS, ClusterKeys, Connect
+from motley.remote.config.sections import SECTIONS, ClusterKeys
 from motley.remote.config.toml_lines import key_lines
+from motley.remote.config.ways import Connect
 from motley.remote.errors import ConfigError, NoConfig
 from motley.remote.sanitize import clean
 from motley.trainer.contract import policy_name

@@ -18,11 +18,10 @@ from motley.remote.config.check_containers import check_containers
 from motley.remote.config.cluster import Host
 from motley.remote.config.problems import Problems
 from motley.remote.config.schema import heading, validate
-from motley.remote.config.sections import NOT_IN_DEFAULTS, Connect, EnvironmentKeys, HostKeys
+from motley.remote.config.sections import NOT_IN_DEFAULTS, EnvironmentKeys, HostKeys
 from motley.remote.config.toml_lines import KeyPath
 from motley.remote.config.value_rules import device_name
-
-DEMO_ADDRESS = "127.0.0.1"
+from motley.remote.config.ways import WAYS, Connect, Way
 
 
 def read_hosts(table: dict[str, Any], connect: Connect, folder: Path, problems: Problems) -> tuple[Host, ...]:
@@ -71,23 +70,24 @@ def read_section(
 def _host(index: int, keys: dict[str, Any], envs: Sequence[dict[str, str]], connect: Connect, folder: Path) -> Host:
     """`keys` from all sections that concern it, `envs` those that are joined, the last one counting most."""
     name = keys.get("name", f"#{index + 1}")  # no valid name: only ever seen by the checks that follow
-    is_demo = keys.get("connect", connect) == "demo"
+    chosen: Connect = keys.get("connect", connect)
+    way = WAYS[chosen]
     identity, devices = keys.get("identity"), keys.get("devices", "auto")
     return Host(
         name=name,
-        address=DEMO_ADDRESS if is_demo else keys.get("address", name),
+        address=_address(way, keys, name),
         user=keys.get("user"),
         port=keys.get("port"),
         identity=_absolute(folder, identity),
         jump=keys.get("jump"),
-        python=keys.get("python", None if is_demo else "python3"),
+        python=keys.get("python", None if way.own_python else "python3"),
         devices="auto" if devices == "auto" else tuple(map(device_name, devices)),
         max_batch=keys.get("max_batch"),
         relative_speed=keys.get("relative_speed"),
         env={name: value for env in envs for name, value in env.items()},
         pass_env=keys.get("pass_env", ()),
-        connect="demo" if is_demo else "ssh",
-        speed=keys.get("speed", 1.0) if is_demo else None,
+        connect=chosen,
+        speed=keys.get("speed", 1.0) if way.emulated else None,
         requirements=_absolute(folder, keys.get("requirements")),
         wheels=_absolute(folder, keys.get("wheels")),
         system_site_packages=keys.get("system_site_packages", True),
@@ -96,6 +96,11 @@ def _host(index: int, keys: dict[str, Any], envs: Sequence[dict[str, str]], conn
         image_from=keys.get("image_from", "registry"),
         dockerfile=_absolute(folder, keys.get("dockerfile")),
     )
+
+
+def _address(way: Way, keys: dict[str, Any], name: str) -> str:
+    usual = name if way.address is None else way.address
+    return str(keys.get("address", usual)) if way.any_address else usual
 
 
 def _absolute(folder: Path, path: str | None) -> str | None:
@@ -115,7 +120,7 @@ def _check_machines(hosts: Sequence[Host], problems: Problems) -> None:
     first: dict[tuple[object, ...], Host] = {}
     for index, host in enumerate(hosts):
         path: KeyPath = ("hosts", index)
-        if host.connect == "ssh" and not problems.touches(path):
+        if host.way.needs_key and not problems.touches(path):
             other = first.setdefault((host.address.lower(), host.port, host.user, host.jump), host)
             if other is not host:
                 problems.add(
@@ -129,7 +134,7 @@ def _check_speeds(
     """A speed is emulated, which only demo hosts do."""
     advice = 'is for demo hosts only; take it out, or set connect = "demo"'
     for index, host in enumerate(hosts):
-        if "speed" in keys[index] and host.connect != "demo":
+        if "speed" in keys[index] and not host.way.emulated:
             problems.add(("hosts", index, "speed"), advice)
-    if "speed" in defaults and all(host.connect != "demo" for host in hosts):
+    if "speed" in defaults and not any(host.way.emulated for host in hosts):
         problems.add(("defaults", "speed"), advice)

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from motley.remote.config import value_rules
+from motley.remote.config.ways import Connect
 from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, RunOptions, option
 from motley.trainer.devices.names import CPU, numbered
-
-Connect = Literal["ssh", "demo"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -202,6 +202,6 @@ def with_host(before: Layout, host: Host, members: Sequence[Member]) -> Layout:
     """The layout with the ranks of a host that is new in the run."""
     known = {rank.member for rank in before.ranks}
     new = [RankLayout(member=m.member, host=m.host, device=m.device) for m in members if m.member not in known]
-    emulated = before.emulated | ({host.name} if host.connect == "demo" else frozenset())
+    emulated = before.emulated | ({host.name} if host.way.emulated else frozenset())
     speeds = {**before.speeds, **({} if host.speed is None else {host.name: host.speed})}
     return replace(before, ranks=(*before.ranks, *new), emulated=emulated, speeds=speeds)

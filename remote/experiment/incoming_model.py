@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from motley.remote.answers import Answer, answer_of, using
 from motley.remote.errors import CommandFailed, NotWritten, UsageError
-from motley.remote.ssh.process import MAX_LINE
+from motley.remote.hosts.reach import MAX_LINE
 from motley.trainer.bootstrap import durable
 
 

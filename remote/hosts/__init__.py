@@ -1,1 +1,4 @@
-"""The hosts of a cluster as connections, opened once and kept. The rooms after it on the road may enter."""
+"""The hosts of a cluster as connections, whatever the way to each, opened once and kept.
+
+The rooms after it on the road may enter.
+"""

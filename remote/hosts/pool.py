@@ -21,9 +21,7 @@ from motley.remote.config.cluster import Cluster, Host
 from motley.remote.errors import HostError, UsageError
 from motley.remote.feed import Progress
 from motley.remote.hosts.image_contents import ImageContents
-from motley.remote.ssh.connection import Connection
-from motley.remote.ssh.demo_hosts import DemoHosts
-from motley.remote.ssh.dial import Dialer
+from motley.remote.hosts.reach import Connection, Reach
 from motley.trainer.contract.spec import Container
 
 Outcome = Union[Connection, HostError]
@@ -31,23 +29,20 @@ Emit = Callable[[Progress], None]
 
 
 def python_of(host: Host) -> str:
-    """The Python that runs the trainer there: the console's own for a demo host."""
-    return host.python or (sys.executable if host.connect == "demo" else "python3")
+    """The Python that runs the trainer there: where cluster.toml names none, python3 or the console's own."""
+    return host.python or (sys.executable if host.way.own_python else "python3")
 
 
 class Hosts:
     def __init__(self, cluster: Cluster, connect_s: float | None = None) -> None:
         """`connect_s`: how long a connection may take, in place of `dial.CONNECT_S`."""
         self.cluster = cluster
-        self._connect_s = connect_s
         self._hosts = {host.name: host for host in cluster.hosts}
-        self._demo = DemoHosts(cluster)
-        self._dialer: Dialer | None = None
+        self._reach = Reach(cluster, connect_s)
         self._written: dict[str, Host] = {}  # as in cluster.toml, those that run with another Python
         self._inside: dict[str, ImageContents] = {}  # the images that ranks run in, once they were looked into
         self._open: dict[str, Connection] = {}
         self._locks = {name: asyncio.Lock() for name in self._hosts}
-        self._starting = asyncio.Lock()
 
     async def __aenter__(self) -> Hosts:
         return self
@@ -69,8 +64,7 @@ class Hosts:
         self._hosts[host.name] = host
         self._locks.setdefault(host.name, asyncio.Lock())
         self._renew_cluster()
-        if host.connect == "demo":
-            await self._demo.add(host.name)
+        await self._reach.add(host)
 
     def run_with(self, name: str, python: str) -> None:
         """From now on the host's Python is that of an environment there (`remote.provision.virtualenv`)."""
@@ -111,7 +105,7 @@ class Hosts:
 
     async def connect(self, emit: Emit) -> dict[str, Outcome]:
         """Every host at once: its connection, or why there is none. Bounded by `dial.DEADLINE_S`."""
-        await self._start()
+        await self._reach.start()
         outcomes = await asyncio.gather(*(self.attempt(name, emit) for name in self._hosts))
         return dict(zip(self._hosts, outcomes, strict=True))
 
@@ -130,26 +124,15 @@ class Hosts:
     async def get(self, name: str) -> Connection:
         """The open connection to a host, opened anew when it was lost. Raises a HostError when that fails."""
         host = self.named(name)
-        dialer = await self._start()
         async with self._locks[name]:
             held = self._open.get(name)
             if held is not None and held.is_open:
                 return held
-            connection = self._open[name] = await Connection.open(host, dialer)
+            connection = self._open[name] = await self._reach.open(host)
             return connection
 
     async def close(self) -> None:
         """Closes everything; the runs on the hosts go on. It may be used again afterwards."""
         await asyncio.gather(*(connection.close() for connection in self._open.values()))
         self._open.clear()
-        if self._dialer is not None:
-            await self._dialer.close()
-            self._dialer = None
-            await self._demo.stop()
-
-    async def _start(self) -> Dialer:
-        async with self._starting:
-            if self._dialer is None:
-                await self._demo.start()
-                self._dialer = Dialer(self._demo.endpoints, self._connect_s)
-            return self._dialer
+        await self._reach.close()

@@ -25,6 +25,7 @@ from motley.remote.config.cluster import Cluster, Host
 from motley.remote.errors import CheckFailed, CommandFailed, Finding, HostError
 from motley.remote.feed import Progress
 from motley.remote.hosts.pool import Emit, Hosts
+from motley.remote.hosts.reach import RemoteProcess
 from motley.remote.launch.calibration_progress import CalibrationProgress
 from motley.remote.launch.measured_figures import fault, positive
 from motley.remote.launch.placement import environment, place
@@ -36,7 +37,6 @@ from motley.remote.provision.data import folder_of
 from motley.remote.provision.project import UserCode, project_of
 from motley.remote.provision.push_code import Tree
 from motley.remote.rpc.verbs import Verbs
-from motley.remote.ssh.process import RemoteProcess
 from motley.trainer.contract.calibration import Calibration
 from motley.trainer.contract.spec import Container, Member
 
@@ -162,7 +162,7 @@ def request(
         devices=devices,
         max_batch=member.max_batch,
         env=environment(host),
-        emulated=host.connect == "demo",
+        emulated=host.way.emulated,
         speed=host.speed,
         speeds=speeds,
         container=container,

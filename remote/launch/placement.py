@@ -135,7 +135,7 @@ def layout(cluster: Cluster, run: str, members: tuple[Member, ...]) -> Layout:
         script=script is not None,
         leader=cluster.leader,
         ranks=tuple(RankLayout(member=m.member, host=m.host, device=m.device) for m in members),
-        emulated=frozenset(h.name for h in cluster.hosts if h.connect == "demo"),
+        emulated=frozenset(h.name for h in cluster.hosts if h.way.emulated),
         speeds={h.name: h.speed for h in cluster.hosts if h.speed is not None},
         results=cluster.run.results_from if cluster.run.results else "",
     )
@@ -203,7 +203,7 @@ def spec_for(
         data=cluster.data,
         env=environment(host),
         speed=host.speed,
-        emulated=host.connect == "demo",
+        emulated=host.way.emulated,
         resume=resume,
         resume_of=resume_of,
         words=cluster.words,

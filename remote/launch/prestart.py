@@ -55,7 +55,7 @@ class Prestart:
             return
         given = {
             "run": self._run, "host": name, "env": environment(named), "threads": cluster.run.threads,
-            "local_ranks": len(devices(named, probe)), "emulated": named.connect == "demo",
+            "local_ranks": len(devices(named, probe)), "emulated": named.way.emulated,
         }  # fmt: skip
         tags = tags_of(self._run, name, f"{probe.home}/.motley/runs/{self._run}/{name}")
         code = f"{probe.home}/{self.code}"

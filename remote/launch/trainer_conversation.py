@@ -16,8 +16,8 @@ from typing import TypeVar
 
 from motley.remote.answers import Answer, answer_of
 from motley.remote.errors import OVERLOADED, CommandFailed
+from motley.remote.hosts.reach import RemoteProcess
 from motley.remote.rpc.verbs import Verbs
-from motley.remote.ssh.process import RemoteProcess
 
 T = TypeVar("T")
 END_S = 10.0  # from the last word of a process to its end

@@ -184,7 +184,7 @@ class Trials:
 def one_each(cluster: Cluster, checked: CheckResult, members: Sequence[Member]) -> tuple[Member, ...]:
     """Of each host one rank, of all demo hosts, which are one machine with one Python, one; none of a host that has
     nothing to run it with yet."""
-    demo = {host.name for host in cluster.hosts if host.connect == "demo"}
+    demo = {host.name for host in cluster.hosts if host.way.emulated}
     waiting = {finding.host for finding in checked.findings if finding.check in NOT_THERE}
     found: dict[str, Member] = {}
     for member in members:

@@ -23,10 +23,9 @@ from typing import Any
 from motley.remote.answers import Answer, made, using
 from motley.remote.config.cluster import Host
 from motley.remote.errors import OVERLOADED, CommandFailed, HostError
+from motley.remote.hosts.reach import Connection, RemoteProcess
 from motley.remote.preflight.probe import Asked, Cards, Probe, ahead, parse, too_old
 from motley.remote.provision.bootstrap import Answers, conversation, no_answer
-from motley.remote.ssh.connection import Connection
-from motley.remote.ssh.process import RemoteProcess
 
 PROBE_S = 8.0
 CARDS_S = 24.0  # for torch to be imported, and to say which cards it can use: the host gives it 20

@@ -94,10 +94,10 @@ def _one(cluster: Cluster, host: Host, probe: Probe, usual_torch: tuple[int, ...
 
 def _torch(host: Host, probe: Probe, usual: tuple[int, ...]) -> Iterator[Finding]:
     version = _version(probe.torch)[:2]
-    as_installed = host.connect == "demo" and host.runtime is None and not host.python and not host.requirements
+    as_installed = host.way.own_python and host.runtime is None and not host.python and not host.requirements
     if as_installed and version < OLDEST_TORCH:  # a plain `pip install` of Motley brings none
         has = f"torch {probe.torch}, older than 2.6" if probe.torch else "no torch"
-        cause = f"the console's own Python ({python_of(host)}), which demo hosts train with, has {has}"
+        cause = f"the console's own Python ({python_of(host)}), which {host.way.called} trains with, has {has}"
         remedy = f"Install it: {pasteable([python_of(host), '-m', 'pip', 'install', WITH_TORCH])}"
         yield Finding(host.name, "torch", "error", cause, remedy)
         return
@@ -121,8 +121,8 @@ def _torch(host: Host, probe: Probe, usual: tuple[int, ...]) -> Iterator[Finding
 
 def _no_pillow(host: Host, probe: Probe) -> Finding:
     python = python_of(host)
-    who, install = f"{python} (Python {probe.python})", pasteable([python, "-m", "pip", "install", "Pillow"])
-    install = install if host.connect == "demo" else there(host, install)
+    who = f"{python} (Python {probe.python})"
+    install = there(host, pasteable([python, "-m", "pip", "install", "Pillow"]))
     remedy = f"Name it in the file of [environment] requirements, or install it: {install}"
     if host.runtime is not None:
         who, remedy = "python3 in its image", "Take an image that has it: docs/environment.md shows how to build one"
@@ -136,7 +136,7 @@ def _twice(cluster: Cluster, probes: Mapping[str, Probe]) -> Iterator[Finding]:
     """One machine under two addresses: its ranks would fight over the same cores and GPUs."""
     first: dict[tuple[str, str, str], str] = {}
     for host in cluster.hosts:
-        if host.name in probes and host.connect != "demo":
+        if host.name in probes and not host.way.emulated:
             probe = probes[host.name]
             other = first.setdefault((probe.boot_id, probe.hostname, probe.home), host.name)
             if other != host.name:

@@ -19,11 +19,10 @@ from typing import Literal
 from motley.remote.answers import Answer, answer_of
 from motley.remote.config.cluster import Host
 from motley.remote.errors import CommandFailed
+from motley.remote.hosts.reach import Connection, RemoteProcess
 from motley.remote.provision.process_title_room import with_room
 from motley.remote.quoting import pasteable
 from motley.remote.sanitize import clean_lines
-from motley.remote.ssh.connection import Connection
-from motley.remote.ssh.process import RemoteProcess
 from motley.remote.ssh.shell import there
 from motley.trainer import bootstrap
 

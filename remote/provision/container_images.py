@@ -19,13 +19,13 @@ from motley.remote.answers import Answer
 from motley.remote.errors import CommandFailed, HostError
 from motley.remote.hosts.image_contents import ImageContents
 from motley.remote.hosts.pool import Emit, Hosts, python_of
+from motley.remote.hosts.reach import Connection
 from motley.remote.provision.image_errors import too_old, trouble
 from motley.remote.provision.image_transfer import of_this_machine, send
 from motley.remote.provision.packages import Kind, Looked, ask, named, on_each, to_log
 from motley.remote.provision.wanted_image import Wanted, read
 from motley.remote.quoting import pasteable
 from motley.remote.sanitize import clean
-from motley.remote.ssh.connection import Connection
 from motley.remote.ssh.shell import there
 from motley.trainer import bootstrap
 from motley.trainer.contract.spec import Container

@@ -18,10 +18,10 @@ from typing import Any, TypeVar
 from motley.remote.errors import CommandFailed, Unreachable
 from motley.remote.feed import Progress
 from motley.remote.hosts.pool import Emit
+from motley.remote.hosts.reach import Connection
 from motley.remote.provision.push_folder import amount
 from motley.remote.quoting import pasteable
 from motley.remote.sanitize import clean
-from motley.remote.ssh.connection import Connection
 from motley.remote.ssh.shell import there
 from motley.trainer.bootstrap.container_image import FORMAT
 

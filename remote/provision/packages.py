@@ -17,8 +17,8 @@ from motley.remote.config.cluster import Cluster, Host
 from motley.remote.errors import CommandFailed, Finding, HostError
 from motley.remote.feed import Progress
 from motley.remote.hosts.pool import Emit, Hosts
+from motley.remote.hosts.reach import Connection
 from motley.remote.provision.bootstrap import conversation, no_python
-from motley.remote.ssh.connection import Connection
 from motley.remote.ssh.shell import motley
 
 SAID = 200  # lines of what did not work, for the log

@@ -30,9 +30,9 @@ import motley
 from motley.remote.answers import Answer
 from motley.remote.errors import CommandFailed, MotleyError
 from motley.remote.feed import Progress
+from motley.remote.hosts.reach import Connection
 from motley.remote.provision.bootstrap import call
 from motley.remote.sanitize import clean_lines
-from motley.remote.ssh.connection import Connection
 from motley.trainer.bootstrap.code_trees import BOOT, STAMP
 
 PARTS = ("motley/__init__.py", "motley/profiles", "motley/trainer")  # what a host gets of ours

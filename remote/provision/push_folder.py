@@ -15,10 +15,9 @@ from collections.abc import Callable
 from motley.remote.answers import Answer, using
 from motley.remote.errors import OVERLOADED, CommandFailed, HostError, MotleyError, Unreachable
 from motley.remote.feed import Progress, Stage
+from motley.remote.hosts.reach import Connection, RemoteProcess
 from motley.remote.provision.bootstrap import Answers, conversation
 from motley.remote.provision.local_folder import CHUNK, Folder
-from motley.remote.ssh.connection import Connection
-from motley.remote.ssh.process import RemoteProcess
 
 SILENT_S = 120.0  # without a byte taken by the host, or a word of it
 HASHED_S = 1 / 30_000_000  # for a byte that a slow host reads to see whether it is right

@@ -21,11 +21,11 @@ from motley.remote.answers import Answer
 from motley.remote.config.cluster import Cluster, Host
 from motley.remote.errors import CommandFailed, ConfigError, HostError
 from motley.remote.hosts.pool import Emit, Hosts, python_of
+from motley.remote.hosts.reach import Connection
 from motley.remote.provision.local_folder import Folder
 from motley.remote.provision.packages import Kind, Looked, ask, named, on_each, to_log
 from motley.remote.provision.push_folder import push_folder
 from motley.remote.quoting import pasteable
-from motley.remote.ssh.connection import Connection
 from motley.remote.ssh.shell import there
 
 LOOK_S = 8.0  # for a host to say whether it has one

@@ -20,11 +20,10 @@ from motley.remote.answers import Answer, answer_of, made, using
 from motley.remote.config.value_rules import name_problem
 from motley.remote.errors import OVERLOADED, CommandFailed, StartRefused, UsageError
 from motley.remote.hosts.pool import Hosts, python_of
+from motley.remote.hosts.reach import MAX_LINE, Connection, Result
 from motley.remote.provision.process_title_room import with_room
 from motley.remote.provision.push_code import Tree, push
 from motley.remote.sanitize import clean
-from motley.remote.ssh.connection import Connection, Result
-from motley.remote.ssh.process import MAX_LINE
 from motley.trainer.contract.checkpoint_trailer import Trailer
 from motley.trainer.contract.run_changes import Lead, Roll
 from motley.trainer.contract.spec import Member, Spec

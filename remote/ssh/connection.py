@@ -3,7 +3,7 @@
 `remote.hosts.pool` opens one per host and keeps it; everything that is done on a host goes through it. SSH is a viewer
 and a command path here: nothing that must go on may hang from a channel.
 
-    >>> connection = await Connection.open(host, Dialer())
+    >>> connection = await SSHConnection.open(host, Dialer())
     >>> (await connection.run(["uname", "-s"], timeout_s=5)).stdout
     b'Linux\\n'
     >>> async with connection.stream(["tail", "-f", "x"]) as process:
@@ -16,15 +16,15 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import asyncssh
 
 from motley.remote.config.cluster import Host
 from motley.remote.errors import OVERLOADED, CommandFailed, Unreachable
+from motley.remote.ssh.commands import Commands
 from motley.remote.ssh.dial import Dialer, Raw
 from motley.remote.ssh.dial_errors import Watch
-from motley.remote.ssh.process import MAX_LINE, RemoteProcess
+from motley.remote.ssh.process import RemoteProcess
 from motley.remote.ssh.shell import login_line
 
 SESSIONS = 8  # at once on one connection: sshd refuses the 11th (MaxSessions)
@@ -32,26 +32,17 @@ RETRY_S = (0.02, 0.05, 0.1, 0.3, 0.9)  # between attempts to start a command
 OPEN_S = 8.0  # for sshd to start a command
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """How a command ended. `code` is 128 + the signal's number when one ended it."""
-
-    code: int
-    stdout: bytes
-    stderr: str  # made safe to show
-
-
-class Connection:
-    """An open connection; `Connection.open` makes it."""
+class SSHConnection(Commands):
+    """An open connection; `SSHConnection.open` makes it."""
 
     def __init__(self, host: Host, raw: Raw, watch: Watch) -> None:
-        self.host = host
+        super().__init__(host)
         self._raw = raw
         self._watch = watch
         self._sessions = asyncio.Semaphore(SESSIONS)
 
     @classmethod
-    async def open(cls, host: Host, dialer: Dialer) -> Connection:
+    async def open(cls, host: Host, dialer: Dialer) -> SSHConnection:
         """Raises a HostError with cause and remedy, at the latest after `dial.DEADLINE_S`."""
         return cls(host, *await dialer.dial(host))
 
@@ -65,6 +56,12 @@ class Connection:
         peer = self._raw.get_extra_info("peername")
         return str(peer[0]) if peer and peer[0] else None
 
+    @property
+    def own_address(self) -> str | None:
+        """This machine's numeric address on the way to the host; None behind a jump host or a ProxyCommand."""
+        own = self._raw.get_extra_info("sockname")
+        return str(own[0]).partition("%")[0] if own and own[0] else None
+
     async def lost(self) -> str:
         """Waits for the connection to end, by whatever side, and says why."""
         await self._watch.ended.wait()
@@ -73,50 +70,6 @@ class Connection:
     async def close(self) -> None:
         self._raw.close()
         await self._raw.wait_closed()
-
-    async def run(
-        self,
-        argv: Sequence[str],
-        *,
-        stdin: bytes = b"",
-        timeout_s: float,
-        cwd: str | None = None,
-        sent: Callable[[int], object] = lambda _: None,
-        most: int = MAX_LINE,
-        take: Callable[[bytes], object] | None = None,
-    ) -> Result:
-        """Runs one command to its end. `cwd` is relative to the home folder, or absolute; `sent` hears how many bytes
-        of `stdin` have gone so far. Its stdout, of `most` bytes, is in the result, or goes to `take` as it comes.
-
-        Raises Unreachable when the connection breaks, CommandFailed when the host starts no command, when it has not
-        ended in `timeout_s` (it may then still be running there), or when it prints more. A code other than 0 is a
-        result, no error.
-        """
-        try:
-            return await asyncio.wait_for(self._run(argv, stdin, cwd, sent, most, take), timeout_s)
-        except asyncio.TimeoutError as error:
-            cause = f"{argv[0]} did not end within {timeout_s:g} s"
-            raise CommandFailed(self.host.name, cause, OVERLOADED) from error
-
-    async def _run(
-        self,
-        argv: Sequence[str],
-        stdin: bytes,
-        cwd: str | None,
-        sent: Callable[[int], object],
-        most: int,
-        take: Callable[[bytes], object] | None,
-    ) -> Result:
-        kept: list[bytes] = []
-        async with self.stream(argv, cwd=cwd) as process:
-            feed = asyncio.ensure_future(process.feed(stdin, sent))
-            try:
-                await process.read_to(take or kept.append, most)
-                code = await process.wait()
-            finally:
-                feed.cancel()
-                await asyncio.gather(feed, return_exceptions=True)
-            return Result(code=code, stdout=b"".join(kept), stderr=process.stderr_tail)
 
     @asynccontextmanager
     async def stream(self, argv: Sequence[str], *, cwd: str | None = None) -> AsyncIterator[RemoteProcess]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from motley.remote.config.cluster import Host
 from motley.remote.errors import AuthenticationFailed, CommandFailed, HostError, HostKeyUnknown, NoPasswords
-from motley.remote.ssh.connection import Connection
+from motley.remote.ssh.connection import SSHConnection
 from motley.remote.ssh.dial import Dialer, Raw
 from motley.remote.ssh.new_host_keys import Ask, introduced, new_keys
 from motley.remote.ssh.route import Route, jump_routes, route_of
@@ -92,7 +92,7 @@ class _CopyId:
 
     async def try_by_key(self, host: Host) -> HostError | None:
         try:
-            await (await Connection.open(host, self._dialer)).close()
+            await (await SSHConnection.open(host, self._dialer)).close()
         except HostError as error:
             return error
         return None
@@ -164,7 +164,7 @@ class _CopyId:
         except NoPasswords as error:
             remedy = f"{error.remedy} This is the line for ~/.ssh/authorized_keys: {key.line}"
             raise NoPasswords(error.host, error.cause, remedy) from error
-        connection = Connection(Host(name=route.host, address=route.target), raw, watch)
+        connection = SSHConnection(Host(name=route.host, address=route.target), raw, watch)
         try:
             done = await connection.run(["sh", "-c", INSTALL], stdin=f"{key.line}\n".encode(), timeout_s=INSTALL_S)
         finally:

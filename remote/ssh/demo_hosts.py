@@ -1,12 +1,12 @@
 """Demo hosts: SSH servers on loopback that the console serves itself, so that a cluster is there on any machine.
 
-`remote.hosts.pool` starts them before it connects, for each host with `connect = "demo"`. A demo host has a home folder
-of its own that stays (`~/.motley/demo/<cluster>-<hash of the path of cluster.toml>/<host>/`), a throwaway key and a
-port of its own. Commands run as the user, with the environment that sshd would give them; what has put itself into
-a session of its own lives on when the server is gone, as on a real host.
+`remote.hosts.reach` starts them before it connects, for each host with `connect = "demo"`. A demo host has a home
+folder of its own that stays (`~/.motley/demo/<cluster>-<hash of the path of cluster.toml>/<host>/`), a throwaway key
+and a port of its own. Commands run as the user, with the environment that sshd would give them; what has put itself
+into a session of its own lives on when the server is gone, as on a real host.
 
     >>> async with DemoHosts(cluster) as demo:
-    ...     connection = await Connection.open(cluster.hosts[0], Dialer(demo.endpoints))
+    ...     connection = await SSHConnection.open(cluster.hosts[0], Dialer(demo.endpoints))
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class DemoHosts:
     """
 
     def __init__(self, cluster: Cluster) -> None:
-        self._names = [host.name for host in cluster.hosts if host.connect == "demo"]
+        self._names = [host.name for host in cluster.hosts if host.way.served]
         place = hashlib.sha256(str(cluster.path.resolve()).encode()).hexdigest()[:8]
         self.folder = Path("~/.motley/demo").expanduser() / f"{cluster.name}-{place}"
         self.endpoints: dict[str, Endpoint] = {}

@@ -1,4 +1,4 @@
-"""A command running on a host, as `Connection.stream` and `Connection.run` give it.
+"""A command running on a host, as `Connection.stream` and `Connection.run` give it, whatever the way to the host.
 
 What a login shell printed before the command began is dropped. stderr is read all the time, so the command never
 waits for it, and its last part is kept for the message when it fails.
@@ -13,12 +13,12 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
+from typing import Any, Protocol
 
 import asyncssh
 
 from motley.remote.errors import CommandFailed, NoShell, Unreachable, WrongSystem
 from motley.remote.sanitize import clean_lines
-from motley.remote.ssh.dial_errors import Watch
 from motley.remote.ssh.shell import MARK
 
 CHUNK = 64 * 1024
@@ -31,8 +31,49 @@ WINDOWS = ("is not recognized as an internal or external command", "is not recog
 _RECONNECT = "The run itself goes on; connect again."
 
 
+class Reads(Protocol):
+    async def read(self, n: int = -1, /) -> bytes: ...
+
+
+class Writes(Protocol):
+    def write(self, data: bytes, /) -> None: ...
+    async def drain(self) -> None: ...
+    def write_eof(self) -> None: ...
+    def is_closing(self) -> bool: ...
+
+
+class Aborts(Protocol):
+    def abort(self) -> None: ...
+
+
+class Running(Protocol):
+    """A command with its streams, as asyncssh has it: `asyncssh.SSHClientProcess` is one."""
+
+    @property
+    def stdin(self) -> Writes: ...
+    @property
+    def stdout(self) -> Reads: ...
+    @property
+    def stderr(self) -> Reads: ...
+    @property
+    def channel(self) -> Aborts: ...
+    @property
+    def exit_status(self) -> int | None: ...
+    @property
+    def exit_signal(self) -> tuple[Any, ...] | None: ...
+    def close(self) -> None: ...
+    async def wait_closed(self) -> None: ...
+
+
+class Ends(Protocol):
+    """The end of a connection, and why."""
+
+    ended: asyncio.Event
+    reason: str
+
+
 class RemoteProcess:
-    def __init__(self, host: str, process: asyncssh.SSHClientProcess[bytes], watch: Watch) -> None:
+    def __init__(self, host: str, process: Running, watch: Ends) -> None:
         self._host = host
         self._process = process
         self._watch = watch

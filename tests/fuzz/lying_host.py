@@ -18,7 +18,7 @@ from typing import Any, cast
 from motley.remote.config.cluster import Cluster
 from motley.remote.errors import HostError
 from motley.remote.hosts.pool import Hosts
-from motley.remote.ssh.connection import Connection, Result
+from motley.remote.hosts.reach import Connection, Result
 from tests.fuzz.mutation import written
 
 UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}

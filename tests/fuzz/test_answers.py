@@ -23,13 +23,13 @@ from motley.remote.config.load import load
 from motley.remote.errors import CommandFailed, UsageError
 from motley.remote.experiment.fetch import final_summary, pretty
 from motley.remote.feed import Ended
+from motley.remote.hosts.reach import Result
 from motley.remote.launch.placement import layout_of
 from motley.remote.preflight.judge import judge
 from motley.remote.preflight.probe import Gpu, Leftover, Probe, parse
 from motley.remote.rpc.verbs import _answer, _tells_of_a_run
 from motley.remote.sanitize import clean_table
 from motley.remote.session.runs import merge
-from motley.remote.ssh.connection import Result
 from tests.fuzz.mutation import ODD, TEXTS, cases, mutated, nested, table, written
 from tests.remote.preflight.test_judge import CARD, CUDA, GOOD
 

@@ -143,7 +143,7 @@ class Stage:
         homes = DemoHosts(cluster).folder
         for host in cluster.hosts if self.held else ():
             place = homes / host.name / self.tree.folder
-            if self.held and host.connect == "demo" and not (homes / host.name).exists():
+            if self.held and host.way.served and not (homes / host.name).exists():
                 place.parent.mkdir(mode=0o700, parents=True)
                 shutil.copytree(self.held, place)
         return cluster
@@ -212,13 +212,13 @@ async def staged(
 
 def cut(session: Session) -> None:
     """Break every SSH connection of a session from the hosts' side, as a network that goes away does."""
-    for connection in list(session._hosts._demo._connections):
+    for connection in list(session._hosts._reach.demo._connections):
         connection.abort()
 
 
 async def take_away(session: Session, name: str) -> None:
     """From now on the host does not answer this session; what runs there runs on."""
-    demo = session._hosts._demo
+    demo = session._hosts._reach.demo
     for listener in demo._listeners:
         if listener.get_port() == demo.endpoints[name].port:
             listener.close()

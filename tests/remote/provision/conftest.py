@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from motley.remote.hosts.pool import Hosts
-from motley.remote.ssh.connection import Connection
+from motley.remote.hosts.reach import Connection
 from tests.remote.conftest import MakeCluster
 
 

@@ -17,8 +17,8 @@ import pytest
 
 from motley.remote.errors import CommandFailed
 from motley.remote.feed import Progress
+from motley.remote.hosts.reach import Connection
 from motley.remote.provision.push_code import File, Tree, push
-from motley.remote.ssh.connection import Connection
 from motley.trainer.bootstrap import unpack_tree
 from motley.trainer.bootstrap.code_trees import STAMP, whole
 from tests.support.power_cut import Disk

@@ -10,9 +10,9 @@ import pytest
 
 from motley.remote.errors import CommandFailed, HostError
 from motley.remote.feed import Progress
+from motley.remote.hosts.reach import Connection
 from motley.remote.provision.local_folder import Folder
 from motley.remote.provision.push_folder import push_folder
-from motley.remote.ssh.connection import Connection
 from tests.remote.stage import HANGS_S
 
 LARGE = os.urandom(5_000_000)

@@ -76,7 +76,7 @@ async def test_one_host_that_can_t_start_stops_the_other(stage: Stage, host: str
         if host == "box0":  # the leader: somebody else takes its port after the check
             cause = f"can't listen on 127.0.0.1:{stage.port}"
         else:
-            folder = session._hosts._demo.folder / "box1" / ".motley" / "runs" / "night" / "box1"
+            folder = session._hosts._reach.demo.folder / "box1" / ".motley" / "runs" / "night" / "box1"
             folder.parent.mkdir(parents=True)
             folder.write_text("in the way")
             cause = "Not a directory: .*/night/box1/lock"

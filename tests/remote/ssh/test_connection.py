@@ -15,7 +15,7 @@ import pytest
 
 from motley.remote.errors import CommandFailed, Unreachable
 from motley.remote.ssh import dial
-from motley.remote.ssh.connection import SESSIONS, Connection, backoff
+from motley.remote.ssh.connection import SESSIONS, SSHConnection, backoff
 from motley.remote.ssh.dial import Dialer
 from tests.remote.conftest import host_of, know
 from tests.remote.sshd import Sshd, kill
@@ -24,7 +24,7 @@ WORDS = ["a b", "it's", "back\\slash\\n", "wow! no", "$HOME `id` $(id)", "*?~[]{
 
 
 async def test_every_word_arrives_as_it_was_given(sshd: Sshd, dialer: Dialer) -> None:
-    connection = await Connection.open(host_of(sshd), dialer)
+    connection = await SSHConnection.open(host_of(sshd), dialer)
     result = await connection.run(["printf", r"%s\0", *WORDS], timeout_s=5)
     assert result.stdout.decode().split("\0")[:-1] == WORDS
     assert result.code == 0
@@ -32,7 +32,7 @@ async def test_every_word_arrives_as_it_was_given(sshd: Sshd, dialer: Dialer) ->
 
 
 async def test_input_output_errors_and_codes_come_through(sshd: Sshd, dialer: Dialer) -> None:
-    connection = await Connection.open(host_of(sshd), dialer)
+    connection = await SSHConnection.open(host_of(sshd), dialer)
     data = os.urandom(3_000_000)
     assert (await connection.run(["cat"], stdin=data, timeout_s=20)).stdout == data
     failed = await connection.run(["sh", "-c", "echo \x1b[31mred >&2; exit 7"], timeout_s=5)
@@ -44,7 +44,7 @@ async def test_input_output_errors_and_codes_come_through(sshd: Sshd, dialer: Di
 
 
 async def test_no_more_of_an_answer_is_kept_than_it_may_be_long(sshd: Sshd, dialer: Dialer) -> None:
-    connection = await Connection.open(host_of(sshd), dialer)
+    connection = await SSHConnection.open(host_of(sshd), dialer)
     assert len((await connection.run(["head", "-c", "1000", "/dev/zero"], timeout_s=60, most=1000)).stdout) == 1000
     with pytest.raises(CommandFailed, match="box: it sent more than 1,000 bytes"):
         await connection.run(["cat", "/dev/zero"], timeout_s=60, most=1000)
@@ -58,7 +58,7 @@ async def test_no_kerberos_takes_the_place_of_the_host_key(
 ) -> None:
     asked: list[object] = []
     monkeypatch.setattr("asyncssh.connection.GSSClient", lambda *words: asked.append(words))
-    await (await Connection.open(host_of(sshd), dialer)).close()
+    await (await SSHConnection.open(host_of(sshd), dialer)).close()
     assert asked == []
 
 
@@ -66,7 +66,7 @@ async def test_the_reason_for_which_sshd_refuses_a_channel_steers_no_terminal(
     sshd: Sshd, dialer: Dialer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("motley.remote.ssh.connection.RETRY_S", ())
-    connection = await Connection.open(host_of(sshd), dialer)
+    connection = await SSHConnection.open(host_of(sshd), dialer)
 
     async def refused(*_: object, **__: object) -> None:
         raise asyncssh.ChannelOpenError(1, "full\x1b]52;c;aGVsbG8=\x07\x9b31m")
@@ -85,7 +85,7 @@ async def test_folders_are_relative_to_home(sshd: Sshd, dialer: Dialer) -> None:
     tool = sshd.home / "my tool"
     tool.write_text("#!/bin/sh\npwd\n")
     tool.chmod(0o755)
-    connection = await Connection.open(host_of(sshd), dialer)
+    connection = await SSHConnection.open(host_of(sshd), dialer)
     assert (
         await connection.run(["~/my tool"], cwd=".motley/code/it's one", timeout_s=5)
     ).stdout == f"{folder}\n".encode()
@@ -101,19 +101,19 @@ async def test_a_greeting_of_the_login_shell_is_no_output(
     greeting = make_sshd('ForceCommand echo Welcome; echo "{\\"v\\": 1}"; sh -c "$SSH_ORIGINAL_COMMAND"')
     refusing = make_sshd("ForceCommand echo This account is not available; exit 1")
     know(home, greeting, refusing)
-    connection = await Connection.open(host_of(greeting), dialer)
+    connection = await SSHConnection.open(host_of(greeting), dialer)
     assert (await connection.run(["echo", "hello"], timeout_s=5)).stdout == b"hello\n"
     async with connection.stream(["echo", "hello"]) as process:
         assert [line async for line in process.lines()] == [b"hello"]
     await connection.close()
-    connection = await Connection.open(host_of(refusing, "box2"), dialer)
+    connection = await SSHConnection.open(host_of(refusing, "box2"), dialer)
     with pytest.raises(CommandFailed, match=r"^box2: .*This account is not available"):
         await connection.run(["echo", "hello"], timeout_s=5)
     await connection.close()
 
 
 async def test_a_stream_gives_lines_as_they_come_and_takes_input(sshd: Sshd, dialer: Dialer) -> None:
-    connection = await Connection.open(host_of(sshd), dialer)
+    connection = await SSHConnection.open(host_of(sshd), dialer)
     async with connection.stream(
         ["sh", "-c", 'while read x; do echo "got $x"; echo seen >&2; done; exit 3']
     ) as process:
@@ -129,7 +129,7 @@ async def test_a_stream_gives_lines_as_they_come_and_takes_input(sshd: Sshd, dia
 
 
 async def test_a_stream_of_many_errors_does_not_block_its_output(sshd: Sshd, dialer: Dialer) -> None:
-    connection = await Connection.open(host_of(sshd), dialer)
+    connection = await SSHConnection.open(host_of(sshd), dialer)
     script = "head -c 4000000 /dev/zero | tr '\\0' x >&2; echo done; printf 'no newline'"
     async with connection.stream(["sh", "-c", script]) as process:
         assert [line async for line in process.lines()] == [b"done", b"no newline"]
@@ -142,7 +142,7 @@ async def test_more_commands_at_once_than_sshd_allows(
 ) -> None:
     server = make_sshd("MaxSessions 10")
     know(home, server)
-    connection = await Connection.open(host_of(server), dialer)
+    connection = await SSHConnection.open(host_of(server), dialer)
     results = await asyncio.gather(*(connection.run(["echo", str(n)], timeout_s=20) for n in range(4 * SESSIONS)))
     assert [result.stdout for result in results] == [f"{n}\n".encode() for n in range(4 * SESSIONS)]
     await connection.close()
@@ -153,26 +153,26 @@ async def test_more_connections_at_once_than_sshd_allows(
 ) -> None:
     server = make_sshd("MaxStartups 10:100:10")
     know(home, server)
-    opened = await asyncio.gather(*(Connection.open(host_of(server, f"box{n}"), dialer) for n in range(30)))
+    opened = await asyncio.gather(*(SSHConnection.open(host_of(server, f"box{n}"), dialer) for n in range(30)))
     assert all(connection.is_open for connection in opened)
     await asyncio.gather(*(connection.close() for connection in opened))
 
 
 async def test_a_command_that_does_not_end_is_given_up(sshd: Sshd, dialer: Dialer) -> None:
-    connection = await Connection.open(host_of(sshd), dialer)
+    connection = await SSHConnection.open(host_of(sshd), dialer)
     with pytest.raises(CommandFailed, match="sleep did not end within 0.2 s"):
         await connection.run(["sleep", "60"], timeout_s=0.2)
     assert (await connection.run(["echo", "still there"], timeout_s=5)).code == 0
     await connection.close()
 
 
-async def _session_of(connection: Connection) -> int:
+async def _session_of(connection: SSHConnection) -> int:
     """The pid of the sshd that serves this connection."""
     return int((await connection.run(["sh", "-c", "echo $PPID"], timeout_s=5)).stdout)
 
 
 async def test_a_killed_server_is_noticed_by_all_who_wait(sshd: Sshd, dialer: Dialer) -> None:
-    connection = await Connection.open(host_of(sshd), dialer)
+    connection = await SSHConnection.open(host_of(sshd), dialer)
     session = await _session_of(connection)
     async with connection.stream(["sh", "-c", "echo up; exec sleep 60"]) as process:
         lines = process.lines()
@@ -192,7 +192,7 @@ async def test_a_killed_server_is_noticed_by_all_who_wait(sshd: Sshd, dialer: Di
 async def test_a_frozen_server_is_noticed(sshd: Sshd, dialer: Dialer, monkeypatch: pytest.MonkeyPatch) -> None:
     assert dial.KEEPALIVE_S * (dial.KEEPALIVE_COUNT + 1) <= 8
     monkeypatch.setattr(dial, "KEEPALIVE_S", 0.2)
-    connection = await Connection.open(host_of(sshd), dialer)
+    connection = await SSHConnection.open(host_of(sshd), dialer)
     session = await _session_of(connection)
     os.kill(session, signal.SIGSTOP)
     try:
@@ -210,7 +210,7 @@ async def test_three_hosts_share_one_connection_to_their_jump_host(
     (home / ".ssh" / "config").write_text(f"Host 127.0.0.1\n  IdentityFile {jump.user_key}\n")
     way = f"{jump.user}@127.0.0.1:{jump.port}"
     hosts = [host_of(target, f"box{n}", jump=way) for n in range(3)]
-    opened = await asyncio.gather(*(Connection.open(host, dialer) for host in hosts))
+    opened = await asyncio.gather(*(SSHConnection.open(host, dialer) for host in hosts))
     results = await asyncio.gather(*(connection.run(["echo", "hi"], timeout_s=5) for connection in opened))
     assert [result.stdout for result in results] == [b"hi\n"] * 3
     assert (jump.log.count("Accepted publickey"), target.log.count("Accepted publickey")) == (1, 3)
@@ -236,7 +236,7 @@ async def test_the_users_ssh_config_is_honoured(make_sshd: Callable[..., Sshd], 
     """
     (home / ".ssh" / "config").write_text(config)
     host = host_of(server, address="mybox", port=None, user=None, identity=None)
-    connection = await Connection.open(host, dialer)
+    connection = await SSHConnection.open(host, dialer)
     assert (await connection.run(["echo", "hi"], timeout_s=5)).stdout == b"hi\n"
     await connection.close()
 
@@ -254,7 +254,7 @@ async def test_a_key_with_a_passphrase_comes_from_the_agent(
         change = ["ssh-keygen", "-q", "-p", "-N", "secret", "-f", str(sshd.user_key)]
         subprocess.run(change, check=True, capture_output=True)
         for identity in (None, str(sshd.user_key)):
-            connection = await Connection.open(host_of(sshd, identity=identity), dialer)
+            connection = await SSHConnection.open(host_of(sshd, identity=identity), dialer)
             assert (await connection.run(["echo", "hi"], timeout_s=5)).stdout == b"hi\n"
             await connection.close()
     finally:
@@ -266,7 +266,7 @@ async def test_an_agent_that_is_gone_does_no_harm(
     sshd: Sshd, dialer: Dialer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "gone"))
-    await (await Connection.open(host_of(sshd), dialer)).close()
+    await (await SSHConnection.open(host_of(sshd), dialer)).close()
 
 
 async def test_motleys_own_known_hosts_counts_and_bad_lines_do_not(
@@ -275,7 +275,7 @@ async def test_motleys_own_known_hosts_counts_and_bad_lines_do_not(
     server = make_sshd()
     (home / ".motley").mkdir()
     (home / ".motley" / "known_hosts").write_text("half a line\n" + server.known_line)
-    await (await Connection.open(host_of(server), dialer)).close()
+    await (await SSHConnection.open(host_of(server), dialer)).close()
 
 
 def test_backoff_grows_to_five_seconds_and_is_spread() -> None:

@@ -15,7 +15,7 @@ import pytest
 from motley.remote.config.cluster import Host
 from motley.remote.errors import AuthenticationFailed, HostError, HostKeyChanged, HostKeyUnknown, Unreachable
 from motley.remote.ssh import dial
-from motley.remote.ssh.connection import Connection
+from motley.remote.ssh.connection import SSHConnection
 from motley.remote.ssh.dial import Dialer
 from tests.remote.conftest import host_of, know
 from tests.remote.sshd import Sshd, make_key
@@ -23,7 +23,7 @@ from tests.remote.sshd import Sshd, make_key
 
 async def failure(host: Host, dialer: Dialer) -> HostError:
     with pytest.raises(HostError) as caught:
-        await Connection.open(host, dialer)
+        await SSHConnection.open(host, dialer)
     assert caught.value.host == host.name
     assert str(caught.value).startswith(f"{host.name}: ")
     assert caught.value.remedy
@@ -58,7 +58,7 @@ async def test_changed_host_key_and_its_remedy(sshd: Sshd, home: Path, dialer: D
     subprocess.run(shlex.split(forget[0])[:-1], check=True, capture_output=True)
     assert isinstance(await failure(host_of(sshd), dialer), HostKeyUnknown)  # read anew by the same dialer
     know(home, sshd)
-    await (await Connection.open(host_of(sshd), dialer)).close()
+    await (await SSHConnection.open(host_of(sshd), dialer)).close()
 
 
 async def test_known_key_of_another_kind(sshd: Sshd, home: Path, dialer: Dialer, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from motley.remote.config.cluster import Cluster
 from motley.remote.errors import CommandFailed, HostKeyChanged, Unreachable
 from motley.remote.feed import Progress
 from motley.remote.hosts.pool import Hosts
-from motley.remote.ssh.connection import Connection
+from motley.remote.ssh.connection import SSHConnection
 from motley.remote.ssh.demo_hosts import DemoHosts
 from motley.remote.ssh.dial import Dialer
 from motley.remote.ssh.route import Endpoint
@@ -40,8 +40,8 @@ def demo_cluster(make_cluster: MakeCluster, count: int = 1) -> Cluster:
     return make_cluster('[cluster]\nname = "demo"\nconnect = "demo"\n' + hosts)
 
 
-async def open_one(cluster: Cluster, demo: DemoHosts) -> Connection:
-    return await Connection.open(cluster.hosts[0], Dialer(demo.endpoints))
+async def open_one(cluster: Cluster, demo: DemoHosts) -> SSHConnection:
+    return await SSHConnection.open(cluster.hosts[0], Dialer(demo.endpoints))
 
 
 def nothing(_: Progress) -> None:
@@ -160,7 +160,7 @@ async def test_a_hundred_hosts_connect(make_cluster: MakeCluster) -> None:
     seen: list[Progress] = []
     async with Hosts(cluster) as hosts:
         outcomes = await asyncio.wait_for(hosts.connect(seen.append), 10)
-        assert all(isinstance(outcome, Connection) for outcome in outcomes.values())
+        assert all(isinstance(outcome, SSHConnection) for outcome in outcomes.values())
     assert {record.host for record in seen if record.done and not record.failed} == set(outcomes)
 
 
@@ -170,7 +170,7 @@ async def test_host_keys_are_strict_for_demo_hosts_too(make_cluster: MakeCluster
         one, two = demo.endpoints["box0"], demo.endpoints["box1"]
         swapped = Endpoint(address=one.address, port=one.port, user=one.user, key=one.key, host_key=two.host_key)
         with pytest.raises(HostKeyChanged, match="^box0: "):
-            await Connection.open(cluster.hosts[0], Dialer({"box0": swapped}))
+            await SSHConnection.open(cluster.hosts[0], Dialer({"box0": swapped}))
 
 
 async def test_after_closing_nothing_listens(make_cluster: MakeCluster) -> None:
@@ -178,7 +178,7 @@ async def test_after_closing_nothing_listens(make_cluster: MakeCluster) -> None:
     async with DemoHosts(cluster) as demo:
         endpoints = dict(demo.endpoints)
     with pytest.raises(Unreachable, match="nothing listens"):
-        await Connection.open(cluster.hosts[0], Dialer(endpoints))
+        await SSHConnection.open(cluster.hosts[0], Dialer(endpoints))
 
 
 def _alive(pid: int) -> bool:

@@ -15,7 +15,7 @@ from motley.remote.hosts.pool import Hosts
 from motley.remote.launch.prepare_hosts import preflight
 from motley.remote.session.runs import newest
 from motley.remote.session.session import Session
-from motley.remote.ssh.connection import Connection
+from motley.remote.ssh.connection import SSHConnection
 from motley.remote.ssh.dial import Dialer
 from motley.remote.ssh.new_host_keys import OWN, accept, introduced, new_keys
 from tests.remote.conftest import host_of
@@ -81,7 +81,7 @@ async def test_behind_a_jump_host_that_is_new_there_is_another_one(
     user = Answers(gate, box)
     async with Hosts(cluster_of(tmp_path, f'jump = "{gate.user}@127.0.0.1:{gate.port}"\n', box=box)) as hosts:
         outcomes = await introduced(lambda: hosts.connect(lambda _: None), lambda found: new_keys(found.values()), user)
-        assert isinstance(outcomes["box"], Connection)
+        assert isinstance(outcomes["box"], SSHConnection)
     assert [key.name for key in user.asked] == [f"[127.0.0.1]:{gate.port}", f"[127.0.0.1]:{box.port}"]
 
 
@@ -94,7 +94,7 @@ async def test_a_changed_key_is_never_asked_about_and_every_file_that_has_the_ol
     known.write_text(f"{old}\n")
     accept([NewKey(host="box", name="", fingerprint="", line=old)])
     with pytest.raises(HostKeyChanged, match="or another one answers in its place") as caught:
-        await Connection.open(host_of(sshd), dialer)
+        await SSHConnection.open(host_of(sshd), dialer)
     assert caught.value.new_key is None
     for file in (known, Path(OWN).expanduser()):
         assert f"ssh-keygen -f {file} -R" in caught.value.remedy
@@ -104,7 +104,7 @@ async def test_a_place_that_can_not_be_written_is_named(
     make_sshd: Callable[..., Sshd], home: Path, dialer: Dialer
 ) -> None:
     with pytest.raises(HostKeyUnknown) as unknown:
-        await Connection.open(host_of(make_sshd()), dialer)
+        await SSHConnection.open(host_of(make_sshd()), dialer)
     assert unknown.value.new_key is not None
     (home / ".motley").write_text("in the way")
     with pytest.raises(HostError, match="known_hosts: "):

@@ -1,0 +1,37 @@
+"""What follows from a host's `connect`: the ways to reach a host, as data.
+
+`remote.hosts.reach` opens the connections, and is the only other place that knows the ways by name. Everybody else asks
+for the thing that is meant:
+
+    >>> host.way.emulated, host.way.needs_key
+    (False, True)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Connect = Literal["ssh", "demo"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    called: str  # such a host, in a sentence
+    address: str | None = None  # where it is, when cluster.toml does not say; None: its name
+    any_address: bool = True  # cluster.toml may give an address
+    needs_key: bool = False  # it lets the user in by a key, over SSH
+    here: bool = False  # it is the console's machine: commands to paste go into its terminal as they are
+    own_python: bool = False  # it runs with the console's Python unless cluster.toml names another one
+    served: bool = False  # the console serves it, over SSH on loopback
+    emulated: bool = False  # several of these share one machine, and may be slowed
+
+
+LOOPBACK = "127.0.0.1"
+WAYS: dict[Connect, Way] = {
+    "ssh": Way(called="a host reached over SSH", needs_key=True),
+    "demo": Way(
+        called="a demo host", address=LOOPBACK, any_address=False, here=True, own_python=True, served=True,
+        emulated=True,
+    ),
+}  # fmt: skip

@@ -1,0 +1,95 @@
+"""What a connection to a host can do, and which way a host is reached by its `connect`.
+
+`remote.hosts.pool` opens connections by a `Reach`; whatever is done on a host goes through a `Connection`, and knows
+nothing of the way.
+
+    >>> connection = await Reach(cluster).open(host)
+    >>> (await connection.run(["uname", "-s"], timeout_s=5)).stdout
+    b'Linux\\n'
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from motley.remote.config.cluster import Cluster, Host
+from motley.remote.ssh.commands import Result
+from motley.remote.ssh.connection import SSHConnection
+from motley.remote.ssh.demo_hosts import DemoHosts
+from motley.remote.ssh.dial import Dialer
+from motley.remote.ssh.process import MAX_LINE, RemoteProcess
+
+__all__ = ["MAX_LINE", "Connection", "Reach", "RemoteProcess", "Result"]
+
+
+class Connection(Protocol):
+    """An open connection to a host."""
+
+    @property
+    def host(self) -> Host: ...
+
+    @property
+    def is_open(self) -> bool: ...
+
+    @property
+    def own_address(self) -> str | None:
+        """This machine's numeric address on the way to the host; None where it is not known."""
+
+    async def lost(self) -> str:
+        """Waits for the connection to end, by whatever side, and says why."""
+
+    async def close(self) -> None:
+        """Commands under way end with it; what has left their session lives on."""
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        timeout_s: float,
+        cwd: str | None = None,
+        sent: Callable[[int], object] = ...,
+        most: int = MAX_LINE,
+        take: Callable[[bytes], object] | None = None,
+    ) -> Result:
+        """One command to its end: `remote.ssh.commands.Commands.run` says how, and what it raises."""
+
+    def stream(self, argv: Sequence[str], *, cwd: str | None = None) -> AbstractAsyncContextManager[RemoteProcess]:
+        """A running command whose output is read as it comes. Leaving the block ends the way to it."""
+
+
+class Reach:
+    """The ways to the hosts of one cluster, and what they share. It may be used again after `close`."""
+
+    def __init__(self, cluster: Cluster, connect_s: float | None = None) -> None:
+        """`connect_s`: how long a connection may take, in place of `dial.CONNECT_S`."""
+        self.demo = DemoHosts(cluster)
+        self._connect_s = connect_s
+        self._dialer: Dialer | None = None
+        self._starting = asyncio.Lock()
+
+    async def add(self, host: Host) -> None:
+        """A host that is new in cluster.toml, or was changed there."""
+        if host.way.served:
+            await self.demo.add(host.name)
+
+    async def open(self, host: Host) -> Connection:
+        """Raises a HostError with cause and remedy, at the latest after `dial.DEADLINE_S`."""
+        return await SSHConnection.open(host, await self.start())
+
+    async def start(self) -> Dialer:
+        """Serves the demo hosts, once."""
+        async with self._starting:
+            if self._dialer is None:
+                await self.demo.start()
+                self._dialer = Dialer(self.demo.endpoints, self._connect_s)
+            return self._dialer
+
+    async def close(self) -> None:
+        if self._dialer is not None:
+            await self._dialer.close()
+            self._dialer = None
+            await self.demo.stop()
