@@ -12,7 +12,11 @@ from motley.remote.session import runs
 
 def stop(cluster: Cluster, run: str) -> int:
     """1 when a host did not answer: ranks may run on there."""
-    record, over = asyncio.run(runs.stop(cluster, run, "motley stop"))
+
+    def told(text: str) -> None:
+        print(f"motley: {text}", file=sys.stderr)
+
+    record, over = asyncio.run(runs.stop(cluster, run, "motley stop", told))
     data = {"run": run, "state": record.state, "unanswered": list(record.unanswered)}
     print_data({**data, "was_over": True} if over else data)
     if over:

@@ -23,6 +23,8 @@ from motley.remote.config.toml_lines import KeyPath
 from motley.remote.config.value_rules import device_name
 from motley.remote.config.ways import WAYS, Connect, Way
 
+SSH_KEYS = ("user", "port", "identity", "jump")
+
 
 def read_hosts(table: dict[str, Any], connect: Connect, folder: Path, problems: Problems) -> tuple[Host, ...]:
     """The hosts in the order of the file; `folder` is where relative key files are looked for.
@@ -49,6 +51,7 @@ def read_hosts(table: dict[str, Any], connect: Connect, folder: Path, problems: 
     _check_names(hosts, problems)
     _check_machines(hosts, problems)
     _check_speeds(hosts, keys, defaults, problems)
+    _check_this_machine(hosts, keys, problems)
     sections = [(("environment",), shared), (("defaults",), defaults)]
     check_containers(hosts, [*sections, *((("hosts", index), own) for index, own in enumerate(keys))], problems)
     return tuple(hosts)
@@ -120,7 +123,7 @@ def _check_machines(hosts: Sequence[Host], problems: Problems) -> None:
     first: dict[tuple[object, ...], Host] = {}
     for index, host in enumerate(hosts):
         path: KeyPath = ("hosts", index)
-        if host.way.needs_key and not problems.touches(path):
+        if host.way.any_address and host.address and not problems.touches(path):
             other = first.setdefault((host.address.lower(), host.port, host.user, host.jump), host)
             if other is not host:
                 problems.add(
@@ -138,3 +141,18 @@ def _check_speeds(
             problems.add(("hosts", index, "speed"), advice)
     if "speed" in defaults and not any(host.way.emulated for host in hosts):
         problems.add(("defaults", "speed"), advice)
+
+
+def _check_this_machine(hosts: Sequence[Host], keys: Sequence[dict[str, Any]], problems: Problems) -> None:
+    """The machine that the console runs on is one. Where it has no address, no SSH server of it is ever asked."""
+    mine = [(index, host) for index, host in enumerate(hosts) if host.way.only_one]
+    for index, _ in mine[1:]:
+        path: KeyPath = ("hosts", index, "connect")
+        told = path if "connect" in keys[index] else path[:2]
+        text = f'is this machine (connect = "local"), as {mine[0][1].name} is already; one host of a cluster is, so '
+        problems.add(told, text + "give this one an address and leave its connect out, or list its devices there")
+    for index, host in mine:
+        for key in SSH_KEYS if not host.address else ():
+            if key in keys[index]:
+                text = 'is for SSH, which connect = "local" does without; take it out, or give the host an address, '
+                problems.add(("hosts", index, key), text + "by which it is reached from other machines")

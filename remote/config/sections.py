@@ -28,7 +28,11 @@ class ClusterKeys:
         None, "name of the host where the ranks meet and checkpoints are written; by default the first"
     )
     port: int = option(29500, "where the ranks meet, on the leader", ge=1024, le=65535)
-    connect: Connect = option("ssh", "how hosts are reached; demo: the console serves them itself, for trying Motley")
+    connect: Connect = option(
+        "ssh",
+        "how hosts are reached; demo: the console serves them itself, for trying Motley; "
+        "local, of one host: it is the machine that you sit at",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +42,8 @@ class HostKeys:
     name: str | None = option(None, "what Motley calls it; required", check=value_rules.name_problem)
     address: str | None = option(
         None,
-        "host name, name from ~/.ssh/config, or numeric address; by default the name",
+        "host name, name from ~/.ssh/config, or numeric address; by default the name; with connect = "
+        '"local" none, and it is where other machines of yours reach this one over SSH',
         check=value_rules.address_problem,
     )
     user: str | None = option(None, "user there; by default what ~/.ssh/config says", check=value_rules.user_problem)
@@ -51,7 +56,7 @@ class HostKeys:
     )
     python: str | None = option(
         None,
-        "Python 3.10 or newer with torch, there; by default python3, on demo hosts the console's own",
+        "Python 3.10 or newer with torch, there; by default python3, on demo hosts and this machine the console's own",
         check=value_rules.path_problem,
     )
     devices: Literal["auto"] | tuple[str | int, ...] = option(
@@ -95,7 +100,11 @@ class HostKeys:
         'Dockerfile for this host; by default that of [environment], "" for none',
         check=value_rules.optional_path_problem,
     )
-    connect: Connect | None = option(None, "for this host; by default that of [cluster]")
+    connect: Connect | None = option(
+        None,
+        "for this host; by default that of [cluster]; local: this machine takes part, without an SSH server "
+        "([elsewhere](#this-machine))",
+    )
     speed: float | None = option(
         None, "demo hosts only: the fraction of full speed that is emulated; by default 1", gt=0, le=1
     )

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Connect = Literal["ssh", "demo"]
+Connect = Literal["ssh", "demo", "local"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,7 @@ class Way:
     own_python: bool = False  # it runs with the console's Python unless cluster.toml names another one
     served: bool = False  # the console serves it, over SSH on loopback
     emulated: bool = False  # several of these share one machine, and may be slowed
+    only_one: bool = False  # a cluster has one of these at most: the machine that the console runs on
 
 
 LOOPBACK = "127.0.0.1"
@@ -34,4 +35,5 @@ WAYS: dict[Connect, Way] = {
         called="a demo host", address=LOOPBACK, any_address=False, here=True, own_python=True, served=True,
         emulated=True,
     ),
+    "local": Way(called="this machine", address="", here=True, own_python=True, only_one=True),
 }  # fmt: skip

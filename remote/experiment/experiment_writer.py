@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ from motley.remote.experiment.backlog import Backlog
 from motley.remote.experiment.fetch import Fetcher, final_summary, pretty
 from motley.remote.experiment.folder import Experiment
 from motley.remote.experiment.last_loss import LastLosses
+from motley.remote.experiment.machines import record_machines
 from motley.remote.experiment.records import grouped
 from motley.remote.experiment.results import Results
 from motley.remote.feed import FeedRecord, Layout, Progress, RankLayout
@@ -51,6 +52,7 @@ class ExperimentWriter:
         self._results: Results | None = None
         self._losses = LastLosses()
         self._world_size = 0  # of the newest group
+        self._machines: Callable[[Collection[str]], dict[str, str]] = lambda _: {}
 
     @property
     def experiment(self) -> Experiment:
@@ -62,6 +64,7 @@ class ExperimentWriter:
         self._experiment = experiment
         self._harvest = Fetcher(verbs, self._run, experiment, say=self.warn)
         self._results = Results(verbs, self._run, experiment, say=self.warn, note=partial(self.note, kind="results"))
+        self._machines = verbs.hosts.machines
 
     def emit(self, record: FeedRecord) -> None:
         if isinstance(record, Progress) and record.stage == "connect" and record.done:
@@ -85,6 +88,9 @@ class ExperimentWriter:
         self.layout, self._world_size = layout, len(layout.ranks)
         if self._results is not None:
             self._results.lay_out(layout)
+        if (experiment := self._experiment) is not None:
+            machines = self._machines({rank.host for rank in layout.ranks})
+            self._saved(lambda: record_machines(experiment, machines))
         self.emit(replace(layout, behind=behind))
 
     def replay(self, hear: Callable[[Event], None]) -> None:

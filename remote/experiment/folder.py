@@ -16,6 +16,7 @@ import heapq
 from collections.abc import Iterator
 from pathlib import Path
 
+from motley.remote.config.cluster import Cluster
 from motley.remote.errors import RunFailed, UsageError
 from motley.remote.experiment import committed_offsets
 from motley.remote.experiment.local_copy import LocalCopy
@@ -26,6 +27,11 @@ from motley.remote.experiment.records import record_of, records_of
 from motley.remote.feed import LogLine
 from motley.trainer.bootstrap import durable
 from motley.trainer.contract.wire import Chunk, Event, Reading, Sample, Usage
+
+
+def experiments_folder(cluster: Cluster) -> Path:
+    """`experiments/` beside cluster.toml."""
+    return cluster.path.absolute().parent / "experiments"
 
 
 class Experiment:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Union
 
@@ -22,6 +22,7 @@ from motley.remote.errors import HostError, UsageError
 from motley.remote.feed import Progress
 from motley.remote.hosts.image_contents import ImageContents
 from motley.remote.hosts.reach import Connection, Reach
+from motley.remote.hosts.this_machine import Elsewhere, machines_of
 from motley.trainer.contract.spec import Container
 
 Outcome = Union[Connection, HostError]
@@ -41,6 +42,7 @@ class Hosts:
         self._reach = Reach(cluster, connect_s)
         self._written: dict[str, Host] = {}  # as in cluster.toml, those that run with another Python
         self._inside: dict[str, ImageContents] = {}  # the images that ranks run in, once they were looked into
+        self._away: dict[str, Host] = {}  # as in cluster.toml: the machine itself, which is another one than this
         self._open: dict[str, Connection] = {}
         self._locks = {name: asyncio.Lock() for name in self._hosts}
 
@@ -52,11 +54,12 @@ class Hosts:
     ) -> None:
         await self.close()
 
-    async def put(self, host: Host) -> None:
-        """Take in a host that is new in cluster.toml, or that was mended there."""
-        if self._written.get(host.name, self._hosts.get(host.name)) == host:
-            return
+    async def put(self, host: Host) -> Host:
+        """Take in a host that is new in cluster.toml, or that was mended there. Returns it as it is reached."""
+        if self._away.get(host.name, self._written.get(host.name, self._hosts.get(host.name))) == host:
+            return self._hosts[host.name]
         self._written.pop(host.name, None)
+        self._away.pop(host.name, None)
         self._inside.pop(host.name, None)
         held = self._open.pop(host.name, None)
         if held is not None:
@@ -65,6 +68,36 @@ class Hosts:
         self._locks.setdefault(host.name, asyncio.Lock())
         self._renew_cluster()
         await self._reach.add(host)
+        return host
+
+    async def send_away(self, name: str) -> None:
+        """From now on the host, which is the machine itself, is another one than this (`this_machine.elsewhere`): it is
+        reached by its address, if it has one."""
+        if name in self._away:
+            return
+        host = self._away[name] = self._hosts[name]
+        held = self._open.pop(name, None)
+        if held is not None:
+            await held.close()
+        if host.address:
+            self._hosts[name] = dataclasses.replace(host, connect="ssh", python=host.python or "python3")
+            self._renew_cluster()
+
+    @property
+    def away(self) -> tuple[Elsewhere, ...]:
+        """The hosts that can't be reached from this machine, since they are another one."""
+        return tuple(Elsewhere(name) for name, host in self._away.items() if not host.address)
+
+    @property
+    def all_here(self) -> bool:
+        """Whether no host that is the machine itself is another one than this."""
+        return not self._away
+
+    def machines(self, names: Collection[str]) -> dict[str, str]:
+        """Which machine that of these hosts is that is this one; empty where none is."""
+        return {
+            name: this for name, this in machines_of(self.cluster).items() if name in names and name not in self._away
+        }
 
     def run_with(self, name: str, python: str) -> None:
         """From now on the host's Python is that of an environment there (`remote.provision.virtualenv`)."""
@@ -112,7 +145,7 @@ class Hosts:
     async def attempt(self, name: str, emit: Emit) -> Outcome:
         """One host's connection, or why there is none."""
         host = self._hosts[name]
-        emit(Progress(host=name, stage="connect", text=f"connecting to {host.address}"))
+        emit(Progress(host=name, stage="connect", text=f"connecting to {host.address or host.way.called}"))
         try:
             connection = await self.get(name)
         except HostError as error:
@@ -124,6 +157,8 @@ class Hosts:
     async def get(self, name: str) -> Connection:
         """The open connection to a host, opened anew when it was lost. Raises a HostError when that fails."""
         host = self.named(name)
+        if name in self._away and not host.address:
+            raise Elsewhere(name)
         async with self._locks[name]:
             held = self._open.get(name)
             if held is not None and held.is_open:

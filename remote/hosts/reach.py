@@ -11,11 +11,13 @@ nothing of the way.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from motley.remote.config.cluster import Cluster, Host
+from motley.remote.config.ways import Connect
+from motley.remote.hosts.local_connection import LocalConnection
 from motley.remote.ssh.commands import Result
 from motley.remote.ssh.connection import SSHConnection
 from motley.remote.ssh.demo_hosts import DemoHosts
@@ -70,6 +72,11 @@ class Reach:
         self._connect_s = connect_s
         self._dialer: Dialer | None = None
         self._starting = asyncio.Lock()
+        self._ways: dict[Connect, Callable[[Host], Awaitable[Connection]]] = {
+            "ssh": self._dial,
+            "demo": self._dial,
+            "local": LocalConnection.open,
+        }
 
     async def add(self, host: Host) -> None:
         """A host that is new in cluster.toml, or was changed there."""
@@ -78,6 +85,9 @@ class Reach:
 
     async def open(self, host: Host) -> Connection:
         """Raises a HostError with cause and remedy, at the latest after `dial.DEADLINE_S`."""
+        return await self._ways[host.connect](host)
+
+    async def _dial(self, host: Host) -> Connection:
         return await SSHConnection.open(host, await self.start())
 
     async def start(self) -> Dialer:

@@ -17,6 +17,7 @@ from typing import Any
 from motley.remote.config.cluster import Cluster, Host
 from motley.remote.errors import Finding, UsageError
 from motley.remote.feed import Layout, RankLayout
+from motley.remote.hosts.this_machine import machines_of
 from motley.remote.preflight.probe import Probe
 from motley.remote.provision.project import UserCode
 from motley.trainer.contract.backend import choose_backend, could_be_quicker
@@ -214,6 +215,7 @@ def spec_for(
         own_policy=user_code.own_policy if user_code is not None else None,
         python=python,
         container=container,
+        machines=machines_of(cluster),
     )
 
 
@@ -271,4 +273,5 @@ def joining_spec(
         cluster, run, host, members, token=token, leader_address=lead.address, before_s=0.0, phases={}, resume=None,
         user_code=user_code, python=python, container=container,
     )  # fmt: skip
-    return replace(spec, leader=lead.leader, port=lead.port, term=lead.term, joins=True)
+    machines = machines_of(replace(cluster, hosts=(host,)))
+    return replace(spec, leader=lead.leader, port=lead.port, term=lead.term, joins=True, machines=machines)

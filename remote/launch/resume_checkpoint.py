@@ -26,6 +26,8 @@ from typing import Any
 from motley.remote.answers import made
 from motley.remote.config.resume_from import ResumeFrom
 from motley.remote.errors import HostError, UsageError
+from motley.remote.experiment.machines import recorded_machines
+from motley.remote.hosts.this_machine import elsewhere, machine_id
 from motley.remote.rpc.verbs import Verbs
 from motley.trainer.contract import checkpoint_trailer
 from motley.trainer.contract.checkpoint_trailer import Trailer
@@ -50,7 +52,10 @@ async def bring_checkpoint(
     that there are; a HostError when one can't be fetched or the leader can't be given it.
     """
     run, asked = wanted.run, list(hosts)
-    answers = await asyncio.gather(*(_ask(verbs, host, run) for host in asked))
+    told = dict(zip(asked, await asyncio.gather(*(_told(verbs, host, run) for host in asked)), strict=True))
+    for name in elsewhere(verbs.hosts.cluster, told, recorded_machines(experiment), machine_id()):
+        warn(f"{name} was another machine in '{run}': what that one keeps is not looked at")
+    answers = [listed_by(host, table) for host, table in told.items()]
     here = [Found("", name, said) for name, said in checkpoint_trailer.listed(experiment / "checkpoints").items()]
     known = newest_first([*here, *(one for answer in answers for one in answer)], leader)
     for found in known:
@@ -141,10 +146,6 @@ async def _content(verbs: Verbs, run: str, found: Found, experiment: Path) -> by
 def _most() -> int:
     """Bytes of a checkpoint that is carried from host to host through the memory here: half of it."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-
-
-async def _ask(verbs: Verbs, host: str, run: str) -> list[Found]:
-    return listed_by(host, await _told(verbs, host, run))
 
 
 async def _told(verbs: Verbs, host: str, run: str) -> Mapping[str, Any]:

@@ -53,6 +53,8 @@ async def offered(
 
     Raises Cold.
     """
+    if not verbs.hosts.all_here:
+        raise Cold("it was started on another machine")
     if silent:
         raise Cold(f"{', '.join(silent)} can't be reached at the moment")
     try:

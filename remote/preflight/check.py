@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from motley.remote.config.cluster import Cluster
@@ -24,6 +25,7 @@ from motley.remote.preflight.host_check import Common, HostCheck, Prepares
 from motley.remote.preflight.host_inspection import CARDS_S
 from motley.remote.preflight.judge import judge
 from motley.remote.preflight.judge_network import leader_address
+from motley.remote.preflight.power import power
 from motley.remote.preflight.probe import Asked, Probe
 from motley.remote.preflight.reachability import Reachability, Rendezvous
 from motley.trainer.contract.task_name import IMAGE_FOLDER
@@ -67,6 +69,7 @@ async def check(
     asked = Asked(ports=() if joins else cluster.leader_ports, data=_data(cluster), command=_command(cluster))
     common = Common(hosts, asked, emit, early)
     visits = [HostCheck(host, common, leads=host.name == cluster.leader) for host in cluster.hosts]
+    common.reached += [visit.reached for visit in visits if visit.host.name != cluster.leader]
     tasks = {visit: asyncio.ensure_future(visit.run()) for visit in visits}
     answers: list[asyncio.Future[Any]] = [visit.answered for visit in visits]
     meeting = asyncio.ensure_future(_gather(visits, common))
@@ -90,8 +93,13 @@ async def check(
     probes = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Probe)}
     errors = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, HostError)}
     met = met.counting({name for name in probes if probes[name].address})
-    findings = judge(cluster, probes, errors, met, joins=joins)
+    findings = judge(cluster, probes, errors, met, joins=joins, asleep=await asyncio.to_thread(_asleep, cluster))
     return CheckResult(findings=findings, probes=probes, leader_address=leader_address(cluster, probes))
+
+
+def _asleep(cluster: Cluster) -> list[Finding]:
+    mine = [host.name for host in cluster.hosts if host.way.only_one]
+    return [Finding(name, "power", "warning", *found) for name in mine for found in power(Path("/"))]
 
 
 async def _gather(visits: Sequence[HostCheck], common: Common) -> Reachability:

@@ -56,6 +56,11 @@ CHECKS: dict[str, tuple[str, str]] = {
     ),
     "limits": (BOTH, "enough files may be open; enough threads may be started, below 32 it is an error"),
     "login": (WARNING, "systemd lets processes live on after the logout (KillUserProcesses, lingering)"),
+    "power": (
+        WARNING,
+        'the machine that takes part itself (`connect = "local"`) is not on battery, and closing its lid does not '
+        "suspend it",
+    ),
     "leftovers": (WARNING, "no run is at work there, and no processes of an earlier one are left"),
     "clock": (WARNING, "its clock and this machine's are less than 2 s apart"),
     "machine": (WARNING, "no machine is listed twice under two addresses"),

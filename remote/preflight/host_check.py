@@ -15,6 +15,7 @@ from motley.remote.errors import CommandFailed, HostError, Unreachable
 from motley.remote.feed import Progress
 from motley.remote.hosts.pool import Emit, Hosts, python_of
 from motley.remote.preflight.host_inspection import HostInspection, inspect_host
+from motley.remote.preflight.own_address import own_address
 from motley.remote.preflight.probe import SELF, Asked, Probe
 from motley.remote.preflight.reachability import Rendezvous
 
@@ -45,6 +46,7 @@ class Common:
     asked: Asked
     emit: Emit
     early: Prepares | None
+    reached: list[asyncio.Future[str | None]] = field(default_factory=list)  # our address on the way to each other host
     leader: asyncio.Future[str] = field(default_factory=_future)  # its address
     room: asyncio.Future[Rendezvous] = field(default_factory=_future)
 
@@ -56,6 +58,7 @@ class HostCheck:
         self.host = host
         self.connected = False
         self.asks_torch = False  # which takes longer than all the rest
+        self.reached: asyncio.Future[str | None] = _future()  # our address on the way there
         self.answered: asyncio.Future[Probe | HostError] = _future()
         self._common = common
         self._leads = leads
@@ -69,6 +72,7 @@ class HostCheck:
                 self.answered.set_result(connection)
                 return
             self.connected = True
+            self.reached.set_result(connection.own_address)
             self._tell("looking at Python, torch, devices and disk")
             async with AsyncExitStack() as stack:
                 code = common.early.code if common.early is not None else ""
@@ -83,6 +87,8 @@ class HostCheck:
             if not self.answered.done():
                 self.give_up(error)
         finally:
+            if not self.reached.done():
+                self.reached.set_result(None)
             if self._leads and not common.leader.done():
                 common.leader.set_result("")
 
@@ -96,8 +102,11 @@ class HostCheck:
         to = SELF if self._leads else await self._leader()
         code = common.early.code.rpartition("/")[2] if common.early is not None else ""
         path = self.host.env.get("PATH", "")
+        own = ""
+        if self._leads and self.host.way.only_one:
+            own = await own_address(self.host.address, common.reached)
         command = common.asked.command if self.host.runtime is None else ""  # an image has its own
-        found = await host.probe(replace(common.asked, leader=to, code=code, command=command, path=path))
+        found = await host.probe(replace(common.asked, leader=to, own=own, code=code, command=command, path=path))
         if (inside := common.hosts.inside(self.host.name)) is not None:
             # as a rank in it sees it
             found = replace(found, torch=inside.torch, torch_build=inside.torch_build, pillow=inside.pillow)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from motley.remote.config.cluster import Cluster, Host
@@ -42,11 +42,12 @@ def judge(
     meeting: Reachability | None = None,
     *,
     joins: str = "",
+    asleep: Sequence[Finding] = (),
 ) -> tuple[Finding, ...]:
     """Findings in the order of the hosts, errors before warnings for each.
 
     `joins`: the run that the leader is at work in and the others are to join. That takes room on the leader, and may
-    have processes on a machine that is listed twice: no news.
+    have processes on a machine that is listed twice: no news. `asleep`: what is found of the machine itself.
     """
     found = [*network(cluster, probes, meeting or Reachability())]
     usual_torch = _most_common([_version(p.torch)[:2] for p in probes.values() if p.torch])
@@ -60,6 +61,7 @@ def judge(
             found += _one(cluster, host, replace(probes[host.name], leftovers=others), usual_torch)
     found += _twice(cluster, probes)
     found += _script(cluster)
+    found += asleep
     order = {host.name: place for place, host in enumerate(cluster.hosts)}
     return tuple(sorted(found, key=lambda finding: (order[finding.host], finding.level)))
 

@@ -22,6 +22,7 @@ class Asked:
     """What a host is asked beyond what it is."""
 
     leader: str = ""  # numeric address, `SELF` for the leader; without it, its place in the network is not known
+    own: str = ""  # its own numeric address, where no SSH connection tells it
     ports: tuple[int, ...] = ()  # to be free on the leader
     data: dict[str, str] | None = None  # "path", "name": a folder that is to be there, and what else holds the data
     code: str = ""  # hash of the tree that a run needs: whether it is whole there is looked at
@@ -104,7 +105,7 @@ class Probe:
     open_files: int | None = None  # that a process may have; None: any number
     processes_left: int | None = None  # that the user may still start
     leftovers: tuple[Leftover, ...] = ()
-    server_address: str  # the address that our connection reached
+    server_address: str  # the address that our connection reached, or that was said to be its own
     address: str  # of this host on the way to the leader
     no_way: str = ""  # why there is no way to the leader
     interface: str  # that has this address

@@ -59,6 +59,11 @@ class Verbs:
             self._pushed.add(host)
         return connection
 
+    async def send_away(self, host: str) -> None:
+        """The host, which is the machine itself, is another one than this."""
+        await self.hosts.send_away(host)
+        self._pushed.discard(host)
+
     async def supervise(self, spec: Spec, python: str, folder: str) -> None:
         """Start the supervisor of a host. `folder` is the run's there, absolute.
 

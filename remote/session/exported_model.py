@@ -26,12 +26,14 @@ from typing import Any
 import motley
 from motley.remote.config.cluster import Cluster
 from motley.remote.errors import CommandFailed, HostError, UsageError
+from motley.remote.experiment.folder import experiments_folder
 from motley.remote.experiment.incoming_model import IncomingModel
+from motley.remote.experiment.machines import recorded_machines
 from motley.remote.hosts.pool import Hosts
+from motley.remote.hosts.this_machine import elsewhere, machine_id
 from motley.remote.launch.resume_checkpoint import Found, listed_by
 from motley.remote.provision.push_code import Tree
 from motley.remote.rpc.verbs import FETCH_S, Verbs, export_words
-from motley.remote.session.session import experiments_folder
 from motley.remote.ssh.new_host_keys import Ask, introduced, new_keys, nobody
 from motley.trainer.contract import checkpoint_trailer
 from motley.trainer.contract.evaluation_of import evaluation_of
@@ -104,9 +106,13 @@ async def _export(
         async def look() -> list[dict[str, Any] | HostError]:
             return list(await asyncio.gather(*(_told(verbs, host.name, run) for host in cluster.hosts)))
 
-        answers = await introduced(look, new_keys, ask)
-        tables = {h.name: a for h, a in zip(cluster.hosts, answers, strict=True) if not isinstance(a, HostError)}
-        silent = [answer for answer in answers if isinstance(answer, HostError)]
+        answers = dict(zip((host.name for host in cluster.hosts), await introduced(look, new_keys, ask), strict=True))
+        told = {name: answer for name, answer in answers.items() if not isinstance(answer, HostError)}
+        for name in elsewhere(cluster, told, recorded_machines(experiment), machine_id()):
+            await verbs.send_away(name)
+            answers[name] = await _told(verbs, name, run)
+        tables = {name: answer for name, answer in answers.items() if not isinstance(answer, HostError)}
+        silent = [answer for answer in answers.values() if isinstance(answer, HostError)]
         found = candidates(tables, experiment, best=best)
         if not found:
             raise UsageError(why_none(run, tables, silent, experiment, best=best))

@@ -12,11 +12,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from motley.remote.errors import HostError, UsageError
 from motley.remote.feed import Layout
 from motley.remote.hosts.pool import Outcome
+from motley.remote.hosts.this_machine import Elsewhere, elsewhere, machine_id
 from motley.remote.launch.placement import layout_of
 from motley.remote.rpc.verbs import Verbs
 from motley.trainer.contract.run_changes import Lead
@@ -25,17 +27,31 @@ from motley.trainer.contract.wire import END_STATES
 
 
 async def find(
-    verbs: Verbs, outcomes: Mapping[str, Outcome], run: str, warn: Callable[[str], None]
+    verbs: Verbs,
+    outcomes: Mapping[str, Outcome],
+    run: str,
+    warn: Callable[[str], None],
+    recorded: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Layout, Lead | None]:
-    """The run, and who leads it when that is not the host it was started with.
+    """The run, and who leads it when that is not the host it was started with. A host that is the machine itself, and
+    in this run another one than this, is reached over SSH from then on; `recorded`: what is kept here of such.
 
-    Raises UsageError when no host that answers knows the run, or when it can't be followed from here.
+    Raises UsageError when no host that answers knows the run, or when it can't be followed from here, Elsewhere when
+    the only one that may know it is another machine.
     """
     answers = await asyncio.gather(
         *(_ask(verbs, name, run, outcome, warn) for name, outcome in outcomes.items()),
     )
     tables = {name: answer for name, answer in zip(outcomes, answers, strict=True) if not isinstance(answer, HostError)}
+    for name in elsewhere(verbs.hosts.cluster, tables, recorded, machine_id()):
+        await verbs.send_away(name)
+        tables.pop(name, None)
+        answer = await _ask(verbs, name, run, None, warn)
+        if not isinstance(answer, HostError):
+            tables[name] = answer
     known = {name: table for name, table in tables.items() if table}
+    if not known and verbs.hosts.away:
+        raise verbs.hosts.away[0]
     if not known:
         silent = [name for name in outcomes if name not in tables]
         extra = f"; no answer from {', '.join(silent)}" if silent else ""
@@ -70,7 +86,7 @@ def _edition(table: Mapping[str, Any]) -> list[int]:
 
 
 async def _ask(
-    verbs: Verbs, name: str, run: str, outcome: Outcome, warn: Callable[[str], None]
+    verbs: Verbs, name: str, run: str, outcome: Outcome | None, warn: Callable[[str], None]
 ) -> dict[str, Any] | HostError:
     """What the host says of the run; empty when it does not know it."""
     if isinstance(outcome, HostError):
@@ -78,6 +94,6 @@ async def _ask(
     try:
         runs = await verbs.status(name)
     except HostError as error:
-        warn(f"{name}: {error.cause}")
+        warn(error.cause if isinstance(error, Elsewhere) else f"{name}: {error.cause}")
         return error
     return next((table for table in runs if table.get("run") == run), {})

@@ -83,7 +83,7 @@ async def bring_in(
         return Joined(back=True)
     spec = await verbs.spec(leader, run)
     own = own_run(verbs.hosts.cluster, folder)
-    ready = await _ready(verbs, run, lead.leader, host, own, spec, knows, emit)
+    ready = await _ready(verbs, run, lead, host, own, spec, knows, emit)
     roll = await verbs.admit(leader, run, host.name, ready.devices)
     with using(leader, "roll"):
         members = numbered(roll.members(spec.members), host.name, ready.devices)
@@ -102,14 +102,14 @@ async def bring_in(
 
 
 async def _ready(
-    verbs: Verbs, run: str, leader: str, host: Host, own: Cluster, spec: Spec, knows: Knows, emit: Emit
+    verbs: Verbs, run: str, lead: Lead, host: Host, own: Cluster, spec: Spec, knows: Knows, emit: Emit
 ) -> _Ready:
     """Check the host together with the one that leads, and bring our code, the project and the data there."""
     hosts = verbs.hosts
     project, user_code = await asyncio.to_thread(project_of, own)
     host, data = await equipped(hosts, host.name, emit)
     check_same(own, spec, user_code=user_code, folder=data)
-    part = dataclasses.replace(hosts.cluster, leader=leader, hosts=(hosts.named(leader), host))
+    part = dataclasses.replace(hosts.cluster, leader=lead.leader, hosts=(hosts.named(lead.leader), host))
     checked = await check(hosts, lambda record: emit(record) if record.host == host.name else None, part, joins=run)
     findings = [f for f in checked.findings if f.host == host.name or f.level == "error"]
     devices: tuple[Member, ...] = ()
@@ -119,6 +119,9 @@ async def _ready(
     if _failed(findings):
         raise CheckFailed(findings)
     probe = checked.probes[host.name]
+    if ipaddress.ip_address(lead.address).is_loopback and probe.boot_id != checked.probes[lead.leader].boot_id:
+        text = f"'{run}' began on {lead.leader} alone, which leads it at {lead.address}: {host.name} can't get there"
+        raise UsageError(f"{text}. Start a new run with both: motley run --resume {run} goes on from its checkpoint")
     if await having(verbs, run, [host.name]):
         raise UsageError(f"{host.name} had a run named '{run}' before, which this one is not: it can't join it")
     if unable := await push_all(verbs, {host.name: probe}, emit, project):

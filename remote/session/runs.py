@@ -22,7 +22,7 @@ from motley.remote.diagnosis.failures import Failures
 from motley.remote.diagnosis.host_clocks import Clocks
 from motley.remote.end_tasks import end
 from motley.remote.errors import HostError, RunFailed, UsageError
-from motley.remote.experiment.folder import Experiment
+from motley.remote.experiment.folder import Experiment, experiments_folder
 from motley.remote.experiment.records import grouped
 from motley.remote.feed import Ended, FeedRecord, Layout, Link, LogLine, Progress
 from motley.remote.hosts.pool import Hosts
@@ -31,9 +31,10 @@ from motley.remote.provision.push_code import Tree
 from motley.remote.quoting import pasteable
 from motley.remote.rpc.verbs import Verbs
 from motley.remote.sanitize import clean
+from motley.remote.session.away_hosts import away
 from motley.remote.session.checkpoint_now import Written
 from motley.remote.session.run_log import LogRow, rows_of
-from motley.remote.session.session import Session, experiments_folder
+from motley.remote.session.session import Session
 from motley.remote.ssh.new_host_keys import Ask, introduced, new_keys, nobody
 from motley.trainer.contract.wire import Event
 
@@ -57,11 +58,14 @@ async def status(cluster: Cluster, ask: Ask = nobody) -> dict[str, Any]:
         async def look() -> list[list[dict[str, Any]] | HostError]:
             return list(await asyncio.gather(*(_ask(verbs, host.name) for host in cluster.hosts)))
 
-        answers = await introduced(look, new_keys, ask)
-    tables = {host.name: a for host, a in zip(cluster.hosts, answers, strict=True) if not isinstance(a, HostError)}
+        answers = dict(zip((host.name for host in cluster.hosts), await introduced(look, new_keys, ask), strict=True))
+        for name in away(cluster, answers):
+            await verbs.send_away(name)
+            answers[name] = await _ask(verbs, name)
+    tables = {name: answer for name, answer in answers.items() if not isinstance(answer, HostError)}
     silent = [
         {"host": error.host, "cause": error.cause, "remedy": error.remedy}
-        for error in answers
+        for error in answers.values()
         if isinstance(error, HostError)
     ]
     return {"runs": merge(tables), **({"unreachable": silent} if silent else {})}
@@ -97,8 +101,11 @@ async def newest(cluster: Cluster, ask: Ask = nobody) -> str:
     raise UsageError("the hosts know of no run" + (f"; no answer from {', '.join(silent)}" if silent else ""))
 
 
-async def stop(cluster: Cluster, run: str, reason: str) -> tuple[Ended, bool]:
-    """Stop a run from anywhere, and say whether it had ended before on every host.
+async def stop(
+    cluster: Cluster, run: str, reason: str, told: Callable[[str], None] = lambda _: None
+) -> tuple[Ended, bool]:
+    """Stop a run from anywhere, and say whether it had ended before on every host. `told` hears of each host that can't
+    be asked from this machine.
 
     Raises UsageError when no host knows it.
     """
@@ -106,6 +113,8 @@ async def stop(cluster: Cluster, run: str, reason: str) -> tuple[Ended, bool]:
     session = Session(cluster, run, emit=records.append)
     try:
         await session.attach()
+        for error in session.away:
+            told(error.cause)
         ended = await session.stop(reason)
         return ended, any(isinstance(record, Layout) and record.over for record in records)
     finally:

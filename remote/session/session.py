@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 from motley.remote.config.cluster import Cluster
@@ -23,9 +22,11 @@ from motley.remote.end_tasks import end
 from motley.remote.errors import RunFailed, UsageError
 from motley.remote.experiment.experiment_writer import ExperimentWriter
 from motley.remote.experiment.fetch import final_summary
-from motley.remote.experiment.folder import Experiment
+from motley.remote.experiment.folder import Experiment, experiments_folder
+from motley.remote.experiment.machines import recorded_machines
 from motley.remote.feed import Ended, FeedRecord
 from motley.remote.hosts.pool import Hosts
+from motley.remote.hosts.this_machine import Elsewhere
 from motley.remote.launch import placement
 from motley.remote.launch.all_hosts import stop_all
 from motley.remote.launch.start_run import RunStart, end_start
@@ -42,11 +43,6 @@ from motley.trainer.contract.run_changes import Lead
 from motley.trainer.contract.spec import Spec
 
 STOP_BOUND_S = 25.0  # beyond the grace: the supervisor's own bounds
-
-
-def experiments_folder(cluster: Cluster) -> Path:
-    """`experiments/` beside cluster.toml."""
-    return cluster.path.absolute().parent / "experiments"
 
 
 class Session:
@@ -179,7 +175,7 @@ class Session:
         outcomes = await introduced(
             lambda: self._hosts.connect(self._logbook.emit), lambda found: new_keys(found.values()), self._ask
         )
-        layout, lead = await find(self._verbs, outcomes, self.run, self._logbook.warn)
+        layout, lead = await find(self._verbs, outcomes, self.run, self._logbook.warn, recorded_machines(self.folder))
         self._leader = layout.leader
         experiment = Experiment.open(self.folder)
         self._logbook.keep(experiment, self._verbs)
@@ -205,6 +201,11 @@ class Session:
     def failed(self) -> Report | None:
         """Which rank failed first, of those that are known to have failed by now."""
         return self._logbook.failures.report()
+
+    @property
+    def away(self) -> tuple[Elsewhere, ...]:
+        """Hosts that can't be followed from this machine, since they are another one."""
+        return self._hosts.away
 
     async def caught_up(self) -> None:
         """Until every host that answers has sent what it had, and it was told."""
@@ -243,8 +244,7 @@ class Session:
         Raises CheckFailed with all findings, ConfigError, UsageError or a HostError: then nothing was started.
         """
         following = self._under_way()
-        host = named_in(self._cluster, name)
-        await self._hosts.put(host)
+        host = await self._hosts.put(named_in(self._cluster, name))
         leader, tell = following.leader, self._logbook.emit
         joined = await bring_in(self._verbs, self.run, leader, host, folder=self.folder, knows=self._knows, emit=tell)
         self._logbook.joined(host, joined.members, joined.warnings, back=joined.back)

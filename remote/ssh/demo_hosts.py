@@ -188,8 +188,8 @@ async def _attend(process: asyncssh.SSHServerProcess[bytes], child: _Child) -> N
         for task in (carried, closed, fed):
             task.cancel()
         await asyncio.gather(carried, closed, fed, return_exceptions=True)
-        await _end(child)
-        await asyncio.gather(_empty(child.stdout), _empty(child.stderr))
+        await end_command(child)
+        await asyncio.gather(empty(child.stdout), empty(child.stderr))
 
 
 def _say_how_it_ended(process: asyncssh.SSHServerProcess[bytes], code: int) -> None:
@@ -219,7 +219,7 @@ async def _in(source: asyncssh.SSHReader[bytes], sink: asyncio.StreamWriter) -> 
         sink.close()
 
 
-async def _end(child: _Child) -> None:
+async def end_command(child: _Child) -> None:
     """Ends a command, and what it started in its own session. What has left that session stays."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         if child.returncode is not None:
@@ -232,7 +232,7 @@ async def _end(child: _Child) -> None:
             continue
 
 
-async def _empty(source: asyncio.StreamReader | None) -> None:
+async def empty(source: asyncio.StreamReader | None) -> None:
     """What a command that was ended has printed, and nobody reads: until then its pipe stays open here."""
     if source is not None:
         with contextlib.suppress(asyncio.TimeoutError):

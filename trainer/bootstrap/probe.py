@@ -1,8 +1,8 @@
 """What a host says of itself: `remote.preflight.probe.Probe` describes the answer. Runs there: see `trainer.bootstrap`.
 
-It is asked with `{"leader": numeric address, "self" or "", "ports": to be free there, "data": null or
-{"path", "name" of the data set or ""}, "code": the tree of ours that a run would need, or "", "command": a program that
-it would start, or "", "path": its PATH, or ""}`.
+It is asked with `{"leader": numeric address, "self" or "", "own": its address where no SSH connection tells it,
+"ports": to be free there, "data": null or {"path", "name" of the data set or ""}, "code": the tree of ours that a run
+would need, or "", "command": a program that it would start, or "", "path": its PATH, or ""}`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def probe(request: dict[str, Any]) -> dict[str, Any]:
         "code": code(str(request.get("code", ""))),
         "runs": names(os.path.join(OURS, "runs")),
         **login(),
-        **place(str(request.get("leader", "")), request.get("ports") or []),
+        **place(str(request.get("leader", "")), request.get("ports") or [], str(request.get("own", ""))),
         "clock": time.time(),
         "took_s": time.monotonic() - began,
     }
@@ -67,10 +67,11 @@ def code(wanted: str) -> list[str]:
     return [name for name in found if (whole if name == wanted else stamped)(os.path.join(CODE, name))]
 
 
-def place(leader: str, ports: list[int]) -> dict[str, Any]:
+def place(leader: str, ports: list[int], own: str = "") -> dict[str, Any]:
     """Its place in the network. `ports` are looked at on the leader, where they must be free."""
     ssh = os.environ.get("SSH_CONNECTION", "").split()
     reached = ssh[2].split("%")[0] if len(ssh) == 4 and ssh[2] != "UNKNOWN" else ""  # sshd on no socket says that
+    reached = own or reached
     leads = leader == "self"
     address, no_way = way_to(reached if leads else leader)
     interface, network = interface_of(address)

@@ -246,6 +246,7 @@ class Spec:
     term: Term = FIRST  # of the leader named here
     python: str = ""  # what it runs with, absolute; a host that comes back is started with the same one
     container: Container | None = None  # that its ranks run in
+    machines: dict[str, str] = field(default_factory=dict)  # the host that the run was started on, and which machine
 
     @property
     def local_members(self) -> tuple[Member, ...]:

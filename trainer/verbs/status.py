@@ -95,4 +95,5 @@ def layout(spec: dict[str, Any], roll: dict[str, Any]) -> dict[str, Any]:
         "edition": [*Term.of(roll.get("term", 0)), roll.get("edition", 0)],
         "emulated": spec.get("emulated"),
         "results": options.get("results_from") if options.get("results") else "",
+        "machines": spec.get("machines") or {},
     }

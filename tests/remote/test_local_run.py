@@ -1,0 +1,179 @@
+"""Runs in which the machine itself takes part (`connect = "local"`), in a home of the test's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from motley.remote.config.cluster import Cluster
+from motley.remote.errors import HostError
+from motley.remote.experiment.machines import recorded_machines
+from motley.remote.feed import Link
+from motley.remote.hosts import this_machine
+from motley.remote.session import runs
+from motley.trainer.contract.wire import Event
+from tests.remote.session.test_follow_run import said, trains
+from tests.remote.stage import FOREVER, Seen, Stage
+
+LOCAL = 'connect = "local"'
+BOTH = {"desk": LOCAL, "box1": ""}
+OTHER = "0" * 64  # another machine
+
+
+def cluster(stage: Stage, hosts: Mapping[str, str] = BOTH, steps: int = FOREVER) -> Cluster:
+    return stage.cluster(hosts=hosts, steps=steps)
+
+
+def state(stage: Stage, host: str = "desk") -> dict[str, object]:
+    """What the machine itself keeps of the run `night`."""
+    found: dict[str, object] = json.loads((folder(stage, host) / "state.json").read_text())
+    return found
+
+
+def folder(stage: Stage, host: str = "desk") -> Path:
+    return stage.home / ".motley/runs/night" / host
+
+
+def kill_supervisor(stage: Stage) -> None:
+    pid = state(stage)["pid"]
+    assert isinstance(pid, int)
+    os.kill(pid, signal.SIGKILL)
+
+
+async def test_it_runs_alone_and_ends(stage: Stage) -> None:
+    session = stage.session("night", seen := Seen(), cluster(stage, {"desk": LOCAL}, steps=30))
+    await session.launch()
+    ended = await session.wait()
+    await session.close()
+    assert (ended.state, ended.summary["steps"]) == ("finished", 30)
+    spec = json.loads((folder(stage) / "spec.json").read_text())
+    assert (spec["leader"], spec["leader_address"], spec["emulated"]) == ("desk", "127.0.0.1", False)
+    assert spec["machines"] == {"desk": this_machine.machine_id()} == recorded_machines(stage.experiment("night"))
+    assert seen.last_steps() == {0: 30}
+    assert stage.alive() == []
+
+
+async def test_it_leads_is_found_by_another_console_and_stopped(stage: Stage) -> None:
+    session = stage.session("night", seen := Seen(), cluster(stage))
+    await session.launch()
+    await seen.further()
+    await session.close()  # what follows the run ends, and the run goes on
+    assert state(stage)["state"] == "running"
+    await (again := stage.session("night", found := Seen())).attach()
+    await found.further()
+    ended = await again.stop("enough")
+    await again.close()
+    assert (ended.state, ended.unanswered) == ("stopped", ())
+    assert stage.alive() == []
+
+
+async def test_another_host_leads_it_and_it_comes_back_when_its_supervisor_was_killed(stage: Stage) -> None:
+    session = stage.session("night", seen := Seen(), cluster(stage, {"box1": "", "desk": LOCAL}))
+    await session.launch()
+    await seen.further()
+    kill_supervisor(stage)
+    await seen.until(trains(1, generation=2))
+    assert said(seen, "desk is back")
+    await session.stop("enough")
+    await session.close()
+    assert stage.alive() == []
+
+
+async def test_another_host_takes_its_place_as_leader(stage: Stage) -> None:
+    session = stage.session("night", seen := Seen(), cluster(stage))
+    await session.launch()
+    await seen.further()
+    kill_supervisor(stage)
+    await seen.until(trains(1, generation=1))
+    assert said(seen, "desk, which led the run, is gone: box1 leads it from now on")
+    await seen.until(trains(0, generation=1))
+    await session.stop("enough")
+    await session.close()
+    assert stage.alive() == []
+
+
+async def test_ctrl_c_in_the_terminal_reaches_none_of_its_commands(stage: Stage) -> None:
+    session = stage.session("night", seen := Seen(), cluster(stage))
+    await session.launch()
+    await seen.further()
+    groups = {os.getpgid(pid) for pid in stage.alive()}
+    children = [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+    assert children  # what follows the run
+    assert os.getpgrp() not in {*groups, *map(os.getpgid, children)}
+    await session.stop("enough")
+    await session.close()
+
+
+@contextlib.contextmanager
+def another_machine(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Another one with the same cluster.toml and experiments, which reaches the demo hosts as this one does."""
+    home = stage.home / "another"
+    (home / ".motley").mkdir(parents=True, exist_ok=True)
+    (home / ".motley/demo").symlink_to(stage.home / ".motley/demo")
+    with monkeypatch.context() as patch:
+        patch.setenv("HOME", str(home))
+        for module in ("find_run", "away_hosts"):
+            patch.setattr(f"motley.remote.session.{module}.machine_id", lambda: OTHER)
+        yield
+
+
+async def test_on_another_machine_the_others_are_followed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = stage.session("night", seen := Seen(), known := cluster(stage))
+    await session.launch()
+    await seen.further()
+    with another_machine(stage, monkeypatch):
+        told = await runs.status(known)
+        assert [(row["run"], [host["name"] for host in row["hosts"]]) for row in told["runs"]] == [("night", ["box1"])]
+        (silent,) = told["unreachable"]
+        assert silent["cause"] == (
+            'desk is the machine itself (connect = "local"): watch from there, or give it an address'
+        )
+        await (again := stage.session("night", found := Seen())).attach()
+        assert said(found, str(silent["cause"]))
+        await found.until(lambda record: isinstance(record, Link) and record.up)
+        assert {record.host for record in found.records if isinstance(record, Link) and record.up} == {"box1"}
+        await again.close()
+        words: list[str] = []
+        ended, over = await runs.stop(known, "night", "enough", words.append)
+        assert words == [silent["cause"]]
+        assert (ended.unanswered, over) == (("desk",), False)
+    await session.stop("enough")
+    await session.close()
+    assert recorded_machines(stage.experiment("night")) == {"desk": this_machine.machine_id()}
+    assert stage.alive() == []
+
+
+async def test_alone_it_is_not_to_be_followed_from_another_machine(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = stage.session("night", Seen(), known := cluster(stage, {"desk": LOCAL}, steps=5))
+    await session.launch()
+    await session.wait()
+    await session.close()
+    (stage.home / ".motley/demo").mkdir(exist_ok=True)
+    with another_machine(stage, monkeypatch):
+        with pytest.raises(HostError, match="desk is the machine itself"):
+            await stage.session("night", Seen()).attach()
+        assert [row["host"] for row in (await runs.status(known))["unreachable"]] == ["desk"]
+
+
+async def test_its_environment_is_its_own(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINE", "not for it")
+    monkeypatch.setenv("PASSED", "for it")
+    text = f'{LOCAL}\npass_env = ["PASSED"]\nenv = {{GIVEN = "too"}}'
+    session = stage.session("night", seen := Seen(), cluster(stage, {"desk": text}))
+    await session.launch()
+    await asyncio.wait_for(seen.until(lambda record: isinstance(record, Event) and record.kind == "group"), 60)
+    (rank,) = state(stage)["ranks"]  # type: ignore[misc]
+    environ = Path(f"/proc/{rank['pid']}/environ").read_bytes().split(b"\0")
+    assert b"MINE=not for it" not in environ
+    assert {b"PASSED=for it", b"GIVEN=too", b"HOME=" + os.fsencode(stage.home)} <= set(environ)
+    await session.stop("enough")
+    await session.close()
