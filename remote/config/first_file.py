@@ -14,8 +14,12 @@ from motley.remote.sanitize import clean
 DEMO = Path(motley.__file__).resolve().parents[1] / "cluster.toml"  # where Motley runs from its source
 EXAMPLE = """\
     [[hosts]]
-    name = "desktop"              # the first one leads
-    address = "192.168.1.20"
+    name = "desktop"
+    connect = "local"             # the machine you sit at; the first one leads
+
+    [[hosts]]
+    name = "laptop"
+    address = "192.168.1.20"      # with an SSH server
     user = "alex"
 
     [run]
@@ -28,7 +32,7 @@ def absent(folder: Path) -> str:
     trial = f"To try Motley on four emulated hosts first: cp {shlex.quote(str(DEMO))} . && motley\n"
     return (
         f"there is no cluster.toml in {clean(str(folder))}. It says which machines train, and what.\n"
-        f"For a start, with the address of a machine of yours:\n\n{EXAMPLE}\n"
+        f"For a start, with this machine and the address of one more:\n\n{EXAMPLE}\n"
         "Then call motley check, motley profile, motley plan, and motley. It may also be elsewhere: motley -c FILE\n"
         f"{trial if DEMO.is_file() else ''}"
         "All keys: docs/cluster-toml.md"

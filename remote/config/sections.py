@@ -102,8 +102,8 @@ class HostKeys:
     )
     connect: Connect | None = option(
         None,
-        "for this host; by default that of [cluster]; local: this machine takes part, without an SSH server "
-        "([elsewhere](#this-machine))",
+        "for this host; by default that of [cluster]; local: [the machine you sit at](this-machine.md), without an SSH "
+        "server",
     )
     speed: float | None = option(
         None, "demo hosts only: the fraction of full speed that is emulated; by default 1", gt=0, le=1

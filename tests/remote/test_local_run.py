@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,10 +32,9 @@ def cluster(stage: Stage, hosts: Mapping[str, str] = BOTH, steps: int = FOREVER)
     return stage.cluster(hosts=hosts, steps=steps)
 
 
-def state(stage: Stage, host: str = "desk") -> dict[str, object]:
+def state(stage: Stage, host: str = "desk") -> Any:
     """What the machine itself keeps of the run `night`."""
-    found: dict[str, object] = json.loads((folder(stage, host) / "state.json").read_text())
-    return found
+    return json.loads((folder(stage, host) / "state.json").read_text())
 
 
 def folder(stage: Stage, host: str = "desk") -> Path:
@@ -42,9 +42,7 @@ def folder(stage: Stage, host: str = "desk") -> Path:
 
 
 def kill_supervisor(stage: Stage) -> None:
-    pid = state(stage)["pid"]
-    assert isinstance(pid, int)
-    os.kill(pid, signal.SIGKILL)
+    os.kill(state(stage)["pid"], signal.SIGKILL)
 
 
 async def test_it_runs_alone_and_ends(stage: Stage) -> None:
@@ -171,7 +169,7 @@ async def test_its_environment_is_its_own(stage: Stage, monkeypatch: pytest.Monk
     session = stage.session("night", seen := Seen(), cluster(stage, {"desk": text}))
     await session.launch()
     await asyncio.wait_for(seen.until(lambda record: isinstance(record, Event) and record.kind == "group"), 60)
-    (rank,) = state(stage)["ranks"]  # type: ignore[misc]
+    (rank,) = state(stage)["ranks"]
     environ = Path(f"/proc/{rank['pid']}/environ").read_bytes().split(b"\0")
     assert b"MINE=not for it" not in environ
     assert {b"PASSED=for it", b"GIVEN=too", b"HOME=" + os.fsencode(stage.home)} <= set(environ)
