@@ -44,7 +44,7 @@ def _usable(given: str) -> str:
         return ""
     for family, _, _, _, (address, *_) in rows:
         text = str(address).partition("%")[0]
-        if ipaddress.ip_address(text).is_loopback:
+        if ipaddress.ip_address(text).is_loopback or ipaddress.ip_address(text).is_unspecified:
             continue
         with socket.socket(family, socket.SOCK_STREAM) as trial:
             try:

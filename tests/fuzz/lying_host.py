@@ -49,7 +49,7 @@ class LyingConnection:
     def __init__(self, cluster: Cluster, name: str, answers: Sequence[Any], stderr: str) -> None:
         (self.host,) = (host for host in cluster.hosts if host.name == name)
         self.is_open = True
-        self.server_address = "10.0.0.7"
+        self.own_address = "10.0.0.1"
         self._answers = answers
         self._stderr = stderr
 

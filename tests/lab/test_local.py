@@ -76,7 +76,7 @@ def test_it_starts_balances_leads_is_lost_comes_back_and_is_stopped(three: Lab, 
     assert "✔ desk: this machine needs no key" in asked("keys")
     assert json.loads(asked("check", "--json"))["ok"]
     words = three.motley("run", "-c", str(config), "--plain", "--name", "night")
-    console = three.popen(words, cwd=tmp_path, stdout=subprocess.PIPE)
+    console = three.popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL)
     try:
         wait_until(lambda: len(metrics(folder, 3)) > 20, "steps on four hosts")
         wait_until(lambda: bool(events("decision")), "a decision on the shares")
@@ -95,7 +95,8 @@ def test_it_starts_balances_leads_is_lost_comes_back_and_is_stopped(three: Lab, 
     finally:
         console.send_signal(signal.SIGKILL)
         console.wait()
-    watching = three.popen(three.motley("attach", "night", "-c", str(config), "--plain"), cwd=tmp_path, stdout=-1)
+    words = three.motley("attach", "night", "-c", str(config), "--plain")
+    watching = three.popen(words, cwd=tmp_path, stdout=subprocess.PIPE)
     try:
         step = metrics(folder, 0)[-1]["step"]
         wait_until(lambda: metrics(folder, 0)[-1]["step"] > step + 20, "steps that a second console has seen")

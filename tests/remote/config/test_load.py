@@ -88,6 +88,17 @@ def test_demo_hosts_are_on_loopback_with_a_speed_and_the_consoles_python(tmp_pat
     assert slow.speed == 0.25
 
 
+def test_the_machine_itself_has_no_address_but_one_that_is_given(tmp_path: Path) -> None:
+    text = '[defaults]\nuser = "ada"\n[[hosts]]\nname = "desk"\nconnect = "local"\n[[hosts]]\nname = "box"\n'
+    desk, box = read(tmp_path, text).hosts
+    assert (desk.connect, desk.address, desk.python, desk.speed) == ("local", "", None, None)
+    assert (box.connect, box.address, box.python) == ("ssh", "box", "python3")
+    given = 'connect = "local"\naddress = "desk.lan"\nuser = "ada"\nport = 2222\npython = "~/torch/bin/python"'
+    (desk,) = read(tmp_path, f'[[hosts]]\nname = "desk"\n{given}\n').hosts
+    assert (desk.connect, desk.address, desk.user, desk.port) == ("local", "desk.lan", "ada", 2222)
+    assert desk.python == "~/torch/bin/python"
+
+
 def test_a_real_cluster_can_be_tried_as_demo_hosts(tmp_path: Path) -> None:
     text = '[[hosts]]\nname = "a"\naddress = "10.0.0.1"\n[[hosts]]\nname = "b"\naddress = "10.0.0.2"\n'
     cluster = read(tmp_path, text, ("cluster.connect=demo", "hosts.b.speed=0.5"))

@@ -79,6 +79,24 @@ CASES = [
     ("[[hosts]]\nname = 'b'\nconnect = 'demo'\nspeed = 0", "6: hosts.b.speed: must be above 0, is 0"),
     ("[[hosts]]\nname = 'b'\nconnect = 'demo'\nspeed = 1.5", "6: hosts.b.speed: must be at most 1, is 1.5"),
     ("[defaults]\nspeed = 0.5", "4: defaults.speed: is for demo hosts only"),
+    # the machine itself
+    (
+        "connect = 'local'\n[[hosts]]\nname = 'b'\nconnect = 'local'",
+        '6: hosts.b.connect: is this machine (connect = "local"), as box1 is already; one host of a cluster is',
+    ),
+    (
+        "[defaults]\nconnect = 'local'\n[[hosts]]\nname = 'b'",
+        '5: hosts.b: is this machine (connect = "local"), as box1 is already; one host of a cluster is',
+    ),
+    ("connect = 'local'\nuser = 'ada'", '4: hosts.box1.user: is for SSH, which connect = "local" does without'),
+    ("connect = 'local'\nport = 22", "4: hosts.box1.port: is for SSH"),
+    ("connect = 'local'\njump = 'gate'", "4: hosts.box1.jump: is for SSH"),
+    ("connect = 'local'\nidentity = 'key'", "4: hosts.box1.identity: is for SSH"),
+    ("connect = 'local'\nspeed = 0.5", "4: hosts.box1.speed: is for demo hosts only"),
+    (
+        "connect = 'local'\naddress = 'h'\n[[hosts]]\nname = 'b'\naddress = 'h'",
+        "hosts.b: is the same machine as box1 (h)",
+    ),
     ("[[hosts]]\nname = 'b'\naddress = 'BOX1'", "3: hosts.b: is the same machine as box1 (BOX1); list its devices"),
     # devices
     ("[[hosts]]\nname = 'b'\ndevices = 'cuda:0'", '5: hosts.b.devices: must be "auto" or a list such as ["cuda:0"'),
