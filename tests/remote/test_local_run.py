@@ -7,7 +7,8 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,14 @@ from motley.remote.errors import HostError
 from motley.remote.experiment.machines import recorded_machines
 from motley.remote.feed import Link
 from motley.remote.hosts import this_machine
+from motley.remote.launch.warm_restart import Cold
+from motley.remote.provision.push_code import Tree
 from motley.remote.session import runs
 from motley.trainer.contract.wire import Event
+from tests.remote.conftest import know
 from tests.remote.session.test_follow_run import said, trains
-from tests.remote.stage import FOREVER, Seen, Stage
+from tests.remote.sshd import Sshd
+from tests.remote.stage import FOREVER, Seen, Stage, staged
 
 LOCAL = 'connect = "local"'
 BOTH = {"desk": LOCAL, "box1": ""}
@@ -110,16 +115,17 @@ async def test_ctrl_c_in_the_terminal_reaches_none_of_its_commands(stage: Stage)
 
 
 @contextlib.contextmanager
-def another_machine(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def another_machine(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Another one with the same cluster.toml and experiments, which reaches the demo hosts as this one does."""
     home = stage.home / "another"
     (home / ".motley").mkdir(parents=True, exist_ok=True)
+    (stage.home / ".motley/demo").mkdir(exist_ok=True)
     (home / ".motley/demo").symlink_to(stage.home / ".motley/demo")
     with monkeypatch.context() as patch:
         patch.setenv("HOME", str(home))
         for module in ("find_run", "away_hosts"):
             patch.setattr(f"motley.remote.session.{module}.machine_id", lambda: OTHER)
-        yield
+        yield home
 
 
 async def test_on_another_machine_the_others_are_followed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,6 +154,47 @@ async def test_on_another_machine_the_others_are_followed(stage: Stage, monkeypa
     assert stage.alive() == []
 
 
+async def test_on_another_machine_it_is_followed_over_ssh_by_its_address(
+    make_sshd: Callable[..., Sshd], tmp_path: Path, stand_in: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sshd = make_sshd()
+    monkeypatch.setenv("HOME", str(sshd.home))
+    async with staged(tmp_path, sshd.home, stand_in) as stage:
+        way = f'address = "127.0.0.1"\nport = {sshd.port}\nuser = "{sshd.user}"\nidentity = "{sshd.user_key}"'
+        desk = f'{LOCAL}\n{way}\npython = "{sys.executable}"'
+        session = stage.session("night", seen := Seen(), known := cluster(stage, {"desk": desk, "box1": ""}))
+        await session.launch()
+        await seen.further()
+        await session.close()
+        with another_machine(stage, monkeypatch) as home:
+            know(home, sshd)
+            (row,) = (told := await runs.status(known))["runs"]
+            assert [host["state"] for host in row["hosts"]] == ["running", "running"]
+            assert "unreachable" not in told
+            await (again := stage.session("night", found := Seen())).attach()
+            await found.further()
+            with pytest.raises(Cold, match="it was started on another machine"):
+                await again.offer()
+            ended = await again.stop("enough")
+            assert (ended.state, ended.unanswered) == ("stopped", ())
+            await again.close()
+        assert stage.alive() == []
+
+
+async def test_a_host_that_joins_may_be_the_machine_itself(stage: Stage) -> None:
+    session = stage.session("night", seen := Seen(), cluster(stage, {"box1": ""}))
+    await session.launch()
+    await seen.until(trains(0, generation=0))
+    cluster(stage, {"box1": "", "desk": LOCAL})
+    await session.join("desk")
+    await seen.until(trains(1, generation=1))
+    assert recorded_machines(stage.experiment("night")) == {"desk": this_machine.machine_id()}
+    assert await session.drop("desk")
+    await session.stop("enough")
+    await session.close()
+    assert stage.alive() == []
+
+
 async def test_alone_it_is_not_to_be_followed_from_another_machine(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,7 +202,6 @@ async def test_alone_it_is_not_to_be_followed_from_another_machine(
     await session.launch()
     await session.wait()
     await session.close()
-    (stage.home / ".motley/demo").mkdir(exist_ok=True)
     with another_machine(stage, monkeypatch):
         with pytest.raises(HostError, match="desk is the machine itself"):
             await stage.session("night", Seen()).attach()
