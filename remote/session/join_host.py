@@ -121,7 +121,7 @@ async def _ready(
     probe = checked.probes[host.name]
     if ipaddress.ip_address(lead.address).is_loopback and probe.boot_id != checked.probes[lead.leader].boot_id:
         text = f"'{run}' began on {lead.leader} alone, which leads it at {lead.address}: {host.name} can't get there"
-        raise UsageError(f"{text}. Start a new run with both: motley run --resume {run} goes on from its checkpoint")
+        raise UsageError(f"{text}. Start a new run with both; --resume has it go on from the checkpoint of '{run}'")
     if await having(verbs, run, [host.name]):
         raise UsageError(f"{host.name} had a run named '{run}' before, which this one is not: it can't join it")
     if unable := await push_all(verbs, {host.name: probe}, emit, project):

@@ -16,7 +16,7 @@ import pytest
 
 from motley.remote.config.load import load
 from tests.lab import lab as lab_module
-from tests.lab.cgroup import Cgroup
+from tests.lab.cgroup import Cgroup, Trees
 from tests.lab.host import REPOSITORY, LabHost
 from tests.lab.lab import FOLDERS, Lab, sweep
 from tests.lab.network import NetworkError
@@ -255,3 +255,14 @@ def test_the_lab_of_a_killed_test_run_is_swept_and_no_other(lab: Lab) -> None:
     assert name in sweep()
     assert left_of(name) == []
     assert lab.ssh("box1", "hostname").stdout == "box1\n"
+
+
+def test_a_quota_of_version_2_is_a_share_of_each_20_ms(tmp_path: Path) -> None:
+    """What is written where control groups are of version 2; the other tests run on those that are here."""
+    group = Cgroup("box1", Trees(cpu=tmp_path, freezer=tmp_path, version=2))
+    (tmp_path / "box1").mkdir()
+    group.set_cores(0.2)
+    assert (tmp_path / "box1" / "cpu.max").read_text() == "4000 20000"
+    group.set_cores(None)
+    assert (tmp_path / "box1" / "cpu.max").read_text() == "max 20000"
+    assert group.join_command().count("echo") == 1
