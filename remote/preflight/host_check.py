@@ -105,12 +105,15 @@ class HostCheck:
         own = ""
         if self._leads and self.host.way.only_one:
             own = await own_address(self.host.address, common.reached)
+            common.leader.set_result(own)
         command = common.asked.command if self.host.runtime is None else ""  # an image has its own
         found = await host.probe(replace(common.asked, leader=to, own=own, code=code, command=command, path=path))
         if (inside := common.hosts.inside(self.host.name)) is not None:
             # as a rank in it sees it
             found = replace(found, torch=inside.torch, torch_build=inside.torch_build, pillow=inside.pillow)
         if self._leads:
+            found = replace(found, torch=inside.torch, torch_cuda=inside.torch_cuda, pillow=inside.pillow)
+        if self._leads and not common.leader.done():
             common.leader.set_result(found.server_address)
         if found.only_torch_knows and self.host.runtime is None:
             self.asks_torch = True

@@ -110,6 +110,24 @@ def test_it_starts_balances_leads_is_lost_comes_back_and_is_stopped(three: Lab, 
     wait_until(lambda: not here(three.home, "night"), "the processes here end")
 
 
+@pytest.mark.long
+def test_what_it_began_alone_is_joined_by_no_other_machine(three: Lab, tmp_path: Path) -> None:
+    config = with_desk(three, tmp_path, run={"task": "simple_cnn/digits", "epochs": 100_000})
+
+    def asked(*words: str) -> subprocess.CompletedProcess[str]:
+        return three.exec(three.motley(words[0], "-c", str(config), *words[1:]), cwd=tmp_path, timeout_s=START_S)
+
+    begun = asked("run", "--only", "desk", "--name", "lonely", "--detach")
+    assert begun.returncode == 0, begun.stderr
+    refused = asked("join", "lonely", "box1")
+    stopped = asked("stop", "lonely")
+    assert refused.returncode == 2
+    assert "'lonely' began on desk alone, which leads it at 127.0.0.1: box1 can't get there" in refused.stderr
+    assert stopped.returncode == 0, stopped.stderr
+    nothing_is_left(three, "lonely")
+    wait_until(lambda: not here(three.home, "lonely"), "the processes here end")
+
+
 def test_without_a_network_the_two_lines_of_the_readme_run_alone(three: Lab, tmp_path: Path) -> None:
     """From an empty home, of which nothing but ~/.motley is made."""
     lines, *_ = re.findall(r"\[\[hosts\]\]\nname = .*\nconnect = \"local\".*\n", (ROOT / "README.md").read_text())

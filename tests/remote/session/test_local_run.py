@@ -60,6 +60,10 @@ async def test_it_runs_alone_and_ends(stage: Stage) -> None:
     assert (spec["leader"], spec["leader_address"], spec["emulated"]) == ("desk", "127.0.0.1", False)
     assert spec["machines"] == {"desk": this_machine.machine_id()} == recorded_machines(stage.experiment("night"))
     assert seen.last_steps() == {0: 30}
+    session = stage.session("day", Seen(), cluster(stage, {"desk": LOCAL}, steps=5))  # our code is there by now
+    await session.launch()
+    assert (await session.wait()).state == "finished"
+    await session.close()
     assert stage.alive() == []
 
 
