@@ -173,6 +173,8 @@ class ExperimentWriter:
         if self._results is not None:
             await self._results.finish()
         self._saved(lambda: self.experiment.write_whole("summary.json", pretty(result)))
+        if leader in states or not (self.experiment.folder / "summary.json").exists():  # else that one knows more
+            self._saved(lambda: self.experiment.write_whole("summary.json", pretty(result)))
         self._saved(self.experiment.commit)
         return result
 

@@ -194,12 +194,10 @@ class RunFollower:
     def _is_over(self) -> bool:
         """The leader has ended the run; one that was cut off has not, as long as others hold its state."""
         task = self._tasks[self.leader]
-        if not task.done():
-            return False
-        if task.cancelled() or task.result() != "lost" or self.stopping:
-            return True
-        others = [other for name, other in self._tasks.items() if name != self.leader]
-        return all(other.done() for other in others)
+        others = all(other.done() for name, other in self._tasks.items() if name != self.leader)
+        if not task.done():  # a leader that is another machine, not to be reached from here, never says so
+            return others and any(error.host == self.leader for error in self._verbs.hosts.away)
+        return task.cancelled() or task.result() != "lost" or self.stopping or others
 
     async def _look_for_leader(self) -> None:
         """Name another leader when this one is gone for a while and others hold the state."""

@@ -127,8 +127,8 @@ def another_machine(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
     (home / ".motley/demo").symlink_to(stage.home / ".motley/demo")
     with monkeypatch.context() as patch:
         patch.setenv("HOME", str(home))
-        for module in ("find_run", "away_hosts"):
-            patch.setattr(f"motley.remote.session.{module}.machine_id", lambda: OTHER)
+        for module in ("session.find_run", "session.away_hosts", "launch.resume_checkpoint", "hosts.this_machine"):
+            patch.setattr(f"motley.remote.{module}.machine_id", lambda: OTHER)
         yield home
 
 
@@ -183,6 +183,41 @@ async def test_on_another_machine_it_is_followed_over_ssh_by_its_address(
             assert (ended.state, ended.unanswered) == ("stopped", ())
             await again.close()
         assert stage.alive() == []
+
+
+async def test_on_another_machine_a_run_that_it_led_is_over_when_the_others_say_so(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = stage.session("night", Seen(), cluster(stage, steps=5))
+    await session.launch()
+    await session.wait()
+    await session.close()
+    with another_machine(stage, monkeypatch):
+        await (again := stage.session("night", Seen())).attach()
+        ended = await asyncio.wait_for(again.wait(), 60)
+        await again.close()
+    assert [(host["name"], host["state"]) for host in ended.summary["hosts"]] == [
+        ("desk", "lost"),
+        ("box1", "finished"),
+    ]
+    assert stage.summary("night")["state"] == "finished"  # what was kept of it stays
+
+
+async def test_a_run_that_goes_on_on_another_machine_says_what_is_not_looked_at(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = stage.session("night", Seen(), known := cluster(stage, {"box1": "", "desk": LOCAL}, steps=5))
+    await session.launch()
+    await session.wait()
+    await session.close()
+    with another_machine(stage, monkeypatch):
+        again = stage.session("day", seen := Seen(), known)
+        await again.launch(resume="night")
+        await again.wait()
+        await again.close()
+        assert said(seen, "desk was another machine in 'night': what that one keeps is not looked at")
+        assert recorded_machines(stage.experiment("day")) == {"desk": OTHER}
+    assert stage.alive() == []
 
 
 async def test_a_host_that_joins_may_be_the_machine_itself(stage: Stage) -> None:
