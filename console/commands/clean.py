@@ -19,6 +19,7 @@ from motley.console.commands.run import on_terminal
 from motley.console.view.styled_line import fit
 from motley.remote.config.cluster import Cluster
 from motley.remote.errors import HostError, UsageError
+from motley.remote.experiment.folder import experiments_folder
 from motley.remote.experiment.only_copies import OnlyCopies, only_copies
 from motley.remote.experiment.results import files_of
 from motley.remote.hosts.pool import Hosts
@@ -26,7 +27,6 @@ from motley.remote.provision.push_code import Tree
 from motley.remote.provision.push_folder import amount
 from motley.remote.rpc.clean import DAY_S, Kept, Removed, old, remove, survey
 from motley.remote.rpc.verbs import Verbs
-from motley.remote.session.session import experiments_folder
 
 KINDS = {"run": "run", "code": "code tree", "data": "data set", "env": "environment", "cache": "cache"}
 NAMES = 4  # that are told of each kind

@@ -172,7 +172,6 @@ class ExperimentWriter:
             await self._harvest.finish()
         if self._results is not None:
             await self._results.finish()
-        self._saved(lambda: self.experiment.write_whole("summary.json", pretty(result)))
         if leader in states or not (self.experiment.folder / "summary.json").exists():  # else that one knows more
             self._saved(lambda: self.experiment.write_whole("summary.json", pretty(result)))
         self._saved(self.experiment.commit)

@@ -15,6 +15,7 @@ from pathlib import Path
 from motley.remote.answers import using
 from motley.remote.experiment.results_folder import RESULTS, ResultsFolder
 from motley.remote.rpc.clean import Kept
+from motley.remote.rpc.results import lacking_results
 from motley.remote.rpc.verbs import Verbs
 
 
@@ -33,7 +34,7 @@ async def only_copies(verbs: Verbs, experiments: Path, host: str, kept: Iterable
         if item.kind != "run" or not (item.results or (experiment / RESULTS / host).is_dir()):
             continue
         have = await asyncio.to_thread(ResultsFolder(experiment, host).have)
-        answer = await verbs.lacking_results(host, item.name, json.dumps({"have": have, "most": 0}))
+        answer = await lacking_results(verbs, host, item.name, json.dumps({"have": have, "most": 0}))
         with using(host, "results"):
             only = OnlyCopies(answer.whole("count"), answer.whole("bytes"), tuple(answer.texts("paths")))
         if only.count:

@@ -20,6 +20,7 @@ from motley.remote.experiment.records import grouped
 from motley.remote.experiment.result_frames import GIB, NoRoom, ResultFrames
 from motley.remote.experiment.results_folder import RESULTS, ResultsFolder
 from motley.remote.feed import Layout
+from motley.remote.rpc.results import send_results
 from motley.remote.rpc.verbs import Verbs
 from motley.remote.ssh.connection import backoff
 from motley.trainer.bootstrap import durable
@@ -154,7 +155,8 @@ class Results:
                 self._count(folder, len(frames.have))
 
         try:
-            async with self._verbs.results(host, self._run, json.dumps({"have": frames.have, "most": most})) as read_to:
+            asked = json.dumps({"have": frames.have, "most": most})
+            async with send_results(self._verbs, host, self._run, asked) as read_to:
                 self._up.add(host)
                 coming = asyncio.ensure_future(read_to(take))
                 try:

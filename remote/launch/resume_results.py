@@ -20,6 +20,7 @@ from motley.remote.errors import HostError, UsageError
 from motley.remote.experiment.result_frames import NoRoom, ResultFrames
 from motley.remote.experiment.results_folder import RESULTS, ResultsFolder, newest
 from motley.remote.provision.local_folder import Folder
+from motley.remote.rpc.results import send_results
 from motley.remote.rpc.verbs import Verbs
 from motley.trainer.contract.term import FIRST, Term
 
@@ -56,7 +57,7 @@ async def _bring(verbs: Verbs, run: str, folder: ResultsFolder, most: int, note:
         lambda: ResultFrames(folder, most=most, tell=lambda path, why: note(f"results of {folder.host}: {path}: {why}"))
     )
     try:
-        async with verbs.results(folder.host, run, json.dumps({"have": frames.have, "most": most})) as read_to:
+        async with send_results(verbs, folder.host, run, json.dumps({"have": frames.have, "most": most})) as read_to:
             await read_to(frames.feed)
     except NoRoom as error:
         raise UsageError(f"--resume {run}: results of {folder.host} have no room here: {error}") from error

@@ -111,8 +111,6 @@ class HostCheck:
         if (inside := common.hosts.inside(self.host.name)) is not None:
             # as a rank in it sees it
             found = replace(found, torch=inside.torch, torch_build=inside.torch_build, pillow=inside.pillow)
-        if self._leads:
-            found = replace(found, torch=inside.torch, torch_cuda=inside.torch_cuda, pillow=inside.pillow)
         if self._leads and not common.leader.done():
             common.leader.set_result(found.server_address)
         if found.only_torch_knows and self.host.runtime is None:

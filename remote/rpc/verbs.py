@@ -28,7 +28,6 @@ from motley.trainer.contract.checkpoint_trailer import Trailer
 from motley.trainer.contract.run_changes import Lead, Roll
 from motley.trainer.contract.spec import Member, Spec
 
-ReadTo = Callable[[Callable[[bytes], object]], Awaitable[None]]
 SUPERVISE_S = 30.0
 ASK_S = 15.0
 FETCH_S = 600.0
@@ -82,7 +81,7 @@ class Verbs:
         connection = await self.connection(host)
         argv = self.argv(host, "rejoin", "--run", run, "--host", host, *["--ended"] * ended)
         result = await connection.run(argv, timeout_s=SUPERVISE_S, cwd=self.tree.folder)
-        answer = _answer(host, "rejoin", result, "come back")
+        answer = answered(host, "rejoin", result, "come back")
         if not answer.ok:
             raise StartRefused(host, answer.text("error"), "Nothing was started on this host.")
 
@@ -109,7 +108,7 @@ class Verbs:
                 except StopAsyncIteration:
                     line = b""
                 result = Result(code=0 if line else await process.wait(), stdout=line, stderr=process.stderr_tail)
-                answer = _answer(spec.host, "rerun", result, "go on with the new run")
+                answer = answered(spec.host, "rerun", result, "go on with the new run")
                 return "" if answer.ok else answer.text("why") or "it does not say why"
 
             yield say
@@ -120,7 +119,7 @@ class Verbs:
         argv = self.argv(host, "lead", "--run", run, "--host", host)
         stdin = lead.to_json().encode()
         result = await connection.run(argv, stdin=stdin, timeout_s=ASK_S, cwd=self.tree.folder)
-        answer = _answer(host, "lead", result, "follow")
+        answer = answered(host, "lead", result, "follow")
         with using(host, "lead"):
             return Lead.from_table(answer["lead"])
 
@@ -149,7 +148,7 @@ class Verbs:
         argv = self.argv(leader, "roll", "--run", run, "--host", leader)
         stdin = json.dumps(asked).encode()
         result = await connection.run(argv, stdin=stdin, timeout_s=ASK_S, cwd=self.tree.folder)
-        answer = _answer(leader, "roll", result, "change who takes part")
+        answer = answered(leader, "roll", result, "change who takes part")
         if "error" in answer:
             raise UsageError(str(answer["error"]))
         with using(leader, "roll"):
@@ -191,7 +190,7 @@ class Verbs:
         argv = self.argv(host, "clean", "--host", host, *(["--remove"] if remove is not None else []))
         stdin = json.dumps(remove).encode() if remove is not None else b""
         result = await connection.run(argv, stdin=stdin, timeout_s=FETCH_S, cwd=self.tree.folder)
-        return _answer(host, "clean", result, "clean up")
+        return answered(host, "clean", result, "clean up")
 
     async def stop(self, host: str, run: str, *, reason: str, timeout_s: float) -> StopAnswer:
         words = ("stop", "--run", run, "--host", host, "--reason", reason)
@@ -216,32 +215,6 @@ class Verbs:
         if result.code not in (0, 1):
             raise CommandFailed(host, f"reading {file} ended with exit code {result.code}", "Look at the disk there.")
         return result.code == 0
-
-    @asynccontextmanager
-    async def results(self, host: str, run: str, asked: str) -> AsyncIterator[ReadTo]:
-        """What a script there has written, as `trainer.results.send` has it: call what this gives with what takes it.
-
-        `asked`: the line that `trainer.verbs.results` reads. Raises a HostError.
-        """
-        connection = await self.connection(host)
-        argv = self.argv(host, "results", "--run", run, "--host", host)
-        async with connection.stream(argv, cwd=self.tree.folder) as process:
-
-            async def read_to(take: Callable[[bytes], object]) -> None:
-                await process.write(asked.encode() + b"\n")
-                await process.read_to(take, sys.maxsize)
-                if await process.wait():
-                    said = process.stderr_tail.splitlines()[-1:] or ["nothing"]
-                    raise CommandFailed(host, f"they could not be sent, it said: {said[0]}", "They stay there.")
-
-            yield read_to
-
-    async def lacking_results(self, host: str, run: str, asked: str) -> Answer:
-        """How many of a run's results there are not among those that are `asked` about, and how large they are."""
-        connection = await self.connection(host)
-        argv = self.argv(host, "results", "--run", run, "--host", host, "--once")
-        result = await connection.run(argv, stdin=asked.encode() + b"\n", timeout_s=FETCH_S, cwd=self.tree.folder)
-        return _answer(host, "results", result, "look for results")
 
     async def store(self, host: str, run: str, file: str, content: bytes) -> None:
         """Put a checkpoint into the run's folder on a host."""
@@ -272,7 +245,7 @@ class Verbs:
     async def _ask(self, host: str, *words: str, timeout_s: float = ASK_S) -> Answer:
         connection = await self.connection(host)
         result = await connection.run(self.argv(host, *words), timeout_s=timeout_s, cwd=self.tree.folder)
-        return _answer(host, words[0], result, words[0])
+        return answered(host, words[0], result, words[0])
 
 
 def export_words(run: str, host: str, form: str, file: str | None) -> list[str]:
@@ -293,7 +266,7 @@ def started(host: str, result: Result) -> bool:
 
     Raises StartRefused with what the host said when it started nothing.
     """
-    return begun(host, _answer(host, "supervise", result, "start the run"))
+    return begun(host, answered(host, "supervise", result, "start the run"))
 
 
 def begun(host: str, answer: Answer) -> bool:
@@ -313,7 +286,7 @@ def _tells_of_a_run(table: dict[str, Any]) -> bool:
     return names and isinstance(table.get("left"), int) and isinstance(table.get("started"), (int, float))
 
 
-def _answer(host: str, verb: str, result: Result, what: str) -> Answer:
+def answered(host: str, verb: str, result: Result, what: str) -> Answer:
     """What is in the last line of the output. Raises CommandFailed with the last words of stderr where that is none."""
     lines = result.stdout.strip().split(b"\n")
     try:

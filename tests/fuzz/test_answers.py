@@ -27,7 +27,7 @@ from motley.remote.hosts.reach import Result
 from motley.remote.launch.placement import layout_of
 from motley.remote.preflight.judge import judge
 from motley.remote.preflight.probe import Gpu, Leftover, Probe, parse
-from motley.remote.rpc.verbs import _answer, _tells_of_a_run
+from motley.remote.rpc.verbs import _tells_of_a_run, answered
 from motley.remote.sanitize import clean_table
 from motley.remote.session.runs import merge
 from tests.fuzz.mutation import ODD, TEXTS, cases, mutated, nested, table, written
@@ -92,7 +92,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
 @given(st.one_of(st.binary(max_size=40), *(text.map(str.encode) for text in (ODD.map(written), nested()))), TEXTS)
 def test_the_answer_of_a_verb(output: bytes, stderr: str) -> None:
     with contextlib.suppress(CommandFailed):
-        assert isinstance(_answer("box1", "stop", Result(code=1, stdout=output, stderr=stderr), "stop"), Answer)
+        assert isinstance(answered("box1", "stop", Result(code=1, stdout=output, stderr=stderr), "stop"), Answer)
 
 
 @cases(50)
