@@ -25,6 +25,7 @@ from motley.remote.experiment.results import files_of
 from motley.remote.hosts.pool import Hosts
 from motley.remote.provision.push_code import Tree
 from motley.remote.provision.push_folder import amount
+from motley.remote.quoting import pasteable
 from motley.remote.rpc.clean import DAY_S, Kept, Removed, old, remove, survey
 from motley.remote.rpc.verbs import Verbs
 
@@ -119,7 +120,7 @@ def words_of(host: str, run: str, only: OnlyCopies | None, *, goes: bool) -> str
     which = f"{files_of(only.count)} of '{run}' ({amount(only.bytes)}: {', '.join(only.paths)}{more})"
     if goes:
         return f"{host}: {which} that are nowhere else go with it"
-    rest = f"motley attach {run} brings them here, --with-results removes them too"
+    rest = f"{pasteable(['motley', 'attach', run])} brings them here, --with-results removes them too"
     return f"{host}: '{run}' stays, for {which} are nowhere else. {rest}"
 
 

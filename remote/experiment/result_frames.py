@@ -32,6 +32,7 @@ class ResultFrames:
 
     def __init__(self, folder: ResultsFolder, *, most: int, tell: Callable[[str, str], object]) -> None:
         self.have = folder.have()
+        self._bytes = sum(size for size, _ in self.have.values())
         self.kept = 0  # files, by this conversation
         self.ended = False
         self._folder = folder
@@ -91,8 +92,7 @@ class ResultFrames:
     def _begin(self, path: str, size: int, mtime_ns: int) -> None:
         if type(size) is not int or type(mtime_ns) is not int or size < 0 or not 0 <= mtime_ns < 2**63:
             raise ValueError(f"a file of {size!r} bytes")
-        others = sum(known for known, _ in self.have.values()) - self.have.get(path, (0, 0))[0]
-        if others + size > self._most:
+        if self._bytes - self.have.get(path, (0, 0))[0] + size > self._most:
             raise ValueError("more than was asked for")
         self._known, self._left, self._payload = (path, size, mtime_ns), size, True
         with self._kept_away():
@@ -110,6 +110,7 @@ class ResultFrames:
             if whole:
                 self._file.keep()
                 path, size, mtime_ns = self._known
+                self._bytes += size - self.have.get(path, (0, 0))[0]
                 self.have[path] = (size, mtime_ns)
                 self.kept += 1
         self.close()

@@ -20,6 +20,7 @@ from motley.remote.experiment.records import grouped
 from motley.remote.experiment.result_frames import GIB, NoRoom, ResultFrames
 from motley.remote.experiment.results_folder import RESULTS, ResultsFolder
 from motley.remote.feed import Layout
+from motley.remote.quoting import pasteable
 from motley.remote.rpc.results import send_results
 from motley.remote.rpc.verbs import Verbs
 from motley.remote.ssh.connection import backoff
@@ -45,6 +46,7 @@ class Results:
     ) -> None:
         self._verbs = verbs
         self._run = run
+        self._attach = pasteable(["motley", "attach", run])
         self._experiment = experiment
         self._say = say
         self._note = note
@@ -90,8 +92,8 @@ class Results:
             idle_s = loop.time() - self._moved_at
             if idle_s > (IDLE_S if self._up else UNHEARD_S):
                 self._say(
-                    f"results of {', '.join(left)} may have been left there: motley attach {self._run} brings them "
-                    "once they answer"
+                    f"results of {', '.join(left)} may have been left there: {self._attach} brings them once "
+                    "they answer"
                 )
                 break
             await asyncio.wait([self._tasks[host] for host in left], timeout=0.25)
@@ -117,7 +119,7 @@ class Results:
                 self._full = True
                 self._say(
                     f"results of {host} are not brought home any more: {error}. They stay there: make room here, then "
-                    f"motley attach {self._run}"
+                    f"{self._attach}"
                 )
                 return False
             except Unreachable:

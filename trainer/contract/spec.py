@@ -315,5 +315,5 @@ def own_task_of(table: dict[str, Any]) -> OwnTask | None:
 
 
 def run_options_of(table: dict[str, Any]) -> RunOptions:
-    words = {key: tuple(table.get(key, ())) for key in ("args", "command", "results")}
-    return RunOptions(**{**table, **words})
+    lists = {"args": (), "command": (), "results": (), **table}
+    return RunOptions(**{**lists, **{key: tuple(lists[key]) for key in ("args", "command", "results")}})
