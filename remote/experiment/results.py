@@ -29,7 +29,8 @@ from motley.trainer.contract.wire import Event
 
 STALE_S = 8.0  # without a frame the connection is taken for dead; one comes every second
 IDLE_S = 30.0  # that nothing may come in, once the run is over, before what is left is left
-UNHEARD_S = 20.0  # the same, of a host that can't be reached
+UNHEARD_S = 6.0  # the same, of hosts that can't be reached
+TELL_S = 10.0  # between two words of how much is here, once the run is over
 
 
 class Results:
@@ -86,11 +87,15 @@ class Results:
     async def finish(self) -> None:
         """Wait until all of it is here, or nothing more comes."""
         loop = asyncio.get_running_loop()
-        self._moved_at = loop.time()
+        self._moved_at = told_at = loop.time()
         waiting = {task: host for host, task in self._tasks.items()}
         while left := [host for task, host in waiting.items() if not task.done()]:
             idle_s = loop.time() - self._moved_at
-            if idle_s > (IDLE_S if self._up else UNHEARD_S):
+            if loop.time() - told_at > TELL_S and idle_s < TELL_S:
+                told_at = loop.time()
+                here = ", ".join(f"{host} {files_of(self._kept.get(host, 0))}" for host in left)
+                self._note(f"results are still on their way, by now there are here: of {here}")
+            if idle_s > (IDLE_S if self._up.intersection(left) else UNHEARD_S):
                 self._say(
                     f"results of {', '.join(left)} may have been left there: {self._attach} brings them once "
                     "they answer"

@@ -155,8 +155,8 @@ class ScriptRank(MemberProcess):
         """Fork and exec the script, from the main thread. Its output goes where ours goes."""
         env = self._script.environment(os.environ)
         env |= {**environment(self.spec, group, self.member.member), "MOTLEY_SPAWNED": repr(time.time())}
-        if self._script.resumed:
-            env["MOTLEY_RESUME"] = resumed_folder(self._script.resumed)
+        if before := resumed_folder(self._script.resumed):
+            env["MOTLEY_RESUME"] = before
         env["PYTHONPATH"] = os.pathsep.join(filter(None, [env.get("PYTHONPATH"), str(HERE)]))  # for `import motley`
         use_interface(address, env)
         wait_until_heard(sys.stdout.fileno())

@@ -20,8 +20,9 @@ LOCK, PART = ".work.lock", ".work.part"
 
 
 def resumed_folder(resumed: str) -> str:
-    """Absolute, of a place in the home folder; empty for none."""
-    return os.path.expanduser(resumed)
+    """Absolute, of a place in the home folder; empty where there is none: a host that came later was given none."""
+    place = os.path.expanduser(resumed)
+    return place if resumed and os.path.isdir(place) else ""
 
 
 def lay_out(folder: Path, project: Path, resumed: str) -> Path:
@@ -36,8 +37,8 @@ def lay_out(folder: Path, project: Path, resumed: str) -> Path:
         shutil.rmtree(part, ignore_errors=True)  # of a start that was broken off
         shutil.copytree(project, part, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
         _writable(part)
-        if resumed:
-            shutil.copytree(resumed_folder(resumed), part, dirs_exist_ok=True)
+        if before := resumed_folder(resumed):
+            shutil.copytree(before, part, dirs_exist_ok=True)
         durable.put(os.fspath(part), os.fspath(place))
     return place
 

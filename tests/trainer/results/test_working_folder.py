@@ -39,3 +39,11 @@ def test_what_a_run_goes_on_from_lies_where_it_was(tmp_path: Path) -> None:
     assert ((place / "out/old").read_text(), (place / "out/deep/last.pt").read_text()) == ("newer", "2")
     (place / "out/old").write_text("gone on")
     assert (before / "out/old").read_text() == "newer"
+
+
+def test_a_host_that_came_later_has_nothing_to_go_on_from_and_starts_all_the_same(tmp_path: Path) -> None:
+    project, run = tmp_path / "tree", tmp_path / "run"
+    for folder in (project, run):
+        folder.mkdir()
+    (project / "train.py").touch()
+    assert [path.name for path in lay_out(run, project, str(tmp_path / "not there")).iterdir()] == ["train.py"]
