@@ -129,3 +129,58 @@ def test_a_host_goes_and_comes_back_and_two_of_them_go_on_from_its_end(lab: Lab,
     assert 0 < after["eval"]["accuracy"] <= 1
     assert after["eval"]["loss"] < math.log(2), "it knows more than nothing of two kinds"
     assert {host["name"] for host in after["hosts"]} == {"box1", "box3"}
+
+
+COUNTS = """
+import os, pathlib, time
+out = pathlib.Path("out")
+out.mkdir(exist_ok=True)
+done = max((int(path.stem) for path in out.glob("*.txt")), default=0)
+print(f"begins after {done} with {os.environ['WORLD_SIZE']}", flush=True)
+if os.environ["RANK"] == "0":
+    for number in range(done + 1, done + 4):
+        (out / ".part").write_text(f"{number}\\n" * 50_000)
+        (out / ".part").rename(out / f"{number}.txt")
+while not pathlib.Path.home().joinpath("enough").exists():
+    time.sleep(0.1)
+"""
+
+
+@pytest.mark.long
+def test_what_a_script_writes_comes_home_and_is_gone_on_from_elsewhere(three: Lab, tmp_path: Path) -> None:
+    three.heal()
+    (tmp_path / "train.py").write_text(COUNTS)
+    run = {"script": "train.py", "results": ["out/*.txt"], "stop_grace_s": 1}
+    config = three.cluster_toml(tmp_path, run=run)
+    experiments = tmp_path / "experiments"
+
+    def here(run: str, host: str) -> list[int]:
+        return sorted(int(path.stem) for path in (experiments / run / "results" / host / "out").glob("*.txt"))
+
+    def started(*words: str) -> subprocess.Popen[str]:
+        command = three.motley("run", "-c", str(config), "--plain", *words)
+        return three.popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+
+    console = started("--name", "counts")
+    try:
+        wait_until(lambda: here("counts", "box1") == [1, 2, 3], "the results of box1", RESTART_S)
+        three["box1"].power_cut()
+        wait_until(lambda: here("counts", "box2") == [1, 2, 3], "those of the next rank 0", RESTART_S)
+        assert (experiments / "counts/results/latest").resolve().name == "box2"
+        console.send_signal(signal.SIGKILL)  # the run ends without a console
+        console.wait()
+        stopped = three.exec(three.motley("stop", "counts", "-c", str(config)), timeout_s=90, cwd=tmp_path)
+        assert stopped.returncode == 1, "box1 did not answer"
+        nothing_is_left(three, "counts", ["box2", "box3"])
+        shutil.rmtree(experiments / "counts/results/box2")
+        console = started("--name", "on", "--resume", "counts", "--only", "box2", "--only", "box3")
+        wait_until(lambda: here("on", "box2") == [1, 2, 3, 4, 5, 6], "what follows on them", RESTART_S)
+        for rank in range(2):
+            assert (experiments / f"on/logs/rank_{rank}.log").read_text() == "begins after 3 with 2\n"
+        for host in ("box2", "box3"):
+            (three[host].home / "enough").touch()
+        assert console.wait(RESTART_S) == 0
+    finally:
+        console.send_signal(signal.SIGKILL)
+        three.heal()
+    nothing_is_left(three, "on", ["box2", "box3"])
