@@ -19,6 +19,7 @@ from motley.remote.experiment.results_folder import IncomingResult, ResultsFolde
 from motley.remote.sanitize import clean
 
 GIB = 2**30
+MOST_FILES, MOST_TOLD = 200_000, 50  # from one host, whatever it sends
 _LINE = 64 * 1024
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
@@ -31,9 +32,12 @@ class ResultFrames:
     """One conversation's. `tell` hears of a file that could not be kept, by its path and why."""
 
     def __init__(self, folder: ResultsFolder, *, most: int, tell: Callable[[str, str], object]) -> None:
+        folder.clear()
         self.have = folder.have()
         self._bytes = sum(size for size, _ in self.have.values())
         self.kept = 0  # files, by this conversation
+        self.came = 0  # bytes of files, by this conversation
+        self._told = 0
         self.ended = False
         self._folder = folder
         self._most = most
@@ -51,6 +55,7 @@ class ResultFrames:
             if self._left:
                 data = chunk[at : at + self._left]
                 self._left -= len(data)
+                self.came += len(data)
                 at += len(data)
                 self._write(data)
                 continue
@@ -73,13 +78,13 @@ class ResultFrames:
         try:
             frame: dict[str, Any] = json.loads(line)
             match frame["op"]:
-                case "file":
+                case "file" if not self._payload:
                     self._begin(str(frame["path"]), frame["size"], frame["mtime_ns"])
                 case "sent" if self._payload:
                     self._payload = False
                     self._keep(whole=frame["whole"] is True)
                 case "left":
-                    self._tell(clean(str(frame["path"])), clean(str(frame["why"])))
+                    self._say(clean(str(frame["path"])), clean(str(frame["why"])))
                 case "end":
                     self.ended = True
                 case "beat":
@@ -94,6 +99,8 @@ class ResultFrames:
             raise ValueError(f"a file of {size!r} bytes")
         if self._bytes - self.have.get(path, (0, 0))[0] + size > self._most:
             raise ValueError("more than was asked for")
+        if len(self.have) >= MOST_FILES:
+            raise ValueError(f"more than {MOST_FILES:,} files")
         self._known, self._left, self._payload = (path, size, mtime_ns), size, True
         with self._kept_away():
             self._file = self._folder.begin(path, size, mtime_ns)
@@ -124,10 +131,15 @@ class ResultFrames:
             self.close()
             if error.errno in _NO_ROOM:
                 raise NoRoom(error.strerror or str(error)) from error
-            self._tell(self._known[0], f"it can't be kept here: {error.strerror or error}")
+            self._say(clean(self._known[0]), f"it can't be kept here: {error.strerror or error}")
         except ValueError as error:
             self.close()
-            self._tell(clean(self._known[0]), str(error))
+            self._say(clean(self._known[0]), str(error))
+
+    def _say(self, path: str, why: str) -> None:
+        self._told += 1
+        if self._told <= MOST_TOLD:
+            self._tell(path, why)
 
     def _odd(self, what: str) -> CommandFailed:
         return CommandFailed(self._folder.host, f"what it sends of its results can't be read: {what}", "Report this.")

@@ -18,7 +18,7 @@ from motley.remote.errors import HostError, Unreachable
 from motley.remote.experiment.folder import Experiment
 from motley.remote.experiment.records import grouped
 from motley.remote.experiment.result_frames import GIB, NoRoom, ResultFrames
-from motley.remote.experiment.results_folder import RESULTS, ResultsFolder
+from motley.remote.experiment.results_folder import RESULTS, ResultsFolder, has_any
 from motley.remote.feed import Layout
 from motley.remote.quoting import pasteable
 from motley.remote.rpc.results import send_results
@@ -27,7 +27,7 @@ from motley.remote.ssh.connection import backoff
 from motley.trainer.bootstrap import durable
 from motley.trainer.contract.wire import Event
 
-STALE_S = 8.0  # without a frame the connection is taken for dead; one comes every second
+STALE_S = 20.0  # without a frame the connection is taken for dead; one comes every second
 IDLE_S = 30.0  # that nothing may come in, once the run is over, before what is left is left
 UNHEARD_S = 6.0  # the same, of hosts that can't be reached
 TELL_S = 10.0  # between two words of how much is here, once the run is over
@@ -58,6 +58,7 @@ class Results:
         self._moved_at = 0.0  # when something came in, on the loop's clock
         self._up: set[str] = set()
         self._full = False
+        self._any = False  # files are here, of whichever time
 
     def lay_out(self, layout: Layout) -> None:
         self._wanted = layout.results
@@ -102,6 +103,8 @@ class Results:
                 )
                 break
             await asyncio.wait([self._tasks[host] for host in left], timeout=0.25)
+        if self._tasks and not (self._any or self._full) and all(task.done() for task in self._tasks.values()):
+            self._say(f"[run] results names nothing that the script has written on {', '.join(self._tasks)}")
         if self._kept:
             with contextlib.suppress(OSError):
                 await asyncio.to_thread(durable.sync_disk, str(self._experiment.folder))
@@ -154,9 +157,9 @@ class Results:
         def take(chunk: bytes) -> None:
             nonlocal heard_at
             heard_at = loop.time()
-            kept = frames.kept
+            kept, came = frames.kept, frames.came
             frames.feed(chunk)
-            if frames.kept > kept or len(chunk) > 4096:
+            if frames.kept > kept or frames.came > came:
                 self._moved_at = heard_at
             if frames.kept > kept:
                 self._count(folder, len(frames.have))
@@ -175,13 +178,15 @@ class Results:
                     await end([coming])
         finally:
             frames.close()
+        self._any = self._any or bool(frames.have)
         return frames.ended
 
     def _count(self, folder: ResultsFolder, files: int) -> None:
         if folder.host not in self._kept:
             self._note(f"results of {folder.host} are brought to {folder.path}")
         self._kept[folder.host] = files
-        leading = max(self._kept, key=lambda host: self._hosts.get(host, 0.0))
+        there = [host for host in self._hosts if host in self._kept or has_any(folder.path.with_name(host))]
+        leading = max(there, key=lambda host: self._hosts[host])
         if leading == folder.host:
             with contextlib.suppress(OSError):  # a disk without links: the folders tell their times
                 folder.point_latest()

@@ -14,15 +14,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from motley.trainer.bootstrap import durable
+from motley.trainer.contract.result_patterns import TIMES
 
 RESULTS, LATEST = "results", "latest"
 RESERVE = 256 * 2**20  # bytes of the disk here that results leave to what else is kept
 _LONGEST, _LONGEST_NAME = 1000, 240
+_PART = re.compile(r"\..*\.(\d{1,9})-\d+\.part", re.DOTALL)  # `durable.part_of`
 
 
 class ResultsFolder:
@@ -36,12 +39,21 @@ class ResultsFolder:
         """Size and time, in ns, of each file here."""
         found = {}
         for place, _, names in os.walk(self.path):
-            for name in names:
+            for name in filter(_is_result, names):
                 path = os.path.join(place, name)
                 with contextlib.suppress(OSError):
                     info = os.lstat(path)
                     found[os.path.relpath(path, self.path)] = (info.st_size, info.st_mtime_ns)
         return found
+
+    def clear(self) -> None:
+        """Take away what consoles that are gone have left half done."""
+        for place, _, names in os.walk(self.path):
+            for name in names:
+                part = _PART.fullmatch(name)
+                if part is not None and not _lives(int(part[1])):
+                    with contextlib.suppress(OSError):
+                        os.unlink(os.path.join(place, name))
 
     def begin(self, path: str, size: int, mtime_ns: int) -> IncomingResult:
         """A file of so many bytes that is about to come."""
@@ -104,9 +116,27 @@ class IncomingResult:
 def newest(experiment: Path) -> Path | None:
     """The folder of results that a run goes on from; None where there is none."""
     folder = experiment / RESULTS / LATEST
-    return folder.resolve() if folder.is_dir() and any(_files(folder)) else None
+    return folder.resolve() if has_any(folder) else None
+
+
+def has_any(folder: Path) -> bool:
+    return folder.is_dir() and next(_files(folder), None) is not None
 
 
 def _files(folder: Path) -> Iterator[str]:
     for _, _, names in os.walk(folder):
-        yield from names
+        yield from filter(_is_result, names)
+
+
+def _is_result(name: str) -> bool:
+    return _PART.fullmatch(name) is None and name != TIMES
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True

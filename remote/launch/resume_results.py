@@ -11,18 +11,26 @@ not, what is here is gone on from, and that is said.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from motley.remote.errors import HostError, UsageError
+from motley.remote.experiment.machines import recorded_machines
+from motley.remote.experiment.records import grouped
 from motley.remote.experiment.result_frames import NoRoom, ResultFrames
-from motley.remote.experiment.results_folder import RESULTS, ResultsFolder, newest
-from motley.remote.provision.local_folder import Folder
+from motley.remote.experiment.results_folder import RESULTS, ResultsFolder, has_any, newest
+from motley.remote.hosts.this_machine import elsewhere, machine_id
+from motley.remote.provision.local_folder import HASH_DIGITS, Entry, Folder
 from motley.remote.rpc.results import send_results
 from motley.remote.rpc.verbs import Verbs
+from motley.trainer.bootstrap import durable
+from motley.trainer.contract.result_patterns import TIMES
 from motley.trainer.contract.term import FIRST, Term
+from motley.trainer.contract.wire import Event, WireError, decode
 
 
 async def results_of(
@@ -33,23 +41,52 @@ async def results_of(
     Raises UsageError when they can't be read here, or the disk here has no room for what is lacking.
     """
     told = await asyncio.gather(*(_told(verbs, host, run) for host in probes))
-    tables = {host: table for host, table in zip(probes, told, strict=True) if table}
+    all_told = dict(zip(probes, told, strict=True))
+    tables = {host: table for host, table in all_told.items() if _is_over(table)}
     leader = max(tables.values(), key=_term, default={}).get("leader")
     wanted = [host for host, table in tables.items() if _wants(table) == "all" or host == leader]
     wanted += [host for host in tables if host not in wanted and (experiment / RESULTS / host).is_dir()]
     for host in wanted:
         await _bring(verbs, run, ResultsFolder(experiment, host), most, note)
-    if leader in wanted and ResultsFolder(experiment, str(leader)).have():
+    if leader in wanted and has_any(experiment / RESULTS / str(leader)):
         ResultsFolder(experiment, str(leader)).point_latest()
     folder = newest(experiment)
     if folder is None:
         return None
-    if folder.name not in wanted:
-        note(f"{folder.name}, which has the newest results of '{run}', does not answer: those that are here are taken")
+    last = str(leader or _last_first(experiment) or folder.name)
+    away = elsewhere(verbs.hosts.cluster, all_told, recorded_machines(experiment), machine_id())
+    if last not in wanted:
+        why = f"does not know '{run}' any more" if last in probes else "does not answer"
+        why = f"was another machine in '{run}', which is not looked at" if last in away else why
+        note(f"{last}, which had rank 0 last, {why}: the results of {folder.name} that are here are taken")
     try:
-        return await asyncio.to_thread(Folder.of, folder)
+        return await asyncio.to_thread(_with_times, folder)
     except (OSError, ValueError) as error:
         raise UsageError(f"--resume {run}: its results in {folder} can't be read: {error}") from error
+
+
+def _with_times(root: Path) -> Folder:
+    """The folder, and beside its files when each was changed, which scripts go by. Raises OSError, ValueError."""
+    folder = Folder.of(root)
+    times = {file.path: (root / file.path).stat().st_mtime_ns for file in folder.files}
+    content = json.dumps(times).encode()
+    durable.write(root / TIMES, content)
+    digest = hashlib.sha256(content).hexdigest()
+    listing = Entry(path=TIMES, size=len(content), sha256=digest)
+    name = hashlib.sha256(f"{folder.hash} {digest}".encode()).hexdigest()[:HASH_DIGITS]
+    return Folder(root=root, files=(*folder.files, listing), hash=name)
+
+
+def _last_first(experiment: Path) -> str:
+    """The host of rank 0 in the newest group that was seen here; empty where none was."""
+    host = ""
+    with contextlib.suppress(OSError), (experiment / "events.jsonl").open("rb") as lines:
+        for line in lines:
+            with contextlib.suppress(WireError):
+                if b'"group"' in line and isinstance(event := decode(line), Event) and event.kind == "group":
+                    members = grouped(event)
+                    host = str(members[0].get("host")) if members else host
+    return host
 
 
 async def _bring(verbs: Verbs, run: str, folder: ResultsFolder, most: int, note: Callable[[str], object]) -> None:
@@ -68,13 +105,17 @@ async def _bring(verbs: Verbs, run: str, folder: ResultsFolder, most: int, note:
 
 
 async def _told(verbs: Verbs, host: str, run: str) -> Mapping[str, Any]:
-    """What a host tells of a run that is over and has results; else nothing."""
+    """What a host tells of a run; nothing where it does not answer, or does not know it."""
     try:
         runs = await verbs.status(host)
     except HostError:
         return {}
-    table = next((table for table in runs if table.get("run") == run), {})
-    return table if _wants(table) and table.get("state") not in ("starting", "running") else {}
+    return next((table for table in runs if table.get("run") == run), {})
+
+
+def _is_over(table: Mapping[str, Any]) -> bool:
+    """With results to bring."""
+    return bool(_wants(table)) and table.get("state") not in ("starting", "running")
 
 
 def _wants(table: Mapping[str, Any]) -> object:

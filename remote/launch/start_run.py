@@ -35,6 +35,7 @@ from motley.remote.provision.project import UserCode, project_of
 from motley.remote.provision.push_folder import amount
 from motley.remote.rpc.verbs import Verbs
 from motley.remote.ssh.new_host_keys import Ask
+from motley.trainer.contract.result_patterns import TIMES
 from motley.trainer.contract.spec import Member, Spec
 
 Stop = Callable[[Iterable[str], str], Awaitable[tuple[str, ...]]]  # hosts, reason: those that did not answer
@@ -172,7 +173,9 @@ class RunStart:
         if wanted is not None and wanted.file is not None:
             self._logbook.note(f"goes on from {wanted.file}")
         elif wanted is not None and before.results is not None:
-            which = f"{files_of(len(before.results.files))}, {amount(before.results.bytes)}"
+            which = (
+                f"{files_of(sum(file.path != TIMES for file in before.results.files))}, {amount(before.results.bytes)}"
+            )
             self._logbook.note(
                 f"goes on from the results of '{wanted.run}', those of {before.results.root.name}: {which}"
             )

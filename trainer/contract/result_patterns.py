@@ -12,23 +12,34 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+TIMES = ".motley-times.json"  # beside results that a run goes on from: {path: mtime in ns} of the originals
 ANY = "**"  # so many folders, or none; at the end: all that is below
 
 
+_GLOB = re.compile(r"[*?[]")
+
+
 class Patterns:
-    """`*` and `?` stand for what has no `/` in it, `[ab]` for one of these characters, `**` for any folders."""
+    """`*` and `?` stand for what has no `/` in it, `[ab]` for one of these characters, `**` for any folders. A name
+    without any of them is a file's, or a folder's with all that is in it."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
-        self._files = []
+        self._files: list[re.Pattern[str]] = []
         self._folders: list[list[re.Pattern[str] | None]] = []
         for pattern in patterns:
             parts = pattern.rstrip("/").split("/")
+            named = _GLOB.search(parts[-1]) is None  # a file of that name, or all that is in a folder
             if pattern.endswith("/"):
                 parts.append(ANY)
-            self._files.append(re.compile(_whole(parts), re.DOTALL))
-            self._folders.append([None if part == ANY else re.compile(_one(part), re.DOTALL) for part in parts[:-1]])
-            if parts[-1] == ANY:
-                self._folders[-1].append(None)
+            elif named:
+                self._add([*parts, ANY])
+            self._add(parts)
+
+    def _add(self, parts: list[str]) -> None:
+        self._files.append(re.compile(_whole(parts), re.DOTALL))
+        self._folders.append([None if part == ANY else re.compile(_one(part), re.DOTALL) for part in parts[:-1]])
+        if parts[-1] == ANY:
+            self._folders[-1].append(None)
 
     def match(self, path: str) -> bool:
         """A file's path, relative, with / between its parts."""

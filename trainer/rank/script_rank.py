@@ -32,7 +32,7 @@ from motley.profiles.gpu import GpuMeter
 from motley.trainer.contract.generation import Group
 from motley.trainer.contract.spec import Member, Spec
 from motley.trainer.contract.term import NO_TERM
-from motley.trainer.contract.wire import Usage, encode
+from motley.trainer.contract.wire import Phase, Usage, encode
 from motley.trainer.devices.names import nvml_device
 from motley.trainer.errors import SessionError, TrainerError
 from motley.trainer.host import processes
@@ -50,6 +50,8 @@ from motley.trainer.readings.start_mark import mark_start, wait_until_heard
 from motley.trainer.results.working_folder import WORK, lay_out, resumed_folder
 
 BROKEN_GRACE_S = 2.0  # for a script whose group is broken: what it does now is of no use
+LOADING: Phase = "loading data"
+TELL_S = 1.0  # between two words that it still copies
 USAGE_S = 2.0  # between two looks at what it takes of its host
 OVER_S = 1.0  # from the word that there will be no start to the word how the run ended
 
@@ -83,17 +85,30 @@ class ScriptRank(MemberProcess):
         self._end_tagged()  # of a process in our place that was killed
         if cause := self._script.missing(str(self._place), self._script.environment(os.environ)):
             raise SessionError(cause, f"Install {self._script.command[0]} on this host, or mend [run] command")
-        if self.spec.options.results:
-            try:
-                self._place = lay_out(self.folder, self._place, self._script.resumed)
-            except OSError as error:
-                cause = f"the script's working folder {self.folder / WORK} could not be made: {error}"
-                raise SessionError(cause, "Make room for a copy of the project there: df -h ~") from error
 
     def _run(self, client: CoordinatorClient, spawn_s: float) -> int:
         client.over = lambda _text, state: self._words.put(_Word("over", state=state))
         client.dismissed = lambda: self._words.put(_Word("session"))
+        if self.spec.options.results:
+            self._lay_out(client)
         return self._attempts(client, {"spawn_s": spawn_s, "import_s": 0.0})
+
+    def _lay_out(self, client: CoordinatorClient) -> None:
+        """Copy the project, and what it goes on from. The others hear that it is at work on it."""
+        self._phase(LOADING)
+        told_at = time.monotonic()
+
+        def tick() -> None:
+            nonlocal told_at
+            if time.monotonic() - told_at > TELL_S:
+                told_at = time.monotonic()
+                client.phase(LOADING)
+
+        try:
+            self._place = lay_out(self.folder, self._place, self._script.resumed, tick=tick)
+        except OSError as error:
+            cause = f"the script's working folder {self.folder / WORK} could not be made: {error}"
+            raise SessionError(cause, "Make room for a copy of the project there: df -h ~") from error
 
     def _attempts(self, client: CoordinatorClient, times: dict[str, float]) -> int:
         while True:

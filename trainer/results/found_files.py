@@ -18,13 +18,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from motley.trainer.contract.result_patterns import Patterns
+from motley.trainer.host.session_mark import is_session
 from motley.trainer.results.working_folder import WORK
 
-MOST_FILES = 200_000
+MOST_FILES = 100_000  # as many as `remote.provision.local_folder` brings back
 OURS = re.compile(  # what Motley keeps at the top of the run's folder
     r"(spec|state|stop|summary|lead|roll|rerun|session|checkpoint|report_\d+)\.json|(events|log)\.jsonl|lock|\..*"
     r"|(coordinator|rank_\d+)(\.\d+)?\.\w+|supervisor\.log|threads_\d+|roll\.lock|script_\d+\.start|trace_rank_\d+\.json\.gz"
 )
+
+
+CHECKPOINTS = "checkpoints"  # of the run's folder, those of a script that calls `motley.session()`
+ODD_NAME = "it has a name that not every disk can have"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +49,22 @@ class FoundFile:
 class Look:
     files: dict[str, FoundFile] = field(default_factory=dict)  # by the path that the pattern has matched
     left: dict[str, str] = field(default_factory=dict)  # why not
+    more: bool = False  # than are looked at
 
 
 def find(folder: Path, patterns: Patterns, *, most: int = MOST_FILES) -> Look:
     """What lies there now. Of a path that is in both folders the file that was changed last is taken."""
     look = Look()
+    ours = {WORK, CHECKPOINTS} if is_session(folder) else {WORK}
     for root in (os.path.join(folder, WORK), os.fspath(folder)):
         shared, real = root == os.fspath(folder), os.path.realpath(root)
-        for path, entry in _walk(root, patterns, besides=WORK if shared else ""):
+        for path, entry in _walk(root, patterns, besides=ours if shared else set()):
             if shared and OURS.fullmatch(path):
                 look.left[path] = "it has the name of a file of Motley's own: call it otherwise"
                 continue
             if len(look.files) >= most and path not in look.files:
                 look.left[""] = f"there are more than {most:,} files: those beyond are left there"
+                look.more = True
                 return look
             file = _file(path, entry, real)
             if isinstance(file, str):
@@ -66,7 +74,7 @@ def find(folder: Path, patterns: Patterns, *, most: int = MOST_FILES) -> Look:
     return look
 
 
-def _walk(root: str, patterns: Patterns, *, besides: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+def _walk(root: str, patterns: Patterns, *, besides: set[str]) -> Iterator[tuple[str, os.DirEntry[str]]]:
     folders = [""]
     while folders:
         below = folders.pop()
@@ -76,7 +84,7 @@ def _walk(root: str, patterns: Patterns, *, besides: str) -> Iterator[tuple[str,
             continue
         for entry in entries:
             path = f"{below}/{entry.name}" if below else entry.name
-            if path == besides:
+            if path in besides:
                 continue
             if _is_folder(entry):
                 if patterns.may_hold(path):
@@ -95,7 +103,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _file(path: str, entry: os.DirEntry[str], root: str) -> FoundFile | str | None:
     """Or why it is left; None for what is gone, or comes under its own name."""
     if not path.isprintable() or len(path.encode()) > 1000 or any(len(part.encode()) > 240 for part in path.split("/")):
-        return "it has a name that not every disk can have"
+        return ODD_NAME
     place = entry.path
     try:
         if entry.is_symlink():

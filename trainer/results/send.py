@@ -27,7 +27,7 @@ from motley.trainer.contract.result_patterns import Patterns
 from motley.trainer.contract.spec import Spec
 from motley.trainer.host.leader import lead_of
 from motley.trainer.host.paths import read_json
-from motley.trainer.results.found_files import FoundFile, find
+from motley.trainer.results.found_files import ODD_NAME, FoundFile, find
 
 SETTLED_S = 3.0
 LOOK_S, LOOK_SHARE = 2.0, 0.1  # between two looks, and of a core that they may take
@@ -69,10 +69,12 @@ class Sender:
             self._leave(stdout, path, why)
         stdout.flush()
 
-    def lacking(self) -> dict[str, FoundFile]:
-        """What the other side has not, whole or not."""
-        files = find(self._folder, self._patterns).files
-        return {path: file for path, file in files.items() if self._have.get(path) != file.version}
+    def lacking(self) -> dict[str, int]:
+        """What the other side has not, whole or not, and what it never can have: paths with their sizes."""
+        found = find(self._folder, self._patterns)
+        lacks = {path: file.size for path, file in found.files.items() if self._have.get(path) != file.version}
+        odd = {path: 0 for path, why in found.left.items() if why == ODD_NAME}
+        return {**lacks, **odd, **({"and more of them": 0} if found.more else {})}
 
     def _leave(self, stdout: BinaryIO, path: str, why: str) -> None:
         if len(self._told) < MOST_LEFT and path + why not in self._told:
@@ -119,7 +121,8 @@ def wants_results(folder: Path) -> bool:
         return False
     try:
         spec = Spec.from_json((folder / "spec.json").read_bytes())
-        return spec.options.results_from == "all" or lead_of(folder, spec).leader == spec.host
+        led = (folder / "coordinator.out").exists() or lead_of(folder, spec).leader == spec.host
+        return led or spec.options.results_from == "all"
     except (OSError, ValueError, KeyError, TypeError):  # of another version
         return True
 

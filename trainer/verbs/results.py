@@ -37,7 +37,7 @@ def results(folder: Path, stdin: BinaryIO, stdout: BinaryIO, *, once: bool = Fal
     try:
         if once:
             lacks = sender.lacking()
-            total = sum(file.size for file in lacks.values())
+            total = sum(lacks.values())
             write(stdout, op="lacks", count=len(lacks), bytes=total, paths=sorted(lacks)[:5])
             stdout.flush()
             return 0

@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import io
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from motley.remote.errors import CommandFailed
-from motley.remote.experiment import results_folder
+from motley.remote.experiment import result_frames, results_folder
 from motley.remote.experiment.result_frames import NoRoom, ResultFrames
 from motley.remote.experiment.results_folder import ResultsFolder, newest
 from motley.trainer.contract.result_patterns import Patterns
@@ -194,6 +196,38 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_file(ends: Ends, monkeypatch: p
 def test_what_is_no_frame_is_told(ends: Ends, data: bytes) -> None:
     with pytest.raises(CommandFailed, match="can't be read"):
         ends.take(data)
+
+
+def test_what_a_console_that_was_killed_has_left_half_done_goes_and_counts_for_nothing(ends: Ends) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    ends.write("out/a", "text")
+    ends.take(ends.sent())
+    part = ends.folder.path / f"out/.b.{gone.pid}-7.part"
+    part.write_text("half")
+    mine = ends.folder.path / f"out/.c.{os.getpid()}-7.part"
+    mine.write_text("under way")
+    assert set(ends.folder.have()) == {"out/a"}
+    ends.take(b"")
+    assert (part.exists(), mine.exists()) == (False, True)
+    mine.unlink()
+    shutil.rmtree(ends.folder.path / "out")
+    (ends.folder.path / ".b.1-7.part").touch()
+    ends.folder.point_latest()
+    assert newest(ends.experiment) is None
+    (ends.folder.path / ".b.1-7.part").unlink()
+
+
+def test_a_host_that_never_comes_to_an_end_is_bounded(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = b'{"op": "file", "path": "out/%d", "size": 0, "mtime_ns": 1}\n'
+    with pytest.raises(CommandFailed, match="an unexpected 'file'"):
+        ends.take(frame % 1 + frame % 2)
+    monkeypatch.setattr(result_frames, "MOST_FILES", 3)
+    with pytest.raises(CommandFailed, match="more than 3 files"):
+        ends.take(b"".join(frame % n + b'{"op": "sent", "whole": true}\n' for n in range(9)))
+    assert len(ends.here()) == 3
+    ends.take(b"".join(b'{"op": "left", "path": "%d", "why": "x"}\n' % n for n in range(900)))
+    assert len(ends.told) == result_frames.MOST_TOLD
 
 
 def test_latest_leads_to_the_newest(ends: Ends) -> None:

@@ -110,6 +110,25 @@ async def test_of_a_host_that_is_gone_what_had_settled_is_here_and_its_successor
     await session.close()
     assert home(stage, "night") == {"box0": ["out/1.txt"], "box1": ["out/1.txt"]}
     assert os.readlink(stage.experiment("night") / "results/latest") == "box1"
+    again = stage.session("night", Seen())  # box0 answers now
+    await again.attach()
+    await again.wait()
+    await again.close()
+    assert os.readlink(stage.experiment("night") / "results/latest") == "box1"
+    session, seen = await started(stage, "day", with_results(stage, COUNTS, hosts=("box0",)), resume="night")
+    assert (await session.wait()).state == "finished"
+    await session.close()
+    told = "box1, which had rank 0 last, does not answer: the results of box1 that are here are taken"
+    assert told in [event.text for event in events(seen, "note")]
+    assert home(stage, "day") == {"box0": ["out/1.txt", "out/2.txt"]}
+
+
+async def test_patterns_that_name_nothing_are_told_at_the_end(stage: Stage) -> None:
+    session, seen = await started(stage, "night", with_results(stage, "pass\n"))
+    assert (await session.wait()).state == "finished"
+    await session.close()
+    told = "[run] results names nothing that the script has written on box0"
+    assert told in [event.text for event in events(seen, "note")]
 
 
 async def test_a_stopped_run_goes_on_from_its_newest_result_on_another_number_of_hosts(stage: Stage) -> None:

@@ -25,6 +25,9 @@ PIECES = st.sampled_from(["a", "*", "?", "*.txt", "[ab]", "[!a]", "a*", "**"])
         ("out/**", "out/deep/er/a", True),
         ("out/**", "out", False),
         ("out/", "out/deep/a", True),
+        ("out", "out", True),
+        ("out", "out/deep/a", True),
+        ("out", "output", False),
         ("*.pt", "last.pt", True),
         ("*.pt", "deep/last.pt", False),
         ("runs/**/events.*", "runs/events.1", True),
@@ -51,7 +54,8 @@ def test_a_folder_above_a_file_that_matches_may_hold_it(parts: list[str], path: 
 @given(st.lists(PIECES.filter(lambda part: part != "**"), min_size=1, max_size=4), PATHS)
 def test_without_any_folders_each_part_is_the_shell_s(parts: list[str], path: str) -> None:
     names = path.split("/")
-    shell = len(names) == len(parts) and all(map(fnmatch.fnmatchcase, names, parts))
+    as_long = len(names) == len(parts) or (len(names) > len(parts) and parts[-1].isalnum())  # all that is in a folder
+    shell = as_long and all(map(fnmatch.fnmatchcase, names, parts))
     assert Patterns(["/".join(parts)]).match(path) is shell
 
 

@@ -53,6 +53,14 @@ def test_of_a_path_in_both_folders_the_one_that_was_changed_last_is_taken(tmp_pa
     assert find(tmp_path, Patterns(["*.pt"])).files["last.pt"].place == str(tmp_path / "work/last.pt")
 
 
+def test_checkpoints_of_a_session_are_motley_s_own(tmp_path: Path) -> None:
+    made(tmp_path, "checkpoints/step_6.pt", "work/checkpoints/mine.pt")
+    patterns = Patterns(["checkpoints/**"])
+    assert set(find(tmp_path, patterns).files) == {"checkpoints/step_6.pt", "checkpoints/mine.pt"}
+    made(tmp_path, "session.json")
+    assert set(find(tmp_path, patterns).files) == {"checkpoints/mine.pt"}
+
+
 def test_links_lead_to_files_inside_or_are_left(tmp_path: Path) -> None:
     made(tmp_path, "work/out/step_2.pt", "secret")
     out = tmp_path / "work/out"
