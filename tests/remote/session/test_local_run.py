@@ -93,6 +93,7 @@ async def test_another_host_leads_it_and_it_comes_back_when_its_supervisor_was_k
     assert stage.alive() == []
 
 
+@pytest.mark.long
 async def test_another_host_takes_its_place_as_leader(stage: Stage) -> None:
     session = stage.session("night", seen := Seen(), cluster(stage))
     await session.launch()
@@ -185,6 +186,7 @@ async def test_on_another_machine_it_is_followed_over_ssh_by_its_address(
         assert stage.alive() == []
 
 
+@pytest.mark.long
 async def test_on_another_machine_a_run_that_it_led_is_over_when_the_others_say_so(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,6 +99,7 @@ async def test_a_console_that_was_away_brings_them_when_it_comes_back(stage: Sta
     assert stage.alive() == []
 
 
+@pytest.mark.long
 async def test_of_a_host_that_is_gone_what_had_settled_is_here_and_its_successor_has_a_folder_too(stage: Stage) -> None:
     session, seen = await started(stage, "night", with_results(stage, COUNTS + WAITS))
     await seen.until(brought("box0"))
@@ -161,6 +162,7 @@ async def test_where_nothing_was_left_there_is_nothing_to_go_on_from(stage: Stag
     assert stage.alive() == []
 
 
+@pytest.mark.long
 async def test_what_can_not_be_brought_is_told_once_and_the_rest_comes(stage: Stage) -> None:
     odd = "os.symlink('/etc/hostname', 'out/9.txt')\nos.mkfifo('out/8.txt')\n"
     session, seen = await started(stage, "night", with_results(stage, COUNTS + odd + WAITS))
@@ -175,6 +177,7 @@ async def test_what_can_not_be_brought_is_told_once_and_the_rest_comes(stage: St
     ]
 
 
+@pytest.mark.long
 async def test_clean_keeps_the_only_copy_and_says_so(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     given = with_results(stage, COUNTS)
     for run in ("here", "there"):
