@@ -43,17 +43,17 @@ async def results_of(
     told = await asyncio.gather(*(_told(verbs, host, run) for host in probes))
     all_told = dict(zip(probes, told, strict=True))
     tables = {host: table for host, table in all_told.items() if _is_over(table)}
-    leader = max(tables.values(), key=_term, default={}).get("leader")
-    wanted = [host for host, table in tables.items() if _wants(table) == "all" or host == leader]
+    last = await asyncio.to_thread(_last, tables, experiment)
+    wanted = [host for host, table in tables.items() if _wants(table) == "all" or host == last]
     wanted += [host for host in tables if host not in wanted and (experiment / RESULTS / host).is_dir()]
     for host in wanted:
         await _bring(verbs, run, ResultsFolder(experiment, host), most, note)
-    if leader in wanted and has_any(experiment / RESULTS / str(leader)):
-        ResultsFolder(experiment, str(leader)).point_latest()
+    if last and has_any(experiment / RESULTS / last):
+        ResultsFolder(experiment, last).point_latest()
     folder = newest(experiment)
     if folder is None:
         return None
-    last = str(leader or _last_first(experiment) or folder.name)
+    last = last or folder.name
     away = elsewhere(verbs.hosts.cluster, all_told, recorded_machines(experiment), machine_id())
     if last not in wanted:
         why = f"does not know '{run}' any more" if last in probes else "does not answer"
@@ -77,16 +77,20 @@ def _with_times(root: Path) -> Folder:
     return Folder(root=root, files=(*folder.files, listing), hash=name)
 
 
-def _last_first(experiment: Path) -> str:
-    """The host of rank 0 in the newest group that was seen here; empty where none was."""
-    host = ""
+def _last(tables: Mapping[str, Mapping[str, Any]], experiment: Path) -> str:
+    """The host that had rank 0 last, by whoever knows the newest leader: a host, which may have been cut off early, or
+    the events that are here, which may lack the end. Empty where nobody knows."""
+    newest_told = max(tables.values(), key=_term, default={})
+    term, first = FIRST, ""
     with contextlib.suppress(OSError), (experiment / "events.jsonl").open("rb") as lines:
         for line in lines:
-            with contextlib.suppress(WireError):
-                if b'"group"' in line and isinstance(event := decode(line), Event) and event.kind == "group":
-                    members = grouped(event)
-                    host = str(members[0].get("host")) if members else host
-    return host
+            with contextlib.suppress(WireError, KeyError, TypeError, ValueError):
+                event = decode(line) if b'"group"' in line or b'"leader"' in line else None
+                if isinstance(event, Event) and event.kind == "leader":
+                    term = max(term, Term.of(event.data["term"]))
+                elif isinstance(event, Event) and event.kind == "group" and (members := grouped(event)):
+                    first = str(members[0].get("host"))
+    return first if first and term >= _term(newest_told) else str(newest_told.get("leader") or first)
 
 
 async def _bring(verbs: Verbs, run: str, folder: ResultsFolder, most: int, note: Callable[[str], object]) -> None:
