@@ -103,7 +103,7 @@ class Results:
                 )
                 break
             await asyncio.wait([self._tasks[host] for host in left], timeout=0.25)
-        if self._tasks and not (self._any or self._full) and all(task.done() for task in self._tasks.values()):
+        if self._tasks and not self._any and all(is_whole(task) for task in self._tasks.values()):
             self._say(f"[run] results names nothing that the script has written on {', '.join(self._tasks)}")
         if self._kept:
             with contextlib.suppress(OSError):
@@ -190,6 +190,11 @@ class Results:
         if leading == folder.host:
             with contextlib.suppress(OSError):  # a disk without links: the folders tell their times
                 folder.point_latest()
+
+
+def is_whole(task: asyncio.Task[bool]) -> bool:
+    """Whether all that there was has been brought."""
+    return task.done() and not task.cancelled() and task.exception() is None and task.result()
 
 
 def files_of(count: int) -> str:

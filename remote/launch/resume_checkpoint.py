@@ -52,7 +52,7 @@ async def bring_checkpoint(
     that there are; a HostError when one can't be fetched or the leader can't be given it.
     """
     run, asked = wanted.run, list(hosts)
-    told = dict(zip(asked, await asyncio.gather(*(_told(verbs, host, run) for host in asked)), strict=True))
+    told = dict(zip(asked, await asyncio.gather(*(told_of(verbs, host, run) for host in asked)), strict=True))
     for name in elsewhere(verbs.hosts.cluster, told, recorded_machines(experiment), machine_id()):
         warn(f"{name} was another machine in '{run}': what that one keeps is not looked at")
     answers = [listed_by(host, table) for host, table in told.items()]
@@ -80,7 +80,7 @@ async def bring_checkpoint(
 
 async def was_session(verbs: Verbs, run: str, hosts: Iterable[str], experiment: Path) -> bool:
     """Whether a run was of a script that called `motley.session()`, by what its hosts or its experiment here know."""
-    told = await asyncio.gather(*(_told(verbs, host, run) for host in hosts))
+    told = await asyncio.gather(*(told_of(verbs, host, run) for host in hosts))
     if any(isinstance(table.get("layout"), dict) and table["layout"].get("session") is True for table in told):
         return True
     with contextlib.suppress(OSError), (experiment / "events.jsonl").open("rb") as lines:
@@ -148,8 +148,8 @@ def _most() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
-async def _told(verbs: Verbs, host: str, run: str) -> Mapping[str, Any]:
-    """What a host tells of the run; nothing when it does not answer."""
+async def told_of(verbs: Verbs, host: str, run: str) -> Mapping[str, Any]:
+    """What a host tells of a run; nothing where it does not answer, or does not know it."""
     try:
         runs = await verbs.status(host)
     except HostError:

@@ -24,6 +24,7 @@ from motley.remote.experiment.records import grouped
 from motley.remote.experiment.result_frames import NoRoom, ResultFrames
 from motley.remote.experiment.results_folder import RESULTS, ResultsFolder, has_any, newest
 from motley.remote.hosts.this_machine import elsewhere, machine_id
+from motley.remote.launch.resume_checkpoint import told_of
 from motley.remote.provision.local_folder import HASH_DIGITS, Entry, Folder
 from motley.remote.rpc.results import send_results
 from motley.remote.rpc.verbs import Verbs
@@ -40,7 +41,7 @@ async def results_of(
 
     Raises UsageError when they can't be read here, or the disk here has no room for what is lacking.
     """
-    told = await asyncio.gather(*(_told(verbs, host, run) for host in probes))
+    told = await asyncio.gather(*(told_of(verbs, host, run) for host in probes))
     all_told = dict(zip(probes, told, strict=True))
     tables = {host: table for host, table in all_told.items() if _is_over(table)}
     last = await asyncio.to_thread(_last, tables, experiment)
@@ -106,15 +107,6 @@ async def _bring(verbs: Verbs, run: str, folder: ResultsFolder, most: int, note:
         note(f"results of {folder.host} could not all be brought here: {error.cause}")
     finally:
         frames.close()
-
-
-async def _told(verbs: Verbs, host: str, run: str) -> Mapping[str, Any]:
-    """What a host tells of a run; nothing where it does not answer, or does not know it."""
-    try:
-        runs = await verbs.status(host)
-    except HostError:
-        return {}
-    return next((table for table in runs if table.get("run") == run), {})
 
 
 def _is_over(table: Mapping[str, Any]) -> bool:
