@@ -71,7 +71,7 @@ class LabHost:
         self._disk_mib = disk_mib
         self._group = group
         self._bridge = bridge
-        self._namespace = network.Namespace(group)
+        self.namespace = network.Namespace(group)
         self._machine: subprocess.Popen[str] | None = None
         self._listening = threading.Event()
         self._log: list[str] = []
@@ -113,14 +113,14 @@ class LabHost:
 
     def boot(self) -> None:
         """Starts the machine; `wait_up` waits for it."""
-        self._namespace.wait_ready()
-        network.plug_in(self._namespace, self._bridge, port=self.name, address=f"{self.address}/24")
+        self.namespace.wait_ready()
+        network.plug_in(self.namespace, self._bridge, port=self.name, address=f"{self.address}/24")
         self.set_link(self.link_mbit)
         (self.folder / "boot_id").write_text(f"{uuid.uuid4()}\n")
         (self.folder / "boot.sh").write_text(boot_script(self.name, self.folder))
-        self._listening.clear()
+        self._listening = threading.Event()  # its own: whoever follows the machine before may still set that one's
         machine = ["unshare", "--uts", "--pid", "--mount", "--fork", "--kill-child"]
-        inside = self._namespace.enter([*machine, "sh", str(self.folder / "boot.sh")])
+        inside = self.namespace.enter([*machine, "sh", str(self.folder / "boot.sh")])
         self._machine = subprocess.Popen(
             ["sh", "-c", f"{self._group.join_command()} && exec {shlex.join(inside)}"],
             stdin=subprocess.DEVNULL,
@@ -132,15 +132,15 @@ class LabHost:
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"},
         )
         assert self._machine.stderr is not None
-        threading.Thread(target=self._follow, args=(self._machine.stderr,), daemon=True).start()
+        threading.Thread(target=self._follow, args=(self._machine.stderr, self._listening), daemon=True).start()
 
-    def _follow(self, stderr: IO[str]) -> None:
+    def _follow(self, stderr: IO[str], listening: threading.Event) -> None:
         with stderr:
             for line in stderr:
                 self._log.append(line)
                 if line.startswith("Server listening on"):
-                    self._listening.set()
-        self._listening.set()  # nothing more will come: whoever waits looks at `is_up`
+                    listening.set()
+        listening.set()  # nothing more will come: whoever waits looks at `is_up`
 
     def wait_up(self) -> None:
         if not self._listening.wait(BOOT_TIMEOUT_S) or not self.is_up:
@@ -151,8 +151,8 @@ class LabHost:
         if self.is_up:
             raise HostError(f"{self.name} is up")
         self._bridge.ip(f"link delete dev {self.name}")
-        self._namespace.end()
-        self._namespace = network.Namespace(self._group)
+        self.namespace.end()
+        self.namespace = network.Namespace(self._group)
         self.boot()
         self.wait_up()
 
@@ -174,10 +174,10 @@ class LabHost:
 
     def block(self, addresses: Sequence[str]) -> None:
         """From now on nothing goes to these addresses."""
-        self._namespace.ip(*(f"route add blackhole {address}/32" for address in addresses))
+        self.namespace.ip(*(f"route add blackhole {address}/32" for address in addresses))
 
     def unblock(self, addresses: Sequence[str]) -> None:
-        self._namespace.ip(*(f"route del blackhole {address}/32" for address in addresses))
+        self.namespace.ip(*(f"route del blackhole {address}/32" for address in addresses))
 
     def freeze(self) -> None:
         self._group.set_frozen(True)
@@ -203,7 +203,7 @@ class LabHost:
         self.cores = cores
 
     def set_link(self, mbit: float | None) -> None:
-        network.limit_speed(self._namespace, self._bridge, port=self.name, mbit=mbit)
+        network.limit_speed(self.namespace, self._bridge, port=self.name, mbit=mbit)
         self.link_mbit = mbit
 
     def restart_sshd(self) -> None:
@@ -228,7 +228,7 @@ class LabHost:
         """After the group's processes were ended."""
         if self._machine is not None:
             self._machine.wait(timeout=10)
-        self._namespace.reap()
+        self.namespace.reap()
 
 
 def boot_script(name: str, folder: Path) -> str:

@@ -215,6 +215,8 @@ class Lab:
             host.link_mbit = None
             host.boot_again()
         host.plug()
+        for peer in (self._master, *(other.namespace for other in self.hosts.values() if other is not host)):
+            network.forget(peer, host.address)
 
     def cut_in_two(self, half: Collection[str]) -> None:
         """These hosts see each other and nobody else, the master stays with the others; until `join_again`."""

@@ -93,6 +93,15 @@ def plug_in(namespace: Namespace, bridge: Namespace, *, port: str, address: str)
     namespace.ip(f"address add {address} dev {CARD}", f"link set {CARD} up")
 
 
+def forget(namespace: Namespace, address: str) -> None:
+    """What it knows of the address, as if the machine there had announced itself.
+
+    Linux asks three times in 3 s who has an address. Whoever connects in the third second is told "no route to host"
+    at its end, although the machine has come up since: it was asked before.
+    """
+    namespace.ip(f"neigh flush to {address}")
+
+
 def limit_speed(namespace: Namespace, bridge: Namespace, *, port: str, mbit: float | None) -> None:
     """Both directions of the cable carry at most `mbit` Mbit/s; None: as fast as memory."""
     for end, device in ((namespace, CARD), (bridge, port)):

@@ -158,6 +158,24 @@ def test_a_frozen_host_stands_still_until_it_is_thawed(lab: Lab) -> None:
         assert heard(peer, SOON_S) == "awake?\n"
 
 
+def test_a_host_that_is_back_is_found_by_who_asked_for_it_before(lab: Lab) -> None:
+    """Linux would tell "no route to host" to all who ask in the three seconds after the first one did."""
+    host = lab["box4"]
+    asked = ["ip", "neigh", "show", "to", host.address]
+    host.power_cut()
+    lab.exec(["ip", "neigh", "flush", "to", host.address])
+    in_vain = lab.popen(["ssh", *lab.ssh_command("box4", "true")[1:]], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + SOON_S
+    while "INCOMPLETE" not in lab.exec(asked).stdout:
+        assert time.monotonic() < deadline, lab.exec(asked).stdout
+    lab.bring_back("box4")
+    known = lab.exec(asked).stdout
+    assert "INCOMPLETE" not in known
+    assert "FAILED" not in known
+    assert lab.ssh("box4", "hostname").stdout == "box4\n"
+    in_vain.communicate(timeout=SOON_S)
+
+
 def test_restarting_sshd_keeps_open_sessions(lab: Lab) -> None:
     with session(lab, "box2") as peer:
         lab["box2"].restart_sshd()
