@@ -15,6 +15,9 @@ as robust as the median and nearly as exact as the mean (Huber, Robust Statistic
 number of steps, forgotten by `MEMORY` a step. At one batch size a prior decides what part of the time is intercept,
 `0.10 +- 0.25`; it fades as other sizes are seen. Always `a >= 0` and `c > 0`. See `profiles.cost_line`.
 
+Where samples differ in what they cost, the batch is the work of a step in samples of mean cost, which is another one
+in each: windows of nearly the same one are one point of the line then (`observe_varied`).
+
 **Noise.** The larger of two figures: the scatter within windows (median absolute deviation, with the small-sample
 factors of Croux and Rousseeuw 1992), and that of whole windows about the line, which sees disturbances that last
 longer than a step, as CPU quotas and other users of the machine make them.
@@ -45,6 +48,7 @@ SMALLEST_CHANGE = math.log(1.10)
 FAR_DOUBLINGS, NEAR_DOUBLINGS = 0.5, 3.0
 RECENT_STEPS, FRESH_STEPS = 15, 30
 POINTS = 8
+ALIKE_DOUBLINGS = 0.25  # batches that are no farther apart are one point, where each step has another one
 _MAD_FACTORS = (1.196, 1.495, 1.363, 1.206, 1.200, 1.140, 1.129, 1.107)  # for 2 to 9 values
 
 
@@ -53,7 +57,7 @@ class Change:
     """The machine became slower (factor above 1) or faster, as seen at one batch size."""
 
     factor: float
-    batch: int
+    batch: float
     before_ms: float
     after_ms: float
 
@@ -85,7 +89,7 @@ class CostModel:
         self._fit: Line | None = None
 
     @classmethod
-    def guess(cls, intercept_ms: float, per_sample_ms: float, batch: int, steps: float = 2.0) -> CostModel:
+    def guess(cls, intercept_ms: float, per_sample_ms: float, batch: float, steps: float = 2.0) -> CostModel:
         """A model from a profile instead of measurements: a line worth `steps` steps measured at `batch`."""
         ms = intercept_ms + per_sample_ms * batch
         model = cls()
@@ -120,18 +124,38 @@ class CostModel:
             self._fit = fit(self._points, self._shape, self.noise)
         return self._fit
 
-    def seen_near(self, batch: int) -> bool:
+    def seen_near(self, batch: float) -> bool:
         """Whether it was measured, or profiled, at an eighth to eight times as many samples. Where a rank has had
         none so far, what a sample costs it is not known."""
         return self.known and self._doublings(batch) <= NEAR_DOUBLINGS
 
-    def predict(self, batch: int) -> Estimate:
+    def predict(self, batch: float) -> Estimate:
         """Mean time of a step with `batch` samples. Raises ValueError before anything is known."""
         estimate = self.line.at(batch)
         return Estimate(estimate.ms, math.hypot(estimate.std_ms, CURVATURE * estimate.ms * self._doublings(batch)))
 
-    def observe(self, batch: int, ms: Sequence[float]) -> None:
+    def observe(self, batch: float, ms: Sequence[float]) -> None:
         """Learn from one window: the times of steps that all had `batch` samples. Times not above 0 are ignored."""
+        self._observe(batch, ms, 0.0)
+
+    def observe_varied(self, steps: Sequence[tuple[float, float]]) -> None:
+        """Learn from one window whose steps had different batches, which need not be whole numbers: batch and time of
+        each. Those of nearly the same batch are taken together, at the mean of it."""
+        sound = sorted(step for step in steps if math.isfinite(step[1]) and step[1] > 0)
+        while sound:
+            group = [step for step in sound if _near(sound[0][0], step[0], ALIKE_DOUBLINGS)]
+            sound = sound[len(group) :]
+            batch = statistics.fmean(step[0] for step in group)
+            self._observe(batch, [ms * self._ratio(batch, own) for own, ms in group], ALIKE_DOUBLINGS)
+
+    def _ratio(self, batch: float, other: float) -> float:
+        """How many times as long a step takes with `batch` samples as with `other`."""
+        if self._points:
+            return self.line.at(batch).ms / self.line.at(other).ms
+        return 1.0 if batch == 0 else 1 / (SHAPE + (1 - SHAPE) * other / batch)
+
+    def _observe(self, batch: float, ms: Sequence[float], alike: float) -> None:
+        """`alike`: doublings that two batches may be apart to be one point."""
         if batch < 0:
             raise ValueError(f"a batch can't be {batch} samples")
         steps = [x for x in ms if math.isfinite(x) and x > 0]
@@ -142,17 +166,17 @@ class CostModel:
         if not self._points:
             self._shape = Shape(SHAPE, SHAPE_STD, max(batch, 1))
         elif not self._fits(seen):
-            self._doubt(seen)
+            self._doubt(seen, alike)
             return
         for accident in self._doubtful:
-            self._learn_between(accident)
+            self._learn_between(accident, alike)
         self._doubtful = ()
         self._learn_within(steps)
-        self._learn_between(seen)
-        self._points = _merged(self._points, seen, MEMORY ** len(steps))
+        self._learn_between(seen, alike)
+        self._points = _merged(self._points, seen, MEMORY ** len(steps), alike)
         self._fit = None
 
-    def _doublings(self, batch: int) -> float:
+    def _doublings(self, batch: float) -> float:
         """How far a batch lies from the nearest that was measured."""
         return min(abs(math.log2(max(batch, 1) / max(p.batch, 1))) for p in self._points)
 
@@ -167,7 +191,7 @@ class CostModel:
         ratio, error = self._off(seen)
         return abs(ratio) < max(DOUBTFUL * error, SMALLEST_CHANGE) or self._doublings(seen.batch) > FAR_DOUBLINGS
 
-    def _doubt(self, seen: Point) -> None:
+    def _doubt(self, seen: Point, alike: float) -> None:
         """A window far off the line: an accident, or the machine changed. Start anew once that is sure."""
         new_ratio, _ = self._off(seen)
         self._doubtful = (*(p for p in self._doubtful if (self._off(p)[0] > 0) == (new_ratio > 0)), seen)
@@ -184,7 +208,7 @@ class CostModel:
         ]
         self._shape, self._points, self._doubtful, self._fit = shape, (), (), None
         for point in settled:
-            self._points = _merged(self._points, point, 1.0)
+            self._points = _merged(self._points, point, 1.0, alike)
         after = self.predict(seen.batch)
         self._change = Change(factor=after.ms / before.ms, batch=seen.batch, before_ms=before.ms, after_ms=after.ms)
         self._since_change = 0
@@ -196,9 +220,9 @@ class CostModel:
             weight = self._within_weight * NOISE_MEMORY ** len(steps)
             self._within, self._within_weight = _mean(self._within, weight, square, len(steps))
 
-    def _learn_between(self, seen: Point) -> None:
+    def _learn_between(self, seen: Point, alike: float) -> None:
         """How far a window is off the line, beyond the line's own error; only where the line was measured."""
-        if any(p.batch == seen.batch for p in self._points):
+        if any(_near(p.batch, seen.batch, alike) for p in self._points):
             ratio, error = self._off(seen)
             own = error**2 - self.noise**2 / seen.weight
             square = max(min(ratio**2, (DOUBTFUL * error) ** 2) - own, 0.0) * seen.weight
@@ -231,7 +255,7 @@ class CostModel:
         return model
 
 
-def _typical(batch: int, steps: Sequence[float], noise: float) -> Point:
+def _typical(batch: float, steps: Sequence[float], noise: float) -> Point:
     """One window as a point: the mean of the steps near the median, and how many they are."""
     middle = statistics.median_low(steps)
     near = [x for x in steps if abs(math.log(x / middle)) <= TRIM * noise]
@@ -247,13 +271,25 @@ def _scatter(steps: Sequence[float]) -> float:
     return 1.4826 * factor * statistics.median(abs(x - middle) for x in logs)
 
 
-def _merged(points: Sequence[Point], seen: Point, memory: float) -> tuple[Point, ...]:
-    """The points with one more window: all weigh less, the batch just seen moves to the end."""
-    faded = {p.batch: Point(p.batch, p.ms, p.weight * memory) for p in points}
-    old = faded.pop(seen.batch, Point(seen.batch, seen.ms, 0.0))
+def _near(one: float, other: float, doublings: float) -> bool:
+    return one == other or (min(one, other) > 0 and abs(math.log2(one / other)) <= doublings)
+
+
+def _merged(points: Sequence[Point], seen: Point, memory: float, alike: float) -> tuple[Point, ...]:
+    """The points with one more window: all weigh less, the batch just seen moves to the end.
+
+    Two that are `alike` become their mean: it lies on the line that both lie on.
+    """
+    faded = [Point(p.batch, p.ms, p.weight * memory) for p in points]
+    near = [p for p in faded if _near(p.batch, seen.batch, alike)]
+    nearest = min(near, key=lambda p: abs(p.batch - seen.batch), default=None)
+    old = nearest or Point(seen.batch, seen.ms, 0.0)
     weight = old.weight + seen.weight
-    now = Point(seen.batch, (old.ms * old.weight + seen.ms * seen.weight) / weight, weight)
-    return (*faded.values(), now)[-POINTS:]
+    batch = seen.batch
+    if old.batch != seen.batch:
+        batch = (old.batch * old.weight + seen.batch * seen.weight) / weight
+    now = Point(batch, (old.ms * old.weight + seen.ms * seen.weight) / weight, weight)
+    return (*(p for p in faded if p is not nearest), now)[-POINTS:]
 
 
 def _mean(old: float, old_weight: float, new: float, new_weight: float) -> tuple[float, float]:

@@ -32,7 +32,7 @@ class Estimate:
 class Point:
     """What is known at one batch size; the weight is in steps."""
 
-    batch: int
+    batch: float
     ms: float
     weight: float
 
@@ -43,7 +43,7 @@ class Shape:
 
     ratio: float
     std: float
-    batch: int
+    batch: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Line:
         variance = self.aa + 2 * batch * self.ac + batch * batch * self.cc
         return Estimate(self.a + self.c * batch, math.sqrt(max(variance, 0.0)))
 
-    def shape(self, batch: int) -> Shape:
+    def shape(self, batch: float) -> Shape:
         """What outlives a change of speed: the ratio of a to the time at `batch`, and how well it is known."""
         batch = max(batch, 1)
         ms = self.at(batch).ms

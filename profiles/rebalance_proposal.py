@@ -117,7 +117,7 @@ def propose(
     )
 
 
-def step_ms(models: Sequence[CostModel], shares: Sequence[int], rest_ms: float = 0.0) -> float:
+def step_ms(models: Sequence[CostModel], shares: Sequence[float], rest_ms: float = 0.0) -> float:
     """The median time of a step with these shares. Raises ValueError before every rank is known."""
     return _step_ms([_Rank(m.line.a, m.line.c, 0.0, m.noise) for m in models], shares, rest_ms)
 
@@ -131,7 +131,7 @@ class _Rank:
     error: float
     noise: float
 
-    def ms(self, batch: int) -> float:
+    def ms(self, batch: float) -> float:
         return self.a + self.c * batch
 
     @property
@@ -141,7 +141,7 @@ class _Rank:
         return self.a * factor, self.c * factor
 
 
-def _step_ms(ranks: Sequence[_Rank], shares: Sequence[int], rest_ms: float) -> float:
+def _step_ms(ranks: Sequence[_Rank], shares: Sequence[float], rest_ms: float) -> float:
     means = [rank.ms(share) for rank, share in zip(ranks, shares)]
     return slowest_ms(means, [mean * rank.noise for mean, rank in zip(means, ranks)]) + rest_ms
 

@@ -179,7 +179,10 @@ def make_job(
         apart.begin()
     watch = stopwatch(device)
     journal = Journal(folder, host=f"host{rank}", source=f"rank {rank}")
-    batches = BatchSampler(count=data.train_size, global_batch=options.global_batch, seed=options.seed)
+    batches = BatchSampler(
+        count=data.train_size, global_batch=options.global_batch, seed=options.seed, work=data.work,
+        lengths=data.lengths,
+    )  # fmt: skip
     members = [Member(member=i, host=f"host{i}", local_rank=0, device=d) for i, d in enumerate(devices)]
     recorder: Any = SilentRecorder()
     return Job(

@@ -18,7 +18,7 @@ from motley.trainer.tasks.task import Task
 from motley.trainer.training import batchnorm
 from motley.trainer.training.epoch_end import evaluate
 from motley.trainer.training.loop import train, train_step
-from motley.trainer.training.micro_batches import parts
+from motley.trainer.training.pass_sizes import parts
 from motley.trainer.training.sampler import BatchSampler
 from tests.trainer.ranks import make_job, run_ranks
 from tests.trainer.written_out import WrittenOut

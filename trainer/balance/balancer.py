@@ -7,6 +7,9 @@
 
 >>> balancer.decide(step=5, rows=rows, shares=(64, 64))
 (96, 32)
+
+Where a task says what its samples cost, shares are proportions of a step's work, counted in samples of mean cost, and
+so is what is fitted: `a + c w` for a rank whose samples of a step come to w. They come to another w in each step.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from collections import deque
 from collections.abc import Sequence
 from itertools import groupby
 from math import isfinite
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 from motley.profiles.cost import CostModel
@@ -64,7 +67,7 @@ class Balancer:
         self.dynamic = options.policy != "static" and len(members) > 1
         self.changes = changes
         self.leads = leads  # it is rank 0's, and has seen everybody's figures
-        self.gain: float | None = None  # a step with equal shares takes so many times as long, by the fits
+        self.gain: float | None = None  # with equal shares a step takes so many times as long, by the fits: `_compare`
         self.saved_s = saved_s  # against equal shares, since the run began
         self._options = options
         self._total = sum(shares)
@@ -102,9 +105,13 @@ class Balancer:
         self._times.take(rows, shares, self._total)
         self._forget_other_threads(rows)
         for model, ranks, share, share_before in zip(self._models, rows, shares, self._before):
-            for batch, steps in groupby(_full_steps(ranks, share, share_before), key=lambda row: row.batch):
+            full = _full_steps(ranks, share, share_before)
+            if any(r.part is not None for r in full):
+                model.observe_varied([(r.work, r.busy_ms) for r in full])
+                continue
+            for batch, steps in groupby(full, key=lambda row: row.batch):
                 model.observe(batch, [r.busy_ms for r in steps])
-        self._compare(shares, steps=len(rows[0]))
+        self._compare(shares, rows)
         self._realise(last=last)
         if last or not all(window):
             return shares
@@ -141,18 +148,29 @@ class Balancer:
                 self._models[rank] = CostModel()
             self._threads[rank] = counts[-1] if counts else self._threads[rank]
 
-    def _compare(self, shares: tuple[int, ...], *, steps: int) -> None:
+    def _compare(self, shares: tuple[int, ...], rows: Sequence[Sequence[MeasuredStep]]) -> None:
         """With equal shares, as the fits have it: the same ranks, the same communication. Nothing is said before all of
-        them have had shares of about that size."""
+        them have had shares of about that size.
+
+        Where samples differ in what they cost, the newest steps are compared, as they were shared out to whole samples,
+        with equal parts of their work. Equal numbers of samples would take longer still: some rank has the long ones.
+        """
         equal = equal_split(self._total, len(shares), caps=self._caps)
         if len(shares) < 2 or not all(model.seen_near(share) for model, share in zip(self._models, equal)):
             return
         rest_ms = self._times.rest_ms
-        equal_ms = step_ms(self._models, equal, rest_ms)
-        now_ms = step_ms(self._models, shares, rest_ms)
+        if any(ranks and ranks[0].part is not None for ranks in rows):
+            works = self._times.works
+            if not works:
+                return
+            equal_ms = fmean(step_ms(self._models, [sum(w) * e / self._total for e in equal], rest_ms) for w in works)
+            now_ms = fmean(step_ms(self._models, w, rest_ms) for w in works)
+        else:
+            equal_ms = step_ms(self._models, equal, rest_ms)
+            now_ms = step_ms(self._models, shares, rest_ms)
         if now_ms > 0:
             self.gain = equal_ms / now_ms
-            self.saved_s += steps * (equal_ms - now_ms) / 1000
+            self.saved_s += len(rows[0]) * (equal_ms - now_ms) / 1000
 
     def _propose(self, step: int, window: list[list[MeasuredStep]], shares: tuple[int, ...]) -> Proposal:
         rest_ms = self._times.rest_ms
@@ -165,7 +183,7 @@ class Balancer:
             )  # fmt: skip
         if self._own is not None:
             return self._own.propose(self._members, self._models, shares, rest_ms=rest_ms, journal=self._journal)
-        per_sample = [median(r.busy_ms for r in ranks) / max(1, ranks[0].batch) for ranks in window]
+        per_sample = [_ms_per_sample(ranks) for ranks in window]
         split = proportional_split([1 / max(ms, 1e-6) for ms in per_sample], self._total, caps=self._caps)
         now = max(ms * b for ms, b in zip(per_sample, shares))
         then = max(ms * b for ms, b in zip(per_sample, split))
@@ -196,7 +214,14 @@ class Balancer:
 def _full_steps(rows: Sequence[MeasuredStep], *shares: int) -> list[MeasuredStep]:
     """Without disturbed steps, and without the smaller ones at the end of an epoch unless there are no others."""
     sound = [r for r in rows if isfinite(r.busy_ms)]
-    return [r for r in sound if r.batch in shares] or sound
+    return [r for r in sound if r.share in shares] or sound
+
+
+def _ms_per_sample(rows: Sequence[MeasuredStep]) -> float:
+    """Of the steps of one rank, whatever its share; of samples of mean cost, where they differ."""
+    if rows[0].part is None:
+        return median(r.busy_ms for r in rows) / max(1, rows[0].batch)
+    return median(r.busy_ms / r.work if r.work else r.busy_ms for r in rows)
 
 
 def _names(members: Sequence[Member]) -> list[str]:

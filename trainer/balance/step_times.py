@@ -24,10 +24,12 @@ BEFORE = 15  # steps before a change that those after it are compared with
 
 
 class StepTimes:
-    """`after`: times of full steps, in ms, that had the shares which hold now."""
+    """`after`: times of full steps, in ms, that had the shares which hold now; where samples differ in what they cost,
+    as if those of each step had cost the mean. `works`: what each rank had of the newest of these steps then."""
 
     def __init__(self, *, apart: bool = False) -> None:
         self.after: list[float] = []
+        self.works: deque[tuple[float, ...]] = deque(maxlen=RECENT)
         self.before_ms = 0.0  # the median before the last change
         self._apart = apart
         self._recent: deque[tuple[float, float]] = deque(maxlen=RECENT)
@@ -43,7 +45,12 @@ class StepTimes:
             slowest = max(fmean(r.busy_ms for r in rank) for rank in zip(*steps))
             times = [(fmean(step_ms for step_ms, _ in times), slowest)] * len(times)
         self._recent.extend(times)
-        self.after += [ms for (ms, _), step in zip(times, steps) if tuple(r.batch for r in step) == shares]
+        for (ms, busy_ms), step in zip(times, steps):
+            if tuple(r.share for r in step) == shares:
+                work = [r.work for r in step]
+                varies = any(r.part is not None for r in step) and sum(work) > 0
+                self.after.append(ms - busy_ms + busy_ms * total / sum(work) if varies else ms)
+                self.works.extend([tuple(work)] * varies)
 
     @property
     def rest_ms(self) -> float:
@@ -53,3 +60,4 @@ class StepTimes:
         """Others hold from here on."""
         self.before_ms = median(self.after[-BEFORE:]) if self.after else self.before_ms
         self.after = []
+        self.works.clear()

@@ -122,7 +122,7 @@ class StragglerAdviser:
 def _as_fitted(rows: Sequence[Sequence[MeasuredStep]], models: Sequence[CostModel]) -> bool:
     """Whether these steps took every rank about as long as its fit says: the two are of the same period then."""
     for ranks, model in zip(rows, models):
-        off = [abs(r.busy_ms / model.predict(r.batch).ms - 1) for r in ranks if isfinite(r.busy_ms)]
+        off = [abs(r.busy_ms / model.predict(r.work).ms - 1) for r in ranks if isfinite(r.busy_ms)]
         if not off or median(off) > FITS:
             return False
     return True

@@ -55,10 +55,16 @@ class ThreadTrial:
         """Nothing is tried: it is known, or given, how many."""
         return cls((count,))
 
-    def measured(self, batch: int, busy_ms: float) -> float:
-        """After each step: what it says of this rank's cost, NaN while the trial is on. May change the count."""
+    def measured(self, batch: int, busy_ms: float, work: float | None = None) -> float:
+        """After each step: what it says of this rank's cost, NaN while the trial is on. May change the count.
+
+        `work`: what the step's samples came to, where they cost differently and `batch` is the share, both in samples
+        of mean cost. Its time is taken for that of the share then.
+        """
         if self.over or batch == 0:  # a rank without samples has nothing to try with
             return busy_ms
+        if work is not None:
+            busy_ms = busy_ms * batch / work if work else math.nan
         self._steps += 1
         if self._steps >= MOST_STEPS:
             self._end()

@@ -17,7 +17,7 @@ from motley.trainer.contract.validate import figure, name, whole
 
 SLIGHT = 0.02  # of the largest value: what two ways to decode a picture differ by, on average, at most
 MOST_VALUES = 4096  # that a rank may send
-Difference = Literal["length", "listing", "samples", "values"]
+Difference = Literal["length", "listing", "costs", "samples", "values"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class DataFingerprint:
     """`exact` is the hash of a few samples, `kind` that of all about them that has to be equal in any case: shapes,
     types, texts, whole numbers. `values`: some of their other numbers, tensor by tensor. `at`: the line of the user's
     own loop that names the data; empty for a task. `listing`: the hash of the names of all samples, where they have
-    names."""
+    names. `costs`: the hash of what the task says of each sample, its work and its length; empty where it says none."""
 
     length: int
     exact: str
@@ -33,6 +33,7 @@ class DataFingerprint:
     values: tuple[tuple[float, ...], ...] = ()
     at: str = ""
     listing: str = ""
+    costs: str = ""
 
     def to_table(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -45,7 +46,7 @@ class DataFingerprint:
             raise ValueError("too many values in a fingerprint")
         return cls(
             length=whole(table["length"]), exact=str(table["exact"]), kind=str(table["kind"]), values=values,
-            at=name(table.get("at", "")), listing=name(table.get("listing", "")),
+            at=name(table.get("at", "")), listing=name(table.get("listing", "")), costs=name(table.get("costs", "")),
         )  # fmt: skip
 
 
@@ -55,6 +56,8 @@ def difference(one: DataFingerprint, other: DataFingerprint) -> Difference | Non
         return "length"
     if one.listing != other.listing:
         return "listing"
+    if one.costs != other.costs:
+        return "costs"
     if one.exact == other.exact:
         return None
     alike = one.kind == other.kind and [*map(len, one.values)] == [*map(len, other.values)]
@@ -77,4 +80,7 @@ def told(difference: Difference, mine: DataFingerprint, its: DataFingerprint) ->
     if difference == "listing":
         what = f"the names of its {mine.length:,} files and their classes"
         return f"{what} have the hash {mine.listing[:8]}, not {its.listing[:8]}"
+    if difference == "costs":
+        what = f"the work and the lengths of its {mine.length:,} samples"
+        return f"{what} have the hash {mine.costs[:8] or 'of none'}, not {its.costs[:8] or 'of none'}"
     return f"8 of its {mine.length:,} samples have the hash {mine.exact[:8]}, not {its.exact[:8]}"

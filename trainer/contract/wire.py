@@ -56,6 +56,7 @@ class Sample:
     step_batch: int | None = None  # samples that all ranks together had of the step
     gain: float | None = None  # said by rank 0: with equal shares a step would take so many times as long, by the fits
     saved_s: float | None = None  # said by rank 0: against equal shares, since the run began
+    share: int | None = None  # of the step, where a task says what samples cost: in samples of mean cost. Else `batch`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +127,7 @@ class Event:
     | | `trainer.health.gradient_fingerprint` |
     | diverged | step, why (not a number, infinite, blown up, weights), loss, member, cause, remedy, resume (the last |
     | | good checkpoint), command (goes on from it), stops |
-    | memory | step, member, before, after: the micro-batch in samples |
+    | memory | step, member, before, after: the micro-batch in samples; with lengths, times the longest of them |
     | trace | step, steps, path (relative to the run's folder on the event's host), bytes, sha256 |
     | fault | member; of a task error and remedy, of a script code: said by the rank that fails, before it ends |
     | rank_failed | member, code, root_cause (False: it only lost others), traceback (the end of its output), python, |

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from motley.trainer.data.batch import Batch, misfits
 from motley.trainer.data.fetch import Source, source_of
 from motley.trainer.data.fingerprint import fingerprint
 from motley.trainer.data.loading import IN_PROCESS, Loading
+from motley.trainer.data.sample_costs import hash_of, lengths_of, work_of
 from motley.trainer.data.worker_pool import WorkerPool
 from motley.trainer.devices.names import is_gpu
 from motley.trainer.errors import DataError
@@ -31,13 +32,18 @@ STEPS_AHEAD = 2  # that workers fetch, as torch's DataLoader does
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TaskData:
-    """What one rank trains and evaluates on. `test` is None where the task has nothing to evaluate on."""
+    """What one rank trains and evaluates on. `test` is None where the task has nothing to evaluate on.
+
+    `work`, `lengths`: of each sample of `train`, int64 [n], where the task says them.
+    """
 
     task: Task
     seed: int
     train: Source
     test: Source | None
     pool: WorkerPool | None = None
+    work: Tensor | None = None
+    lengths: Tensor | None = None
     pinned: bool = False  # batches lie in memory that a GPU can copy from meanwhile
 
     @classmethod
@@ -54,7 +60,10 @@ class TaskData:
         test = test if test is not None and len(test) else None
         pool = loading.workers_for({"train": train, "test": test}, task.project)
         pinned = is_gpu(str(loading.device))
-        return cls(task=task, seed=seed, train=train, test=test, pool=pool, pinned=pinned)
+        work, lengths = work_of(task, len(train)), lengths_of(task, len(train))
+        return cls(
+            task=task, seed=seed, train=train, test=test, pool=pool, work=work, lengths=lengths, pinned=pinned
+        )  # fmt: skip
 
     @property
     def train_size(self) -> int:
@@ -74,7 +83,17 @@ class TaskData:
     def fingerprint(self) -> DataFingerprint:
         """Of the training data, to compare with that of other hosts. Raises what drawing eight samples raises."""
         with user_code(self.task.project):
-            return fingerprint(self.train)
+            found = fingerprint(self.train)
+        return replace(found, costs=hash_of(self.work, self.lengths))
+
+    @property
+    def longest(self) -> int | None:
+        """The length of the longest training sample, where the task says them."""
+        return None if self.lengths is None else int(self.lengths.max())
+
+    def lengths_of(self, ids: Tensor) -> list[int] | None:
+        """Of these samples, where the task says them."""
+        return None if self.lengths is None else self.lengths[ids].tolist()
 
     @property
     def steps_ahead(self) -> int:

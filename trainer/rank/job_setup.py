@@ -165,7 +165,7 @@ def prepare(
     ranks = len(spec.members)
     compile_ahead(compilation, options, task, data, model, lambda text: note(text, None), ranks=ranks)
     metrics = MetricsFile(folder, member=member.member)
-    kept = KeptState(step=-1 if anew or spec.resume else 0, pass_limit=member.pass_limit)
+    kept = KeptState(step=-1 if anew or spec.resume else 0, pass_limit=member.pass_limit if data.lengths is None else None)
     if member.member == 0 and spec.resume and metrics.next_seq == 0:  # not a step was made yet, or it would be lost
         kept.step, kept.best, kept.best_epoch = go_on(spec, state, journal, class_names(task))
     if anew and (left := take_up(folder, member.member, state)) is not None:
@@ -190,7 +190,10 @@ def prepare(
         metrics=metrics,
         meter=DeviceMeter(device),
         recorder=Recorder(folder, journal, line, spec),
-        batches=BatchSampler(count=data.train_size, global_batch=options.global_batch, seed=options.seed),
+        batches=BatchSampler(
+            count=data.train_size, global_batch=options.global_batch, seed=options.seed, work=data.work,
+            lengths=data.lengths,
+        ),
         address=line.address,
         kept=kept,
         threads=threads,

@@ -55,6 +55,29 @@ class Task:
         """What to evaluate on, of the same kinds; None: there is no evaluation."""
         return None
 
+    def work(self) -> Tensor | None:
+        """What each sample of `train_data` costs to compute, in any unit: int64 [n], each at least 1. Ranks then share
+        out the work of a step, not its samples: who is twice as fast takes twice the work. None: all cost alike.
+
+        Asked once, after `train_data`; it must be the same on all hosts.
+        """
+        return None
+
+    def lengths(self) -> Tensor | None:
+        """How long each sample of `train_data` is, where `collate` pads a batch to its longest sample (tokens): int64
+        [n], each at least 1. A pass then takes memory for its samples times the longest of them: micro-batches are cut
+        by that, of samples of about one length, and `cut` takes off the padding that they don't need.
+
+        None: all are alike. Asked once, after `train_data`; it must be the same on all hosts.
+        """
+        return None
+
+    def cut(self, batch: Any, length: int) -> Any:
+        """A batch whose longest sample has this length, without the padding beyond it. Called for the parts of a batch
+        that was padded to a longer one, where `lengths` says so; by default they stay as they are."""
+        del length
+        return batch
+
     def collate(self, samples: Sequence[Any]) -> Any:
         """A batch out of the samples of a Dataset: one or more of them."""
         return default_collate(list(samples))

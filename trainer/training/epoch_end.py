@@ -83,7 +83,7 @@ def evaluate(job: Job) -> Evaluation:
     job.model.eval()
     module = job.model.module if job.ema is None else TaskModule(job.task, job.ema.refreshed()).eval()
     part = rank_slice(job.shares, job.rank, job.data.test_size)
-    batch = min(EVAL_BATCH, job.passes.limit or EVAL_BATCH)
+    batch = job.passes.most_samples(EVAL_BATCH, job.data.longest)
     loss, counted, sums = 0.0, 0, dict[str, float]()
     for start in range(part.start, part.stop, batch):
         some = job.data.test_batch(start, min(start + batch, part.stop), end=part.stop).to(job.device)

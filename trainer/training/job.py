@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from motley.trainer.balance.balancer import Balancer
 from motley.trainer.balance.cpu_budget import CpuBudget
-from motley.trainer.balance.measured_step import MeasuredStep
+from motley.trainer.balance.measured_step import MeasuredStep, StepWork
 from motley.trainer.balance.thread_trial import ThreadTrial
 from motley.trainer.contract.spec import RunOptions
 from motley.trainer.data.task_data import TaskData
@@ -218,6 +218,13 @@ class Job(LoopState):
         """Ends of epochs that lie behind this step; the run's last step is one too."""
         whole, rest = divmod(self.step, self.batches.steps_per_epoch)
         return whole + bool(rest and self.step == self.steps_total)
+
+    def step_work(self, ids: Tensor) -> StepWork | None:
+        """What this rank's samples of the step that comes cost it; None where the task does not say."""
+        if not self.batches.by_work:
+            return None
+        share = self.batches.planned(self.step, self.shares, self.rank)
+        return StepWork(share=share, work=self.batches.work_of(ids))
 
     def samples_ahead(self) -> list[tuple[Tensor, int]]:
         """What this rank takes of the next steps if the shares stay as they are; empty where nobody fetches ahead."""

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from motley.trainer.balance.measured_step import MeasuredStep
+from motley.trainer.balance.measured_step import MeasuredStep, StepWork
 from motley.trainer.contract.wire import RunState, Sample
 from motley.trainer.data.batch import Batch
 from motley.trainer.devices import accelerator
@@ -92,9 +92,9 @@ def train_step(job: Job, place: Place) -> None:
     job.budget.begin()
     job.slowdown.begin()
     ids = job.batches.ids(job.step, job.shares, job.rank)
-    samples = len(ids)
+    samples, part = len(ids), job.step_work(ids)
     # A rank with share 0 takes part with a borrowed sample that weighs nothing.
-    ids = ids if samples else job.batches.ids(job.step, (1,), 0)[:1]
+    ids = ids if samples else job.batches.borrowed(job.step)
     batch = job.data.train_batch(ids, place.epoch, then=job.samples_ahead())
     seed_step(job)  # after the samples, which draw random numbers of their own
     data_ms = (time.perf_counter() - began) * 1000
@@ -107,9 +107,9 @@ def train_step(job: Job, place: Place) -> None:
     limit = job.passes.limit
     job.watch.start()
     if job.apart is None:
-        loss_sum = step_together(job, batch, samples, place)
+        loss_sum = step_together(job, batch, ids, samples, place)
     else:
-        loss_sum = step_apart(job, job.apart, batch, samples, place)
+        loss_sum = step_apart(job, job.apart, batch, ids, samples, place)
 
     compute_ms, wait_ms = job.watch.read()
     loss = float(loss_sum)
@@ -117,9 +117,9 @@ def train_step(job: Job, place: Place) -> None:
     busy_ms = max((time.perf_counter() - began - job.aside_s) * 1000 - wait_ms, job.budget.needs_ms())
     busy_ms = busy_ms if job.passes.limit == limit else math.nan
     threads = job.threads.count
-    busy_ms = job.threads.measured(samples, busy_ms)
+    busy_ms = job.threads.measured(samples if part is None else part.share, busy_ms, part.work if part else None)
     times = Times(busy_ms=busy_ms, compute_ms=compute_ms, wait_ms=wait_ms, data_ms=data_ms, threads=threads)
-    record(job, place, samples, loss, times)
+    record(job, place, samples, loss, times, part)
     if job.rank == 0 and samples:
         job.recorder.step_ended(job, loss / samples)
 
@@ -135,14 +135,15 @@ def seed_step(job: Job) -> None:
     accelerator.seed(job.device, seed)
 
 
-def step_together(job: Job, batch: Batch, samples: int, place: Place) -> Tensor:
-    """One update with the mean gradient of the whole step, the same on all ranks.
+def step_together(job: Job, batch: Batch, ids: Tensor, samples: int, place: Place) -> Tensor:
+    """One update with the mean gradient of the whole step, the same on all ranks. `ids`: what the batch holds.
 
     Returns this rank's part of the loss: the parts of all ranks add up to the global mean times the step's samples.
     """
     job.counted.begin(batch if samples else None)
     job.in_step = True
-    loss_sum = job.passes.run(batch, scale=job.loss_scale * job.world_size / place.size if samples else 0.0)
+    scale = job.loss_scale * job.world_size / place.size if samples else 0.0
+    loss_sum = job.passes.run(batch, scale=scale, lengths=job.data.lengths_of(ids))
     job.watch.all_reduced()
     job.slowdown.begin()
     correction = job.counted.samples_over_count(place.size)
@@ -156,11 +157,12 @@ def step_together(job: Job, batch: Batch, samples: int, place: Place) -> Tensor:
     return loss_sum * correction if samples else torch.zeros(())
 
 
-def step_apart(job: Job, apart: LocalSgd, batch: Batch, samples: int, place: Place) -> Tensor:
+def step_apart(job: Job, apart: LocalSgd, batch: Batch, ids: Tensor, samples: int, place: Place) -> Tensor:
     """One update with the mean gradient of this rank's samples; the average of all ranks when it is due."""
     loss_sum, counted = torch.zeros(()), max(1, weight(job.task, batch.content, batch.size))
     if samples:
-        loss_sum = job.passes.run(batch, scale=job.loss_scale / counted, sync=False)
+        scale, lengths = job.loss_scale / counted, job.data.lengths_of(ids)
+        loss_sum = job.passes.run(batch, scale=scale, sync=False, lengths=lengths)
     due = apart.steps + 1 == job.options.local_steps or job.ends_epoch(place)
     with job.changing:
         apart.note(samples)
@@ -210,8 +212,10 @@ class Times:
     threads: int  # that it was computed with; 0 on a GPU
 
 
-def record(job: LoopState, place: Place, samples: int, loss: float, times: Times) -> None:
-    """Note the step that has ended for the others, and write its line."""
+def record(
+    job: LoopState, place: Place, samples: int, loss: float, times: Times, part: StepWork | None = None
+) -> None:
+    """Note the step that has ended for the others, and write its line. `part`: where shares are those of work."""
     now = time.perf_counter()
     step_ms, job.step_end = (now - job.step_end) * 1000, now
     if job.resuming and job.last_end is not None:
@@ -222,6 +226,7 @@ def record(job: LoopState, place: Place, samples: int, loss: float, times: Times
         MeasuredStep(
             batch=samples, loss_sum=loss, busy_ms=times.busy_ms, step_ms=step_ms, threads=times.threads,
             gpu_util=math.nan if gpu_util is None else gpu_util, memory_full=mem_mib / job.meter.total_mib,
+            part=part,
         )
     )  # fmt: skip
     job.metrics.write(
@@ -244,6 +249,7 @@ def record(job: LoopState, place: Place, samples: int, loss: float, times: Times
             mem_mib=mem_mib,
             gpu_util=gpu_util,
             step_batch=place.size,
+            share=part.share if part is not None else None,
             gain=job.balancer.gain,
             saved_s=job.balancer.saved_s if job.balancer.gain is not None else None,
         )

@@ -6,6 +6,9 @@ this rank's own.
     >>> passes = MicroBatches(task, model, device, watch, accumulate=2, ran_out=say)
     >>> loss_sum = passes.run(batch, scale=4 / 256)     # two forward and backward passes, one all-reduce
 
+Where samples are padded to the longest of a pass, micro-batches are bounded by samples times length, and cut from samples
+of about one length (`trainer.training.pass_sizes`).
+
 All micro-batches but the last stay on this rank (DDP's `no_sync`); the all-reduce overlaps the backward of the last.
 
 Memory that runs out in that last backward is the hard case: the other ranks already add up buckets that this rank has
@@ -19,36 +22,25 @@ from __future__ import annotations
 import contextlib
 import gc
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from motley.profiles.split_solver import equal_split
 from motley.trainer.data.batch import Batch
 from motley.trainer.devices import accelerator
 from motley.trainer.errors import OutOfMemory
 from motley.trainer.tasks.task import Task
 from motley.trainer.tasks.task_loss import summed_loss
+from motley.trainer.tasks.user_code import user_code
 from motley.trainer.training import batchnorm
+from motley.trainer.training.pass_sizes import padded_parts, parts
 from motley.trainer.training.step_undo import StepUndo
 from motley.trainer.training.weighted_ddp import Arrivals, Stopwatch
 
-RanOut = Callable[[int, int], None]  # micro-batch before and after, in samples
-
-
-def parts(samples: int, accumulate: int, limit: int | None) -> tuple[int, ...]:
-    """The sizes of the micro-batches of a share: `accumulate` of them, more where `limit` asks for it.
-
-    They differ by one sample at most; none is empty.
-
-    >>> parts(10, 4, None)
-    (3, 3, 2, 2)
-    """
-    least = 1 if limit is None else -(-samples // limit)
-    return equal_split(samples, max(least, min(accumulate, samples)))
+RanOut = Callable[[int, int], None]  # micro-batch before and after, in samples, or in samples times length
 
 
 class MicroBatches:
@@ -69,7 +61,10 @@ class MicroBatches:
     ) -> None:
         """`computed` and `handed_over` are called when the last gradient of a step is there, before and after the time
         is taken; they must not hold on to the group."""
-        self.limit: int | None = None  # largest micro-batch, once a larger one was too large
+        # The largest micro-batch, once a larger one was too large: samples, or samples times length where these are said.
+        self.limit: int | None = None
+        self.largest = 0  # that has been computed, of samples whose lengths are said
+        self._under_way = (0, 0)  # the samples of a pass, and the longest of them
         self._task = task
         self._model = model
         self._device = device
@@ -82,25 +77,54 @@ class MicroBatches:
         self._arrivals = Arrivals(self._parameters, watch, computed, handed_over)
         weakref.finalize(self, self._arrivals.remove)  # parameters outlive the group of a generation
 
-    def run(self, batch: Batch, *, scale: float, sync: bool = True) -> Tensor:
+    def run(
+        self, batch: Batch, *, scale: float, sync: bool = True, lengths: Sequence[int] | None = None
+    ) -> Tensor:
         """Add the gradient of `scale` times the summed loss to `.grad`, which must be None. Returns the summed loss.
 
-        `scale` 0 is for a rank without samples, which takes part with a borrowed one. Raises OutOfMemory when not
-        even a single sample fits.
+        `scale` 0 is for a rank without samples, which takes part with a borrowed one. `lengths`: of each sample, the
+        longest first, where the task says them. Raises OutOfMemory when not even a single sample fits.
         """
         self.undo.note()
         self._arrivals.begin(sending=False)
         try:
-            return self._passes(batch, scale, sync)
+            return self._passes(batch, lengths, scale, sync)
         except torch.OutOfMemoryError as error:
             reason = str(error)
         # Outside of the except clause: the traceback holds on to the activations.
-        return self._again(batch, scale, sync, reason)
+        return self._again(batch, lengths, scale, sync, reason)
 
-    def _passes(self, batch: Batch, scale: float, sync: bool) -> Tensor:
-        sizes = parts(batch.size, self._accumulate, self.limit)
+    def most_samples(self, most: int, longest: int | None) -> int:
+        """Of a pass whose samples' lengths nobody knows, as in an evaluation: `most`, and no more than memory has room
+        for. `longest`: of the training data, where lengths are said."""
+        if longest is None:
+            return min(most, self.limit or most)
+        return max(1, min(most, (self.largest or longest) // longest))
+
+    def _sizes(self, samples: int, lengths: Sequence[int] | None, accumulate: int) -> tuple[int, ...]:
+        if lengths is None:
+            return parts(samples, accumulate, self.limit)
+        return padded_parts(lengths, accumulate, self.limit)
+
+    def _parts(self, batch: Batch, lengths: Sequence[int] | None, sizes: Sequence[int]) -> Iterator[Batch]:
+        """The micro-batches, each without the padding that only longer samples need."""
+        start = 0
+        for some in batch.split(sizes):
+            self._under_way = (some.size, 0 if lengths is None else lengths[start])
+            yield some if lengths is None else self._cut(some, lengths[start], lengths[0])
+            self.largest = max(self.largest, self._under_way[0] * self._under_way[1])
+            start += some.size
+
+    def _cut(self, some: Batch, length: int, padded: int) -> Batch:
+        if length == padded:
+            return some
+        with user_code(self._task.project):
+            return Batch(self._task.cut(some.content, length), some.size)
+
+    def _passes(self, batch: Batch, lengths: Sequence[int] | None, scale: float, sync: bool) -> Tensor:
+        sizes = self._sizes(batch.size, lengths, self._accumulate)
         loss_sum = torch.zeros((), dtype=torch.float64, device=self._device)
-        for number, some in enumerate(batch.split(sizes), 1):
+        for number, some in enumerate(self._parts(batch, lengths, sizes), 1):
             last = sync and number == len(sizes)
             with contextlib.nullcontext() if last else self._model.no_sync():
                 loss = self._loss(self._model, some)
@@ -109,47 +133,62 @@ class MicroBatches:
             loss_sum += loss.detach()
         return loss_sum
 
-    def _again(self, batch: Batch, scale: float, sync: bool, reason: str) -> Tensor:
+    def _again(
+        self, batch: Batch, lengths: Sequence[int] | None, scale: float, sync: bool, reason: str
+    ) -> Tensor:
         """The step once more, from its start, in ever smaller micro-batches until they fit."""
-        before = size = max(parts(batch.size, self._accumulate, self.limit))
+        if lengths is None:  # parts differ by one sample at most
+            self._under_way = (max(self._sizes(batch.size, None, self._accumulate)), 1)
+        before = self._under_way[0] * self._under_way[1]
+        limit_before = self.limit
         while True:
-            size //= 2
-            if size == 0:
-                raise OutOfMemory(
-                    f"{self._device}: one sample does not fit into its memory ({reason.splitlines()[0]})",
-                    "Take a smaller model, or leave this device out",
-                )
+            samples, length = self._under_way
+            if samples == 1:
+                self.limit = limit_before
+                raise self._does_not_fit(None if lengths is None else length, reason)
+            self.limit = samples * length // 2
             for parameter in self._parameters:
                 parameter.grad = None
             gc.collect()
             accelerator.release_memory(self._device)
             self.undo.restore()
             try:
-                loss_sum = self._beside(batch, scale, size)
+                loss_sum = self._beside(batch, lengths, scale)
                 break
             except torch.OutOfMemoryError as error:
                 reason = str(error)
+            if lengths is None:
+                self._under_way = (self.limit, 1)
         if sync:
-            self._send_rest(batch.part(0, 1))
-        self.limit = size
-        self._ran_out(before, size)
+            self._send_rest(batch, lengths)
+        self._ran_out(before, self.limit)
         return loss_sum
 
-    def _beside(self, batch: Batch, scale: float, size: int) -> Tensor:
+    def _does_not_fit(self, length: int | None, reason: str) -> OutOfMemory:
+        why = f"does not fit into its memory ({reason.splitlines()[0]})"
+        if length is None:
+            remedy = "Take a smaller model, or leave this device out"
+            return OutOfMemory(f"{self._device}: one sample {why}", remedy)
+        remedy = "Cut long samples shorter, take a smaller model, or leave this device out"
+        return OutOfMemory(f"{self._device}: one sample of length {length:,} {why}", remedy)
+
+    def _beside(self, batch: Batch, lengths: Sequence[int] | None, scale: float) -> Tensor:
         """Gradients of the share without DDP: no hook is called."""
         loss_sum = torch.zeros((), dtype=torch.float64, device=self._device)
-        for some in batch.split(parts(batch.size, 1, size)):
+        for some in self._parts(batch, lengths, self._sizes(batch.size, lengths, 1)):
             loss = self._loss(self._model.module, some)
             for parameter, gradient in zip(self._parameters, torch.autograd.grad(loss * scale, self._parameters)):
                 parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
             loss_sum += loss.detach()
         return loss_sum
 
-    def _send_rest(self, sample: Batch) -> None:
+    def _send_rest(self, batch: Batch, lengths: Sequence[int] | None) -> None:
         """Let DDP send what it has not sent yet: one sample, of weight 0, through backward."""
+        one = batch.part(0, 1) if lengths is None else batch.part(batch.size - 1, batch.size)
+        one = one if lengths is None else self._cut(one, lengths[-1], lengths[0])
         begun = self._arrivals.sending
         waiting = [p for p in self._parameters if p not in self._arrivals.ready] if begun else self._parameters
-        loss = self._loss(self._model.module if begun else self._model, sample) * 0.0
+        loss = self._loss(self._model.module if begun else self._model, one) * 0.0
         if not begun:
             self._arrivals.begin(sending=True)
         torch.autograd.backward(loss, inputs=waiting)

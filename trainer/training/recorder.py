@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from motley.profiles.split_solver import scaled
 from motley.trainer.balance.measured_step import MeasuredStep
 from motley.trainer.contract.spec import RunOptions, Spec
 from motley.trainer.errors import CheckpointError, Diverged
@@ -151,7 +150,7 @@ class Recorder:
         first = job.step - len(rows)
         sizes = [job.batches.place(first + i).size for i in range(len(rows))]
         steps = [[first + i + 1, size, row.step_ms, None] for i, (size, row) in enumerate(zip(sizes, rows))]
-        batches = [by_member(job, scaled(job.shares, size)) for size in sizes]
+        batches = [by_member(job, job.batches.sizes(first + i, job.shares)) for i in range(len(rows))]
         self._tell(steps=steps, batches=batches, epoch=epochs_done(job), **self._before(job, first))
 
     def evaluated(self, job: Job, epoch: int, found: Evaluation, seconds: float) -> None:
@@ -248,10 +247,11 @@ class Recorder:
 
     def ran_out_of_memory(self, job: LoopState, before: int, after: int) -> None:
         """This rank's device was too small for `before` samples at once; the step was computed again."""
+        size = f"{before:,} in samples times length" if job.batches.by_length else f"{before} samples"
         self._journal.write(
             "memory",
-            f"rank {job.member}: {job.device} ran out of memory at {before} samples in one pass; step {job.step + 1} "
-            f"was computed again with {after} at most, as are those that follow. Its share of the batch stays",
+            f"rank {job.member}: {job.device} ran out of memory at {size} in one pass; step {job.step + 1} "
+            f"was computed again with {after:,} at most, as are those that follow. Its share of the batch stays",
             "warning",
             step=job.step + 1, member=job.member, before=before, after=after,
         )  # fmt: skip

@@ -14,6 +14,7 @@ where they begin costs a lab of hosts with rationed CPU time 7 ms in every fifth
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from motley.trainer.balance.measured_step import MeasuredStep
+from motley.trainer.balance.measured_step import MeasuredStep, StepWork
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +79,7 @@ class Window:
 
     def gather(self) -> None:
         """Send this rank's rows to rank 0. Every rank must have noted as many."""
-        rows = [[r.batch, r.loss_sum, r.busy_ms, r.step_ms, r.threads, r.gpu_util, r.memory_full] for r in self._rows]
-        mine = torch.tensor(rows, dtype=torch.float64)
+        mine = torch.tensor([_figures(row) for row in self._rows], dtype=torch.float64)
         self._told, self._rows = [*self._told, *self._rows], []
         leads = dist.get_rank() == 0
         everybody = [torch.empty_like(mine) for _ in range(dist.get_world_size())] if leads else []
@@ -110,9 +110,15 @@ class Window:
         return tuple(agreed), bool(left)
 
 
+def _figures(row: MeasuredStep) -> list[float]:
+    part = [row.part.share, row.part.work] if row.part is not None else [math.nan, math.nan]
+    return [row.batch, row.loss_sum, row.busy_ms, row.step_ms, row.threads, row.gpu_util, row.memory_full, *part]
+
+
 def _step(row: list[float]) -> MeasuredStep:
-    batch, loss_sum, busy_ms, step_ms, threads, gpu_util, memory_full = row
-    return MeasuredStep(int(batch), loss_sum, busy_ms, step_ms, int(threads), gpu_util, memory_full)
+    batch, loss_sum, busy_ms, step_ms, threads, gpu_util, memory_full, share, work = row
+    part = None if math.isnan(share) else StepWork(int(share), work)
+    return MeasuredStep(int(batch), loss_sum, busy_ms, step_ms, int(threads), gpu_util, memory_full, part)
 
 
 def agree_on_epochs(ended: int, best: float, best_epoch: int) -> tuple[int, float, int]:

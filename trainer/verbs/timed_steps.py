@@ -93,7 +93,7 @@ class TimedSteps:
         samples = self._data.train_batch(ids, 0, then=[(those, 0) for those in then])
         self._optimizer.zero_grad(set_to_none=True)
         self._watch.start()
-        loss_sum = self._passes.run(samples, scale=1 / batch)
+        loss_sum = self._passes.run(samples, scale=1 / batch, lengths=self._data.lengths_of(ids))
         self._watch.all_reduced()
         self._slowdown.begin()
         if self._clip_norm is not None:
