@@ -165,7 +165,9 @@ def prepare(
     ranks = len(spec.members)
     compile_ahead(compilation, options, task, data, model, lambda text: note(text, None), ranks=ranks)
     metrics = MetricsFile(folder, member=member.member)
-    kept = KeptState(step=-1 if anew or spec.resume else 0, pass_limit=member.pass_limit if data.lengths is None else None)
+    limit = member.pass_limit  # samples; where they differ in length, of the longest
+    limit = limit * data.longest if limit is not None and data.longest is not None else limit
+    kept = KeptState(step=-1 if anew or spec.resume else 0, pass_limit=limit)
     if member.member == 0 and spec.resume and metrics.next_seq == 0:  # not a step was made yet, or it would be lost
         kept.step, kept.best, kept.best_epoch = go_on(spec, state, journal, class_names(task))
     if anew and (left := take_up(folder, member.member, state)) is not None:

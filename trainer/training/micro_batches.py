@@ -68,7 +68,7 @@ class MicroBatches:
         self._task = task
         self._model = model
         self._device = device
-        self._accumulate = accumulate
+        self.accumulate = accumulate  # micro-batches of a step, at least, or at most where lengths are said
         self._ran_out = ran_out
         self._autocast = autocast
         self._parameters = [p for p in model.parameters() if p.requires_grad]
@@ -122,7 +122,7 @@ class MicroBatches:
             return Batch(self._task.cut(some.content, length), some.size)
 
     def _passes(self, batch: Batch, lengths: Sequence[int] | None, scale: float, sync: bool) -> Tensor:
-        sizes = self._sizes(batch.size, lengths, self._accumulate)
+        sizes = self._sizes(batch.size, lengths, self.accumulate)
         loss_sum = torch.zeros((), dtype=torch.float64, device=self._device)
         for number, some in enumerate(self._parts(batch, lengths, sizes), 1):
             last = sync and number == len(sizes)
@@ -138,7 +138,7 @@ class MicroBatches:
     ) -> Tensor:
         """The step once more, from its start, in ever smaller micro-batches until they fit."""
         if lengths is None:  # parts differ by one sample at most
-            self._under_way = (max(self._sizes(batch.size, None, self._accumulate)), 1)
+            self._under_way = (max(self._sizes(batch.size, None, self.accumulate)), 1)
         before = self._under_way[0] * self._under_way[1]
         limit_before = self.limit
         while True:

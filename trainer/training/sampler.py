@@ -133,10 +133,9 @@ class BatchSampler:
 
     def sizes(self, step: int, shares: Sequence[int]) -> tuple[int, ...]:
         """How many samples each rank takes of step `step`."""
-        step_ids = self._step_ids(step)
         if self._work is None:
-            return scaled(shares, len(step_ids))
-        return tuple(len(places) for places in self._split(step, step_ids, shares))
+            return scaled(shares, self.place(step).size)
+        return tuple(len(places) for places in self._split(step, self._step_ids(step), shares))
 
     def planned(self, step: int, shares: Sequence[int], rank: int) -> int:
         """The share of `rank` in step `step`, which may be a smaller one: samples, or as many mean samples' work."""

@@ -115,6 +115,9 @@ def measure(asked: Calibration, say: Say) -> dict[str, Any]:
         share, batch = min(asked.share or asked.batch, data.train_size), min(asked.batch, data.train_size)
         threads = choose_threads(asked, bench, share, say, apply=torch.set_num_threads)
         figures = _figures(asked, bench, batch, say)
+        if data.lengths is not None:  # a pass takes memory for its longest sample: how many of these fit is tried
+            room = bench.longest_that_fit(batch) if is_gpu(asked.device) else None
+            figures |= {"max_batch": room if room is None or room < batch else MOST, "sample_mib": None}
         name = _name(device)
         return {"device_name": name, "torch": torch.__version__, "global_batch": None, **threads, **figures}
     finally:

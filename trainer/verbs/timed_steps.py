@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from motley.trainer.contract.spec import RunOptions
+from motley.trainer.data.sample_costs import typical
 from motley.trainer.data.task_data import TaskData
 from motley.trainer.devices import accelerator
 from motley.trainer.errors import OutOfMemory
@@ -70,7 +71,7 @@ class TimedSteps:
             task, self._model, device, self._watch, accumulate=accumulate, ran_out=self._note_ran_out,
             computed=slowdown.pause, autocast=lambda: precision.autocast(device),
         )  # fmt: skip
-        self._next = 0
+        self._next = self._turn = 0
 
     def warm_up(self, batch: int, steps: int) -> bool:
         """Steps that are not measured: kernels are chosen, buckets built. False when the batch does not fit."""
@@ -87,9 +88,8 @@ class TimedSteps:
         """One step of `batch` samples: ms to the last local gradient, and of the whole step without waiting."""
         began = time.perf_counter()
         self._slowdown.begin()
-        ahead = range(1, self._data.steps_ahead + 1)
-        ids, *then = [(torch.arange(batch) + self._next + batch * n) % self._data.train_size for n in (0, *ahead)]
-        self._next = (self._next + batch) % self._data.train_size
+        ids, *then = [self._ids(batch, n) for n in range(self._data.steps_ahead + 1)]
+        self._next, self._turn = (self._next + batch) % self._data.train_size, self._turn + 1
         samples = self._data.train_batch(ids, 0, then=[(those, 0) for those in then])
         self._optimizer.zero_grad(set_to_none=True)
         self._watch.start()
@@ -104,13 +104,43 @@ class TimedSteps:
         float(loss_sum)  # waits for the device
         return compute_ms, (time.perf_counter() - began) * 1000 - wait_ms
 
+    def _ids(self, batch: int, later: int) -> torch.Tensor:
+        """The samples of the step that comes so many later. Where samples differ in what they cost, their work is that
+        of `batch` mean ones, as the run counts it."""
+        data = self._data
+        if data.work is not None:
+            ids = typical(data.work, batch, self._turn + later)
+        else:
+            ids = (torch.arange(batch) + self._next + batch * later) % data.train_size
+        return ids if data.lengths is None else ids[torch.argsort(data.lengths[ids], descending=True, stable=True)]
+
     @property
     def pass_limit(self) -> int | None:
-        """The most samples of a pass, once more were too many for the memory."""
-        return self._passes.limit
+        """The most samples of a pass, once more were too many for the memory; of the longest, where they differ."""
+        limit, longest = self._passes.limit, self._data.longest
+        return limit if limit is None or longest is None else max(1, limit // longest)
+
+    def longest_that_fit(self, most: int) -> int:
+        """How many of the longest sample fit into one pass: 1, 2, 4, … are tried, up to `most`. Only where lengths are
+        known. Raises OutOfMemory, which names the length, when not even one does."""
+        assert self._data.lengths is not None
+        longest, fits, accumulate = int(self._data.lengths.argmax()), 0, self._passes.accumulate
+        limit, self._passes.limit, self._passes.accumulate = self._passes.limit, None, 1
+        while fits < most:
+            tried = min(max(1, 2 * fits), most)
+            ids = torch.full((tried,), longest)
+            self._optimizer.zero_grad(set_to_none=True)
+            self._passes.run(self._data.train_batch(ids, 0), scale=0.0, lengths=self._data.lengths_of(ids))
+            if self._passes.limit is not None:
+                break
+            fits = tried
+        self._optimizer.zero_grad(set_to_none=True)
+        self._ran_out, self._passes.limit, self._passes.accumulate = False, limit, accumulate
+        return fits
 
     def evaluate(self, samples: int) -> None:
         """Loss and metrics of so many samples of the test data, if there are any: what they raise is known then."""
+        samples = self._passes.most_samples(min(samples, self._data.test_size), self._data.longest)
         samples = min(samples, self._data.test_size)
         if not samples:
             return

@@ -65,6 +65,9 @@ def tried(asked: Calibration, say: Say) -> dict[str, Any]:
     try:
         slowdown = slowdown_of(asked.speed, asked.speeds, device)
         bench = TimedSteps(asked.options, task, data, device, slowdown, accumulate=asked.options.accumulate)
+        if data.longest is not None:
+            say({"note": f"a pass of the longest sample: {data.longest:,}"})
+            bench.longest_that_fit(1)
         say({"note": f"{asked.steps} steps of {samples} samples"})
         took_ms = [bench.step(samples)[1] for _ in range(asked.steps)]
         bench.evaluate(EVAL_SAMPLES)
