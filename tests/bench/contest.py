@@ -11,6 +11,7 @@ ratios of the rounds.
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import signal
@@ -37,8 +38,19 @@ class Contestant(Protocol):
         """Nothing of it is left."""
 
 
-def contest(starts: Mapping[str, Callable[[], Contestant]], *, batch: int, rounds: int) -> dict[str, list[float]]:
-    """Samples/s of each contestant in each round. They are ended after the last one."""
+def contest(
+    starts: Mapping[str, Callable[[], Contestant]],
+    *,
+    batch: int,
+    rounds: int,
+    done: Callable[[str, int], float] | None = None,
+) -> dict[str, list[float]]:
+    """Samples/s of each contestant in each round. They are ended after the last one.
+
+    `done`: what a contestant has done with the step of a number, from 0 on, where steps differ in that; then it is so
+    much a second.
+    """
+    counts = done or (lambda _name, _step: float(batch))
     contestants: dict[str, Contestant] = {}
     try:
         for name, start in starts.items():
@@ -49,7 +61,7 @@ def contest(starts: Mapping[str, Callable[[], Contestant]], *, batch: int, round
         for number in range(rounds):
             generator.shuffle(order)
             for name in order:
-                found[name].append(batch * _turn(contestants[name]))
+                found[name].append(_turn(contestants[name], functools.partial(counts, name)))
             print(f"round {number + 1}:", ", ".join(f"{n} {rates[-1]:,.0f}" for n, rates in found.items()), flush=True)
         return found
     finally:
@@ -77,15 +89,15 @@ def _warm_up(name: str, contestant: Contestant) -> None:
     _signal(contestant, signal.SIGSTOP)
 
 
-def _turn(contestant: Contestant) -> float:
-    """Steps a second, in the turn's settled part."""
+def _turn(contestant: Contestant, done: Callable[[int], float]) -> float:
+    """What was done a second, in the turn's settled part."""
     _signal(contestant, signal.SIGCONT)
     began = time.time()
     time.sleep(TURN_S)
     _signal(contestant, signal.SIGSTOP)
     ended = time.time()
-    inside = [at for at in contestant.step_ends() if began + SETTLE_S <= at <= ended]
-    return (len(inside) - 1) / (inside[-1] - inside[0])
+    inside = [(at, step) for step, at in enumerate(contestant.step_ends()) if began + SETTLE_S <= at <= ended]
+    return sum(done(step) for _, step in inside[1:]) / (inside[-1][0] - inside[0][0])
 
 
 def _signal(contestant: Contestant, number: signal.Signals) -> None:

@@ -82,9 +82,10 @@ class Rows(motley.Task):
         return model.double() if self.options.double else model
 
     def train_data(self) -> Any:
-        return [self._row(number, length) for number, length in enumerate(self.lengths().tolist())]
+        return [self.row(number, length) for number, length in enumerate(self.lengths().tolist())]
 
-    def _row(self, number: int, length: int) -> dict[str, Tensor]:
+    def row(self, number: int, length: int) -> dict[str, Tensor]:
+        """Tokens and labels: int64 [length] each."""
         generator = torch.Generator().manual_seed(number)
         drawn = torch.randint(0, self.options.vocabulary, (length,), generator=generator)
         tokens = drawn.clone()
