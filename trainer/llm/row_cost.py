@@ -34,7 +34,20 @@ from torch import Tensor
 
 # Whose MLP has two matrices. All newer ones have a gate, which makes three.
 _UNGATED = frozenset(
-    {"gpt2", "gpt_neo", "gpt_neox", "gptj", "gpt_bigcode", "opt", "bloom", "falcon", "mpt", "phi", "starcoder2", "codegen"}
+    {
+        "gpt2",
+        "gpt_neo",
+        "gpt_neox",
+        "gptj",
+        "gpt_bigcode",
+        "opt",
+        "bloom",
+        "falcon",
+        "mpt",
+        "phi",
+        "starcoder2",
+        "codegen",
+    }
 )
 _FORWARD, _BY_INPUT, _BY_WEIGHT = 1, 1, 1  # products of a layer: itself, and the two of its backward pass
 

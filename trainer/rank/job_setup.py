@@ -193,7 +193,10 @@ def prepare(
         meter=DeviceMeter(device),
         recorder=Recorder(folder, journal, line, spec),
         batches=BatchSampler(
-            count=data.train_size, global_batch=options.global_batch, seed=options.seed, work=data.work,
+            count=data.train_size,
+            global_batch=options.global_batch,
+            seed=options.seed,
+            work=data.work,
             lengths=data.lengths,
         ),
         address=line.address,

@@ -212,9 +212,7 @@ class Times:
     threads: int  # that it was computed with; 0 on a GPU
 
 
-def record(
-    job: LoopState, place: Place, samples: int, loss: float, times: Times, part: StepWork | None = None
-) -> None:
+def record(job: LoopState, place: Place, samples: int, loss: float, times: Times, part: StepWork | None = None) -> None:
     """Note the step that has ended for the others, and write its line. `part`: where shares are those of work."""
     now = time.perf_counter()
     step_ms, job.step_end = (now - job.step_end) * 1000, now

@@ -77,9 +77,7 @@ class MicroBatches:
         self._arrivals = Arrivals(self._parameters, watch, computed, handed_over)
         weakref.finalize(self, self._arrivals.remove)  # parameters outlive the group of a generation
 
-    def run(
-        self, batch: Batch, *, scale: float, sync: bool = True, lengths: Sequence[int] | None = None
-    ) -> Tensor:
+    def run(self, batch: Batch, *, scale: float, sync: bool = True, lengths: Sequence[int] | None = None) -> Tensor:
         """Add the gradient of `scale` times the summed loss to `.grad`, which must be None. Returns the summed loss.
 
         `scale` 0 is for a rank without samples, which takes part with a borrowed one. `lengths`: of each sample, the
@@ -133,9 +131,7 @@ class MicroBatches:
             loss_sum += loss.detach()
         return loss_sum
 
-    def _again(
-        self, batch: Batch, lengths: Sequence[int] | None, scale: float, sync: bool, reason: str
-    ) -> Tensor:
+    def _again(self, batch: Batch, lengths: Sequence[int] | None, scale: float, sync: bool, reason: str) -> Tensor:
         """The step once more, from its start, in ever smaller micro-batches until they fit."""
         if lengths is None:  # parts differ by one sample at most
             self._under_way = (max(self._sizes(batch.size, None, self.accumulate)), 1)

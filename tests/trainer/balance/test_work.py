@@ -33,7 +33,7 @@ def test_ranks_of_1_to_a_quarter_keep_093_of_their_speed_on_rows_of_32_to_2048_t
     assert max(by_work.shares[-1]) / 64 == pytest.approx(4 / 7, abs=0.04)
 
 
-def test_the_same_run_is_the_same_and_its_gain_is_not_more_than_what_equal_rows_would_take(tmp_path: Path) -> None:
+def test_the_same_run_is_the_same_and_its_gain_is_about_what_equal_rows_would_take(tmp_path: Path) -> None:
     runs = []
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
@@ -43,7 +43,7 @@ def test_the_same_run_is_the_same_and_its_gain_is_not_more_than_what_equal_rows_
     true = sum(runs[0].equal_ms[SETTLED:]) / sum(runs[0].took_ms[SETTLED:])
     assert runs[0].gain is not None
     print(f"gain {runs[0].gain:.3f}, against equal rows {true:.3f}")
-    assert true * 0.8 < runs[0].gain <= true
+    assert runs[0].gain == pytest.approx(true, rel=0.05)
 
 
 def test_few_rows_a_step_are_shared_out_without_a_wrong_fit(tmp_path: Path) -> None:

@@ -107,3 +107,44 @@ def test_a_resumed_run_goes_on_with_the_same_samples() -> None:
 def test_nothing_to_train_on_is_an_error() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         BatchSampler(count=0, global_batch=8, seed=0)
+
+
+lengths_of_rows = st.lists(st.integers(1, 2048), min_size=1, max_size=80)
+
+
+@given(lengths=lengths_of_rows, batch=st.integers(1, 40), seed=st.integers(0, 2**63), one=splits, other=splits)
+def test_by_work_too_the_samples_of_every_step_are_the_same_for_any_split(
+    lengths: list[int], batch: int, seed: int, one: list[int], other: list[int]
+) -> None:
+    """And the same as without work; a rank's are in the order of their length, the longest first."""
+    long, count = torch.tensor(lengths), len(lengths)
+    batches = BatchSampler(count=count, global_batch=batch, seed=seed, work=long * (long + 9), lengths=long)
+    plain = BatchSampler(count=count, global_batch=batch, seed=seed)
+    for step in range(batches.steps_per_epoch + 1):
+        whole = sorted(plain.ids(step, (1,), 0).tolist())
+        for shares in (one, other):
+            parts = [batches.ids(step, shares, rank) for rank in range(len(shares))]
+            assert sorted(int(sample) for part in parts for sample in part) == whole
+            assert tuple(len(part) for part in parts) == batches.sizes(step, shares)
+            assert all(len(part) == 0 for part, share in zip(parts, shares) if share == 0)
+            for part in parts:
+                assert long[part].tolist() == sorted(long[part].tolist(), reverse=True)
+            total = sum(batches.work_of(part) for part in parts)
+            assert total == pytest.approx(float((long * (long + 9))[whole].sum() / (long * (long + 9)).double().mean()))
+        assert int(batches.borrowed(step)) in whole
+
+
+def test_work_changes_who_takes_what_and_lengths_alone_do_not() -> None:
+    long = torch.tensor([100, 1, 1, 1, 1, 1, 1, 1])
+    by_rows = BatchSampler(count=8, global_batch=8, seed=0, lengths=long)
+    plain = BatchSampler(count=8, global_batch=8, seed=0)
+    by_work = BatchSampler(count=8, global_batch=8, seed=0, work=long, lengths=long)
+    for rank in (0, 1):
+        assert sorted(by_rows.ids(0, (4, 4), rank).tolist()) == sorted(plain.ids(0, (4, 4), rank).tolist())
+    assert by_work.ids(0, (4, 4), 0).tolist() == [0]
+    assert len(by_work.ids(0, (4, 4), 1)) == 7
+    assert [by_work.planned(0, (4, 4), rank) for rank in (0, 1)] == [4, 4]
+    assert by_work.sizes(0, (4, 4)) == (1, 7)
+    assert by_rows.sizes(0, (5, 3)) == plain.sizes(0, (5, 3)) == (5, 3)
+    ahead = by_work.ahead(range(2), (4, 4), 1)
+    assert [ids.tolist() for ids, _ in ahead] == [by_work.ids(step, (4, 4), 1).tolist() for step in range(2)]
