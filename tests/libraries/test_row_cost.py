@@ -15,13 +15,16 @@ TARGETS = ("q_proj", "v_proj")
 
 
 def counted(*, lora: bool) -> tuple[list[int], object]:
-    """Operations of a forward and backward pass of one row of each length, and the configuration."""
+    """Operations of a forward and backward pass of one row of each length, and the configuration.
+
+    Without a fused kernel: torch's counter knows none of those for CPUs.
+    """
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
     config = LlamaConfig(
         hidden_size=64, intermediate_size=192, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2,
-        vocab_size=384, max_position_embeddings=1024, attn_implementation="sdpa",
+        vocab_size=384, max_position_embeddings=1024, attn_implementation="eager",
     )  # fmt: skip
     model: torch.nn.Module = LlamaForCausalLM(config)
     if lora:
@@ -41,10 +44,9 @@ def counted(*, lora: bool) -> tuple[list[int], object]:
 def test_the_cost_of_rows_is_that_of_their_counted_operations(lora: bool) -> None:
     flops, config = counted(lora=lora)
     shape = shape_of(config)
-    kernel = 7 / 6  # torch's counter has the fused kernel compute the weights once more in its backward pass
     c = tokens_per_pair(shape, frozen=lora, adapted=TARGETS if lora else (), rank=4 * lora)
     costs = row_cost(torch.tensor(LENGTHS), c).tolist()
     pair = shape.layers * 12 * shape.heads * shape.head_size
     for length, cost, found in zip(LENGTHS, costs, flops, strict=True):
-        print(length, cost * pair, found, found / (cost * pair))
-        assert found == pytest.approx(cost * pair, rel=0.06), (length, kernel)
+        print(f"lora {lora}, {length} tokens: {found / (cost * pair):.3f} of what is said")
+        assert found == pytest.approx(cost * pair, rel=0.06)

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from motley.trainer import tasks
 from motley.trainer.contract.spec import DataOptions, RunOptions
+from motley.trainer.data.pass_sizes import parts
 from motley.trainer.optimize.optimizer import rate_factor
 from motley.trainer.tasks.task import Task
 from motley.trainer.training import batchnorm
 from motley.trainer.training.epoch_end import evaluate
 from motley.trainer.training.loop import train, train_step
-from motley.trainer.training.pass_sizes import parts
 from motley.trainer.training.sampler import BatchSampler
 from tests.trainer.ranks import make_job, run_ranks
 from tests.trainer.written_out import WrittenOut

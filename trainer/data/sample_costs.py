@@ -1,10 +1,10 @@
-"""What a task says of each sample of its training data besides the sample: what it costs to compute, and how long it is.
+"""What a task says of each sample of its training data besides the sample: what it costs, and how long it is.
 
->>> work_of(task, samples=4)            # a row of 2,048 tokens costs what 20 of 100 tokens do
-tensor([ 4360192,   110000,   110000,  4360192])
+>>> work_of(task, samples=3)            # rows of 100, 2,048 and 100 tokens
+tensor([  319600, 10534912,   319600])
 
-Every host computes who takes which sample from these numbers, so they must be the same everywhere: their hash is part of
-the data's fingerprint.
+Every host computes who takes which sample from these numbers, so they must be the same everywhere: their hash is part
+of the data's fingerprint.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ for keys and values, an MLP of size f with m matrices (3 where it has a gate, el
 
 All L² pairs count, masked or not, as they do for a kernel that computes them all. One that leaves out what lies after
 a token does half: say `pairs=0.5`. A backward pass takes twice as much as a forward pass: one product for the gradient
-of the input, one for that of the weight. A frozen layer needs only the first. So with LoRA a token costs 2 of 3 parts of
-its linear layers, and the small matrices that are trained in full; attention has no weights, and costs all 3. With
+of the input, one for that of the weight. A frozen layer needs only the first. So with LoRA a token costs 2 of 3 parts
+of its linear layers, and the small matrices that are trained in full; attention has no weights, and costs all 3. With
 activation checkpointing all of the layers is computed forward once more. Norms, activations and the optimizer are left
 out: they are a few per cent. What is dequantised is not counted either.
 """

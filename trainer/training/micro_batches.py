@@ -6,8 +6,8 @@ this rank's own.
     >>> passes = MicroBatches(task, model, device, watch, accumulate=2, ran_out=say)
     >>> loss_sum = passes.run(batch, scale=4 / 256)     # two forward and backward passes, one all-reduce
 
-Where samples are padded to the longest of a pass, micro-batches are bounded by samples times length, and cut from samples
-of about one length (`trainer.training.pass_sizes`).
+Where samples are padded to the longest of a pass, micro-batches are bounded by samples times length, and cut from
+samples of about one length (`trainer.data.pass_sizes`).
 
 All micro-batches but the last stay on this rank (DDP's `no_sync`); the all-reduce overlaps the backward of the last.
 
@@ -30,13 +30,13 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from motley.trainer.data.batch import Batch
+from motley.trainer.data.pass_sizes import padded_parts, parts
 from motley.trainer.devices import accelerator
 from motley.trainer.errors import OutOfMemory
 from motley.trainer.tasks.task import Task
 from motley.trainer.tasks.task_loss import summed_loss
 from motley.trainer.tasks.user_code import user_code
 from motley.trainer.training import batchnorm
-from motley.trainer.training.pass_sizes import padded_parts, parts
 from motley.trainer.training.step_undo import StepUndo
 from motley.trainer.training.weighted_ddp import Arrivals, Stopwatch
 
@@ -61,7 +61,7 @@ class MicroBatches:
     ) -> None:
         """`computed` and `handed_over` are called when the last gradient of a step is there, before and after the time
         is taken; they must not hold on to the group."""
-        # The largest micro-batch, once a larger one was too large: samples, or samples times length where these are said.
+        # The largest micro-batch, once a larger one was too large: samples, or samples times length where that is said.
         self.limit: int | None = None
         self.largest = 0  # that has been computed, of samples whose lengths are said
         self._under_way = (0, 0)  # the samples of a pass, and the longest of them

@@ -1,7 +1,7 @@
 """A run in numbers whose samples differ in what they cost: real rows shared out by the balancer, no clock.
 
-A rank's step takes `a + c w` for the work w of its rows, in rows of mean cost, and scatters. Who takes which rows is what
-a run's `BatchSampler` says.
+A rank's step takes `a + c w` for the work w of its rows, in rows of mean cost, and scatters. Who takes which rows is
+what a run's `BatchSampler` says.
 
 >>> rows_of_run(folder, seed=1, by_work=True, steps=300).busy(since=100)
 0.97

@@ -1,4 +1,4 @@
-"""Rows of very different lengths on real ranks: shared out by work, cut by length, learned as one process learns them."""
+"""Rows of different lengths on real ranks: shared out by work, cut by length, learned as one process learns them."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from motley.trainer.training.pass_sizes import padded_parts
+from motley.trainer.data.pass_sizes import padded_parts
 
 LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=40).map(lambda some: sorted(some, reverse=True))
 
