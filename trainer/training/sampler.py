@@ -140,7 +140,7 @@ class BatchSampler:
     def planned(self, step: int, shares: Sequence[int], rank: int) -> int:
         """The share of `rank` in step `step`, which may be a smaller one: samples, or as many mean samples' work."""
         part = rank_slice(shares, rank, self.place(step).size)
-        return part.stop - part.start
+        return int(part.stop - part.start)
 
     def work_of(self, ids: Tensor) -> float:
         """What these samples cost, in mean samples of the whole data: their number, where all cost alike."""

@@ -123,19 +123,22 @@ class TimedSteps:
     def longest_that_fit(self, most: int) -> int:
         """How many of the longest sample fit into one pass: 1, 2, 4, … are tried, up to `most`. Only where lengths are
         known. Raises OutOfMemory, which names the length, when not even one does."""
-        assert self._data.lengths is not None
-        longest, fits, accumulate = int(self._data.lengths.argmax()), 0, self._passes.accumulate
-        limit, self._passes.limit, self._passes.accumulate = self._passes.limit, None, 1
-        while fits < most:
-            tried = min(max(1, 2 * fits), most)
-            ids = torch.full((tried,), longest)
-            self._optimizer.zero_grad(set_to_none=True)
-            self._passes.run(self._data.train_batch(ids, 0), scale=0.0, lengths=self._data.lengths_of(ids))
-            if self._passes.limit is not None:
-                break
+        limit, accumulate, fits = self._passes.limit, self._passes.accumulate, 0
+        self._passes.accumulate = 1
+        while fits < most and self._longest_fits(tried := min(max(1, 2 * fits), most)):
             fits = tried
+        self._passes.limit, self._passes.accumulate = limit, accumulate
+        return fits
+
+    def _longest_fits(self, times: int) -> bool:
+        """Whether a pass with so many of the longest sample does."""
+        assert self._data.lengths is not None
+        ids = torch.full((times,), int(self._data.lengths.argmax()))
+        self._ran_out, self._passes.limit = False, None
         self._optimizer.zero_grad(set_to_none=True)
-        self._ran_out, self._passes.limit, self._passes.accumulate = False, limit, accumulate
+        self._passes.run(self._data.train_batch(ids, 0), scale=0.0, lengths=self._data.lengths_of(ids))
+        self._optimizer.zero_grad(set_to_none=True)
+        fits, self._ran_out = not self._ran_out, False
         return fits
 
     def evaluate(self, samples: int) -> None:

@@ -1,8 +1,8 @@
 """Rows of 32 to 2,048 tokens on real hosts of 0.8, 0.4 and 0.2 cores: `python tests/bench/llm/bench_split.py`, as root.
 
 The task is `rows.py` beside this file. What a row costs is `c L + L²`, with the c that this machine's own times give.
-Each host alone, all of them with shares of work, and all with shares of rows take turns by the second. A step counts for
-the work of its rows, so runs are compared that have other rows in their turns. Takes about six minutes.
+Each host alone, all of them with shares of work, and all with shares of rows take turns by the second. A step counts
+for the work of its rows, so runs are compared that have other rows in their turns. Takes about six minutes.
 """
 
 from __future__ import annotations
