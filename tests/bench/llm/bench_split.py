@@ -32,30 +32,38 @@ HOSTS = {"box1": 0.8, "box2": 0.4, "box3": 0.2}
 ALONE = {"box1": 16, "box2": 8, "box3": 4}  # rows of a step, so that each host's takes about as long
 BATCH, ENDLESS, ROUNDS = sum(ALONE.values()), 100_000, 5
 PASSES = 64  # at most, and as many as rows of the longest: short rows share a pass
-LENGTHS, TIMES = (128, 256, 512, 1024, 2048), 5
+LENGTHS, TIMES = (128, 256, 512, 1024, 1536, 2048), 12
+CS = (1, *range(50, 5001, 50))  # that are tried for c
 WANTED = 0.93  # of the sum of the hosts alone
 
 
 def measured_c() -> tuple[int, float]:
-    """c of `c L + L²` as one thread of this machine has it, and by how much the worst length is off."""
+    """c of `c L + L²` as one thread of this machine has it, and by how much the worst length is off then."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     task = Rows(Rows.Options())
     model = task.model()
-    best_ms = [min(_pass_ms(task, model, length) for _ in range(TIMES)) for length in LENGTHS]
+    rounds = [[_pass_ms(task, model, length) for length in LENGTHS] for _ in range(TIMES)]
     torch.set_num_threads(before)
-    length, took = torch.tensor(LENGTHS, dtype=torch.float64), torch.tensor(best_ms, dtype=torch.float64)
-    columns = torch.stack([torch.ones_like(length), length, length**2], dim=1)
-    fixed, linear, square = torch.linalg.lstsq(columns / took[:, None], torch.ones_like(took)).solution.tolist()
-    off = float(((columns @ torch.tensor([fixed, linear, square], dtype=torch.float64)) / took - 1).abs().max())
-    return max(1, round(linear / square)), off
+    took = torch.tensor([min(of_length) for of_length in zip(*rounds, strict=True)], dtype=torch.float64)
+    off, c = min((_off(took, c), c) for c in CS)
+    return c, off
+
+
+def _off(took: torch.Tensor, c: int) -> float:
+    """The largest relative error of the best `a + b (c L + L²)`, where errors count in proportion."""
+    length = torch.tensor(LENGTHS, dtype=torch.float64)
+    columns = torch.stack([torch.ones_like(length), length * (length + c)], dim=1) / took[:, None]
+    fitted = columns @ torch.linalg.lstsq(columns, torch.ones_like(took)).solution
+    return float((fitted - 1).abs().max())
 
 
 def _pass_ms(task: Rows, model: torch.nn.Module, length: int) -> float:
+    """CPU time of the forward and backward pass of one row."""
     batch = task.collate([task.row(0, length)])
-    began = time.perf_counter()
+    began = time.process_time()
     torch.autograd.backward(task.loss(task.forward(model, batch), batch).sum())
-    return (time.perf_counter() - began) * 1000
+    return (time.process_time() - began) * 1000
 
 
 class RowsBench(Bench):

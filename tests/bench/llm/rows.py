@@ -22,34 +22,33 @@ UNCOUNTED = -100
 class Block(nn.Module):
     """Attention in which every token sees itself and those before it, and an MLP."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, inner: int) -> None:
         super().__init__()
         self.before_attention, self.before_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attention, self.output = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.mlp = nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, width))
 
-    def forward(self, hidden: Tensor, unseen: Tensor) -> Tensor:
-        query, key, value = self.attention(self.before_attention(hidden)).chunk(3, dim=-1)
-        scores = query @ key.transpose(1, 2) / query.shape[-1] ** 0.5
-        seen = scores.masked_fill(unseen, -torch.inf).softmax(dim=-1)
-        hidden = hidden + self.output(seen @ value)
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[n, L, width] to the same."""
+        query, key, value = self.attention(self.before_attention(hidden)).unsqueeze(1).chunk(3, dim=-1)
+        seen = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        hidden = hidden + self.output(seen.squeeze(1))
         found: Tensor = hidden + self.mlp(self.before_mlp(hidden))
         return found
 
 
 class Decoder(nn.Module):
-    def __init__(self, vocabulary: int, width: int, layers: int) -> None:
+    def __init__(self, vocabulary: int, width: int, inner: int, layers: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, width)
-        self.blocks = nn.ModuleList(Block(width) for _ in range(layers))
+        self.blocks = nn.ModuleList(Block(width, inner) for _ in range(layers))
         self.head = nn.Linear(width, vocabulary)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """int64 [n, L] to [n, L, vocabulary]."""
         hidden = self.embedding(tokens)
-        unseen = torch.ones(tokens.shape[1], tokens.shape[1], dtype=torch.bool, device=tokens.device).triu(1)
         for block in self.blocks:
-            hidden = block(hidden, unseen)
+            hidden = block(hidden)
         found: Tensor = self.head(hidden)
         return found
 
@@ -63,6 +62,7 @@ class Rows(motley.Task):
         shortest: int = 32
         longest: int = 2048
         width: int = 16
+        inner: int = 512  # of the MLP
         layers: int = 1
         vocabulary: int = 64
         c: int = 500  # of the cost c L + L²
@@ -78,8 +78,9 @@ class Rows(motley.Task):
         return lengths * (lengths + self.options.c) if self.options.by_work else None
 
     def model(self) -> nn.Module:
-        model = Decoder(self.options.vocabulary, self.options.width, self.options.layers)
-        return model.double() if self.options.double else model
+        options = self.options
+        model = Decoder(options.vocabulary, options.width, options.inner, options.layers)
+        return model.double() if options.double else model
 
     def train_data(self) -> Any:
         return [self.row(number, length) for number, length in enumerate(self.lengths().tolist())]

@@ -43,8 +43,8 @@ class Small(Rows):
     """Rows of 8 to 64 tokens in float64, on a device that has memory for `room` padded tokens."""
 
     def __init__(self, *, room: int = 10**9, where: str = "forward", **options: Any) -> None:
-        sizes = {"rows": ROWS, "shortest": 8, "longest": 64, "width": 8, "vocabulary": 16, "c": 50, "double": True}
-        super().__init__(Rows.Options(**{**sizes, **options}))
+        sizes = {"rows": ROWS, "shortest": 8, "longest": 64, "width": 8, "inner": 16, "vocabulary": 16, "c": 50}
+        super().__init__(Rows.Options(**{**sizes, **options}, double=True))
         self.room, self.where = room, where
         self.passes: list[tuple[int, ...]] = []  # shapes of the training's
 
