@@ -29,7 +29,7 @@ from tests.lab.lab import Lab
 
 TASK = Path(__file__).with_name("rows.py")
 HOSTS = {"box1": 0.8, "box2": 0.4, "box3": 0.2}
-ALONE = {"box1": 16, "box2": 8, "box3": 4}  # rows of a step, so that each host's takes about as long
+ALONE = {"box1": 32, "box2": 16, "box3": 8}  # rows of a step, so that each host's takes about as long
 BATCH, ENDLESS, ROUNDS = sum(ALONE.values()), 100_000, 5
 PASSES = 64  # at most, and as many as rows of the longest: short rows share a pass
 LENGTHS, TIMES = (128, 256, 512, 1024, 1536, 2048), 12

@@ -58,7 +58,7 @@ class Rows(motley.Task):
 
     @dataclass(frozen=True)
     class Options:
-        rows: int = 256
+        rows: int = 1024
         shortest: int = 32
         longest: int = 2048
         width: int = 16
