@@ -40,6 +40,7 @@ def counted(*, lora: bool) -> tuple[list[int], object]:
     return found, config
 
 
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # which peft asks for
 @pytest.mark.parametrize("lora", [False, True])
 def test_the_cost_of_rows_is_that_of_their_counted_operations(lora: bool) -> None:
     flops, config = counted(lora=lora)
