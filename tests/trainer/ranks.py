@@ -33,6 +33,7 @@ from motley.trainer.data.task_data import TaskData
 from motley.trainer.host.journal import Journal
 from motley.trainer.optimize.gradient_compression import wire_dtype
 from motley.trainer.optimize.local_sgd import LocalSgd
+from motley.trainer.optimize.local_weights import LocalWeights
 from motley.trainer.optimize.loss_scaler import LossScaler
 from motley.trainer.optimize.model_options import set_up
 from motley.trainer.optimize.optimizer import make_optimizer
@@ -171,7 +172,8 @@ def make_job(
     data = TaskData.of(task, seed=options.seed, loading=Loading(workers=workers))
     model = task.model().to(device)
     optimizer = task.optimizer(model) or make_optimizer(options, model)
-    share_state(model, optimizer, 0).put()
+    local = LocalWeights.of(task, model)
+    share_state(model, optimizer, 0, local=local).put()
     precision = agreed(options.precision, abilities(device))
     ema, _compilation = set_up(options, model)
     apart = LocalSgd(options, model, ema) if options.local_steps > 1 else None
@@ -206,6 +208,7 @@ def make_job(
         stop=StopFlag(),
         apart=apart,
         ema=ema,
+        local=local,
         precision=precision,
         scaler=LossScaler() if options.precision != "fp32" else None,
     )

@@ -16,9 +16,9 @@ _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNor
 
 
 def make_optimizer(options: RunOptions, model: nn.Module) -> torch.optim.Optimizer:
-    """SGD or AdamW over all parameters; with `weight_decay_groups` biases and norms are a group without decay."""
+    """SGD or AdamW over all parameters that are trained; with `weight_decay_groups` biases and norms are a group without decay."""
     rate, decay = options.learning_rate, options.weight_decay
-    parameters: Any = decay_groups(model) if options.weight_decay_groups else model.parameters()
+    parameters: Any = decay_groups(model) if options.weight_decay_groups else [p for p in model.parameters() if p.requires_grad]
     if options.optimizer == "adamw":
         return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
     return torch.optim.SGD(parameters, lr=rate, momentum=options.momentum, weight_decay=decay, fused=True)
@@ -40,11 +40,11 @@ def decay_groups(model: nn.Module) -> list[dict[str, Any]]:
 
 
 def _owned(model: nn.Module) -> Iterator[tuple[nn.Module, nn.Parameter]]:
-    """Each parameter once, with the first module that has it."""
+    """Each parameter that is trained once, with the first module that has it."""
     seen: set[nn.Parameter] = set()
     for module in model.modules():
         for parameter in module.parameters(recurse=False):
-            if parameter not in seen:
+            if parameter.requires_grad and parameter not in seen:
                 seen.add(parameter)
                 yield module, parameter
 

@@ -98,6 +98,13 @@ class Task:
         del model
         return None
 
+    def travels(self, name: str) -> bool:
+        """Whether the parameter or buffer of this name in the model's `state_dict` goes to other hosts and into
+        checkpoints. False: every host has its own copy of it, which `model` reads, such as the frozen weights of a model
+        that is on its disk. What is trained always travels. To be the same on all hosts."""
+        del name
+        return True
+
     def metadata(self) -> Mapping[str, Any]:
         """What whoever uses the trained model has to know, in plain values: `classes`, the names of the outputs in
         order, `mean` and `std` of a normalisation. `motley export` writes it beside the weights."""

@@ -22,6 +22,7 @@ from motley.trainer.data.task_data import TaskData
 from motley.trainer.health.checkpoint_schedule import CheckpointSchedule
 from motley.trainer.host.rank_progress import Progress, Unheard
 from motley.trainer.optimize.local_sgd import LocalSgd
+from motley.trainer.optimize.local_weights import NONE, LocalWeights
 from motley.trainer.optimize.loss_scaler import LossScaler
 from motley.trainer.optimize.precision import FULL, Precision
 from motley.trainer.optimize.train_state import TrainState
@@ -149,6 +150,7 @@ class Job(LoopState):
     optimizer: torch.optim.Optimizer
     rates: tuple[float, ...]  # learning rates of its groups, before the schedule
     ema: WeightAverage | None = None  # with run.ema
+    local: LocalWeights = NONE  # what every host has by itself
     precision: Precision = FULL  # of forward passes, as the group has agreed
     scaler: LossScaler | None = None  # unless run.precision is fp32; used while `precision` is fp16
     tracer: Tracer | None = None  # with run.trace_steps
@@ -207,8 +209,9 @@ class Job(LoopState):
     @property
     def state(self) -> TrainState:
         return TrainState(
-            model=self.task_model, optimizer=self.optimizer, apart=self.apart, ema=self.ema, scaler=self.scaler
-        )
+            model=self.task_model, optimizer=self.optimizer, apart=self.apart, ema=self.ema, scaler=self.scaler,
+            local=self.local,
+        )  # fmt: skip
 
     @property
     def loss_scale(self) -> float:
