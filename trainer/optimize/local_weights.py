@@ -55,12 +55,8 @@ class LocalWeights:
             )
         if not stays:
             return NONE
-        names = stays & tensors.keys()
-        table = {
-            "names": sorted(names), "digest": _digest(tensors, names),
-            "dtypes": sorted({str(tensors[name].dtype).removeprefix("torch.") for name in names}),
-        }  # fmt: skip
-        return cls(keys=frozenset(stays & model.state_dict().keys()), names=frozenset(names), table=table)
+        keys = stays & model.state_dict().keys()
+        return cls(keys=frozenset(keys), names=frozenset(stays & tensors.keys()), table=_table(tensors, keys))
 
     def without(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """A `state_dict` less those that stay."""
@@ -132,6 +128,13 @@ def _by_tensor(named: Iterator[tuple[str, Any]]) -> Iterator[tuple[list[str], An
     for name, tensor in named:
         found.setdefault(id(tensor), ([], tensor))[0].append(name)
     yield from found.values()
+
+
+def _table(tensors: Mapping[str, Tensor], keys: set[str]) -> dict[str, Any]:
+    """Buffers that are not in the `state_dict` follow from the rest."""
+    names = keys & tensors.keys()
+    dtypes = sorted({str(tensors[name].dtype).removeprefix("torch.") for name in names})
+    return {"names": sorted(names), "digest": _digest(tensors, names), "dtypes": dtypes}
 
 
 @torch.no_grad()
