@@ -63,7 +63,8 @@ VERBS: dict[str, tuple[Adds, ...]] = {
     "prove": (*RUN, option("file")),
     "export": (
         *RUN,
-        option("--format", choices=("safetensors", "pt"), required=True),
+        option("--format", choices=("safetensors", "pt", "folder"), required=True),
+        option("--merge", action="store_true"),
         option("--inside", action="store_true"),
         option("file", nargs="?"),
     ),
@@ -187,8 +188,10 @@ def main(arguments: list[str] | None = None) -> int:
         case "export":
             from motley.trainer.verbs.export import export
 
-            form, inside = given.format, given.inside
-            return export(given.run, given.host, form, given.file, inside=inside, stdin=sys.stdin.buffer)
+            return export(
+                given.run, given.host, given.format, given.file, inside=given.inside, stdin=sys.stdin.buffer,
+                merge=given.merge,
+            )  # fmt: skip
     return 0
 
 

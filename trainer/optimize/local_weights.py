@@ -14,7 +14,7 @@ choose by what their devices can do. Of quantised ones, whose bytes depend on th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +57,12 @@ class LocalWeights:
             return NONE
         keys = stays & model.state_dict().keys()
         return cls(keys=frozenset(keys), names=frozenset(stays & tensors.keys()), table=_table(tensors, keys))
+
+    @classmethod
+    def named(cls, model: nn.Module, names: Iterable[str]) -> LocalWeights:
+        """Those of a model that are called so, as far as it has them."""
+        tensors, wanted = dict(_named(model)), set(names)
+        return cls(keys=frozenset(wanted), names=frozenset(wanted), table=_table(tensors, wanted))
 
     def without(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """A `state_dict` less those that stay."""

@@ -28,7 +28,7 @@ from motley.trainer.optimize.precision import FULL, Precision
 from motley.trainer.optimize.train_state import TrainState
 from motley.trainer.optimize.weight_average import WeightAverage
 from motley.trainer.tasks.evaluation import Evaluation
-from motley.trainer.tasks.task import Task, class_names
+from motley.trainer.tasks.task import Task, kept_metadata
 from motley.trainer.tasks.task_module import TaskModule
 from motley.trainer.training.emulated_speed import Slowdown
 from motley.trainer.training.loss_denominator import LossDenominator
@@ -186,7 +186,7 @@ class Job(LoopState):
             "shares": list(self.shares),
             "best": self.best,
             "best_epoch": self.best_epoch,
-            "classes": class_names(self.task),
+            **kept_metadata(self.task),
         }
         return {**about, **state_of(self.options, self.batches, self.step, self.state)}
 
