@@ -15,7 +15,8 @@ from motley.remote.ssh.new_host_keys import nobody
 
 
 def export_model(cluster: Cluster, run: str, file: Path, *, best: bool, merge: bool, force: bool, json: bool) -> int:
-    """The name of the file, or of the folder, goes to stdout; with `json` an object. Raises what `remote.session.exported_model` does."""
+    """The name of the file, or of the folder, goes to stdout; with `json` an object. Raises what
+    `remote.session.exported_model` does."""
 
     def warn(text: str) -> None:
         print(f"! {text}", file=sys.stderr)

@@ -23,9 +23,9 @@ from motley.trainer.errors import CheckpointError
 from motley.trainer.host.exit_codes import Exit
 from motley.trainer.host.journal import Journal
 from motley.trainer.host.run_members import admit, keep, roll_of
-from motley.trainer.rank.restore_state import go_on
 from motley.trainer.optimize.local_weights import LocalWeights
 from motley.trainer.optimize.optimizer import make_optimizer
+from motley.trainer.rank.restore_state import go_on
 from motley.trainer.rank.share_state import share_state, share_table
 from motley.trainer.training import checkpoint
 from motley.trainer.training.loop import train_step

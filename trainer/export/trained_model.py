@@ -5,9 +5,9 @@
     {'task': 'simple_cnn/digits', 'step': 60, 'epoch': 10, 'classes': ['0', …], 'mean': [4.88], 'std': [6.01], …}
     >>> size, pieces = model.file("safetensors", {"run": "night", "accuracy": 0.97})
 
-The class names and the normalisation are the task's own (`Task.metadata`), as the checkpoint has kept them. Where it has
-not, the task is loaded for them, with its data where that is there. Where it can't be, the weights are worth having all
-the same, and a note says what is missing.
+The class names and the normalisation are the task's own (`Task.metadata`), as the checkpoint has kept them. Where it
+has not, the task is loaded for them, with its data where that is there. Where it can't be, the weights are worth having
+all the same, and a note says what is missing.
 """
 
 from __future__ import annotations
@@ -88,8 +88,9 @@ class TrainedModel:
     ) -> tuple[int, Iterable[bytes | memoryview]]:
         """The length of the file and its bytes in pieces, in the form "safetensors" or "pt", with `more` metadata.
 
-        `merge`: with the weights that every host has by itself. In safetensors, whose metadata is text by name, a text stays as it is and all else is JSON. In the other one
-        it is the table `metadata` beside `model`. Raises TrainerError for weights that safetensors can't hold.
+        `merge`: with the weights that every host has by itself. In safetensors, whose metadata is text by name, a text
+        stays as it is and all else is JSON. In the other one it is the table `metadata` beside `model`. Raises
+        TrainerError for weights that safetensors can't hold.
         """
         self.metadata = {"motley": motley.__version__, **more, **self.metadata}
         if merge:
@@ -188,4 +189,3 @@ class TrainedModel:
         except TrainerError as error:
             what = "the normalisation is" if "classes" in self.metadata else "class names and normalisation are"
             self.notes.append(f"{what} left out: {error.cause}")
-

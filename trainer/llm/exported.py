@@ -41,7 +41,9 @@ def options_of(parameters: Mapping[str, Any]) -> Options:
     try:
         return Options(**{key: tuple(v) if isinstance(v, list) else v for key, v in parameters.items()})
     except TypeError as error:
-        raise TaskError(f"[task] of the run is of another version: {error}", "Export it with the Motley of then") from error
+        raise TaskError(
+            f"[task] of the run is of another version: {error}", "Export it with the Motley of then"
+        ) from error
 
 
 def exported(

@@ -44,7 +44,9 @@ def write_merged(
                 tensors = {key: value.contiguous() for key, value in content.items()}
                 safetensors.save_file(tensors, Path(beside) / name, {"format": "pt"})
         with _read(options):
-            base = transformers.AutoModelForCausalLM.from_pretrained(_name(options, folder), dtype="auto", **_given(options))
+            base = transformers.AutoModelForCausalLM.from_pretrained(
+                _name(options, folder), dtype="auto", **_given(options)
+            )
             model = peft.PeftModel.from_pretrained(base, beside)
         check(model)
         model.merge_and_unload().save_pretrained(room)
@@ -84,7 +86,9 @@ def _library(name: str) -> Any:
     except ImportError as error:
         missing = error.name or name
         cause = f"a whole model is written by transformers and peft, and there is no {missing} here"
-        remedy = "Export it where a host that trained answers; or without --merge, and merge with peft where you have it"
+        remedy = (
+            "Export it where a host that trained answers; or without --merge, and merge with peft where you have it"
+        )
         raise TaskError(cause, remedy) from error
 
 

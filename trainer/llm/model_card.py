@@ -41,14 +41,12 @@ def card(options: Options, about: Mapping[str, Any], *, whole: bool) -> str:
         "pipeline_tag: text-generation", "tags:", *(f"- {tag}" for tag in tags), "---",
     ]  # fmt: skip
     run = str(about.get("run") or "A language model")
-    what = {True: "with its adapter merged in", False: "an adapter"}[whole] if kind != "full" else "trained whole"
-    return "\n".join(
-        [
-            *head, "", f"# {run}: {_plain(options.model)}, {what}", "", "| | |", "|---|---|",
-            *(f"| {name} | {_plain(value)} |" for name, value in _rows(options, about)), "",
-            "Trained with Motley. So it is loaded, from this folder:", "", (_WHOLE if whole else _ADAPTER).format(base=base), "",
-        ]
-    )  # fmt: skip
+    merged = "with its adapter merged in" if whole else "an adapter"
+    what = "trained whole" if kind == "full" else merged
+    rows = [f"| {name} | {_plain(value)} |" for name, value in _rows(options, about)]
+    usage = (_WHOLE if whole else _ADAPTER).format(base=base)
+    told = ["", f"# {run}: {_plain(options.model)}, {what}", "", "| | |", "|---|---|", *rows, ""]
+    return "\n".join([*head, *told, "Trained with Motley. So it is loaded, from this folder:", "", usage, ""])
 
 
 def _rows(options: Options, about: Mapping[str, Any]) -> list[tuple[str, str]]:

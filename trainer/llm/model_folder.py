@@ -1,5 +1,5 @@
-"""Where a model's files lie on this host: in a folder, or in the cache that the hub's library keeps. Nothing is asked of
-the hub, and no library is imported: who has trained has them.
+"""Where a model's files lie on this host: in a folder, or in the cache that the hub's library keeps. Nothing is asked
+of the hub, and no library is imported: who has trained has them.
 
 >>> folder = folder_of(options, data_path)
 >>> sorted(tokenizer_files(folder))

@@ -7,8 +7,8 @@ those of which `Task.travels` says False. They are neither sent to other hosts n
 >>> local.load(model, saved["model"])           # the local ones stay as they are
 
 What a checkpoint was trained on it says by `table`: the names, and a digest of shapes and of some values of each tensor
-of floating-point numbers, rounded to bfloat16. So it is the same for weights in float32 and in bfloat16, which hosts may
-choose by what their devices can do. Of quantised ones, whose bytes depend on the device, the name alone counts.
+of floating-point numbers, rounded to bfloat16. So it is the same for weights in float32 and in bfloat16, which hosts
+may choose by what their devices can do. Of quantised ones, whose bytes depend on the device, the name alone counts.
 """
 
 from __future__ import annotations

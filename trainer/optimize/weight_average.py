@@ -24,10 +24,10 @@ _COARSE = (torch.float16, torch.bfloat16)
 
 
 class WeightAverage:
-    """Of `model`, which is given as it is made: nothing may have been hooked to it yet.
+    """Of `model`, which is given as it is made: nothing may have been hooked to it yet. `copy` has the average.
 
-    Buffers and frozen parameters are not averaged: they are the model's. `copy` has the average. Raises TaskError for a model that can't be copied, or whose weights
-    have too few digits to be averaged.
+    Buffers and frozen parameters are not averaged: they are the model's. Raises TaskError for a model that can't be
+    copied, or whose weights have too few digits to be averaged.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:

@@ -104,8 +104,8 @@ class Task:
 
     def travels(self, name: str) -> bool:
         """Whether the parameter or buffer of this name in the model's `state_dict` goes to other hosts and into
-        checkpoints. False: every host has its own copy of it, which `model` reads, such as the frozen weights of a model
-        that is on its disk. What is trained always travels. To be the same on all hosts."""
+        checkpoints. False: every host has its own copy of it, which `model` reads, such as the frozen weights of a
+        model that is on its disk. What is trained always travels. To be the same on all hosts."""
         del name
         return True
 

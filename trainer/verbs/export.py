@@ -3,9 +3,11 @@
     python -m motley.trainer export --run night --host box1 --format safetensors epoch_3.pt
 
 Standard output is one line of JSON, `{"ok": true, "bytes": N, "metadata": {…}, "notes": […]}`, then the N bytes of the
-file; or `{"ok": false, "error", "remedy", "damaged"}`. With the format `folder` the line has `"files": [[name, bytes], …]`,
-too, and the files follow in that order. `--merge`: together with the weights that every host has by itself. Without the name of a checkpoint of the run one comes on
-standard input: a line of JSON with what is known of its evaluation, then its bytes.
+file; or `{"ok": false, "error", "remedy", "damaged"}`. With the format `folder` the line has `"files": [[name, bytes],
+…]`, too, and the files follow in that order. `--merge`: together with the weights that every host has by itself.
+
+Without the name of a checkpoint of the run one comes on standard input: a line of JSON with what is known of its
+evaluation, then its bytes.
 
 Reading a checkpoint takes torch: so it is done by the Python that trained, or in the container of the run.
 """
