@@ -1,9 +1,10 @@
-"""An exported language model goes through peft and transformers themselves: an adapter, one merged, one trained whole."""
+"""An exported language model goes through peft and transformers themselves: an adapter, a merged one, a whole one."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -50,7 +51,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = {word: number for number, word in enumerate(["<unk>", "<s>", "</s>", *(f"w{n}" for n in range(61))])}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", eos_token="</s>").save_pretrained(folder)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unk>", eos_token="</s>", model_input_names=["input_ids"]
+    ).save_pretrained(folder)
     return folder
 
 
@@ -109,7 +112,9 @@ def export(home: Path, place: Path, *words: str, bare: bool = False) -> dict[str
     return answer
 
 
-def test_an_adapter_is_written_without_a_library_and_read_by_peft(home: Path, base: Path, tmp_path: Path) -> None:
+def test_an_adapter_is_written_without_a_library_and_read_by_peft(
+    home: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from peft import LoraConfig, PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -131,6 +136,15 @@ def test_an_adapter_is_written_without_a_library_and_read_by_peft(home: Path, ba
     assert (config.r, config.lora_alpha, config.base_model_name_or_path) == (4, 8, str(base))
     compared = said.to_dict().keys() - {"inference_mode", "target_modules"}
     assert {key: config.to_dict()[key] for key in compared} == {key: said.to_dict()[key] for key in compared}
+    page = (ROOT / "docs/use-model.md").read_text(encoding="utf-8")
+    snippet = next(
+        text for text in re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL) if "peft" in text
+    )
+    for there, here in (("HuggingFaceTB/SmolLM2-135M-Instruct", str(base)), ("poet-adapter", str(place))):
+        assert there in snippet
+        snippet = snippet.replace(there, here)
+    exec(snippet, {})
+    assert capsys.readouterr().out.strip()
     assert AutoTokenizer.from_pretrained(place)("w1 w2")["input_ids"] == [4, 5]
     card = (place / "README.md").read_text()
     for said_there in (f"base_model: {json.dumps(str(base))}", "library_name: peft", "LoRA: rank 4, alpha 8, on q_proj",
