@@ -163,13 +163,18 @@ def going_on(rank: int, world_size: int, given: dict[str, Any]) -> tuple[list[fl
     options, folder = RunOptions(task="headed/noise", **OPTIONS), given["folder"]
     torch.manual_seed(rank)
     job = make_job(rank, world_size, options, given["shares"], double=False, task=Headed())
-    step, sent = 0, []
+    step, sent = 0, list[tuple[int, ...]]()
     if rank == 0 and given["resume"]:
         journal = Journal(folder, host="box0", source="rank 0")
         asked = dataclasses.replace(spec(world_size), options=options, resume=str(folder), resume_of="old")
         step = go_on(asked, job.state, journal, ()).step
     broadcasts = dist.broadcast
-    dist.broadcast = lambda tensor, source: (sent.append(tuple(tensor.shape)), broadcasts(tensor, source))
+
+    def broadcast(tensor: torch.Tensor, source: int) -> None:
+        sent.append(tuple(tensor.shape))
+        broadcasts(tensor, source)
+
+    dist.broadcast = broadcast  # type: ignore[assignment]
     incoming = share_state(job.task_model, job.optimizer, step, more=job.state.tensors(), local=job.local)
     dist.broadcast = broadcasts
     incoming.put()

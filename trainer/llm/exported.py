@@ -39,7 +39,8 @@ def metadata(options: Options) -> dict[str, Any]:
 def options_of(parameters: Mapping[str, Any]) -> Options:
     """From `[task]`, or from what `metadata` has told. Raises TaskError for what are none."""
     try:
-        return Options(**{key: tuple(v) if isinstance(v, list) else v for key, v in parameters.items()})
+        given: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in parameters.items()}
+        return Options(**given)
     except TypeError as error:
         raise TaskError(
             f"[task] of the run is of another version: {error}", "Export it with the Motley of then"

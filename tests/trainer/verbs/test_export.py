@@ -221,6 +221,7 @@ def trunked(home: Path) -> tuple[OwnTask, torch.nn.Module]:
     spec = spec_of("night", "box0", "night.py", own)
     folder = trained(home, spec, {})
     here = os.getcwd()
+    sys.modules.pop("night", None)  # another test's
     task = tasks.load(spec.options, spec.data, lambda *_: None, own)
     os.chdir(here)
     torch.manual_seed(spec.options.seed)
