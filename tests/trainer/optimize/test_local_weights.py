@@ -17,8 +17,8 @@ from motley.trainer.optimize.optimizer import make_optimizer
 from motley.trainer.optimize.train_state import TrainState
 from motley.trainer.optimize.weight_average import WeightAverage
 from motley.trainer.training import checkpoint
-from tests.trainer.headed_task import SEED, Headed
 from tests.trainer.noise_task import NoiseTask
+from tests.trainer.optimize.headed_task import SEED, Headed
 
 HEAD = {"head.weight", "head.bias"}
 

@@ -31,7 +31,7 @@ from motley.trainer.training import checkpoint
 from motley.trainer.training.loop import train_step
 from motley.trainer.training.sampler import BatchSampler
 from tests.trainer.coordinating import coordinating, events, spec, summary
-from tests.trainer.headed_task import SEED, WIDTH, Headed
+from tests.trainer.optimize.headed_task import SEED, WIDTH, Headed
 from tests.trainer.ranks import make_job, run_ranks, with_torch
 from tests.trainer.written_out import WrittenOut
 
