@@ -14,11 +14,12 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from motley.trainer.contract.light_dataclass import light_dataclass
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
     """One of `path`, `module` and `command` is given. It runs in the project, which is its working directory."""
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from motley.trainer.contract import policy_name
+from motley.trainer.contract.light_dataclass import light_dataclass
 from motley.trainer.contract.policy_name import OwnPolicy
 from motley.trainer.contract.script import Script, name_of
 from motley.trainer.contract.task_name import OwnTask
@@ -30,7 +31,7 @@ def option(default: Any, doc: str, **bounds: Any) -> Any:
     return field(default=default, metadata={"doc": doc, **bounds})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
     """`[run]`: what is trained and for how long."""
 
@@ -138,7 +139,7 @@ class RunOptions:
         return name_of(script=self.script, module=self.module, command=self.command) or None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class BalanceOptions:
     """`[balance]`: how the global batch is shared out."""
 
@@ -154,7 +155,7 @@ class BalanceOptions:
     min_gain: float = option(0.03, "smallest predicted gain worth a change, as a fraction of the step time", ge=0, lt=1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class ElasticOptions:
     """`[elastic]`: what happens when hosts come and go."""
 
@@ -165,7 +166,7 @@ class ElasticOptions:
     restarts: int = option(3, "how often a script is started anew after a loss; a task has no need of it", ge=0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class DataOptions:
     """`[data]`: where the training data comes from."""
 
@@ -185,7 +186,7 @@ class DataOptions:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
     """One rank. Its number is its name for the whole run, its rank in the first generation; joiners get the next."""
 
@@ -204,7 +205,7 @@ class Member:
     speed: float | None = None  # of an emulated host: the fraction of this machine's that it is to have
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
     """What the ranks of a host run in: `trainer.supervisor.containers`."""
 
@@ -214,7 +215,7 @@ class Container:
     rootless: bool = False  # docker itself runs as the user, who is root inside
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
     """Everything one host needs to know of a run. Kept as `spec.json` (mode 600) in the run's folder there."""
 

@@ -12,8 +12,10 @@ Standard library only, so the master can ask too. Which file that class is in on
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NamedTuple
+
+from motley.trainer.contract.light_dataclass import light_dataclass
 
 MODELS = ("simple_cnn", "mlp", "resnet18", "resnet50")
 DATASETS = ("digits", "fashion_mnist", "cifar10", "cifar100", "synthetic_image", "image_folder")
@@ -36,7 +38,7 @@ class Named(NamedTuple):
     name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class OwnTask:
     """A task of the user's own as a host finds it: `trainer.tasks.own_task` loads it."""
 

@@ -15,9 +15,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal, Union
 
+from motley.trainer.contract.light_dataclass import light_dataclass
 from motley.trainer.contract.validate import short
 
 VERSION = 1
@@ -32,7 +33,7 @@ class WireError(ValueError):
     """A line that is not a record of this version: the message says what is wrong with it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """One optimizer step as one rank saw it: a line of `rank_N.jsonl`."""
 
@@ -58,7 +59,7 @@ class Sample:
     saved_s: float | None = None  # said by rank 0: against equal shares, since the run began
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """What a script that tells us nothing has said of its training, read from its output: a line of `rank_N.jsonl`."""
 
@@ -73,7 +74,7 @@ class Reading:
     unit: str = "step"  # what is counted in `step`; "epoch" where a script tells of these alone
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """What a script takes of its host, every `rank.script_rank.USAGE_S` seconds: a line of `rank_N.jsonl`."""
 
@@ -85,7 +86,7 @@ class Usage:
     gpu_util: float | None = None  # 0 to 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Something that happened once: a line of `events.jsonl`.
 
@@ -149,7 +150,7 @@ class Event:
     data: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
     """Whole lines of one file of the run's folder: attach -> console. `end` is the byte offset after them."""
 
@@ -161,7 +162,7 @@ class Chunk:
     times: list[Any] = field(default_factory=list)  # of output: pairs of a line's number here and when it was printed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class Beat:
     """Sign of life of `attach`, about once a second, with the supervisor's `state.json` as it is on disk."""
 
