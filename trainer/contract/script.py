@@ -11,7 +11,6 @@ Standard library only. `trainer.rank.script_rank` starts it, `trainer.trials.scr
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -62,7 +61,11 @@ class Script:
 
 def name_of(*, script: str | None = None, module: str | None = None, command: Sequence[str] = ()) -> str:
     """As people would type it, without further arguments; empty where none is given."""
-    return script or (f"python -m {module}" if module else shlex.join(command))
+    if script or module or not command:
+        return script or (f"python -m {module}" if module else "")
+    import shlex  # most runs are of no command
+
+    return shlex.join(command)
 
 
 def missing(program: str, project: str, path: str) -> str:
