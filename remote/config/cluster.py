@@ -9,7 +9,7 @@ from typing import Any, Literal
 from motley.remote.config.ways import WAYS, Connect, Way
 from motley.trainer.contract import policy_name
 from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, RunOptions
-from motley.trainer.contract.task_name import BuiltIn, Named, parse
+from motley.trainer.contract.task_name import BuiltIn, Included, Named, included, parse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ class Cluster:
     data: DataOptions
     path: Path
     text: str  # the file, with what the command line changed as comments at its end
-    task: dict[str, Any] = field(default_factory=dict)  # [task]: parameters of the user's own, as JSON has them
+    task: dict[str, Any] = field(default_factory=dict)  # [task]: parameters of a task, as JSON has them
     unheeded: tuple[str, ...] = ()  # keys in the file that are of no use to its script
     session: bool = False  # its script calls motley.session(), by the text
     verb: str = "run"  # what the user called, for commands to paste
@@ -70,6 +70,11 @@ class Cluster:
         """The task of the user's own that is trained; None for one that comes with Motley, and for a script."""
         named = parse(self.run.task) if self.run.program is None else None
         return named if isinstance(named, Named) else None
+
+    @property
+    def included(self) -> Included | None:
+        """The task with parameters that comes with Motley; None for any other, and for a script."""
+        return included(self.run.task) if self.run.program is None else None
 
     @property
     def dataset(self) -> str:

@@ -147,7 +147,8 @@ class EnvironmentKeys:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskKeys:
-    """`[task]`: parameters of a task of your own, under the names it has for them: any values but dates and times."""
+    """`[task]`: parameters of a task of your own, under the names it has for them: any values but dates and times. Those
+    of `causal_lm` are known, and checked before anything is connected."""
 
 
 SECTIONS: dict[str, type] = {

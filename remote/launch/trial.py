@@ -100,7 +100,7 @@ class Trials:
     async def __call__(self, hosts: Hosts, checked: CheckResult) -> list[Finding]:
         """A finding for each host or device on which it does not work. Raises ConfigError as `project_of` does."""
         cluster = hosts.cluster
-        if not self._train and cluster.own_task is None:
+        if not self._train and cluster.own_task is None and cluster.included is None:
             return []
         self.began = True
         verbs = Verbs(hosts, self._tree or Tree.installed())

@@ -82,7 +82,7 @@ def _data(cluster: Cluster, host: Host, probe: Probe) -> Iterator[Finding]:
         return
     pictures = cluster.dataset == IMAGE_FOLDER  # nobody else has them
     lost = not probe.data_elsewhere and (pictures or not cluster.data.download)
-    instead = "it will be downloaded there" if cluster.own_task is None else "your task finds none there"
+    instead = "it will be downloaded there" if cluster.dataset else "your task finds none there"
     then = "" if probe.data_elsewhere or pictures else ", and [data] download is off" if lost else f": {instead}"
     look = there(host, pasteable(["ls", "-ld", str(cluster.data.path)]))
     remedy = f"Put the files there, or correct path under [data] in cluster.toml: {look}"

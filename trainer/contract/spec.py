@@ -35,7 +35,8 @@ class RunOptions:
     """`[run]`: what is trained and for how long."""
 
     task: str = option(
-        "simple_cnn/digits", 'model/dataset, or a task of your own: a file such as "night.py", or "package.module:Name"'
+        "simple_cnn/digits",
+        'model/dataset, "causal_lm", or a task of your own: a file such as "night.py", or "package.module:Name"',
     )
     script: str | None = option(
         None, "in place of task: a script of your own, its path from the folder of cluster.toml"
@@ -240,7 +241,7 @@ class Spec:
     phases: dict[str, float] = field(default_factory=dict)  # connect_s, push_s, as the master measured them
     emulated: bool = False
     script: Script | None = None  # in place of options.task
-    own_task: OwnTask | None = None  # what options.task names, where that is no task of ours
+    own_task: OwnTask | None = None  # what options.task names, where that is a class with parameters
     own_policy: OwnPolicy | None = None  # what balance.policy names, where that is no policy of ours
     joins: bool = False  # the run goes on already: this host is new in it, and gets its state from the others
     term: Term = FIRST  # of the leader named here
@@ -255,8 +256,8 @@ class Spec:
     @property
     def project_tree(self) -> str:
         """The hash of the user's own files that its ranks need, in ~/.motley/code; empty where they need none."""
-        user_code = self.script or self.own_task or self.own_policy
-        return user_code.tree if user_code is not None else ""
+        trees = (code.tree for code in (self.script, self.own_task, self.own_policy) if code is not None)
+        return next(filter(None, trees), "")
 
     @property
     def resumed_from(self) -> str | None:
