@@ -6,7 +6,7 @@ from motley.console.commands.json_output import print_data
 from motley.trainer.contract.task_list import DATA, MODELS, DataFacts, parameters
 from motley.trainer.contract.task_name import INCLUDED
 
-WORDS = {"causal_lm": "a language model of Hugging Face's form; [task] names it and its data"}
+WORDS = {"causal_lm": "a language model; [task] names it and its data"}
 OWN = 'Or one of your own: task = "night.py". To begin with one: motley new task'
 
 

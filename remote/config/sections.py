@@ -147,8 +147,7 @@ class EnvironmentKeys:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskKeys:
-    """`[task]`: parameters of a task of your own, under the names it has for them: any values but dates and times. Those
-    of `causal_lm` are known, and checked before anything is connected."""
+    """`[task]`: parameters of the task: of `causal_lm`, or of your own, any values but dates and times."""
 
 
 SECTIONS: dict[str, type] = {

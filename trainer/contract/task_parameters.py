@@ -63,8 +63,8 @@ def _fitting(key: str, value: Any, wanted: Any, owner: str) -> Any:
         if wrong is not None:
             raise Misfit(key, f"[task] {key} has {wrong!r} in it: {owner} wants {inner.__name__}", _CHANGE)
         return tuple(value)
-    kind = get_origin(wanted) or wanted  # of list[str], a list
-    if isinstance(kind, type) and not _fits(value, kind):
+    kind = wanted if get_origin(wanted) is None else get_origin(wanted)  # of list[str], a list
+    if kind in (list, tuple, dict, wanted) and isinstance(kind, type) and not _fits(value, kind):
         raise Misfit(key, f"[task] {key} = {value!r}: {owner} wants {kind.__name__}", _CHANGE)
     return value
 
