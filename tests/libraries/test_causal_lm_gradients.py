@@ -1,4 +1,4 @@
-"""Gradients of a language model on real ranks are those of one process that takes all rows of the step by themselves."""
+"""Gradients of a language model on real ranks are those of one process that takes the step's rows one by one."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from motley.trainer.contract.spec import RunOptions
 from motley.trainer.training.loop import train_step
 from motley.trainer.training.sampler import BatchSampler
 from tests.libraries.tiny_llama import causal_lm, rows_of, with_some_adapter, write_llama, written_out
-from tests.trainer.ranks import make_job, run_ranks
+from tests.trainer.ranks import make_job, run_ranks, with_torch
 
+BOUND_S = 600.0  # importing transformers takes long where others compute
 ROWS, BATCH = 19, 8  # the last step of an epoch has 3 rows
 RUN = RunOptions(task="causal_lm", global_batch=BATCH, steps=3, optimizer="adamw", learning_rate=1e-3)
 TASK: dict[str, Any] = {"dtype": "float64", "loss_chunk": 5, "lora_targets": ["q_proj", "down_proj"]}
@@ -93,7 +94,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ranks(model: Path) -> list[list[tuple[float, list[Any]]]]:
-    return run_ranks(2, gradients, {"model": model})
+    with_torch().set_forkserver_preload(["tests.libraries.imported"])  # once for both ranks
+    return run_ranks(2, gradients, {"model": model}, BOUND_S)
 
 
 @pytest.mark.parametrize("name", CASES)

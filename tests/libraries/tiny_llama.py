@@ -15,7 +15,10 @@ from motley.trainer.contract.task_name import INCLUDED, OwnTask
 from motley.trainer.tasks import load
 from motley.trainer.tasks.task import Task
 
-WORDS = "red green blue the cat dog sat ran on mat hill what is who did why yes no it he she small big old new".split()
+WORDS = (
+    "red", "green", "blue", "the", "cat", "dog", "sat", "ran", "on", "mat", "hill", "what", "is", "who", "did", "why",
+    "yes", "no", "it", "he", "she", "small", "big", "old", "new",
+)  # fmt: skip
 CHAT = "{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }} </s>{% endfor %}"
 
 
@@ -69,7 +72,8 @@ def causal_lm(
     ours = INCLUDED["causal_lm"]
     parameters = {"model": str(model), "train": "none.jsonl", **task}
     own = OwnTask(tree="", module=ours.module, name=ours.name, parameters=parameters)
-    found = load(run or RunOptions(task="causal_lm"), DataOptions(), lambda *_: None, own)
+    cpu = torch.device("cpu")
+    found = load(run or RunOptions(task="causal_lm"), DataOptions(), lambda *_: None, own, device=cpu)
     if rows is not None:
         found.__dict__["rows"] = SimpleNamespace(train=Listed(rows), test=None, told="")
     return found
@@ -100,9 +104,9 @@ def written_out(model: Any, rows: list[dict[str, Tensor]]) -> tuple[Tensor, int]
 
 
 def with_some_adapter(model: Any) -> None:
-    """The second matrix of an adapter begins as 0, and the first would have no gradient: other values, always the
-    same."""
+    """The second matrix of an adapter begins as 0, and the first, which is random, would have no gradient: other values
+    for both, always the same."""
     random = torch.Generator().manual_seed(5)
     for name, parameter in model.named_parameters():
-        if "lora_B" in name:
+        if "lora_" in name:
             parameter.data = torch.randn(parameter.shape, generator=random, dtype=parameter.dtype) * 0.1

@@ -87,7 +87,7 @@ def config_of(place: Place, options: Options) -> Any:
         config: Any = transformers.AutoConfig.from_pretrained(place.name, **place.given(options))
     mapped = transformers.AutoModelForCausalLM._model_mapping
     own_code = options.trust_remote_code and "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
-    cls = mapped[type(config)] if type(config) in mapped else None
+    cls = mapped.get(type(config), None)
     names = [kind.__name__ for kind in (cls if isinstance(cls, tuple) else (cls,)) if kind is not None]
     called = [str(name) for name in (getattr(config, "architectures", None) or [])]
     causal = bool(names) and all(name in names or name.endswith("ForCausalLM") for name in called)
@@ -108,7 +108,7 @@ def _without_dropout(config: Any) -> None:
 
 
 def base_model(place: Place, options: Options, config: Any, *, dtype: torch.dtype, **more: Any) -> Any:
-    """Its weights read, ready to be trained, without a cache of keys and values. `more`: of `from_pretrained`.
+    """Its weights read. `more`: of `from_pretrained`.
 
     Raises TaskError where they can't be had.
     """
@@ -116,7 +116,6 @@ def base_model(place: Place, options: Options, config: Any, *, dtype: torch.dtyp
         model: Any = libraries.transformers().AutoModelForCausalLM.from_pretrained(
             place.name, config=config, dtype=dtype, **place.given(options), **more
         )
-    model.config.use_cache = False
     return model
 
 
@@ -152,6 +151,6 @@ def _said(place: Place, what: str) -> Iterator[None]:
 
 
 _HUB = (
-    'See that the name is right and this host reaches the hub (HF_TOKEN in pass_env for a model behind a licence), or '
+    "See that the name is right and this host reaches the hub (HF_TOKEN in pass_env for a model behind a licence), or "
     "bring the model along: a folder in [data] push"
 )

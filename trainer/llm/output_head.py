@@ -1,8 +1,8 @@
 """From a model's last hidden states to its logits, as the model itself does it: so they can be computed in parts.
 
-Some models scale their logits (Cohere, Granite) or cap them (Gemma 2). Whether all of it is known here, the model itself
-is asked, on random states in place of those that its layers compute: where its logits are others, they are computed
-by the model, all at once.
+Some models scale their logits (Cohere, Granite) or cap them (Gemma 2). Whether all of it is known here, the model is
+asked, on random states in place of those that its layers compute: where its logits are others, they are computed by the
+model, all at once.
 
     >>> head = head_of(model)
     >>> logits = head(hidden) if head is not None else model(input_ids).logits

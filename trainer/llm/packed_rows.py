@@ -1,8 +1,8 @@
 """Rows that are packed into one: each has positions of its own, from 0, and sees itself alone.
 
-transformers makes the block-diagonal mask of the positions by itself, for the layers that look at a window as well, where
-it is given neither another mask nor a cache. A model that takes no notice of it would learn from the wrong text: so
-it is tried on a few tokens, before the first step.
+transformers makes the block-diagonal mask of the positions by itself, for layers that look at a window too, where it is
+given neither another mask nor a cache. A model that takes no notice of it would learn from the wrong text: so it is
+tried on a few tokens, before the first step.
 
     >>> check_apart(model)
 """

@@ -36,8 +36,8 @@ def load(
 ) -> Task:
     """The task that `options` names, its data read, downloaded first where need be; `note` hears of the progress.
 
-    `own`: where it is, when it is the user's, or has parameters. `device`: that this process computes on, by default
-    the CPU. Raises TaskError when there is no such task, DataError when its data can't be had.
+    `own`: where it is, when it is the user's, or has parameters. `device`: that it is trained on; None: it is only
+    asked about. Raises TaskError when there is no such task, DataError when its data can't be had.
     """
     if own is not None:
         return load_own(own, options.task, data.path, run=options, device=device, note=note)

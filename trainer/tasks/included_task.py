@@ -27,15 +27,15 @@ LEAST_CPU_S = 0.01  # between two times, of a process that gets on
 
 
 class IncludedTask(Task):
-    """The attributes are there when `begin` is called, as are those of every task."""
+    """The attributes are there from the start, as are those of every task."""
 
     run: RunOptions = RunOptions()  # `[run]`
     device: torch.device = torch.device("cpu")  # that this process computes on
     note: Note = staticmethod(lambda _text, _fraction: None)  # hears of what takes long
 
     def begin(self) -> None:
-        """Before anything else is asked of it: what can be said of the host and the parameters alone. Raises TaskError
-        for what is missing or does not fit."""
+        """Where it is to be trained, before anything else is asked of it: what can be said of the host and the
+        parameters alone. Raises TaskError for what is missing or does not fit."""
 
 
 @contextmanager

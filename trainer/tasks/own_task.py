@@ -44,6 +44,7 @@ def load_own(
     note: Note = lambda _text, _fraction: None,
 ) -> Task:
     """`name`: as cluster.toml has it; `data_path`: where its data is on this host; the rest is for an `IncludedTask`.
+    `device`: that it is trained on; None: it is only asked about.
 
     The project is what Python finds first from now on, and the current folder.
 
@@ -66,7 +67,8 @@ def load_own(
     task.data_path = Path(data_path).expanduser() if data_path else None
     if isinstance(task, IncludedTask):
         task.run, task.device, task.note = run or task.run, device or task.device, note
-        task.begin()
+        if device is not None:
+            task.begin()
     return task
 
 
