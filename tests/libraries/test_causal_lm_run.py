@@ -16,13 +16,14 @@ from motley.trainer.contract.wire import Event, Sample
 from tests.libraries.tiny_llama import write_llama
 from tests.remote.stage import Seen, Stage, staged
 
+WITHIN_S = 900.0  # importing transformers takes long where others compute
 LINES = ("the cat sat on the mat", "the big dog ran on the hill", "who is she", "why did he sit", "no it is a red cat")
 
 
 @pytest.fixture
 async def real(tmp_path: Path, home: Path) -> AsyncIterator[Stage]:
     """Ranks that train."""
-    async with staged(tmp_path, home, Tree.installed()) as made:
+    async with staged(tmp_path, home, Tree.installed(), WITHIN_S) as made:
         yield made
 
 

@@ -32,7 +32,7 @@ def write_tokenizer(folder: Path, **special: str) -> Any:
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     given = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", **special}
     given = {key: value for key, value in given.items() if value}
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **given)  # type: ignore[no-untyped-call]
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **given)
     fast.chat_template = CHAT
     fast.save_pretrained(folder)
     return fast

@@ -17,6 +17,7 @@ from motley.trainer.llm import libraries
 from motley.trainer.llm.options import Options
 
 ALL = "all-linear"  # every linear layer but the output's
+TRANSPOSED = "Conv1D"  # GPT-2's linear layers: their matrices lie the other way round
 
 
 def with_adapter(model: Any, options: Options) -> Any:
@@ -29,6 +30,7 @@ def with_adapter(model: Any, options: Options) -> Any:
     config = peft.LoraConfig(
         r=options.lora_rank, lora_alpha=options.lora_alpha, lora_dropout=options.lora_dropout,
         target_modules=ALL if targets == [ALL] else targets, bias="none", task_type="CAUSAL_LM",
+        fan_in_fan_out=any(type(module).__name__ == TRANSPOSED for module in model.modules()),
     )  # fmt: skip
     double = any(p.dtype == torch.float64 for p in model.parameters())
     try:
@@ -61,6 +63,6 @@ def linear_layers(model: nn.Module) -> list[str]:
     found = [
         name.rpartition(".")[2]
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"  # GPT-2's
+        if isinstance(module, nn.Linear) or type(module).__name__ == TRANSPOSED
     ]
     return list(dict.fromkeys(found))

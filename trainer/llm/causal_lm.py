@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from motley.trainer.errors import TaskError
 from motley.trainer.llm import libraries
+from motley.trainer.llm import options as keys
 from motley.trainer.llm.adapter import with_adapter
 from motley.trainer.llm.base_model import (
     Place,
@@ -32,7 +33,6 @@ from motley.trainer.llm.base_model import (
     place_of,
     tokenizer_of,
 )
-from motley.trainer.llm.options import Options
 from motley.trainer.llm.output_head import head_of, is_its_own
 from motley.trainer.llm.packed_rows import check_apart
 from motley.trainer.llm.quantised import check_four_bits, four_bits, short_optimizer
@@ -45,8 +45,8 @@ from motley.trainer.tasks.included_task import IncludedTask, at_work
 class CausalLM(IncludedTask):
     """What is read is read once, when it is first asked for."""
 
-    Options = Options
-    options: Options
+    Options = keys.Options
+    options: keys.Options
     _in_parts = False  # logits can be computed of some tokens at a time; `model` finds out
 
     def begin(self) -> None:

@@ -50,8 +50,8 @@ def head_of(model: Any) -> OutputHead | None:
 def is_its_own(head: OutputHead, model: Any) -> bool:
     """Whether the model's own logits are those of `head`. Its layers are not run."""
     output = libraries.transformers().modeling_outputs.MoeModelOutputWithPast  # has all that a model looks for
-    weight, backbone = head.embedding.weight, model.base_model
-    dtype = weight.dtype if isinstance(weight, Tensor) and weight.is_floating_point() else torch.float32
+    weight, backbone = next(head.embedding.parameters()), model.base_model
+    dtype = weight.dtype if weight.is_floating_point() else torch.float32
     random = torch.Generator().manual_seed(1)
     width = int(getattr(head.embedding, "in_features", None) or model.config.get_text_config().hidden_size)
     states = torch.randn(1, 3, width, generator=random).to(weight.device, dtype)

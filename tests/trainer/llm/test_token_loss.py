@@ -45,7 +45,12 @@ def test_logits_of_one_chunk_at_most_are_there_at_once() -> None:
     count = counted(labels)
     assert (sum(widths), max(widths)) == (count, 5)
     saved: list[Tensor] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor) or tensor, lambda tensor: tensor):
+
+    def keep(tensor: Tensor) -> Tensor:
+        saved.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         token_loss(hidden, shifted(labels), head, chunk=5)
     assert not [tensor for tensor in saved if tensor.dim() == 2 and tensor.shape[1] == 17 and len(tensor) != 17]
     widths.clear()
