@@ -1,5 +1,5 @@
-"""What `causal_lm` makes of a model: an adapter that alone learns, weights of 4 bits, logits in parts, packed rows; and
-what it says of a model that it can't train."""
+"""What `causal_lm` makes of a model: an adapter that alone learns, weights of 4 bits, packed rows; and what it says of a
+model that it can't train."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from motley.trainer.llm import libraries, quantised
 from motley.trainer.llm.base_model import dtype_of, place_of
 from motley.trainer.llm.causal_lm import CausalLM, unwrapped
 from motley.trainer.llm.options import Options
-from motley.trainer.llm.output_head import head_of, is_its_own
 from motley.trainer.optimize.optimizer import make_optimizer
 from motley.trainer.tasks.task_module import new_model
 from tests.libraries.tiny_llama import causal_lm, rows_of, with_some_adapter, write_llama, write_tokenizer, written_out
@@ -152,55 +151,6 @@ def test_dropout_of_a_model_is_off(tmp_path: Path) -> None:
     assert torch.equal(task.forward(model, batch), task.forward(model, batch))
     with pytest.raises(TaskError, match="no layer q_proj. Its linear layers are c_attn, c_proj, c_fc, lm_head"):
         causal_lm(tmp_path, rows).model()
-
-
-def scaled(kind: str) -> Any:
-    """A tiny model whose logits are more than its last layer's."""
-    import transformers
-
-    shape = {
-        "vocab_size": 64, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
-        "num_key_value_heads": 1, "head_dim": 8,
-    }  # fmt: skip
-    given = {
-        "Gemma2": {"final_logit_softcapping": 0.1}, "Granite": {"logits_scaling": 7.0}, "Cohere": {"logit_scale": 0.3},
-        "Llama": {},
-    }[kind]  # fmt: skip
-    torch.manual_seed(4)
-    config = getattr(transformers, f"{kind}Config")(**shape, **given)
-    return getattr(transformers, f"{kind}ForCausalLM")(config).double().eval()
-
-
-@pytest.mark.parametrize("kind", ["Gemma2", "Granite", "Cohere"])
-def test_logits_that_are_capped_or_scaled_are_so_in_parts_too(kind: str) -> None:
-    model = scaled(kind)
-    head = head_of(model)
-    assert head is not None
-    assert is_its_own(head, model)
-    ids = torch.arange(6)[None]
-    hidden = model.base_model(input_ids=ids).last_hidden_state
-    assert torch.allclose(head(hidden), model(input_ids=ids).logits, rtol=1e-12)
-    head = type(head)(head.embedding)  # without either
-    assert not is_its_own(head, model)
-
-
-def test_a_model_with_logits_of_another_kind_makes_them_itself(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from transformers import LlamaForCausalLM
-
-    plain = LlamaForCausalLM.forward
-
-    def tilted(self: Any, *args: Any, **given: Any) -> Any:
-        found = plain(self, *args, **given)
-        found.logits = found.logits + torch.arange(64) / 7
-        return found
-
-    monkeypatch.setattr(LlamaForCausalLM, "forward", tilted)
-    rows = rows_of(3)
-    task: Any = causal_lm(llama, rows, dtype="float64")
-    model = task.model()
-    assert not task._in_parts
-    found = task.forward(model, batch_of(task, rows)).sum()
-    assert float(found.detach()) == pytest.approx(float(written_out(model, rows)[0].detach()), rel=1e-12)
 
 
 def write_config(folder: Path, **config: Any) -> Path:
