@@ -1,5 +1,5 @@
-"""What `causal_lm` makes of a model: an adapter that alone learns, weights of 4 bits, packed rows; and what it says of a
-model that it can't train."""
+"""What `causal_lm` makes of a model: an adapter that alone learns, weights of 4 bits, packed rows; and what it says of
+a model that it can't train."""
 
 from __future__ import annotations
 
