@@ -162,7 +162,7 @@ class Printer:
         if now < self._last + pause:
             return
         shown = self.store.snapshot()
-        if shown.samples_per_s is None:
+        if shown.rate is None:
             return
         self._last = now
         self._epoch = sample.epoch
@@ -172,7 +172,7 @@ class Printer:
             f"step {shown.step:,}{total}",
             f"epoch {sample.epoch + 1}{epochs}",
             f"loss {figures.loss(shown.loss)}",
-            f"{figures.rate(shown.samples_per_s)} samples/s",
+            f"{figures.rate(shown.rate)} {shown.counted}/s",
         ]
         if gain := gain_text(shown):
             facts.append(gain)

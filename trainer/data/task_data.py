@@ -18,6 +18,7 @@ from motley.trainer.data.batch import Batch, misfits
 from motley.trainer.data.fetch import Source, source_of
 from motley.trainer.data.fingerprint import fingerprint
 from motley.trainer.data.loading import IN_PROCESS, Loading
+from motley.trainer.data.units import Units, units_of
 from motley.trainer.data.worker_pool import WorkerPool
 from motley.trainer.devices.names import is_gpu
 from motley.trainer.errors import DataError
@@ -39,11 +40,12 @@ class TaskData:
     test: Source | None
     pool: WorkerPool | None = None
     pinned: bool = False  # batches lie in memory that a GPU can copy from meanwhile
+    units: Units | None = None  # what the task counts besides samples
 
     @classmethod
     def of(cls, task: Task, *, seed: int, loading: Loading = IN_PROCESS) -> TaskData:
         """Raises DataError for data that can't be drawn from by number, or has no sample, TaskError for a Dataset that
-        workers can't have."""
+        workers can't have, and for units that are none."""
         with user_code(task.project):
             trains, tests = task.train_data(), task.test_data()
         where = written_at(task.train_data, task.project)
@@ -52,9 +54,10 @@ class TaskData:
             raise DataError(f"{where} has no samples", "Look at the path it reads from, on this host")
         test = source_of(tests, task.collate, written_at(task.test_data, task.project)) if tests is not None else None
         test = test if test is not None and len(test) else None
+        units = units_of(task, len(train))
         pool = loading.workers_for({"train": train, "test": test}, task.project)
         pinned = is_gpu(str(loading.device))
-        return cls(task=task, seed=seed, train=train, test=test, pool=pool, pinned=pinned)
+        return cls(task=task, seed=seed, train=train, test=test, pool=pool, pinned=pinned, units=units)
 
     @property
     def train_size(self) -> int:

@@ -81,7 +81,7 @@ class ChartPanel(Panel, can_focus=True):
 
     def paint(self, frame: Frame) -> None:
         snapshot = frame.snapshot
-        rate, unit = snapshot.samples_per_s, "samples/s"
+        rate, unit = snapshot.rate, f"{snapshot.counted}/s"
         if snapshot.read is not None:
             rate, unit = snapshot.read.steps_per_s, f"{snapshot.read.unit}s/s"
         self.border_title = f"throughput  {figures.rate(rate)} {unit}" if rate else "throughput"
