@@ -1,5 +1,5 @@
-"""What rank 0 tells of the whole run: how long it will be, of how many samples a step is, how good the model is, and what
-it answers.
+"""What rank 0 tells of the whole run: how long it will be, of how many samples a step is, how good the model is, and
+what it answers.
 
 >>> told = ToldByRank0()
 >>> told.report(event)          # kind "report": {"steps_total": 60, "steps_per_epoch": 20, "shares": [96, 32]}
@@ -69,9 +69,7 @@ class ToldByRank0:
         """An evaluation that was done once more, after a group broke, takes the place of the one before."""
         told = event.data.get("answers")
         rows = [row for row in told if isinstance(row, dict)][:MOST] if isinstance(told, list) else []
-        pairs = tuple(
-            (str(row.get("prompt", ""))[:CHARACTERS], str(row.get("answer", ""))[:CHARACTERS]) for row in rows
-        )
+        pairs = tuple((_text(row.get("prompt")), _text(row.get("answer"))) for row in rows)
         step, epoch = number(event.data.get("step")) or 0, number(event.data.get("epoch")) or 0
         if not pairs:
             return
@@ -80,3 +78,7 @@ class ToldByRank0:
             self.answers.clear()
             self.answers.extend(kept)
         self.answers.appendleft(Answers(step=int(step), epoch=int(epoch), pairs=pairs, held_out=self.held_out))
+
+
+def _text(value: Any) -> str:
+    return value[:CHARACTERS] if isinstance(value, str) else ""

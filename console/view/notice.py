@@ -110,10 +110,8 @@ def _rates(snapshot: Snapshot) -> list[tuple[str, str]]:
     samples = ("samples/s", figures.rate(number(summary.get("samples_per_s")) or snapshot.samples_per_s))
     if not unit:
         return [samples]
-    return [
-        (f"{snapshot.counted}/s", figures.rate(number(summary.get(f"{unit}_per_s")) or snapshot.units_per_s)),
-        samples,
-    ]
+    rate = number(summary.get(f"{unit}_per_s")) or snapshot.units_per_s
+    return [(f"{snapshot.counted}/s", figures.rate(rate)), samples]
 
 
 def _summary(snapshot: Snapshot, width: int, folder: str) -> list[Line]:

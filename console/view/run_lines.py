@@ -161,8 +161,8 @@ def _figures(snapshot: Snapshot, width: int, now: float) -> Line:
 
 
 def goodness(snapshot: Snapshot) -> list[Line]:
-    """What evaluations say of the model: its accuracy, or, of a task that knows none, the held-out loss and what follows
-    from that."""
+    """What evaluations say of the model: its accuracy, or, of a task that knows none, the held-out loss and what
+    follows from that."""
     held_out = snapshot.held_out
     if snapshot.accuracy is not None or held_out is None:
         return [(("accuracy ", "muted"), (figures.percent(snapshot.accuracy), "strong"))]
