@@ -1,4 +1,4 @@
-"""What each rank's part of the run's figures is, rounded so that the parts of all ranks add up to the figure. Pure functions.
+"""Each rank's part of the run's figures, rounded so that the parts of all ranks add up to the figure. Pure functions.
 
 percents(snapshot)[0], samples(snapshot)[0]      # of member 0
 ('50%', '1,472')
@@ -25,7 +25,7 @@ def samples(snapshot: Snapshot) -> dict[int, str]:
 
 
 def units(snapshot: Snapshot) -> dict[int, str]:
-    """By member: what the task counts besides samples, a second. Ranks with equal shares may have unequal parts of it."""
+    """By member: what the task counts besides samples, a second."""
     total = snapshot.units_per_s or 1.0
     told = {rank.member: rank.units_per_s / total for rank in snapshot.ranks if rank.units_per_s is not None}
     return _rates(snapshot.units_per_s, told)

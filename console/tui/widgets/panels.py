@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 from textual.geometry import Size
 
-from motley.console.state.snapshot import LogEntry, Snapshot
+from motley.console.state.snapshot import Answers, LogEntry, Snapshot
 from motley.console.tui.widgets.lines import Lines
 from motley.console.view import figures
 from motley.console.view.key_bindings import footer_line
+from motley.console.view.model_answers import answer_lines
 from motley.console.view.notice import notice_lines, notice_title
 from motley.console.view.plot import Mark, plot
 from motley.console.view.rank_table import table
@@ -130,6 +131,25 @@ class DecisionPanel(Panel, can_focus=True):
         room = self.width - 2  # the border says the most that fits
         self.border_title = next((text for text in told if cell_len(text) <= room), title)
         self.show(decision_lines(frame.snapshot, width=self.width))
+
+
+class AnswerPanel(Panel, can_focus=True):
+    """What the model says to the task's prompts, the newest evaluation first. Scrolled down, it stays where it is when
+    another one comes."""
+
+    _shown: tuple[tuple[Answers, ...], int] | None = None
+
+    def paint(self, frame: Frame) -> None:
+        told = frame.snapshot.answers
+        n = len(told)
+        self.border_title = f"answers  {n} evaluation{'s' * (n != 1)}" if n else "answers"
+        if self._shown == (told, self.width):
+            return
+        read, before = self.scroll_y > 0 and self._shown is not None, len(self.lines)
+        self._shown = (told, self.width)
+        self.show(answer_lines(told, width=self.width))
+        if read and len(self.lines) > before:
+            self.scroll_to(y=self.scroll_y + len(self.lines) - before, animate=False)
 
 
 class LogPanel(Panel, can_focus=True):
