@@ -64,9 +64,7 @@ def _join(snapshot: Snapshot) -> str | None:
 
 
 def _answers(snapshot: Snapshot) -> str | None:
-    return (
-        None if snapshot.answers else "none yet: they come with an evaluation, where the task asks its model something"
-    )
+    return None if snapshot.answers else "none yet: they come with an evaluation, where the task has its model answer"
 
 
 KEYS = (

@@ -1,4 +1,4 @@
-"""What the model says to the task's prompts after each evaluation: lines for the panel, and for plain mode. Pure functions.
+"""What the model says to the task's prompts after each evaluation: lines for the panel, and for plain mode. Pure.
 
 for line in answer_lines(snapshot.answers, width=80): print(text(line))
 """
@@ -12,7 +12,7 @@ from motley.console.view import figures
 from motley.console.view.styled_line import Line, Role, clip, wrap
 
 NOTHING = "(nothing)"
-QUIET = "No answers yet: they come with an evaluation, where the task asks its model something."
+QUIET = "No answers yet: they come with an evaluation, where the task has its model answer."
 
 
 def answer_lines(told: Sequence[Answers], *, width: int) -> list[Line]:

@@ -137,19 +137,21 @@ class AnswerPanel(Panel, can_focus=True):
     """What the model says to the task's prompts, the newest evaluation first. Scrolled down, it stays where it is when
     another one comes."""
 
-    _shown: tuple[tuple[Answers, ...], int] | None = None
+    _told: tuple[Answers, ...] = ()
+    _width = 0
 
     def paint(self, frame: Frame) -> None:
-        told = frame.snapshot.answers
+        told, before = frame.snapshot.answers, self._told
         n = len(told)
         self.border_title = f"answers  {n} evaluation{'s' * (n != 1)}" if n else "answers"
-        if self._shown == (told, self.width):
+        if self._width == self.width and told == before:
             return
-        read, before = self.scroll_y > 0 and self._shown is not None, len(self.lines)
-        self._shown = (told, self.width)
+        newer = next((i for i, one in enumerate(told) if before and one == before[0]), 0)
+        above = len(answer_lines(told[:newer], width=self.width)) + 1 if newer else 0
+        read, self._told, self._width = self.scroll_y > 0, told, self.width
         self.show(answer_lines(told, width=self.width))
-        if read and len(self.lines) > before:
-            self.scroll_to(y=self.scroll_y + len(self.lines) - before, animate=False)
+        if read and above:
+            self.scroll_to(y=self.scroll_y + above, animate=False)
 
 
 class LogPanel(Panel, can_focus=True):
