@@ -53,12 +53,6 @@ def test_a_question_is_written_by_the_chat_template_and_without_one_as_it_is() -
     assert written[-2:] == ["<s>", "assistant"]
     as_it_is = plain.convert_ids_to_tokens(asked(plain, "what is a rank ?").ids.tolist())
     assert " ".join(as_it_is) == "what is a rank ?"
-        "what",
-        "is",
-        "a",
-        "rank",
-        "?",
-    ]
     assert asked(plain, "").ids.tolist() == [2]  # it has to begin with something
 
 
@@ -91,11 +85,10 @@ def test_an_adapter_answers_too_and_any_of_the_model_s_ends_ends_it() -> None:
                 parameter.copy_(torch.randn(parameter.shape, dtype=parameter.dtype))
     ((_, trained),) = greedy_answers(model, tokenizer, prompt, max_tokens=12)
     assert trained != before
-    first, *others = by_hand(model, prompt[0].ids, 12, end=3)
-    assert others
-    model.generation_config.eos_token_id = [3, first]  # such as the end of a turn
+    said = by_hand(model, prompt[0].ids, 12, end=3)
+    model.generation_config.eos_token_id = [3, said[4]]  # such as the end of a turn
     ((_, ended),) = greedy_answers(model, tokenizer, prompt, max_tokens=12)
-    assert ended == tokenizer.decode([first])
+    assert ended == tokenizer.decode(said[: said.index(said[4]) + 1], skip_special_tokens=True).strip()
 
 
 def test_a_prompt_that_is_too_long_keeps_its_end_and_time_that_is_over_ends_all() -> None:
