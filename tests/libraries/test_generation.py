@@ -9,7 +9,7 @@ import torch
 
 from motley.trainer.llm.generation import Prompt, asked, greedy_answers, of_row
 from motley.trainer.llm.perplexity import perplexity
-from tests.libraries import tiny_llama
+from tests.libraries import word_llama
 
 
 def by_hand(model: Any, ids: torch.Tensor, tokens: int, end: int) -> list[int]:
@@ -26,8 +26,8 @@ def by_hand(model: Any, ids: torch.Tensor, tokens: int, end: int) -> list[int]:
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_an_answer_is_the_most_likely_tokens_and_nothing_of_the_training_changes(dtype: torch.dtype) -> None:
-    tokenizer = tiny_llama.tokenizer()
-    model = tiny_llama.model(len(tokenizer), dtype=dtype)
+    tokenizer = word_llama.tokenizer()
+    model = word_llama.model(len(tokenizer), dtype=dtype)
     model.generation_config.do_sample, model.generation_config.temperature = True, 0.7  # as many models come
     model.model.layers[1].eval()  # a part that is not trained
     modes = [module.training for module in model.modules()]
@@ -46,7 +46,7 @@ def test_an_answer_is_the_most_likely_tokens_and_nothing_of_the_training_changes
 
 
 def test_a_question_is_written_by_the_chat_template_and_without_one_as_it_is() -> None:
-    tokenizer, plain = tiny_llama.tokenizer(), tiny_llama.tokenizer(template=None)
+    tokenizer, plain = word_llama.tokenizer(), word_llama.tokenizer(template=None)
     ids = asked(tokenizer, "what is a rank ?", system="one process").ids.tolist()
     written = tokenizer.convert_ids_to_tokens(ids)
     assert written[:4] == ["<s>", "system", "one", "process"]
@@ -57,7 +57,7 @@ def test_a_question_is_written_by_the_chat_template_and_without_one_as_it_is() -
 
 
 def test_a_held_out_row_asks_what_stands_before_its_answer() -> None:
-    tokenizer = tiny_llama.tokenizer()
+    tokenizer = word_llama.tokenizer()
     ids = torch.tensor(tokenizer("what is a rank ? one process")["input_ids"])
     question = {"input_ids": ids, "labels": torch.where(torch.arange(7) < 5, -100, ids)}
     assert of_row(tokenizer, question).ids.tolist() == ids[:5].tolist()
@@ -72,8 +72,8 @@ def test_a_held_out_row_asks_what_stands_before_its_answer() -> None:
 def test_an_adapter_answers_too_and_any_of_the_model_s_ends_ends_it() -> None:
     from peft import LoraConfig, get_peft_model
 
-    tokenizer = tiny_llama.tokenizer()
-    base = tiny_llama.model(len(tokenizer))
+    tokenizer = word_llama.tokenizer()
+    base = word_llama.model(len(tokenizer))
     prompt = [asked(tokenizer, "what is a rank ?")]
     ((_, before),) = greedy_answers(base, tokenizer, prompt, max_tokens=12)
     model: Any = get_peft_model(base, LoraConfig(r=4, target_modules=["q_proj", "v_proj"], lora_dropout=0.5))
@@ -92,8 +92,8 @@ def test_an_adapter_answers_too_and_any_of_the_model_s_ends_ends_it() -> None:
 
 
 def test_a_prompt_that_is_too_long_keeps_its_end_and_time_that_is_over_ends_all() -> None:
-    tokenizer = tiny_llama.tokenizer()
-    model = tiny_llama.model(len(tokenizer))  # 64 positions
+    tokenizer = word_llama.tokenizer()
+    model = word_llama.model(len(tokenizer))  # 64 positions
     long = Prompt("long", torch.randint(4, len(tokenizer), (200,), generator=torch.Generator().manual_seed(0)))
     ((_, answer),) = greedy_answers(model, tokenizer, [long], max_tokens=8)
     assert answer == tokenizer.decode(by_hand(model, long.ids[-56:], 8, end=3), skip_special_tokens=True).strip()
