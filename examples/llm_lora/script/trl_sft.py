@@ -1,4 +1,4 @@
-"""LoRA with TRL's SFTTrainer, as it is written for torchrun today: `[run] script = "script/trl_sft.py"`. Python 3.11 or newer.
+"""LoRA with TRL's SFTTrainer, as it is written for torchrun today. Python 3.11 or newer.
 
 Nothing in it knows of Motley: it is started on each host, watched, and its results come home. Shares are not balanced:
 each card gets the same batch, the smallest sets its size and the slowest the pace of all.
@@ -21,7 +21,7 @@ def as_chat(row):
 rows = load_dataset("json", data_files=data, split="train")
 rows = rows.map(as_chat, remove_columns=rows.column_names).train_test_split(test_size=0.1, seed=0)
 
-trainer = SFTTrainer(
+sft = SFTTrainer(
     model="HuggingFaceTB/SmolLM2-135M-Instruct",
     args=SFTConfig(
         output_dir="out",
@@ -39,5 +39,5 @@ trainer = SFTTrainer(
     eval_dataset=rows["test"],
     peft_config=LoraConfig(r=16, lora_alpha=32, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"),
 )
-trainer.train()
-trainer.save_model("out/adapter")
+sft.train()
+sft.save_model("out/adapter")

@@ -30,7 +30,7 @@ data = os.path.join(os.environ.get("MOTLEY_DATA", "data"), "train.jsonl")
 rows = load_dataset("json", data_files=data, split="train")
 rows = rows.map(as_text, remove_columns=rows.column_names)
 
-trainer = SFTTrainer(
+sft = SFTTrainer(
     model=model,
     processing_class=tokenizer,
     train_dataset=rows,
@@ -46,5 +46,5 @@ trainer = SFTTrainer(
         report_to="none",
     ),
 )
-trainer.train()
+sft.train()
 model.save_pretrained("out/adapter")

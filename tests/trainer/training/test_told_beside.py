@@ -22,7 +22,7 @@ from motley.trainer.training.loop import train
 from motley.trainer.training.recorder import Recorder
 from tests.trainer.coordinating import events, spec
 from tests.trainer.ranks import make_job, run_ranks
-from tests.trainer.speaking_task import LENGTHS, Speaking
+from tests.trainer.training.speaking_task import LENGTHS, Speaking
 
 pytestmark = pytest.mark.ranks
 
