@@ -81,12 +81,14 @@ class RunSummary:
         """
         shared_units = [None if row is None else tuple(map(whole, row)) for row in report.get("units", ())]
         unit = name(report.get("unit", self.unit))
+        counted_in = iter([*shared_units, *[None] * len(report["steps"])])
         told = [
-            (whole(step), whole(samples), _time(step_ms), loss if loss is None else validate.loss(loss), *of_members)
-            for (step, samples, step_ms, loss), *of_members in zip(
-                report["steps"], _rows(report["batches"]), [*shared_units, *[None] * len(report["steps"])]
+            (
+                whole(step), whole(samples), _time(step_ms), loss if loss is None else validate.loss(loss), batches,
+                next(counted_in),
             )
-        ]
+            for (step, samples, step_ms, loss), batches in zip(report["steps"], _rows(report["batches"]))
+        ]  # fmt: skip
         known = sum(samples for step, samples, *_ in told if step <= self.steps)
         before, epochs = whole(report.get("before", self.samples - known)), whole(report.get("epoch", self.epochs))
         rebalances = whole(report.get("rebalances", self.rebalances))

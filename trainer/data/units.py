@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from motley.trainer.tasks.task import Task
 from motley.trainer.tasks.user_code import user_code, written_at
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,15}")
+WHOLE = (torch.int64, torch.int32, torch.int16, torch.uint8)
 TAKEN = ("samples", "steps")  # that everything is told in anyway
 LIKE = 'Give a name and how many each sample has: ("tokens", lengths), lengths int64 [samples]'
 
@@ -37,7 +39,7 @@ class Units:
 def units_of(task: Task, samples: int) -> Units | None:
     """What the task counts of its training data, which has so many samples. Raises TaskError for what is no count."""
     with user_code(task.project):
-        told = task.units()
+        told: Any = task.units()
     if told is None:
         return None
     where = written_at(task.units, task.project)
@@ -49,7 +51,7 @@ def units_of(task: Task, samples: int) -> Units | None:
             f"{where} names its unit {name!r}"[:200],
             f"Give a short plural in small letters, such as tokens; not {' or '.join(TAKEN)}",
         )
-    if not isinstance(counts, Tensor) or counts.shape != (samples,) or counts.dtype.is_floating_point:
+    if not isinstance(counts, Tensor) or counts.shape != (samples,) or counts.dtype not in WHOLE:
         shape = f"{counts.dtype}, {tuple(counts.shape)}" if isinstance(counts, Tensor) else type(counts).__name__
         raise TaskError(f"{where} gives counts that are {shape} for {samples} samples", LIKE)
     counts = counts.detach().to("cpu", torch.int64)
