@@ -38,7 +38,8 @@ def test_the_page_has_every_key_of_the_task_and_no_other() -> None:
 
 
 def test_the_example_s_task_is_one_and_its_readme_says_what_each_key_does() -> None:
-    task = {key: tuple(value) if isinstance(value, list) else value for key, value in CLUSTER["task"].items()}
+    given = CLUSTER["task"].items()
+    task: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in given}
     assert Options(**task).length == 2048
     table = README.partition("## What each key does")[2].partition("\n## ")[0]
     keys = {key for name in ("environment", "data", "run", "task") for key in CLUSTER[name]}

@@ -53,10 +53,10 @@ def trained(rank: int, world_size: int, given: dict[str, Any]) -> dict[str, Any]
     task, line = Speaking(), Line()
     task.says = given.get("says", task.says)
     job = make_job(rank, world_size, OPTIONS, (9, 3) if world_size == 2 else (12,), double=False, task=task)
-    job.progress = line  # type: ignore[assignment]
+    job.progress = line
     if rank == 0:
         journal = Journal(given["folder"], host="box", source="rank 0")
-        job.recorder = Recorder(given["folder"], journal, line, spec(2))  # type: ignore[arg-type]
+        job.recorder = Recorder(given["folder"], journal, line, spec(2))
         job.recorder.began(job)
     state = train(job)
     metrics = [decode(line) for line in (job.metrics._folder / f"rank_{rank}.jsonl").read_bytes().splitlines()]
