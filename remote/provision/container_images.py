@@ -15,9 +15,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from motley.remote.answers import Answer
+from motley.remote.answers import Answer, made, using
 from motley.remote.errors import CommandFailed, HostError
-from motley.remote.hosts.image_contents import ImageContents
+from motley.remote.hosts.image_contents import ImageContents, Library
 from motley.remote.hosts.pool import Emit, Hosts, python_of
 from motley.remote.hosts.reach import Connection
 from motley.remote.provision.image_errors import too_old, trouble
@@ -99,11 +99,17 @@ def _inside(connection: Connection, wanted: Wanted, told: Answer) -> ImageConten
     return ImageContents(
         container=Container(
             runtime=wanted.runtime, image=clean(wanted.image or wanted.name), id=told.text("id"),
-            rootless=told.get("rootless") is True,
+            rootless=told.get("rootless") is True, mounts=connection.host.mounts,
         ),
         python=python, torch=told.text("torch"), torch_build=told.text("torch_build"),
-        pillow=told.text("pillow"),
+        pillow=told.text("pillow"), libraries=_libraries(told),
     )  # fmt: skip
+
+
+def _libraries(told: Answer) -> tuple[Library, ...]:
+    """Raises CommandFailed."""
+    with using(told.host, told.program):
+        return tuple(made(Library, row) for row in told.tables("libraries"))
 
 
 async def _ask(connection: Connection, python: str, wanted: Wanted, emit: Emit, *, get: bool) -> Answer:

@@ -1,4 +1,5 @@
-"""Which Python this is, and which torch and Pillow it has, read from their files: importing torch takes seconds.
+"""Which Python this is, and which torch, Pillow and further libraries it has, read from their files: importing torch
+takes seconds.
 
 Imported by `trainer.bootstrap.probe`, and run as it is in a container, where nothing of ours is: it stands alone, and
 says what it has to say in a line that starts with `motley:`.
@@ -10,6 +11,9 @@ import json
 import os
 import re
 import sys
+from collections.abc import Iterable
+
+OF_LANGUAGE_MODELS = ("transformers", "peft", "bitsandbytes", "pyarrow")
 
 
 def torch_version() -> tuple[str, str]:
@@ -26,6 +30,19 @@ def torch_version() -> tuple[str, str]:
 def pillow_version() -> str:
     """Empty where there is none."""
     return version_in(version_file("PIL", "_version.py"))
+
+
+def versions(packages: Iterable[str]) -> list[dict[str, str]]:
+    """Name and version of each, as pip has installed it; the version is empty where it is not there."""
+    import importlib.metadata
+
+    def version(package: str) -> str:
+        try:
+            return importlib.metadata.version(package) or ""
+        except (importlib.metadata.PackageNotFoundError, KeyError):  # or only what an uninstallation has left
+            return ""
+
+    return [{"name": package, "version": version(package)} for package in packages]
 
 
 def version_in(source: str) -> str:
@@ -50,7 +67,9 @@ def main() -> None:
     python = ".".join(map(str, sys.version_info[:3]))
     torch, build = torch_version() if sys.version_info >= (3, 8) else ("", "")
     pillow = pillow_version() if sys.version_info >= (3, 8) else ""
-    print("motley:" + json.dumps({"python": python, "torch": torch, "torch_build": build, "pillow": pillow}))
+    libraries = versions(OF_LANGUAGE_MODELS) if sys.version_info >= (3, 8) else []
+    told = {"python": python, "torch": torch, "torch_build": build, "pillow": pillow, "libraries": libraries}
+    print("motley:" + json.dumps(told))
 
 
 if __name__ == "__main__":

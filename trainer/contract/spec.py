@@ -212,6 +212,7 @@ class Container:
     image: str  # as people call it
     id: str  # of that image on this host: what comes back runs in the same one, whatever has the name by then
     rootless: bool = False  # docker itself runs as the user, who is root inside
+    mounts: tuple[str, ...] = ()  # folders of the user's: `trainer.contract.mount`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,7 +308,8 @@ def resumed_from(resume: str | None, resume_of: str = "") -> str | None:
 
 
 def container_of(table: dict[str, Any]) -> Container | None:
-    return Container(**table["container"]) if table.get("container") else None
+    found = table.get("container")
+    return Container(**{**found, "mounts": tuple(found.get("mounts", ()))}) if found else None
 
 
 def own_task_of(table: dict[str, Any]) -> OwnTask | None:
