@@ -3,8 +3,8 @@ Runs on a host: see `trainer.bootstrap`.
 
 One line of JSON comes in: `{"packages": text of a list with hashes or "", "requirements": text, "wheels": folder
 below the home folder or "", "key": hash of all of them, "system": bool, "build": bool}`. `{"note": text}` tells how it
-goes; the answer is `{"ok": true, "python": path, "built": bool}`, with no path when there is none and none is to be built; or
-`{"ok": false, "error", "said", "remedy"}`.
+goes; the answer is `{"ok": true, "python": path, "built": bool}`, with no path when there is none and none is to be
+built; or `{"ok": false, "error", "said", "remedy"}`.
 
 `motley.json` is written when all else is safe on the disk: an environment without it is half-built, and made anew.
 """

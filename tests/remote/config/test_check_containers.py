@@ -86,8 +86,8 @@ def test_no_two_folders_at_one_place(tmp_path: Path) -> None:
 
 
 def test_a_host_s_folders_take_the_place_of_those_of_all(make_cluster: MakeCluster) -> None:
-    text = f'[environment]\n{MINE}mounts = ["~/a", "/b:/c:ro"]\n[[hosts]]\nname = "a"\n[[hosts]]\nname = "b"\nmounts = []\n'
-    a, b = make_cluster(text).hosts
+    text = f'[environment]\n{MINE}mounts = ["~/a", "/b:/c:ro"]\n[[hosts]]\nname = "a"\n'
+    a, b = make_cluster(f'{text}[[hosts]]\nname = "b"\nmounts = []\n').hosts
     assert (a.mounts, b.mounts) == (("~/a", "/b:/c:ro"), ())
 
 

@@ -63,8 +63,7 @@ async def test_the_user_s_own_file_comes_after_it_and_counts_more(cluster: Clust
     assert await made(both) == ({}, "of the list")  # which will do
     (tmp_path / "requirements.txt").write_text("motley-tiny==2.0\n")
     assert await made(both) == ({}, "of the file")
-    (wanted,) = virtualenv.read(both, both.hosts).values()
-    assert wanted.name == 'packages = "llm" and requirements.txt'
+    assert virtualenv.read(both, both.hosts)["box"].name == 'packages = "llm" and requirements.txt'
 
 
 def test_an_environment_of_a_file_alone_is_the_one_that_it_was(make_cluster: MakeCluster, tmp_path: Path) -> None:
