@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from motley.profiles.hardware import probe
-from motley.profiles.language_model_fit import needed_mib, told
-from motley.profiles.language_model_memory import Architecture, Training
+from motley.profiles.language_models.fit import needed_mib, told
+from motley.profiles.language_models.memory import Architecture, Training
 from motley.trainer.contract.spec import RunOptions
 from motley.trainer.devices import accelerator
 

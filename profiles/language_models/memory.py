@@ -21,7 +21,7 @@ Against what torch's allocator counts on a CPU, tests/libraries/test_memory.py s
     >>> llama.parameters
     8030261248
     >>> round(needed(llama, Training(method="qlora", length=1024, weight_bytes=2)).total / 2**30, 1)
-    10.4
+    13.3
 """
 
 from __future__ import annotations
@@ -44,6 +44,9 @@ NAMES: dict[str, tuple[str, ...]] = {  # of the same number in different familie
     "vocabulary": ("vocab_size",),
 }
 
+WIDE = ("intermediate_size", "n_inner", "ffn_dim")
+EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
@@ -64,21 +67,20 @@ class Architecture:
         """From config.json. Raises ValueError that names what is lacking, or is of a kind that is not known here."""
         inner = config.get("text_config")
         table = {**config, **inner} if isinstance(inner, Mapping) else dict(config)
-        if experts := next(
-            (key for key in ("num_local_experts", "num_experts", "n_routed_experts") if _size(table, key)), ""
-        ):
+        if experts := next((key for key in EXPERTS if _size(table, key)), ""):
             raise ValueError(f"it is a mixture of experts ({experts})")
         sizes = {name: next((found for key in keys if (found := _size(table, key))), 0) for name, keys in NAMES.items()}
         if missing := [NAMES[name][0] for name, size in sizes.items() if not size]:
             raise ValueError(f"its config.json has no {' and no '.join(missing)}")
         hidden, heads = sizes["hidden"], sizes["heads"]
+        kind = str(table.get("model_type", ""))
         return cls(
             **sizes,
             key_value_heads=_size(table, "num_key_value_heads") or (1 if table.get("multi_query") else heads),
             head_size=_size(table, "head_dim") or max(1, hidden // heads),
-            intermediate=_size(table, "intermediate_size") or _size(table, "n_inner") or _size(table, "ffn_dim") or 4 * hidden,
-            gated=table.get("model_type") not in NO_GATE,
-            tied=table.get("tie_word_embeddings", table.get("model_type") in NO_GATE) is True,
+            intermediate=next((found for key in WIDE if (found := _size(table, key))), 4 * hidden),
+            gated=kind not in NO_GATE,
+            tied=table.get("tie_word_embeddings", kind in NO_GATE or kind.startswith("gemma")) is True,
         )  # fmt: skip
 
     @property

@@ -1,9 +1,9 @@
-"""What of a language model fits into the memory of a device, in words. Pure; `language_model_memory` has the bytes.
+"""What of a language model fits into the memory of a device, in words. Pure; `profiles.language_models.memory` has the bytes.
 
 `motley plan` says it of hosts that were measured, the host itself in `motley check --train`.
 
     >>> told(model, Training(length=2048), room_mib=7800)
-    '7.6 GiB free: LoRA fits at 1 x 1024, not at 1 x 2048; QLoRA would fit at 1 x 2048'
+    '7.6 GiB free: LoRA fits at 1 x 512, not at 1 x 2048; with activation_checkpointing it would fit at 1 x 2048'
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from motley.profiles.language_model_memory import METHODS, Architecture, Training, needed
+from motley.profiles.language_models.memory import METHODS, Architecture, Training, needed
 
 LIBRARIES_MIB = 640  # of a process with torch and transformers; a CUDA context takes about as much
 SHORTEST = 64  # tokens
@@ -45,21 +45,20 @@ def told(model: Architecture, how: Training, *, room_mib: float) -> str:
     others = [(longest(model, other, room_mib), words) for words, other in _others(how)]
     best, words = max(others, key=lambda other: other[0], default=(0, ""))  # of equally long ones the first
     if best > fits:
-        return f"{text}; {words} would fit at 1 x {best}"
+        return f"{text}; {words} fit at 1 x {best}"
     return text if fits else f"{text}; nor would anything else"
 
 
 def _others(how: Training) -> Iterator[tuple[str, Training]]:
     """The nearest first: what costs time alone, then what changes more."""
     methods = list(METHODS)
-    for method in methods[methods.index(how.method) :]:
-        name = METHODS[method] if method != how.method else ""
-        for checkpointing in (False, True):
-            other = replace(how, method=method, checkpointing=checkpointing or how.checkpointing)
-            words = [name] if name else []
-            words += ["activation_checkpointing"] if other.checkpointing and not how.checkpointing else []
-            if words and other != how:
-                yield " with ".join(words), other
+    if not how.checkpointing:
+        yield "with activation_checkpointing it would", replace(how, checkpointing=True)
+    for method in methods[methods.index(how.method) + 1 :]:
+        yield f"{METHODS[method]} would", replace(how, method=method)
+        if not how.checkpointing:
+            words = f"{METHODS[method]} with activation_checkpointing would"
+            yield words, replace(how, method=method, checkpointing=True)
 
 
 def _gib(mib: float) -> str:
