@@ -157,8 +157,8 @@ class Profile:
             raise ValueError("timings.noise must be above 0")
         if values["parameters"] < 1 or values["gradient_bytes"] < 1:
             raise ValueError("parameters and gradient_bytes must be at least 1")
-        if any(values.get(key) is not None and values[key] <= 0 for key in SOME):
-            raise ValueError(f"{', '.join(SOME)} must be above 0, or null")
+        if wrong := next((key for key in SOME if values.get(key) is not None and values[key] <= 0), ""):
+            raise ValueError(f"{wrong} must be above 0, or null")
         values["timings"] = tuple(rows)
         tried = [ThreadRate(**_values(ThreadRate, row, "thread_rates.")) for row in values.get("thread_rates", ())]
         threads = values.get("threads")

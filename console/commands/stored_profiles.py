@@ -86,7 +86,7 @@ def profiles_of(cluster: Cluster, calibrated: Calibrated, now: float) -> list[Pr
 
 
 def free_mib(device: str, probe: Probe, *, ranks: int) -> int | None:
-    """Of a GPU's memory; on a CPU of the host's, an equal part for each of its `ranks`. None where that is not known."""
+    """Of a GPU's memory; on a CPU of the host's, an equal part for each of its `ranks`; None where not known."""
     if not is_gpu(device):
         return probe.memory_available_mib // max(1, ranks) if probe.memory_available_mib else None
     cards = {numbered(gpu.index): gpu.free_mib or gpu.total_mib for gpu in probe.gpus}

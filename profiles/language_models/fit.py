@@ -1,4 +1,5 @@
-"""What of a language model fits into the memory of a device, in words. Pure; `profiles.language_models.memory` has the bytes.
+"""What of a language model fits into the memory of a device, in words. Pure; `profiles.language_models.memory` has
+the bytes.
 
 `motley plan` says it of hosts that were measured, the host itself in `motley check --train`.
 
@@ -15,6 +16,7 @@ from motley.profiles.language_models.memory import METHODS, Architecture, Traini
 
 LIBRARIES_MIB = 640  # of a process with torch and transformers; a CUDA context takes about as much
 SHORTEST = 64  # tokens
+LITTLE_CHUNK = 256  # tokens of the loss at once: the logits of a large vocabulary take most of a small card
 
 
 def needed_mib(model: Architecture, how: Training) -> int:
@@ -52,6 +54,8 @@ def told(model: Architecture, how: Training, *, room_mib: float) -> str:
 def _others(how: Training) -> Iterator[tuple[str, Training]]:
     """The nearest first: what costs time alone, then what changes more."""
     methods = list(METHODS)
+    if how.loss_chunk == 0 or how.loss_chunk > LITTLE_CHUNK:
+        yield f"with loss_chunk = {LITTLE_CHUNK} it would", replace(how, loss_chunk=LITTLE_CHUNK)
     if not how.checkpointing:
         yield "with activation_checkpointing it would", replace(how, checkpointing=True)
     for method in methods[methods.index(how.method) + 1 :]:

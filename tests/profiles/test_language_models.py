@@ -80,13 +80,15 @@ def test_what_is_said_of_a_card() -> None:
     small = Architecture.of(SMOLLM)
     assert told(small, ON_A_CARD, room_mib=7800) == "7.6 GiB free: LoRA fits at 1 x 2048, in 3.0 GiB"
     assert told(model, ON_A_CARD, room_mib=11800) == (
-        "11.5 GiB free: LoRA does not fit, it needs 16.0 GiB for the shortest row; "
+        "11.5 GiB free: LoRA does not fit, it needs 16.2 GiB for the shortest row; "
         "QLoRA with activation_checkpointing would fit at 1 x 2048"
     )
-    assert told(model, qlora, room_mib=8000) == "7.8 GiB free: QLoRA fits at 1 x 1024, not at 1 x 2048"
+    assert told(model, qlora, room_mib=8000) == (
+        "7.8 GiB free: QLoRA fits at 1 x 512, not at 1 x 2048; with loss_chunk = 256 it would fit at 1 x 2048"
+    )
     assert told(model, qlora, room_mib=2000).endswith("for the shortest row; nor would anything else")
     assert told(small, ON_A_CARD, room_mib=2000) == (
-        "2.0 GiB free: LoRA fits at 1 x 1024, not at 1 x 2048; with activation_checkpointing it would fit at 1 x 2048"
+        "2.0 GiB free: LoRA fits at 1 x 512, not at 1 x 2048; with activation_checkpointing it would fit at 1 x 2048"
     )
 
 
