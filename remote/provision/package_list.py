@@ -15,7 +15,8 @@ from importlib import resources
 
 def text_of(name: str) -> str:
     """The list as pip reads it. `name`: one of `remote.config.value_rules.PACKAGES`."""
-    return resources.files("motley.remote.provision").joinpath("package_lists", f"{name}.txt").read_text("utf-8")
+    folder = resources.files("motley.remote.provision") / "package_lists"
+    return (folder / f"{name}.txt").read_text("utf-8")
 
 
 if __name__ == "__main__":

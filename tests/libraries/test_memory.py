@@ -1,9 +1,8 @@
 """The memory that is said before the start, against what torch has alive while a Llama is trained on a CPU.
 
-What counts is the most bytes that tensors hold at once, over a second step: each result of an operation is counted from
-its making to its end. It was between 1 and 1.25 times that for a model of 6 layers, and up to 1.45 times for one that
-is so small that what is rounded up counts: so much is allowed here, and nothing below, which would promise too much. A
-part of it is known: the reducer of several ranks keeps gradients a second time, and there is none here.
+What counts is the most bytes that tensors hold at once, over two steps: each result of an operation is counted from its
+making to its end. What is said was 1.03 to 1.17 times that; up to 1.25 times is allowed here, and 0.97 times at least,
+since less would promise too much. What no rank by itself has is left out: the reducer of several keeps gradients twice.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ MEDIUM = {
     "intermediate_size": 704, "vocab_size": 4000, "tie_word_embeddings": True,
 }  # fmt: skip
 CHUNK = 128
-LEAST, MOST, MOST_OF_TINY = 0.97, 1.25, 1.45
+LEAST, MOST = 0.97, 1.25
 
 
 class Alive(TorchDispatchMode):
@@ -109,11 +108,11 @@ def measured(sizes: dict[str, Any], how: Training) -> int:
     ],
 )
 def test_it_is_what_torch_takes_and_never_less(
-    sizes: dict[str, Any], method: str, length: int, checkpointing: bool, record_property: Any
+    sizes: dict[str, Any], method: str, length: int, checkpointing: bool
 ) -> None:
     how = Training(method=method, length=length, checkpointing=checkpointing, loss_chunk=CHUNK)
     took = measured(sizes, how)
-    said = needed(Architecture.of({**sizes, "model_type": "llama"}), how).total
-    record_property("times", said / took)
+    found = needed(Architecture.of({**sizes, "model_type": "llama"}), how)
+    said = found.total - found.gradients // 2
     print(f"{method} 1 x {length} checkpointing {checkpointing}: {took / 2**20:.1f} MiB, said {said / took:.2f} times")
-    assert LEAST <= said / took <= (MOST if sizes is MEDIUM else MOST_OF_TINY)
+    assert LEAST <= said / took <= MOST
