@@ -171,7 +171,8 @@ fits into the memory that is free there; what the steps really took stands besid
 `1 x 1024` is one row of 1,024 tokens in a pass: the least that has to fit. `expected` counts the libraries too (640
 MiB), and is rather more than less: for small Llamas on a CPU it was 1.0 to 1.2 times what torch took. A model that is
 loaded in other ways than transformers does it, a mixture of experts or one with code of its own may take more.
-[`motley plan`](commands.md) says the same for hosts that were profiled, where the model's config.json is on this machine.
+[`motley plan`](commands.md#motley-plan) says the same for hosts that were profiled, where the model's config.json is on
+this machine.
 
 What fails names file and line of your code: also a mistake in `metrics`, which a run meets at the end of its first
 epoch. Nothing is kept of it, and weights that were trained are not touched. After 5 minutes a host is given up.

@@ -19,7 +19,7 @@ pytest.importorskip("huggingface_hub")
 
 CONTENT = bytes(range(256)) * 4096
 FETCH = "from huggingface_hub import hf_hub_download; print(hf_hub_download('org/name', 'model.safetensors'))"
-PATIENCE_S = 100.0
+PATIENCE_S = 100
 
 
 class Hub(ThreadingHTTPServer):
@@ -66,7 +66,9 @@ def _hub() -> Iterator[Hub]:
 
 
 def test_two_at_once_fetch_a_file_once(hub: Hub, tmp_path: Path) -> None:
-    env = {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1"}
+    patient = {name: str(PATIENCE_S) for name in ("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT")}
+    where = {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "HF_HOME": str(tmp_path)}
+    env = {**where, **patient, "HF_HUB_DISABLE_XET": "1"}
     both = [
         subprocess.Popen([sys.executable, "-c", FETCH], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         for _ in range(2)
