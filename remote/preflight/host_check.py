@@ -113,8 +113,10 @@ class HostCheck:
         found = await host.probe(asked)
         if (inside := common.hosts.inside(self.host.name)) is not None:
             # as a rank in it sees it
-            seen = {"torch": inside.torch, "torch_build": inside.torch_build, "pillow": inside.pillow}
-            found = replace(found, **seen, libraries=inside.libraries)
+            found = replace(
+                found, torch=inside.torch, torch_build=inside.torch_build, pillow=inside.pillow,
+                libraries=inside.libraries,
+            )  # fmt: skip
         if self._leads and not common.leader.done():
             common.leader.set_result(found.server_address)
         if found.only_torch_knows and self.host.runtime is None:

@@ -46,7 +46,7 @@ class Alive(TorchDispatchMode):
     """The bytes of all tensors that are alive, and the most of it."""
 
     def __init__(self, tensors: Iterator[Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.peak = 0
         self._known: dict[int, int] = {}
         for tensor in tensors:
@@ -87,7 +87,8 @@ def measured(sizes: dict[str, Any], how: Training) -> int:
     def losses(states: Tensor, wanted: Tensor) -> Tensor:
         return functional.cross_entropy(base.lm_head(states).float(), wanted, reduction="none")
 
-    with Alive(tensor for tensor in (*model.parameters(), *model.buffers())) as alive:
+    alive = Alive(tensor for tensor in (*model.parameters(), *model.buffers()))
+    with alive:
         for _ in range(2):
             optimizer.zero_grad(set_to_none=True)
             states = base.model(input_ids=ids, use_cache=False).last_hidden_state[0, :-1]
