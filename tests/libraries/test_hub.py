@@ -39,6 +39,9 @@ class Answers(BaseHTTPRequestHandler):
         self.server.asked.release()
 
     def do_GET(self) -> None:
+        if not self.path.endswith("/model.safetensors"):  # the library asks for more than the file
+            self.send_error(404)
+            return
         self.server.fetched += 1
         for _ in range(2):
             self.server.asked.acquire(timeout=PATIENCE_S)
