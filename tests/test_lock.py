@@ -96,6 +96,7 @@ def test_every_line_of_the_list_for_hosts_is_one_of_the_lock_with_all_its_hashes
 @pytest.mark.libraries
 def test_the_list_for_hosts_needs_nothing_that_it_has_not_but_torch() -> None:
     """By the metadata of what is installed here, in the versions of the list."""
+    pytest.importorskip("transformers")
     here = {canonicalize_name(one.name) for one, _ in of_hosts() if one.marker is None or one.marker.evaluate()}
     lacking = {}
     for name in here:

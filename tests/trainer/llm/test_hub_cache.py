@@ -45,7 +45,8 @@ def test_what_comes_is_told_and_nothing_where_nothing_does(blobs: Path) -> None:
 
     with fetching(note, NAME, every_s=0.01):
         assert fetched_bytes(NAME) == 3 << 20
-        (blobs / "8f5a.incomplete").write_bytes(bytes(5 << 20))
+        (blobs.parent / "new").write_bytes(bytes(5 << 20))
+        (blobs.parent / "new").rename(blobs / "8f5a.incomplete")  # all at once, whenever it is looked at
         assert told.wait(20)
     assert said == ["fetching org/name from the hub, 5 MiB so far"]
     with fetching(note, NAME, every_s=0.0001):
