@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 TESTS := $(BIN)/python -m pytest
 SPREAD := $(TESTS) -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help venv libraries demo test test-fast test-fast-only test-runs test-runs-long test-ranks test-ranks-long test-lab test-lab-short test-lab-long test-steady test-containers test-gpu test-release test-release-short lint fuzz bench bench-console bench-gpu chaos soak clean
+.PHONY: help venv libraries demo test test-fast test-fast-only test-runs test-runs-long test-ranks test-ranks-long test-lab test-lab-short test-lab-long test-steady test-containers test-gpu test-release test-release-short lint fuzz bench bench-console bench-llm bench-gpu chaos soak clean
 
 help:
 	@echo 'make demo       opens the console on four emulated hosts of unequal speed'
@@ -33,6 +33,7 @@ help:
 	@echo 'make test-release a release, installed in empty environments: minutes, and a package index'
 	@echo 'make test-libraries the tests with transformers, Lightning, accelerate, which it installs in .venv/libraries'
 	@echo 'make bench      what the parts cost on this machine'
+	@echo 'make bench-llm  language models in the lab, against transformers'"'"' Trainer under torchrun; about 15 minutes'
 	@echo 'make bench-gpu  runs on the GPUs of this machine against plain DDP; needs one'
 	@echo 'make bench-console what the console costs its machine with 64 ranks'
 	@echo 'make chaos      200 faults strike runs in the lab, as root: about an hour'
@@ -62,10 +63,13 @@ lint: $(READY)
 	$(BIN)/lint-imports --no-cache
 
 bench: $(READY)
-	@failed=0; for bench in tests/bench/bench_*.py tests/bench/*/bench_*.py; do echo "== $$bench"; $(BIN)/python "$$bench" || failed=1; done; exit $$failed
+	@failed=0; for bench in $(filter-out tests/bench/llm/%,$(wildcard tests/bench/bench_*.py tests/bench/*/bench_*.py)); do echo "== $$bench"; $(BIN)/python "$$bench" || failed=1; done; exit $$failed
 
 bench-console: $(READY)
 	$(BIN)/python tests/bench/bench_console.py $(ARGS)
+
+bench-llm: $(LIBRARIES)/.ready
+	@failed=0; for bench in tests/bench/llm/bench_*.py; do echo "== $$bench"; $(LIBRARIES)/bin/python "$$bench" || failed=1; done; exit $$failed
 
 bench-gpu: $(READY)
 	$(BIN)/python tests/bench/gpu/bench_gpu.py $(ARGS)
