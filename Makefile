@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 TESTS := $(BIN)/python -m pytest
 SPREAD := $(TESTS) -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help venv libraries demo test test-fast test-fast-only test-runs test-runs-long test-ranks test-ranks-long test-lab test-lab-short test-lab-long test-steady test-containers test-gpu test-release test-release-short lint fuzz bench bench-console bench-llm bench-gpu chaos soak clean
+.PHONY: help venv libraries demo test test-fast test-fast-only test-runs test-runs-long test-ranks test-ranks-long test-lab test-lab-short test-lab-long test-steady test-containers test-gpu test-release test-release-short test-llm lint fuzz bench bench-console bench-llm bench-gpu chaos soak clean
 
 help:
 	@echo 'make demo       opens the console on four emulated hosts of unequal speed'
@@ -32,6 +32,7 @@ help:
 	@echo 'make test-containers the tests that need docker, or root and a dockerd to start'
 	@echo 'make test-release a release, installed in empty environments: minutes, and a package index'
 	@echo 'make test-libraries the tests with transformers, Lightning, accelerate, which it installs in .venv/libraries'
+	@echo 'make test-llm   a language model of 135 million parameters on two lab hosts, as root: about 15 minutes'
 	@echo 'make bench      what the parts cost on this machine'
 	@echo 'make bench-llm  language models in the lab, against transformers'"'"' Trainer under torchrun; about 15 minutes'
 	@echo 'make bench-gpu  runs on the GPUs of this machine against plain DDP; needs one'
@@ -90,13 +91,13 @@ test-fast: $(READY)
 	@$(MAKE) --no-print-directory -j2 lint test-fast-only
 
 test-fast-only: $(READY)
-	$(SPREAD) -m 'not runs and not ranks and not lab and not gpu and not containers and not release and not libraries' $(ARGS)
+	$(SPREAD) -m 'not runs and not ranks and not lab and not gpu and not containers and not release and not libraries and not llm' $(ARGS)
 
 test-runs: $(READY)
-	$(SPREAD) -m 'runs and not long and not ranks and not lab and not gpu and not containers and not release and not libraries' $(ARGS)
+	$(SPREAD) -m 'runs and not long and not ranks and not lab and not gpu and not containers and not release and not libraries and not llm' $(ARGS)
 
 test-runs-long: $(READY)
-	$(SPREAD) -m 'runs and long and not ranks and not lab and not gpu and not containers and not release and not libraries' $(ARGS)
+	$(SPREAD) -m 'runs and long and not ranks and not lab and not gpu and not containers and not release and not libraries and not llm' $(ARGS)
 
 test-lab: $(READY)
 	$(TESTS) -m lab $(ARGS)
@@ -127,6 +128,9 @@ test-release-short: $(READY)
 
 test-libraries: $(LIBRARIES)/.ready
 	$(LIBRARIES)/bin/python -m pytest -n 2 -m libraries -rs $(ARGS)
+
+test-llm: llm-data
+	$(LIBRARIES)/bin/python -m pytest -m llm -s -rs $(ARGS)
 
 test-steady: $(READY)
 	bash .ci/steady $(ARGS)
