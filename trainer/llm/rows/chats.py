@@ -135,7 +135,8 @@ class ChatTokens:
         return found
 
     def _by_tokens(self, chats: Sequence[Located]) -> list[TokenRow]:
-        """As by offsets, for tokenizers that do not say where a token comes from."""
+        """As by offsets, for tokenizers that do not say where a token comes from: an answer's are those that the text
+        with it has in common with the whole, beyond those of the text before it."""
         found = []
         for where, messages in chats:
             whole = self._written(where, messages)
@@ -144,11 +145,9 @@ class ChatTokens:
             for turn, (before, after) in self._turns(where, messages, whole):
                 self._span(where, whole, before, after, turn)
                 first, last = ids_of(self.tokenizer, [before, after])
-                for part in (first, last):
-                    if ids[: len(part)] != part:
-                        at = next(n for n, one in enumerate(part) if ids[n : n + 1] != [one])
-                        raise self._changes(where, turn, self._shown(part[at:]), self._shown(ids[at:]))
-                self._learn(row, len(first), len(last))
+                asked = _common(first, ids)
+                runs_on = asked < len(first)  # its last token goes on into the answer: it is not the answer's
+                self._learn(row, asked + runs_on, _common(last, ids))
             found.append(row)
         return found
 
@@ -203,6 +202,11 @@ class ChatTokens:
             'Give it rows of one answer each, or prompt and completion; or a template with {% generation %} around '
             'what the assistant says; or learn every token: loss_on = "all"',
         )
+
+
+def _common(part: list[int], whole: list[int]) -> int:
+    """How many tokens both begin with."""
+    return next((number for number, one in enumerate(part) if whole[number : number + 1] != [one]), len(part))
 
 
 def _said(role: str, content: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@
 and the same everywhere. `block_mask` keeps them apart in attention.
 
     >>> packed([5, 9, 4, 1], length=10)
-    [[0, 2], [1, 3]]
+    [[0, 2, 3], [1]]
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def _json_lines(file: Path) -> Iterator[Record]:
             if not text.strip():
                 continue
             try:
-                value = json.loads(text)
+                value = json.loads(text.strip())
             except (ValueError, RecursionError) as error:
                 if number == 1 and text.lstrip().startswith("["):
                     raise DataError(f"{where}: begins a list", "A file that is one JSON list ends in .json") from error
