@@ -105,7 +105,7 @@ class ChatTokens:
     def _that_ends(self) -> ChatTokens:
         """With the mark that follows an answer which ends the conversation: the next turn has none yet."""
         try:
-            (ids,), (mask,) = self._masked([[_said("user", "a"), _said("assistant", "b")]])
+            (ids,), (mask,) = self._masked([[_said("user", "yes"), _said("assistant", "yes")]])
         except Exception:  # noqa: BLE001 - a template that wants more than this says so with the first row
             return self
         last = max((number for number, one in enumerate(mask) if one), default=len(ids))
