@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-TEXTS = ("Who wrote the first program? Ada wrote it, in 1843.\n\n", "user assistant system: né à Paris 日本語.\n", " yes no\n")
+TEXTS = (
+    "Who wrote the first program? Ada wrote it, in 1843.\n\n",
+    "user assistant system: né à Paris 日本語.\n",
+    " yes no\n",
+)
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"

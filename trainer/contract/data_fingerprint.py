@@ -90,7 +90,7 @@ def told(difference: Difference, mine: DataFingerprint, its: DataFingerprint) ->
     if difference == "identity":
         words, others = dict(mine.identity), dict(its.identity)
         first, *rest = unlike(mine, its)  # what follows from it, most likely, by name alone
-        more = f" ({', '.join(rest)} too)" if rest else ""
+        more = f"; {', '.join(rest)} differ too" if rest else ""
         return f"{first} {words.get(first, 'none')}, not {others.get(first, 'none')}{more}"
     if difference == "length":
         return f"{mine.length:,} samples, not {its.length:,}"

@@ -103,8 +103,8 @@ async def test_a_word_of_the_task_that_differs_ends_the_run_with_both(tmp_path: 
     remedy = "Give all hosts the same files and the same versions of libraries"
     assert texts[0] == texts[1] == summary(tmp_path)["cause"]
     assert texts[0] in [
-        f"rank 1 on box1 differs from rank 0 on box0: tokenizer {b}, not {a} (labels too). {remedy}",
-        f"rank 0 on box0 differs from rank 1 on box1: tokenizer {a}, not {b} (labels too). {remedy}",
+        f"rank 1 on box1 differs from rank 0 on box0: tokenizer {b}, not {a}; labels differ too. {remedy}",
+        f"rank 0 on box0 differs from rank 1 on box1: tokenizer {a}, not {b}; labels differ too. {remedy}",
     ]
 
 

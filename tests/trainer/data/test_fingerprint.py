@@ -135,7 +135,7 @@ def test_words_of_the_task_are_compared_but_for_what_stands_in_brackets() -> Non
     its = said(tokenizer="3f2a", labels="88bb")
     assert difference(mine, its) == "identity"
     assert told("identity", mine, its) == "labels 77aa, not 88bb"
-    assert told("identity", of(Samples()), mine) == "tokenizer none, not 3f2a (tokenizers 0.23.3) (labels too)"
+    assert told("identity", of(Samples()), mine) == "tokenizer none, not 3f2a (tokenizers 0.23.3); labels differ too"
 
 
 def test_nonsense_from_a_rank_is_refused() -> None:

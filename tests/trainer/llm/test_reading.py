@@ -65,7 +65,11 @@ def test_text_without_an_empty_line_is_one(tmp_path: Path) -> None:
         ("a.json", "[]", "a.json: is empty"),
         ("a.json", '{"a": 1}\n{"a": 2}', "a.json:2: is not JSON (Extra data). One object a line is a file that ends"),
         ("a.json", '[{"a": 1},\n{"a" 2}]', "a.json:2: is not JSON (Expecting ':' delimiter)"),
-        ("a.json", '{"data": [], "n": 3}', "a.json: holds an object, not a list of rows; its data is one. Put the list"),
+        (
+            "a.json",
+            '{"data": [], "n": 3}',
+            "a.json: holds an object, not a list of rows; its data is one. Put the list",
+        ),
         ("a.json", '"x"', "a.json: holds a text, not a list of rows. Put"),
         ("a.json", '[{"a": 1}, null]', "a.json, row 2: is null, not an object"),
         ("a.txt", "one\ntwo \xe9".encode("latin-1"), "a.txt:2: byte 0xe9 is no UTF-8"),

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from motley.trainer.errors import DataError
 from motley.trainer.llm.options import Options
 from motley.trainer.llm.rows.dataset import Rows, held_out, load_rows
-from motley.trainer.llm.rows.formats import Chat, Question, Text
+from motley.trainer.llm.rows.formats import Chat, Question, Sample, Text
 from motley.trainer.llm.rows.token_rows import TokenRows
 from motley.trainer.llm.rows.tokenise import Lost, Tokeniser, cut
 from tests.trainer.llm.words import Words, said
@@ -27,7 +27,8 @@ TALK = ["user", "assistant", "user", "assistant"]
 
 
 def options(**given: Any) -> Options:
-    return Options(**({"model": "m", "train": "t.jsonl", "test_fraction": 0.0} | given))
+    table: dict[str, Any] = {"model": "m", "train": "t.jsonl", "test_fraction": 0.0}
+    return Options(**(table | given))
 
 
 def loaded(folder: Path, rows: list[dict[str, Any]], tokenizer: Words | None = None, **given: Any) -> Rows:
@@ -87,8 +88,8 @@ def test_a_template_that_changes_what_it_wrote_is_refused_by_name(tmp_path: Path
     with pytest.raises(DataError) as error:
         loaded(tmp_path, [{"messages": messages}], Words(chat_template=TEMPLATE, keeps=False))
     assert str(error.value).startswith(
-        "t.jsonl:1: the chat template of ada/words does not keep what it wrote: the conversation up to answer 1 goes on "
-        "with 'assistant 1<eos>\\n', the whole one there with '…<eos>\\n<user>"
+        "t.jsonl:1: the chat template of ada/words does not keep what it wrote: the conversation up to answer 1 goes "
+        "on with 'assistant 1<eos>\\n', the whole one there with '…<eos>\\n<user>"
     )
     assert "Give it rows of one answer each, or prompt and completion; or a template with {% gen" in str(error.value)
     tokenizer = Words(chat_template=TEMPLATE, keeps=False)
@@ -135,7 +136,7 @@ def test_a_long_text_becomes_rows_in_which_each_token_is_learned_once() -> None:
     assert [len(row) for row in rows] == [5] * 6
     assert "".join(tokenizer.decode(row.ids[1:]) for row in rows) == f"{text}<eos>"
     assert tokenizer.decode(rows[0].ids[:1]) == "<bos>"
-    assert all(left.ids[-1] == right.ids[0] for left, right in zip(rows, rows[1:]))
+    assert [row.ids[0] for row in rows[1:]] == [row.ids[-1] for row in rows[:-1]]
 
 
 @given(st.integers(0, 60), st.integers(2, 9))
@@ -186,9 +187,7 @@ def test_files_without_anything_to_learn_are_named(tmp_path: Path) -> None:
 def test_packed_rows_are_told(tmp_path: Path) -> None:
     found = loaded(tmp_path, [{"text": "a b c"}] * 5, packing=True, length=10)
     assert found.train.lengths.tolist() == [8, 8, 4]
-    assert found.told == (
-        "5 rows of 20 tokens to train on (15 learned), packed into 3 of 10 (67% full), none held out"
-    )
+    assert found.told == ("5 rows of 20 tokens to train on (15 learned), packed into 3 of 10 (67% full), none held out")
 
 
 def test_a_tokenizer_that_ends_no_text_is_told_of(tmp_path: Path) -> None:
@@ -240,6 +239,6 @@ def test_the_identity_follows_the_rows_and_the_tokenizer(tmp_path: Path) -> None
 
 def test_rows_of_all_kinds_keep_their_order() -> None:
     tokenizer = Words(chat_template=TEMPLATE)
-    samples = [Text("t:1", "one"), Question("t:2", "two?", "two"), Text("t:3", "three")]
+    samples: list[Sample] = [Text("t:1", "one"), Question("t:2", "two?", "two"), Text("t:3", "three")]
     rows = Tokeniser.of(tokenizer, options()).rows(samples, lambda *_: None, "t")
     assert [tokenizer.decode(row.ids[-3:]).split("<eos>")[0].split()[-1] for row in rows] == ["one", "two", "three"]

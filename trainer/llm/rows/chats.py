@@ -154,7 +154,7 @@ class ChatTokens:
     def _turns(self, where: str, messages: Messages, whole: str) -> list[tuple[int, tuple[str, str]]]:
         """Of each answer its number from 1, the text that asks for it, and the text that ends with it. An answer that
         begins the conversation answers nothing."""
-        found = []
+        found: list[tuple[int, tuple[str, str]]] = []
         for number, message in enumerate(messages):
             if message["role"] == "assistant" and number > 0:
                 before = self._written(where, messages[:number], asks=True)
@@ -199,7 +199,7 @@ class ChatTokens:
             f"{where}: the chat template of {name_of(self.tokenizer)} does not keep what it wrote: the conversation up "
             f"to answer {turn} goes on with {alone!r}, the whole one there with {whole!r}. So it can't be said which "
             "tokens are answers",
-            'Give it rows of one answer each, or prompt and completion; or a template with {% generation %} around '
+            "Give it rows of one answer each, or prompt and completion; or a template with {% generation %} around "
             'what the assistant says; or learn every token: loss_on = "all"',
         )
 

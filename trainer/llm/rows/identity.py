@@ -1,7 +1,7 @@
 """What must be the same on all hosts, in digests: the tokenizer, the lengths of all rows, their tokens, their labels.
 
-Other lengths would share out other work, and other tokens would train other rows, without a word. The version that made
-them stands in brackets: it is told where two hosts differ, and two versions that make the same tokens may train together.
+Other lengths would share out other work, and other tokens would train other rows, without a word. The version that
+made them stands in brackets: it is told where two hosts differ, and two that make the same tokens may train together.
 
 >>> identity(tokenizer, [rows.train, rows.test])
 {'tokenizer': '3f2a71c09b4e (tokenizers 0.23.3)', 'token lengths': '91c0… (tokenizers 0.23.3)', …}

@@ -58,7 +58,7 @@ def _json_lines(file: Path) -> Iterator[Record]:
             except (ValueError, RecursionError) as error:
                 if number == 1 and text.lstrip().startswith("["):
                     raise DataError(f"{where}: begins a list", "A file that is one JSON list ends in .json") from error
-                raise DataError(f"{where}: is not JSON ({_why(error)})", "One row a line: a whole JSON object") from error
+                raise DataError(f"{where}: is not JSON ({_why(error)})", "One row a line, a JSON object") from error
             yield Record(_object(value, where), where)
 
 
