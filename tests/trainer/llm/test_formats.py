@@ -98,6 +98,7 @@ def test_a_row_that_is_something_else_is_named(
     [
         ({"fields": "title"}, "[task] fields = 'title': must be a list of names"),
         ({"fields": ["a", 3]}, "must be a list of names"),
+        ({"fields": 3}, "must be a list of names"),
         ({"fields": ["a"], "format": "prompt_completion"}, "names 1 fields, format = 'prompt_completion' has 2. text:"),
         ({"fields": ["a", "b", "c", "d"]}, "names 4 fields, format = 'question_answer' has 2 or 3"),
     ],

@@ -4,7 +4,7 @@
     >>> len(rows.train), rows.told
     (3990, '3,990 rows of 812,345 tokens to train on (401,222 learned), 210 held out; 31 rows were cut at 2,048 …')
 
-`trainer.llm.causal_lm` calls it, in each rank. What it gives depends on the files, the options and the tokenizer alone.
+The task calls it, in each rank. What it gives depends on the files, the options and the tokenizer alone.
 """
 
 from __future__ import annotations

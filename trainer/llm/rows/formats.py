@@ -93,7 +93,7 @@ def shape_of(row: Mapping[str, Any], options: Options, where: str) -> Shape:
     """What every row must be, by what `[task]` says and by the first row. Raises DataError where it is none of the
     kinds, TaskError where `fields` does not fit `format`."""
     given: Any = options.fields  # of TOML: a list, or whatever else stands there
-    if isinstance(given, str) or not all(isinstance(field, str) and field for field in given):
+    if not isinstance(given, (list, tuple)) or not all(isinstance(field, str) and field for field in given):
         raise TaskError(f"[task] fields = {options.fields!r}: must be a list of names", 'fields = ["title", "body"]')
     kind, fields = options.format, tuple(given)
     if fields:
