@@ -13,7 +13,7 @@ from typing import Any
 
 from motley.remote.answers import made
 from motley.remote.hosts.image_contents import Library
-from motley.trainer.devices.names import is_gpu, is_name, is_nvidias, numbered
+from motley.trainer.devices.names import build_of, is_gpu, is_name, is_nvidias, numbered
 
 SELF = "self"
 
@@ -159,7 +159,9 @@ def too_old(python: str, version: str) -> tuple[str, str]:
 
 def parse(answer: Mapping[str, Any]) -> Probe:
     """Raises ValueError that names the field that is missing or of another type."""
-    found = made(Probe, {**answer, "accelerators": [], "accelerator_trouble": ""})
+    build = answer.get("torch_build")
+    told = {**answer, "torch_build": build_of(build)} if isinstance(build, str) else answer
+    found = made(Probe, {**told, "accelerators": [], "accelerator_trouble": ""})
     for address in filter(None, (found.server_address, found.address)):  # they go into commands to paste
         ipaddress.ip_address(address)
         if "%" in address:  # any text may stand behind it

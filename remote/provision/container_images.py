@@ -29,6 +29,7 @@ from motley.remote.sanitize import clean
 from motley.remote.ssh.shell import there
 from motley.trainer import bootstrap
 from motley.trainer.contract.spec import Container
+from motley.trainer.devices.names import build_of
 
 LOOK_S = 75.0  # for a host to say what it has; that asks docker several times, each within a bound of its own
 SILENT_S = 1800.0  # without a word, while it pulls or builds: a layer of some GB may be one line
@@ -101,7 +102,7 @@ def _inside(connection: Connection, wanted: Wanted, told: Answer) -> ImageConten
             runtime=wanted.runtime, image=clean(wanted.image or wanted.name), id=told.text("id"),
             rootless=told.get("rootless") is True, mounts=connection.host.mounts,
         ),
-        python=python, torch=told.text("torch"), torch_build=told.text("torch_build"),
+        python=python, torch=told.text("torch"), torch_build=build_of(told.text("torch_build")),
         pillow=told.text("pillow"), libraries=_libraries(told),
     )  # fmt: skip
 

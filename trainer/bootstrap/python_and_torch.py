@@ -17,14 +17,12 @@ OF_LANGUAGE_MODELS = ("transformers", "peft", "bitsandbytes", "pyarrow")
 
 
 def torch_version() -> tuple[str, str]:
-    """Its version, and which cards it is built for, with the version of what these need: "CUDA 12.8", "ROCm 6.4",
-    "XPU 20250301" (Intel's); both empty where there is none, the second one where it knows the CPU alone."""
+    """Its version, and what it is built for, with the version of that, in the words of its own file: "hip 6.4"; both
+    empty where there is none, the second one where it knows the CPU alone. `trainer.devices.names.build_of` knows what
+    the words mean."""
     source = version_file("torch", "version.py")
-    for name, words in (("hip", "ROCm"), ("cuda", "CUDA"), ("xpu", "XPU")):
-        found = re.search(r"^" + name + r"\b[^=\n]*=\s*['\"]([^'\"]+)", source, re.MULTILINE)
-        if found:
-            return version_in(source), words + " " + found.group(1)
-    return version_in(source), ""
+    told = re.findall(r"^(?!__|git_)(\w+)\b[^=\n]*=\s*['\"](\d[^'\"]*)", source, re.MULTILINE)
+    return version_in(source), " ".join(told[0]) if told else ""
 
 
 def pillow_version() -> str:
