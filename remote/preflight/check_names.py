@@ -164,7 +164,7 @@ Of a language model (`task = "causal_lm"`) each host says beforehand, from the s
 fits into the memory that is free there; what the steps really took stands beside it.
 
 ```
-✔ laptop cuda:0: 2 steps of 8 samples, the first 2,140 ms, then 1,312 ms; 6,411 of 8,188 MiB of memory at most
+✔ laptop cpu: 2 steps of 8 samples, the first 2,140 ms, then 1,312 ms; 6,411 MiB of memory at most
     7.6 GiB free: LoRA fits at 1 x 1024, not at 1 x 2048; QLoRA would fit at 1 x 2048; expected for 1 x 2048: …
 ```
 
