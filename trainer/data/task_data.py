@@ -7,13 +7,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from motley.trainer.contract.data_fingerprint import DataFingerprint
+from motley.trainer.contract.data_fingerprint import MOST_WORDS, DataFingerprint
+from motley.trainer.contract.validate import LONGEST
 from motley.trainer.data.batch import Batch, misfits
 from motley.trainer.data.fetch import Source, source_of
 from motley.trainer.data.fingerprint import fingerprint
@@ -21,7 +24,7 @@ from motley.trainer.data.loading import IN_PROCESS, Loading
 from motley.trainer.data.units import Units, units_of
 from motley.trainer.data.worker_pool import WorkerPool
 from motley.trainer.devices.names import is_gpu
-from motley.trainer.errors import DataError
+from motley.trainer.errors import DataError, TaskError
 from motley.trainer.tasks.splitmix import hashed, key
 from motley.trainer.tasks.task import Task
 from motley.trainer.tasks.user_code import user_code, written_at
@@ -75,9 +78,18 @@ class TaskData:
             raise DataError(f"{where} gives {count} for {ranks} ranks", "Give it more, or take fewer hosts (--only)")
 
     def fingerprint(self) -> DataFingerprint:
-        """Of the training data, to compare with that of other hosts. Raises what drawing eight samples raises."""
+        """Of the training data, with what the task says must be the same, to compare with that of other hosts. Raises
+        what drawing eight samples raises, TaskError for an `identity` that is none."""
         with user_code(self.task.project):
-            return fingerprint(self.train)
+            found = fingerprint(self.train)
+            words: Any = self.task.identity()  # code of the user's: it may be anything
+        where = written_at(self.task.identity, self.task.project)
+        if not isinstance(words, Mapping) or not all(isinstance(one, str) for pair in words.items() for one in pair):
+            raise TaskError(f"{where} gives no names with a text each", 'return {"vocabulary": "3f2a71c0"}')
+        if len(words) > MOST_WORDS or any(len(one) > LONGEST for pair in words.items() for one in pair):
+            cause = f"{where} gives more than {MOST_WORDS} names, or a text of more than {LONGEST} characters"
+            raise TaskError(cause, "Give a digest of what is long")
+        return dataclasses.replace(found, identity=tuple(words.items()))
 
     @property
     def steps_ahead(self) -> int:

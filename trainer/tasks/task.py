@@ -120,6 +120,12 @@ class Task:
         order, `mean` and `std` of a normalisation. `motley export` writes it beside the weights."""
         return {}
 
+    def identity(self) -> Mapping[str, str]:
+        """What must be the same on all hosts besides the training data, each by its name and a short word of it: a
+        digest, a version. Asked for after `train_data`. Where two hosts differ the run ends before its first step, and
+        one that joins is refused, with both words. What stands in brackets at a word's end is told, not compared."""
+        return {}
+
     def schedule(self, step: int, steps: int) -> float | None:
         """The factor on the optimizer's learning rates in step `step` of `steps`, from 0. None: `[run] schedule`."""
         del step, steps
