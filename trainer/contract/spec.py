@@ -213,6 +213,7 @@ class Container:
     image: str  # as people call it
     id: str  # of that image on this host: what comes back runs in the same one, whatever has the name by then
     rootless: bool = False  # docker itself runs as the user, who is root inside
+    mounts: tuple[str, ...] = ()  # folders of the user's: `trainer.contract.mount`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,9 +234,7 @@ class Spec:
     env: dict[str, str]
     speed: float | None = None  # below 1 a slower host is emulated; `Member.speed` says it to the ranks of a task
     resume: str | None = None  # on the leader: a checkpoint to go on from, or a folder whose newest one it is
-    words: tuple[
-        str, ...
-    ] = ()  # after `motley run`, to have the same run once more: -c FILE, --set KEY=VALUE, --only HOST
+    words: tuple[str, ...] = ()  # after `motley run`, to have the same once more: -c FILE, --set KEY=VALUE, --only HOST
     resume_of: str = ""  # the run that has made it; of a file from elsewhere its path where the run was started
     before_s: float = 0.0  # from the command to this spec, on the master's clock
     phases: dict[str, float] = field(default_factory=dict)  # connect_s, push_s, as the master measured them
@@ -308,7 +307,8 @@ def resumed_from(resume: str | None, resume_of: str = "") -> str | None:
 
 
 def container_of(table: dict[str, Any]) -> Container | None:
-    return Container(**table["container"]) if table.get("container") else None
+    found = table.get("container")
+    return Container(**{**found, "mounts": tuple(found.get("mounts", ()))}) if found else None
 
 
 def own_task_of(table: dict[str, Any]) -> OwnTask | None:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 MODELS = ("simple_cnn", "mlp", "resnet18", "resnet50")
 DATASETS = ("digits", "fashion_mnist", "cifar10", "cifar100", "synthetic_image", "image_folder")
 IMAGE_FOLDER = "image_folder"  # pictures of the user's own
+CAUSAL_LM = "causal_lm"  # language models: `trainer.llm`
 
 
 class BuiltIn(NamedTuple):
