@@ -13,6 +13,7 @@ loop's gradients are those of the mean over all labels of a step, however its ro
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,13 +34,19 @@ from motley.trainer.llm.base_model import (
     place_of,
     tokenizer_of,
 )
+from motley.trainer.llm.generation import asked, greedy_answers, of_row
+from motley.trainer.llm.hub_cache import fetching
 from motley.trainer.llm.output_head import head_of, is_its_own
 from motley.trainer.llm.packed_rows import check_apart
+from motley.trainer.llm.perplexity import perplexity
 from motley.trainer.llm.quantised import check_four_bits, four_bits, short_optimizer
 from motley.trainer.llm.rows.batch import collate
 from motley.trainer.llm.rows.dataset import Rows, load_rows
 from motley.trainer.llm.token_loss import counted, shifted, token_loss
 from motley.trainer.tasks.included_task import IncludedTask, at_work
+
+
+HELD_OUT_PROMPTS = 3  # rows whose questions are answered where cluster.toml names no prompts
 
 
 class CausalLM(IncludedTask):
@@ -98,7 +105,8 @@ class CausalLM(IncludedTask):
     def model(self) -> nn.Module:
         """With an adapter, whose parameters alone learn, or whole. QLoRA's is on this rank's device already."""
         options, dtype = self.options, dtype_of(self.options, self.device)
-        with at_work(self.note, f"reading {self.place.name}"):
+        coming = contextlib.nullcontext() if self.place.local else fetching(self.note, self.place.name)
+        with at_work(self.note, f"reading {self.place.name}"), coming:
             more = four_bits(self.device, dtype) if options.method == "qlora" else {}
             base = base_model(self.place, options, self.config, dtype=dtype, **more)
         check_vocabulary(self.place, base, self.tokenizer)
@@ -125,6 +133,23 @@ class CausalLM(IncludedTask):
 
     def count(self, targets: Mapping[str, Tensor]) -> int:
         return counted(targets["labels"], targets.get("segments"))
+
+    def identity(self) -> Mapping[str, str]:
+        return self.rows.identity
+
+    def units(self) -> tuple[str, Tensor]:
+        return "tokens", self.rows.train.lengths
+
+    def figures(self, loss: float) -> Mapping[str, float]:
+        return {"perplexity": perplexity(loss)}
+
+    def answers(self, model: nn.Module) -> Sequence[tuple[str, str]]:
+        """To the prompts of `[task] generate`, else to the questions of the first held-out rows."""
+        options, held = self.options, self.rows.test
+        prompts = [asked(self.tokenizer, prompt, system=options.system) for prompt in options.generate]
+        if not prompts and held is not None:
+            prompts = [of_row(self.tokenizer, held[number]) for number in range(min(HELD_OUT_PROMPTS, len(held)))]
+        return greedy_answers(model, self.tokenizer, prompts, max_tokens=options.max_tokens)
 
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer | None:
         if self.options.optimizer == "adamw":  # as [run] says
