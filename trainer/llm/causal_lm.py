@@ -45,7 +45,6 @@ from motley.trainer.llm.rows.dataset import Rows, load_rows
 from motley.trainer.llm.token_loss import counted, shifted, token_loss
 from motley.trainer.tasks.included_task import IncludedTask, at_work
 
-
 HELD_OUT_PROMPTS = 3  # rows whose questions are answered where cluster.toml names no prompts
 
 
