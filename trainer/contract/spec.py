@@ -36,7 +36,8 @@ class RunOptions:
     """`[run]`: what is trained and for how long."""
 
     task: str = option(
-        "simple_cnn/digits", 'model/dataset, or a task of your own: a file such as "night.py", or "package.module:Name"'
+        "simple_cnn/digits",
+        'model/dataset, "causal_lm", or a task of your own: a file such as "night.py", or "package.module:Name"',
     )
     script: str | None = option(
         None, "in place of task: a script of your own, its path from the folder of cluster.toml"
@@ -213,6 +214,7 @@ class Container:
     image: str  # as people call it
     id: str  # of that image on this host: what comes back runs in the same one, whatever has the name by then
     rootless: bool = False  # docker itself runs as the user, who is root inside
+    mounts: tuple[str, ...] = ()  # folders of the user's: `trainer.contract.mount`
 
 
 @light_dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,15 +235,13 @@ class Spec:
     env: dict[str, str]
     speed: float | None = None  # below 1 a slower host is emulated; `Member.speed` says it to the ranks of a task
     resume: str | None = None  # on the leader: a checkpoint to go on from, or a folder whose newest one it is
-    words: tuple[
-        str, ...
-    ] = ()  # after `motley run`, to have the same run once more: -c FILE, --set KEY=VALUE, --only HOST
+    words: tuple[str, ...] = ()  # after `motley run`, to have the same once more: -c FILE, --set KEY=VALUE, --only HOST
     resume_of: str = ""  # the run that has made it; of a file from elsewhere its path where the run was started
     before_s: float = 0.0  # from the command to this spec, on the master's clock
     phases: dict[str, float] = field(default_factory=dict)  # connect_s, push_s, as the master measured them
     emulated: bool = False
     script: Script | None = None  # in place of options.task
-    own_task: OwnTask | None = None  # what options.task names, where that is no task of ours
+    own_task: OwnTask | None = None  # what options.task names, where that is a class with parameters
     own_policy: OwnPolicy | None = None  # what balance.policy names, where that is no policy of ours
     joins: bool = False  # the run goes on already: this host is new in it, and gets its state from the others
     term: Term = FIRST  # of the leader named here
@@ -256,8 +256,8 @@ class Spec:
     @property
     def project_tree(self) -> str:
         """The hash of the user's own files that its ranks need, in ~/.motley/code; empty where they need none."""
-        user_code = self.script or self.own_task or self.own_policy
-        return user_code.tree if user_code is not None else ""
+        trees = (code.tree for code in (self.script, self.own_task, self.own_policy) if code is not None)
+        return next(filter(None, trees), "")
 
     @property
     def resumed_from(self) -> str | None:
@@ -308,7 +308,8 @@ def resumed_from(resume: str | None, resume_of: str = "") -> str | None:
 
 
 def container_of(table: dict[str, Any]) -> Container | None:
-    return Container(**table["container"]) if table.get("container") else None
+    found = table.get("container")
+    return Container(**{**found, "mounts": tuple(found.get("mounts", ()))}) if found else None
 
 
 def own_task_of(table: dict[str, Any]) -> OwnTask | None:

@@ -57,6 +57,8 @@ class Sample:
     step_batch: int | None = None  # samples that all ranks together had of the step
     gain: float | None = None  # said by rank 0: with equal shares a step would take so many times as long, by the fits
     saved_s: float | None = None  # said by rank 0: against equal shares, since the run began
+    unit: str = ""  # what the task counts besides samples: "tokens"
+    units: int | None = None  # how many of it this rank had of the step
 
 
 @light_dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +121,8 @@ class Event:
     | report | step, steps_total, steps_per_epoch, shares: what is about to be trained, by rank 0 of the first group |
     | early_stop | step, epoch, best_epoch, best: the run is finished; best is the highest score, 0 to 1 |
     | precision | step, asked, precision: what forward passes are computed in from here on; why |
-    | evaluated | step, epoch, accuracy, loss, metrics, seconds |
+    | evaluated | step, epoch, accuracy, loss, metrics, figures (what follows from the loss), seconds |
+    | answers | step, epoch, seconds, answers: [{prompt, answer}], what the model said after the evaluation |
     | checkpoint | step, path (relative to the run's folder), bytes, sha256, seconds; within an epoch why (steps, |
     | | minutes, asked) and asked: the requests that it answers |
     | threads | member, threads: the number that is kept, samples_per_s: a table of what was tried |
