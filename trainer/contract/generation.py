@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Any
 
-from motley.trainer.contract.light_dataclass import light_dataclass
 from motley.trainer.contract.run_changes import Roll
 from motley.trainer.contract.term import FIRST, Term
+from motley.trainer.light_dataclass import light_dataclass
 
 
 @light_dataclass(frozen=True, slots=True, kw_only=True)

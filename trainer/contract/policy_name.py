@@ -10,8 +10,8 @@ Named(file='mine.py', module='', name='')
 
 from __future__ import annotations
 
-from motley.trainer.contract.light_dataclass import light_dataclass
 from motley.trainer.contract.task_name import Named
+from motley.trainer.light_dataclass import light_dataclass
 
 BUILT_IN = ("dynamic", "proportional", "static")
 FUNCTION = "shares"  # what is looked for in a file that names no other

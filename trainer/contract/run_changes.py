@@ -13,9 +13,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from motley.trainer.contract.light_dataclass import light_dataclass
 from motley.trainer.contract.spec import Member
 from motley.trainer.contract.term import FIRST, Term
+from motley.trainer.light_dataclass import light_dataclass
 
 
 @light_dataclass(frozen=True, slots=True, kw_only=True)

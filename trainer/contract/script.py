@@ -15,7 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from motley.trainer.contract.light_dataclass import light_dataclass
+from motley.trainer.light_dataclass import light_dataclass
 
 
 @light_dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 The master validates cluster.toml against the option classes here (one definition of every key: its type, default,
 bounds and meaning), then sends each host a `Spec` on the supervisor's standard input. Standard library only.
-
     >>> Spec.from_json(spec.to_json()) == spec
     True
 """
@@ -15,11 +14,11 @@ from dataclasses import field
 from typing import Any, Literal
 
 from motley.trainer.contract import policy_name
-from motley.trainer.contract.light_dataclass import light_dataclass
 from motley.trainer.contract.policy_name import OwnPolicy
 from motley.trainer.contract.script import Script, name_of
 from motley.trainer.contract.task_name import OwnTask
 from motley.trainer.contract.term import FIRST, Term
+from motley.trainer.light_dataclass import light_dataclass
 
 PROTOCOL = 1
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Any, NamedTuple
 
-from motley.trainer.contract.light_dataclass import light_dataclass
+from motley.trainer.light_dataclass import light_dataclass
 
 MODELS = ("simple_cnn", "mlp", "resnet18", "resnet50")
 DATASETS = ("digits", "fashion_mnist", "cifar10", "cifar100", "synthetic_image", "image_folder")

@@ -18,8 +18,8 @@ import math
 from dataclasses import field
 from typing import Any, Literal, Union
 
-from motley.trainer.contract.light_dataclass import light_dataclass
 from motley.trainer.contract.validate import short
+from motley.trainer.light_dataclass import light_dataclass
 
 VERSION = 1
 

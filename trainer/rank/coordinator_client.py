@@ -24,10 +24,10 @@ from typing import Any, Union
 
 from motley.trainer.contract.generation import Group
 from motley.trainer.contract.handshake import beat_s
-from motley.trainer.contract.light_dataclass import light_dataclass
 from motley.trainer.contract.spec import Spec
 from motley.trainer.contract.term import NO_TERM, Term
 from motley.trainer.host.rank_progress import Moment, is_stuck, moment
+from motley.trainer.light_dataclass import light_dataclass
 from motley.trainer.rank.coordinator_connection import (
     CoordinatorConnection,
     CoordinatorLost,

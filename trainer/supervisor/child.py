@@ -15,10 +15,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from motley.trainer.contract.light_dataclass import light_dataclass
 from motley.trainer.contract.spec import Member, Spec
 from motley.trainer.host import process_title, processes, rank_environment
 from motley.trainer.host.paths import run_folder
+from motley.trainer.light_dataclass import light_dataclass
 from motley.trainer.supervisor.output_files import OutputFile
 
 if TYPE_CHECKING:

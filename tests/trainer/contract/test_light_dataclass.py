@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from motley.trainer.contract.light_dataclass import light_dataclass
+from motley.trainer.light_dataclass import light_dataclass
 
 
 @light_dataclass(frozen=True, slots=True, kw_only=True)
