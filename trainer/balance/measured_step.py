@@ -17,3 +17,4 @@ class MeasuredStep:
     threads: int = 0  # that it was computed with; 0 on a GPU
     gpu_util: float = math.nan  # 0 to 100; NaN where the driver says nothing, as on a CPU
     memory_full: float = math.nan  # of a GPU's memory, the part that the peak has taken, 0 to 1
+    units: float = math.nan  # what the task counts besides samples: tokens; NaN where it counts nothing else

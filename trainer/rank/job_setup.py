@@ -151,8 +151,9 @@ def prepare(
 
     def note(text: str, fraction: float | None) -> None:
         journal.write("note", f"rank {member.member}: {text}", member=member.member, fraction=fraction)
+        line.phase("loading data")  # whoever waits for this rank hears that it gets on
 
-    task = tasks.load(options, spec.data, note, spec.own_task)
+    task = tasks.load(options, spec.data, note, spec.own_task, device=device)
     policy = load_policy(spec.own_policy, spec.balance.policy) if spec.own_policy is not None else None
     data = TaskData.of(task, seed=options.seed, loading=Loading.of(spec, device, note))
     early_stop.check(options, data.test_size)

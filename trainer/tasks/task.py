@@ -109,6 +109,23 @@ class Task:
         del name
         return True
 
+    def figures(self, loss: float) -> Mapping[str, float]:
+        """What follows from the mean loss of the test data, and is told beside it: `{"perplexity": math.exp(loss)}`."""
+        del loss
+        return {}
+
+    def units(self) -> tuple[str, Tensor] | None:
+        """What throughput is told in besides samples, and how many each sample of `train_data` has, in its order:
+        ("tokens", int64 [n])."""
+        return None
+
+    def answers(self, model: nn.Module) -> Sequence[tuple[str, str]]:
+        """Prompts, and what the model says to them, to be read after each evaluation: eight at most, of 2,000
+        characters each. Rank 0 alone asks for them while the others wait, so they should take seconds; `model` is in
+        eval mode, and no gradients are kept."""
+        del model
+        return ()
+
     def metadata(self) -> Mapping[str, Any]:
         """What whoever uses the trained model has to know, in plain values: `classes`, the names of the outputs in
         order, `mean` and `std` of a normalisation. Checkpoints keep it, and `motley export` writes it beside the
@@ -124,6 +141,12 @@ class Task:
         file will do."""
         del weights, about, room, merge
         return None
+
+    def identity(self) -> Mapping[str, str]:
+        """What must be the same on all hosts besides the training data, each by its name and a short word of it: a
+        digest, a version. Asked for after `train_data`. Where two hosts differ the run ends before its first step, and
+        one that joins is refused, with both words. What stands in brackets at a word's end is told, not compared."""
+        return {}
 
     def schedule(self, step: int, steps: int) -> float | None:
         """The factor on the optimizer's learning rates in step `step` of `steps`, from 0. None: `[run] schedule`."""
@@ -178,6 +201,11 @@ def is_pair(batch: Any) -> bool:
 def targets_of(batch: Any) -> Any:
     """What the loss compares the outputs with."""
     return batch[1] if is_pair(batch) else batch
+
+
+def answers(task: Task) -> bool:
+    """Whether the task has its model say something."""
+    return type(task).answers is not Task.answers
 
 
 def counts(task: Task) -> bool:

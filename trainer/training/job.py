@@ -53,6 +53,10 @@ class Reports(Protocol):
 
     def evaluated(self, job: Job, epoch: int, found: Evaluation, seconds: float) -> None: ...
 
+    def answered(self, job: Job, epoch: int, answers: Sequence[tuple[str, str]], seconds: float) -> None: ...
+
+    def note_once(self, job: Job, what: str) -> None: ...
+
     def stopped_early(self, job: Job, epoch: int) -> None: ...
 
     def checkpoint(self, job: LoopState, name: str, *, why: str = "", asked: Sequence[str] = ()) -> bool: ...
@@ -132,6 +136,11 @@ class LoopState(ABC):
         return self.options.task
 
     @property
+    def unit(self) -> str:
+        """What throughput is told in besides samples; empty: nothing."""
+        return ""
+
+    @property
     def world_size(self) -> int:
         return len(self.members)
 
@@ -198,6 +207,10 @@ class Job(LoopState):
     @property
     def title(self) -> str:
         return self.task.name
+
+    @property
+    def unit(self) -> str:
+        return self.data.units.name if self.data.units is not None else ""
 
     @property
     def task_model(self) -> nn.Module:

@@ -119,7 +119,8 @@ def train_step(job: Job, place: Place) -> None:
     threads = job.threads.count
     busy_ms = job.threads.measured(samples, busy_ms)
     times = Times(busy_ms=busy_ms, compute_ms=compute_ms, wait_ms=wait_ms, data_ms=data_ms, threads=threads)
-    record(job, place, samples, loss, times)
+    units = job.data.units.of(ids[:samples]) if job.data.units is not None else None
+    record(job, place, samples, loss, times, units=units)
     if job.rank == 0 and samples:
         job.recorder.step_ended(job, loss / samples)
 
@@ -210,8 +211,9 @@ class Times:
     threads: int  # that it was computed with; 0 on a GPU
 
 
-def record(job: LoopState, place: Place, samples: int, loss: float, times: Times) -> None:
-    """Note the step that has ended for the others, and write its line."""
+def record(job: LoopState, place: Place, samples: int, loss: float, times: Times, *, units: int | None = None) -> None:
+    """Note the step that has ended for the others, and write its line. `units`: what the task counts besides samples,
+    as far as these have it."""
     now = time.perf_counter()
     step_ms, job.step_end = (now - job.step_end) * 1000, now
     if job.resuming and job.last_end is not None:
@@ -222,6 +224,7 @@ def record(job: LoopState, place: Place, samples: int, loss: float, times: Times
         MeasuredStep(
             batch=samples, loss_sum=loss, busy_ms=times.busy_ms, step_ms=step_ms, threads=times.threads,
             gpu_util=math.nan if gpu_util is None else gpu_util, memory_full=mem_mib / job.meter.total_mib,
+            units=math.nan if units is None else units,
         )
     )  # fmt: skip
     job.metrics.write(
@@ -246,6 +249,8 @@ def record(job: LoopState, place: Place, samples: int, loss: float, times: Times
             step_batch=place.size,
             gain=job.balancer.gain,
             saved_s=job.balancer.saved_s if job.balancer.gain is not None else None,
+            unit=job.unit,
+            units=units,
         )
     )
 

@@ -78,8 +78,7 @@ class Window:
 
     def gather(self) -> None:
         """Send this rank's rows to rank 0. Every rank must have noted as many."""
-        rows = [[r.batch, r.loss_sum, r.busy_ms, r.step_ms, r.threads, r.gpu_util, r.memory_full] for r in self._rows]
-        mine = torch.tensor(rows, dtype=torch.float64)
+        mine = torch.tensor([_row(step) for step in self._rows], dtype=torch.float64)
         self._told, self._rows = [*self._told, *self._rows], []
         leads = dist.get_rank() == 0
         everybody = [torch.empty_like(mine) for _ in range(dist.get_world_size())] if leads else []
@@ -110,9 +109,13 @@ class Window:
         return tuple(agreed), bool(left)
 
 
+def _row(r: MeasuredStep) -> list[float]:
+    return [r.batch, r.loss_sum, r.busy_ms, r.step_ms, r.threads, r.gpu_util, r.memory_full, r.units]
+
+
 def _step(row: list[float]) -> MeasuredStep:
-    batch, loss_sum, busy_ms, step_ms, threads, gpu_util, memory_full = row
-    return MeasuredStep(int(batch), loss_sum, busy_ms, step_ms, int(threads), gpu_util, memory_full)
+    batch, loss_sum, busy_ms, step_ms, threads, *more = row
+    return MeasuredStep(int(batch), loss_sum, busy_ms, step_ms, int(threads), *more)
 
 
 def agree_on_epochs(ended: int, best: float, best_epoch: int) -> tuple[int, float, int]:
