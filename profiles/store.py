@@ -31,6 +31,7 @@ FORMAT = 1  # of the files; raised when what is measured changes its meaning
 TRIM = 0.1  # of the steps at either end do not count: some were disturbed
 NOISE_LEAST = 0.005
 LARGEST = 1e15  # of any figure
+SOME = ("max_batch", "sample_mib", "global_batch", "free_mib")  # figures that there may be none of
 
 
 class ProfileError(ValueError):
@@ -119,6 +120,7 @@ class Profile:
     threads: int | None = None  # that it was measured with; None on a GPU
     thread_rates: tuple[ThreadRate, ...] = ()  # of the numbers of threads that were tried; none where one was given
     global_batch: int | None = None  # that a script's own loop says; None for a task, where cluster.toml does
+    free_mib: int | None = None  # of its memory before anything was started: of the GPU, or of the host, for one rank
 
     @property
     def noise(self) -> float:
@@ -155,8 +157,8 @@ class Profile:
             raise ValueError("timings.noise must be above 0")
         if values["parameters"] < 1 or values["gradient_bytes"] < 1:
             raise ValueError("parameters and gradient_bytes must be at least 1")
-        if any(values.get(key) is not None and values[key] <= 0 for key in ("max_batch", "sample_mib", "global_batch")):
-            raise ValueError("max_batch, global_batch and sample_mib must be above 0, or null")
+        if wrong := next((key for key in SOME if values.get(key) is not None and values[key] <= 0), ""):
+            raise ValueError(f"{wrong} must be above 0, or null")
         values["timings"] = tuple(rows)
         tried = [ThreadRate(**_values(ThreadRate, row, "thread_rates.")) for row in values.get("thread_rates", ())]
         threads = values.get("threads")

@@ -12,12 +12,6 @@ from tests.test_layout import FILES, PACKAGES, ROOT
 
 ROOM = "trainer/devices"
 WORD = "cuda"
-MAY = {  # and why
-    "trainer/bootstrap/python_and_torch.py": "reads torch's version.py, which has that key, where nothing of ours is",
-    "remote/preflight/judge_gpus.py": "about NVIDIA's driver, and the versions of CUDA that it can do",
-    "remote/preflight/gpu_generation.py": "about builds of torch for versions of CUDA",
-    "remote/diagnosis/causes.py": "knows errors by what torch and NVIDIA's libraries print",
-}
 
 
 def said(text: str) -> Iterator[tuple[int, str]]:
@@ -42,15 +36,10 @@ def said(text: str) -> Iterator[tuple[int, str]]:
 PLACES = {path.relative_to(ROOT).as_posix(): path for path in FILES if path.relative_to(ROOT).parts[0] in PACKAGES}
 
 
-@pytest.mark.parametrize("place", sorted(set(PLACES) - set(MAY)))
+@pytest.mark.parametrize("place", sorted(PLACES))
 def test_only_the_room_of_devices_names_it(place: str) -> None:
     if not place.startswith(f"{ROOM}/"):
         assert list(said(PLACES[place].read_text(encoding="utf-8"))) == []
-
-
-@pytest.mark.parametrize("place", sorted(MAY))
-def test_who_may_name_it_does(place: str) -> None:
-    assert list(said(PLACES[place].read_text(encoding="utf-8")))
 
 
 def test_it_is_found_wherever_it_stands() -> None:

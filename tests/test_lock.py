@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 import subprocess
 import sys
@@ -13,6 +14,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from motley.remote.preflight.judge import WITH_TORCH
+from motley.remote.preflight.judge_language_models import OLDEST
+from motley.remote.provision.package_list import text_of
+from motley.trainer.bootstrap.python_and_torch import OF_LANGUAGE_MODELS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -22,13 +26,23 @@ else:
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 TO_TRAIN = PROJECT["project"]["optional-dependencies"]["train"]
-WANTED = [*PROJECT["project"]["dependencies"], *TO_TRAIN, *PROJECT["dependency-groups"]["dev"], "pip"]
+GROUPS = PROJECT["dependency-groups"]
+FOR_LLM = PROJECT["project"]["optional-dependencies"]["llm"]
+WANTED = [
+    *PROJECT["project"]["dependencies"],
+    *TO_TRAIN,
+    *FOR_LLM,
+    *GROUPS["dev"],
+    *GROUPS["libraries"],
+    *GROUPS["llm-data"],
+]
+WANTED += ["pip"]
 WITHOUT_HASH = {"torch"}  # its wheel may come from another index
 
 
-def locked() -> list[tuple[Requirement, set[str]]]:
-    """Each requirement of the lock, with its hashes."""
-    text = (ROOT / "requirements.lock").read_text(encoding="utf-8").replace("\\\n", "")
+def locked(text: str | None = None) -> list[tuple[Requirement, set[str]]]:
+    """Each requirement of the lock, or of another list, with its hashes."""
+    text = ((ROOT / "requirements.lock").read_text(encoding="utf-8") if text is None else text).replace("\\\n", "")
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     words = [line.partition(" --hash")[0] for line in lines]
     hashes = [set(re.findall(r"--hash=sha256:([0-9a-f]{64})\b", line)) for line in lines]
@@ -57,6 +71,47 @@ def test_the_versions_are_those_that_pyproject_allows() -> None:
     for one, _ in locked():
         (pin,) = one.specifier
         assert allowed.get(canonicalize_name(one.name), one.specifier).contains(pin.version), one
+
+
+def of_hosts() -> list[tuple[Requirement, set[str]]]:
+    return locked(text_of("llm"))
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13", "3.14"])
+def test_the_list_for_hosts_is_what_the_extra_needs_in_the_versions_of_the_lock_but_torch(python: str) -> None:
+    here = {"python_version": python}
+    names = [canonicalize_name(one.name) for one, _ in of_hosts() if one.marker is None or one.marker.evaluate(here)]
+    assert len(names) == len(set(names))
+    assert {canonicalize_name(Requirement(one).name) for one in FOR_LLM} <= set(names)
+    of_torch = {"torch", "triton", "sympy", "mpmath", "networkx", "jinja2", "setuptools"}
+    assert not of_torch & set(names)
+    assert not [name for name in names if name.startswith(("nvidia-", "cuda-"))]
+
+
+def test_every_line_of_the_list_for_hosts_is_one_of_the_lock_with_all_its_hashes() -> None:
+    ours = {(one.name, str(one.specifier)): hashes for one, hashes in locked()}
+    assert {(one.name, str(one.specifier)): hashes for one, hashes in of_hosts()}.items() <= ours.items()
+
+
+@pytest.mark.libraries
+def test_the_list_for_hosts_needs_nothing_that_it_has_not_but_torch() -> None:
+    """By the metadata of what is installed here, in the versions of the list."""
+    pytest.importorskip("transformers")
+    here = {canonicalize_name(one.name) for one, _ in of_hosts() if one.marker is None or one.marker.evaluate()}
+    lacking = {}
+    for name in here:
+        needed = map(Requirement, importlib.metadata.requires(name) or [])
+        of_it = {canonicalize_name(n.name) for n in needed if n.marker is None or n.marker.evaluate({"extra": ""})}
+        if missing := of_it - here - {"torch"}:
+            lacking[name] = missing
+    assert lacking == {}
+
+
+def test_what_the_check_asks_of_hosts_is_what_pyproject_allows() -> None:
+    assert {name: f">={version}" for name, version in OLDEST.items()} == {
+        one.name: str(one.specifier) for one in map(Requirement, FOR_LLM)
+    }
+    assert set(OF_LANGUAGE_MODELS) == {"pyarrow", *OLDEST} - {"datasets"}
 
 
 def test_what_demo_hosts_train_with_is_an_extra_of_the_name_that_a_check_tells() -> None:

@@ -46,15 +46,17 @@ def motley(folder: Path, line: str) -> str:
     return done(folder, "-m", "motley.console", *line.split()[1:])
 
 
-def test_the_page_has_two_commands_and_three_snippets_of_few_lines() -> None:
-    """The second is for pictures in files: tests/test_image_folder.py."""
+def test_the_page_has_four_commands_and_four_snippets_of_few_lines() -> None:
+    """The second is for pictures in files: tests/test_image_folder.py; the last for language models:
+    tests/libraries."""
     assert [command.split()[:3] for command in COMMANDS] == [
-        ["motley", "export", "night"], ["motley", "export", "spirals"],
+        ["motley", "export", "night"], ["motley", "export", "spirals"], ["motley", "export", "poet"],
+        ["motley", "export", "poet"],
     ]  # fmt: skip
     for snippet in SNIPPETS:
         lines = [line for line in snippet.splitlines() if line and not line.startswith(("import ", "from "))]
         assert len(lines) <= 10
-    assert len(SNIPPETS) == 3
+    assert len(SNIPPETS) == 4
 
 
 @pytest.mark.long

@@ -16,37 +16,38 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 from motley.trainer.host.paths import run_folder
 
-Adds = Callable[[argparse.ArgumentParser], object]
+
+class Option(NamedTuple):
+    """One word of a verb, and how `argparse` is to read it."""
+
+    name: str
+    how: dict[str, Any]
 
 
-def option(*names: str, **how: Any) -> Adds:
-    return lambda parser: parser.add_argument(*names, **how)
-
-
-def link_ends(parser: argparse.ArgumentParser) -> None:
-    ends = parser.add_mutually_exclusive_group(required=True)
-    ends.add_argument("--listen", metavar="ADDRESS")
-    ends.add_argument("--connect", metavar="ADDRESS")
+def option(name: str, **how: Any) -> Option:
+    return Option(name, how)
 
 
 RUN = (option("--run", required=True), option("--host", required=True))
 ROOM = option("--room", help="of no use but to be long: see motley.trainer.host.process_title")
 MEMBER = option("--member", type=int, required=True)
-VERBS: dict[str, tuple[Adds, ...]] = {
+PORT = option("--port", type=int, default=0)
+EITHER = {"link": ("--listen", "--connect")}  # of these one is needed
+VERBS: dict[str, tuple[Option, ...]] = {
     "supervise": (ROOM,),
     "coordinate": (*RUN, option("--listen-fd", type=int, required=True)),
     "rank": (*RUN, MEMBER, option("--anew", action="store_true")),
     "script": (*RUN, MEMBER),
-    "contained": (option("--lock", required=True), option("words", nargs=argparse.REMAINDER)),
+    "contained": (option("--lock", required=True), option("words", nargs="...")),
     "forkserver": (*RUN, ROOM, option("--control", type=int, required=True)),
     "rerun": RUN,
     "attach": RUN,
@@ -63,25 +64,60 @@ VERBS: dict[str, tuple[Adds, ...]] = {
     "prove": (*RUN, option("file")),
     "export": (
         *RUN,
-        option("--format", choices=("safetensors", "pt"), required=True),
+        option("--format", choices=("safetensors", "pt", "folder"), required=True),
+        option("--merge", action="store_true"),
         option("--inside", action="store_true"),
         option("file", nargs="?"),
     ),
     "calibrate": (),
     "trial": (),
-    "link": (link_ends, option("--port", type=int, default=0)),
+    "link": (option("--listen", metavar="ADDRESS"), option("--connect", metavar="ADDRESS"), PORT),
 }
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Of all verbs only the one that is asked for is made a parser of: this is done at the start of every process."""
+def parse(arguments: Sequence[str]) -> Any:
+    """The verb, and its options by name. What is wrong is said on stderr, and raises SystemExit."""
+    plain = parse_plain(arguments)
+    return plain if plain is not None else parse_any(arguments)
+
+
+def parse_plain(arguments: Sequence[str]) -> Any:
+    """Of a verb whose words are all flags and `--name value`; None for any other, and where something is wrong.
+
+    For `argparse` takes longer than all else that a process does here, and this is done at the start of every one.
+    """
+    verb, *words = arguments or [""]
+    how = {option.name: option.how for option in VERBS.get(verb, ())}
+    if verb not in VERBS or verb in EITHER or not all(name.startswith("--") for name in how):
+        return None
+    said = {name: one.get("default", False if "action" in one else None) for name, one in how.items()}
+    given = iter(words)
+    for name in given:
+        if name not in how:
+            return None
+        if "action" in how[name]:
+            said[name] = True
+            continue
+        value = next(given, "-")
+        if value.startswith("-") or ("type" in how[name] and not value.isdecimal()):
+            return None
+        said[name] = how[name].get("type", str)(value)
+    if any(one.get("required") and said[name] is None for name, one in how.items()):
+        return None
+    return SimpleNamespace(verb=verb, **{name[2:].replace("-", "_"): value for name, value in said.items()})
+
+
+def parse_any(arguments: Sequence[str]) -> Any:
+    import argparse
+
     parser = argparse.ArgumentParser(prog="python -m motley.trainer")
     verbs = parser.add_subparsers(dest="verb", required=True)
     asked = [verb for verb in arguments[:1] if verb in VERBS]
     for verb in asked or VERBS:
         of_verb = verbs.add_parser(verb)
-        for add in VERBS[verb]:
-            add(of_verb)
+        either = of_verb.add_mutually_exclusive_group(required=True) if verb in EITHER else of_verb
+        for name, how in VERBS[verb]:
+            (either if name in EITHER.get(verb, ()) else of_verb).add_argument(name, **how)
     return parser.parse_args(arguments)
 
 
@@ -187,8 +223,10 @@ def main(arguments: list[str] | None = None) -> int:
         case "export":
             from motley.trainer.verbs.export import export
 
-            form, inside = given.format, given.inside
-            return export(given.run, given.host, form, given.file, inside=inside, stdin=sys.stdin.buffer)
+            return export(
+                given.run, given.host, given.format, given.file, inside=given.inside, stdin=sys.stdin.buffer,
+                merge=given.merge,
+            )  # fmt: skip
     return 0
 
 

@@ -14,14 +14,15 @@ from motley.remote.session.exported_model import Exported, export
 from motley.remote.ssh.new_host_keys import nobody
 
 
-def export_model(cluster: Cluster, run: str, file: Path, *, best: bool, force: bool, json: bool) -> int:
-    """The name of the file goes to stdout; with `json` an object. Raises what `remote.session.exported_model` does."""
+def export_model(cluster: Cluster, run: str, file: Path, *, best: bool, merge: bool, force: bool, json: bool) -> int:
+    """The name of the file, or of the folder, goes to stdout; with `json` an object. Raises what
+    `remote.session.exported_model` does."""
 
     def warn(text: str) -> None:
         print(f"! {text}", file=sys.stderr)
 
     ask = nobody if json else asker()
-    found = asyncio.run(export(cluster, run, file, best=best, force=force, warn=warn, ask=ask))
+    found = asyncio.run(export(cluster, run, file, best=best, merge=merge, force=force, warn=warn, ask=ask))
     if json:
         print_data(_data(run, file, found))
     else:

@@ -24,6 +24,7 @@ from motley.console.control.session_protocol import Outcome, Plan, SessionLike, 
 from motley.console.state.snapshot import LogEntry
 from motley.console.state.store import Store
 from motley.console.view import figures
+from motley.console.view.model_answers import plain_lines
 from motley.console.view.notice import in_order, told_below
 from motley.console.view.run_lines import decision_text, gain_text, offer
 from motley.console.view.script_lines import progress_of, script_line
@@ -96,6 +97,9 @@ class Printer:
             self._decision(record, now)
             return
         self._new_log_lines()
+        if isinstance(record, Event) and record.kind == "answers":
+            for line in [line for one in self.store.snapshot().answers[:1] for line in plain_lines(one)]:
+                self.say(line, now=now)
         if isinstance(record, Ended):
             for problem in in_order(self.store.snapshot().problems)[:ROOTS]:
                 where = f"{problem.host}: " if problem.host else ""
@@ -162,7 +166,7 @@ class Printer:
         if now < self._last + pause:
             return
         shown = self.store.snapshot()
-        if shown.samples_per_s is None:
+        if shown.rate is None:
             return
         self._last = now
         self._epoch = sample.epoch
@@ -172,7 +176,7 @@ class Printer:
             f"step {shown.step:,}{total}",
             f"epoch {sample.epoch + 1}{epochs}",
             f"loss {figures.loss(shown.loss)}",
-            f"{figures.rate(shown.samples_per_s)} samples/s",
+            f"{figures.rate(shown.rate)} {shown.counted}/s",
         ]
         if gain := gain_text(shown):
             facts.append(gain)

@@ -15,6 +15,7 @@ from typing import Any
 from rich.cells import cell_len
 
 from motley.console.commands.json_output import print_data
+from motley.console.commands.language_model_plan import what_fits
 from motley.console.commands.stored_profiles import conditions, only_words, store_of, task_key
 from motley.console.view.styled_line import fit
 from motley.profiles.plan import WORTH_COMPRESSING, Option, Plan, make_plan
@@ -61,7 +62,8 @@ def planned(cluster: Cluster, store: Store) -> Plan:
         unknown.append("demo hosts share this machine's cores, so together they are slower than predicted")
     if cluster.own_policy is not None:
         unknown.append(f"{cluster.balance.policy} runs on hosts only: here the split is the one that dynamic finds")
-    return Plan(options=plan.options, take=plan.take, advice=(*plan.advice, *lacking, *unknown))
+    fits = what_fits(cluster, profiles)
+    return Plan(options=plan.options, take=plan.take, advice=(*plan.advice, *fits, *lacking, *unknown))
 
 
 def candidates_of(cluster: Cluster, profiles: Sequence[Profile]) -> tuple[list[Candidate], list[str]]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ from motley.profiles.store import Conditions, LinkSpeed, Profile, Store, ThreadR
 from motley.remote.config.cluster import Cluster, Host
 from motley.trainer.contract.spec import RunOptions
 from motley.trainer.contract.task_name import IMAGE_FOLDER
-from motley.trainer.devices.names import is_gpu
+from motley.trainer.devices.names import is_gpu, numbered
 
 if TYPE_CHECKING:  # what connects to hosts is imported when it is needed
     from motley.remote.launch.calibrate import Calibrated, Measured
@@ -74,7 +75,22 @@ def conditions(cluster: Cluster, host: Host, probe: Probe | None = None) -> Cond
 def profiles_of(cluster: Cluster, calibrated: Calibrated, now: float) -> list[Profile]:
     """One for every device that was measured. Raises ValueError for figures that make no sense."""
     hosts = {host.name: host for host in cluster.hosts}
-    return [_profile(conditions(cluster, hosts[m.member.host], m.probe), m, now) for m in calibrated.measured]
+    ranks = Counter((m.member.host, is_gpu(m.member.device)) for m in calibrated.measured)
+    return [
+        _profile(
+            conditions(cluster, hosts[m.member.host], m.probe), m, now,
+            free_mib=free_mib(m.member.device, m.probe, ranks=ranks[m.member.host, False]),
+        )
+        for m in calibrated.measured
+    ]  # fmt: skip
+
+
+def free_mib(device: str, probe: Probe, *, ranks: int) -> int | None:
+    """Of a GPU's memory; on a CPU of the host's, an equal part for each of its `ranks`; None where not known."""
+    if not is_gpu(device):
+        return probe.memory_available_mib // max(1, ranks) if probe.memory_available_mib else None
+    cards = {numbered(gpu.index): gpu.free_mib or gpu.total_mib for gpu in probe.gpus}
+    return cards.get(device) or next((one.total_mib for one in probe.accelerators if one.device == device), None)
 
 
 def knows(cluster: Cluster, store: Store) -> Knows:
@@ -118,7 +134,7 @@ def relative_speed(host: Host, device: str, probe: Probe) -> float | None:
     return None if found is None else found.relative_speed
 
 
-def _profile(conditions: Conditions, measured: Measured, now: float) -> Profile:
+def _profile(conditions: Conditions, measured: Measured, now: float, *, free_mib: int | None) -> Profile:
     result, link = measured.result, measured.link
     timings = [Timing(**row) for row in result["timings"]]
     return Profile(
@@ -136,4 +152,5 @@ def _profile(conditions: Conditions, measured: Measured, now: float) -> Profile:
         threads=result["threads"],
         thread_rates=tuple(ThreadRate(**row) for row in result["thread_rates"]),
         global_batch=result["global_batch"],
+        free_mib=free_mib,
     )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from motley.console.commands.json_output import print_data
 from motley.trainer.contract.task_list import DATA, MODELS, DataFacts, parameters
+from motley.trainer.contract.task_name import INCLUDED
 
+WORDS = {"causal_lm": "a language model; [task] names it and its data"}
 OWN = 'Or one of your own: task = "night.py". To begin with one: motley new task'
 
 
 def tasks(*, json: bool) -> int:
     if json:
-        print_data({"tasks": [_row(model, name) for model in MODELS for name in DATA]})
+        rows = [_row(model, name) for model in MODELS for name in DATA]
+        print_data({"tasks": rows, "with_parameters": list(INCLUDED)})
     else:
         print("\n".join(lines()))
     return 0
@@ -26,6 +29,7 @@ def lines() -> list[str]:
     for name, data in DATA.items():
         sizes = f"{_count(data.train):>7}{_count(data.test):>8}"
         shown.append(f"{name:<17}{sizes}  {_picture(data):<9}{_count(data.classes):>7}  {data.comes}")
+    shown += ["", *(f"{name:<12}{WORDS[name]}" for name in INCLUDED)]
     return [*shown, "", OWN]
 
 

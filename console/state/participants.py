@@ -130,7 +130,8 @@ class Participants:
         for member, sample in step.ranks.items():
             track = self.ranks.get(member)
             if track is not None:
-                track.trend.append(sample.batch * 1000.0 / step.ms)
+                done = sample.batch if step.units is None else sample.units or 0
+                track.trend.append(done * 1000.0 / step.ms)
 
     def are_in(self, members: Iterable[int], generation: int) -> bool:
         """Whether the members are all in the group; of a later one than is known here nobody has gone yet."""

@@ -48,6 +48,7 @@ class RankTrack:
             batch=part.batch if part is not None else None,
             share=part.share if part is not None else None,
             samples_per_s=part.samples_per_s if part is not None else None,
+            units_per_s=part.units_per_s if part is not None else None,
             compute_ms=part.compute_ms if part is not None else None,
             wait_ms=part.wait_ms if part is not None else None,
             step_ms=shown.step_ms if part is not None and shown is not None else None,

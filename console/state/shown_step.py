@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 from motley.console.state.step_table import LEAST_MS, Step
 
@@ -31,6 +32,7 @@ class RankPart:
     wait_ms: float
     mem_mib: float | None
     gpu_util: float | None
+    units_per_s: float | None  # what the task counts besides samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,18 @@ class ShownStep:
     step_ms: float
     loss: float | None
     ranks: dict[int, RankPart]  # by member
+    unit: str = ""  # what the task counts besides samples: "tokens"
+    units_per_s: float | None = None
+
+    def figures(self) -> dict[str, Any]:
+        """What a snapshot has of it besides the ranks."""
+        return {
+            "loss": self.loss,
+            "samples_per_s": self.samples_per_s,
+            "unit": self.unit,
+            "units_per_s": self.units_per_s,
+            "step_ms": self.step_ms,
+        }
 
 
 class Window:
@@ -86,6 +100,8 @@ def _shown(steps: tuple[Step, ...]) -> ShownStep:
     total_ms = max(LEAST_MS, *in_all)
     loss_samples = sum(s.loss_samples for s in steps)
     rate = sum(s.samples for s in steps) * 1000.0 / total_ms if total_ms > LEAST_MS else None
+    counted = sum(s.units for s in steps if s.units is not None)
+    in_units = rate is not None and counted > 0 and all(s.unit == newest.unit != "" for s in steps)
     ranks: dict[int, RankPart] = {}
     for member, last in newest.ranks.items():
         lines = [s.ranks[member] for s in steps if member in s.ranks]
@@ -98,6 +114,7 @@ def _shown(steps: tuple[Step, ...]) -> ShownStep:
             sum(line.wait_ms for line in lines) / len(lines),
             last.mem_mib,
             last.gpu_util,
+            sum(line.units or 0 for line in lines) * 1000.0 / total_ms if in_units else None,
         )
     return ShownStep(
         newest.step,
@@ -106,4 +123,6 @@ def _shown(steps: tuple[Step, ...]) -> ShownStep:
         total_ms / len(steps),
         sum(s.loss_sum for s in steps) / loss_samples if loss_samples else None,
         ranks,
+        newest.unit if in_units else "",
+        counted * 1000.0 / total_ms if in_units else None,
     )

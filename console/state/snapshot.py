@@ -12,6 +12,7 @@ from typing import Any, Literal
 from motley.remote.diagnosis.tracebacks import Words
 from motley.trainer.contract.wire import Level
 
+UNIT = 12  # characters of the name of what a task counts
 RunPhase = Literal["idle", "starting", "running", "stopping", "ended"]
 
 
@@ -30,6 +31,7 @@ class RankView:
     batch: int | None = None
     share: float | None = None  # of the step's samples, 0 to 1
     samples_per_s: float | None = None  # its part of the cluster's
+    units_per_s: float | None = None  # of what the task counts besides samples, the same
     compute_ms: float | None = None
     wait_ms: float | None = None
     step_ms: float | None = None  # the cluster's
@@ -37,7 +39,7 @@ class RankView:
     mem_mib: float | None = None
     gpu_util: float | None = None
     seen: float | None = None  # when its newest line was written
-    trend: tuple[float, ...] = ()  # samples/s, oldest first
+    trend: tuple[float, ...] = ()  # samples/s, or units/s, oldest first
 
     @property
     def wait(self) -> float | None:
@@ -139,6 +141,24 @@ class ReadFigures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """What an evaluation said besides the accuracy: the mean loss, and what follows from it (perplexity)."""
+
+    loss: float
+    follows: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """Prompts, and what the model said to them after an evaluation; each may have several lines."""
+
+    step: int
+    epoch: int  # so many were done
+    pairs: tuple[tuple[str, str], ...]
+    held_out: HeldOut | None = None  # of that evaluation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     phase: RunPhase = "idle"
     state: str = ""  # the end state, once ended
@@ -162,7 +182,11 @@ class Snapshot:
     loss: float | None = None
     accuracy: float | None = None
     best_accuracy: float | None = None
+    held_out: HeldOut | None = None  # of the newest evaluation
+    answers: tuple[Answers, ...] = ()  # the newest first
     samples_per_s: float | None = None
+    unit: str = ""  # what the task counts besides samples: "tokens"
+    units_per_s: float | None = None
     step_ms: float | None = None
     pace_ms: float | None = None  # of a step, over so many of them that it does not jump
     gain: float | None = None  # with equal shares a step would take so many times as long, by the fits
@@ -178,11 +202,21 @@ class Snapshot:
     advice: str = ""  # while a host holds the run up
     offered: tuple[str, ...] = ()  # hosts that are new in cluster.toml
     problems: tuple[Problem, ...] = ()
-    throughput: tuple[tuple[float, float], ...] = ()  # (step, samples/s); of a script (step, steps/s)
+    throughput: tuple[tuple[float, float], ...] = ()  # (step, samples/s or units/s); of a script (step, steps/s)
     losses: tuple[tuple[float, float], ...] = ()  # (step, loss)
     log_total: int = 0  # lines ever; the store holds the newest of them
     summary: dict[str, Any] = field(default_factory=dict)
     unanswered: tuple[str, ...] = ()
+
+    @property
+    def counted(self) -> str:
+        """What throughput is told in: what the task counts besides samples, else these."""
+        return self.unit[:UNIT] or "samples"
+
+    @property
+    def rate(self) -> float | None:
+        """Of `counted`, a second."""
+        return self.units_per_s if self.unit else self.samples_per_s
 
     @property
     def eta_s(self) -> float | None:

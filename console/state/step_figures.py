@@ -85,7 +85,8 @@ class StepFigures:
                 self.throughput.cut(step.step - 1)
                 self.losses.cut(step.step - 1)
             self.step, self.epoch = step.step, step.epoch
-            self.throughput.add(step.step, total=step.samples, weight=step.ms / 1000)
+            done = step.samples if step.units is None else step.units
+            self.throughput.add(step.step, total=done, weight=step.ms / 1000)
             self.losses.add(step.step, total=step.loss_sum, weight=step.loss_samples)
             self._pace.add(step.ms)
             self._roster.finish(step)

@@ -31,6 +31,8 @@ class Step:
     generation: int = 0
     epoch: int = 0
     samples: int = 0  # of all ranks, those too that were not heard
+    units: int | None = None  # what the task counts besides samples, the same; None: nothing, or not known
+    unit: str = ""
     ms: float = 0.0  # from the end of the one before: the mean of the ranks, who wait for each other
     loss_sum: float = 0.0
     loss_samples: int = 0
@@ -148,10 +150,14 @@ def _samples_of(step: Step) -> int | None:
 def _sum_up(step: Step, all_in: bool, global_batch: int | None) -> None:
     ranks = step.ranks.values()
     step.ms = max(LEAST_MS, sum(rank.step_ms for rank in ranks) / len(step.ranks))
+    if step.ranks and all(rank.unit and rank.units is not None for rank in ranks):
+        step.unit, step.units = next(rank.unit for rank in ranks), sum(rank.units or 0 for rank in ranks)
     for rank in ranks:
         if rank.loss is not None and rank.batch:
             step.loss_sum += rank.loss * rank.batch
             step.loss_samples += rank.batch
     if not all_in:
         # A rank took part in the step even when its line does not come: the step is not smaller for it.
-        step.samples = max(step.samples, _samples_of(step) or global_batch or 0)
+        heard, step.samples = step.samples, max(step.samples, _samples_of(step) or global_batch or 0)
+        if step.units is not None and heard:
+            step.units = round(step.units * step.samples / heard)

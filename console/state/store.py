@@ -92,6 +92,7 @@ class Store:
             "report": self._told.report,
             "advice": self._on_advice,
             "evaluated": self._told.evaluated,
+            "answers": self._told.answered,
             "stopping": lambda _: self.stopping(),
         }
 
@@ -283,11 +284,8 @@ class Store:
             steps_total=self._told.steps_total,
             epoch=None if self.behind else steps.epoch,
             epochs=self._told.epochs or (None if layout and layout.attached else self._epochs),
-            loss=shown.loss if shown else None,
-            accuracy=self._told.accuracy,
-            best_accuracy=self._told.best_accuracy,
-            samples_per_s=shown.samples_per_s if shown else None,
-            step_ms=shown.step_ms if shown else None,
+            **self._told.evaluation(),
+            **(shown.figures() if shown else {}),
             pace_ms=steps.pace_ms,
             gain=steps.gain,
             saved_s=steps.saved_s,

@@ -1,4 +1,5 @@
-"""What rank 0 tells of the whole run: how long it will be, of how many samples a step is, and how good the model is.
+"""What rank 0 tells of the whole run: how long it will be, of how many samples a step is, how good the model is, and
+what it answers.
 
 >>> told = ToldByRank0()
 >>> told.report(event)          # kind "report": {"steps_total": 60, "steps_per_epoch": 20, "shares": [96, 32]}
@@ -9,10 +10,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
 
 from motley.console.state.event_data import number
+from motley.console.state.snapshot import Answers, HeldOut
 from motley.trainer.contract.wire import Event
+
+KEPT = 50  # evaluations whose answers can be looked at; events.jsonl has them all
+MOST, CHARACTERS = 8, 2000  # of an evaluation's answers, as `trainer.tasks.evaluation` bounds them
+FIGURES = 4  # that follow from a loss
 
 
 @dataclass(slots=True)
@@ -24,6 +32,8 @@ class ToldByRank0:
     batch: int | None = None  # samples of a step
     accuracy: float | None = None  # 0 to 1, the newest
     best_accuracy: float | None = None
+    held_out: HeldOut | None = None  # the newest
+    answers: deque[Answers] = field(default_factory=lambda: deque(maxlen=KEPT))  # the newest first
 
     def report(self, event: Event) -> None:
         """What is about to be trained."""
@@ -37,7 +47,38 @@ class ToldByRank0:
         self.batch = int(sum(share or 0 for share in told)) or self.batch
 
     def evaluated(self, event: Event) -> None:
-        accuracy = number(event.data.get("accuracy"))
+        accuracy, loss = number(event.data.get("accuracy")), number(event.data.get("loss"))
         if accuracy is not None:
             self.accuracy = accuracy
             self.best_accuracy = max(accuracy, self.best_accuracy or 0.0)
+        told = event.data.get("figures")
+        figures = [(str(name), number(value)) for name, value in told.items()] if isinstance(told, dict) else []
+        follows = tuple((name, value) for name, value in figures[:FIGURES] if value is not None)
+        self.held_out = None if loss is None else HeldOut(loss=loss, follows=follows)
+
+    def evaluation(self) -> dict[str, Any]:
+        """What a snapshot has of the evaluations."""
+        return {
+            "accuracy": self.accuracy,
+            "best_accuracy": self.best_accuracy,
+            "held_out": self.held_out,
+            "answers": tuple(self.answers),
+        }
+
+    def answered(self, event: Event) -> None:
+        """An evaluation that was done once more, after a group broke, takes the place of the one before."""
+        told = event.data.get("answers")
+        rows = [row for row in told if isinstance(row, dict)][:MOST] if isinstance(told, list) else []
+        pairs = tuple((_text(row.get("prompt")), _text(row.get("answer"))) for row in rows)
+        step, epoch = number(event.data.get("step")) or 0, number(event.data.get("epoch")) or 0
+        if not pairs:
+            return
+        if self.answers and self.answers[0].step >= step:  # the run went back
+            kept = [one for one in self.answers if one.step < step]
+            self.answers.clear()
+            self.answers.extend(kept)
+        self.answers.appendleft(Answers(step=int(step), epoch=int(epoch), pairs=pairs, held_out=self.held_out))
+
+
+def _text(value: Any) -> str:
+    return value[:CHARACTERS] if isinstance(value, str) else ""

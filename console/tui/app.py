@@ -37,6 +37,7 @@ from motley.console.tui.screens.help import Help
 from motley.console.tui.terminal import HungUp, Terminal, let_go
 from motley.console.tui.widgets.lines import ROLE_CLASSES
 from motley.console.tui.widgets.panels import (
+    AnswerPanel,
     ChartPanel,
     DecisionPanel,
     FooterPanel,
@@ -106,6 +107,7 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
             yield LossPanel(id="loss", classes="panel")
         with Container(id="lower", classes="area"):
             yield DecisionPanel(id="decisions", classes="panel")
+            yield AnswerPanel(id="model-answers", classes="panel")
             yield LogPanel(id="log", classes="panel")
         yield FooterPanel(id="footer")
         yield SmallPanel(id="small")
@@ -185,6 +187,7 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
             "freeze": self._freeze,
             "decisions": lambda: self._turn_to("decisions"),
             "log": lambda: self._turn_to("log"),
+            "answers": lambda: self._turn_to("model-answers"),
             "zoom": self._zoom,
             "theme": self._change_theme,
             "back": self._back,
@@ -262,10 +265,10 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
             self._held = None
 
     def _turn_to(self, name: str) -> None:
-        """Show the decisions or the log, where there is room for one of them, and focus it."""
+        """Show the decisions, the log or the answers, where there is room for one of them, and focus it."""
         self._unzoom()
-        self.main.set_class(name == "log", "-shows-log")
-        self.main.set_class(name == "decisions", "-shows-decisions")
+        for one in ("log", "decisions", "model-answers"):
+            self.main.set_class(name == one, f"-shows-{one}")
         self.main.query_one(f"#{name}").focus()
 
     def _zoom(self) -> None:

@@ -63,7 +63,10 @@ def tried_text(tried: Tried) -> str:
     times = f"the first {_ms(tried.first_ms)}, then {_ms(tried.step_ms)}"
     cap = f" (max_batch {tried.max_batch})" if tried.max_batch else ""
     fits = "" if tried.pass_limit else "; they fit at once" if tried.total_mib or tried.max_batch else ""
-    return f"{where} {tried.steps} steps of {tried.samples} samples{cap}, {times}; {memory}{fits}"
+    line = f"{where} {tried.steps} steps of {tried.samples} samples{cap}, {times}; {memory}{fits}"
+    if not tried.fits:
+        return line
+    return f"{line}\n    {tried.fits}; expected for 1 x {tried.length}: {tried.expected_mib:,} MiB"
 
 
 def _ms(value: float) -> str:

@@ -42,6 +42,17 @@ def apportioned(shares: Sequence[float], total: int) -> list[int]:
     return parts
 
 
+def quantity(value: float | None) -> str:
+    """A figure that nothing is known of but its name: four digits that count.
+
+    >>> quantity(14.8792), quantity(203417.0)
+    ('14.88', '203,417')
+    """
+    if value is None:
+        return NONE
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e7 else f"{value:.4g}"
+
+
 def milliseconds(value: float | None) -> str:
     """Without a unit below ten seconds, since the column names it."""
     if value is None:

@@ -26,6 +26,7 @@ class Key:
     enabled: Callable[[Snapshot], str | None] = lambda _: None
     footer: int = 9  # 0 stays longest in a narrow footer; 9: not there
     acts: bool = False  # changes the run: not there in a console that only watches
+    wanted: Callable[[Snapshot], bool] = lambda _: True  # else the footer does without it
 
     @property
     def name(self) -> str:
@@ -60,6 +61,10 @@ def _join(snapshot: Snapshot) -> str | None:
     if snapshot.phase != "running":
         return "no run trains"
     return None if snapshot.offered else "cluster.toml has no host that is new"
+
+
+def _answers(snapshot: Snapshot) -> str | None:
+    return None if snapshot.answers else "none yet: they come with an evaluation, where the task has its model answer"
 
 
 KEYS = (
@@ -130,6 +135,15 @@ KEYS = (
         footer=6,
     ),
     Key(key="l", action="log", label="log", help="Show the log: what the ranks print and what happened.", footer=6),
+    Key(
+        key="a",
+        action="answers",
+        label="answers",
+        help="Show what the model answers after each evaluation, the newest first; PgDn turns to older ones.",
+        enabled=_answers,
+        wanted=lambda snapshot: bool(snapshot.answers),
+        footer=6,
+    ),
     Key(key="z", action="zoom", label="zoom", help="Give the focused panel the whole screen, and back.", footer=7),
     Key(key="tab", action="focus", label="next panel", help="Move the focus to the next panel."),
     Key(
@@ -176,7 +190,7 @@ def footer_line(snapshot: Snapshot, *, width: int, hint: str = "") -> Line:
     if hint:
         return ((f" {hint}", "warn"),)
     there = shown(readonly=snapshot.readonly)
-    keys = sorted((key for key in there if key.footer < 9), key=lambda key: key.footer)
+    keys = sorted((key for key in there if key.footer < 9 and key.wanted(snapshot)), key=lambda key: key.footer)
     while keys:
         line: list[tuple[str, Role]] = [(" ", "text")]
         for key in [key for key in there if key in keys]:

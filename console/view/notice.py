@@ -90,14 +90,36 @@ def _steps(snapshot: Snapshot) -> str:
     return f"{steps - before:,} more, {steps:,} in all" if 0 < before <= steps else figures.count(steps)
 
 
+def _evaluated(snapshot: Snapshot) -> list[tuple[str, str]]:
+    """The accuracy, or, of a task that knows none, the held-out loss and what follows from it."""
+    told = snapshot.summary.get("eval")
+    found = {str(name): number(value) for name, value in told.items()} if isinstance(told, dict) else {}
+    accuracy = found.get("accuracy", snapshot.accuracy)
+    loss = found.get("loss", snapshot.held_out.loss if snapshot.held_out else None)
+    if accuracy is not None or loss is None:
+        return [("accuracy", figures.percent(accuracy))]
+    follows = snapshot.held_out.follows if snapshot.held_out else ()
+    return [("held-out loss", figures.loss(loss))] + [
+        (name, figures.quantity(found.get(name, value))) for name, value in follows
+    ]
+
+
+def _rates(snapshot: Snapshot) -> list[tuple[str, str]]:
+    """In what the task counts, then in samples."""
+    summary, unit = snapshot.summary, snapshot.unit
+    samples = ("samples/s", figures.rate(number(summary.get("samples_per_s")) or snapshot.samples_per_s))
+    if not unit:
+        return [samples]
+    rate = number(summary.get(f"{unit}_per_s")) or snapshot.units_per_s
+    return [(f"{snapshot.counted}/s", figures.rate(rate)), samples]
+
+
 def _summary(snapshot: Snapshot, width: int, folder: str) -> list[Line]:
     summary = snapshot.summary
-    evaluation = summary.get("eval")
-    accuracy = evaluation.get("accuracy") if isinstance(evaluation, dict) else None
     facts: list[tuple[str, str]] = [
-        ("accuracy", figures.percent(number(accuracy) if accuracy is not None else snapshot.accuracy)),
+        *_evaluated(snapshot),
         ("steps", _steps(snapshot)),
-        ("samples/s", figures.rate(number(summary.get("samples_per_s")) or snapshot.samples_per_s)),
+        *_rates(snapshot),
         ("time", figures.duration(number(summary.get("seconds")))),
         ("final loss", figures.loss(number(summary.get("final_loss")) or snapshot.loss)),
         ("rebalances", figures.count(int(number(summary.get("rebalances")) or len(snapshot.decisions)))),

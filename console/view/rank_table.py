@@ -7,13 +7,14 @@ The columns that matter least go first when there is no room; the sparkline take
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from rich.cells import cell_len
 
 from motley.console.state.snapshot import HostView, RankView, Snapshot
 from motley.console.view import figures
+from motley.console.view import rank_parts as parts
 from motley.console.view.styled_line import Line, Role, Span, clip, fit, width_of
 
 STALE_S = 5.0
@@ -35,6 +36,7 @@ class Row:
     script: str = ""  # what a script of the user's own does: starting, running, or how it ended
     percent: str = ""  # its share, rounded so that those of all ranks add up to 100
     rate: str = ""  # its throughput, rounded so that those of all ranks add up to the header's figure
+    in_samples: str = ""  # the same in samples, where throughput is told in what else the task counts
 
     @property
     def age_s(self) -> float | None:
@@ -92,6 +94,10 @@ def _share(row: Row) -> Cell:
     return f"{row.rank.batch:,} {row.percent:>4}", "text"
 
 
+def _rate(row: Row) -> Cell:
+    return row.rate or figures.NONE, "strong"
+
+
 def _wait(row: Row) -> Cell:
     wait = row.rank.wait
     return figures.percent(wait, 0).replace(" ", ""), "warn" if wait is not None and wait > 0.3 else "text"
@@ -111,7 +117,7 @@ COLUMNS = (
     Column(title="device", cell=lambda r: (device_label(r), "muted"), narrowest=6, widest=24, right=False, rank=5),
     Column(title="share", cell=_share, narrowest=8, rank=2),
     Column(title="", cell=lambda r: (figures.block_bar(r.rank.share or 0, 10), "accent"), narrowest=10, rank=9),
-    Column(title="samples/s", cell=lambda r: (r.rate or figures.NONE, "strong"), rank=1),
+    Column(title="samples/s", cell=_rate, rank=1),
     Column(title="step ms", cell=lambda r: (figures.milliseconds(r.rank.step_ms), "text"), rank=7),
     Column(title="compute", cell=lambda r: (figures.milliseconds(r.rank.compute_ms), "text"), rank=8),
     Column(title="wait", cell=_wait, narrowest=4, rank=3),
@@ -127,6 +133,15 @@ COLUMNS = (
 )
 
 
+def columns_of(snapshot: Snapshot) -> tuple[Column, ...]:
+    """Throughput in what the task counts, in the place of samples; these have a column where there is room."""
+    if not snapshot.unit:
+        return COLUMNS
+    n = next(n for n, column in enumerate(COLUMNS) if column.cell is _rate)
+    samples = Column(title="samples/s", cell=lambda r: (r.in_samples or figures.NONE, "text"), rank=8)
+    return (*COLUMNS[:n], replace(COLUMNS[n], title=f"{snapshot.counted}/s"), samples, *COLUMNS[n + 1 :])
+
+
 def rows_of(snapshot: Snapshot, now: float) -> list[Row]:
     hosts = {host.name: host for host in snapshot.hosts}
     counts: dict[str, int] = {}
@@ -134,7 +149,8 @@ def rows_of(snapshot: Snapshot, now: float) -> list[Row]:
         counts[rank.host] = counts.get(rank.host, 0) + 1
     ended = snapshot.phase == "ended"
     now = snapshot.ended if ended and snapshot.ended is not None else now
-    percents, rates = _percents(snapshot), _rates(snapshot)
+    percents, in_samples = parts.percents(snapshot), parts.samples(snapshot)
+    rates = parts.units(snapshot) if snapshot.unit else in_samples
     rows = [
         Row(
             rank=rank,
@@ -145,6 +161,7 @@ def rows_of(snapshot: Snapshot, now: float) -> list[Row]:
             script=_script(snapshot, rank),
             percent=percents.get(rank.member, ""),
             rate=rates.get(rank.member, ""),
+            in_samples=in_samples.get(rank.member, ""),
         )
         for rank in snapshot.ranks
     ]
@@ -167,47 +184,28 @@ def _script(snapshot: Snapshot, rank: RankView) -> str:
     return {"training": "running", "ended": "finished"}.get(rank.phase, "starting")
 
 
-def _percents(snapshot: Snapshot) -> dict[int, str]:
-    """By member: whole percents that add up to 100, with the part of a rank that is not heard."""
-    shares = {rank.member: rank.share for rank in snapshot.ranks if rank.share is not None}
-    whole = figures.apportioned([*shares.values(), max(0.0, 1 - sum(shares.values()))], 100)
-    return {member: f"{part}%" for member, part in zip(shares, whole, strict=False)}
-
-
-def _rates(snapshot: Snapshot) -> dict[int, str]:
-    """By member: parts of the header's figure that add up to it, one digit finer where a rank does little."""
-    total = snapshot.samples_per_s
-    shares = {rank.member: rank.share for rank in snapshot.ranks if rank.share is not None}
-    if total is None or not shares:
-        return {}
-    least = min((share * total for share in shares.values() if share > 0), default=0.0)
-    digits = figures.digits(total) + (least < 10 and total >= 10)
-    units = 10**digits
-    parts = figures.apportioned([*shares.values(), max(0.0, 1 - sum(shares.values()))], round(total * units))
-    return {member: f"{part / units:,.{digits}f}" for member, part in zip(shares, parts, strict=False)}
-
-
 def table(snapshot: Snapshot, *, width: int, now: float) -> list[Line]:
     """The header and a line for each rank (or host, as long as its ranks are not known)."""
     rows = rows_of(snapshot, now)
     if not rows:
         return []
     short = width < 100
-    cells = [[_shortened(c, row, short) for row in rows] for c in COLUMNS]
+    columns = columns_of(snapshot)
+    cells = [[_shortened(c, row, short) for row in rows] for c in columns]
     widths = [
         min(c.widest, max(c.narrowest, cell_len(c.title), *(cell_len(text) for text, _ in column)))
-        for c, column in zip(COLUMNS, cells, strict=True)
+        for c, column in zip(columns, cells, strict=True)
     ]
     gap = 2 if width < 140 else 3
-    shown = _choose(snapshot, widths, width, gap)
+    shown = _choose(snapshot, columns, widths, width, gap)
     used = 2 + sum(widths[i] + gap for i in shown)
     trend = min(TREND[1], width - used)
-    titles = (fit(COLUMNS[i].title, widths[i], right=COLUMNS[i].right) + " " * gap for i in shown)
+    titles = (fit(columns[i].title, widths[i], right=columns[i].right) + " " * gap for i in shown)
     header: list[Span] = [("  ", "muted"), *((title, "muted") for title in titles)]
     if trend >= TREND[0]:
-        header.append((fit("samples/s, recent" if trend > 18 else "recent", trend), "muted"))
+        header.append((fit(f"{snapshot.counted}/s, recent" if trend > 18 else "recent", trend), "muted"))
     lines: list[Line] = [tuple(header)]
-    names = [i for i in shown if COLUMNS[i].title in ("host", "device")]
+    names = [i for i in shown if columns[i].title in ("host", "device")]
     for n, row in enumerate(rows):
         mark, role = glyph(row)
         spans: list[Span] = [(f"{mark} ", role)]
@@ -216,7 +214,7 @@ def table(snapshot: Snapshot, *, width: int, now: float) -> list[Line]:
         for i in names if telling is not None else shown:
             value, cell_role = cells[i][n]
             cell_role = "muted" if not row.rank.active else cell_role
-            spans.append((fit(value, widths[i], right=COLUMNS[i].right) + " " * gap, cell_role))
+            spans.append((fit(value, widths[i], right=columns[i].right) + " " * gap, cell_role))
         if telling is not None:
             spans.extend(telling)
         elif trend >= TREND[0] and not row.rank.active:
@@ -254,12 +252,12 @@ def _shortened(column: Column, row: Row, short: bool) -> Cell:
     return column.cell(row)
 
 
-def _choose(snapshot: Snapshot, widths: list[int], width: int, gap: int) -> list[int]:
+def _choose(snapshot: Snapshot, columns: Sequence[Column], widths: list[int], width: int, gap: int) -> list[int]:
     """The columns to show, in order: the most important ones that fit, with room kept for a small sparkline."""
     left = width - 2
     shown: list[int] = []
-    for i in sorted(range(len(COLUMNS)), key=lambda i: COLUMNS[i].rank):
-        column = COLUMNS[i]
+    for i in sorted(range(len(columns)), key=lambda i: columns[i].rank):
+        column = columns[i]
         room = left - (TREND[0] if column.rank > 5 else 0)
         if column.needs(snapshot) and widths[i] + gap <= room:
             shown.append(i)

@@ -142,9 +142,11 @@ def _figures(snapshot: Snapshot, width: int, now: float) -> Line:
         return ((said, "muted"),)
     groups: list[tuple[int, Line]] = [  # what is shown, and what goes first when there is no room for all of it
         (4, (("loss ", "muted"), (figures.loss(snapshot.loss), "strong"))),
-        (3, (("accuracy ", "muted"), (figures.percent(snapshot.accuracy), "strong"))),
-        (5, ((figures.rate(snapshot.samples_per_s), "strong"), (" samples/s", "muted"))),
+        *((3, group) for group in goodness(snapshot)),
+        (5, ((figures.rate(snapshot.rate), "strong"), (f" {snapshot.counted}/s", "muted"))),
     ]
+    if snapshot.unit:
+        groups.append((0, ((figures.rate(snapshot.samples_per_s), "text"), (" samples/s", "muted"))))
     if (gain := gain_of(snapshot)) is not None:
         groups.append((6, ((figures.gain(gain), "good" if gain >= WORSE else "warn"), (f" {AGAINST}", "muted"))))
     groups.append((1, (("step ", "muted"), (figures.milliseconds(snapshot.step_ms), "text"), (" ms", "muted"))))
@@ -156,6 +158,17 @@ def _figures(snapshot: Snapshot, width: int, now: float) -> Line:
     while width_of(line := join([group for _, group in groups], "   ")) > width and len(groups) > 1:
         groups.remove(min(groups, key=lambda group: group[0]))
     return line
+
+
+def goodness(snapshot: Snapshot) -> list[Line]:
+    """What evaluations say of the model: its accuracy, or, of a task that knows none, the held-out loss and what
+    follows from that."""
+    held_out = snapshot.held_out
+    if snapshot.accuracy is not None or held_out is None:
+        return [(("accuracy ", "muted"), (figures.percent(snapshot.accuracy), "strong"))]
+    told = [(name, figures.quantity(value)) for name, value in held_out.follows]
+    named = [("held-out", figures.loss(held_out.loss)), *told]
+    return [((f"{name} ", "muted"), (value, "strong")) for name, value in named]
 
 
 def gain_of(snapshot: Snapshot) -> float | None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from motley.remote.config.cluster import Host
 
 Section = tuple[KeyPath, Mapping[str, Any]]  # where its keys stand, and those that are in order
-OF_CONTAINERS = ("image", "image_from", "dockerfile")
+OF_CONTAINERS = ("image", "image_from", "dockerfile", "mounts")
 
 
 def check_containers(hosts: Sequence[Host], sections: Sequence[Section], problems: Problems) -> None:
@@ -55,9 +55,10 @@ def _of_host(host: Host, chain: Sequence[Section], *, unsure: bool) -> list[tupl
     if host.dockerfile and host.image_from == "master":
         text = "the host builds its image by dockerfile; keep one of the two"
         found.append((_place(chain, "image_from"), text))
-    if host.requirements and not host.dockerfile and _is_as_near(chain, "requirements"):
-        text = 'is not installed in containers; have an image built that has it: dockerfile = "Dockerfile"'
-        found.append((_place(chain, "requirements"), text))
+    for key in ("packages", "requirements"):
+        if getattr(host, key) and not host.dockerfile and _is_as_near(chain, key):
+            text = 'is not installed in containers; have an image built that has it: dockerfile = "Dockerfile"'
+            found.append((_place(chain, key), text))
     if host.wheels and _is_as_near(chain, "wheels"):
         found.append((_place(chain, "wheels"), "is not for containers; take it out"))
     if host.speed is not None and host.speed < 1:

@@ -1,7 +1,8 @@
-"""What cluster.toml says of a task of the user's own: which keys go together, and the parameters in `[task]`.
+"""What cluster.toml says of a task with parameters: which keys go together, and the parameters in `[task]`.
 
 `remote.config.load` asks when it checks the file; the files themselves are looked at by `remote.provision.project`.
-What a parameter means, the task itself says on the hosts: here it is only kept to what reaches them as it was written.
+What a parameter of the user's own task means, the task itself says on the hosts: here it is only kept to what reaches
+them as it was written. Those of `causal_lm` are known, and checked here.
 
     >>> read_parameters({"task": {"width": 3}}, problems)
     {'width': 3}
@@ -19,7 +20,8 @@ from motley.remote.config.problems import Problems
 from motley.remote.config.schema import MAX_INT, shown
 from motley.remote.config.toml_lines import KeyPath
 from motley.trainer.contract.spec import RunOptions
-from motley.trainer.contract.task_name import BuiltIn, parse
+from motley.trainer.contract.task_name import INCLUDED, BuiltIn, Included, parse
+from motley.trainer.llm import options as language_model
 
 MAX_DEPTH = 16  # of tables and lists in each other
 
@@ -48,7 +50,9 @@ def check_task(run: RunOptions, table: Mapping[str, Any], problems: Problems, *,
     except ValueError as error:
         problems.add(("run", "task"), str(error))
         return
-    if not isinstance(named, BuiltIn):
+    if isinstance(named, Included):
+        _check_included(run, table, problems)
+    if not isinstance(named, (BuiltIn, Included)):
         for key, path in (("task", named.file or None), ("project", run.project)):
             problem = None if path is None else value_rules.path_problem(path)
             if problem:
@@ -57,12 +61,25 @@ def check_task(run: RunOptions, table: Mapping[str, Any], problems: Problems, *,
         if "project" in given and not own_policy:
             text = 'is for a script or a task of your own; name one, such as script = "train.py" or task = "night.py"'
             problems.add(("run", "project"), text)
-        _for_own_tasks(table, problems)
+        if isinstance(named, BuiltIn):
+            _for_own_tasks(table, problems)
+
+
+def _check_included(run: RunOptions, table: Mapping[str, Any], problems: Problems) -> None:
+    """The parameters of a task that comes with Motley, and the options that do nothing for it."""
+    section = table.get("task", {})
+    if isinstance(section, dict) and not problems.touches(("task",)):
+        for key, text in language_model.problems(section):
+            problems.add(("task", key) if key in section else ("task",), text)
+    if run.compile and not run.activation_checkpointing:
+        text = f"for {run.task} needs activation_checkpointing = true too: the model's layers are what is compiled"
+        problems.add(("run", "compile"), text)
 
 
 def _for_own_tasks(table: Mapping[str, Any], problems: Problems) -> None:
     if "task" in table and not problems.touches(("run", "task")):
-        problems.add(("task",), 'is for a task of your own, which [run] names, such as task = "night.py"')
+        names = f'a task of your own, which [run] names, such as task = "night.py", or for {", ".join(INCLUDED)}'
+        problems.add(("task",), f"is for {names}")
 
 
 def _wrong(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from motley.remote.config.ways import WAYS, Connect, Way
 from motley.trainer.contract import policy_name
 from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, RunOptions
-from motley.trainer.contract.task_name import BuiltIn, Named, parse
+from motley.trainer.contract.task_name import CAUSAL_LM, BuiltIn, Included, Named, included, parse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,18 +30,25 @@ class Host:
     pass_env: tuple[str, ...] = ()
     connect: Connect = "ssh"
     speed: float | None = None  # demo hosts only: above 0, at most 1
-    requirements: str | None = None  # absolute, as is the next; None: it has no environment of its own
+    packages: str | None = None  # name of a list that comes with Motley
+    requirements: str | None = None  # absolute, as is the next
     wheels: str | None = None
     system_site_packages: bool = True
     runtime: Literal["docker", "podman"] | None = None  # of the containers that its ranks run in
     image: str | None = None
     image_from: Literal["registry", "master"] = "registry"
     dockerfile: str | None = None  # absolute
+    mounts: tuple[str, ...] = ()  # folders for its containers: `trainer.contract.mount`
 
     @property
     def way(self) -> Way:
         """How it is reached, and what follows from that."""
         return WAYS[self.connect]
+
+    @property
+    def installs(self) -> bool:
+        """Whether packages are installed for its ranks: in an environment, or in the image that it builds."""
+        return bool(self.packages or self.requirements) and (self.runtime is None or self.dockerfile is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +66,7 @@ class Cluster:
     data: DataOptions
     path: Path
     text: str  # the file, with what the command line changed as comments at its end
-    task: dict[str, Any] = field(default_factory=dict)  # [task]: parameters of the user's own, as JSON has them
+    task: dict[str, Any] = field(default_factory=dict)  # [task]: parameters of a task, as JSON has them
     unheeded: tuple[str, ...] = ()  # keys in the file that are of no use to its script
     session: bool = False  # its script calls motley.session(), by the text
     verb: str = "run"  # what the user called, for commands to paste
@@ -70,6 +77,15 @@ class Cluster:
         """The task of the user's own that is trained; None for one that comes with Motley, and for a script."""
         named = parse(self.run.task) if self.run.program is None else None
         return named if isinstance(named, Named) else None
+
+    @property
+    def included(self) -> Included | None:
+        """The task with parameters that comes with Motley; None for any other, and for a script."""
+        return included(self.run.task) if self.run.program is None else None
+
+    @property
+    def is_language_model(self) -> bool:
+        return self.run.program is None and self.run.task == CAUSAL_LM
 
     @property
     def dataset(self) -> str:

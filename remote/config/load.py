@@ -34,6 +34,7 @@ from motley.remote.errors import ConfigError, NoConfig
 from motley.remote.sanitize import clean
 from motley.trainer.contract import policy_name
 from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, RunOptions
+from motley.trainer.contract.task_name import included
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -72,7 +73,7 @@ def load(path: Path, overrides: Sequence[str] = (), only: Sequence[str] = (), *,
     if leader is not None and names and leader not in names:
         problems.add(("cluster", "leader"), f"there is no host {leader}; {nearest(leader, names)}")
 
-    run = RunOptions(**options["run"])
+    run = _run_options(options["run"])
     session = calls_session(run, path.parent)
     cluster = Cluster(
         name=keys.get("name", value_rules.valid_name(path.absolute().parent.name)),
@@ -102,6 +103,13 @@ def load(path: Path, overrides: Sequence[str] = (), only: Sequence[str] = (), *,
     if problems:
         raise ConfigError(str(path), problems.lines(table))
     return cluster
+
+
+def _run_options(given: dict[str, Any]) -> RunOptions:
+    """What is given, then what the task brings, then the defaults of all tasks."""
+    run = RunOptions(**given)
+    ours = included(run.task) if run.program is None else None
+    return run if ours is None else RunOptions(**{**ours.run, **given})
 
 
 def _read(path: Path) -> str:

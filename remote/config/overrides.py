@@ -19,7 +19,7 @@ from motley.remote.config.problems import Problems, host_names
 from motley.remote.config.schema import keys_of, unknown
 from motley.remote.config.sections import SECTIONS
 from motley.remote.config.toml_lines import KeyPath
-from motley.trainer.contract.task_name import IMAGE_FOLDER, Named, parse
+from motley.trainer.contract.task_name import IMAGE_FOLDER, Included, Named, parse
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -39,6 +39,14 @@ def _not_own(task: Any) -> bool:
         return True
 
 
+def _without_parameters(task: Any) -> bool:
+    """Whether it is a task that comes with Motley and has none."""
+    try:
+        return not isinstance(parse(str(task)), (Named, Included))
+    except ValueError:
+        return True
+
+
 # What an override leaves no sense in: (the key set, whether its value counts, what of the file gives way).
 _DISPLACED: tuple[tuple[KeyPath, Callable[[Any], bool], KeyPath], ...] = (
     (("run", "steps"), _any, ("run", "epochs")),
@@ -47,7 +55,7 @@ _DISPLACED: tuple[tuple[KeyPath, Callable[[Any], bool], KeyPath], ...] = (
     *((("run", "task"), _any, program) for program in RUN_PROGRAMS),
     (("run", "task"), _any, ("run", "args")),
     (("run", "task"), _not_own, ("run", "project")),
-    (("run", "task"), _not_own, ("task",)),
+    (("run", "task"), _without_parameters, ("task",)),
     (("run", "task"), lambda task: not str(task).endswith(f"/{IMAGE_FOLDER}"), ("data", "image_size")),
     (("data", "path"), _any, ("data", "push")),
     (("data", "push"), _any, ("data", "path")),

@@ -91,6 +91,7 @@ def _host(index: int, keys: dict[str, Any], envs: Sequence[dict[str, str]], conn
         pass_env=keys.get("pass_env", ()),
         connect=chosen,
         speed=keys.get("speed", 1.0) if way.emulated else None,
+        packages=keys.get("packages") or None,
         requirements=_absolute(folder, keys.get("requirements")),
         wheels=_absolute(folder, keys.get("wheels")),
         system_site_packages=keys.get("system_site_packages", True),
@@ -98,6 +99,7 @@ def _host(index: int, keys: dict[str, Any], envs: Sequence[dict[str, str]], conn
         image=keys.get("image"),
         image_from=keys.get("image_from", "registry"),
         dockerfile=_absolute(folder, keys.get("dockerfile")),
+        mounts=keys.get("mounts", ()),
     )
 
 

@@ -25,6 +25,7 @@ from pydantic_core import ErrorDetails
 
 from motley.remote.config.sections import NOT_IN_DEFAULTS, SECTIONS
 from motley.remote.config.toml_lines import KeyPath
+from motley.trainer.contract.task_name import INCLUDED
 
 _BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 MAX_INT = 2**63 - 1  # where TOML's whole numbers end
@@ -123,6 +124,8 @@ def reference() -> str:
         if rows := [_row(keys, f) for f in dataclasses.fields(keys)]:
             parts += ["| key | value | default | meaning |\n|---|---|---|---|", *rows]
             parts[-1] += "\n"
+        if section == "run":
+            parts += [_defaults_of(name, ours.run) for name, ours in INCLUDED.items()]
     return "\n".join(parts)
 
 
@@ -228,6 +231,12 @@ def _row(keys: type, f: dataclasses.Field[Any]) -> str:
     default = f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
     written = "" if default is None or default in ((), {}) else f"`{json.dumps(default)}`"
     return f"| `{f.name}` | {', '.join([value, *bounds])} | {written} | {f.metadata['doc']} |"
+
+
+def _defaults_of(task: str, defaults: dict[str, Any]) -> str:
+    """What of `[run]` is another default with a task that comes with Motley."""
+    said = ", ".join(f"`{key} = {json.dumps(value)}`" for key, value in defaults.items())
+    return f'With `task = "{task}"` the defaults are {said}.\n'
 
 
 if __name__ == "__main__":

@@ -78,6 +78,11 @@ class HostKeys:
         "variables of the console's environment to pass on to its ranks, never logged",
         check=value_rules.variables_problem,
     )
+    packages: str | None = option(
+        None,
+        'list of packages for this host; by default that of [environment], "" for none',
+        check=value_rules.optional_packages_problem,
+    )
     requirements: str | None = option(
         None,
         'requirements file for this host; by default that of [environment], "" for none',
@@ -100,6 +105,11 @@ class HostKeys:
         'Dockerfile for this host; by default that of [environment], "" for none',
         check=value_rules.optional_path_problem,
     )
+    mounts: tuple[str, ...] = option(
+        (),
+        "folders for the containers of this host; by default those of [environment], [] for none",
+        check=value_rules.mounts_problem,
+    )
     connect: Connect | None = option(
         None,
         "for this host; by default that of [cluster]; local: [the machine you sit at](this-machine.md), without an SSH "
@@ -114,6 +124,11 @@ class HostKeys:
 class EnvironmentKeys:
     """`[environment]`: a virtual environment made on every host, or a container image, and the ranks run in it."""
 
+    packages: str | None = option(
+        None,
+        'list of packages that comes with Motley; "llm": what [language models](environment.md#lists-of-packages) need',
+        check=value_rules.packages_problem,
+    )
     requirements: str | None = option(
         None,
         "pip's requirements file, from the folder of cluster.toml; a change of it makes a new environment",
@@ -143,11 +158,17 @@ class EnvironmentKeys:
         "from the folder of cluster.toml: every host builds its image by it, with the requirements as requirements.txt",
         check=value_rules.path_problem,
     )
+    mounts: tuple[str, ...] = option(
+        (),
+        'folders of each host for its containers, such as "~/.cache/huggingface", "/srv/models:/models:ro": at the '
+        "same path inside or another, to write unless :ro follows",
+        check=value_rules.mounts_problem,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskKeys:
-    """`[task]`: parameters of a task of your own, under the names it has for them: any values but dates and times."""
+    """`[task]`: parameters of the task: of `causal_lm`, or of your own, any values but dates and times."""
 
 
 SECTIONS: dict[str, type] = {

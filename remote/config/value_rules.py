@@ -15,9 +15,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from motley.trainer.contract import mount
 from motley.trainer.devices.names import CPU, IMAGE, examples, is_name, numbered
 
 NAME_CHARS = 63
+PACKAGES = ("llm",)  # lists that come with Motley: `remote.provision.package_list`
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -98,6 +100,30 @@ def path_problem(path: str) -> str | None:
 def optional_path_problem(path: str) -> str | None:
     """The same, where an empty one says that there is none."""
     return path_problem(path) if path else None
+
+
+def packages_problem(name: str) -> str | None:
+    """The name of a list of packages."""
+    return None if name in PACKAGES else f"is no list of packages; there is {' or '.join(map(json.dumps, PACKAGES))}"
+
+
+def optional_packages_problem(name: str) -> str | None:
+    """The same, where an empty one says that there is none."""
+    return packages_problem(name) if name else None
+
+
+def mounts_problem(mounts: Sequence[str]) -> str | None:
+    """Folders for containers, no two of them at one place inside."""
+    places = set()
+    for text in mounts:
+        try:
+            place = mount.parse(text).target
+        except ValueError as error:
+            return f"has {json.dumps(text)}; {error}"
+        if place in places:
+            return f"has two folders at {place}; name another place inside for one: {text.split(':')[0]}:/other"
+        places.add(place)
+    return None
 
 
 def image_problem(image: str) -> str | None:

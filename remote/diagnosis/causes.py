@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from string import Formatter
 
 from motley.remote.quoting import pasteable
+from motley.trainer.devices import printed_errors
+from motley.trainer.devices.names import NVIDIAS, SAYS_WHAT_FITS
 
 OOM = -1000  # in place of a signal: ended by SIGKILL, while the kernel says that it ended processes for lack of memory
 PYTORCH_HELP = "https://pytorch.org/get-started/locally"
@@ -61,9 +63,8 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         name="gpu_memory",
-        says=r"(?:CUDA|HIP) out of memory|CUDA error: out of memory|Cuda failure.*out of memory|\w+_STATUS_ALLOC_FAILED"
-        r"|torch\.(?:cuda\.)?OutOfMemoryError",
-        example="torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.",
+        says=printed_errors.OUT_OF_MEMORY.says,
+        example=printed_errors.OUT_OF_MEMORY.example,
         means="The memory of a GPU of {host} is full",
         remedy="Give it less of the batch: motley run --set hosts.{host}.max_batch=N; for a script, a smaller batch "
         "in its args. On {host}, nvidia-smi shows who else uses the GPU",
@@ -116,32 +117,31 @@ CAUSES: tuple[Cause, ...] = (
         r"|forward compatibility was attempted",
         example="RuntimeError: The NVIDIA driver on your system is too old (found version 11040).",
         means="The NVIDIA driver of {host} is too old for its torch",
-        remedy=f"Install a torch for an older CUDA there, {PYTORCH_HELP} gives the command; or a newer driver, on "
+        remedy=f"Install a torch for an older {NVIDIAS} there, {PYTORCH_HELP} gives the command; or a newer driver, on "
         "Ubuntu: sudo ubuntu-drivers install && sudo reboot",
     ),
     Cause(
         name="kernel_image",
-        says=r"no kernel image is available|CUDA error: invalid device function|compatible with the current PyTorch",
-        example="CUDA error: no kernel image is available for execution on the device",
+        says=printed_errors.NO_CODE_FOR_DEVICE.says,
+        example=printed_errors.NO_CODE_FOR_DEVICE.example,
         means="The torch of {host} was not built for a GPU as old, or as new, as the one there",
         remedy="motley check names the package index that has a torch for it, where that is known. On {host}: {python} "
-        '-c "import torch; print(torch.cuda.get_device_capability(), torch.cuda.get_arch_list())" shows both; '
+        f'-c "{SAYS_WHAT_FITS}" shows both; '
         f'{PYTORCH_HELP} has other builds. devices = ["cpu"] goes without',
     ),
     Cause(
         name="no_gpu",
-        says=r"not compiled with CUDA|Found no NVIDIA driver|No CUDA GPUs are available|no CUDA-capable device"
-        r"|invalid device ordinal",
-        example="AssertionError: Torch not compiled with CUDA enabled",
+        says=printed_errors.NO_SUCH_DEVICE.says,
+        example=printed_errors.NO_SUCH_DEVICE.example,
         means="{host} has not the GPU that is asked for, or its torch can't use it",
         remedy="motley check says which it is. A script takes the device that MOTLEY_DEVICE names",
     ),
     Cause(
         name="device_assert",
-        says=r"device-side assert triggered",
-        example="CUDA error: device-side assert triggered",
+        says=printed_errors.INDEX_OUT_OF_RANGE.says,
+        example=printed_errors.INDEX_OUT_OF_RANGE.example,
         means="An index was out of range on a GPU, most often a label beyond the number of classes",
-        remedy='env = {{ CUDA_LAUNCH_BLOCKING = "1" }} for {host} makes the traceback name the line',
+        remedy=f"env = {{{{ {printed_errors.AT_EACH_CALL} }}}} for {{host}} makes the traceback name the line",
     ),
     Cause(
         name="download",
@@ -162,8 +162,8 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         name="nccl",
-        says=r"NCCL error|ncclSystemError|ncclUnhandledCudaError|ncclInternalError|ncclInvalidUsage",
-        example="torch.distributed.DistBackendError: NCCL error in: NCCLUtils.hpp:275, unhandled system error",
+        says=printed_errors.NCCL_FAILED.says,
+        example=printed_errors.NCCL_FAILED.example,
         means="NCCL could not do its part on {host}",
         remedy='env = {{ NCCL_DEBUG = "INFO" }} for each host has it say why in the log; NCCL_SOCKET_IFNAME there '
         'names the network interface; [run] backend = "gloo" goes without NCCL',

@@ -35,8 +35,7 @@ class IncomingModel:
         self._file: IO[bytes] | None = None
         self._host, self._head, self._left = "", b"", 0
         self._answer: Answer | None = None
-        if self._place.is_dir():
-            raise UsageError(f"{file} is a folder: name a file in it")
+        self._check_place(file)
         if not self._place.parent.is_dir():
             raise UsageError(f"there is no folder {self._place.parent}")
         self._stays()
@@ -63,9 +62,8 @@ class IncomingModel:
         self._left -= len(chunk)
         if self._left < 0:
             raise CommandFailed(self._host, "`export` sent more than it announced", "Report this.")
-        if self._file is not None:
-            with self._writing():
-                self._file.write(chunk)
+        with self._writing():
+            self._write(chunk)
 
     def ended(self, host: str, said: str) -> bool:
         """All has come; `said` is the end of its stderr. Returns whether the checkpoint is damaged.
@@ -89,15 +87,9 @@ class IncomingModel:
     def keep(self) -> tuple[int, dict[str, Any]]:
         """Wait until it is on the disk, and put it in its place: its bytes and its metadata. Raises NotWritten."""
         assert self._answer is not None
-        assert self._file is not None
         self._stays()
         with self._writing():
-            size = self._file.tell()
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            durable.put(self._part, str(self._place))
-        self._file = None
+            size = self._put()
         metadata = self._answer.get("metadata")
         return size, metadata if isinstance(metadata, dict) else {}
 
@@ -118,8 +110,32 @@ class IncomingModel:
         if self._left > free:
             cause = f"{self._place} takes {_mib(self._left)}, {_mib(free)} are free there"
             raise NotWritten(f"{cause}: make room, or name another disk")
-        with self._writing():
-            self._file = open(self._part, "wb")  # noqa: SIM115 - until `keep` or `close`
+        with self._writing(), using(self._host, "export"):
+            self._open(answer)
+
+    def _check_place(self, file: Path) -> None:
+        if self._place.is_dir():
+            raise UsageError(f"{file} is a folder: name a file in it")
+
+    def _open(self, answer: Answer) -> None:
+        """What comes is about to. Raises what `using` takes for an answer that does not fit."""
+        del answer
+        self._file = open(self._part, "wb")  # noqa: SIM115 - until `keep` or `close`
+
+    def _write(self, chunk: bytes) -> None:
+        if self._file is not None:
+            self._file.write(chunk)
+
+    def _put(self) -> int:
+        """In its place, once it is on the disk. Returns its bytes."""
+        assert self._file is not None
+        size = self._file.tell()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        durable.put(self._part, str(self._place))
+        self._file = None
+        return size
 
     def _stays(self) -> None:
         if self._place.exists() and not self._force:

@@ -67,6 +67,8 @@ def record_of(host: str, file: str, line: str | bytes) -> Sample | Reading | Usa
 
 
 def _safe(record: Sample | Reading | Usage | Event) -> Sample | Reading | Usage | Event:
+    if isinstance(record, Sample):
+        return dataclasses.replace(record, host=clean(record.host), unit=clean(record.unit))
     if not isinstance(record, Event):
         return dataclasses.replace(record, host=clean(record.host))
     return dataclasses.replace(

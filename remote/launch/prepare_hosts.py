@@ -53,7 +53,7 @@ async def looked_over(hosts: Hosts, emit: Emit, ask: Ask = nobody, *, early: Pre
     async def look() -> Look:
         began = time.monotonic()  # the last look: what the user took to answer does not count
         looks: list[Looked] = []
-        if any(host.requirements or host.runtime for host in hosts.cluster.hosts):
+        if any(host.installs or host.runtime for host in hosts.cluster.hosts):
             reached = await hosts.connect(emit)
             if any(isinstance(outcome, HostError) for outcome in reached.values()):
                 looks = await _packages(hosts, emit)

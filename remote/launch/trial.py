@@ -53,6 +53,9 @@ class _Steps:
     pass_limit: int | None
     memory_mib: int
     total_mib: int | None
+    fits: str
+    expected_mib: int
+    length: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,14 +79,18 @@ class Tried:
     first_ms: float = 0.0
     step_ms: float = 0.0  # of the last one
     pass_limit: int | None = None  # the most samples that fitted at once, where that was fewer
+    fits: str = ""  # of a language model: what does, by its sizes
+    expected_mib: int = 0  # of a language model: for one row of `length` tokens
+    length: int = 0
     script: str = ""
     seconds: float = 0.0
     ended: bool = False  # it came to its own end
 
     def as_dict(self) -> dict[str, Any]:
         """As `--json` prints it, without what does not concern it."""
-        left_out = ("samples", "first_ms", "step_ms", "pass_limit", "max_batch", "total_mib")
+        left_out: tuple[str, ...] = ("samples", "first_ms", "step_ms", "pass_limit", "max_batch", "total_mib")
         others = left_out if self.steps is None else ("script", "seconds", "ended")
+        others += () if self.fits else ("fits", "expected_mib", "length")
         return {name: value for name, value in asdict(self).items() if name not in others}
 
 
@@ -100,7 +107,7 @@ class Trials:
     async def __call__(self, hosts: Hosts, checked: CheckResult) -> list[Finding]:
         """A finding for each host or device on which it does not work. Raises ConfigError as `project_of` does."""
         cluster = hosts.cluster
-        if not self._train and cluster.own_task is None:
+        if not self._train and cluster.own_task is None and cluster.included is None:
             return []
         self.began = True
         verbs = Verbs(hosts, self._tree or Tree.installed())
@@ -210,5 +217,5 @@ def _tried(member: Member, asked: Calibration, answer: Answer) -> Tried:
         if asked.script is not None and result.get("steps") is None:
             run = made(_Run, result)
             return Tried(host=member.host, device=member.device, script=asked.script.name, **asdict(run))
-        steps = made(_Steps, result)
+        steps = made(_Steps, {"fits": "", "expected_mib": 0, "length": 0, **result})
         return Tried(host=member.host, device=member.device, max_batch=member.max_batch, **asdict(steps))

@@ -83,8 +83,6 @@ async def next_run(
 
 async def _user_code(cluster: Cluster) -> UserCode | None:
     """What of it is the user's own, its files as they are now. Raises Cold."""
-    if not cluster.has_project:
-        return None
     try:
         _, user_code = await asyncio.to_thread(project_of, cluster)
     except ConfigError as error:
@@ -94,7 +92,7 @@ async def _user_code(cluster: Cluster) -> UserCode | None:
 
 def _why_not_there(now: UserCode | None, before: Spec) -> str:
     """Why the hosts of the run `before` lack what the user's own code `now` needs; empty when they do not."""
-    if now is None:
+    if now is None or not now.tree:  # it comes with Motley
         return ""
     what = "task" if now.own_task is not None else "policy"
     if not before.project_tree or (now.own_task is not None and before.own_task is None):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from motley.remote.hosts.pool import Emit, Hosts
 from motley.remote.preflight.host_check import Common, HostCheck, Prepares
 from motley.remote.preflight.host_inspection import CARDS_S
 from motley.remote.preflight.judge import judge
+from motley.remote.preflight.judge_language_models import needs
 from motley.remote.preflight.judge_network import leader_address
 from motley.remote.preflight.power import power
 from motley.remote.preflight.probe import Asked, Probe
@@ -67,6 +68,7 @@ async def check(
     loop = asyncio.get_running_loop()
     ends = loop.time() + CHECK_S
     asked = Asked(ports=() if joins else cluster.leader_ports, data=_data(cluster), command=_command(cluster))
+    asked = replace(asked, libraries=tuple(needs(cluster)))
     common = Common(hosts, asked, emit, early)
     visits = [HostCheck(host, common, leads=host.name == cluster.leader) for host in cluster.hosts]
     common.reached += [visit.reached for visit in visits if visit.host.name != cluster.leader]

@@ -30,7 +30,7 @@ CHECKS: dict[str, tuple[str, str]] = {
     "container": (
         BOTH,
         "docker or podman works for the user, and the image is there or can be had, with a Python 3.10 or newer in it; "
-        "a warning where it is not there yet",
+        "the folders of `mounts` are there; a warning where the image is not there yet",
     ),
     "torch": (
         BOTH,
@@ -39,6 +39,11 @@ CHECKS: dict[str, tuple[str, str]] = {
     "pillow": (
         ERROR,
         "Pillow is there, or in the image, where the data set is [`image_folder`](data.md#pictures-of-your-own)",
+    ),
+    "libraries": (
+        ERROR,
+        'for `task = "causal_lm"`: transformers is there, or in the image, and where `[task]` needs them peft, '
+        "bitsandbytes and pyarrow, in versions that are new enough",
     ),
     "devices": (
         BOTH,
@@ -154,6 +159,20 @@ the samples fitted at once. There are as many as the device may get: its share w
 ```
 ✔ box1 cpu: 2 steps of 96 samples, the first 812 ms, then 35.2 ms; 412 MiB of memory at most
 ```
+
+Of a language model (`task = "causal_lm"`) each host says beforehand, from the sizes in the model's config.json, what
+fits into the memory that is free there; what the steps really took stands beside it.
+
+```
+✔ laptop cpu: 2 steps of 8 samples, the first 2,140 ms, then 1,312 ms; 6,411 MiB of memory at most
+    7.6 GiB free: LoRA fits at 1 x 1024, not at 1 x 2048; QLoRA would fit at 1 x 2048; expected for 1 x 2048: …
+```
+
+`1 x 1024` is one row of 1,024 tokens in a pass: the least that has to fit. `expected` counts the libraries too (640
+MiB), and is rather more than less: for small Llamas on a CPU it was 1.0 to 1.2 times what torch took. A model that is
+loaded in other ways than transformers does it, a mixture of experts or one with code of its own may take more.
+[`motley plan`](commands.md#motley-plan) says the same for hosts that were profiled, where the model's config.json is on
+this machine.
 
 What fails names file and line of your code: also a mistake in `metrics`, which a run meets at the end of its first
 epoch. Nothing is kept of it, and weights that were trained are not touched. After 5 minutes a host is given up.

@@ -15,6 +15,7 @@ from motley.remote.errors import CommandFailed, HostError, Unreachable
 from motley.remote.feed import Progress
 from motley.remote.hosts.pool import Emit, Hosts, python_of
 from motley.remote.preflight.host_inspection import HostInspection, inspect_host
+from motley.remote.preflight.judge_limits import to_be_there
 from motley.remote.preflight.own_address import own_address
 from motley.remote.preflight.probe import SELF, Asked, Probe
 from motley.remote.preflight.reachability import Rendezvous
@@ -107,10 +108,15 @@ class HostCheck:
             own = await own_address(self.host.address, common.reached)
             common.leader.set_result(own)
         command = common.asked.command if self.host.runtime is None else ""  # an image has its own
-        found = await host.probe(replace(common.asked, leader=to, own=own, code=code, command=command, path=path))
+        folders = to_be_there(self.host.mounts) if self.host.runtime is not None else ()
+        asked = replace(common.asked, leader=to, own=own, code=code, command=command, path=path, folders=folders)
+        found = await host.probe(asked)
         if (inside := common.hosts.inside(self.host.name)) is not None:
             # as a rank in it sees it
-            found = replace(found, torch=inside.torch, torch_build=inside.torch_build, pillow=inside.pillow)
+            found = replace(
+                found, torch=inside.torch, torch_build=inside.torch_build, pillow=inside.pillow,
+                libraries=inside.libraries,
+            )  # fmt: skip
         if self._leads and not common.leader.done():
             common.leader.set_result(found.server_address)
         if found.only_torch_knows and self.host.runtime is None:

@@ -18,6 +18,7 @@ from motley.remote.config.cluster import Cluster, Host
 from motley.remote.errors import Finding, HostError
 from motley.remote.hosts.pool import python_of
 from motley.remote.preflight.judge_gpus import gpus
+from motley.remote.preflight.judge_language_models import language_models
 from motley.remote.preflight.judge_limits import upkeep
 from motley.remote.preflight.judge_network import network
 from motley.remote.preflight.probe import Probe, too_old
@@ -80,6 +81,7 @@ def _one(cluster: Cluster, host: Host, probe: Probe, usual_torch: tuple[int, ...
     yield from _torch(host, probe, usual_torch)
     if cluster.dataset == IMAGE_FOLDER and not probe.pillow:
         yield _no_pillow(host, probe)
+    yield from language_models(cluster, host, probe)
     yield from gpus(host, probe)
     yield from upkeep(cluster, host, probe)
     wanted = host.env.get("GLOO_SOCKET_IFNAME", "")

@@ -1,25 +1,22 @@
-"""What is wrong with the GPUs of a host, its driver and the CUDA of its torch: pure. `judge` calls it."""
+"""What is wrong with the GPUs of a host, their driver, and the torch that is to use them: pure. `judge` calls it."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from motley.remote.config.cluster import Host
 from motley.remote.errors import Finding
 from motley.remote.hosts.pool import python_of
-from motley.remote.preflight.gpu_generation import holds, index_for
 from motley.remote.preflight.probe import Gpu, Probe
 from motley.remote.quoting import pasteable
 from motley.remote.ssh.shell import there
-from motley.trainer.devices.names import BUILT_FOR, built_for, index_of, is_gpu, is_nvidias, kind_of, numbered
+from motley.trainer.devices.generations import holds, index_for
+from motley.trainer.devices.names import BUILT_FOR, NVIDIAS, built_for, index_of, is_gpu, is_nvidias, kind_of, numbered
+from motley.trainer.devices.nvidia_driver import is_older, needed, newest_for
 
 PYTORCH_HELP = "https://pytorch.org/get-started/locally"
 SEES = "import torch; print(torch.accelerator.current_accelerator(), torch.accelerator.device_count())"
 BUSY = 0.25  # of its memory, in other hands
-# Oldest Linux driver for each major version of CUDA; minor versions go with any driver of their major one.
-# https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html
-OLDEST_DRIVER = {11: "450.80.02", 12: "525.60.13", 13: "580.65.06"}
 
 
 def gpus(host: Host, probe: Probe) -> Iterator[Finding]:
@@ -27,7 +24,7 @@ def gpus(host: Host, probe: Probe) -> Iterator[Finding]:
     used = used_gpus(host, probe)
     yield from _lacking(host, probe, asked)
     if probe.torch and not probe.torch_build and probe.gpus:
-        yield from _no_cuda(host, probe, asked)
+        yield from _cpu_build(host, probe, asked)
     if host.runtime is not None and host.devices == "auto" and probe.torch_build and not is_nvidias(probe.torch_build):
         cause = f"its image has a torch for {probe.torch_build}, and containers are given NVIDIA's cards alone"
         remedy = "Run without a container to use its cards: take runtime out of cluster.toml for this host."
@@ -36,13 +33,12 @@ def gpus(host: Host, probe: Probe) -> Iterator[Finding]:
         yield _unsaid(host, probe)
     if probe.gpu_trouble and (used or asked or host.devices == "auto"):
         yield _trouble(host, probe, is_used=bool(used or asked))
-    cuda = built_for(probe.torch_build)[1]
-    needs = OLDEST_DRIVER.get(next(iter(_numbers(cuda)), 0), "")
-    old = next((gpu.driver for gpu in used if gpu.driver and needs and _numbers(gpu.driver) < _numbers(needs)), "")
+    needs = needed(probe.torch_build)
+    old = next((gpu.driver for gpu in used if gpu.driver and needs and is_older(gpu.driver, needs)), "")
     if old:
         cause = f"torch {probe.torch} is built for {probe.torch_build}; the NVIDIA driver {old} is too old for that"
         remedy = (
-            f"Install a torch for CUDA {_highest(old)}, {PYTORCH_HELP} gives the command; or bring the driver "
+            f"Install a torch for {newest_for(old)}, {PYTORCH_HELP} gives the command; or bring the driver "
             f"to {needs} or newer and reboot, on Ubuntu: {there(host, 'sudo ubuntu-drivers install')}"
         )
         yield Finding(host.name, "driver", "error", cause, remedy)
@@ -116,15 +112,15 @@ def _generation(host: Host, probe: Probe, gpu: Gpu) -> Iterator[Finding]:
     yield Finding(host.name, "generation", "error", cause, remedy)
 
 
-def _no_cuda(host: Host, probe: Probe, asked: list[str]) -> Iterator[Finding]:
-    remedy = f"Install the build with CUDA for {python_of(host)}; {PYTORCH_HELP} gives the command."
+def _cpu_build(host: Host, probe: Probe, asked: list[str]) -> Iterator[Finding]:
+    remedy = f"Install the build with {NVIDIAS} for {python_of(host)}; {PYTORCH_HELP} gives the command."
     if host.runtime is not None:
-        remedy = "Name an image in cluster.toml whose torch has CUDA, such as those of pytorch/pytorch."
+        remedy = f"Name an image in cluster.toml whose torch has {NVIDIAS}, such as those of pytorch/pytorch."
     if asked:
-        cause = f"{asked[0]} is asked for, but torch {probe.torch} has no CUDA"
+        cause = f"{asked[0]} is asked for, but torch {probe.torch} has no {NVIDIAS}"
         yield Finding(host.name, "devices", "error", cause, remedy)
     elif host.devices == "auto":
-        cause = f"it has {_count(probe)}, but torch {probe.torch} has no CUDA: it will train on the CPU"
+        cause = f"it has {_count(probe)}, but torch {probe.torch} has no {NVIDIAS}: it will train on the CPU"
         yield Finding(host.name, "devices", "warning", cause, remedy)
 
 
@@ -151,14 +147,5 @@ def _busy(host: Host, gpu: Gpu) -> Iterator[Finding]:
     yield Finding(host.name, "gpu", "warning", cause, remedy)
 
 
-def _highest(driver: str) -> int:
-    """The newest major version of CUDA that the driver can do."""
-    return max((cuda for cuda, oldest in OLDEST_DRIVER.items() if _numbers(oldest) <= _numbers(driver)), default=11)
-
-
 def _count(probe: Probe) -> str:
     return f"{len(probe.gpus)} GPU" + "s" * (len(probe.gpus) != 1)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(map(int, re.findall(r"\d+", version)))

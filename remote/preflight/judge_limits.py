@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from motley.remote.config.cluster import Cluster, Host
@@ -12,6 +12,7 @@ from motley.remote.errors import Finding
 from motley.remote.preflight.probe import Probe
 from motley.remote.quoting import pasteable
 from motley.remote.ssh.shell import motley, there
+from motley.trainer.contract import mount
 from motley.trainer.contract.task_name import IMAGE_FOLDER
 
 LEAST_DISK_MIB = 200  # the trainer, a few checkpoints of a small model, logs
@@ -29,6 +30,7 @@ _FULL = "du -xsh ~/.[!.]* ~/* 2>/dev/null | sort -h | tail"
 def upkeep(cluster: Cluster, host: Host, probe: Probe) -> Iterator[Finding]:
     yield from _room(host, probe)
     yield from _data(cluster, host, probe)
+    yield from _folders(host, probe)
     yield from _command(cluster, host, probe)
     yield from _limits(cluster, host, probe)
     if probe.ends_with_login:
@@ -82,11 +84,25 @@ def _data(cluster: Cluster, host: Host, probe: Probe) -> Iterator[Finding]:
         return
     pictures = cluster.dataset == IMAGE_FOLDER  # nobody else has them
     lost = not probe.data_elsewhere and (pictures or not cluster.data.download)
-    instead = "it will be downloaded there" if cluster.own_task is None else "your task finds none there"
+    instead = "it will be downloaded there" if cluster.dataset else "your task finds none there"
     then = "" if probe.data_elsewhere or pictures else ", and [data] download is off" if lost else f": {instead}"
     look = there(host, pasteable(["ls", "-ld", str(cluster.data.path)]))
     remedy = f"Put the files there, or correct path under [data] in cluster.toml: {look}"
     yield Finding(host.name, "data", _level(lost), f"[data] path is not to be had, {probe.data_missing}{then}", remedy)
+
+
+def to_be_there(mounts: Iterable[str]) -> tuple[str, ...]:
+    """Of `[environment] mounts` the folders that have to be there: one of the home folder to write to is made."""
+    folders = map(mount.parse, mounts)
+    return tuple(one.source for one in folders if not (one.writable and one.source.startswith("~/")))
+
+
+def _folders(host: Host, probe: Probe) -> Iterator[Finding]:
+    for folder in probe.folders_missing:
+        cause = f"[environment] mounts: there is no folder {folder}"
+        place = "~/" + shlex.quote(folder[2:]) if folder.startswith("~/") else shlex.quote(folder)
+        look = there(host, f"ls -ld {place}")
+        yield Finding(host.name, "container", "error", cause, f"Make it, or name another one: {look}")
 
 
 def _command(cluster: Cluster, host: Host, probe: Probe) -> Iterator[Finding]:

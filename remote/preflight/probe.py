@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from motley.remote.answers import made
-from motley.trainer.devices.names import is_gpu, is_name, is_nvidias, numbered
+from motley.remote.hosts.image_contents import Library
+from motley.trainer.devices.names import build_of, is_gpu, is_name, is_nvidias, numbered
 
 SELF = "self"
 
@@ -28,6 +29,8 @@ class Asked:
     code: str = ""  # hash of the tree that a run needs: whether it is whole there is looked at
     command: str = ""  # a program of the host's that the run starts there
     path: str = ""  # PATH of the run there, where cluster.toml says so
+    libraries: tuple[str, ...] = ()  # packages whose versions are asked for
+    folders: tuple[str, ...] = ()  # of `[environment] mounts`, that are to be there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +90,8 @@ class Probe:
     torch: str
     torch_build: str  # what it is built for: "CUDA 13.0", "ROCm 6.4", "XPU 20250301"
     pillow: str = ""  # version
+    libraries: tuple[Library, ...] = ()  # those that were asked for
+    folders_missing: tuple[str, ...] = ()
     gpus: tuple[Gpu, ...]
     gpu_trouble: str = ""  # what nvidia-smi said instead
     accelerators: tuple[Accelerator, ...] = ()  # asked for later: that takes seconds
@@ -154,7 +159,9 @@ def too_old(python: str, version: str) -> tuple[str, str]:
 
 def parse(answer: Mapping[str, Any]) -> Probe:
     """Raises ValueError that names the field that is missing or of another type."""
-    found = made(Probe, {**answer, "accelerators": [], "accelerator_trouble": ""})
+    build = answer.get("torch_build")
+    told = {**answer, "torch_build": build_of(build)} if isinstance(build, str) else answer
+    found = made(Probe, {**told, "accelerators": [], "accelerator_trouble": ""})
     for address in filter(None, (found.server_address, found.address)):  # they go into commands to paste
         ipaddress.ip_address(address)
         if "%" in address:  # any text may stand behind it

@@ -15,9 +15,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from motley.remote.answers import Answer
+from motley.remote.answers import Answer, made, using
 from motley.remote.errors import CommandFailed, HostError
-from motley.remote.hosts.image_contents import ImageContents
+from motley.remote.hosts.image_contents import ImageContents, Library
 from motley.remote.hosts.pool import Emit, Hosts, python_of
 from motley.remote.hosts.reach import Connection
 from motley.remote.provision.image_errors import too_old, trouble
@@ -29,6 +29,7 @@ from motley.remote.sanitize import clean
 from motley.remote.ssh.shell import there
 from motley.trainer import bootstrap
 from motley.trainer.contract.spec import Container
+from motley.trainer.devices.names import build_of
 
 LOOK_S = 75.0  # for a host to say what it has; that asks docker several times, each within a bound of its own
 SILENT_S = 1800.0  # without a word, while it pulls or builds: a layer of some GB may be one line
@@ -99,11 +100,17 @@ def _inside(connection: Connection, wanted: Wanted, told: Answer) -> ImageConten
     return ImageContents(
         container=Container(
             runtime=wanted.runtime, image=clean(wanted.image or wanted.name), id=told.text("id"),
-            rootless=told.get("rootless") is True,
+            rootless=told.get("rootless") is True, mounts=connection.host.mounts,
         ),
-        python=python, torch=told.text("torch"), torch_build=told.text("torch_build"),
-        pillow=told.text("pillow"),
+        python=python, torch=told.text("torch"), torch_build=build_of(told.text("torch_build")),
+        pillow=told.text("pillow"), libraries=_libraries(told),
     )  # fmt: skip
+
+
+def _libraries(told: Answer) -> tuple[Library, ...]:
+    """Raises CommandFailed."""
+    with using(told.host, told.program):
+        return tuple(made(Library, row) for row in told.tables("libraries"))
 
 
 async def _ask(connection: Connection, python: str, wanted: Wanted, emit: Emit, *, get: bool) -> Answer:

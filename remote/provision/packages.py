@@ -129,7 +129,11 @@ def judged(cluster: Cluster, found: Iterable[Finding], looks: Iterable[Looked]) 
     kept = list(found)
     for looked in looks:
         unknown, kind = {*looked.without, *looked.failed}, looked.kind
-        kept = [f for f in kept if f.host not in unknown or f.check not in ("torch", "pillow", "devices", "driver")]
+        kept = [
+            f
+            for f in kept
+            if f.host not in unknown or f.check not in ("torch", "pillow", "libraries", "devices", "driver")
+        ]
         words = f"{kind.lacks}; whether torch is in it is not known"
         remedy = f"It is {kind.comes} before a run starts: {motley(cluster, 'run')}"
         kept += [Finding(name, kind.check, "warning", words, remedy) for name in looked.without]

@@ -42,9 +42,10 @@ NEVER = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserCode:
-    """The user's own, as a host finds it: a script, or a task, or a policy, or both of these; in one project."""
+    """The user's own, as a host finds it: a script, or a task, or a policy, or both of these; in one project. A task
+    that comes with Motley and has parameters is there too."""
 
-    tree: str  # its hash
+    tree: str  # its hash; empty: there is none, and no policy of the user's own
     script: Script | None = None
     own_task: OwnTask | None = None
     own_policy: OwnPolicy | None = None
@@ -65,20 +66,22 @@ class Project:
         return Tree.from_files([_read(self.root, path) for path in self.files], what="the project")
 
 
-def project_of(cluster: Cluster) -> tuple[Tree, UserCode] | tuple[None, None]:
+def project_of(cluster: Cluster) -> tuple[Tree | None, UserCode | None]:
     """What a script, a task or a policy of the user's own needs on every host, and how a host finds it there; nothing
-    where all of it comes with Motley.
+    where all of it comes with Motley, but a task that has parameters is told all the same.
 
     Raises ConfigError as `find` does.
     """
+    ours = cluster.included
+    own_task = OwnTask(tree="", module=ours.module, name=ours.name, parameters=cluster.task) if ours else None
     if not cluster.has_project:
-        return None, None
+        return None, UserCode(tree="", own_task=own_task) if own_task is not None else None
     project = find(cluster)
     try:
         tree = project.tree()
     except OSError as error:
         raise _wrong(cluster, _key(cluster), f"its project {project.root} can't be read: {error}") from error
-    script = own_task = own_policy = None
+    script = own_policy = None
     if cluster.run.program is not None:
         run, path = cluster.run, project.entry if cluster.run.script else ""
         script = Script(

@@ -1,5 +1,7 @@
 """`[environment]`: the packages that a run needs, in a virtual environment on each host, made once and then reused.
 
+They are those of a list that comes with Motley (`remote.provision.package_list`), of the user's file, or of both.
+
 `remote.session.session` and `remote.launch.calibrate` have them made before they look at the hosts; `motley check` only
 looks for them. From then on `Hosts` gives the environment's Python for its host, so all that is started there runs in
 it.
@@ -23,6 +25,7 @@ from motley.remote.errors import CommandFailed, ConfigError, HostError
 from motley.remote.hosts.pool import Emit, Hosts, python_of
 from motley.remote.hosts.reach import Connection
 from motley.remote.provision.local_folder import Folder
+from motley.remote.provision.package_list import text_of
 from motley.remote.provision.packages import Kind, Looked, ask, named, on_each, to_log
 from motley.remote.provision.push_folder import push_folder
 from motley.remote.quoting import pasteable
@@ -40,7 +43,8 @@ OTHER_FILE = re.compile(r"^\s*(-r|-c|-e|--requirement|--constraint|--editable)\b
 class Wanted:
     """What one host is to have. `wheels` are the only ones to install from."""
 
-    name: str  # of the file, for people
+    name: str  # of what is installed, for people
+    packages: str  # a list that comes with Motley
     requirements: str
     wheels: Folder | None
     system: bool
@@ -48,7 +52,8 @@ class Wanted:
     @property
     def key(self) -> str:
         wheels = self.wheels.hash if self.wheels is not None else ""
-        return hashlib.sha256(f"{wheels}\n{self.requirements}".encode()).hexdigest()
+        listed = f"{self.packages}\n\0" if self.packages else ""
+        return hashlib.sha256(f"{wheels}\n{listed}{self.requirements}".encode()).hexdigest()
 
 
 def read(cluster: Cluster, hosts: Iterable[Host]) -> dict[str, Wanted]:
@@ -56,16 +61,20 @@ def read(cluster: Cluster, hosts: Iterable[Host]) -> dict[str, Wanted]:
     found: dict[str, Wanted] = {}
     folders: dict[str, Folder] = {}
     for host in hosts:
-        if not host.requirements or host.runtime is not None:  # of a container: it is in the image
+        if not host.installs or host.runtime is not None:  # of a container: it is in the image
             continue
         wheels = None
         if host.wheels:
             if host.wheels not in folders:
                 folders[host.wheels] = _wheels(cluster, host, Path(host.wheels))
             wheels = folders[host.wheels]
-        text = requirements_of(cluster, host, Path(host.requirements))
-        name = Path(host.requirements).name
-        found[host.name] = Wanted(name=name, requirements=text, wheels=wheels, system=host.system_site_packages)
+        text = requirements_of(cluster, host, Path(host.requirements)) if host.requirements else ""
+        names = [f'packages = "{host.packages}"'] if host.packages else []
+        names += [Path(host.requirements).name] if host.requirements else []
+        found[host.name] = Wanted(
+            name=" and ".join(names), packages=text_of(host.packages) if host.packages else "", requirements=text,
+            wheels=wheels, system=host.system_site_packages,
+        )  # fmt: skip
     return found
 
 
@@ -111,6 +120,7 @@ async def _ask(connection: Connection, python: str, wanted: Wanted, emit: Emit, 
     """The answer of a host that has the environment, or was only to look. Raises a HostError."""
     host = connection.host
     request = {
+        "packages": wanted.packages,
         "requirements": wanted.requirements,
         "wheels": wanted.wheels.place if wanted.wheels is not None else "",
         "key": wanted.key,
@@ -141,7 +151,8 @@ def _failure(host: Host, wanted: Wanted, told: Answer, emit: Emit) -> CommandFai
     if INSTALLS.fullmatch(remedy):
         return CommandFailed(host.name, cause, f"Install what it lacks: {there(host, remedy)}")
     where = "the folder of wheels" if wanted.wheels is not None else "the package index that it uses"
-    return CommandFailed(host.name, cause, f"Correct {wanted.name}, or look at {where}; the log has more of it.")
+    look = f"Look at {where}" if not wanted.requirements else f"Correct {wanted.name}, or look at {where}"
+    return CommandFailed(host.name, cause, f"{look}; the log has more of it.")
 
 
 def requirements_of(cluster: Cluster, host: Host, path: Path) -> str:

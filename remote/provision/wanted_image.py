@@ -15,6 +15,7 @@ from typing import Any
 
 from motley.remote.config.cluster import Cluster, Host
 from motley.remote.errors import ConfigError
+from motley.remote.provision.package_list import text_of
 from motley.remote.provision.virtualenv import requirements_of
 from motley.trainer.devices.names import is_gpu
 
@@ -82,7 +83,11 @@ def read(cluster: Cluster, hosts: Iterable[Host]) -> dict[str, Wanted]:
 
 def _built(cluster: Cluster, host: Host, dockerfile: str) -> Built:
     requirements = requirements_of(cluster, host, Path(host.requirements)) if host.requirements else ""
-    files = (("Dockerfile", _text(cluster, host, dockerfile)), ("requirements.txt", requirements))
+    packages = text_of(host.packages) if host.packages else ""
+    files = (
+        ("Dockerfile", _text(cluster, host, dockerfile)), ("packages.txt", packages),
+        ("requirements.txt", requirements),
+    )  # fmt: skip
     return Built(dockerfile=Path(dockerfile).name, files=files, base=host.image or "")
 
 

@@ -25,12 +25,14 @@ from motley.remote.provision.process_title_room import with_room
 from motley.remote.provision.push_code import Tree, push
 from motley.remote.sanitize import clean
 from motley.trainer.contract.checkpoint_trailer import Trailer
+from motley.trainer.contract.exported import FOLDER
 from motley.trainer.contract.run_changes import Lead, Roll
 from motley.trainer.contract.spec import Member, Spec
 
 SUPERVISE_S = 30.0
 ASK_S = 15.0
 FETCH_S = 600.0
+WHOLE_S = 6 * 3600.0  # for a language model to be merged, and to come over a home's network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,14 +227,23 @@ class Verbs:
             raise CommandFailed(host, f"the checkpoint could not be stored: {result.stderr}", "Make room there.")
 
     async def export_to(
-        self, take: Callable[[bytes], object], host: str, run: str, form: str, file: str | None, given: bytes = b""
+        self,
+        take: Callable[[bytes], object],
+        host: str,
+        run: str,
+        form: str,
+        file: str | None,
+        given: bytes = b"",
+        *,
+        merge: bool = False,
     ) -> str:
         """Hands over, as it comes, what `trainer.verbs.export` says of a checkpoint of the run, or of `given`: all that
         goes to its stdin. Returns the last it wrote to stderr. Raises a HostError."""
         connection = await self.connection(host)
-        argv = self.argv(host, *export_words(run, host, form, file))
+        argv = self.argv(host, *export_words(run, host, form, file, merge=merge))
+        timeout_s = FETCH_S if form != FOLDER else WHOLE_S
         result = await connection.run(
-            argv, stdin=given, timeout_s=FETCH_S, cwd=self.tree.folder, most=sys.maxsize, take=take
+            argv, stdin=given, timeout_s=timeout_s, cwd=self.tree.folder, most=sys.maxsize, take=take
         )
         return result.stderr
 
@@ -248,8 +259,9 @@ class Verbs:
         return answered(host, words[0], result, words[0])
 
 
-def export_words(run: str, host: str, form: str, file: str | None) -> list[str]:
-    return ["export", "--run", run, "--host", host, "--format", form, *([file] if file else [])]
+def export_words(run: str, host: str, form: str, file: str | None, *, merge: bool = False) -> list[str]:
+    flags = ["--merge"] if merge else []
+    return ["export", "--run", run, "--host", host, "--format", form, *flags, *([file] if file else [])]
 
 
 def supervise_argv(run: str, host: str, python: str, folder: str) -> list[str]:

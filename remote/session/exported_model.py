@@ -16,6 +16,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -27,19 +28,21 @@ import motley
 from motley.remote.config.cluster import Cluster
 from motley.remote.errors import CommandFailed, HostError, UsageError
 from motley.remote.experiment.folder import experiments_folder
+from motley.remote.experiment.incoming_folder import IncomingFolder
 from motley.remote.experiment.incoming_model import IncomingModel
 from motley.remote.experiment.machines import recorded_machines
 from motley.remote.hosts.pool import Hosts
 from motley.remote.hosts.this_machine import elsewhere, machine_id
 from motley.remote.launch.resume_checkpoint import Found, listed_by
 from motley.remote.provision.push_code import Tree
-from motley.remote.rpc.verbs import FETCH_S, Verbs, export_words
+from motley.remote.rpc.verbs import FETCH_S, WHOLE_S, Verbs, export_words
 from motley.remote.ssh.new_host_keys import Ask, introduced, new_keys, nobody
 from motley.trainer.contract import checkpoint_trailer
-from motley.trainer.contract.evaluation_of import evaluation_of
+from motley.trainer.contract.exported import FOLDER, evaluation_of
 from motley.trainer.contract.wire import END_STATES
 
 FORMS = {".safetensors": "safetensors", ".pt": "pt"}
+_ENDING = re.compile(r"\.[A-Za-z]+")  # of a file: "model.onnx"; a folder may be called "qwen2.5-night"
 BEST = "best.pt"
 HERE = "this machine"
 CHUNK = 1 << 20
@@ -60,11 +63,18 @@ class Exported:
     metadata: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    form: str  # one of FORMS, or FOLDER
+    merge: bool
+
+
 def form_of(file: Path) -> str:
-    """The format by the end of the name. Raises UsageError for another one."""
-    if file.suffix not in FORMS:
-        raise UsageError(f"{file} has to end in {' or '.join(FORMS)}: that says which format it gets")
-    return FORMS[file.suffix]
+    """The format by the end of the name; a name without an ending is a folder. Raises UsageError for another one."""
+    if _ENDING.fullmatch(file.suffix) and file.suffix not in FORMS:
+        ends = " or ".join(FORMS)
+        raise UsageError(f"{file} has to end in {ends}, or in nothing for a folder: that says which format it gets")
+    return FORMS.get(file.suffix, FOLDER)
 
 
 async def export(
@@ -77,21 +87,25 @@ async def export(
     warn: Warn,
     ask: Ask = nobody,
     tree: Tree | None = None,
+    merge: bool = False,
 ) -> Exported:
-    """Write the weights of the newest good checkpoint of the run, or of its best one, to `file`, whole or not at all.
+    """Write the weights of the newest good checkpoint of the run, or of its best one, to `file`, whole or not at all: a
+    file, or a folder. `merge`: together with the weights that every host has by itself, such as a base model's.
 
     `warn` hears of each that is passed over, and what is not known of the model. Raises UsageError for a run or a
     checkpoint that is not there and for a file that is, HostError where no host could do it, NotWritten.
     """
     form = form_of(file)
-    with contextlib.closing(IncomingModel(file, force=force)) as incoming:
-        return await _export(cluster, run, form, incoming, best=best, warn=warn, ask=ask, tree=tree)
+    kind = IncomingFolder if form == FOLDER else IncomingModel
+    with contextlib.closing(kind(file, force=force)) as incoming:
+        wanted = Wanted(form=form, merge=merge)
+        return await _export(cluster, run, wanted, incoming, best=best, warn=warn, ask=ask, tree=tree)
 
 
 async def _export(
     cluster: Cluster,
     run: str,
-    form: str,
+    wanted: Wanted,
     incoming: IncomingModel,
     *,
     best: bool,
@@ -122,7 +136,7 @@ async def _export(
         for one in found:
             which = f"{one.name} of '{run}' on {one.host or HERE}, of step {one.trailer.step},"
             try:
-                damaged = await _bring(verbs, run, form, one, incoming, experiment, tables)
+                damaged = await _bring(verbs, run, wanted, one, incoming, experiment, tables)
             except HostError as error:
                 failed = failed or error
                 warn(f"{which} could not be exported: {error}")
@@ -174,11 +188,11 @@ def why_none(run: str, tables: Tables, silent: Sequence[HostError], experiment: 
 
 
 async def _bring(
-    verbs: Verbs, run: str, form: str, one: Found, incoming: IncomingModel, experiment: Path, tables: Tables
+    verbs: Verbs, run: str, wanted: Wanted, one: Found, incoming: IncomingModel, experiment: Path, tables: Tables
 ) -> bool:
     """Have one checkpoint turned into the file. Returns whether it is damaged. Raises HostError, NotWritten."""
     if one.host:
-        return incoming.ended(one.host, await _asked(verbs, one.host, run, form, one.name, b"", incoming))
+        return incoming.ended(one.host, await _asked(verbs, one.host, run, wanted, one.name, b"", incoming))
     path = experiment / "checkpoints" / one.name
     head = json.dumps(evaluation_of(experiment, one.trailer.step)).encode() + b"\n"
     try:
@@ -190,19 +204,19 @@ async def _bring(
     failed: HostError | None = None
     for host in sorted(tables, key=lambda name: not tables[name]):  # who knows the run knows the task
         try:
-            return incoming.ended(host, await _asked(verbs, host, run, form, None, head + content, incoming))
+            return incoming.ended(host, await _asked(verbs, host, run, wanted, None, head + content, incoming))
         except HostError as error:
             failed = failed or error
     if has_torch():
-        return incoming.ended(HERE, await _by_own_python(run, form, head + content, incoming))
+        return incoming.ended(HERE, await _by_own_python(run, wanted, head + content, incoming))
     raise failed or CommandFailed(HERE, f"{path} is here alone, and reading it takes torch", WITHOUT_TORCH)
 
 
 async def _asked(
-    verbs: Verbs, host: str, run: str, form: str, name: str | None, given: bytes, incoming: IncomingModel
+    verbs: Verbs, host: str, run: str, wanted: Wanted, name: str | None, given: bytes, incoming: IncomingModel
 ) -> str:
     incoming.begin(host)
-    return await verbs.export_to(incoming.take, host, run, form, name, given)
+    return await verbs.export_to(incoming.take, host, run, wanted.form, name, given, merge=wanted.merge)
 
 
 def has_torch() -> bool:
@@ -210,10 +224,10 @@ def has_torch() -> bool:
     return importlib.util.find_spec("torch") is not None
 
 
-async def _by_own_python(run: str, form: str, given: bytes, incoming: IncomingModel) -> str:
+async def _by_own_python(run: str, wanted: Wanted, given: bytes, incoming: IncomingModel) -> str:
     """In a process of its own: this one never imports torch."""
     incoming.begin(HERE)
-    words = ["-m", "motley.trainer", *export_words(run, "console", form, None)]
+    words = ["-m", "motley.trainer", *export_words(run, "console", wanted.form, None, merge=wanted.merge)]
     env = {**os.environ, "PYTHONPATH": str(OURS)}
     with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stderr:
         stdin.write(given)
@@ -223,10 +237,11 @@ async def _by_own_python(run: str, form: str, given: bytes, incoming: IncomingMo
         )
         assert process.stdout is not None
         try:
-            while chunk := await asyncio.wait_for(process.stdout.read(CHUNK), FETCH_S):
+            within_s = WHOLE_S if wanted.merge else FETCH_S
+            while chunk := await asyncio.wait_for(process.stdout.read(CHUNK), within_s):
                 incoming.take(chunk)
         except asyncio.TimeoutError as error:
-            raise CommandFailed(HERE, f"torch said nothing for {FETCH_S:g} s", WITHOUT_TORCH) from error
+            raise CommandFailed(HERE, f"torch said nothing for {within_s:g} s", WITHOUT_TORCH) from error
         finally:
             if process.returncode is None:
                 process.kill()

@@ -82,6 +82,7 @@ def merge(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, A
             entry["started"] = max(entry["started"], float(row["started"]))
             if row["leader"] == name:
                 entry.update(state=row["state"], step=row.get("step"))
+                entry.update(_rates(row))
             layout = row.get("layout")
             if isinstance(layout, dict) and (old := layout.get("resumed_from")):
                 entry["resumed_from"] = str(old)
@@ -89,6 +90,13 @@ def merge(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, A
                 entry["cause"] = row["cause"]
     newest = sorted(runs.items(), key=lambda item: -item[1]["started"])
     return [{"run": run, **{k: v for k, v in entry.items() if k != "started"}} for run, entry in newest]
+
+
+def _rates(row: Mapping[str, Any]) -> dict[str, float]:
+    """Samples a second, and whatever else the run's task counts, as the leader's summary has them."""
+    rates = row.get("rates")
+    told = rates.items() if isinstance(rates, dict) else ()
+    return {name: float(value) for name, value in told if name.endswith("_per_s") and isinstance(value, (int, float))}
 
 
 async def newest(cluster: Cluster, ask: Ask = nobody) -> str:

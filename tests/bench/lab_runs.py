@@ -203,6 +203,8 @@ class MotleyProcess:
             assert time.monotonic() < deadline, self._said()
             time.sleep(0.2)  # other processes' doing: there is nothing to await
         paths = [path for folder in self._folders for path in folder.glob("rank_*.jsonl")]
+        again = [path.name for path in paths if not path.stem.split("_")[1].isdigit()]
+        assert not again, f"a rank's process was started again: {', '.join(again)}\n{self._said()}"
         ranks = [
             [json.loads(line) for line in path.read_text().splitlines()]
             for path in sorted(paths, key=lambda path: int(path.stem.split("_")[1]))

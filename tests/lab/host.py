@@ -235,10 +235,11 @@ def boot_script(name: str, folder: Path) -> str:
     """The host's first process: makes the file system its own, then keeps an sshd running.
 
     The repository and everything under root's home and /tmp are out of sight, so that only what was pushed is there;
-    the Python that runs the tests is put back, wherever it lives.
+    the Python that runs the tests is put back, wherever it lives, with the packages that it finds.
     """
     hidden = _outermost([HOME, REPOSITORY, Path("/tmp"), Path("/run"), Path("/dev/shm")])
-    pythons = {Path(p) for prefix in (sys.prefix, sys.base_prefix) for p in (prefix, os.path.realpath(prefix))}
+    packages = [path for path in sys.path if Path(path).name == "site-packages"]
+    pythons = {Path(p) for place in (sys.prefix, sys.base_prefix, *packages) for p in (place, os.path.realpath(place))}
     kept = _outermost([p for p in pythons if any(p.is_relative_to(h) for h in hidden)])
     q = shlex.quote
     here = q(str(folder))

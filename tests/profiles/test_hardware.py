@@ -14,7 +14,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from motley.profiles.cgroup import limits
+from motley.profiles.cgroup import Limits, cpu_limit, limits
 from motley.profiles.gpu import GpuMeter, gpus, parse_smi
 from motley.profiles.hardware import Hardware, probe
 
@@ -37,8 +37,14 @@ def tree(root: Path, files: Mapping[str, str]) -> Path:
     return root
 
 
+def limits_of(root: Path) -> Limits:
+    found = limits(root)
+    assert cpu_limit(root) == found.cpu_cores
+    return found
+
+
 def test_v2_takes_the_smallest_quota_on_the_way_up(tmp_path: Path) -> None:
-    found = limits(
+    found = limits_of(
         tree(
             tmp_path,
             {
@@ -60,7 +66,7 @@ def test_v2_takes_the_smallest_quota_on_the_way_up(tmp_path: Path) -> None:
 
 
 def test_v1_quota_and_memory_limit(tmp_path: Path) -> None:
-    found = limits(
+    found = limits_of(
         tree(
             tmp_path,
             {
@@ -88,7 +94,7 @@ def test_v1_quota_and_memory_limit(tmp_path: Path) -> None:
 def test_in_a_container_the_mount_point_is_its_own_group(tmp_path: Path, group: str, seen: str) -> None:
     mount = f"700 600 0:26 {seen} /my\\040cgroup ro - cgroup2 cgroup ro\n"
     files = {"proc/self/cgroup": f"0::{group}\n", "proc/self/mountinfo": mount, "my cgroup/cpu.max": "50000 100000\n"}
-    assert limits(tree(tmp_path, files)).cpu_cores == 0.5
+    assert limits_of(tree(tmp_path, files)).cpu_cores == 0.5
 
 
 def test_a_machine_without_cgroups_or_proc_is_no_error(tmp_path: Path) -> None:
@@ -104,7 +110,7 @@ def test_unreadable_lines_are_passed_over(tmp_path: Path) -> None:
         "sys/fs/cgroup/a/cpu.max": "lots of it\n",
         "sys/fs/cgroup/cpu.max": "200000 100000\n",
     }
-    assert limits(tree(tmp_path, files)).cpu_cores == 2.0
+    assert limits_of(tree(tmp_path, files)).cpu_cores == 2.0
 
 
 def test_the_machine_and_its_limits_together(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from motley.trainer.data.task_data import TaskData
 from motley.trainer.host.journal import Journal
 from motley.trainer.optimize.gradient_compression import wire_dtype
 from motley.trainer.optimize.local_sgd import LocalSgd
+from motley.trainer.optimize.local_weights import LocalWeights
 from motley.trainer.optimize.loss_scaler import LossScaler
 from motley.trainer.optimize.model_options import set_up
 from motley.trainer.optimize.optimizer import make_optimizer
@@ -60,8 +61,11 @@ class Work(Protocol):
     def __call__(self, rank: int, world_size: int, given: dict[str, Any], /) -> Any: ...
 
 
-def run_ranks(world_size: int, work: Work, given: dict[str, Any]) -> list[Any]:
-    """Call `work` in so many new processes that form one group; their results in the order of the ranks."""
+def run_ranks(world_size: int, work: Work, given: dict[str, Any], bound_s: float = BOUND_S) -> list[Any]:
+    """Call `work` in so many new processes that form one group; their results in the order of the ranks.
+
+    `bound_s`: for the answer of each; half of it, for a rank that another waits for.
+    """
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -70,20 +74,21 @@ def run_ranks(world_size: int, work: Work, given: dict[str, Any]) -> list[Any]:
         processes = []
         for rank, (_, theirs) in enumerate(ends):
             store = listener if rank == 0 else None
-            arguments = (rank, world_size, store, listener.getsockname(), theirs, work, given, dict(os.environ))
+            environ, address = dict(os.environ), listener.getsockname()
+            arguments = (rank, world_size, store, address, theirs, work, given, environ, bound_s / 2)
             processes.append(context.Process(target=_rank, args=arguments, daemon=True))
         for process in processes:
             process.start()
         try:
-            return [_result(ours, rank) for rank, (ours, _) in enumerate(ends)]
+            return [_result(ours, rank, bound_s) for rank, (ours, _) in enumerate(ends)]
         finally:
             for process in processes:
                 process.join(10)
                 process.kill()
 
 
-def _result(ours: Connection, rank: int) -> Any:
-    assert ours.poll(BOUND_S), f"rank {rank} did not answer in {BOUND_S:.0f} s"
+def _result(ours: Connection, rank: int, bound_s: float) -> Any:
+    assert ours.poll(bound_s), f"rank {rank} did not answer in {bound_s:.0f} s"
     good, value = ours.recv()
     assert good, f"rank {rank}:\n{value}"
     return value
@@ -98,6 +103,7 @@ def _rank(
     work: Work,
     given: dict[str, Any],
     environ: dict[str, str],
+    timeout_s: float,
 ) -> None:
     os.environ.update(environ)
     multiprocessing.process.current_process()._config["daemon"] = False  # type: ignore[attr-defined]  # it may have workers
@@ -105,7 +111,7 @@ def _rank(
         torch.set_num_threads(1)
         network_interface.use_interface("127.0.0.1")
         generation = Group(generation=0, rank=rank, members=tuple(range(world_size)), store=address)
-        process_group.join(generation, store, backend="gloo", timeout_s=60)
+        process_group.join(generation, store, backend="gloo", timeout_s=timeout_s)
         answer.send((True, work(rank, world_size, given)))
         dist.barrier()
     except BaseException:
@@ -171,7 +177,8 @@ def make_job(
     data = TaskData.of(task, seed=options.seed, loading=Loading(workers=workers))
     model = task.model().to(device)
     optimizer = task.optimizer(model) or make_optimizer(options, model)
-    share_state(model, optimizer, 0).put()
+    local = LocalWeights.of(task, model)
+    share_state(model, optimizer, 0, local=local).put()
     precision = agreed(options.precision, abilities(device))
     ema, _compilation = set_up(options, model)
     apart = LocalSgd(options, model, ema) if options.local_steps > 1 else None
@@ -209,6 +216,7 @@ def make_job(
         stop=StopFlag(),
         apart=apart,
         ema=ema,
+        local=local,
         precision=precision,
         scaler=LossScaler() if options.precision != "fp32" else None,
     )

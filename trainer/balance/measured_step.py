@@ -26,6 +26,7 @@ class MeasuredStep:
     gpu_util: float = math.nan  # 0 to 100; NaN where the driver says nothing, as on a CPU
     memory_full: float = math.nan  # of a GPU's memory, the part that the peak has taken, 0 to 1
     part: StepWork | None = None  # None: each sample costs the same, so a share is as many samples
+    units: float = math.nan  # what the task counts besides samples: tokens; NaN where it counts nothing else
 
     @property
     def share(self) -> int:

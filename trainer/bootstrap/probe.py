@@ -2,7 +2,8 @@
 
 It is asked with `{"leader": numeric address, "self" or "", "own": its address where no SSH connection tells it,
 "ports": to be free there, "data": null or {"path", "name" of the data set or ""}, "code": the tree of ours that a run
-would need, or "", "command": a program that it would start, or "", "path": its PATH, or ""}`.
+would need, or "", "command": a program that it would start, or "", "path": its PATH, or "", "libraries": names of
+packages whose versions are asked for, "folders": that are to be there}`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from motley.trainer.bootstrap.gpus import gpus
 from motley.trainer.bootstrap.leftovers import leftovers
 from motley.trainer.bootstrap.login_limits import login
 from motley.trainer.bootstrap.network import firewall, interface_of, interfaces, port_taken, way_to
-from motley.trainer.bootstrap.python_and_torch import pillow_version, torch_version
+from motley.trainer.bootstrap.python_and_torch import pillow_version, torch_version, versions
 
 
 def probe(request: dict[str, Any]) -> dict[str, Any]:
@@ -40,6 +41,8 @@ def probe(request: dict[str, Any]) -> dict[str, Any]:
         "torch": version,
         "torch_build": build,
         "pillow": pillow_version(),
+        "libraries": versions(request.get("libraries") or []),
+        "folders_missing": [f for f in request.get("folders") or [] if not os.path.isdir(os.path.expanduser(f))],
         "gpus": cards,
         "gpu_trouble": gpu_trouble,
         "cpu_model": cpu_model(),

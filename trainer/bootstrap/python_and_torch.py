@@ -1,4 +1,5 @@
-"""Which Python this is, and which torch and Pillow it has, read from their files: importing torch takes seconds.
+"""Which Python this is, and which torch, Pillow and further libraries it has, read from their files: importing torch
+takes seconds.
 
 Imported by `trainer.bootstrap.probe`, and run as it is in a container, where nothing of ours is: it stands alone, and
 says what it has to say in a line that starts with `motley:`.
@@ -10,22 +11,36 @@ import json
 import os
 import re
 import sys
+from collections.abc import Iterable
+
+OF_LANGUAGE_MODELS = ("transformers", "peft", "bitsandbytes", "pyarrow")
 
 
 def torch_version() -> tuple[str, str]:
-    """Its version, and which cards it is built for, with the version of what these need: "CUDA 12.8", "ROCm 6.4",
-    "XPU 20250301" (Intel's); both empty where there is none, the second one where it knows the CPU alone."""
+    """Its version, and what it is built for, with the version of that, in the words of its own file: "hip 6.4"; both
+    empty where there is none, the second one where it knows the CPU alone. `trainer.devices.names.build_of` knows what
+    the words mean."""
     source = version_file("torch", "version.py")
-    for name, words in (("hip", "ROCm"), ("cuda", "CUDA"), ("xpu", "XPU")):
-        found = re.search(r"^" + name + r"\b[^=\n]*=\s*['\"]([^'\"]+)", source, re.MULTILINE)
-        if found:
-            return version_in(source), words + " " + found.group(1)
-    return version_in(source), ""
+    told = re.findall(r"^(?!__|git_)(\w+)\b[^=\n]*=\s*['\"](\d[^'\"]*)", source, re.MULTILINE)
+    return version_in(source), " ".join(told[0]) if told else ""
 
 
 def pillow_version() -> str:
     """Empty where there is none."""
     return version_in(version_file("PIL", "_version.py"))
+
+
+def versions(packages: Iterable[str]) -> list[dict[str, str]]:
+    """Name and version of each, as pip has installed it; the version is empty where it is not there."""
+    import importlib.metadata
+
+    def version(package: str) -> str:
+        try:
+            return importlib.metadata.version(package) or ""
+        except (importlib.metadata.PackageNotFoundError, KeyError):  # or only what an uninstallation has left
+            return ""
+
+    return [{"name": package, "version": version(package)} for package in packages]
 
 
 def version_in(source: str) -> str:
@@ -50,7 +65,9 @@ def main() -> None:
     python = ".".join(map(str, sys.version_info[:3]))
     torch, build = torch_version() if sys.version_info >= (3, 8) else ("", "")
     pillow = pillow_version() if sys.version_info >= (3, 8) else ""
-    print("motley:" + json.dumps({"python": python, "torch": torch, "torch_build": build, "pillow": pillow}))
+    libraries = versions(OF_LANGUAGE_MODELS) if sys.version_info >= (3, 8) else []
+    told = {"python": python, "torch": torch, "torch_build": build, "pillow": pillow, "libraries": libraries}
+    print("motley:" + json.dumps(told))
 
 
 if __name__ == "__main__":

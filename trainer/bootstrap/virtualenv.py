@@ -1,9 +1,10 @@
-"""A virtual environment with what a requirements file names, kept as `~/.motley/env/<hash>/`. Runs on a host: see
-`trainer.bootstrap`.
+"""A virtual environment with what a list of packages and a requirements file name, kept as `~/.motley/env/<hash>/`.
+Runs on a host: see `trainer.bootstrap`.
 
-One line of JSON comes in: `{"requirements": text, "wheels": folder below the home folder or "", "key": hash of both,
-"system": bool, "build": bool}`. `{"note": text}` tells how it goes; the answer is `{"ok": true, "python": path,
-"built": bool}`, with no path when there is none and none is to be built; or `{"ok": false, "error", "said", "remedy"}`.
+One line of JSON comes in: `{"packages": text of a list with hashes or "", "requirements": text, "wheels": folder
+below the home folder or "", "key": hash of all of them, "system": bool, "build": bool}`. `{"note": text}` tells how it
+goes; the answer is `{"ok": true, "python": path, "built": bool}`, with no path when there is none and none is to be
+built; or `{"ok": false, "error", "said", "remedy"}`.
 
 `motley.json` is written when all else is safe on the disk: an environment without it is half-built, and made anew.
 """
@@ -87,19 +88,25 @@ def _build(folder: str, python: str, request: dict[str, Any]) -> None:
         raise Failed("python -m venv failed", failed.said, remedy) from None
     if request["system"] and sys.prefix != sys.base_prefix:
         _show_outer(folder)
-    listed = os.path.join(folder, "requirements.txt")
-    with open(listed, "w") as file:
-        file.write(request["requirements"])
     os.makedirs(CACHE, mode=0o700, exist_ok=True)
     os.utime(CACHE)  # `motley clean` goes by it
     pip = [python, "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--progress-bar", "off"]
     pip += ["--cache-dir", CACHE]  # we write nowhere but to ~/.motley
     offline = ["--no-index", "--find-links", os.path.join(HOME, request["wheels"])] if request["wheels"] else []
     os.chdir(folder)  # so that nobody cleans it away meanwhile
-    try:
-        _run([*pip, *offline, "-r", listed])
-    except Failed as failed:
-        raise Failed("pip could not install requirements", failed.said) from None
+    # The list is whole: nothing else is looked for, and so no torch either. The user's file comes last, and counts.
+    whole = ["--no-deps", "--require-hashes", "--only-binary=:all:"]
+    for name, words, what in (
+        ("packages.txt", whole, "the list of packages"),
+        ("requirements.txt", [], "requirements"),
+    ):
+        if request[name[:-4]].strip():
+            with open(name, "w") as file:
+                file.write(request[name[:-4]])
+            try:
+                _run([*pip, *offline, *words, "-r", name])
+            except Failed as failed:
+                raise Failed("pip could not install " + what, failed.said) from None
     answer({"note": "waiting for the disk"})
     sync_disk(folder)
     write(os.path.join(folder, DONE), json.dumps({"python": sys.version, "key": request["key"]}).encode())

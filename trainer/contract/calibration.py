@@ -43,7 +43,7 @@ class Calibration:
     speeds: float = 1.0  # of all emulated ranks on this machine together
     budget_s: float = 8.0  # of measured steps
     container: Container | None = None
-    own_task: OwnTask | None = None  # what options.task names, where that is no task of ours
+    own_task: OwnTask | None = None  # what options.task names, where that is a class with parameters
     steps: int = 0  # of a trial: so many are done with `share` samples; 0: the task is made, nothing more
     script: Script | None = None  # of a trial, in place of the task
     run_s: float = 20.0  # how long a script is let run

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,7 +18,9 @@ from motley.trainer.contract.validate import figure, name, whole
 
 SLIGHT = 0.02  # of the largest value: what two ways to decode a picture differ by, on average, at most
 MOST_VALUES = 4096  # that a rank may send
-Difference = Literal["length", "listing", "costs", "samples", "values"]
+MOST_WORDS = 32  # of an identity
+Difference = Literal["identity", "length", "listing", "costs", "samples", "values"]
+_ASIDE = re.compile(r" \([^()]*\)$")  # of a word: told, not compared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +28,8 @@ class DataFingerprint:
     """`exact` is the hash of a few samples, `kind` that of all about them that has to be equal in any case: shapes,
     types, texts, whole numbers. `values`: some of their other numbers, tensor by tensor. `at`: the line of the user's
     own loop that names the data; empty for a task. `listing`: the hash of the names of all samples, where they have
-    names. `costs`: the hash of what the task says of each sample, its work and its length; empty where it says none."""
+    names. `costs`: the hash of what the task says of each sample, its work and its length; empty where it says none.
+    `identity`: what the task itself says must be the same, by name."""
 
     length: int
     exact: str
@@ -34,6 +38,7 @@ class DataFingerprint:
     at: str = ""
     listing: str = ""
     costs: str = ""
+    identity: tuple[tuple[str, str], ...] = ()
 
     def to_table(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -44,14 +49,20 @@ class DataFingerprint:
         values = tuple(tuple(figure(value) for value in row) for row in table["values"])
         if sum(map(len, values)) > MOST_VALUES:
             raise ValueError("too many values in a fingerprint")
+        words = tuple((name(key), name(word)) for key, word in table.get("identity", ()))
+        if len(words) > MOST_WORDS:
+            raise ValueError("too many words in an identity")
         return cls(
             length=whole(table["length"]), exact=str(table["exact"]), kind=str(table["kind"]), values=values,
             at=name(table.get("at", "")), listing=name(table.get("listing", "")), costs=name(table.get("costs", "")),
+            identity=words,
         )  # fmt: skip
 
 
 def difference(one: DataFingerprint, other: DataFingerprint) -> Difference | None:
     """None: the same. "values": the same samples, which differ slightly, as pictures do that other software decoded."""
+    if unlike(one, other):  # first: other software makes other samples
+        return "identity"
     if one.length != other.length:
         return "length"
     if one.listing != other.listing:
@@ -69,12 +80,23 @@ def _alike(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     return sum(abs(a - b) for a, b in zip(one, other)) <= SLIGHT * largest * len(one)
 
 
+def unlike(one: DataFingerprint, other: DataFingerprint) -> list[str]:
+    """The names in which the identities of two differ, in their order."""
+    mine, its = ({key: _ASIDE.sub("", word) for key, word in who.identity} for who in (one, other))
+    return [key for key in dict.fromkeys((*mine, *its)) if mine.get(key) != its.get(key)]
+
+
 def told(difference: Difference, mine: DataFingerprint, its: DataFingerprint) -> str:
     """What `mine` is, and not as its.
 
     >>> told("length", DataFingerprint(length=1400, exact="a1"), DataFingerprint(length=1500, exact="b2"))
     '1,400 samples, not 1,500'
     """
+    if difference == "identity":
+        words, others = dict(mine.identity), dict(its.identity)
+        first, *rest = unlike(mine, its)  # what follows from it, most likely, by name alone
+        more = f"; {', '.join(rest)} differ too" if rest else ""
+        return f"{first} {words.get(first, 'none')}, not {others.get(first, 'none')}{more}"
     if difference == "length":
         return f"{mine.length:,} samples, not {its.length:,}"
     if difference == "listing":

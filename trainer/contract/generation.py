@@ -7,14 +7,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from motley.trainer.contract.run_changes import Roll
 from motley.trainer.contract.term import FIRST, Term
+from motley.trainer.light_dataclass import light_dataclass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
     """One generation as a member sees it. `store` is (address, port) of rank 0's TCPStore."""
 

@@ -10,15 +10,14 @@ Named(file='mine.py', module='', name='')
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from motley.trainer.contract.task_name import Named
+from motley.trainer.light_dataclass import light_dataclass
 
 BUILT_IN = ("dynamic", "proportional", "static")
 FUNCTION = "shares"  # what is looked for in a file that names no other
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class OwnPolicy:
     """A policy of the user's own as a host finds it: `trainer.balance.own_policy` loads it."""
 

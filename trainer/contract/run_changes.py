@@ -11,14 +11,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from motley.trainer.contract.spec import Member
 from motley.trainer.contract.term import FIRST, Term
+from motley.trainer.light_dataclass import light_dataclass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class Lead:
     """Who leads a run now, when it is not the host of the spec any more: see `trainer.host.leader`.
 
@@ -49,7 +49,7 @@ class Lead:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class Roll:
     """Who came to a run after its start, and which hosts were taken out of it: see `trainer.host.run_members`.
 

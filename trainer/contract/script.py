@@ -11,14 +11,14 @@ Standard library only. `trainer.rank.script_rank` starts it, `trainer.trials.scr
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from motley.trainer.light_dataclass import light_dataclass
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
     """One of `path`, `module` and `command` is given. It runs in the project, which is its working directory."""
 
@@ -61,7 +61,11 @@ class Script:
 
 def name_of(*, script: str | None = None, module: str | None = None, command: Sequence[str] = ()) -> str:
     """As people would type it, without further arguments; empty where none is given."""
-    return script or (f"python -m {module}" if module else shlex.join(command))
+    if script or module or not command:
+        return script or (f"python -m {module}" if module else "")
+    import shlex  # most runs are of no command
+
+    return shlex.join(command)
 
 
 def missing(program: str, project: str, path: str) -> str:

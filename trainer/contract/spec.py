@@ -2,7 +2,6 @@
 
 The master validates cluster.toml against the option classes here (one definition of every key: its type, default,
 bounds and meaning), then sends each host a `Spec` on the supervisor's standard input. Standard library only.
-
     >>> Spec.from_json(spec.to_json()) == spec
     True
 """
@@ -11,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from motley.trainer.contract import policy_name
@@ -19,6 +18,7 @@ from motley.trainer.contract.policy_name import OwnPolicy
 from motley.trainer.contract.script import Script, name_of
 from motley.trainer.contract.task_name import OwnTask
 from motley.trainer.contract.term import FIRST, Term
+from motley.trainer.light_dataclass import light_dataclass
 
 PROTOCOL = 1
 
@@ -30,12 +30,13 @@ def option(default: Any, doc: str, **bounds: Any) -> Any:
     return field(default=default, metadata={"doc": doc, **bounds})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
     """`[run]`: what is trained and for how long."""
 
     task: str = option(
-        "simple_cnn/digits", 'model/dataset, or a task of your own: a file such as "night.py", or "package.module:Name"'
+        "simple_cnn/digits",
+        'model/dataset, "causal_lm", or a task of your own: a file such as "night.py", or "package.module:Name"',
     )
     script: str | None = option(
         None, "in place of task: a script of your own, its path from the folder of cluster.toml"
@@ -138,7 +139,7 @@ class RunOptions:
         return name_of(script=self.script, module=self.module, command=self.command) or None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class BalanceOptions:
     """`[balance]`: how the global batch is shared out."""
 
@@ -154,7 +155,7 @@ class BalanceOptions:
     min_gain: float = option(0.03, "smallest predicted gain worth a change, as a fraction of the step time", ge=0, lt=1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class ElasticOptions:
     """`[elastic]`: what happens when hosts come and go."""
 
@@ -165,7 +166,7 @@ class ElasticOptions:
     restarts: int = option(3, "how often a script is started anew after a loss; a task has no need of it", ge=0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class DataOptions:
     """`[data]`: where the training data comes from."""
 
@@ -185,7 +186,7 @@ class DataOptions:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
     """One rank. Its number is its name for the whole run, its rank in the first generation; joiners get the next."""
 
@@ -204,7 +205,7 @@ class Member:
     speed: float | None = None  # of an emulated host: the fraction of this machine's that it is to have
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
     """What the ranks of a host run in: `trainer.supervisor.containers`."""
 
@@ -212,9 +213,10 @@ class Container:
     image: str  # as people call it
     id: str  # of that image on this host: what comes back runs in the same one, whatever has the name by then
     rootless: bool = False  # docker itself runs as the user, who is root inside
+    mounts: tuple[str, ...] = ()  # folders of the user's: `trainer.contract.mount`
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
     """Everything one host needs to know of a run. Kept as `spec.json` (mode 600) in the run's folder there."""
 
@@ -232,15 +234,13 @@ class Spec:
     env: dict[str, str]
     speed: float | None = None  # below 1 a slower host is emulated; `Member.speed` says it to the ranks of a task
     resume: str | None = None  # on the leader: a checkpoint to go on from, or a folder whose newest one it is
-    words: tuple[
-        str, ...
-    ] = ()  # after `motley run`, to have the same run once more: -c FILE, --set KEY=VALUE, --only HOST
+    words: tuple[str, ...] = ()  # after `motley run`, to have the same once more: -c FILE, --set KEY=VALUE, --only HOST
     resume_of: str = ""  # the run that has made it; of a file from elsewhere its path where the run was started
     before_s: float = 0.0  # from the command to this spec, on the master's clock
     phases: dict[str, float] = field(default_factory=dict)  # connect_s, push_s, as the master measured them
     emulated: bool = False
     script: Script | None = None  # in place of options.task
-    own_task: OwnTask | None = None  # what options.task names, where that is no task of ours
+    own_task: OwnTask | None = None  # what options.task names, where that is a class with parameters
     own_policy: OwnPolicy | None = None  # what balance.policy names, where that is no policy of ours
     joins: bool = False  # the run goes on already: this host is new in it, and gets its state from the others
     term: Term = FIRST  # of the leader named here
@@ -255,8 +255,8 @@ class Spec:
     @property
     def project_tree(self) -> str:
         """The hash of the user's own files that its ranks need, in ~/.motley/code; empty where they need none."""
-        user_code = self.script or self.own_task or self.own_policy
-        return user_code.tree if user_code is not None else ""
+        trees = (code.tree for code in (self.script, self.own_task, self.own_policy) if code is not None)
+        return next(filter(None, trees), "")
 
     @property
     def resumed_from(self) -> str | None:
@@ -307,7 +307,8 @@ def resumed_from(resume: str | None, resume_of: str = "") -> str | None:
 
 
 def container_of(table: dict[str, Any]) -> Container | None:
-    return Container(**table["container"]) if table.get("container") else None
+    found = table.get("container")
+    return Container(**{**found, "mounts": tuple(found.get("mounts", ()))}) if found else None
 
 
 def own_task_of(table: dict[str, Any]) -> OwnTask | None:

@@ -15,10 +15,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal, Union
 
 from motley.trainer.contract.validate import short
+from motley.trainer.light_dataclass import light_dataclass
 
 VERSION = 1
 
@@ -32,7 +33,7 @@ class WireError(ValueError):
     """A line that is not a record of this version: the message says what is wrong with it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """One optimizer step as one rank saw it: a line of `rank_N.jsonl`."""
 
@@ -57,9 +58,11 @@ class Sample:
     gain: float | None = None  # said by rank 0: with equal shares a step would take so many times as long, by the fits
     saved_s: float | None = None  # said by rank 0: against equal shares, since the run began
     share: int | None = None  # of the step, where a task says what samples cost: in samples of mean cost. Else `batch`
+    unit: str = ""  # what the task counts besides samples: "tokens"
+    units: int | None = None  # how many of it this rank had of the step
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """What a script that tells us nothing has said of its training, read from its output: a line of `rank_N.jsonl`."""
 
@@ -74,7 +77,7 @@ class Reading:
     unit: str = "step"  # what is counted in `step`; "epoch" where a script tells of these alone
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """What a script takes of its host, every `rank.script_rank.USAGE_S` seconds: a line of `rank_N.jsonl`."""
 
@@ -86,7 +89,7 @@ class Usage:
     gpu_util: float | None = None  # 0 to 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Something that happened once: a line of `events.jsonl`.
 
@@ -119,7 +122,8 @@ class Event:
     | report | step, steps_total, steps_per_epoch, shares: what is about to be trained, by rank 0 of the first group |
     | early_stop | step, epoch, best_epoch, best: the run is finished; best is the highest score, 0 to 1 |
     | precision | step, asked, precision: what forward passes are computed in from here on; why |
-    | evaluated | step, epoch, accuracy, loss, metrics, seconds |
+    | evaluated | step, epoch, accuracy, loss, metrics, figures (what follows from the loss), seconds |
+    | answers | step, epoch, seconds, answers: [{prompt, answer}], what the model said after the evaluation |
     | checkpoint | step, path (relative to the run's folder), bytes, sha256, seconds; within an epoch why (steps, |
     | | minutes, asked) and asked: the requests that it answers |
     | threads | member, threads: the number that is kept, samples_per_s: a table of what was tried |
@@ -150,7 +154,7 @@ class Event:
     data: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
     """Whole lines of one file of the run's folder: attach -> console. `end` is the byte offset after them."""
 
@@ -162,7 +166,7 @@ class Chunk:
     times: list[Any] = field(default_factory=list)  # of output: pairs of a line's number here and when it was printed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class Beat:
     """Sign of life of `attach`, about once a second, with the supervisor's `state.json` as it is on disk."""
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -23,6 +24,7 @@ from motley.trainer.contract.validate import figure, name, whole
 from motley.trainer.contract.wire import RunState
 
 LEAST_MS = 1e-6
+RECENT = 64  # steps that a host's part of the units goes by
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,6 +52,9 @@ class RunSummary:
     step_samples: array[int] = field(default_factory=lambda: array("q"))
     step_ms: array[float] = field(default_factory=lambda: array("d"))
     batches: list[tuple[int, ...]] = field(default_factory=list)  # per step; equal tuples are shared
+    unit: str = ""  # what the task counts besides samples: tokens
+    step_units: array[int] = field(default_factory=lambda: array("q"))  # of all members; -1 where nobody told
+    units: deque[tuple[int, ...]] = field(default_factory=lambda: deque(maxlen=RECENT))  # of each, in the newest steps
 
     @classmethod
     def of(cls, spec: Spec, *, received: float, members: Sequence[Member] | None = None) -> RunSummary:
@@ -67,16 +72,23 @@ class RunSummary:
     def take_report(self, report: dict[str, Any]) -> None:
         """Rank 0's word on the steps since its last: `steps` [[step, samples, step_ms, loss]] (loss None: not known for
         the whole batch), `batches` [[samples a member]], and, when they happened, `epoch`, `eval`, `rebalances`,
-        `first_step_s`, `gain`, `saved_s`, `reason` (of an early stop), `cause` (of a failure); `before`: the samples of
+        `first_step_s`, `gain`, `saved_s`, `unit` and `units` [[units a member], or None] (of what is counted besides
+        samples), `reason` (of an early stop), `cause` (of a failure); `before`: the samples of
         all steps before these, as the order of samples has them, so that no sample is missing for a step that nobody
         could tell of; `began` [step, samples]: what had been done when a run that goes on from another one began.
 
         Raises KeyError, TypeError or ValueError when it is malformed: then nothing of it is kept.
         """
+        shared_units = [None if row is None else tuple(map(whole, row)) for row in report.get("units", ())]
+        unit = name(report.get("unit", self.unit))
+        counted_in = iter([*shared_units, *[None] * len(report["steps"])])
         told = [
-            (whole(step), whole(samples), _time(step_ms), loss if loss is None else validate.loss(loss), batches)
+            (
+                whole(step), whole(samples), _time(step_ms), loss if loss is None else validate.loss(loss), batches,
+                next(counted_in),
+            )
             for (step, samples, step_ms, loss), batches in zip(report["steps"], _rows(report["batches"]))
-        ]
+        ]  # fmt: skip
         known = sum(samples for step, samples, *_ in told if step <= self.steps)
         before, epochs = whole(report.get("before", self.samples - known)), whole(report.get("epoch", self.epochs))
         rebalances = whole(report.get("rebalances", self.rebalances))
@@ -90,7 +102,7 @@ class RunSummary:
             raise ValueError(f"a beginning that is {began}")
         self.steps_before, self.samples_before = began
         counted = before
-        for step, samples, step_ms, loss, shared in told:
+        for step, samples, step_ms, loss, shared, units in told:
             counted += samples
             if step <= self.steps:  # told before, by a rank 0 that was lost since
                 continue
@@ -100,7 +112,10 @@ class RunSummary:
             self.step_samples.append(samples)
             self.step_ms.append(step_ms)
             self.batches.append(self.batches[-1] if self.batches and self.batches[-1] == shared else shared)
-        self.epochs, self.rebalances, self.reason = epochs, rebalances, reason
+            self.step_units.append(-1 if units is None else sum(units))
+            if units is not None:
+                self.units.append(units)
+        self.epochs, self.rebalances, self.reason, self.unit = epochs, rebalances, reason, unit
         self.cause = self.cause or cause
         if evaluated:
             self.eval = {what: _finite(value) for what, value in evaluated.items()}
@@ -112,6 +127,20 @@ class RunSummary:
         half = len(self.step_ms) // 2
         rates = [n / ms * 1000 for n, ms in zip(self.step_samples[half:], self.step_ms[half:]) if ms > 0]
         return median(rates) if rates else 0.0
+
+    def units_per_s(self) -> float | None:
+        """As `samples_per_s`, of the steps of which the units are known; None where there are none."""
+        half = len(self.step_ms) // 2
+        rates = [n / ms * 1000 for n, ms in zip(self.step_units[half:], self.step_ms[half:]) if ms > 0 and n >= 0]
+        return median(rates) if rates else None
+
+    def host_units(self) -> dict[str, float]:
+        """Each host's part of `units_per_s`, as it had it of the units of the newest steps."""
+        rate, parts = self.units_per_s() or 0.0, dict.fromkeys(self.member_hosts, 0)
+        for step in self.units:
+            for host, units in zip(self.member_hosts, step):
+                parts[host] += units
+        return {host: rate * part / max(1, sum(parts.values())) for host, part in parts.items()}
 
     def host_rates(self) -> dict[str, tuple[float, float]]:
         """(share 0 to 1, samples/s) of each host: the last full split, and its part of the median rate over the last
@@ -136,7 +165,9 @@ class RunSummary:
 
     def summary(self, state: RunState, host_states: dict[str, str], *, now: float) -> dict[str, Any]:
         """The object of `summary.json`; `now` is the leader's clock."""
-        rates = self.host_rates()
+        rates, units_per_s = self.host_rates(), self.units_per_s() if self.unit else None
+        in_units = {} if units_per_s is None else self.host_units()
+        key = f"{self.unit}_per_s"
         table: dict[str, Any] = {
             "run": self.run,
             "state": state,
@@ -145,6 +176,7 @@ class RunSummary:
             "samples": max(0, self.samples - self.samples_before),
             "seconds": round(self.before_s + now - self.received, 3),
             "samples_per_s": round(self.samples_per_s(), 2),
+            **({} if units_per_s is None else {key: round(units_per_s, 2)}),
             "final_loss": self.final_loss,
             "eval": self.eval,
             "hosts": [
@@ -153,6 +185,7 @@ class RunSummary:
                     "ranks": self.member_hosts.count(host),
                     "share": round(rates[host][0], 4),
                     "samples_per_s": round(rates[host][1], 2),
+                    **({key: round(in_units[host], 2)} if in_units else {}),
                     "state": host_states.get(host, "lost"),
                 }
                 for host in dict.fromkeys(self.member_hosts)

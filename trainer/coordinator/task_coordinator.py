@@ -34,6 +34,7 @@ from motley.trainer.host.checkpoint_request import answered, asked
 from motley.trainer.host.run_members import roll_of
 
 SAME_DATA = "Give all hosts the same: [data] push does"
+SAME_ALL = "Give all hosts the same files and the same versions of libraries"
 GOODBYE_S = 5.0  # after a rank failed or did not come, the others have this long to say their last word
 
 
@@ -107,6 +108,9 @@ class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
             other = self._connections[known[0]].name
             here = f"{mine.at}: {connection.name}" if mine.at else connection.name
             than = told(found, mine, self._data[known[0]])
+            if found == "identity":
+                self._refuse(connection, f"{here} differs from {other}: {than}. {SAME_ALL}")
+                return False
             if found != "values":
                 self._refuse(connection, f"{here} has other training data than {other}: {than}. {SAME_DATA}")
                 return False

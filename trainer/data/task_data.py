@@ -7,21 +7,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from motley.trainer.contract.data_fingerprint import DataFingerprint
+from motley.trainer.contract.data_fingerprint import MOST_WORDS, DataFingerprint
+from motley.trainer.contract.validate import LONGEST
 from motley.trainer.data.batch import Batch, misfits
 from motley.trainer.data.fetch import Source, source_of
 from motley.trainer.data.fingerprint import fingerprint
 from motley.trainer.data.loading import IN_PROCESS, Loading
 from motley.trainer.data.sample_costs import hash_of, lengths_of, work_of
+from motley.trainer.data.units import Units, units_of
 from motley.trainer.data.worker_pool import WorkerPool
 from motley.trainer.devices.names import is_gpu
-from motley.trainer.errors import DataError
+from motley.trainer.errors import DataError, TaskError
 from motley.trainer.tasks.splitmix import hashed, key
 from motley.trainer.tasks.task import Task
 from motley.trainer.tasks.user_code import user_code, written_at
@@ -45,11 +49,12 @@ class TaskData:
     work: Tensor | None = None
     lengths: Tensor | None = None
     pinned: bool = False  # batches lie in memory that a GPU can copy from meanwhile
+    units: Units | None = None  # what the task counts besides samples
 
     @classmethod
     def of(cls, task: Task, *, seed: int, loading: Loading = IN_PROCESS) -> TaskData:
         """Raises DataError for data that can't be drawn from by number, or has no sample, TaskError for a Dataset that
-        workers can't have."""
+        workers can't have, and for units that are none."""
         with user_code(task.project):
             trains, tests = task.train_data(), task.test_data()
         where = written_at(task.train_data, task.project)
@@ -58,11 +63,13 @@ class TaskData:
             raise DataError(f"{where} has no samples", "Look at the path it reads from, on this host")
         test = source_of(tests, task.collate, written_at(task.test_data, task.project)) if tests is not None else None
         test = test if test is not None and len(test) else None
+        units = units_of(task, len(train))
         pool = loading.workers_for({"train": train, "test": test}, task.project)
         pinned = is_gpu(str(loading.device))
         work, lengths = work_of(task, len(train)), lengths_of(task, len(train))
         return cls(
-            task=task, seed=seed, train=train, test=test, pool=pool, work=work, lengths=lengths, pinned=pinned
+            task=task, seed=seed, train=train, test=test, pool=pool, work=work, lengths=lengths, units=units,
+            pinned=pinned,
         )  # fmt: skip
 
     @property
@@ -81,10 +88,18 @@ class TaskData:
             raise DataError(f"{where} gives {count} for {ranks} ranks", "Give it more, or take fewer hosts (--only)")
 
     def fingerprint(self) -> DataFingerprint:
-        """Of the training data, to compare with that of other hosts. Raises what drawing eight samples raises."""
+        """Of the training data, with what the task says must be the same, to compare with that of other hosts. Raises
+        what drawing eight samples raises, TaskError for an `identity` that is none."""
         with user_code(self.task.project):
             found = fingerprint(self.train)
-        return replace(found, costs=hash_of(self.work, self.lengths))
+            words: Any = self.task.identity()  # code of the user's: it may be anything
+        where = written_at(self.task.identity, self.task.project)
+        if not isinstance(words, Mapping) or not all(isinstance(one, str) for pair in words.items() for one in pair):
+            raise TaskError(f"{where} gives no names with a text each", 'return {"vocabulary": "3f2a71c0"}')
+        if len(words) > MOST_WORDS or any(len(one) > LONGEST for pair in words.items() for one in pair):
+            cause = f"{where} gives more than {MOST_WORDS} names, or a text of more than {LONGEST} characters"
+            raise TaskError(cause, "Give a digest of what is long")
+        return dataclasses.replace(found, identity=tuple(words.items()), costs=hash_of(self.work, self.lengths))
 
     @property
     def longest(self) -> int | None:

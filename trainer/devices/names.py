@@ -13,7 +13,10 @@ from collections.abc import Mapping, Sequence
 
 CPU, CUDA, XPU = "cpu", "cuda", "xpu"
 GPUS = (CUDA, XPU)  # the kinds that have ranks of their own
-BUILT_FOR = {"CUDA": CUDA, "ROCm": CUDA, "XPU": XPU}  # what a torch is built for, and how it calls its devices
+NVIDIAS = "CUDA"  # what NVIDIA's cards are programmed in
+BUILT_FOR = {NVIDIAS: CUDA, "ROCm": CUDA, "XPU": XPU}  # what a torch is built for, and how it calls its devices
+_WORDS = {"cuda": NVIDIAS, "hip": "ROCm", "rocm": "ROCm", "xpu": "XPU"}  # of torch/version.py
+SAYS_WHAT_FITS = "import torch; print(torch.cuda.get_device_capability(), torch.cuda.get_arch_list())"
 COLLECTIVES = {CUDA: "nccl", XPU: "xccl"}  # the library of each kind that carries gradients between its own
 BY_GLOO = (CPU, CUDA)  # gloo takes no tensors of others
 UNTOUCHED = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}  # to look for GPUs must not begin to use them, before a fork
@@ -59,6 +62,16 @@ def one_kind(devices: Sequence[str]) -> str:
     return next(iter(kinds)) if len(kinds) == 1 and kinds <= set(GPUS) else ""
 
 
+def build_of(told: str) -> str:
+    """What a torch is built for, as people call it, from the word and the version in its own file.
+
+    >>> build_of("hip 6.4"), build_of("cuda 12.8"), build_of("")
+    ('ROCm 6.4', 'CUDA 12.8', '')
+    """
+    word, _, version = told.partition(" ")
+    return f"{_WORDS[word]} {version}" if word in _WORDS else ""
+
+
 def built_for(build: str) -> tuple[str, str]:
     """How a torch calls the devices that it was built for, and the version of what they need.
 
@@ -71,7 +84,7 @@ def built_for(build: str) -> tuple[str, str]:
 
 def is_nvidias(build: str) -> bool:
     """Whether this torch is one for the cards that NVML knows."""
-    return build.startswith("CUDA")
+    return build.startswith(NVIDIAS)
 
 
 def group_backends(backend: str) -> str:

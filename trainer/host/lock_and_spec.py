@@ -11,6 +11,7 @@ from pathlib import Path
 
 from motley.trainer.bootstrap import durable
 from motley.trainer.contract.spec import Container, Spec
+from motley.trainer.contract.spec import container_of as container_in
 from motley.trainer.host.paths import read_json
 
 
@@ -42,6 +43,6 @@ def keep_spec(folder: Path, spec: Spec) -> None:
 def container_of(folder: Path) -> Container | None:
     """What the run in this folder has its ranks in, as far as its spec can be read; None for the host's own Python."""
     try:
-        return Container(**read_json(folder / "spec.json")["container"])
-    except (KeyError, TypeError):
+        return container_in(read_json(folder / "spec.json"))
+    except (AttributeError, KeyError, TypeError):
         return None

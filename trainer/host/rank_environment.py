@@ -30,21 +30,26 @@ def of_rank(given: Mapping[str, str], *, threads: int | None, local_ranks: int, 
 
     `threads` is what the run asks for; without it the cores are divided, and an emulated rank has one.
     """
-    mine = 1 if emulated else threads_of_a_rank(local_ranks)
+    cores = usable_cores()
+    mine = 1 if emulated else _share(cores, local_ranks)
     defaults = {
         "OMP_NUM_THREADS": str(threads or mine),
         "TORCH_CPP_LOG_LEVEL": "ERROR",  # gloo warns where a host's name can't be looked up
         **KEEP_MEMORY,
     }
     theirs = {**os.environ, **given}
-    if usable_cores() < affinity() and not any(name in theirs for name in SPINNING):
+    if cores < affinity() and not any(name in theirs for name in SPINNING):
         defaults[WAIT] = "PASSIVE"
     return {**defaults, **theirs}
 
 
 def threads_of_a_rank(local_ranks: int) -> int:
     """As many as there are cores for it, before anything else is known."""
-    return max(1, int(usable_cores()) // max(1, local_ranks))
+    return _share(usable_cores(), local_ranks)
+
+
+def _share(cores: float, local_ranks: int) -> int:
+    return max(1, int(cores) // max(1, local_ranks))
 
 
 def keep_memory() -> None:

@@ -10,8 +10,11 @@ Defaults are those that the guides for cards of 8 to 16 GB give: LoRA of rank 16
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from motley.trainer.contract.task_parameters import Misfit, options_of
 from motley.trainer.errors import TaskError
 
 METHODS = ("full", "lora", "qlora")
@@ -63,3 +66,25 @@ class Options:
         for key in ("test_fraction", "lora_dropout"):
             if not 0 <= getattr(self, key) < 1:
                 raise TaskError(f"[task] {key} = {getattr(self, key)}: must be at least 0 and below 1", "Change it")
+
+
+def problems(parameters: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What is wrong with `[task]`, for whoever reads cluster.toml: the key, empty where one is missing, and the words.
+
+    >>> problems({"model": "gpt2", "train": "a.jsonl", "method": "dora"})
+    [('method', "'dora': there is no such method; it is one of full, lora, qlora")]
+    """
+    try:
+        options_of(Options, parameters, "causal_lm")
+    except Misfit as error:
+        return [(error.key, _said(error.cause, error.remedy, error.key))]
+    except TaskError as error:
+        key = error.cause.removeprefix("[task] ").partition(" ")[0].rstrip(":")
+        return [(key, _said(error.cause, error.remedy, key))]
+    return []
+
+
+def _said(cause: str, remedy: str, key: str) -> str:
+    """An error of a host's, as those of cluster.toml are put: behind the key."""
+    text = cause.removeprefix("[task] ").removeprefix(key).lstrip(" :=")
+    return f"{text}; {remedy[:1].lower()}{remedy[1:]}"

@@ -16,17 +16,19 @@ _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNor
 
 
 def make_optimizer(options: RunOptions, model: nn.Module) -> torch.optim.Optimizer:
-    """SGD or AdamW over all parameters; with `weight_decay_groups` biases and norms are a group without decay."""
+    """SGD or AdamW over all parameters that learn; with `weight_decay_groups` biases and norms are a group without
+    decay."""
     rate, decay = options.learning_rate, options.weight_decay
-    parameters: Any = decay_groups(model) if options.weight_decay_groups else model.parameters()
+    learn = (parameter for parameter in model.parameters() if parameter.requires_grad)
+    parameters: Any = decay_groups(model) if options.weight_decay_groups else learn
     if options.optimizer == "adamw":
         return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
     return torch.optim.SGD(parameters, lr=rate, momentum=options.momentum, weight_decay=decay, fused=True)
 
 
 def decay_groups(model: nn.Module) -> list[dict[str, Any]]:
-    """Parameter groups: those that decay, then those that do not, which are all of one dimension or none (biases,
-    scales) and all of a norm's own. A group without parameters is left out.
+    """Parameter groups of what learns: those that decay, then those that do not, which are all of one dimension or none
+    (biases, scales) and all of a norm's own. A group without parameters is left out.
 
     >>> [len(group["params"]) for group in decay_groups(nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8)))]
     [1, 3]
@@ -40,11 +42,11 @@ def decay_groups(model: nn.Module) -> list[dict[str, Any]]:
 
 
 def _owned(model: nn.Module) -> Iterator[tuple[nn.Module, nn.Parameter]]:
-    """Each parameter once, with the first module that has it."""
+    """Each parameter that learns once, with the first module that has it."""
     seen: set[nn.Parameter] = set()
     for module in model.modules():
         for parameter in module.parameters(recurse=False):
-            if parameter not in seen:
+            if parameter.requires_grad and parameter not in seen:
                 seen.add(parameter)
                 yield module, parameter
 

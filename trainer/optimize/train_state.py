@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from motley.trainer.optimize.local_sgd import LocalSgd
+from motley.trainer.optimize.local_weights import NONE, LocalWeights
 from motley.trainer.optimize.loss_scaler import LossScaler
 from motley.trainer.optimize.weight_average import WeightAverage
 
@@ -28,15 +29,17 @@ class TrainState:
     apart: LocalSgd | None = None  # with run.local_steps above 1
     ema: WeightAverage | None = None  # with run.ema
     scaler: LossScaler | None = None  # with another run.precision than fp32
+    local: LocalWeights = NONE  # what every host has by itself: no part of it
 
     def to_dict(self) -> dict[str, Any]:
         """Tensors and plain values, by reference."""
         return {
-            "model": self.model.state_dict(),
+            "model": self.local.without(self.model.state_dict()),
             "optimizer": self.optimizer.state_dict(),
             **({"outer": self.apart.state()} if self.apart is not None else {}),
-            **({"ema": self.ema.state()} if self.ema is not None else {}),
+            **({"ema": self.local.without(self.ema.state())} if self.ema is not None else {}),
             **({"scaler": self.scaler.state()} if self.scaler is not None else {}),
+            **({"local": dict(self.local.table)} if self.local.keys else {}),
         }
 
     def load(self, saved: Mapping[str, Any]) -> None:
@@ -44,12 +47,12 @@ class TrainState:
 
         Raises what torch raises for a state of another shape.
         """
-        self.model.load_state_dict(saved["model"])
+        self.local.load(self.model, saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         if self.apart is not None and "outer" in saved:
             self.apart.load(saved["outer"])
         if self.ema is not None:
-            self.ema.load(saved["ema"]) if "ema" in saved else self.ema.restart()
+            self.local.load(self.ema.copy, saved["ema"]) if "ema" in saved else self.ema.restart()
         if self.scaler is not None and "scaler" in saved:
             self.scaler.load(saved["scaler"])
 

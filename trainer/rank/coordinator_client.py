@@ -20,7 +20,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Union
 
 from motley.trainer.contract.generation import Group
@@ -28,6 +27,7 @@ from motley.trainer.contract.handshake import beat_s
 from motley.trainer.contract.spec import Spec
 from motley.trainer.contract.term import NO_TERM, Term
 from motley.trainer.host.rank_progress import Moment, is_stuck, moment
+from motley.trainer.light_dataclass import light_dataclass
 from motley.trainer.rank.coordinator_connection import (
     CoordinatorConnection,
     CoordinatorLost,
@@ -41,14 +41,14 @@ DEAF_S, CALL_S = 2.0, 5.0  # without a sign of life the coordinator is not there
 REDIAL_S, REDIAL_BOUND_S = 0.2, 1.0  # between two calls, and for one: another host may lead meanwhile
 
 
-@dataclass(frozen=True, slots=True)
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class _Save:
     """The run waits, or its leader is gone: the state belongs on a disk."""
 
     cut_off: bool
 
 
-@dataclass(frozen=True, slots=True)
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class _Redialled:
     """The line was lost and is back: what was said last has to be said again."""
 

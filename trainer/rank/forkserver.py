@@ -20,7 +20,6 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from motley.trainer.contract.handshake import beat_s
@@ -40,17 +39,17 @@ CALL_S = 1.0  # to reach the coordinator, before it is tried again
 NOT_YET_S = 0.001  # until a process that has ended hands its children on
 
 
-@dataclass(slots=True)
 class Request:
     """A rank to be. `output` is the descriptor that takes its output."""
 
-    ticket: int
-    words: list[str]
-    env: dict[str, str]
-    member: int
-    output: int
-    asked: float = field(default_factory=time.monotonic)
-    line: CoordinatorClient | None = None
+    def __init__(self, *, ticket: int, words: list[str], env: dict[str, str], member: int, output: int) -> None:
+        self.ticket = ticket
+        self.words = words
+        self.env = env
+        self.member = member
+        self.output = output
+        self.asked = time.monotonic()
+        self.line: CoordinatorClient | None = None
 
 
 class Greeter(threading.Thread):

@@ -32,6 +32,7 @@ from motley.trainer.optimize import early_stop
 from motley.trainer.optimize.device import use_device
 from motley.trainer.optimize.gradient_compression import check, wire_dtype
 from motley.trainer.optimize.local_sgd import LocalSgd
+from motley.trainer.optimize.local_weights import LocalWeights
 from motley.trainer.optimize.loss_scaler import LossScaler
 from motley.trainer.optimize.model_options import set_up
 from motley.trainer.optimize.optimizer import make_optimizer
@@ -77,6 +78,7 @@ class PreparedJob:
     apart: LocalSgd | None
     ema: WeightAverage | None
     scaler: LossScaler | None
+    local: LocalWeights
     metrics: MetricsFile
     meter: DeviceMeter
     recorder: Recorder
@@ -89,8 +91,9 @@ class PreparedJob:
     @property
     def state(self) -> TrainState:
         return TrainState(
-            model=self.model, optimizer=self.optimizer, apart=self.apart, ema=self.ema, scaler=self.scaler
-        )
+            model=self.model, optimizer=self.optimizer, apart=self.apart, ema=self.ema, scaler=self.scaler,
+            local=self.local,
+        )  # fmt: skip
 
     def save(self) -> None:
         """Put the state on this host's disk, between two groups: nobody may come to go on with it."""
@@ -148,20 +151,22 @@ def prepare(
 
     def note(text: str, fraction: float | None) -> None:
         journal.write("note", f"rank {member.member}: {text}", member=member.member, fraction=fraction)
+        line.phase("loading data")  # whoever waits for this rank hears that it gets on
 
-    task = tasks.load(options, spec.data, note, spec.own_task)
+    task = tasks.load(options, spec.data, note, spec.own_task, device=device)
     policy = load_policy(spec.own_policy, spec.balance.policy) if spec.own_policy is not None else None
     data = TaskData.of(task, seed=options.seed, loading=Loading.of(spec, device, note))
     early_stop.check(options, data.test_size)
     torch.manual_seed(options.seed)  # all begin alike: whoever is lost before the first step takes nothing along
     model = new_model(task).to(device)
     torch.manual_seed(options.seed + member.member)
+    local = LocalWeights.of(task, model)
     optimizer = own_optimizer(task, model) or make_optimizer(options, model)
     rates = tuple(float(group["lr"]) for group in optimizer.param_groups)
     ema, compilation = set_up(options, model)
     apart = LocalSgd(options, model, ema) if options.local_steps > 1 else None
     scaler = LossScaler() if options.precision != "fp32" else None
-    state = TrainState(model=model, optimizer=optimizer, apart=apart, ema=ema, scaler=scaler)
+    state = TrainState(model=model, optimizer=optimizer, apart=apart, ema=ema, scaler=scaler, local=local)
     ranks = len(spec.members)
     compile_ahead(compilation, options, task, data, model, lambda text: note(text, None), ranks=ranks)
     metrics = MetricsFile(folder, member=member.member)
@@ -189,6 +194,7 @@ def prepare(
         apart=apart,
         ema=ema,
         scaler=scaler,
+        local=local,
         metrics=metrics,
         meter=DeviceMeter(device),
         recorder=Recorder(folder, journal, line, spec),
@@ -239,6 +245,7 @@ def join(
         own_buffers=own_buffers,
         more=prepared.state.tensors(),
         in_place=kept.step < 0,
+        local=prepared.local,
     )
     kept.take(incoming, epoch_ends=epoch_ends, best=best, best_epoch=best_epoch)
     if prepared.apart is not None:
@@ -276,6 +283,7 @@ def join(
         apart=prepared.apart,
         precision=kept.precision,
         ema=prepared.ema,
+        local=prepared.local,
         scaler=prepared.scaler,
         tracer=make_tracer(prepared) if first else None,
         step=kept.step,

@@ -19,6 +19,7 @@ from motley.trainer.contract.spec import RunOptions, Spec
 from motley.trainer.contract.term import Term
 from motley.trainer.errors import CheckpointError, TrainerError
 from motley.trainer.host.journal import Journal
+from motley.trainer.optimize.local_weights import NONE, LocalWeights
 from motley.trainer.optimize.train_state import TrainState
 from motley.trainer.training import checkpoint
 
@@ -50,11 +51,12 @@ def take_up(folder: Path, member: int, state: TrainState) -> Left | None:
     try:
         saved = torch.load(path, weights_only=True)
         path.unlink()
+        state.local.check(saved.get("local"), path.name)
         state.load(saved)
         return Left(**{**saved["left"], "term": Term.of(saved["left"]["term"])})
     except FileNotFoundError:
         return None
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError, pickle.UnpicklingError):
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError, pickle.UnpicklingError, CheckpointError):
         path.unlink(missing_ok=True)
         return None
 
@@ -80,14 +82,16 @@ class GoneOn(NamedTuple):
 
 def go_on(spec: Spec, state: TrainState, journal: Journal, classes: Sequence[str]) -> GoneOn:
     """Load the checkpoint that `spec.resume` names. `classes`: what the task tells apart. Raises as `loaded` does."""
-    path, saved = loaded(spec, state, journal, classes)
+    path, saved = loaded(spec, state, journal, classes, state.local)
     if "ema" not in saved and state.ema is not None:
         journal.write("note", f"{path.name} has no average of the weights: run.ema begins with the weights there")
     counts = spec.options.early_stop and "best" in saved
     return GoneOn(int(saved["step"]), *((saved["best"], saved["best_epoch"]) if counts else (0.0, 0)))
 
 
-def loaded(spec: Spec, state: Loads, journal: Journal, classes: Sequence[str] = ()) -> tuple[Path, dict[str, Any]]:
+def loaded(
+    spec: Spec, state: Loads, journal: Journal, classes: Sequence[str] = (), local: LocalWeights = NONE
+) -> tuple[Path, dict[str, Any]]:
     """Load the checkpoint that `spec.resume` names, or the newest whole one of the folder that it names: damaged ones
     there are said and passed over. Returns it, and what it holds.
 
@@ -102,6 +106,7 @@ def loaded(spec: Spec, state: Loads, journal: Journal, classes: Sequence[str] = 
         saved = checkpoint.load(path)
         _check(saved, spec.options, path)
         _check_classes(saved.get("classes") or [], classes, path)
+        local.check(saved.get("local"), path.name)
         state.load(saved)
         journal.write("note", f"goes on from '{spec.resumed_from}': {path.name}, step {saved['step']:,}")
         return path, saved

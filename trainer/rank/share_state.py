@@ -20,6 +20,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from motley.trainer.optimize.local_weights import NONE, LocalWeights
+
 
 @dataclass(slots=True, kw_only=True)
 class Incoming:
@@ -53,17 +55,23 @@ def share_state(
     own_buffers: bool = False,
     more: Iterable[Tensor] = (),
     in_place: bool = False,
+    local: LocalWeights = NONE,
 ) -> Incoming:
-    """Give every rank the source's step, parameters, buffers, optimizer state and `more` tensors.
+    """Give every rank the source's step, parameters, buffers, optimizer state and `more` tensors, all but what is
+    `local`: that is only compared.
 
     `own_buffers`: this rank keeps its buffers; each rank's BatchNorm has statistics of its own samples. `in_place`: it
     has no state that counts, so it needs no room for another one beside it. Raises what a collective raises when a peer
-    goes: without `in_place`, this rank's state is then what it was.
+    goes: without `in_place`, this rank's state is then what it was. Raises CheckpointError for a source whose local
+    weights are others.
     """
-    parameters = list(model.parameters())
+    parameters = local.parameters(model)
     device = parameters[0].device
     sends = dist.get_rank() == source
-    header = share_table({"step": step, "optimizer": _describe(optimizer)} if sends else None, device, source=source)
+    about = {"step": step, "optimizer": _describe(optimizer), "local": dict(local.table)}
+    header = share_table(about if sends else None, device, source=source)
+    if not sends:
+        local.check(header["local"], "the state of the others")
     incoming = Incoming(step=int(header["step"]), _optimizer=optimizer)
 
     def share(tensor: Tensor, own: bool = False) -> None:
@@ -77,7 +85,7 @@ def share_state(
 
     for weight in parameters:
         share(weight.detach())
-    for buffer in model.buffers():
+    for buffer in local.buffers(model):
         share(buffer, own_buffers)
     for tensor in more:
         share(tensor)

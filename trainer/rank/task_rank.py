@@ -150,7 +150,7 @@ class TaskRank(MemberProcess):
 
         cause, remedy = told(error)
         own = self.spec.own_task
-        if own is not None and not isinstance(error, TrainerError):  # from the model, most likely
+        if own is not None and own.tree and not isinstance(error, TrainerError):  # from the model, most likely
             cause = f"{place(error, project_folder(own.tree))}: {cause}"
         member = self.member.member
         self.journal.write("fault", f"rank {member}: {cause}", member=member, error=cause, remedy=remedy)

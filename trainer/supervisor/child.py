@@ -12,34 +12,43 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from motley.trainer.contract.spec import Member, Spec
 from motley.trainer.host import process_title, processes, rank_environment
 from motley.trainer.host.paths import run_folder
+from motley.trainer.light_dataclass import light_dataclass
 from motley.trainer.supervisor.output_files import OutputFile
 
 if TYPE_CHECKING:
     import subprocess
 
 
-@dataclass(slots=True)
 class Child:
     """`code` is None while it lives; negative when a signal ended it. `pid` is None until it was forked."""
 
-    pid: int | None
-    output: OutputFile
-    start: int | None = None
-    process: subprocess.Popen[bytes] | None = None  # of one that was executed
-    contained: bool = False  # `process` is the client of a container runtime
-    member: Member | None = None
-    anew: bool = False  # it comes to a run under way
-    code: int | None = None
-    began: float = field(default_factory=time.monotonic)
-    started: int = 1  # how often within a short time, this time included
-    again_at: float | None = None  # monotonic, when it is to be started once more
+    def __init__(
+        self,
+        pid: int | None,
+        output: OutputFile,
+        *,
+        start: int | None = None,
+        process: subprocess.Popen[bytes] | None = None,
+        member: Member | None = None,
+        anew: bool = False,
+    ) -> None:
+        self.pid = pid
+        self.output = output
+        self.start = start
+        self.process = process  # of one that was executed
+        self.contained = False  # `process` is the client of a container runtime
+        self.member = member
+        self.anew = anew  # it comes to a run under way
+        self.code: int | None = None
+        self.began = time.monotonic()
+        self.started = 1  # how often within a short time, this time included
+        self.again_at: float | None = None  # monotonic, when it is to be started once more
 
     @property
     def cut_short(self) -> bool:
@@ -92,7 +101,7 @@ def spawn(
     return Child(process.pid, output, start=processes.start_ticks(process.pid), process=process)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@light_dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
     """What the environment of every rank of a run on a host depends on. Known before the run's spec is."""
 

@@ -6,7 +6,8 @@ Only what trains runs in a container, one for each rank:
 * The network, the address and the host's name are those of the host, and so is /dev/shm, which the workers of a
   DataLoader share. The user is the one who came over SSH, so that what is written is theirs.
 * It sees the code, the run's own folder (the only one of these that it may write), and the data, each at the path that
-  it has on the host. Its home folder is otherwise empty, and forgotten at the end.
+  it has on the host, and what `[environment] mounts` names. Its home folder is otherwise empty, and forgotten at the
+  end.
 * Variables are named only; their values come from the environment of the client, where `ps` does not show them.
 * Processes keep the tags of the run in their environment, which /proc shows on the host too. Containers bear them as
   labels. A run's tag among those is a hash of its folder, so that any path will do.
@@ -53,10 +54,15 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A folder of the host at the same path inside. Absolute."""
+    """A folder of the host, at the same path inside where no `target` says another. Absolute."""
 
     path: str
     writable: bool = False
+    target: str = ""
+
+    @property
+    def inside(self) -> str:
+        return self.target or self.path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +104,7 @@ def running(
     `names` are the variables to take along; `host_pids`: processes are numbered as on the host; `attended`: it reads
     the client's standard input.
     """
-    by_path = {mount.path: mount for mount in sorted(mounts, key=lambda mount: mount.writable)}
+    by_path = {mount.inside: mount for mount in sorted(mounts, key=lambda mount: mount.writable)}
     mounted = [by_path[path] for path in sorted(by_path)]
     bare_home = [] if home == "/" or home in by_path else _empty(home)
     return [
@@ -179,7 +185,7 @@ def _empty(folder: str) -> list[str]:
 
 
 def _bound(mount: Mount) -> str:
-    return _row("type=bind", f"source={mount.path}", f"target={mount.path}", *["readonly"] * (not mount.writable))
+    return _row("type=bind", f"source={mount.path}", f"target={mount.inside}", *["readonly"] * (not mount.writable))
 
 
 def _row(*fields: str) -> str:

@@ -28,6 +28,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from motley.trainer.contract import mount
 from motley.trainer.contract.calibration import Calibration
 from motley.trainer.contract.spec import Container, DataOptions, Member, Spec
 from motley.trainer.devices.names import is_gpu
@@ -138,6 +139,20 @@ def counts(runtime: str) -> Counter[str]:
         return Counter()
 
 
+def of_user(mounts: Sequence[str]) -> list[Mount]:
+    """Folders of the user's. One of the home folder that is not there yet is made: the runtime would make it root's.
+
+    Raises OSError that names one that can't be made.
+    """
+    found = []
+    for folder in map(mount.parse, mounts):
+        source = os.path.expanduser(folder.source)
+        if folder.writable and folder.source.startswith("~/"):
+            os.makedirs(source, mode=0o700, exist_ok=True)
+        found.append(Mount(source, writable=folder.writable, target=os.path.expanduser(folder.target)))
+    return found
+
+
 def _started(
     container: Container,
     words: Sequence[str],
@@ -151,6 +166,7 @@ def _started(
     attended: bool = False,
 ) -> tuple[list[str], dict[str, str]]:
     home = str(Path.home())
+    mounts = [*of_user(container.mounts), *mounts]
     whole = {**env, "HOME": home, "LOGNAME": _user_name()}  # the image may not know the user
     argv = container_commands.running(
         container, ["-m", "motley.trainer", *words],

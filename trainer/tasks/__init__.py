@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 
 from motley.trainer.contract.spec import DataOptions, RunOptions
-from motley.trainer.contract.task_name import DATASETS, MODELS, Named, OwnTask, parse
+from motley.trainer.contract.task_name import DATASETS, MODELS, BuiltIn, OwnTask, parse
 from motley.trainer.errors import TaskError
 from motley.trainer.tasks.datasets import image_data
 from motley.trainer.tasks.download import Note
@@ -26,19 +26,26 @@ def names() -> tuple[str, ...]:
     return tuple(f"{model}/{data}" for model in MODELS for data in DATASETS)
 
 
-def load(options: RunOptions, data: DataOptions, note: Note, own: OwnTask | None = None) -> Task:
+def load(
+    options: RunOptions,
+    data: DataOptions,
+    note: Note,
+    own: OwnTask | None = None,
+    *,
+    device: torch.device | None = None,
+) -> Task:
     """The task that `options` names, its data read, downloaded first where need be; `note` hears of the progress.
 
-    `own`: where it is, when it is the user's. Raises TaskError when there is no such task, DataError when its data
-    can't be had.
+    `own`: where it is, when it is the user's, or has parameters. `device`: that it is trained on; None: it is only
+    asked about. Raises TaskError when there is no such task, DataError when its data can't be had.
     """
     if own is not None:
-        return load_own(own, options.task, data.path)
+        return load_own(own, options.task, data.path, run=options, device=device, note=note)
     try:
         named = parse(options.task)
     except ValueError as error:
         raise TaskError(str(error), "Set [run] task to one of these") from error
-    if isinstance(named, Named):
+    if not isinstance(named, BuiltIn):
         raise TaskError(f"task {options.task!r}: its file was not sent with the run", "Start the run again")
     return ImageTask(
         name=options.task,

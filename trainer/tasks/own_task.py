@@ -1,5 +1,7 @@
 """A task of the user's own: its class found in a file or a module of the project, its parameters checked, one made.
 
+A class that comes with Motley and has parameters (`task_name.Included`) is made in the same way: it has no project.
+
     >>> load_own(OwnTask(tree="8f5a…", file="night.py", parameters={"width": 64}), "night.py")
     <night.Night object>
 
@@ -17,31 +19,45 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_type_hints
+from typing import Any
 
+import torch
+
+from motley.trainer.contract.spec import RunOptions
 from motley.trainer.contract.task_name import OwnTask
+from motley.trainer.contract.task_parameters import Misfit, options_of
 from motley.trainer.errors import TaskError
 from motley.trainer.host.paths import project_folder
+from motley.trainer.tasks.download import Note
+from motley.trainer.tasks.included_task import IncludedTask
 from motley.trainer.tasks.task import Task
 from motley.trainer.tasks.user_code import user_code
 
-_LIKE = {float: (int, float), tuple: (list,)}  # what TOML has for a type
 
-
-def load_own(own: OwnTask, name: str, data_path: str | None = None) -> Task:
-    """`name`: as cluster.toml has it; `data_path`: where its data is on this host.
+def load_own(
+    own: OwnTask,
+    name: str,
+    data_path: str | None = None,
+    *,
+    run: RunOptions | None = None,
+    device: torch.device | None = None,
+    note: Note = lambda _text, _fraction: None,
+) -> Task:
+    """`name`: as cluster.toml has it; `data_path`: where its data is on this host; the rest is for an `IncludedTask`.
+    `device`: that it is trained on; None: it is only asked about.
 
     The project is what Python finds first from now on, and the current folder.
 
     Raises TaskError for a file that can't be imported, a class that is not there, a parameter that does not fit.
     """
-    folder = project_folder(own.tree)
-    sys.path.insert(0, str((folder / own.file).parent if own.file else folder))
-    os.chdir(folder)
+    folder = project_folder(own.tree) if own.tree else None
+    if folder is not None:
+        sys.path.insert(0, str((folder / own.file).parent if own.file else folder))
+        os.chdir(folder)
     module = own.module or Path(own.file).stem
     with user_code(folder):
         found = importlib.import_module(module)
-    if own.file and Path(str(found.__file__)) != folder / own.file:
+    if folder is not None and own.file and Path(str(found.__file__)) != folder / own.file:
         raise TaskError(f"{name}: Python has another module {module} already", "Give the file another name")
     cls = _class(found, own.name, name)
     options = _options(cls, own.parameters, name)
@@ -49,6 +65,10 @@ def load_own(own: OwnTask, name: str, data_path: str | None = None) -> Task:
         task = cls(options)
     task.name, task.project = name, folder
     task.data_path = Path(data_path).expanduser() if data_path else None
+    if isinstance(task, IncludedTask):
+        task.run, task.device, task.note = run or task.run, device or task.device, note
+        if device is not None:
+            task.begin()
     return task
 
 
@@ -88,32 +108,7 @@ def _options(cls: type[Task], parameters: dict[str, Any], name: str) -> Any:
         return parameters
     if not dataclasses.is_dataclass(cls.Options):
         raise TaskError(f"{name}: {cls.__name__}.Options is no dataclass", "Put @dataclass above it")
-    fields = {field.name: field for field in dataclasses.fields(cls.Options) if field.init}
-    for key in parameters:
-        if key not in fields:
-            near = difflib.get_close_matches(key, fields, n=1)
-            hint = f"Did you mean {near[0]}?" if near else f"It has {', '.join(fields) or 'none'}"
-            raise TaskError(f"[task] {key}: {cls.__name__}.Options has no such parameter", hint)
-    hints = get_type_hints(cls.Options)
-    for key, value in parameters.items():
-        wanted = hints[key]
-        if isinstance(wanted, type) and not _fits(value, wanted):
-            raise TaskError(
-                f"[task] {key} = {value!r}: {cls.__name__}.Options wants {wanted.__name__}", "Change it in cluster.toml"
-            )
-    missing = [
-        key
-        for key, field in fields.items()
-        if key not in parameters
-        and field.default is dataclasses.MISSING
-        and field.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise TaskError(f"[task] lacks {', '.join(missing)}", f"{cls.__name__}.Options has no default for it")
-    return cls.Options(**parameters)
-
-
-def _fits(value: Any, wanted: type) -> bool:
-    if isinstance(value, bool) and wanted is not bool:
-        return False
-    return isinstance(value, _LIKE.get(wanted, wanted))
+    try:
+        return options_of(cls.Options, parameters, f"{cls.__name__}.Options")
+    except Misfit as error:
+        raise TaskError(error.cause, error.remedy) from error

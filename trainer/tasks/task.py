@@ -18,6 +18,8 @@ its samples. Where it is a pair, it is (inputs, targets). All tensors have the s
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,6 +27,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.utils.data import default_collate
+
+from motley.trainer.errors import TaskError
 
 
 class Task:
@@ -121,9 +125,50 @@ class Task:
         del model
         return None
 
+    def travels(self, name: str) -> bool:
+        """Whether the parameter or buffer of this name in the model's `state_dict` goes to other hosts and into
+        checkpoints. False: every host has its own copy of it, which `model` reads, such as the frozen weights of a
+        model that is on its disk. What is trained always travels. To be the same on all hosts."""
+        del name
+        return True
+
+    def figures(self, loss: float) -> Mapping[str, float]:
+        """What follows from the mean loss of the test data, and is told beside it: `{"perplexity": math.exp(loss)}`."""
+        del loss
+        return {}
+
+    def units(self) -> tuple[str, Tensor] | None:
+        """What throughput is told in besides samples, and how many each sample of `train_data` has, in its order:
+        ("tokens", int64 [n])."""
+        return None
+
+    def answers(self, model: nn.Module) -> Sequence[tuple[str, str]]:
+        """Prompts, and what the model says to them, to be read after each evaluation: eight at most, of 2,000
+        characters each. Rank 0 alone asks for them while the others wait, so they should take seconds; `model` is in
+        eval mode, and no gradients are kept."""
+        del model
+        return ()
+
     def metadata(self) -> Mapping[str, Any]:
         """What whoever uses the trained model has to know, in plain values: `classes`, the names of the outputs in
-        order, `mean` and `std` of a normalisation. `motley export` writes it beside the weights."""
+        order, `mean` and `std` of a normalisation. Checkpoints keep it, and `motley export` writes it beside the
+        weights."""
+        return {}
+
+    def export(
+        self, weights: Mapping[str, Tensor], about: Mapping[str, Any], room: Path, *, merge: bool
+    ) -> Mapping[str, bytes | Path | Mapping[str, Tensor]] | None:
+        """The files of a folder for others, by name, where `motley export` is given a folder: bytes, tensors by name
+        for a file of safetensors, or a file below `room`, a folder that is empty and soon gone. `weights`: of the
+        checkpoint; `about`: what a file's metadata would be; `merge`: together with those that do not travel. None: a
+        file will do."""
+        del weights, about, room, merge
+        return None
+
+    def identity(self) -> Mapping[str, str]:
+        """What must be the same on all hosts besides the training data, each by its name and a short word of it: a
+        digest, a version. Asked for after `train_data`. Where two hosts differ the run ends before its first step, and
+        one that joins is refused, with both words. What stands in brackets at a word's end is told, not compared."""
         return {}
 
     def schedule(self, step: int, steps: int) -> float | None:
@@ -135,10 +180,40 @@ class Task:
 def class_names(task: Task) -> list[str]:
     """The names of the outputs in order, as far as the task tells: what is wrong with its `metadata`, `motley export`
     says."""
+    return _names_in(_told(task))
+
+
+def kept_metadata(task: Task) -> dict[str, Any]:
+    """For a checkpoint: `classes` as `class_names` has them, and `metadata`, all of it, where it is of plain values."""
+    told = _told(task)
+    kept: dict[str, Any] = {"classes": _names_in(told)}
+    with contextlib.suppress(TaskError):
+        kept["metadata"] = plain_metadata(told, type(task).__name__)
+    return kept
+
+
+def plain_metadata(given: object, kind: str) -> dict[str, Any]:
+    """As JSON has it. Raises TaskError for what is no table of plain values."""
+    if not isinstance(given, Mapping):
+        raise TaskError(f"{kind}.metadata gives a {type(given).__name__}", "Give a dict of plain values")
     try:
-        names = task.metadata().get("classes")
+        found: dict[str, Any] = json.loads(json.dumps({str(name): value for name, value in given.items()}))
+    except (TypeError, ValueError) as error:
+        raise TaskError(
+            f"{kind}.metadata gives what is no plain value: {error}", "Give lists in place of it"
+        ) from error
+    return found
+
+
+def _told(task: Task) -> object:
+    try:
+        return task.metadata()
     except Exception:  # noqa: BLE001 - code of the user's, which nothing here depends on
-        return []
+        return None
+
+
+def _names_in(told: object) -> list[str]:
+    names = told.get("classes") if isinstance(told, Mapping) else None
     return [str(name) for name in names] if isinstance(names, (list, tuple)) else []
 
 
@@ -149,6 +224,11 @@ def is_pair(batch: Any) -> bool:
 def targets_of(batch: Any) -> Any:
     """What the loss compares the outputs with."""
     return batch[1] if is_pair(batch) else batch
+
+
+def answers(task: Task) -> bool:
+    """Whether the task has its model say something."""
+    return type(task).answers is not Task.answers
 
 
 def counts(task: Task) -> bool:

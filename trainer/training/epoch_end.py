@@ -1,4 +1,5 @@
-"""The end of an epoch: evaluation over all ranks, and the checkpoints that are due. Called by the loop between steps.
+"""The end of an epoch: evaluation over all ranks, what the model answers to rank 0, and the checkpoints that are due.
+Called by the loop between steps.
 
 >>> end_epoch(job, epochs_done=3, last=False)
 
@@ -8,26 +9,35 @@ statistics of BatchNorm. When it breaks, `trainer.rank.kept_state` puts them bac
 
 from __future__ import annotations
 
+import contextlib
 import math
+import threading
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from motley.trainer.errors import told
 from motley.trainer.optimize import early_stop
-from motley.trainer.tasks.evaluation import Evaluation
+from motley.trainer.tasks.evaluation import Evaluation, answers_of, figures_of
+from motley.trainer.tasks.task import answers
 from motley.trainer.tasks.task_loss import evaluated, weight
 from motley.trainer.tasks.task_module import TaskModule
+from motley.trainer.tasks.user_code import user_code
 from motley.trainer.training import batchnorm
 from motley.trainer.training.sampler import rank_slice
 
 if TYPE_CHECKING:
     from motley.trainer.data.batch import Batch
+    from motley.trainer.host.rank_progress import Progress
     from motley.trainer.training.job import Job
 
 EVAL_BATCH = 256
+SIGN_S, ANSWERING_S = 1.0, 200.0  # of life, while the task has its model answer; for so long at most
 COMBINES, EVALUATED, ENDS = 1, 2, 3  # where ranks wait for each other: a rank that is stuck between two is noticed
 
 
@@ -48,7 +58,9 @@ def end_epoch(job: Job, epochs_done: int, *, last: bool) -> None:
     if due_eval:
         found = evaluate(job)
         if job.rank == 0:
+            found = replace(found, follows=follows(job, found.loss))
             job.recorder.evaluated(job, epochs_done, found, time.perf_counter() - began)
+            ask(job, epochs_done)
         if found.score > job.best and math.isfinite(found.loss):
             best, job.best_epoch = found.score, epochs_done
             to_beat[0] = job.rank == 0 and is_kept(job, best)
@@ -108,3 +120,61 @@ def figures(job: Job, module: nn.Module, some: Batch) -> tuple[Tensor, dict[str,
     """The loss and the metrics of some samples, summed."""
     with job.precision.autocast(job.device):
         return evaluated(job.task, module, some.content, some.size)
+
+
+def follows(job: Job, loss: float) -> dict[str, float]:
+    """What the task says follows from the loss; nothing where it can't say."""
+    try:
+        with user_code(job.task.project):
+            return figures_of(job.task.figures(loss))
+    except Exception as error:  # noqa: BLE001 - of the user's, and nothing that is learned depends on it
+        job.recorder.note_once(job, f"what follows from the loss is not known: {told(error)[0]}")
+        return {}
+
+
+@torch.no_grad()
+def ask(job: Job, epochs_done: int) -> None:
+    """On rank 0: what the model says to the task's prompts. The others wait for it where the epoch's end is over.
+
+    Random numbers and the modules' modes are as before. What goes wrong is told once.
+    """
+    if not answers(job.task):
+        return
+    began = time.perf_counter()
+    model = job.task_model if job.ema is None else job.ema.refreshed()
+    modes = [(module, module.training) for module in model.modules()]
+    gpu = {} if job.device.type == "cpu" else {"device_type": job.device.type}
+    try:
+        with (
+            at_work(job.progress), torch.random.fork_rng([job.device] if gpu else [], **gpu),
+            job.precision.autocast(job.device), user_code(job.task.project),
+        ):  # fmt: skip
+            found = answers_of(job.task.answers(model.eval()))
+    except Exception as error:  # noqa: BLE001 - of the user's, and nothing that is learned depends on it
+        job.recorder.note_once(job, f"what the model answers is not known: {told(error)[0]}")
+    else:
+        if found:
+            job.recorder.answered(job, epochs_done, found, time.perf_counter() - began)
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextlib.contextmanager
+def at_work(progress: Progress) -> Iterator[None]:
+    """Signs of life while something runs that gives none itself. What takes longer than `ANSWERING_S` is noticed."""
+    over = threading.Event()
+
+    def tell() -> None:
+        for _ in range(int(ANSWERING_S / SIGN_S)):
+            progress.works()
+            if over.wait(SIGN_S):
+                return
+
+    teller = threading.Thread(target=tell, name="at-work", daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        over.set()
+        teller.join()

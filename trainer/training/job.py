@@ -22,12 +22,13 @@ from motley.trainer.data.task_data import TaskData
 from motley.trainer.health.checkpoint_schedule import CheckpointSchedule
 from motley.trainer.host.rank_progress import Progress, Unheard
 from motley.trainer.optimize.local_sgd import LocalSgd
+from motley.trainer.optimize.local_weights import NONE, LocalWeights
 from motley.trainer.optimize.loss_scaler import LossScaler
 from motley.trainer.optimize.precision import FULL, Precision
 from motley.trainer.optimize.train_state import TrainState
 from motley.trainer.optimize.weight_average import WeightAverage
 from motley.trainer.tasks.evaluation import Evaluation
-from motley.trainer.tasks.task import Task, class_names
+from motley.trainer.tasks.task import Task, kept_metadata
 from motley.trainer.tasks.task_module import TaskModule
 from motley.trainer.training.emulated_speed import Slowdown
 from motley.trainer.training.loss_denominator import LossDenominator
@@ -51,6 +52,10 @@ class Reports(Protocol):
     def resumed(self, job: LoopState, pause_s: float) -> None: ...
 
     def evaluated(self, job: Job, epoch: int, found: Evaluation, seconds: float) -> None: ...
+
+    def answered(self, job: Job, epoch: int, answers: Sequence[tuple[str, str]], seconds: float) -> None: ...
+
+    def note_once(self, job: Job, what: str) -> None: ...
 
     def stopped_early(self, job: Job, epoch: int) -> None: ...
 
@@ -131,6 +136,11 @@ class LoopState(ABC):
         return self.options.task
 
     @property
+    def unit(self) -> str:
+        """What throughput is told in besides samples; empty: nothing."""
+        return ""
+
+    @property
     def world_size(self) -> int:
         return len(self.members)
 
@@ -149,6 +159,7 @@ class Job(LoopState):
     optimizer: torch.optim.Optimizer
     rates: tuple[float, ...]  # learning rates of its groups, before the schedule
     ema: WeightAverage | None = None  # with run.ema
+    local: LocalWeights = NONE  # what every host has by itself
     precision: Precision = FULL  # of forward passes, as the group has agreed
     scaler: LossScaler | None = None  # unless run.precision is fp32; used while `precision` is fp16
     tracer: Tracer | None = None  # with run.trace_steps
@@ -184,7 +195,7 @@ class Job(LoopState):
             "shares": list(self.shares),
             "best": self.best,
             "best_epoch": self.best_epoch,
-            "classes": class_names(self.task),
+            **kept_metadata(self.task),
         }
         return {**about, **state_of(self.options, self.batches, self.step, self.state)}
 
@@ -198,6 +209,10 @@ class Job(LoopState):
         return self.task.name
 
     @property
+    def unit(self) -> str:
+        return self.data.units.name if self.data.units is not None else ""
+
+    @property
     def task_model(self) -> nn.Module:
         """The model as the task made it."""
         module = self.model.module
@@ -207,8 +222,9 @@ class Job(LoopState):
     @property
     def state(self) -> TrainState:
         return TrainState(
-            model=self.task_model, optimizer=self.optimizer, apart=self.apart, ema=self.ema, scaler=self.scaler
-        )
+            model=self.task_model, optimizer=self.optimizer, apart=self.apart, ema=self.ema, scaler=self.scaler,
+            local=self.local,
+        )  # fmt: skip
 
     @property
     def loss_scale(self) -> float:

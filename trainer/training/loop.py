@@ -119,7 +119,8 @@ def train_step(job: Job, place: Place) -> None:
     threads = job.threads.count
     busy_ms = job.threads.measured(samples if part is None else part.share, busy_ms, part.work if part else None)
     times = Times(busy_ms=busy_ms, compute_ms=compute_ms, wait_ms=wait_ms, data_ms=data_ms, threads=threads)
-    record(job, place, samples, loss, times, part)
+    units = job.data.units.of(ids[:samples]) if job.data.units is not None else None
+    record(job, place, samples, loss, times, part=part, units=units)
     if job.rank == 0 and samples:
         job.recorder.step_ended(job, loss / samples)
 
@@ -212,8 +213,18 @@ class Times:
     threads: int  # that it was computed with; 0 on a GPU
 
 
-def record(job: LoopState, place: Place, samples: int, loss: float, times: Times, part: StepWork | None = None) -> None:
-    """Note the step that has ended for the others, and write its line. `part`: where shares are those of work."""
+def record(
+    job: LoopState,
+    place: Place,
+    samples: int,
+    loss: float,
+    times: Times,
+    *,
+    part: StepWork | None = None,
+    units: int | None = None,
+) -> None:
+    """Note the step that has ended for the others, and write its line. `part`: where shares are those of work; `units`:
+    what the task counts besides samples, as far as these have it."""
     now = time.perf_counter()
     step_ms, job.step_end = (now - job.step_end) * 1000, now
     if job.resuming and job.last_end is not None:
@@ -225,6 +236,7 @@ def record(job: LoopState, place: Place, samples: int, loss: float, times: Times
             batch=samples, loss_sum=loss, busy_ms=times.busy_ms, step_ms=step_ms, threads=times.threads,
             gpu_util=math.nan if gpu_util is None else gpu_util, memory_full=mem_mib / job.meter.total_mib,
             part=part,
+            units=math.nan if units is None else units,
         )
     )  # fmt: skip
     job.metrics.write(
@@ -250,6 +262,8 @@ def record(job: LoopState, place: Place, samples: int, loss: float, times: Times
             share=part.share if part is not None else None,
             gain=job.balancer.gain,
             saved_s=job.balancer.saved_s if job.balancer.gain is not None else None,
+            unit=job.unit,
+            units=units,
         )
     )
 

@@ -57,6 +57,7 @@ class Recorder:
         self._state_line = 0  # of the last group: see `trainer.contract.checkpoint_trailer`
         self._first_step_s: float | None = None
         self._began_at = 0  # the step that the run went on from
+        self._noted = set[str]()
         self._of_steps: tuple[str, ...] = ()  # checkpoints that a schedule had written, of which some are kept
 
     def joining(self, line: int) -> None:
@@ -79,7 +80,7 @@ class Recorder:
 
     def report(self, job: LoopState, rows: list[list[MeasuredStep]], *, step: int) -> None:
         """One window of steps, rows by rank; `step` is the last of them."""
-        steps, batches = [], []
+        steps, batches, units = [], [], list[Any]()
         by_step = list(zip(*rows))
         apart_ms = sum(row.step_ms for row in rows[0]) / len(by_step)  # an average of all ranks ends the window
         for number, ranks in enumerate(by_step, step - len(by_step) + 1):
@@ -87,6 +88,8 @@ class Recorder:
             step_ms = max(r.step_ms for r in ranks) if job.apart is None else apart_ms
             steps.append([number, samples, step_ms, sum(r.loss_sum for r in ranks) / samples])
             batches.append(by_member(job, [r.batch for r in ranks]))
+            known = all(math.isfinite(r.units) for r in ranks)
+            units.append(by_member(job, [int(r.units) for r in ranks]) if known else None)
         figures: dict[str, Any] = {
             "steps": steps, "batches": batches, "rebalances": job.balancer.changes, "epoch": epochs_done(job),
             **self._before(job, step - len(by_step)),
@@ -95,6 +98,8 @@ class Recorder:
             # The first window is reported after its end: take the steps after the first off again.
             after_s = (sum(s[2] for s in steps[1:]) + sum(row.step_ms for row in job.window.rows)) / 1000
             figures["first_step_s"] = self._first_step_s = max(0.0, time.monotonic() - self._joined - after_s)
+        if job.unit:
+            figures |= {"unit": job.unit, "units": units}
         if job.balancer.gain is not None:
             figures |= {"gain": job.balancer.gain, "saved_s": job.balancer.saved_s}
         if job.world_size <= FITS_OF_MOST:
@@ -159,8 +164,23 @@ class Recorder:
             "evaluated",
             f"epoch {epoch}: {found.told()}",
             step=job.step, epoch=epoch, accuracy=found.accuracy, loss=found.loss, metrics=found.metrics,
-            seconds=seconds,
+            figures=found.follows, seconds=seconds,
         )  # fmt: skip
+
+    def answered(self, job: Job, epoch: int, answers: Sequence[tuple[str, str]], seconds: float) -> None:
+        """What the model said after an evaluation: prompts and answers, in bounds."""
+        self._journal.write(
+            "answers",
+            f"epoch {epoch}: the model has answered {len(answers)} prompt{'s' * (len(answers) != 1)}",
+            step=job.step, epoch=epoch, seconds=seconds,
+            answers=[{"prompt": prompt, "answer": answer} for prompt, answer in answers],
+        )  # fmt: skip
+
+    def note_once(self, job: Job, what: str) -> None:
+        """A fault in what is told beside the training: the run goes on, and it is not said again."""
+        if what not in self._noted:
+            self._noted.add(what)
+            self._journal.write("note", what, "warning", step=job.step)
 
     def stopped_early(self, job: Job, epoch: int) -> None:
         """The run is finished before its last step: `run.early_stop`."""

@@ -112,13 +112,16 @@ class Window:
 
 def _figures(row: MeasuredStep) -> list[float]:
     part = [row.part.share, row.part.work] if row.part is not None else [math.nan, math.nan]
-    return [row.batch, row.loss_sum, row.busy_ms, row.step_ms, row.threads, row.gpu_util, row.memory_full, *part]
+    figures = [row.batch, row.loss_sum, row.busy_ms, row.step_ms, row.threads, row.gpu_util, row.memory_full]
+    return [*figures, row.units, *part]
 
 
 def _step(row: list[float]) -> MeasuredStep:
-    batch, loss_sum, busy_ms, step_ms, threads, gpu_util, memory_full, share, work = row
+    batch, loss_sum, busy_ms, step_ms, threads, gpu_util, memory_full, units, share, work = row
     part = None if math.isnan(share) else StepWork(int(share), work)
-    return MeasuredStep(int(batch), loss_sum, busy_ms, step_ms, int(threads), gpu_util, memory_full, part)
+    return MeasuredStep(
+        int(batch), loss_sum, busy_ms, step_ms, int(threads), gpu_util, memory_full, part=part, units=units
+    )  # fmt: skip
 
 
 def agree_on_epochs(ended: int, best: float, best_epoch: int) -> tuple[int, float, int]:

@@ -28,9 +28,13 @@ def task_of(asked: Calibration, say: Say) -> Task:
     if asked.data.path:
         keep_open(Path(asked.data.path).expanduser())
     own = asked.own_task
-    if own is not None:
+    if own is not None and own.tree:
         keep_open(project_folder(own.tree))
-    return tasks.load(asked.options, asked.data, lambda text, part: say({"note": text, "fraction": part}), own)
+
+    def note(text: str, part: float | None) -> None:
+        say({"note": text, "fraction": part})
+
+    return tasks.load(asked.options, asked.data, note, own, device=torch.device(asked.device))
 
 
 def data_of(asked: Calibration, task: Task, device: torch.device, say: Say) -> TaskData:

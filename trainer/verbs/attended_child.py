@@ -114,7 +114,7 @@ def result_of(asked: Calibration, work: Callable[[Calibration, Say], dict[str, A
 
         own = asked.own_task
         try:
-            with user_code(project_folder(own.tree) if own is not None else None):
+            with user_code(project_folder(own.tree) if own is not None and own.tree else None):
                 say({"result": work(asked, say)})
         except TrainerError as error:
             say({"error": error.cause, "remedy": error.remedy})

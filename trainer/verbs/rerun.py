@@ -112,4 +112,4 @@ def why_cold(old: Spec, new: Spec, state: Mapping[str, Any], lead: Lead, roll: R
 
 
 def _is_there(new: OwnTask, old: OwnTask | None) -> bool:
-    return old is not None and (new.tree, new.parameters) == (old.tree, old.parameters)
+    return not new.tree or (old is not None and (new.tree, new.parameters) == (old.tree, old.parameters))

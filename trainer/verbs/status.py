@@ -41,6 +41,7 @@ def status(host: str | None = None) -> list[dict[str, Any]]:
                 "state": state["state"],
                 "cause": state.get("cause") or summary.get("cause"),
                 "step": summary.get("steps"),
+                "rates": {key: value for key, value in summary.items() if key.endswith("_per_s")},
                 "left": max(len(processes.tagged(folder)), _containers(folder, counts)),
                 "layout": {
                     **layout(read_json(folder / "spec.json"), read_json(folder / "roll.json")),

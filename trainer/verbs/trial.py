@@ -22,6 +22,8 @@ from motley.trainer.verbs.attended_child import Say, asked_on, in_child, result_
 if TYPE_CHECKING:
     import torch
 
+    from motley.trainer.tasks.task import Task
+
 EVAL_SAMPLES = 64
 
 
@@ -59,6 +61,9 @@ def tried(asked: Calibration, say: Say) -> dict[str, Any]:
     device = use_device(asked.device)
     say({"note": "loading data"})
     task = task_of(asked, say)
+    memory = _expected(asked, task, device)
+    if memory:
+        say({"note": memory["fits"]})
     data = data_of(asked, task, device, say)
     samples = min(asked.share or asked.batch, data.train_size)
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
@@ -78,9 +83,20 @@ def tried(asked: Calibration, say: Say) -> dict[str, Any]:
             "step_ms": took_ms[-1],
             "pass_limit": bench.pass_limit,
             **_memory(device),
+            **memory,
         }
     finally:
         dist.destroy_process_group()
+
+
+def _expected(asked: Calibration, task: Task, device: torch.device) -> dict[str, Any]:
+    """Of a language model, before it is loaded: what fits, and MiB for one of the longest rows. Empty of others."""
+    if asked.own_task is None or not asked.own_task.module.startswith("motley.trainer.llm."):
+        return {}
+    from motley.trainer.llm.memory import expected
+
+    found = expected(task, asked.options, device, ranks=asked.devices)
+    return {} if found is None else {"fits": found.told, "expected_mib": found.mib, "length": found.length}
 
 
 def _memory(device: torch.device) -> dict[str, int | None]:

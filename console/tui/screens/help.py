@@ -16,6 +16,8 @@ from motley.console.view.styled_line import Line, Span, fit, wrap
 READING: tuple[tuple[str, str], ...] = (
     ("share", "samples of each step that the rank takes, and their part of the global batch"),
     ("samples/s", "what the rank adds to the cluster: the column sums up to the run's figure"),
+    ("tokens/s", "the same, where the task counts something besides samples"),
+    ("held-out", "the mean loss of the data that is not trained on, and what follows from it, such as the perplexity"),
     ("step ms", "from one step's end to the next: the same for all, they wait for each other"),
     ("wait", "part of the step that the rank waited for the others; high means it could do more"),
     (

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 from textual.geometry import Size
 
-from motley.console.state.snapshot import LogEntry, Snapshot
+from motley.console.state.snapshot import Answers, LogEntry, Snapshot
 from motley.console.tui.widgets.lines import Lines
 from motley.console.view import figures
 from motley.console.view.key_bindings import footer_line
+from motley.console.view.model_answers import answer_lines
 from motley.console.view.notice import notice_lines, notice_title
 from motley.console.view.plot import Mark, plot
 from motley.console.view.rank_table import table
@@ -81,7 +82,7 @@ class ChartPanel(Panel, can_focus=True):
 
     def paint(self, frame: Frame) -> None:
         snapshot = frame.snapshot
-        rate, unit = snapshot.samples_per_s, "samples/s"
+        rate, unit = snapshot.rate, f"{snapshot.counted}/s"
         if snapshot.read is not None:
             rate, unit = snapshot.read.steps_per_s, f"{snapshot.read.unit}s/s"
         self.border_title = f"throughput  {figures.rate(rate)} {unit}" if rate else "throughput"
@@ -130,6 +131,27 @@ class DecisionPanel(Panel, can_focus=True):
         room = self.width - 2  # the border says the most that fits
         self.border_title = next((text for text in told if cell_len(text) <= room), title)
         self.show(decision_lines(frame.snapshot, width=self.width))
+
+
+class AnswerPanel(Panel, can_focus=True):
+    """What the model says to the task's prompts, the newest evaluation first. Scrolled down, it stays where it is when
+    another one comes."""
+
+    _told: tuple[Answers, ...] = ()
+    _width = 0
+
+    def paint(self, frame: Frame) -> None:
+        told, before = frame.snapshot.answers, self._told
+        n = len(told)
+        self.border_title = f"answers  {n} evaluation{'s' * (n != 1)}" if n else "answers"
+        if self._width == self.width and told == before:
+            return
+        newer = next((i for i, one in enumerate(told) if before and one == before[0]), 0)
+        above = len(answer_lines(told[:newer], width=self.width)) + 1 if newer else 0
+        read, self._told, self._width = self.scroll_y > 0, told, self.width
+        self.show(answer_lines(told, width=self.width))
+        if read and above:
+            self.scroll_to(y=self.scroll_y + above, animate=False)
 
 
 class LogPanel(Panel, can_focus=True):

@@ -35,6 +35,13 @@ def problems(folder: Path, text: str) -> list[str]:
         (f'{HOST}{MINE}image_from = "disk"\n', '5: hosts.box1.image_from: must be "registry" or "master"'),
         (f'{HOST}{MINE}dockerfile = "D"\nimage_from = "master"\n', "6: hosts.box1.image_from: the host builds"),
         (f'[environment]\n{MINE}requirements = "r.txt"\n{HOST}', "4: environment.requirements: is not installed"),
+        (f'[environment]\n{MINE}packages = "llm"\n{HOST}', "4: environment.packages: is not installed"),
+        (f'[environment]\nmounts = ["/srv"]\n{HOST}', "2: environment.mounts: is for containers; add runtime"),
+        (
+            f'[environment]\npackages = "lm"\n{HOST}',
+            '2: environment.packages: "lm" is no list of packages; there is "llm"',
+        ),
+        (f'{HOST}packages = "lm"\n', '3: hosts.box1.packages: "lm" is no list of packages; there is "llm"'),
         (f'{HOST}{MINE}wheels = "w"\n', "5: hosts.box1.wheels: is not for containers"),
         (f'{HOST}{MINE}connect = "demo"\nspeed = 0.5\n', "6: hosts.box1.speed: is not emulated"),
     ],
@@ -42,6 +49,46 @@ def problems(folder: Path, text: str) -> list[str]:
 def test_what_does_not_go_together_is_named_with_its_place(tmp_path: Path, text: str, problem: str) -> None:
     (found,) = problems(tmp_path, text)
     assert found.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("mount", "problem"),
+    [
+        ("models", "a folder begins with / or ~/"),
+        ("../models", "a folder begins with / or ~/"),
+        ("~ada/models", "a folder begins with / or ~/"),
+        ("", "a folder begins with / or ~/"),
+        ("~", "a folder begins with / or ~/"),
+        ("~/", "the whole home folder"),
+        ("/srv/../etc", "without . and .."),
+        ("/srv/models:/models/../etc", "without . and .."),
+        ("/srv/models:ro:/models", "it is "),
+        ("/srv/models:/models:ro,z", "it is "),
+        ("/srv/models:models", "a folder begins with / or ~/"),
+        ("/srv/models:/", "/ is of the image inside"),
+        ("/", "/ is of the image inside"),
+        ("/srv/models:/etc/ssl", "/etc/ssl is of the image inside"),
+        ("/proc", "/proc is of the image inside"),
+        ("~/.motley/runs", "~/.motley is Motley's own"),
+        ("/srv:~/.motley", "~/.motley is Motley's own"),
+        ("/srv\\n/models", "it holds the character U+000A"),
+    ],
+)
+def test_folders_that_containers_do_not_get(tmp_path: Path, mount: str, problem: str) -> None:
+    (found,) = problems(tmp_path, f'{HOST}{MINE}mounts = ["~/ok", "{mount}"]\n')
+    assert found.startswith("5: hosts.box1.mounts: has ")
+    assert problem in found
+
+
+def test_no_two_folders_at_one_place(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, f'{HOST}{MINE}mounts = ["/a:/models", "/b:/models/"]\n')
+    assert "has two folders at /models; name another place inside for one: /b:/other" in found
+
+
+def test_a_host_s_folders_take_the_place_of_those_of_all(make_cluster: MakeCluster) -> None:
+    text = f'[environment]\n{MINE}mounts = ["~/a", "/b:/c:ro"]\n[[hosts]]\nname = "a"\n'
+    a, b = make_cluster(f'{text}[[hosts]]\nname = "b"\nmounts = []\n').hosts
+    assert (a.mounts, b.mounts) == (("~/a", "/b:/c:ro"), ())
 
 
 @pytest.mark.parametrize(

@@ -144,3 +144,38 @@ def test_what_another_task_by_set_leaves_no_sense_in_gives_way(tmp_path: Path) -
     assert (again.run.script, again.run.args, again.run.project, again.task) == (None, (), ".", {"width": 3})
     (problem,) = problems(tmp_path, text, "run.task=mlp/digits", "task.width=4")  # both were asked for
     assert "is for a task of your own" in problem
+
+
+LANGUAGE = '[run]\ntask = "causal_lm"\n'
+MODEL = '[task]\nmodel = "gpt2"\ntrain = "rows.jsonl"\n'
+
+
+def test_a_language_model_brings_defaults_of_its_own(tmp_path: Path) -> None:
+    cluster = read(tmp_path, LANGUAGE + MODEL)
+    run = cluster.run
+    assert (run.learning_rate, run.optimizer, run.epochs, run.accumulate, run.global_batch) == (2e-4, "adamw", 3, 8, 24)
+    assert (cluster.own_task, cluster.has_project, cluster.dataset) == (None, False, "")
+    assert cluster.included is not None
+    run = read(tmp_path, f"{LANGUAGE}learning_rate = 0.05\nsteps = 7\n{MODEL}", "run.accumulate=1").run
+    assert (run.learning_rate, run.steps, run.accumulate, run.optimizer) == (0.05, 7, 1, "adamw")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{LANGUAGE}{MODEL}metod = 3\n", "cluster.toml:8: task.metod: causal_lm has no such parameter; did you mean"),
+        (f'{LANGUAGE}{MODEL}method = "dora"\n', "task.method: 'dora': there is no such method; it is one of full"),
+        (f"{LANGUAGE}{MODEL}lora_targets = [1]\n", "task.lora_targets: has 1 in it: causal_lm wants str; change it"),
+        (LANGUAGE, "task: lacks model, train"),
+        (f"{LANGUAGE}compile = true\n{MODEL}", "run.compile: for causal_lm needs activation_checkpointing = true too"),
+        (f'{LANGUAGE}project = "x"\n{MODEL}', "run.project: is for a script or a task of your own"),
+    ],
+)
+def test_what_is_wrong_with_a_language_model_is_known_here(tmp_path: Path, text: str, said: str) -> None:
+    (found,) = problems(tmp_path, text)
+    assert said in found
+
+
+def test_another_task_leaves_its_parameters_behind(tmp_path: Path) -> None:
+    assert read(tmp_path, LANGUAGE + MODEL, "run.task=mlp/digits").task == {}
+    assert read(tmp_path, f"{OWN}[task]\nmodel = 'a'\ntrain = 'b'\n", "run.task=causal_lm").task["model"] == "a"

@@ -34,7 +34,7 @@ CASES = [
     ("[defaults]\naddress = 'b'", "4: defaults.address: is no key here; it belongs in [[hosts]]"),
     ('[run]\n"a\\nb" = 1', "there are task"),
     ("[[run]]\nseed = 1", "3: run: must be a table; begin it with [run]"),
-    ("[environment]\npip = ['x']", "4: environment.pip: is unknown; there are requirements, wheels"),
+    ("[environment]\npip = ['x']", "4: environment.pip: is unknown; there are packages, requirements, wheels"),
     ("[environment]\nrequirements = ''", '4: environment.requirements: "" is empty'),
     ("[run]\npush = 1", "4: run.push: is no key here; it belongs in [data]"),
     ("[data]\npath = '/a'\npush = 'b'", "5: data.push: path is given too; keep one of them"),

@@ -176,6 +176,15 @@ def test_what_a_device_took_is_a_line_for_people() -> None:
     )
 
 
+def test_of_a_language_model_it_says_what_was_expected_and_what_fits() -> None:
+    one = Tried(host="box1", device="cuda:0", samples=4, steps=2, first_ms=812.4, step_ms=351.0, memory_mib=6800)
+    fits = "7.6 GiB free: LoRA fits at 1 x 1024, not at 1 x 2048; QLoRA would fit at 1 x 2048"
+    text = tried_text(replace(one, fits=fits, expected_mib=9104, length=2048))
+    assert text.splitlines()[1] == f"    {fits}; expected for 1 x 2048: 9,104 MiB"
+    assert "fits" not in one.as_dict()
+    assert replace(one, fits=fits).as_dict()["fits"] == fits
+
+
 def test_what_each_is_tried_with_is_what_it_may_get(stage: Stage) -> None:
     members = [
         Member(member=n, host=f"box{n}", local_rank=0, device="cpu", max_batch=cap)

@@ -244,7 +244,7 @@ def test_a_demo_host_with_another_torch_than_most_is_told_which(make_cluster: Ma
     ],
 )
 def test_an_answer_that_is_none(change: dict[str, object], complaint: str) -> None:
-    answer = json.loads(json.dumps(dataclasses.asdict(CUDA)))
+    answer = json.loads(json.dumps(dataclasses.asdict(CUDA))) | {"torch_build": "cuda 13.0"}
     assert parse(answer) == CUDA
     with pytest.raises(ValueError, match=complaint):
         parse({**answer, **change})

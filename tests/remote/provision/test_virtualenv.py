@@ -26,14 +26,14 @@ from tests.support.ports import free_pair
 SAYS = "print(__import__('motley_tiny').WORD)"
 
 
-def make_wheel(folder: Path, word: str, version: str = "1.0") -> Path:
+def make_wheel(folder: Path, word: str, version: str = "1.0", requires: str = "") -> Path:
     """A package of one module, as pip installs it."""
     folder.mkdir(exist_ok=True)
     path = folder / f"motley_tiny-{version}-py3-none-any.whl"
     info = f"motley_tiny-{version}.dist-info"
     files = {
         "motley_tiny.py": f"WORD = {word!r}\n",
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: motley-tiny\nVersion: {version}\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: motley-tiny\nVersion: {version}\n{requires}",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     rows = [

@@ -21,7 +21,7 @@ from motley.remote.session.exported_model import Exported, export, why_none
 from motley.trainer.contract.spec import RunOptions
 from motley.trainer.training import checkpoint
 from tests.remote.stage import Stage
-from tests.trainer.trained import damage, same, spec_of, state, trained, weights, write_events
+from tests.trainer.trained import NIGHT, damage, own_project, same, spec_of, state, trained, weights, write_events
 
 pytestmark = pytest.mark.ranks
 
@@ -88,6 +88,30 @@ async def test_the_newest_is_taken_from_whichever_host_has_it_and_the_best_where
     await night.export("out.pt")
     assert same(torch.load(night._stage.folder / "out.pt", weights_only=True)["model"], weights(17))
     assert (night.warnings, night.left()) == ([], [])
+
+
+OWN_FILES = """
+    def export(self, weights, about, room, *, merge):
+        (room / "large.bin").write_bytes(bytes(3_000_000))
+        return {"about.txt": f"{about['step']} {merge}".encode(), "large.bin": room / "large.bin"}
+"""
+
+
+async def test_a_task_s_own_folder_comes_whole_from_the_host_that_has_the_checkpoint(night: Night) -> None:
+    await night.keeps({})
+    home = night.home("box1")
+    trained(home, spec_of("night", "box1", "night.py", own_project(home, NIGHT.rstrip() + OWN_FILES)), {"final": 18})
+    folder = night._stage.folder / "out-v1.2"
+    found = await export(
+        night._stage.cluster(), "night", folder, best=False, force=False, warn=night.warnings.append,
+        tree=night._stage.tree, merge=True,
+    )  # fmt: skip
+    assert (found.host, found.metadata["step"]) == ("box1", 18)
+    assert {path.name: path.stat().st_size for path in folder.iterdir()} == {
+        "about.txt": 7, "large.bin": 3_000_000, "motley.json": found.bytes - 3_000_007,
+    }  # fmt: skip
+    assert (folder / "about.txt").read_text() == "18 True"
+    assert night.left() == []
 
 
 @pytest.mark.long

@@ -36,6 +36,10 @@ def test_the_leader_s_word_on_state_and_step_counts() -> None:
     assert set(day) == {"run", "state", "step", "hosts"}
     resumed = {**row("day", "box1", "running"), "layout": {"resumed_from": "night"}}
     assert runs.merge({"box1": [resumed]})[0]["resumed_from"] == "night"
+    rates = {"samples_per_s": 12.5, "tokens_per_s": 6140, "steps": 3}
+    (told,) = runs.merge({"box1": [{**resumed, "rates": rates}]})
+    assert (told["samples_per_s"], told["tokens_per_s"], "steps" in told) == (12.5, 6140.0, False)
+    assert "tokens_per_s" not in runs.merge({"box1": [{**resumed, "rates": {"tokens_per_s": "many"}}]})[0]
     assert "resumed_from" not in runs.merge({"box1": [{**resumed, "layout": True}]})[0]  # from a host that lies
 
 

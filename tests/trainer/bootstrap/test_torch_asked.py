@@ -51,9 +51,9 @@ def test_one_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("lines", "build"),
     [
-        ("cuda: Optional[str] = '12.8'\nhip: Optional[str] = None\nxpu: Optional[str] = None", "CUDA 12.8"),
-        ("cuda: Optional[str] = None\nhip: Optional[str] = '6.4.43482'", "ROCm 6.4.43482"),
-        ("cuda: Optional[str] = None\nhip: Optional[str] = None\nxpu: Optional[str] = '20250301'", "XPU 20250301"),
+        ("cuda: Optional[str] = '12.8'\nhip: Optional[str] = None\nxpu: Optional[str] = None", "cuda 12.8"),
+        ("cuda: Optional[str] = None\nhip: Optional[str] = '6.4.43482'", "hip 6.4.43482"),
+        ("cuda: Optional[str] = None\nhip: Optional[str] = None\nxpu: Optional[str] = '20250301'", "xpu 20250301"),
         ("cuda: Optional[str] = None", ""),
     ],
 )

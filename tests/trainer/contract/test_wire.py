@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import math
 from typing import Any
@@ -51,6 +52,15 @@ def test_keys_of_a_newer_host_are_ignored_and_another_version_is_refused() -> No
     assert decode(json.dumps({**table, "later": 1})) == SAMPLE
     with pytest.raises(WireError, match="version 9"):
         decode(json.dumps({**table, "v": 9}))
+
+
+def test_a_line_of_a_host_that_counts_nothing_besides_samples_is_read_and_what_it_counts_is_held_to_its_type() -> None:
+    table = json.loads(encode(Sample(**{**dataclasses.asdict(SAMPLE), "unit": "tokens", "units": 5120})))
+    assert (table["unit"], table["units"]) == ("tokens", 5120)
+    assert decode(json.dumps({key: value for key, value in table.items() if key not in ("unit", "units")})) == SAMPLE
+    for wrong in ({"unit": 7}, {"units": "many"}, {"units": 0.5}, {"units": True}):
+        with pytest.raises(WireError, match=r"Sample\.unit"):
+            decode(json.dumps({**table, **wrong}))
 
 
 @pytest.mark.parametrize(

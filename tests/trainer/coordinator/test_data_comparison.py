@@ -83,3 +83,46 @@ async def test_samples_that_differ_slightly_are_a_warning(tmp_path: Path) -> Non
     (note,) = [event for event in events(tmp_path, "note") if "slightly" in event["text"]]
     assert note["level"] == "warning"
     assert "another Pillow" in note["text"]
+
+
+async def test_a_word_of_the_task_that_differs_ends_the_run_with_both(tmp_path: Path) -> None:
+    given = spec(2)
+    async with coordinating(given, tmp_path):
+        mine = [["tokenizer", "3f2a (tokenizers 0.23.3)"], ["labels", "77aa"], ["weights", "c0de (torch 2.13)"]]
+        its = [["tokenizer", "9c1e (tokenizers 0.22.0)"], ["labels", "88bb"], ["weights", "c0de (torch 2.14)"]]
+        lines = [await with_data(given, 0, identity=mine), await with_data(given, 1, identity=its, length=7)]
+
+        async def told(line: CoordinatorClient) -> str:
+            with pytest.raises(JoinError) as error:
+                await asyncio.to_thread(line.ready, times={}, store=("127.0.0.1", 1))
+            line.ended("failed")
+            return str(error.value)
+
+        texts = await asyncio.gather(*map(told, lines))
+    a, b = "3f2a (tokenizers 0.23.3)", "9c1e (tokenizers 0.22.0)"
+    remedy = "Give all hosts the same files and the same versions of libraries"
+    assert texts[0] == texts[1] == summary(tmp_path)["cause"]
+    assert texts[0] in [
+        f"rank 1 on box1 differs from rank 0 on box0: tokenizer {b}, not {a}; labels differ too. {remedy}",
+        f"rank 0 on box0 differs from rank 1 on box1: tokenizer {a}, not {b}; labels differ too. {remedy}",
+    ]
+
+
+async def test_a_host_that_joins_with_another_word_of_the_task_is_refused(tmp_path: Path) -> None:
+    given = spec(3)
+    async with coordinating(given, tmp_path):
+        lines = await all_in_a_group(given)
+        lines[1].close()
+        for line in (lines[0], lines[2]):
+            line.data = MINE.to_table() | {"identity": [["tokenizer", "3f2a"]]}
+        await asyncio.gather(
+            *(asyncio.to_thread(line.ready, times={}, store=("127.0.0.1", 7), step=4) for line in (lines[0], lines[2]))
+        )
+        back = await with_data(given, 1)
+        with pytest.raises(JoinError, match="rank 1 on box1 differs from rank 0 on box0: tokenizer none, not 3f2a"):
+            await asyncio.to_thread(back.ready, times={}, store=("127.0.0.1", 8), step=-1)
+        back.close()
+        for line in (lines[0], lines[2]):
+            line.joined()
+            line.ended("finished")
+    assert summary(tmp_path)["state"] == "finished"

@@ -49,6 +49,25 @@ def test_throughput_is_the_median_of_the_last_half_and_hosts_add_up_to_it() -> N
     assert "cause" not in table
 
 
+def test_what_is_counted_besides_samples_is_told_in_all_and_by_host() -> None:
+    """Of steps that nobody could tell of it is not known: they do not count as none."""
+    ledger = RunSummary.of(spec(), received=0.0)
+    rows = {"unit": "tokens", "units": [[3000, 1000, 1000], [3200, 900, 900], None]}
+    ledger.take_report(report(range(1, 4), 100.0, [64, 64, 64], **rows))
+    ledger.take_report({"steps": [[4, 192, 100.0, None]], "batches": [[64, 64, 64]]})
+    table = ledger.summary("finished", {}, now=1.0)
+    assert "tokens_per_s" not in table  # of the last half of the steps nothing is known
+    ledger.take_report(report(range(5, 9), 100.0, [64, 64, 64], unit="tokens", units=[[3000, 1000, 1000]] * 4))
+    table = ledger.summary("finished", {}, now=1.0)
+    assert table["tokens_per_s"] == pytest.approx(50_000.0)
+    by_host = [host["tokens_per_s"] for host in table["hosts"]]
+    assert by_host == [
+        pytest.approx(24_100 / 30_000 * 50_000, abs=0.1),
+        pytest.approx(5_900 / 30_000 * 50_000, abs=0.1),
+    ]
+    assert table["samples_per_s"] == pytest.approx(1920.0)
+
+
 def test_steps_without_a_global_loss_keep_the_last_known_one() -> None:
     ledger = RunSummary.of(spec(), received=0.0)
     ledger.take_report(report(range(1, 3), 100.0, [64, 64, 64]))
@@ -74,6 +93,9 @@ GOOD = {"steps": [[1, 192, 100.0, 1.0]], "batches": [[64, 64, 64]], "epoch": 1, 
     [
         {},
         {"steps": [[1]], "batches": [[1]]},
+        {**GOOD, "unit": "tokens", "units": [[1, 2, "many"]]},
+        {**GOOD, "unit": 7, "units": [[1, 2, 3]]},
+        {**GOOD, "unit": "tokens", "units": 5},
         {"steps": [["x", 1, 1, 1]], "batches": [[1]]},
         {**GOOD, "steps": [[1, 192, 100.0, 1.0], [2, 2**70, 1.0, 1.0]], "batches": [[64], [64]]},
         {**GOOD, "steps": [[1, 192, "fast", 1.0]]},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 from dataclasses import dataclass
@@ -124,11 +125,27 @@ def test_another_length_is_found_and_few_samples_will_do() -> None:
     assert told("length", of(Samples(length=1)), of(Samples(length=2))) == "1 samples, not 2"
 
 
+def test_words_of_the_task_are_compared_but_for_what_stands_in_brackets() -> None:
+    def said(**words: str) -> DataFingerprint:
+        table = dataclasses.replace(of(Samples()), identity=tuple(words.items())).to_table()
+        return DataFingerprint.of(json.loads(json.dumps(table)))
+
+    mine = said(tokenizer="3f2a (tokenizers 0.23.3)", labels="77aa")
+    assert difference(mine, said(labels="77aa", tokenizer="3f2a (tokenizers 0.22.0)")) is None
+    its = said(tokenizer="3f2a", labels="88bb")
+    assert difference(mine, its) == "identity"
+    assert told("identity", mine, its) == "labels 77aa, not 88bb"
+    assert told("identity", of(Samples()), mine) == "tokenizer none, not 3f2a (tokenizers 0.23.3); labels differ too"
+
+
 def test_nonsense_from_a_rank_is_refused() -> None:
     for wrong in (
         {},
         {"length": "x", "exact": "", "kind": "", "values": []},
         of(Samples()).to_table() | {"values": [[0.0] * 5000]},
+        of(Samples()).to_table() | {"identity": [["a", "b"]] * 33},
+        of(Samples()).to_table() | {"identity": [["a", 7]]},
+        of(Samples()).to_table() | {"identity": ["a"]},
     ):
         with pytest.raises((KeyError, TypeError, ValueError)):
             DataFingerprint.of(wrong)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from motley.trainer.data.batch import Batch
 from motley.trainer.data.task_data import TaskData
-from motley.trainer.errors import DataError
+from motley.trainer.errors import DataError, TaskError
 from motley.trainer.tasks.task import Task
 
 
@@ -91,3 +91,34 @@ def test_a_batch_whose_rows_are_no_samples_is_named() -> None:
 
     with pytest.raises(DataError, match=r"a batch of 3 samples of train_data has a tensor of shape \(2, 3\)"):
         TaskData.of(Turned(torch.zeros(6, 2)), seed=0).train_batch(torch.tensor([0, 1, 2]), 0)
+
+
+class Said(Given):
+    """A task that says what must be the same elsewhere."""
+
+    def __init__(self, words: Any) -> None:
+        super().__init__(torch.arange(6.0))
+        self._words = words
+
+    def identity(self) -> Any:
+        return self._words
+
+
+def test_what_a_task_says_must_be_the_same_goes_with_the_fingerprint_of_its_data() -> None:
+    found = TaskData.of(Said({"tokenizer": "3f2a", "base": "c0de"}), seed=0).fingerprint()
+    assert found.identity == (("tokenizer", "3f2a"), ("base", "c0de"))
+    plain = TaskData.of(Given(torch.arange(6.0)), seed=0).fingerprint()
+    assert plain.identity == ()
+    assert plain.exact == found.exact
+
+
+@pytest.mark.parametrize("words", [None, ["3f2a"], {"version": 3}, {7: "x"}])
+def test_an_identity_that_is_none_is_named(words: Any) -> None:
+    with pytest.raises(TaskError, match=r"Said\.identity gives no names with a text each"):
+        TaskData.of(Said(words), seed=0).fingerprint()
+
+
+@pytest.mark.parametrize("words", [{"a": "x" * 201}, {str(n): "x" for n in range(33)}])
+def test_an_identity_that_is_too_long_is_named(words: Any) -> None:
+    with pytest.raises(TaskError, match=r"Said\.identity gives more than 32 names, or a text of more than 200"):
+        TaskData.of(Said(words), seed=0).fingerprint()

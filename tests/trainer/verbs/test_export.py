@@ -17,11 +17,14 @@ import torch
 from safetensors import safe_open
 
 from motley.trainer import tasks
-from motley.trainer.contract.evaluation_of import evaluation_of
+from motley.trainer.contract.exported import evaluation_of
 from motley.trainer.contract.script import Script
 from motley.trainer.contract.spec import DataOptions, RunOptions
 from motley.trainer.contract.task_list import DATA
+from motley.trainer.contract.task_name import OwnTask
+from motley.trainer.optimize.local_weights import LocalWeights
 from motley.trainer.tasks.class_names import NAMES
+from motley.trainer.tasks.task import kept_metadata
 from motley.trainer.training import checkpoint
 from tests.trainer.trained import NIGHT, damage, own_project, same, spec_of, state, trained, weights, write_events
 
@@ -196,3 +199,79 @@ def test_there_is_a_name_for_every_class() -> None:
     assert {name: len(names) for name, names in NAMES.items()} == {name: DATA[name].classes for name in NAMES}
     assert all(len(set(names)) == len(names) for names in NAMES.values())
     assert list(NAMES["cifar100"]) == sorted(NAMES["cifar100"])  # as its authors have them
+
+
+TRUNKED = NIGHT.replace(
+    "return nn.Linear(3, self.options.width)",
+    """return nn.ModuleDict({"trunk": nn.Linear(3, 3).requires_grad_(False), "head": nn.Linear(3, self.options.width)})
+
+    def travels(self, name):
+        return not name.startswith("trunk.")
+
+    def export(self, weights, about, room, *, merge):
+        (room / "more.txt").write_text("more")
+        step = str(about["step"]).encode()
+        return {"head.safetensors": weights, "about.txt": step, "more.txt": room / "more.txt"}""",
+).replace('"step": "not this one"', '"trunk": "of this page"')
+
+
+def trunked(home: Path) -> tuple[OwnTask, torch.nn.Module]:
+    """A task whose trunk stays, and its model; a run of it that has left a checkpoint."""
+    own = own_project(home, TRUNKED, width=4)
+    spec = spec_of("night", "box0", "night.py", own)
+    folder = trained(home, spec, {})
+    here = os.getcwd()
+    sys.modules.pop("night", None)  # another test's
+    task = tasks.load(spec.options, spec.data, lambda *_: None, own)
+    os.chdir(here)
+    torch.manual_seed(spec.options.seed)
+    model = task.model()
+    local = LocalWeights.of(task, model)
+    torch.nn.init.ones_(model.get_parameter("head.weight"))
+    about = {**state(18, local.without(model.state_dict()), "night.py"), "local": dict(local.table)}
+    checkpoint.save(folder / "checkpoints/final.pt", {**about, **kept_metadata(task)})
+    return own, model
+
+
+def test_weights_that_did_not_travel_are_left_out_and_put_in_by_merge(home: Path) -> None:
+    own, model = trunked(home)
+    answer, content = exported(home, "--format", "pt", "final.pt")
+    saved = torch.load(io.BytesIO(content), weights_only=True)
+    assert set(saved["model"]) == {"head.weight", "head.bias"}
+    assert answer["notes"] == [
+        "2 weights that every host has by itself are not in the file (trunk.bias, …): --merge puts them in"
+    ]
+    assert answer["metadata"]["left_out"]["weights"] == 2
+    answer, content = exported(home, "--format", "pt", "--merge", "final.pt")
+    assert same(torch.load(io.BytesIO(content), weights_only=True)["model"], model.state_dict())
+    assert answer["notes"] == []
+    file = home / ".motley/code" / own.tree / own.file
+    file.write_text(TRUNKED.replace("    def model(self):", "    def model(self):\n        torch.manual_seed(8)"))
+    answer, _ = exported(home, "--format", "pt", "--merge", "final.pt")
+    assert "final.pt was trained on other weights than the model now begins with (trunk.bias" in answer["error"]
+
+
+def test_what_the_task_tells_is_in_the_checkpoint_whatever_its_file_says_now(home: Path) -> None:
+    own, _ = trunked(home)
+    (home / ".motley/code" / own.tree / own.file).unlink()
+    answer, _ = exported(home, "--format", "pt", "final.pt")
+    assert (answer["metadata"]["trunk"], answer["metadata"]["classes"]) == ("of this page", ["0", "1", "2", "3"])
+
+
+def test_a_task_of_the_user_s_own_gives_the_files_of_a_folder(home: Path) -> None:
+    trunked(home)
+    answer, content = exported(home, "--format", "folder", "final.pt")
+    assert [name for name, _ in answer["files"]] == ["about.txt", "head.safetensors", "more.txt", "motley.json"]
+    files, start = {}, 0
+    for name, size in answer["files"]:
+        files[name], start = content[start : start + size], start + size
+    assert (files["about.txt"], files["more.txt"]) == (b"18", b"more")
+    assert set(safetensors.torch.load(files["head.safetensors"])) == {"head.weight", "head.bias"}
+    assert json.loads(files["motley.json"])["files"] == list(files)
+
+
+def test_a_task_without_files_of_its_own_says_so(home: Path) -> None:
+    trained(home, spec_of("night", "box0"), {"final": 18})
+    answer, _ = exported(home, "--format", "folder", "final.pt")
+    assert answer["error"] == "simple_cnn/digits makes no folder of its own"
+    assert ".safetensors" in answer["remedy"]

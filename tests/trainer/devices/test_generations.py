@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from motley.remote.preflight.gpu_generation import holds, index_for
+from motley.trainer.devices.generations import holds, index_for
 
 MAXWELL, PASCAL, VOLTA, TURING, AMPERE, ADA, HOPPER = "5.2", "6.1", "7.0", "7.5", "8.6", "8.9", "9.0"
 B200, B300, RTX_50, GB10 = "10.0", "10.3", "12.0", "12.1"

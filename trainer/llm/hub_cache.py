@@ -1,0 +1,57 @@
+"""What of a model of the hub is on this host already, and how its download gets on. Standard library only.
+
+Each host fetches a model of the hub by itself, into its `HF_HOME`. Two ranks of one host don't fetch a file twice: the
+hub's own library holds a lock for each (tests/libraries/test_hub.py), and the second finds it whole then. While it
+waits it computes nothing, so what tells that it gets on is that there are more bytes, whoever fetches them.
+
+    >>> with fetching(note, "HuggingFaceTB/SmolLM2-135M"):
+    ...     AutoModelForCausalLM.from_pretrained("HuggingFaceTB/SmolLM2-135M")
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+LOOK_S = 2.0  # between two looks
+
+
+def cache() -> Path:
+    """Where models of the hub are kept on this host, as its library has it."""
+    home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    return Path(os.environ.get("HF_HUB_CACHE") or os.path.join(home, "hub")).expanduser()
+
+
+def fetched_bytes(name: str) -> int:
+    """Of the model's files, with those that are not whole yet."""
+    total = 0
+    for file in cache().joinpath(f"models--{name.replace('/', '--')}", "blobs").glob("*"):
+        try:
+            total += file.stat().st_size
+        except FileNotFoundError:  # it has got its own name meanwhile
+            continue
+    return total
+
+
+@contextmanager
+def fetching(note: Callable[[str, float | None], object], name: str, *, every_s: float = LOOK_S) -> Iterator[None]:
+    """Say to `note` how much has come, as long as there is more at each look. Nothing where nothing has to come."""
+    over, before = threading.Event(), fetched_bytes(name)
+
+    def say() -> None:
+        last = before
+        while not over.wait(every_s):
+            if (now := fetched_bytes(name)) > last:
+                note(f"fetching {name} from the hub, {(now - before) / 2**20:,.0f} MiB so far", None)
+            last = now
+
+    saying = threading.Thread(target=say, daemon=True)
+    saying.start()
+    try:
+        yield
+    finally:
+        over.set()
+        saying.join()

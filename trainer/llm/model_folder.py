@@ -1,0 +1,56 @@
+"""Where a model's files lie on this host: in a folder, or in the cache that the hub's library keeps. Nothing is asked
+of the hub, and no library is imported: who has trained has them.
+
+>>> folder = folder_of(options, data_path)
+>>> sorted(tokenizer_files(folder))
+['special_tokens_map.json', 'tokenizer.json', 'tokenizer_config.json']
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from motley.trainer.llm.options import Options
+
+TOKENIZER = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
+    "merges.txt", "vocab.txt", "tokenizer.model", "spiece.model", "chat_template.jinja", "chat_template.json",
+)  # fmt: skip
+
+
+def folder_of(options: Options, data_path: Path | None) -> Path | None:
+    """None where it is not here."""
+    given = options.model
+    if data_path is not None and (data_path / given).is_dir():
+        return data_path / given
+    if given.startswith(("/", "~", "./", "../")):
+        folder = Path(given).expanduser()
+        return folder if folder.is_dir() else None
+    return _of_hub(given, options.revision or "main")
+
+
+def tokenizer_files(folder: Path) -> dict[str, bytes]:
+    """By name; empty where there is none. Raises OSError for what can't be read."""
+    return {name: (folder / name).read_bytes() for name in TOKENIZER if (folder / name).is_file()}
+
+
+def _of_hub(name: str, revision: str) -> Path | None:
+    """The snapshot of a revision: a branch, a tag or a commit."""
+    repository = _cache() / f"models--{name.replace('/', '--')}"
+    try:
+        commit = (repository / "refs" / revision).read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        commit = revision
+    snapshot = repository / "snapshots" / commit
+    return snapshot if snapshot.is_dir() else None
+
+
+def _cache() -> Path:
+    """As huggingface_hub finds it."""
+    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if os.environ.get(variable):
+            return Path(os.environ[variable]).expanduser()
+    if os.environ.get("HF_HOME"):
+        return Path(os.environ["HF_HOME"]).expanduser() / "hub"
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "huggingface" / "hub"
