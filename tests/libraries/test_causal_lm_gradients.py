@@ -33,6 +33,7 @@ class Case:
     mask_first: bool = False  # no label of rank 0 counts
     again: bool = False  # activations are computed again
     method: str = "lora"
+    by_work: bool = False  # shares are of the step's work; else of its rows, so that it is known who has which
 
     @property
     def rows(self) -> list[dict[str, Tensor]]:
@@ -50,6 +51,7 @@ CASES = {
     "a short last batch": Case((5, 3), (1, 2), step=2),
     "activations computed again": Case((2, 6), (2, 2), again=True),
     "all weights": Case((2, 6), (1, 3), method="full"),
+    "shares of work": Case((2, 6), (1, 3), by_work=True),
 }
 
 
@@ -58,6 +60,8 @@ def gradients(rank: int, world_size: int, given: dict[str, Any]) -> list[tuple[f
     found = []
     for case in CASES.values():
         task = causal_lm(given["model"], case.rows, RUN, **TASK, method=case.method)
+        if not case.by_work:
+            task.work = lambda: None  # type: ignore[method-assign]
         run = dataclasses.replace(RUN, accumulate=case.accumulate[rank], activation_checkpointing=case.again)
         job = make_job(rank, world_size, run, case.shares, double=False, task=task)
         with_some_adapter(job.task_model)

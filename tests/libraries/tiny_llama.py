@@ -75,7 +75,7 @@ def causal_lm(
     cpu = torch.device("cpu")
     found = load(run or RunOptions(task="causal_lm"), DataOptions(), lambda *_: None, own, device=cpu)
     if rows is not None:
-        found.__dict__["rows"] = SimpleNamespace(train=Listed(rows), test=None, told="")
+        found.__dict__["rows"] = SimpleNamespace(train=Listed(rows), test=None, told="", identity={})
     return found
 
 
@@ -88,6 +88,10 @@ class Listed(torch.utils.data.Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, number: int) -> dict[str, Tensor]:
         return self.rows[number]
+
+    @property
+    def lengths(self) -> Tensor:
+        return torch.tensor([len(row["input_ids"]) for row in self.rows])
 
 
 def written_out(model: Any, rows: list[dict[str, Tensor]]) -> tuple[Tensor, int]:
