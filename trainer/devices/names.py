@@ -56,6 +56,11 @@ def is_gpu(device: str) -> bool:
     return kind_of(device) in GPUS
 
 
+def has_eight_bit_optimizers(device: str) -> bool:
+    """Whether bitsandbytes, which has them, computes them there."""
+    return kind_of(device) == CUDA
+
+
 def one_kind(devices: Sequence[str]) -> str:
     """The kind of GPU that all of them are; empty where they are not."""
     kinds = {kind_of(device) for device in devices}

@@ -141,10 +141,11 @@ class CausalLM(IncludedTask):
         return row_cost(self.rows.train.lengths, self._tokens_per_pair())
 
     def _tokens_per_pair(self) -> int:
-        options = self.options
-        adapted = {} if options.method == "full" else {"adapted": options.lora_targets, "rank": options.lora_rank}
-        again = self.run.activation_checkpointing
-        return tokens_per_pair(shape_of(self.config), frozen=bool(adapted), checkpointing=again, **adapted)
+        shape, again = shape_of(self.config), self.run.activation_checkpointing
+        if self.options.method == "full":
+            return tokens_per_pair(shape, checkpointing=again)
+        adapted, rank = self.options.lora_targets, self.options.lora_rank
+        return tokens_per_pair(shape, frozen=True, adapted=adapted, rank=rank, checkpointing=again)
 
     def cut(self, batch: Mapping[str, Tensor], length: int) -> dict[str, Tensor]:
         return {name: column[:, :length] for name, column in batch.items()}

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from motley.trainer.devices.names import CUDA
+from motley.trainer.devices.names import has_eight_bit_optimizers
 from motley.trainer.errors import TaskError
 from motley.trainer.llm import libraries
 
@@ -49,7 +49,7 @@ def check_four_bits(device: torch.device, dtype: torch.dtype) -> None:
 def short_optimizer(name: str, parameters: list[Any], device: torch.device, *, rate: float, decay: float) -> Any:
     """`adamw_8bit` or `paged_adamw_8bit`: AdamW whose averages take 8 bits, paged ones in the host's memory where the
     card's is full. Raises TaskError on another device than an NVIDIA card."""
-    if device.type != CUDA:
+    if not has_eight_bit_optimizers(device.type):
         cause = f"[task] optimizer = {name!r} is for NVIDIA cards, and this rank computes on {device}"
         raise TaskError(cause, 'Set optimizer = "adamw"')
     kinds = {"adamw_8bit": "AdamW8bit", "paged_adamw_8bit": "PagedAdamW8bit"}
