@@ -32,6 +32,9 @@ def pillow_version() -> str:
 
 def versions(packages: Iterable[str]) -> list[dict[str, str]]:
     """Name and version of each, as pip has installed it; the version is empty where it is not there."""
+    wanted = list(packages)
+    if not wanted:  # what follows takes longer to import than all the rest of a look
+        return []
     import importlib.metadata
 
     def version(package: str) -> str:
@@ -40,7 +43,7 @@ def versions(packages: Iterable[str]) -> list[dict[str, str]]:
         except (importlib.metadata.PackageNotFoundError, KeyError):  # or only what an uninstallation has left
             return ""
 
-    return [{"name": package, "version": version(package)} for package in packages]
+    return [{"name": package, "version": version(package)} for package in wanted]
 
 
 def version_in(source: str) -> str:

@@ -44,7 +44,7 @@ class LoraBench(Bench):
         return path
 
     def start_peer(self) -> TorchrunProcess:
-        pushed = next((self.lab["box1"].home / ".motley/data").glob("*/train.jsonl")).parent.name
+        pushed = next((self.lab["box1"].home / ".motley/data").rglob("train.jsonl")).parent
         return self.start_torchrun([PEER], [f"~/.motley/data/{pushed}", str(BATCH // len(HOSTS)), str(ENDLESS)])
 
 
