@@ -1,6 +1,5 @@
-"""The life of an adapter, by the commands that people type: a rank is killed and comes back, the run is stopped, gone on
-with on another number of hosts, exported, merged, loaded by transformers, and asked something.
-"""
+"""The life of an adapter, by the commands that people type: a rank is killed and comes back, the run is stopped, gone
+on with on another number of hosts, exported, merged, loaded by transformers, and asked something."""
 
 from __future__ import annotations
 

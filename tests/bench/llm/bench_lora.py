@@ -44,8 +44,9 @@ class LoraBench(Bench):
         return path
 
     def start_peer(self) -> TorchrunProcess:
-        pushed = next((self.lab["box1"].home / ".motley/data").rglob("train.jsonl")).parent
-        return self.start_torchrun([PEER], [f"~/.motley/data/{pushed}", str(BATCH // len(HOSTS)), str(ENDLESS)])
+        home = self.lab["box1"].home  # what Motley has pushed is on all three
+        pushed = next((home / ".motley/data").rglob("train.jsonl")).parent.relative_to(home)
+        return self.start_torchrun([PEER], [f"~/{pushed}", str(BATCH // len(HOSTS)), str(ENDLESS)])
 
 
 def main() -> int:
