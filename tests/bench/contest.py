@@ -44,8 +44,11 @@ def contest(
     batch: int,
     rounds: int,
     done: Callable[[str, int], float] | None = None,
+    turn_s: float = TURN_S,
+    start_s: float = START_S,
 ) -> dict[str, list[float]]:
-    """Samples/s of each contestant in each round. They are ended after the last one.
+    """Samples/s of each contestant in each round. They are ended after the last one. `start_s`: what they may take to
+    their first steps; `turn_s`: of one of them in one round.
 
     `done`: what a contestant has done with the step of a number, from 0 on, where steps differ in that; then it is so
     much a second.
@@ -55,13 +58,13 @@ def contest(
     try:
         for name, start in starts.items():
             contestants[name] = start()
-            _warm_up(name, contestants[name])
+            _warm_up(name, contestants[name], start_s)
         found: dict[str, list[float]] = {name: [] for name in contestants}
         order, generator = list(contestants), random.Random(0)
         for number in range(rounds):
             generator.shuffle(order)
             for name in order:
-                found[name].append(_turn(contestants[name], functools.partial(counts, name)))
+                found[name].append(_turn(contestants[name], functools.partial(counts, name), turn_s))
             print(f"round {number + 1}:", ", ".join(f"{n} {rates[-1]:,.0f}" for n, rates in found.items()), flush=True)
         return found
     finally:
@@ -81,19 +84,19 @@ def interval(ratios: list[float]) -> str:
     return f"{mean(ratios):.3f} ± {half:.3f} ({min(ratios):.3f} to {max(ratios):.3f}, {len(ratios)} turns)"
 
 
-def _warm_up(name: str, contestant: Contestant) -> None:
-    deadline = time.monotonic() + START_S
+def _warm_up(name: str, contestant: Contestant, start_s: float) -> None:
+    deadline = time.monotonic() + start_s
     while len(contestant.step_ends()) < WARM_STEPS:
-        assert time.monotonic() < deadline, f"{name} has made {len(contestant.step_ends())} steps in {START_S:.0f} s"
+        assert time.monotonic() < deadline, f"{name} has made {len(contestant.step_ends())} steps in {start_s:.0f} s"
         time.sleep(0.2)  # other processes' doing: there is nothing to await
     _signal(contestant, signal.SIGSTOP)
 
 
-def _turn(contestant: Contestant, done: Callable[[int], float]) -> float:
+def _turn(contestant: Contestant, done: Callable[[int], float], turn_s: float) -> float:
     """What was done a second, in the turn's settled part."""
     _signal(contestant, signal.SIGCONT)
     began = time.time()
-    time.sleep(TURN_S)
+    time.sleep(turn_s)
     _signal(contestant, signal.SIGSTOP)
     ended = time.time()
     inside = [(at, step) for step, at in enumerate(contestant.step_ends()) if began + SETTLE_S <= at <= ended]

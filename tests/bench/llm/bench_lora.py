@@ -21,7 +21,8 @@ from tests.bench.llm.small_model import LENGTH, write
 from tests.lab.lab import Lab
 
 HOSTS = {"box1": 0.8, "box2": 0.4, "box3": 0.2}
-BATCH, ROWS, ENDLESS, ROUNDS, ALONE_STEPS = 24, 8_000, 100_000, 12, 30
+BATCH, ROWS, ENDLESS, ROUNDS, ALONE_STEPS = 24, 8_000, 100_000, 8, 30
+TURN_S, START_S = 14.0, 300.0  # the slowest of the three takes 2 s for a step, and its libraries a minute to import
 PEER = Path(__file__).with_name("trainer_peer.py")
 FOLDER = "llm"
 TORCHRUN, OF_SUM = 2.2, 0.88  # at least this many times these
@@ -64,6 +65,8 @@ def main() -> int:
             },
             batch=BATCH * LENGTH,
             rounds=ROUNDS,
+            turn_s=TURN_S,
+            start_s=START_S,
         )
         of_equal, of_peer = (
             ratios(found["balanced"], found[name]) for name in ("equal shares", "Trainer under torchrun")
