@@ -22,7 +22,7 @@ from motley.trainer.tasks.task import Task
 from motley.trainer.training import checkpoint
 from tests.trainer.trained import spec_of, state, trained, write_events
 
-pytestmark = [pytest.mark.ranks, pytest.mark.filterwarnings("ignore::FutureWarning")]  # peft's, of transformers
+pytestmark = [pytest.mark.filterwarnings("ignore::FutureWarning")]  # peft's, of transformers
 ROOT = Path(__file__).resolve().parents[2]
 BOUND_S = 300.0
 TOKENS = torch.tensor([[1, 5, 9, 12]])

@@ -73,7 +73,7 @@ def process(text: str, number: int, folder: Path, anew: bool, answer: Connection
     from motley.trainer.rank import job_setup, task_rank
     from motley.trainer.training import loop
 
-    tasks.load = lambda *_: Noise()
+    tasks.load = lambda *_, **__: Noise()
     kept: dict[str, Any] = {}
 
     def prepare(*arguments: Any, **named: Any) -> Any:

@@ -50,7 +50,7 @@ def member(text: str, number: int, folder: Path, breaks: Mapping[int, str], answ
     from motley.trainer.rank.group_sockets import GroupSockets
     from motley.trainer.training import batchnorm, loop
 
-    tasks.load = lambda *_: Wobbly()
+    tasks.load = lambda *_, **__: Wobbly()
     kept: dict[str, Any] = {}
     left = dict(breaks)
 

@@ -91,7 +91,7 @@ def member(
 
     given = dataclasses.replace(Spec.from_json(text), host=f"box{number}")
     local = given.options.local_steps
-    tasks.load = lambda *_: Noise(ages=local == 1)
+    tasks.load = lambda *_, **__: Noise(ages=local == 1)
     left = dict(plan)
     kept: dict[str, Any] = {}
     transfers: list[int] = []  # of every join that came to its end

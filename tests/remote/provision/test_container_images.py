@@ -42,7 +42,7 @@ async def test_the_ranks_of_a_host_are_in_containers_and_nothing_is_left_of_them
     assert "PATH=" not in Path(f"/proc/{running.name}/environ").read_text()
     assert read_json(folder / "state.json")["forks"] is None
     assert read_json(folder / "spec.json")["container"] == {
-        "runtime": "docker", "image": "mine:1", "id": "sha256:8f5a", "rootless": False,
+        "runtime": "docker", "image": "mine:1", "id": "sha256:8f5a", "rootless": False, "mounts": [],
     }  # fmt: skip
     again = stage.session("again", Seen(), cluster)
     assert await again.take_over(session, resume=None) == "ranks in containers are started anew each time"

@@ -151,7 +151,7 @@ def hanging(rank: int, world_size: int, given: dict[str, Any]) -> dict[str, Any]
     prepared = PreparedJob(
         spec=spec, member=member, folder=given["folder"], device=job.device, task=job.task, model=job.task_model,
         optimizer=job.optimizer, data=job.data, rates=job.rates, apart=job.apart, batches=job.batches, kept=kept,
-        threads=job.threads, **rest,
+        threads=job.threads, local=job.local, **rest,
     )  # fmt: skip
     for _ in range(5):
         train_step(job, job.batches.place(job.step))

@@ -71,7 +71,7 @@ def process(text: str, number: int, folder: Path, anew: bool, answer: Connection
     from motley.trainer.rank import job_setup, task_rank
     from motley.trainer.training import loop
 
-    tasks.load = lambda *_: Headed()
+    tasks.load = lambda *_, **__: Headed()
     kept: dict[str, Any] = {"shapes": []}
 
     def prepare(*arguments: Any, **named: Any) -> Any:
