@@ -53,7 +53,7 @@ def main() -> None:
     dist.barrier()
     dist.destroy_process_group()
     sys.stdout.flush()
-    os._exit(0)  # what the backend's threads do while Python ends is nothing of the measurement; now and then they abort
+    os._exit(0)  # now and then the backend's threads abort a Python that ends by itself
 
 
 if __name__ == "__main__":
