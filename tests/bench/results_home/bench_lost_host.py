@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 from tests.bench.results import record
 from tests.lab.lab import Lab
 
-CUTS, FILES_S, ENOUGH, PROMISED_S = 8, 0.2, 60, 10.0
+CUTS, FILES_S, ENOUGH, PROMISED_S = 6, 0.2, 60, 10.0
 WAIT_S = 120.0
 SCRIPT = f"""
 import os, pathlib, time
