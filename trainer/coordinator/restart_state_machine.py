@@ -12,7 +12,8 @@ Each start is a *generation*; its number is the count of restarts.
 
 When a host dies, the scripts of the others often fail before anybody knows why. So an exit code is not believed at
 once: only when `VERDICT_S` later nobody is missed was it that rank's own fault. Who is lost has `RETURN_S` to come
-back before the next start: a process that was killed does, at once.
+back before the next start: a process that was killed does, at once. Under a new coordinator so has everybody: whoever
+named it may not have known yet of all that are left, and one who comes after a start waits for the next.
 
 Nothing here reads a clock or a socket: times are arguments, in seconds of any one clock.
 """
@@ -93,6 +94,8 @@ class RestartStateMachine(BaseStateMachine[ScriptMemberState, News]):
         super().__init__(states, hosts=hosts, lost_after_s=lost_after_s, least=least)
         self._restarts = restarts
         self._over = False
+        self._takes_over = term > FIRST
+        self._began_at: float | None = None  # when it was first told what time it is
         self._suspect: int | None = None  # the first that failed, as it seems by itself
         self._verdict_at = 0.0
         self._why: list[Trouble] = [Trouble(member=m, cause="lost") for m in hosts if term > FIRST and m not in there]
@@ -100,6 +103,7 @@ class RestartStateMachine(BaseStateMachine[ScriptMemberState, News]):
 
     def connected(self, member: int, *, now: float) -> None:
         """It has called, perhaps once more: then its older call is over, and with it the script there."""
+        self._note_began(now)
         state = self.members[member]
         if state.connected:
             self._let_go_by(member, now)
@@ -111,6 +115,8 @@ class RestartStateMachine(BaseStateMachine[ScriptMemberState, News]):
         if self._said_before(member, ready):
             return
         self._let_go_by(member, now)
+        if self._first:  # of those that have never been away nobody has known here
+            self._why = [trouble for trouble in self._why if trouble.member != member]
         self.generation = max(self.generation, ready.generation)
         state.ready, state.heard, state.gone = ready, now, None
         self._start_if_possible(now)
@@ -147,6 +153,7 @@ class RestartStateMachine(BaseStateMachine[ScriptMemberState, News]):
 
     def tick(self, now: float) -> None:
         """Look at the clock, a few times a second: who is silent, who has failed, who may be started without whom."""
+        self._note_began(now)
         if self._was_held_up(now):
             return
         for member in self._silent(now):
@@ -154,6 +161,10 @@ class RestartStateMachine(BaseStateMachine[ScriptMemberState, News]):
         if self.running and self._suspect is not None and now >= self._verdict_at:
             self._end(Over(state="failed", root=self._suspect, code=self.members[self._suspect].code or 0))
         self._start_if_possible(now)
+
+    def _note_began(self, now: float) -> None:
+        if self._began_at is None:
+            self._began_at = now
 
     def _let_go_by(self, member: int, now: float) -> None:
         """It is known that the script does not run there any more."""
@@ -184,13 +195,12 @@ class RestartStateMachine(BaseStateMachine[ScriptMemberState, News]):
         if self.running or self._over:
             return
         if self._first:
-            if self.missing:
+            if self.missing or (self._takes_over and self._may_return(self.members, now - (self._began_at or 0.0))):
                 return
         else:
-            states = [self.members[m] for m in self.group]
-            if any(s.connected and s.ready is None for s in states):
+            if any(self.members[m].connected and self.members[m].ready is None for m in self.group):
                 return
-            if any(not s.connected for s in states) and now - (self._broken_at or 0.0) < RETURN_S:
+            if self._may_return(self.group, now - (self._broken_at or 0.0)):
                 return
         members = self._ready_members()
         hosts = self._hosts_of(members)
@@ -200,6 +210,10 @@ class RestartStateMachine(BaseStateMachine[ScriptMemberState, News]):
             self._end(Over(state="failed", why=tuple(self._why)))
         else:
             self._start(members, now)
+
+    def _may_return(self, members: Iterable[int], waited_s: float) -> bool:
+        """Whether one of them is not there, and has been waited for less than it may take to come back."""
+        return waited_s < RETURN_S and any(self.members[m].ready is None for m in members)
 
     def _start(self, members: Sequence[int], now: float) -> None:
         readies = self._begin_generation(members)
