@@ -30,6 +30,7 @@ from motley.trainer.contract.wire import RunState
 from motley.trainer.coordinator.base_state_machine import BaseStateMachine, MemberState
 from motley.trainer.coordinator.group_changes import Broken, Gone, Holding, Ready
 
+LATE_S = 60.0  # after the first rank has ended well, the others should have
 VERDICT_S = 1.0  # beyond the time after which silence is a loss
 RETURN_S = 3.0
 FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})  # nobody sends them to itself
@@ -72,7 +73,14 @@ class Over:
     why: tuple[Trouble, ...] = ()
 
 
-News = Union[Started, Broken, Gone, Holding, Over]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Late:
+    """The scripts of these members run on, `LATE_S` after the first has ended well. Said once a generation."""
+
+    members: tuple[int, ...]
+
+
+News = Union[Started, Broken, Gone, Holding, Late, Over]
 
 
 class RestartStateMachine(BaseStateMachine[ScriptMemberState, News]):
@@ -99,6 +107,9 @@ class RestartStateMachine(BaseStateMachine[ScriptMemberState, News]):
         self._suspect: int | None = None  # the first that failed, as it seems by itself
         self._verdict_at = 0.0
         self._why: list[Trouble] = [Trouble(member=m, cause="lost") for m in hosts if term > FIRST and m not in there]
+        self._ended_at: float | None = (
+            None  # the first rank of this generation, well; None once it was said who is late
+        )
         self._broken_at: float | None = None  # None: under a former coordinator
 
     def connected(self, member: int, *, now: float) -> None:
@@ -130,6 +141,8 @@ class RestartStateMachine(BaseStateMachine[ScriptMemberState, News]):
             return
         self.members[member].code = code
         if code == 0:
+            if all(self.members[m].code != 0 for m in self.group if m != member):
+                self._ended_at = now
             self._see_whether_finished()
         elif code < 0 and (-code in FROM_OUTSIDE or self._suspect is None):
             self._trouble(Trouble(member=member, cause="killed", signal=-code), now)
@@ -160,6 +173,9 @@ class RestartStateMachine(BaseStateMachine[ScriptMemberState, News]):
             self.lost(member, now=now)
         if self.running and self._suspect is not None and now >= self._verdict_at:
             self._end(Over(state="failed", root=self._suspect, code=self.members[self._suspect].code or 0))
+        if self.running and self._ended_at is not None and now - self._ended_at >= LATE_S:
+            self._ended_at = None
+            self._news.append(Late(members=tuple(m for m in self.group if self.members[m].code is None)))
         self._start_if_possible(now)
 
     def _note_began(self, now: float) -> None:
@@ -217,7 +233,7 @@ class RestartStateMachine(BaseStateMachine[ScriptMemberState, News]):
 
     def _start(self, members: Sequence[int], now: float) -> None:
         readies = self._begin_generation(members)
-        self._suspect = None
+        self._suspect = self._ended_at = None
         for member in members:
             self.members[member].code = None
         why, self._why = tuple(self._why), []

@@ -23,7 +23,15 @@ from motley.trainer.contract.wire import RunState
 from motley.trainer.coordinator.base_coordinator import BaseCoordinator
 from motley.trainer.coordinator.group_changes import Cause
 from motley.trainer.coordinator.members import MemberConnection, how_it_ended
-from motley.trainer.coordinator.restart_state_machine import News, Over, RestartStateMachine, Started, Trouble
+from motley.trainer.coordinator.restart_state_machine import (
+    LATE_S,
+    Late,
+    News,
+    Over,
+    RestartStateMachine,
+    Started,
+    Trouble,
+)
 from motley.trainer.coordinator.session_coordinator import ScriptRun, SessionCoordinator
 from motley.trainer.coordinator.task_coordinator import GOODBYE_S
 
@@ -123,6 +131,13 @@ class ScriptCoordinator(BaseCoordinator[RestartStateMachine]):
         match news:
             case Started():
                 self._start(news)
+            case Late(members=members):
+                who = ", ".join(self._connections[m].name for m in members)
+                text = (
+                    f"{who}: the script runs on, {LATE_S:.0f} s after another rank's has ended: it may have more to "
+                    "do, or hang as it tidies up (docs/script.md, How it ends)"
+                )
+                self._journal.write("note", text, "warning", members=list(members))
             case Over(state=state, root=root, code=code, why=why):
                 self._root = root
                 if root is not None:

@@ -11,8 +11,10 @@ import pytest
 from motley.trainer.contract.term import Term
 from motley.trainer.coordinator.group_changes import Broken, Gone, Holding, Ready
 from motley.trainer.coordinator.restart_state_machine import (
+    LATE_S,
     RETURN_S,
     VERDICT_S,
+    Late,
     Over,
     RestartStateMachine,
     Started,
@@ -203,6 +205,19 @@ def test_no_more_restarts_than_asked_for() -> None:
     ready(machine, 0, 1, now=20.1)
     pass_time(machine, 20.0, 30.0, alive=(0, 1))
     assert machine.take_news() == []
+
+
+def test_those_that_do_not_end_after_another_has_are_named_once() -> None:
+    machine = started()
+    pass_time(machine, 0.0, 10.0, alive=(0, 1, 2))
+    machine.exited(1, 0, 0, now=10.0)
+    pass_time(machine, 10.0, 9.0 + LATE_S, alive=(0, 1, 2))
+    assert machine.take_news() == []
+    pass_time(machine, 9.0 + LATE_S, 200.0 + LATE_S, alive=(0, 1, 2))
+    assert machine.take_news() == [Late(members=(0, 2))]
+    machine.exited(0, 0, 0, now=200.0 + LATE_S)
+    machine.exited(2, 0, 0, now=200.0 + LATE_S)
+    assert machine.take_news() == [Over(state="finished")]
 
 
 def test_too_few_hosts_wait_for_others() -> None:
