@@ -29,6 +29,7 @@ from motley.trainer.host.paths import run_folder
 from motley.trainer.supervisor.coordinator_socket import listen
 from tests.bench.results import record
 
+ROOT = Path(__file__).resolve().parents[2]
 MEMBERS, REST_S, LOSSES = 1000, 20.0, 3
 MOST_CORES, MOST_S = 0.10, 2.0
 BOUND_S = 60.0
@@ -86,9 +87,9 @@ class One:
 
 async def beat(members: list[One]) -> None:
     """Every member's sign of life, spread over the interval as it is among hosts."""
-    began, sent = time.monotonic(), 0
+    began, sent, every_s = time.monotonic(), 0, beat_s(len(members))
     while True:
-        due = int((time.monotonic() - began) / beat_s(MEMBERS) * len(members))
+        due = int((time.monotonic() - began) / every_s * len(members))
         for i in range(sent, due):
             member = members[i % len(members)]
             if not member.silent:
@@ -98,15 +99,18 @@ async def beat(members: list[One]) -> None:
 
 
 async def measure(spec: Spec, coordinator: subprocess.Popen[bytes]) -> dict[str, float]:
-    members = [One(spec, i) for i in range(MEMBERS)]
-    for start in range(0, MEMBERS, 50):
+    members = [One(spec, i) for i in range(len(spec.members))]
+    began = time.monotonic()
+    for start in range(0, len(members), 50):
         await asyncio.gather(*(m.dial() for m in members[start : start + 50]))
     tasks = [asyncio.ensure_future(m.listen()) for m in members]
     tasks.append(asyncio.ensure_future(beat(members)))
     await asyncio.wait_for(asyncio.gather(*(m.until("group", 1) for m in members)), BOUND_S)
+    found = {"first": time.monotonic() - began, "first_cpu": cpu_s(coordinator.pid)}
     before = cpu_s(coordinator.pid)
     await asyncio.sleep(REST_S)  # nothing happens, for so long
-    found = {"cores": (cpu_s(coordinator.pid) - before) / REST_S}
+    found["cores"] = (cpu_s(coordinator.pid) - before) / REST_S
+    found["mib"] = resident_mib(coordinator.pid)
     known: dict[str, list[float]] = {"silent": [], "hung up": []}
     left, groups = list(members), 1
     for how in ("silent", "hung up") * LOSSES:
@@ -119,6 +123,7 @@ async def measure(spec: Spec, coordinator: subprocess.Popen[bytes]) -> dict[str,
         told = await asyncio.wait_for(asyncio.gather(*(m.until("regroup", groups - 1) for m in left)), BOUND_S)
         known[how].append(max(told) - began)
         await asyncio.wait_for(asyncio.gather(*(m.until("group", groups) for m in left)), BOUND_S)
+        found["again"] = time.monotonic() - began
     for task in tasks:
         task.cancel()
     return {**found, **{how: max(times) for how, times in known.items()}, "median": median(known["silent"])}
@@ -129,16 +134,24 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def main() -> int:
-    resource.setrlimit(resource.RLIMIT_NOFILE, (4 * MEMBERS, 4 * MEMBERS))
+def resident_mib(pid: int) -> float:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def measured(members: int, lost_after_s: float = ElasticOptions().lost_after_s) -> dict[str, float]:
+    """Of a coordinator with so many members: `cores` at rest, `mib` of memory, seconds until everybody has heard of a
+    loss by its kind, until the `first` group and the last one (`again`) were formed."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4 * members, 4 * members))
     with tempfile.TemporaryDirectory() as home, socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
         probe.close()
         spec = Spec(
             run="night", host="box0", token="5a" * 32, leader="box0", leader_address="127.0.0.1", port=port,
-            members=tuple(Member(member=i, host=f"box{i}", local_rank=0, device="cpu") for i in range(MEMBERS)),
-            options=RunOptions(), balance=BalanceOptions(), elastic=ElasticOptions(), data=DataOptions(), env={},
+            members=tuple(Member(member=i, host=f"box{i}", local_rank=0, device="cpu") for i in range(members)),
+            options=RunOptions(), balance=BalanceOptions(), elastic=ElasticOptions(lost_after_s=lost_after_s),
+            data=DataOptions(), env={},
         )  # fmt: skip
         folder = run_folder("night", "box0", home=Path(home))
         folder.mkdir(parents=True)
@@ -148,13 +161,17 @@ def main() -> int:
             env = {**os.environ, "HOME": home}
             coordinator = subprocess.Popen(
                 [sys.executable, "-m", "motley.trainer", *words], pass_fds=[listener.fileno()], env=env,
-                cwd=Path(__file__).resolve().parents[2],
+                cwd=ROOT,
             )  # fmt: skip
         try:
-            found = asyncio.run(measure(spec, coordinator))
+            return asyncio.run(measure(spec, coordinator))
         finally:
             coordinator.kill()
             coordinator.wait()
+
+
+def main() -> int:
+    found = measured(MEMBERS)
     rows = [
         ("CPU at rest", f"{found['cores']:.1%} of a core"),
         ("a silent member is known to all after, longest of 3", f"{found['silent']:.2f} s"),

@@ -11,6 +11,7 @@ import socket
 
 SILENT_S = 12.0  # a peer that answers no keepalive for so long is gone
 BEAT_S = 0.3  # between two signs of life, both ways
+MISSED = 3.0  # signs of life, at least, before silence is a loss
 BEATS_A_SECOND = 2000  # that a coordinator has to hear at most
 ANSWERS_A_SECOND = 1000  # and to give; a rank is patient with it (`coordinator_client.DEAF_S`)
 
@@ -31,6 +32,15 @@ def answer_s(members: int) -> float:
     (0.3, 1.0)
     """
     return max(BEAT_S, members / ANSWERS_A_SECOND)
+
+
+def silence_s(members: int, wanted_s: float) -> float:
+    """How long a member of a run of so many may be silent: what is wanted, and never less than `MISSED` signs of life.
+
+    >>> silence_s(1000, 1.5), silence_s(10_000, 1.5)
+    (1.5, 15.0)
+    """
+    return max(wanted_s, MISSED * beat_s(members))
 
 
 def nonce() -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from motley.trainer.contract import validate
+from motley.trainer.contract.handshake import silence_s
 from motley.trainer.contract.spec import Spec
 from motley.trainer.contract.term import FIRST
 from motley.trainer.contract.wire import RunState
@@ -50,7 +51,7 @@ class ScriptCoordinator(BaseCoordinator[RestartStateMachine]):
         self._hosts = {m.member: m.host for m in spec.members}
         self._machine = RestartStateMachine(
             self._hosts,
-            lost_after_s=spec.elastic.lost_after_s,
+            lost_after_s=silence_s(len(spec.members), spec.elastic.lost_after_s),
             restarts=spec.elastic.restarts,
             least=spec.elastic.min_hosts,
             term=self._lead.term,

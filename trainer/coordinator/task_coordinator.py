@@ -22,6 +22,7 @@ from typing import Any
 
 from motley.trainer.contract import validate
 from motley.trainer.contract.data_fingerprint import DataFingerprint, difference, told
+from motley.trainer.contract.handshake import silence_s
 from motley.trainer.contract.spec import Spec
 from motley.trainer.contract.validate import name, whole
 from motley.trainer.contract.wire import RunState
@@ -59,7 +60,7 @@ class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
         self._goodbye_s = goodbye_s
         self._machine = GroupStateMachine(
             self._connections,
-            lost_after_s=elastic.lost_after_s,
+            lost_after_s=silence_s(len(members), elastic.lost_after_s),
             stuck_after_s=elastic.stuck_after_s,
             hosts={m.member: m.host for m in members},
             least=elastic.min_hosts,

@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Union
 
 from motley.trainer.contract.generation import Group
-from motley.trainer.contract.handshake import beat_s
+from motley.trainer.contract.handshake import beat_s, silence_s
 from motley.trainer.contract.spec import Spec
 from motley.trainer.contract.term import NO_TERM, Term
 from motley.trainer.host.rank_progress import Moment, is_stuck, moment
@@ -85,7 +85,7 @@ class CoordinatorClient:
         self._forming = False  # the main thread makes the group
         self._let_go = False  # the main thread has let go of the generation that broke
         self._closed = threading.Event()
-        self._deaf_s = max(DEAF_S, spec.elastic.lost_after_s)
+        self._deaf_s = max(DEAF_S, silence_s(len(spec.members), spec.elastic.lost_after_s))
 
     @classmethod
     def dial(
