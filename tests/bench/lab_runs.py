@@ -150,6 +150,12 @@ def _process(host: LabHost, run: str, is_it: IsIt) -> int | None:
     return None
 
 
+def _samples(path: Path) -> list[dict[str, Any]]:
+    """What a rank's file has of steps: whole lines. What its script takes of the host before it calls is there, too."""
+    rows = [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+    return [row for row in rows if row["type"] == "sample"]
+
+
 class TorchrunProcess:
     """A script under way on all hosts, whose rank 0 writes rows into the file that MINIMAL_OUT names."""
 
@@ -202,14 +208,13 @@ class MotleyProcess:
             assert not {"failed", "lost", "stopped"} & states, self._said()
             assert time.monotonic() < deadline, self._said()
             time.sleep(0.2)  # other processes' doing: there is nothing to await
-        paths = [path for folder in self._folders for path in folder.glob("rank_*.jsonl")]
-        again = [path.name for path in paths if not path.stem.split("_")[1].isdigit()]
-        assert not again, f"a rank's process was started again: {', '.join(again)}\n{self._said()}"
-        ranks = [
-            [json.loads(line) for line in path.read_text().splitlines()]
-            for path in sorted(paths, key=lambda path: int(path.stem.split("_")[1]))
-        ]
         lines = [line for f in self._folders for line in (f / "events.jsonl").read_text().splitlines()]
+        again = [event["text"] for event in map(json.loads, lines) if event["kind"] == "rank_killed"]
+        assert not again, f"a rank's process was started again: {', '.join(again)}\n{self._said()}"
+        files: dict[int, list[Path]] = {}
+        for path in sorted(path for folder in self._folders for path in folder.glob("rank_*.jsonl")):
+            files.setdefault(int(path.name.removeprefix("rank_").split(".")[0]), []).append(path)
+        ranks = [[row for path in paths for row in _samples(path)] for _, paths in sorted(files.items())]
         return MotleyRun(
             summary=json.loads((self._folders[0] / "summary.json").read_text()),
             step_ms=[max(r["step_ms"] for r in step) for step in zip(*ranks, strict=True)],
@@ -223,16 +228,13 @@ class MotleyProcess:
 
     def steps(self) -> int:
         """Completed so far."""
-        path = self._folders[0] / "rank_0.jsonl"
-        return len(path.read_bytes().splitlines()) if path.exists() else 0
+        return len(self.step_ends())
 
     def rank_0(self) -> int | None:
         return _process(self._first, self._run, self._is_rank_0)
 
     def step_ends(self) -> list[float]:
-        path = self._folders[0] / "rank_0.jsonl"
-        lines = path.read_text().split("\n")[:-1] if path.exists() else []
-        return [json.loads(line)["time"] for line in lines]
+        return [row["time"] for path in sorted(self._folders[0].glob("rank_0*.jsonl")) for row in _samples(path)]
 
     def end(self) -> None:
         argv = self._lab.motley("stop", self._run, "-c", str(self._config))
