@@ -26,16 +26,17 @@ def answer_lines(told: Sequence[Answers], *, width: int) -> list[Line]:
         lines.append(clip(((f"epoch {one.epoch}, step {one.step:,}", "strong"), (_goodness(one), "muted")), width))
         for prompt, answer in one.pairs:
             lines += _said(prompt, "? ", "accent", width)
-            lines += _said(answer, "  ", "text", width)
+            lines += _said(answer, "> ", "text", width)
     return lines
 
 
 def plain_lines(told: Answers) -> list[str]:
-    """A line for each that the prompts and answers have."""
+    """A line for each that the prompts and answers have; marks say where one begins, as both may have several."""
     lines = []
     for prompt, answer in told.pairs:
         lines += [f"  ? {part}" if n == 0 else f"    {part}" for n, part in enumerate(prompt.split("\n"))]
-        lines += [f"    {part}" for part in (answer.rstrip() or NOTHING).split("\n")]
+        said = (answer.rstrip() or NOTHING).split("\n")
+        lines += [f"  > {part}" if n == 0 else f"    {part}" for n, part in enumerate(said)]
     return lines
 
 

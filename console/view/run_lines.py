@@ -164,6 +164,8 @@ def goodness(snapshot: Snapshot) -> list[Line]:
     """What evaluations say of the model: its accuracy, or, of a task that knows none, the held-out loss and what
     follows from that."""
     held_out = snapshot.held_out
+    if snapshot.unit and snapshot.accuracy is None and held_out is None:  # of a language model no accuracy will come
+        return []
     if snapshot.accuracy is not None or held_out is None:
         return [(("accuracy ", "muted"), (figures.percent(snapshot.accuracy), "strong"))]
     told = [(name, figures.quantity(value)) for name, value in held_out.follows]

@@ -24,6 +24,12 @@ def by_hand(model: Any, ids: torch.Tensor, tokens: int, end: int) -> list[int]:
     return said
 
 
+def as_told(tokenizer: Any, said: list[int], *ends: int) -> str:
+    """The words of these tokens; a mark where none of the ends is among them."""
+    text = str(tokenizer.decode(said, skip_special_tokens=True)).strip()
+    return text if said[-1] in ends else f"{text} …"
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_an_answer_is_the_most_likely_tokens_and_nothing_of_the_training_changes(dtype: torch.dtype) -> None:
     tokenizer = word_llama.tokenizer()
@@ -40,9 +46,10 @@ def test_an_answer_is_the_most_likely_tokens_and_nothing_of_the_training_changes
     assert [prompt for prompt, _ in found] == ["what is a rank ?", "why so slow ?"]
     for prompt, (_, answer) in zip(prompts, found, strict=True):
         wanted = by_hand(model, prompt.ids, 12, end=3)
-        assert answer == tokenizer.decode(wanted, skip_special_tokens=True).strip()
+        assert answer == as_told(tokenizer, wanted, 3)
         assert answer
     assert found == greedy_answers(model, tokenizer, prompts, max_tokens=12)
+    assert all(cut.endswith("…") for _, cut in greedy_answers(model, tokenizer, prompts, max_tokens=1))
 
 
 def test_a_question_is_written_by_the_chat_template_and_without_one_as_it_is() -> None:
@@ -88,7 +95,8 @@ def test_an_adapter_answers_too_and_any_of_the_model_s_ends_ends_it() -> None:
     said = by_hand(model, prompt[0].ids, 12, end=3)
     model.generation_config.eos_token_id = [3, said[4]]  # such as the end of a turn
     ((_, ended),) = greedy_answers(model, tokenizer, prompt, max_tokens=12)
-    assert ended == tokenizer.decode(said[: said.index(said[4]) + 1], skip_special_tokens=True).strip()
+    assert ended == as_told(tokenizer, said[: said.index(said[4]) + 1], said[4])
+    assert "…" not in ended
 
 
 def test_a_prompt_that_is_too_long_keeps_its_end_and_time_that_is_over_ends_all() -> None:
@@ -96,7 +104,7 @@ def test_a_prompt_that_is_too_long_keeps_its_end_and_time_that_is_over_ends_all(
     model = word_llama.model(len(tokenizer))  # 64 positions
     long = Prompt("long", torch.randint(4, len(tokenizer), (200,), generator=torch.Generator().manual_seed(0)))
     ((_, answer),) = greedy_answers(model, tokenizer, [long], max_tokens=8)
-    assert answer == tokenizer.decode(by_hand(model, long.ids[-56:], 8, end=3), skip_special_tokens=True).strip()
+    assert answer == as_told(tokenizer, by_hand(model, long.ids[-56:], 8, end=3), 3)
     assert greedy_answers(model, tokenizer, [long, long], max_tokens=8, within_s=0.0) == []
 
 

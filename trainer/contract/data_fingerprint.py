@@ -18,7 +18,8 @@ from motley.trainer.contract.validate import figure, name, whole
 
 SLIGHT = 0.02  # of the largest value: what two ways to decode a picture differ by, on average, at most
 MOST_VALUES = 4096  # that a rank may send
-MOST_WORDS = 32  # of an identity
+MOST_WORDS = 32  # of an identity, as a task may give it
+FROZEN = "frozen weights"  # in an identity: those that every host has by itself
 Difference = Literal["identity", "length", "listing", "costs", "samples", "values"]
 _ASIDE = re.compile(r" \([^()]*\)$")  # of a word: told, not compared
 
@@ -29,7 +30,7 @@ class DataFingerprint:
     types, texts, whole numbers. `values`: some of their other numbers, tensor by tensor. `at`: the line of the user's
     own loop that names the data; empty for a task. `listing`: the hash of the names of all samples, where they have
     names. `costs`: the hash of what the task says of each sample, its work and its length; empty where it says none.
-    `identity`: what the task itself says must be the same, by name."""
+    `identity`: what the task itself says must be the same, by name, and after it `FROZEN`."""
 
     length: int
     exact: str
@@ -50,7 +51,7 @@ class DataFingerprint:
         if sum(map(len, values)) > MOST_VALUES:
             raise ValueError("too many values in a fingerprint")
         words = tuple((name(key), name(word)) for key, word in table.get("identity", ()))
-        if len(words) > MOST_WORDS:
+        if len(words) > MOST_WORDS + 1:
             raise ValueError("too many words in an identity")
         return cls(
             length=whole(table["length"]), exact=str(table["exact"]), kind=str(table["kind"]), values=values,

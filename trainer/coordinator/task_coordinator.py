@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from motley.trainer.contract import validate
-from motley.trainer.contract.data_fingerprint import DataFingerprint, difference, told
+from motley.trainer.contract.data_fingerprint import FROZEN, DataFingerprint, difference, told, unlike
 from motley.trainer.contract.handshake import silence_s
 from motley.trainer.contract.spec import Spec
 from motley.trainer.contract.validate import name, whole
@@ -36,6 +36,7 @@ from motley.trainer.host.run_members import roll_of
 
 SAME_DATA = "Give all hosts the same: [data] push does"
 SAME_ALL = "Give all hosts the same files and the same versions of libraries"
+SAME_MODEL = "Give all hosts the model that the run began with: [data] push does"
 GOODBYE_S = 5.0  # after a rank failed or did not come, the others have this long to say their last word
 
 
@@ -110,7 +111,8 @@ class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
             here = f"{mine.at}: {connection.name}" if mine.at else connection.name
             than = told(found, mine, self._data[known[0]])
             if found == "identity":
-                self._refuse(connection, f"{here} differs from {other}: {than}. {SAME_ALL}")
+                same = SAME_MODEL if unlike(mine, self._data[known[0]]) == [FROZEN] else SAME_ALL
+                self._refuse(connection, f"{here} differs from {other}: {than}. {same}")
                 return False
             if found != "values":
                 self._refuse(connection, f"{here} has other training data than {other}: {than}. {SAME_DATA}")

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 MASKED = -100  # a label that does not count
 WITHIN_S = 60.0  # for all answers together: other ranks wait for them
+CUT = "…"  # ends an answer that the model had not ended
 OPENING = 32  # tokens of a text that are given, where nothing in it is a question
 
 
@@ -61,7 +62,8 @@ def greedy_answers(
     model: nn.Module, tokenizer: Any, prompts: Sequence[Prompt], *, max_tokens: int, within_s: float = WITHIN_S
 ) -> list[tuple[str, str]]:
     """Prompts, and what the model says to them, at most `max_tokens` each. `model`: of transformers or peft, without
-    DDP around it; an adapter is as active as it was. Its modes (training, eval) are put back.
+    DDP around it; an adapter is as active as it was. Its modes (training, eval) are put back. What the model would have
+    gone on with is cut off, and `CUT` says so.
 
     When `within_s` has passed, the answer under way ends where it is, and those after it are left out.
     """
@@ -78,8 +80,9 @@ def greedy_answers(
                 break
             ids = prompt.ids[-max(1, room) :].unsqueeze(0).to(device)
             said = _said(model, ids, ends, _padding(tokenizer, ends), max_tokens=max_tokens, max_time=left)
-            answer = tokenizer.decode(said[0, ids.shape[1] :].tolist(), skip_special_tokens=True)
-            found.append((prompt.text, answer.strip()))
+            tokens = said[0, ids.shape[1] :].tolist()
+            answer = tokenizer.decode(tokens, skip_special_tokens=True).strip()
+            found.append((prompt.text, answer if tokens[-1:] and tokens[-1] in ends else f"{answer} {CUT}".lstrip()))
     finally:
         for module, training in modes:
             module.training = training

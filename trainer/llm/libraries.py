@@ -38,19 +38,20 @@ def accelerate() -> Any:
     return imported("accelerate", 'method = "qlora"')
 
 
-def imported(name: str, what_for: str) -> ModuleType:
-    """Raises TaskError where it is missing, or does not go with what else is installed here."""
+def imported(name: str, what_for: str, remedy: str = "") -> ModuleType:
+    """`remedy`: in place of how to install it. Raises TaskError where it is missing, or does not go with what else is
+    installed here."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         missing = error.name or name
         cause = f"there is no {missing} on this host: {what_for} needs {name}"
-        raise TaskError(cause, f'[environment] packages = "llm" brings it; or {command(missing)}') from error
+        raise TaskError(cause, remedy or f'[environment] packages = "llm" brings it; or {command(missing)}') from error
     except Exception as error:  # a library that does not fit to others raises anything at its import
         first = (str(error).strip().splitlines() or [""])[0]
         cause = f"{name} {versions().get(name, '')} can't be imported: {type(error).__name__}: {first}"
-        remedy = f'[environment] packages = "llm" brings versions that go together; or {command("--upgrade " + name)}'
-        raise TaskError(cause, remedy) from error
+        other = f'[environment] packages = "llm" brings versions that go together; or {command("--upgrade " + name)}'
+        raise TaskError(cause, remedy or other) from error
 
 
 def command(package: str) -> str:

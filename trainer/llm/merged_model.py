@@ -11,7 +11,6 @@ The base model's weights are read in the type in which they were published: so a
 from __future__ import annotations
 
 import contextlib
-import importlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +20,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from motley.trainer.errors import TaskError
+from motley.trainer.llm import libraries
 from motley.trainer.llm.options import Options
 
 
@@ -35,7 +35,7 @@ def write_merged(
 
     Raises TaskError for a library that is missing and a base model that can't be read, and what `check` raises.
     """
-    transformers, peft, safetensors = _library("transformers"), _library("peft"), _library("safetensors.torch")
+    transformers, peft, safetensors = map(_library, ("transformers", "peft", "safetensors.torch"))
     with tempfile.TemporaryDirectory(dir=room) as beside:
         for name, content in adapter.items():
             if isinstance(content, bytes):
@@ -81,15 +81,8 @@ def _given(options: Options) -> dict[str, Any]:
 
 
 def _library(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        missing = error.name or name
-        cause = f"a whole model is written by transformers and peft, and there is no {missing} here"
-        remedy = (
-            "Export it where a host that trained answers; or without --merge, and merge with peft where you have it"
-        )
-        raise TaskError(cause, remedy) from error
+    remedy = "Export it where a host that trained answers; or without --merge, and merge with peft where you have it"
+    return libraries.imported(name, "writing a whole model", remedy)
 
 
 @contextlib.contextmanager

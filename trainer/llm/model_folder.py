@@ -8,9 +8,9 @@ of the hub, and no library is imported: who has trained has them.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from motley.trainer.llm.hub_cache import repository
 from motley.trainer.llm.options import Options
 
 TOKENIZER = (
@@ -37,20 +37,10 @@ def tokenizer_files(folder: Path) -> dict[str, bytes]:
 
 def _of_hub(name: str, revision: str) -> Path | None:
     """The snapshot of a revision: a branch, a tag or a commit."""
-    repository = _cache() / f"models--{name.replace('/', '--')}"
+    kept = repository(name)
     try:
-        commit = (repository / "refs" / revision).read_text().strip()
+        commit = (kept / "refs" / revision).read_text().strip()
     except (OSError, UnicodeDecodeError):
         commit = revision
-    snapshot = repository / "snapshots" / commit
+    snapshot = kept / "snapshots" / commit
     return snapshot if snapshot.is_dir() else None
-
-
-def _cache() -> Path:
-    """As huggingface_hub finds it."""
-    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
-        if os.environ.get(variable):
-            return Path(os.environ[variable]).expanduser()
-    if os.environ.get("HF_HOME"):
-        return Path(os.environ["HF_HOME"]).expanduser() / "hub"
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "huggingface" / "hub"

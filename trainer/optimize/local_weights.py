@@ -4,6 +4,7 @@ those of which `Task.travels` says False. They are neither sent to other hosts n
 >>> local = LocalWeights.of(task, model)
 >>> local.without(model.state_dict())           # what a checkpoint holds
 >>> local.check(saved["local"], "final.pt")     # raises, where it was trained on other ones
+>>> local.told_in(data.fingerprint())           # for the coordinator, which compares those of all ranks
 >>> local.load(model, saved["model"])           # the local ones stay as they are
 
 What a checkpoint was trained on it says by `table`: the names, and a digest of shapes and of some values of each tensor
@@ -13,6 +14,7 @@ may choose by what their devices can do. Of quantised ones, whose bytes depend o
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from motley.trainer.contract.data_fingerprint import FROZEN, DataFingerprint
 from motley.trainer.errors import CheckpointError, TaskError
 from motley.trainer.tasks.task import Task
 from motley.trainer.tasks.user_code import user_code, written_at
@@ -87,6 +90,12 @@ class LocalWeights:
             raise RuntimeError(f"the state lacks {', '.join(lacking)}")
         if unexpected:
             raise RuntimeError(f"the model has no {', '.join(unexpected)}")
+
+    def told_in(self, data: DataFingerprint) -> DataFingerprint:
+        """What a host with other weights is refused by before it is in a group, beside that of its data."""
+        if not self.table:
+            return data
+        return dataclasses.replace(data, identity=(*data.identity, (FROZEN, _told(self.table))))
 
     def check(self, then: Mapping[str, Any] | None, of: str) -> None:
         """`then`: the `table` of what `of` was trained on; None or empty where all was in it. Raises CheckpointError

@@ -58,7 +58,7 @@ class TaskRank(MemberProcess):
         self._phase("loading data")
         prepared = job_setup.prepare(self.spec, self.member, self.folder, self.journal, client, anew=self._anew)
         self._prepared = prepared
-        client.data = prepared.data.fingerprint().to_table()
+        client.data = prepared.local.told_in(prepared.data.fingerprint()).to_table()
         self._phase("joining")
         self._flag = StopFlag(asked=self._asked)
         sockets = GroupSockets(keep=client.fileno)

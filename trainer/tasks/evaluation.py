@@ -41,11 +41,13 @@ class Evaluation:
         'accuracy 99.33%, loss 0.0221, top5 1'
         >>> Evaluation(loss=2.71, follows={"perplexity": 15.03}).told()
         'loss 2.7100, perplexity 15.03'
+        >>> Evaluation(loss=12.368, follows={"perplexity": 235159.4}).told()
+        'loss 12.3680, perplexity 235,159'
         """
         words = [f"accuracy {self.accuracy:.2%}"] if self.accuracy is not None else []
         words.append(f"loss {self.loss:.4f}")
         others = {**self.follows, **self.metrics}
-        return ", ".join(words + [f"{name} {value:.4g}" for name, value in others.items() if name != "accuracy"])
+        return ", ".join(words + [f"{name} {_figure(value)}" for name, value in others.items() if name != "accuracy"])
 
     def figures(self) -> dict[str, float]:
         """As `summary.json` has it."""
@@ -74,6 +76,11 @@ def answers_of(told: Iterable[Any]) -> list[tuple[str, str]]:
         prompt, answer = pair
         found.append((_bounded(str(prompt)), _bounded(str(answer))))
     return found
+
+
+def _figure(value: float) -> str:
+    """Four digits that count, as the console has it."""
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e7 else f"{value:.4g}"
 
 
 def _bounded(text: str) -> str:

@@ -43,17 +43,28 @@ def at_work(
     note: Note, what: str, *, every_s: float = SAY_S, cpu_s: Callable[[], float] = time.process_time
 ) -> Iterator[None]:
     """Say `what` this process does to `note`: at once, and every `every_s` seconds while it computes."""
-    over, began = threading.Event(), time.monotonic()
+    began, before = time.monotonic(), cpu_s()
 
-    def say() -> None:
-        before = cpu_s()
-        while not over.wait(every_s):
-            now = cpu_s()
-            if now - before >= LEAST_CPU_S:
-                note(f"{what}, {time.monotonic() - began:.0f} s", None)
-            before = now
+    def text() -> str | None:
+        nonlocal before
+        last, before = before, cpu_s()
+        return f"{what}, {time.monotonic() - began:.0f} s" if before - last >= LEAST_CPU_S else None
 
     note(what, None)
+    with said_beside(note, text, every_s=every_s):
+        yield
+
+
+@contextmanager
+def said_beside(note: Note, text: Callable[[], str | None], *, every_s: float) -> Iterator[None]:
+    """Ask for a `text` every `every_s` seconds, in a thread of its own, and say it to `note`; None: there is none."""
+    over = threading.Event()
+
+    def say() -> None:
+        while not over.wait(every_s):
+            if (now := text()) is not None:
+                note(now, None)
+
     saying = threading.Thread(target=say, daemon=True)
     saying.start()
     try:

@@ -67,9 +67,8 @@ def _answered(
     from motley.trainer.export.trained_model import TrainedModel
 
     try:
-        above = runs_folder()  # there is one where a run was; all that is ours on a host is beside it
-        above.mkdir(parents=True, mode=0o700, exist_ok=True)
-        room = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="export-", dir=above.parent)))
+        beside = _room_in(spec)
+        room = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="export-", dir=beside)))
         given: dict[str, Any] = {}
         path = folder / "checkpoints" / Path(file or "").name
         if not file:
@@ -106,6 +105,16 @@ def _spec(folder: Path) -> Spec | None:
         return Spec.from_json((folder / "spec.json").read_bytes())
     except (OSError, KeyError, TypeError, ValueError):
         return None
+
+
+def _room_in(spec: Spec | None) -> Path | None:
+    """The folder for what is written meanwhile; None: the system's own. A run's container has a disk that goes with it:
+    our folder is in memory there, made by the runtime, and not the user's to write to. Raises OSError."""
+    if spec is not None and spec.container is not None:
+        return None
+    above = runs_folder()  # there is one where a run was; all that is ours on a host is beside it
+    above.mkdir(parents=True, mode=0o700, exist_ok=True)
+    return above.parent
 
 
 def _become(spec: Spec, folder: Path, words: Sequence[str]) -> None:

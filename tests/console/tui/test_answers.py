@@ -29,7 +29,7 @@ async def test_a_shows_the_answers_l_the_log_again(size: tuple[int, int]) -> Non
         await until(app, pilot, lambda: "? What is gradient accumulation?" in screen_text(app))
         shown = screen_text(app)
         for word in ("answers  2 evaluations", "epoch 2, step 48   held-out 2.800  perplexity 16.44",
-                     "Adding up gradients, says epoch 2.", "      y = x + x", "(nothing)", "tokens/s"):  # fmt: skip
+                     "Adding up gradients, says epoch 2.", ">     y = x + x", "(nothing)", "tokens/s"):  # fmt: skip
             assert word in shown, shown
         assert ("throughput" in shown) == (size == (200, 50))
         await pilot.press("l")

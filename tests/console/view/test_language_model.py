@@ -46,6 +46,7 @@ def test_the_header_says_tokens_and_perplexity_and_samples_where_there_is_room(r
     assert "accuracy" not in wide
     assert rate in wide
     assert f"{running.samples_per_s:,.0f} samples/s" in wide
+    assert "accuracy" not in header(replace(running, held_out=None), 198)  # nor before the first evaluation
 
 
 def test_the_table_has_tokens_and_samples_where_there_is_room(running: Snapshot) -> None:
@@ -99,13 +100,13 @@ def test_answers_are_shown_the_newest_first_each_line_as_far_in_as_it_was(runnin
     assert lines[:9] == [
         "epoch 2, step 48   held-out 2.520  perplexity 12.43",
         "? What is gradient accumulation?",
-        "  Adding up gradients, says epoch 2.",
+        "> Adding up gradients, says epoch 2.",
         "  Once.",
         "? def double(x):",
-        "      y = x + x",
+        ">     y = x + x",
         "      return y",
         "? Why?",
-        "  (nothing)",
+        "> (nothing)",
     ]
     assert lines[10].startswith("epoch 1, step 24   held-out 2.760")
     assert text(answer_lines((), width=99)[0]).startswith("No answers yet")
@@ -165,5 +166,5 @@ def test_plain_mode_prints_tokens_perplexity_and_answers() -> None:
     assert any("epoch 1: loss 2.7600, perplexity 15.8" in line for line in said)
     at = next(n for n, line in enumerate(said) if "the model has answered 3 prompts" in line)
     assert said[at + 1 : at + 4] == [
-        "? What is gradient accumulation?", "Adding up gradients, says epoch 1.", "Once.",
+        "? What is gradient accumulation?", "> Adding up gradients, says epoch 1.", "Once.",
     ]  # fmt: skip

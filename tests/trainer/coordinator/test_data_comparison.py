@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from motley.trainer.contract.data_fingerprint import DataFingerprint
+from motley.trainer.contract.data_fingerprint import FROZEN, DataFingerprint
 from motley.trainer.rank.coordinator_client import CoordinatorClient
 from motley.trainer.rank.coordinator_connection import JoinError
 from tests.trainer.coordinating import all_in_a_group, coordinating, dial, events, spec, summary
@@ -126,3 +126,29 @@ async def test_a_host_that_joins_with_another_word_of_the_task_is_refused(tmp_pa
             line.joined()
             line.ended("finished")
     assert summary(tmp_path)["state"] == "finished"
+
+
+async def test_a_host_that_joins_with_another_base_model_is_refused_before_it_is_in_a_group(tmp_path: Path) -> None:
+    given = spec(3)
+    its = {"identity": [["tokenizer", "3f2a"], [FROZEN, "77aa (float32)"]]}
+    async with coordinating(given, tmp_path):
+        lines = await all_in_a_group(given)
+        lines[1].close()
+        for line, dtype in ((lines[0], "bfloat16"), (lines[2], "float32")):  # the same weights all the same
+            line.data = MINE.to_table() | {"identity": [["tokenizer", "3f2a"], [FROZEN, f"c0de ({dtype})"]]}
+        await asyncio.gather(
+            *(asyncio.to_thread(line.ready, times={}, store=("127.0.0.1", 7), step=4) for line in (lines[0], lines[2]))
+        )
+        back = await with_data(given, 1, **its)
+        with pytest.raises(JoinError, match="rank 1 on box1 differs from rank 0 on box0: frozen weights 77aa"):
+            await asyncio.to_thread(back.ready, times={}, store=("127.0.0.1", 8), step=-1)
+        back.ended("failed")
+        for line in (lines[0], lines[2]):
+            line.joined()
+            line.ended("finished")
+    assert summary(tmp_path)["state"] == "finished"
+    note = next(event["text"] for event in events(tmp_path, "note") if "frozen weights" in event["text"])
+    assert note == (
+        "rank 1 on box1 differs from rank 0 on box0: frozen weights 77aa (float32), not c0de (bfloat16). Give all "
+        "hosts the model that the run began with: [data] push does. It can't join; the others go on"
+    )

@@ -22,7 +22,7 @@ def _blobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_it_is_where_the_hub_s_library_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME"):
+    for name in ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache() == tmp_path / ".cache/huggingface/hub"
@@ -30,6 +30,8 @@ def test_it_is_where_the_hub_s_library_has_it(tmp_path: Path, monkeypatch: pytes
     assert cache() == Path("/xdg/huggingface/hub")
     monkeypatch.setenv("HF_HOME", "/models")
     assert cache() == Path("/models/hub")
+    monkeypatch.setenv("HUGGINGFACE_HUB_CACHE", "/older")
+    assert cache() == Path("/older")
     monkeypatch.setenv("HF_HUB_CACHE", "~/mine")
     assert cache() == tmp_path / "mine"
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from motley.trainer.contract.data_fingerprint import FROZEN, DataFingerprint, difference, unlike
 from motley.trainer.contract.spec import RunOptions
 from motley.trainer.errors import CheckpointError, TaskError
 from motley.trainer.optimize.local_sgd import LocalSgd
@@ -95,6 +96,18 @@ def test_other_weights_are_refused_by_both_digests_and_others_types_of_the_same_
         assert digest in str(refused.value)
     assert "final.pt was trained on other weights" in refused.value.cause
     assert "trunk.0.bias and 3 more" in refused.value.cause
+
+
+def test_a_rank_says_which_weights_it_has_beside_what_its_data_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = DataFingerprint(length=9, exact="a1", identity=(("tokenizer", "3f2a"),))
+    mine = state_of(Headed()).local.told_in(data)
+    short = LocalWeights.of(Headed(), Headed().model().to(torch.bfloat16)).told_in(data)
+    assert mine.identity[0] == ("tokenizer", "3f2a")
+    assert difference(mine, short) is None
+    monkeypatch.setenv(SEED, "8")
+    theirs = state_of(Headed()).local.told_in(data)
+    assert unlike(theirs, mine) == [FROZEN]
+    assert NONE.told_in(data) == data
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,11 @@ from motley.trainer.contract import mount
 from motley.trainer.contract.calibration import Calibration
 from motley.trainer.contract.spec import Container, DataOptions, RunOptions, container_of
 from motley.trainer.supervisor import containers
+from motley.trainer.verbs.export import export
 from tests.trainer.supervisor.test_container_commands import mounts, values
+from tests.trainer.trained import spec_of, trained
+
+made = tempfile.TemporaryDirectory
 
 BOX = Container(
     runtime="docker", image="mine:1", id="sha256:8f5a",
@@ -45,6 +51,31 @@ def test_a_cache_that_is_not_there_yet_is_made_the_user_s_own_and_nothing_else_i
     asked()
     assert (home / ".cache/huggingface").stat().st_mode & 0o777 == 0o700
     assert not (home / "notes").exists()
+
+
+def test_an_export_has_the_folders_that_its_run_had_and_writes_on_the_container_s_own_disk(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_run = dataclasses.replace(spec_of("night", "box0"), container=BOX, env={"HF_HOME": "/models/hub"})
+    folder = trained(home, of_run, {})
+    argv, env = containers.of_export(of_run, folder, ["export", "--inside", "--merge"])
+    bound = {row["target"]: "readonly" in row for row in mounts(argv)}
+    assert (bound[str(home / ".cache/huggingface")], bound["/models"], bound[str(home / "notes")]) == (
+        False,
+        True,
+        True,
+    )
+    assert bound[str(folder)]
+    assert argv[-3:] == ["export", "--inside", "--merge"]
+    assert "HF_HOME" in values(argv, "--env")
+    assert env["HF_HOME"] == "/models/hub"
+
+    there = []
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", lambda dir, **_: there.append(dir) or made(dir=dir))  # noqa: A006
+    for spec in (of_run, dataclasses.replace(of_run, container=None)):
+        (folder / "spec.json").write_text(spec.to_json())
+        assert export("night", "box0", "pt", "none.pt", inside=True, stdin=io.BytesIO()) == 1
+    assert there == [None, home / ".motley"]
 
 
 def test_where_models_are_kept_and_the_token_for_them_reach_ranks_and_are_in_no_command_line() -> None:
