@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,6 +17,7 @@ Html = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     app.command("report")(report)
+    app.command("compare")(compare)
 
 
 @verb
@@ -30,3 +31,23 @@ def report(
     from motley.console.commands.after_run import report as command
 
     return command.report(config, run, html=html, json=json)
+
+
+@verb
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Names in experiments/, or paths.")],
+    config: Config = DEFAULT_CONFIG,
+    baseline: Annotated[
+        str | None,
+        typer.Option("--baseline", metavar="RUN", help="What the others are told against; by default the first."),
+    ] = None,
+    by: Annotated[
+        Literal["step", "epoch", "time"], typer.Option("--by", help="What the curves are drawn over.")
+    ] = "step",
+    html: Html = None,
+    json: Json = False,
+) -> int:
+    """Runs beside each other: settings that differ, figures with the best marked, curves."""
+    from motley.console.commands.after_run import compare as command
+
+    return command.compare_runs(config, runs, baseline=baseline, by=by, html=html, json=json)

@@ -36,7 +36,8 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; ma
 dt { color: var(--soft); } dd { margin: 0; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; overflow-wrap: normal; }
 th, td { text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-th { color: var(--soft); font-weight: 500; } td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
+th { color: var(--soft); font-weight: 500; } td.n, th.n { text-align: right;
+  white-space: nowrap; font-variant-numeric: tabular-nums; }
 td.best { color: var(--good); font-weight: 600; } td:last-child { min-width: 10rem; } td.n:last-child { min-width: 0; }
 figure { margin: 1rem 0 2rem; } figcaption { color: var(--soft); }
 .plot { display: grid; grid-template-columns: 4.5rem 1fr; gap: .5rem; height: 14rem; }

@@ -59,8 +59,6 @@ def report_of(past: PastRun, found: Gathered) -> Report:
         notes.append("a script's own output is all that is known of its steps; figures of ours there are none")
     elif not found.kept:
         notes.append("no step of it is known here")
-    if found.first is not None and found.devices and len(found.devices) > 1:
-        notes.append("times of hosts are by their own clocks")
     return Report(
         run=past.name,
         folder=str(past.folder),

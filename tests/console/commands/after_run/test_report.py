@@ -52,3 +52,18 @@ def test_a_run_that_is_not_there_is_a_word_and_code_2(night: Path) -> None:
     done = motley(night.parents[1], "report", "nihgt")
     assert (done.returncode, done.stdout) == (2, "")
     assert "there is no such experiment; the newest there: night" in done.stderr
+
+
+def test_runs_are_compared(night: Path) -> None:
+    folder = night.parents[1]
+    lines = [sample for number in range(1, 11) for sample in step(number, ms=50.0)]
+    write(folder / "experiments/day", [group()], lines, told=summary(), toml="[run]\nseed = 3\n")
+    done = motley(folder, "compare", "night", "day", "--json", "--html", "both.html", "--by", "time")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["names"], found["by"], found["baseline"]) == (["night", "day"], "time", 0)
+    assert {"key": "run.seed", "values": ["0", "3"]} in found["settings"]
+    assert "<svg" in (folder / "both.html").read_text()
+    shown = motley(folder, "compare", "night", "day", "--baseline", "day")
+    assert "2 runs against day" in shown.stdout
+    assert motley(folder, "compare", "night").returncode == 2
