@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from motley import __version__
+from motley.console import after_run_verbs
 from motley.console.verb_options import DEFAULT_CONFIG, BareIsRun, Config, Json, Only, Overrides, Plain, verb
 
 if TYPE_CHECKING:
@@ -311,3 +312,6 @@ def keys(
     from motley.console.commands import keys as command
 
     return command.set_up(cluster, hosts or ())
+
+
+after_run_verbs.add_to(app)

@@ -60,6 +60,47 @@ def plot(
     return lines
 
 
+def overlaid(
+    series: Sequence[tuple[Sequence[tuple[float, float]], Role]],
+    *,
+    width: int,
+    height: int,
+    label: Callable[[float], str] = rate,
+    x_label: Callable[[float], str] = "{:,.0f}".format,
+) -> list[Line]:
+    """As `plot`, of several curves over one axis, each in its role. Where two share a cell it is in the first one's."""
+    drawn = [(points, role) for points, role in series if len(points) > 1]
+    rows = height - 1
+    if not drawn or rows < 2:
+        return []
+    top = ceiling(max(y for points, _ in drawn for _, y in points))
+    first, last = min(points[0][0] for points, _ in drawn), max(points[-1][0] for points, _ in drawn)
+    labels = {0: label(top), rows - 1: "0"}
+    gutter = max(len(value) for value in labels.values()) + 1
+    columns = width - gutter - 1
+    if columns < 8 or last <= first:
+        return []
+    cells = [[0] * columns for _ in range(rows)]
+    roles: list[list[Role]] = [["muted"] * columns for _ in range(rows)]
+    for points, role in drawn:
+        start = round((points[0][0] - first) / (last - first) * (columns - 1))
+        end = max(start + 1, round((points[-1][0] - first) / (last - first) * (columns - 1)) + 1)
+        for row, dots in enumerate(_dots(_resample(points, (end - start) * 2), end - start, rows, top)):
+            for column, cell in enumerate(dots, start):
+                if cell and not cells[row][column]:
+                    roles[row][column] = role
+                cells[row][column] |= cell
+    lines: list[Line] = []
+    for row in range(rows):
+        spans: Line = tuple((chr(BRAILLE + dots) if dots else " ", role) for dots, role in zip(cells[row], roles[row]))
+        name, tick = fit(labels.get(row, ""), gutter - 1, right=True), "┤" if row in labels else "│"
+        lines.append(((name + " ", "muted"), (tick, "muted"), *spans))
+    begin, close = x_label(first) + " ", " " + x_label(last)
+    axis = begin + "─" * max(0, columns - len(begin) - len(close)) + close
+    lines.append(((" " * gutter, "muted"), ("└", "muted"), (axis, "muted")))
+    return lines
+
+
 def ceiling(value: float) -> float:
     """The next round number at or above: 1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6 or 8 times a power of ten."""
     if value <= 0 or not math.isfinite(value):

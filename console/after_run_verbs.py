@@ -1,0 +1,53 @@
+"""The verbs that tell of a run afterwards: the second half of `cli`, which adds them to its app."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from motley.console.verb_options import DEFAULT_CONFIG, Config, Json, verb
+
+Html = Annotated[
+    Path | None,
+    typer.Option("--html", metavar="FILE", help="Write one self-contained page; nothing in it is from the network."),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("report")(report)
+    app.command("compare")(compare)
+
+
+@verb
+def report(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Its name in experiments/, or a path to its folder.")],
+    config: Config = DEFAULT_CONFIG,
+    html: Html = None,
+    json: Json = False,
+) -> int:
+    """What a run came to: figures, curves, hosts, what went wrong, what balancing saved."""
+    from motley.console.commands.after_run import report as command
+
+    return command.report(config, run, html=html, json=json)
+
+
+@verb
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Names in experiments/, or paths.")],
+    config: Config = DEFAULT_CONFIG,
+    baseline: Annotated[
+        str | None,
+        typer.Option("--baseline", metavar="RUN", help="What the others are told against; by default the first."),
+    ] = None,
+    by: Annotated[
+        Literal["step", "epoch", "time"], typer.Option("--by", help="What the curves are drawn over.")
+    ] = "step",
+    html: Html = None,
+    json: Json = False,
+) -> int:
+    """Runs beside each other: settings that differ, figures with the best marked, curves."""
+    from motley.console.commands.after_run import compare as command
+
+    return command.compare_runs(config, runs, baseline=baseline, by=by, html=html, json=json)

@@ -1,0 +1,1 @@
+"""What each verb does that tells of a run afterwards: report, compare, verify."""

@@ -1,0 +1,114 @@
+"""The steps that a run's result stands on, each gathered from the lines of all its ranks, whatever order they are in.
+
+`console.state.step_table` hands steps out while a run goes on, and has to decide whom to wait for. Here all lines are
+there: a step belongs to the newest generation that made it, and what an older one had of it, or of later steps, was
+given up.
+
+    >>> steps = KeptSteps()
+    >>> steps.expect(0, (0, 1))
+    >>> for sample in samples: steps.add(sample)
+    >>> kept, given_up = steps.settle(global_batch=256)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from motley.trainer.contract.wire import Sample
+
+LEAST_MS = 1e-6
+
+
+@dataclass(slots=True)
+class KeptStep:
+    """One step. `ms`: the mean of its ranks, who wait for each other. `parts`: (host, samples) by member."""
+
+    step: int
+    generation: int
+    epoch: int
+    time: float = 0.0  # at its end, seconds since 1970 by the clock of a rank
+    samples: int = 0
+    units: int = 0
+    in_units: bool = True
+    total_ms: float = 0.0
+    loss_sum: float = 0.0
+    loss_samples: int = 0
+    told: int = 0  # samples that the step had, as a rank says
+    parts: dict[int, tuple[str, int, float, float, int]] = field(default_factory=dict)  # + compute, wait ms, units
+
+    @property
+    def ms(self) -> float:
+        return max(LEAST_MS, self.total_ms / len(self.parts))
+
+    @property
+    def loss(self) -> float | None:
+        return self.loss_sum / self.loss_samples if self.loss_samples else None
+
+    def hosts(self) -> dict[str, int]:
+        """Samples by host."""
+        found: dict[str, int] = {}
+        for host, batch, *_ in self.parts.values():
+            found[host] = found.get(host, 0) + batch
+        return found
+
+    def take(self, sample: Sample) -> None:
+        self.time = max(self.time, sample.time)
+        self.samples += max(0, sample.batch)
+        self.total_ms += max(0.0, sample.step_ms)
+        self.told = max(self.told, sample.step_batch or 0)
+        if sample.units is None:
+            self.in_units = False
+        else:
+            self.units += sample.units
+        if sample.loss is not None and sample.batch > 0:
+            self.loss_sum += sample.loss * sample.batch
+            self.loss_samples += sample.batch
+        self.parts[sample.member] = sample.host, sample.batch, sample.compute_ms, sample.wait_ms, sample.units or 0
+
+
+class KeptSteps:
+    def __init__(self) -> None:
+        self._steps: dict[int, KeptStep] = {}
+        self._members: dict[int, frozenset[int]] = {}
+        self._first: dict[int, int] = {}  # the first step of each generation
+        self._given_up: list[KeptStep] = []
+
+    def expect(self, generation: int, members: Iterable[int]) -> None:
+        """Who takes part in the steps of a generation."""
+        self._members[generation] = frozenset(members)
+
+    def add(self, sample: Sample) -> None:
+        """Twice the same line of a member counts once."""
+        if sample.step < 1 or sample.member not in self._members.get(sample.generation, (sample.member,)):
+            return  # of a group of the same number under a leader that was cut off
+        first = self._first.get(sample.generation)
+        self._first[sample.generation] = sample.step if first is None else min(first, sample.step)
+        step = self._steps.get(sample.step)
+        if step is not None and step.generation > sample.generation:
+            return
+        if step is None or step.generation < sample.generation:
+            if step is not None:
+                self._given_up.append(step)
+            step = self._steps[sample.step] = KeptStep(sample.step, sample.generation, sample.epoch)
+        if sample.member not in step.parts:
+            step.take(sample)
+
+    def settle(self, global_batch: int | None) -> tuple[list[KeptStep], list[KeptStep]]:
+        """The steps kept, in order, and those that were given up. A rank whose line lacks took part all the same."""
+        kept: list[KeptStep] = []
+        made_again: dict[int, float] = {}  # by generation: from which step on a newer one has made all
+        newest = math.inf
+        for generation in sorted(self._first, reverse=True):
+            made_again[generation] = newest
+            newest = min(newest, self._first[generation])
+        for number in sorted(self._steps):
+            step = self._steps[number]
+            (kept if number < made_again[step.generation] else self._given_up).append(step)
+            expected = self._members.get(step.generation)
+            if expected is not None and len(step.parts) < len(expected) and step.samples:
+                whole = max(step.samples, step.told or global_batch or 0)
+                step.units = round(step.units * whole / step.samples)
+                step.samples = whole
+        return kept, self._given_up
