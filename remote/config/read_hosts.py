@@ -61,8 +61,8 @@ def check_nodes(hosts: Sequence[Host], problems: Problems) -> None:
     """Over SSH a host is one machine: several of a class are for what hands out machines itself."""
     for index, host in enumerate(hosts):
         if host.nodes > 1:
-            text = f"is {host.nodes}, which is for `motley export kubernetes`; over SSH give each machine its own [[hosts]]"
-            problems.add(("hosts", index, "nodes"), text)
+            text = f"is {host.nodes}, which is for `motley export kubernetes`; over SSH "
+            problems.add(("hosts", index, "nodes"), f"{text}give each machine its own [[hosts]]")
 
 
 def read_section(

@@ -189,7 +189,7 @@ class TaskKeys:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KubernetesKeys:
-    """`[kubernetes]`: what [`motley export kubernetes`](kubernetes.md) writes besides hosts and run; else of no effect."""
+    """`[kubernetes]`: what [`motley export kubernetes`](kubernetes.md) writes besides hosts and run."""
 
     image: str | None = option(
         None,

@@ -1,7 +1,7 @@
 """What all pods of a run are told alike: a file that `motley export kubernetes` writes into the manifest.
 
-It holds the run's `Spec` without what each pod says itself (its host, the leader's address) and without the token, which
-is a Secret. `spec_of` puts them together. Standard library only.
+It holds the run's `Spec` without what each pod says itself (its host, the leader's address) and without the token,
+which is a Secret. `spec_of` puts them together. Standard library only.
 
     >>> description = Description.from_json(text)
     >>> description.hosts
@@ -31,7 +31,9 @@ class Description:
     def to_json(self) -> str:
         """To be read by people, too."""
         table = {"protocol": PROTOCOL, **dataclasses.asdict(self)}
-        return json.dumps(table, indent=1)
+        members = [{key: value for key, value in m.items() if value is not None} for m in table["spec"]["members"]]
+        table["spec"]["members"] = members
+        return _lines(table)
 
     def with_data(self, folder: str) -> Description:
         """The same, whose data is there."""
@@ -51,11 +53,22 @@ class Description:
         )
 
 
+def _lines(value: Any, depth: int = 0) -> str:
+    """JSON with a line for each option, and for each rank."""
+    if not isinstance(value, dict) or depth > 1:
+        several = isinstance(value, list) and value and isinstance(value[0], dict)
+        between = ",\n" + " " * (depth + 1)
+        return f"[{between[1:]}{between.join(map(json.dumps, value))}]" if several else json.dumps(value)
+    pad = " " * (depth + 1)
+    inner = ",\n".join(f"{pad}{json.dumps(key)}: {_lines(item, depth + 1)}" for key, item in value.items())
+    return f"{{\n{inner}\n{' ' * depth}}}"
+
+
 def spec_of(
     description: Description, host: str, *, leads: bool, address: str, token: str, resume: tuple[str, str], python: str
 ) -> Spec:
-    """The spec of one pod. `address`: of the pod that leads, numeric. `resume`: the folder with checkpoints of an earlier
-    attempt and its name, both empty without one.
+    """The spec of one pod. `address`: of the pod that leads, numeric. `resume`: the folder with checkpoints of an
+    earlier attempt and its name, both empty without one.
 
     A pod that does not lead begins with the state of the others: it can't know whether the run is on already, because
     another pod had its place before.

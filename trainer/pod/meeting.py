@@ -25,7 +25,7 @@ def own_address(given: str) -> str:
 def look_up(name: str) -> str:
     """Raises OSError when the name stands for nothing yet."""
     found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-    return str(sorted(found, key=lambda one: one[0] != socket.AF_INET)[0][4][0])
+    return str(min(found, key=lambda one: one[0] != socket.AF_INET)[4][0])
 
 
 def meet(

@@ -50,9 +50,7 @@ def place_of(environ: Mapping[str, str], hosts: Sequence[str]) -> Place:
 def for_ranks(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment without what the operator says of a group of its own: that would mislead torch."""
     return {
-        name: value
-        for name, value in environ.items()
-        if name not in NOT_FOR_RANKS and not name.startswith(OF_TORCHRUN)
+        name: value for name, value in environ.items() if name not in NOT_FOR_RANKS and not name.startswith(OF_TORCHRUN)
     }
 
 

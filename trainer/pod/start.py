@@ -1,5 +1,7 @@
-"""The first process of a pod: `python -m motley.trainer pod --description FILE`. It does here what a console does over SSH:
-lays the user's files down, makes the spec of this host, starts the supervisor, and follows the run to its end.
+"""The first process of a pod: `python -m motley.trainer pod --description FILE`.
+
+It does here what a console does over SSH: lays the user's files down, makes the spec of this host, starts the
+supervisor, and follows the run to its end.
 
 Standard output has the run's records (`trainer.pod.records`). The exit code says what is to become of the pod:
 
@@ -8,10 +10,10 @@ Standard output has the run's records (`trainer.pod.records`). The exit code say
 | 0 | the run is finished | take the pod for done |
 | 1 | it has failed, or the pod was told nonsense | end the job |
 | 4 | it was stopped | end the job |
-| 128 and above | the pod was ended from outside (143), or lost the one that leads (205) | make another pod in its place |
+| 128 and above | it was ended from outside (143), or lost the one that leads (205) | make another pod in its place |
 
-A pod that is to end (an eviction, a node that is drained) leaves the run to the others at once; the one that leads has rank
-0 write a checkpoint first.
+A pod that is to end (an eviction, a node that is drained) leaves the run to the others at once; the one that leads has
+rank 0 write a checkpoint first.
 """
 
 from __future__ import annotations

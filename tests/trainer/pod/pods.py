@@ -1,8 +1,8 @@
-"""Pods of a run as real processes on this machine: each with a home of its own and the environment that its operator gives.
+"""Pods of a run as real processes on this machine: each with a home of its own and the variables of its operator.
 
-    with Pods(tmp_path, description) as pods:
-        pods.start("gpu", RANK="0", MASTER_ADDR="localhost")
-        assert pods.code("gpu") == 0
+with Pods(tmp_path, description) as pods:
+    pods.start("gpu", RANK="0", MASTER_ADDR="localhost")
+    assert pods.code("gpu") == 0
 """
 
 from __future__ import annotations
