@@ -26,9 +26,10 @@ LEADER_OF: dict[Kind, Callable[[str, str], str]] = {  # under which name the oth
     "jobset": lambda run, group: f"{run}-{group}-0-0.{run}",
     "trainjob": lambda run, group: f"{run}-{group}-0-0.{run}",
 }
-LOST = """\
-A pod that is lost is replaced, and joins the run again; the others go on meanwhile. Codes 1 and 4 are the run's own
-end: it failed, or was stopped."""
+LOST = (
+    "A pod that is lost is replaced, and joins the run again; the others go on meanwhile. Codes 1 and 4 are the run's own "
+    "end: it failed, or was stopped."
+)
 
 
 def job(cluster: Cluster, run: str, kind: Kind, metadata: Table, secrets: tuple[str, ...]) -> list[Table]:

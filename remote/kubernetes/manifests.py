@@ -156,10 +156,8 @@ def _packed(cluster: Cluster, path: KeyPath, tree: Tree) -> bytes:
 
 def _too_large(what: str, size: int) -> str:
     text = f"{what} is {size / 1024:,.0f} KiB, and a manifest carries {MOST_BYTES // 1024} KiB of files, packed; "
-    return (
-        text
-        + "put large files into the image or on a volume, name the place there ([data] path), and the rest in .motleyignore"
-    )
+    text += "put large files into the image or on a volume, and name the place there ([data] path)"
+    return f"{text}; .motleyignore names what pods do not need"
 
 
 def _key(cluster: Cluster) -> KeyPath:
