@@ -23,7 +23,7 @@ LONGEST = 24  # of the cluster's name in that of a run
 def export_kubernetes(cluster: Cluster, name: str | None, kind: Kind, file: Path | None, *, force: bool) -> int:
     """Without a file, or with `-`, the manifests go to stdout; else the name of the file does. Raises ConfigError and
     UsageError as `remote.kubernetes.manifests` does, and UsageError where the file is there or can't be written."""
-    run = name or new_label(cluster)
+    run = name or new_label(cluster, datetime.now(timezone.utc))
     check_run_name(run)
     made = manifests(cluster, run, kind, token=secrets.token_hex(32), environ=os.environ)
     for note in made.notes:
@@ -37,13 +37,13 @@ def export_kubernetes(cluster: Cluster, name: str | None, kind: Kind, file: Path
     return 0
 
 
-def new_label(cluster: Cluster) -> str:
+def new_label(cluster: Cluster, now: datetime) -> str:
     """A name as of any run, in small letters and short: names of pods have it in them.
 
-    >>> new_label(cluster)
+    >>> new_label(cluster, datetime.now(timezone.utc))
     'my-models-1121-0345'
     """
-    _, day, time = new_run_name(cluster, datetime.now(timezone.utc)).rsplit("-", 2)
+    _, day, time = new_run_name(cluster, now).rsplit("-", 2)
     base = re.sub(r"[^a-z0-9]+", "-", cluster.name.lower()).strip("-")[:LONGEST].rstrip("-")
     return f"{base if base[:1].isalpha() else f'run-{base}'.rstrip('-')}-{day[4:]}-{time[:4]}"
 
