@@ -9,6 +9,8 @@ from trl import SFTConfig, SFTTrainer
 
 data = os.path.join(os.environ.get("MOTLEY_DATA", "data"), "train.jsonl")
 leads = os.environ.get("RANK", "0") == "0"
+tracked = leads and "AIM_REPO" in os.environ
+callbacks = [AimCallback(repo=os.environ["AIM_REPO"], experiment="sft")] if tracked else []
 
 
 def as_chat(row):
@@ -35,7 +37,7 @@ sft = SFTTrainer(
     ),
     train_dataset=rows,
     peft_config=LoraConfig(r=16, lora_alpha=32, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"),
-    callbacks=[AimCallback(repo=os.environ["AIM_REPO"], experiment="sft")] if leads and "AIM_REPO" in os.environ else [],
+    callbacks=callbacks,
 )
 checkpoint = os.path.isdir(output) and any(name.startswith("checkpoint-") for name in os.listdir(output))
 sft.train(resume_from_checkpoint=checkpoint or None)

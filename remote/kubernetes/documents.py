@@ -27,8 +27,8 @@ LEADER_OF: dict[Kind, Callable[[str, str], str]] = {  # under which name the oth
     "trainjob": lambda run, group: f"{run}-{group}-0-0.{run}",
 }
 LOST = (
-    "A pod that is lost is replaced, and joins the run again; the others go on meanwhile. Codes 1 and 4 are the run's own "
-    "end: it failed, or was stopped."
+    "A pod that is lost is replaced, and joins the run again; the others go on meanwhile. Codes 1 and 4 are the run's "
+    "own end: it failed, or was stopped."
 )
 
 

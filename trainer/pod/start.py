@@ -9,8 +9,8 @@ Standard output has the run's records (`trainer.pod.records`). The exit code say
 |---|---|---|
 | 0 | the run is finished | take the pod for done |
 | 1 | it has failed, or the pod was told nonsense | end the job |
-| 4 | it was stopped | end the job |
-| 128 and above | it was ended from outside (143), or lost the one that leads (205) | make another pod in its place |
+| 4 | it was stopped; said by the pod that leads | end the job |
+| 128 and above | it was ended from outside (143), or the one that leads was (205) | make another pod in its place |
 
 A pod that is to end (an eviction, a node that is drained) leaves the run to the others at once; the one that leads has
 rank 0 write a checkpoint first.
@@ -121,7 +121,11 @@ class Pod:
         records.print_new(whole=True)
         if self._asked_to_end:
             return ENDED
-        return CODES.get(str(read_json(self._folder / "state.json").get("state")), LOST)
+        return self._code(str(read_json(self._folder / "state.json").get("state")))
+
+    def _code(self, state: str) -> int:
+        """Whether a run was stopped for good, the pod that leads knows: others end so too where it was evicted."""
+        return LOST if state == "stopped" and not self._where.leads else CODES.get(state, LOST)
 
     def _ended(self, supervisor: int) -> bool:
         """Whether it has; others that have ended below the first process of a container are seen off too."""

@@ -30,7 +30,10 @@ def told(folder: Path, variant: Variant, *, run: str = "night") -> str:
         ('[[hosts]]\nname = "a"\nnodes = 0\n', "hosts.a.nodes: must be at least 1, is 0"),
         ('[[hosts]]\nname = "a"\nmemory = "lots"\n', 'hosts.a.memory: "lots" is no amount; write one such as "16Gi"'),
         ('[[hosts]]\nname = "a"\nmemory = "0Gi"\n', "must be above 0"),
-        ('[[hosts]]\nname = "a"\ngpus = 1\ndevices = ["cuda:0", "cuda:1"]\n', "hosts.a.gpus: is 1, and devices names 2"),
+        (
+            '[[hosts]]\nname = "a"\ngpus = 1\ndevices = ["cuda:0", "cuda:1"]\n',
+            "hosts.a.gpus: is 1, and devices names 2",
+        ),
         ('[[hosts]]\nname = "a"\ndevices = ["cuda:3"]\n', "hosts.a.devices: has cuda:3; in a pod"),
         ('[[hosts]]\nname = "a"\nnode_selector = {"x y" = "z"}\n', "hosts.a.node_selector: has"),
         (ONE + '[kubernetes]\nimage = "https://x/y"\n', "kubernetes.image"),
@@ -79,7 +82,9 @@ def test_several_nodes_are_nothing_for_ssh(tmp_path: Path) -> None:
     file.write_text(ALIKE)
     with pytest.raises(ConfigError) as caught:
         load(file)
-    assert any("hosts.node.nodes: is 4, which is for `motley export kubernetes`" in one for one in caught.value.problems)
+    assert any(
+        "hosts.node.nodes: is 4, which is for `motley export kubernetes`" in one for one in caught.value.problems
+    )
 
 
 def test_what_is_right_and_may_surprise_is_told_too(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What `motley export kubernetes` writes: valid by our own rules always, and by the operators' schemas where they are."""
+"""What `motley export kubernetes` writes: valid by our own rules, and by the operators' schemas where these are."""
 
 from __future__ import annotations
 

@@ -20,7 +20,8 @@ VOLUMES = '[kubernetes]\nworkspace = "20Gi"\nmodels = "100Gi"\ntracker = "1Gi"\n
 ONCE = '[kubernetes]\nworkspace = "20Gi"\ntracker_claim = "aim"\naccess = "ReadWriteOnce"\n'
 WHERE = (
     '[kubernetes]\nimage = "registry.example/team/motley:1"\npull_secret = "registry"\nnamespace = "training"\n'
-    'service_account = "trainer"\ninterface = "eth0"\nshm = "8Gi"\ngpu_resource = "amd.com/gpu"\npull_policy = "Always"\n'
+    'service_account = "trainer"\ninterface = "eth0"\nshm = "8Gi"\n'
+    'gpu_resource = "amd.com/gpu"\npull_policy = "Always"\n'
 )
 TASK = '[run]\ntask = "night.py"\nsteps = 5\n'
 SCRIPT = '[run]\nscript = "train.py"\nargs = ["--lr", "0.1"]\n'
@@ -60,7 +61,7 @@ VARIANTS: dict[str, Variant] = {
 
 
 def made(folder: Path, variant: Variant, *, run: str = "night") -> Manifests:
-    """The manifests of a cluster.toml in this folder, which is called `cards`."""
+    """Of a cluster.toml in this folder. Its `[cluster]` begins with a name; the toml goes on from there."""
     for name, content in FILES.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(content)

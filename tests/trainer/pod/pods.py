@@ -45,7 +45,6 @@ class Pods:
         self.folder = folder
         self.file = folder / "run.json"
         self._started: dict[str, list[subprocess.Popen[bytes]]] = {}
-        self._environment: dict[str, str] = {}
         if description is not None:
             self.file.write_text(description.to_json())
 
@@ -80,6 +79,10 @@ class Pods:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         pod.wait(BOUND_S)
+
+    def evict(self, name: str) -> None:
+        """Its first process is asked to end, as Kubernetes asks."""
+        self._started[name][-1].terminate()
 
     def run_folder(self, name: str) -> Path:
         return run_folder("night", name, self.folder / name)

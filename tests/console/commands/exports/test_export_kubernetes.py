@@ -53,7 +53,7 @@ def test_a_file_is_for_the_user_alone_and_never_written_over_unasked(cluster: Pa
     [
         (["kubernetes", "--best"], "--best is for the weights of a run"),
         (["kubernetes", "--name", "kubernetes"], "is that of an engine"),
-        (["kubernetes", "--name", "Night"], 'is no name for Kubernetes, which takes small letters'),
+        (["kubernetes", "--name", "Night"], "is no name for Kubernetes, which takes small letters"),
         (["kubernetes", "no/such/folder/x.yaml", "--name", "night"], "can't be written"),
         (["night"], "motley export RUN FILE"),
         (["night", "night.pt", "--kind", "jobset"], "--kind is for `motley export kubernetes`"),
