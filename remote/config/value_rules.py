@@ -147,10 +147,14 @@ def label_problem(name: str) -> str | None:
         return f"has {len(name)} characters; {LABEL_CHARS} is the most in Kubernetes"
     if _LABEL.fullmatch(name):
         return None
-    better = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-    better = better if better[:1].isalpha() else f"run-{better}".rstrip("-")
     rule = "is no name for Kubernetes, which takes small letters, digits and -, a letter first"
-    return f"{rule}; {json.dumps(better)} is one"
+    return f"{rule}; {json.dumps(nearest_label(name))} is one"
+
+
+def nearest_label(name: str) -> str:
+    """A DNS-1035 label of it, as long as it is: `My.Models` -> `my-models`, `4-cards` -> `run-4-cards`."""
+    label = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return label if label[:1].isalpha() else f"run-{label}".rstrip("-")
 
 
 def quantity_problem(text: str) -> str | None:

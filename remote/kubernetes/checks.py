@@ -44,8 +44,6 @@ def check(cluster: Cluster, run: str, kind: Kind) -> None:
         _check_host(host, ("hosts", places[host.name]), problems)
     _check_names(cluster, places, problems)
     _check_volumes(cluster, problems)
-    if problem := value_rules.subdomain_problem(cluster.name) if volumes(cluster) else None:
-        problems.add(("cluster", "name"), f"{shown(cluster.name)} {problem}; its volumes are called after it")
     if kind == "pytorchjob":
         _check_workers(cluster, places, problems)
     if problems:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from motley.remote.config import value_rules
 from motley.remote.config.cluster import Cluster
 from motley.remote.config.sections import KubernetesKeys
 from motley.remote.kubernetes.pods import Group
@@ -31,12 +32,12 @@ class Volume:
 
 def volumes(cluster: Cluster) -> tuple[Volume, ...]:
     """Those that cluster.toml asks for; the claims of several runs of a cluster are the same."""
-    keys = cluster.kubernetes
+    keys, named = cluster.kubernetes, value_rules.nearest_label(cluster.name)
     wanted = [
         (name, getattr(keys, name), getattr(keys, f"{name}_claim")) for name in TEXTS
     ]  # fmt: skip
     return tuple(
-        Volume(name=name, claim=claim or f"{cluster.name}-{name}", size=None if claim else size)
+        Volume(name=name, claim=claim or f"{named}-{name}", size=None if claim else size)
         for name, size, claim in wanted
         if size or claim
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import secrets
 import sys
 from datetime import datetime, timezone
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from motley.remote.config.cluster import Cluster
 from motley.remote.config.command_line import check_run_name, new_run_name
+from motley.remote.config.value_rules import nearest_label
 from motley.remote.errors import UsageError
 from motley.remote.kubernetes.documents import Kind
 from motley.remote.kubernetes.manifests import manifests
@@ -44,8 +44,7 @@ def new_label(cluster: Cluster, now: datetime) -> str:
     'my-models-1121-0345'
     """
     _, day, time = new_run_name(cluster, now).rsplit("-", 2)
-    base = re.sub(r"[^a-z0-9]+", "-", cluster.name.lower()).strip("-")[:LONGEST].rstrip("-")
-    return f"{base if base[:1].isalpha() else f'run-{base}'.rstrip('-')}-{day[4:]}-{time[:4]}"
+    return f"{nearest_label(cluster.name)[:LONGEST].rstrip('-')}-{day[4:]}-{time[:4]}"
 
 
 def _write(file: Path, text: str, *, force: bool) -> None:

@@ -57,10 +57,12 @@ def test_a_script_of_a_pytorchjob_finds_its_group_its_data_and_where_to_write(tm
         assert "step 1 3" in pods.log("node-1").read_text()
 
 
-def test_a_pod_that_leads_and_is_evicted_saves_and_all_go_on_from_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["evicted", "killed"])
+def test_when_the_pod_that_leads_goes_all_begin_again_from_its_last_checkpoint(how: str, tmp_path: Path) -> None:
+    """One that is evicted writes a checkpoint at its last step; one that is killed has one of every fourth."""
     toml = (
         '[[hosts]]\nname = "large"\n\n[[hosts]]\nname = "small"\nnodes = 2\ncpus = 1\n\n'
-        "[run]\nsteps = 300\nglobal_batch = 24\neval_every = 0\n\n[elastic]\nhold_s = 5\n"
+        "[run]\nsteps = 300\nglobal_batch = 24\neval_every = 0\ncheckpoint_steps = 4\n\n[elastic]\nhold_s = 5\n"
     )
     places = {"large": (0, 0), "small-0": (1, 0), "small-1": (1, 1)}
     with operator(tmp_path, Variant("jobset", f"port = {free_pair()}\n{toml}")) as pods:
@@ -70,13 +72,18 @@ def test_a_pod_that_leads_and_is_evicted_saves_and_all_go_on_from_there(tmp_path
         while max(steps_of(pods, "large"), default=0) < 5:
             assert time.monotonic() < deadline, pods.log("large").read_text()
             time.sleep(0.2)
-        pods.evict("large")
-        assert pods.code("large") == 143
+        if how == "evicted":
+            pods.evict("large")
+        else:
+            pods.kill("large")
+        assert pods.code("large") == (143 if how == "evicted" else -9)
         assert min(pods.code("small-0"), pods.code("small-1")) >= 128, pods.log("small-0").read_text()[-3000:]
-        reached = max(steps_of(pods, "large"))
+        before = steps_of(pods, "large")
         for name, place in places.items():
             pods.start_pod(name, *place)
         assert [pods.code(name) for name in places] == [0, 0, 0], pods.log("large").read_text()[-3000:]
         assert "goes on from the newest checkpoint of the earlier attempt 'night.1'" in said_by_pod(pods, "large")
-        assert steps_of(pods, "large") == list(range(1, 301))
-        assert reached < 300
+        after = steps_of(pods, "large")[len(before) :]
+        assert before == list(range(1, len(before) + 1))
+        assert after == list(range(after[0], 301))
+        assert after[0] == len(before) + 1 if how == "evicted" else len(before) - 8 < after[0] <= len(before) + 1
