@@ -195,10 +195,14 @@ def logs(
 @app.command("export")
 @verb
 def export(
-    run: Annotated[str, typer.Argument(metavar="RUN")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run; or kubernetes: see docs/kubernetes.md.")],
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Its end says the format: .safetensors or .pt; none: a folder.")
-    ],
+        Path | None,
+        typer.Argument(
+            metavar="FILE",
+            help="Its end says the format: .safetensors or .pt; none: a folder. Of kubernetes: by default stdout.",
+        ),
+    ] = None,
     config: Config = DEFAULT_CONFIG,
     best: Annotated[bool, typer.Option("--best", help="Of the best evaluation; by default the newest.")] = False,
     merge: Annotated[
@@ -206,12 +210,30 @@ def export(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
     json: Json = False,
+    kind: Annotated[
+        Literal["pytorchjob", "trainjob", "jobset"] | None,
+        typer.Option("--kind", help="Of kubernetes: what runs the pods; by default pytorchjob."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Of kubernetes: name of the run; by default <cluster>-<UTC time>.")
+    ] = None,
+    overrides: Overrides = None,
+    only: Only = None,
 ) -> int:
-    """Write what a run has trained into a file, or a folder: the weights, with what is needed to use them."""
+    """Write what a run has trained into a file, or a folder. RUN kubernetes: a run that is to be, as manifests."""
+    from motley.console.commands.exports.words import of_engine, of_weights
+
+    if run == "kubernetes":
+        of_engine(run, best=best, merge=merge, json=json)
+        from motley.console.commands.exports.kubernetes import export_kubernetes
+
+        cluster = _load(config, overrides or (), only or (), verb=f"export {run}")
+        return export_kubernetes(cluster, name, kind or "pytorchjob", file, force=force)
+    weights = of_weights(file, kind=kind, name=name, overrides=overrides, only=only)
     cluster = _load(config)
     from motley.console.commands import export as command
 
-    return command.export_model(cluster, run, file, best=best, merge=merge, force=force, json=json)
+    return command.export_model(cluster, run, weights, best=best, merge=merge, force=force, json=json)
 
 
 @app.command("clean")

@@ -4,6 +4,7 @@
 |---|---|---|
 | supervise, rejoin | master | reads a spec (or has it already), leaves a supervisor behind |
 | coordinate, rank, script | supervisor | one run's coordinator, one rank, what starts one rank of a script |
+| pod | a pod of Kubernetes | starts its part of a run, where no console is, and follows it to the end |
 | forkserver | supervisor | imports torch once, and forks the ranks |
 | contained | supervisor, in a container | one rank there, which ends with the supervisor |
 | rerun | master | has the supervisor go on with a new run, whose ranks need not import torch |
@@ -49,6 +50,7 @@ VERBS: dict[str, tuple[Option, ...]] = {
     "script": (*RUN, MEMBER),
     "contained": (option("--lock", required=True), option("words", nargs="...")),
     "forkserver": (*RUN, ROOM, option("--control", type=int, required=True)),
+    "pod": (option("--description", required=True),),
     "rerun": RUN,
     "attach": RUN,
     "results": (*RUN, option("--once", action="store_true")),
@@ -160,6 +162,10 @@ def main(arguments: list[str] | None = None) -> int:
             from motley.trainer.supervisor.container_init import main as first
 
             return first(Path(given.lock), given.words)
+        case "pod":
+            from motley.trainer.pod.start import run_pod
+
+            return run_pod(Path(given.description))
         case "attach":
             from motley.trainer.verbs.attach import attach
 

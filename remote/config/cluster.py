@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from motley.remote.config.sections import KubernetesKeys
 from motley.remote.config.ways import WAYS, Connect, Way
 from motley.trainer.contract import policy_name
 from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, RunOptions
@@ -39,6 +40,11 @@ class Host:
     image_from: Literal["registry", "master"] = "registry"
     dockerfile: str | None = None  # absolute
     mounts: tuple[str, ...] = ()  # folders for its containers: `trainer.contract.mount`
+    nodes: int = 1  # machines of this class; this and the next four for `motley export`
+    gpus: int | None = None
+    cpus: float | None = None
+    memory: str | None = None
+    node_selector: dict[str, str] = field(default_factory=dict)
 
     @property
     def way(self) -> Way:
@@ -71,6 +77,7 @@ class Cluster:
     session: bool = False  # its script calls motley.session(), by the text
     verb: str = "run"  # what the user called, for commands to paste
     words: tuple[str, ...] = ()  # after `motley run`, to load the same again
+    kubernetes: KubernetesKeys = field(default_factory=KubernetesKeys)
 
     @property
     def own_task(self) -> Named | None:

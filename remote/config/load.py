@@ -25,9 +25,9 @@ from motley.remote.config.command_line import check_run_name, new_run_name
 from motley.remote.config.first_file import absent
 from motley.remote.config.overrides import apply_overrides
 from motley.remote.config.problems import Problems, host_names
-from motley.remote.config.read_hosts import read_hosts, read_section
+from motley.remote.config.read_hosts import check_nodes, read_hosts, read_section
 from motley.remote.config.schema import nearest, shown, unknown
-from motley.remote.config.sections import SECTIONS, ClusterKeys
+from motley.remote.config.sections import SECTIONS, ClusterKeys, KubernetesKeys
 from motley.remote.config.toml_lines import key_lines
 from motley.remote.config.ways import Connect
 from motley.remote.errors import ConfigError, NoConfig
@@ -44,6 +44,7 @@ else:
 __all__ = ["Cluster", "Host", "check_run_name", "load", "new_run_name"]
 
 MAX_BYTES = 1 << 20  # of a cluster.toml; anything larger is another file given by mistake
+EXPORT = "export kubernetes"  # the verb for which hosts are classes of machines
 _TOO_DEEP = f"is nested too deeply to be read; {MAX_DEPTH} tables and lists in each other are the most"
 
 
@@ -64,10 +65,12 @@ def load(path: Path, overrides: Sequence[str] = (), only: Sequence[str] = (), *,
     keys = read_section(ClusterKeys, table.get("cluster", {}), ("cluster",), problems)
     options = {
         name: read_section(SECTIONS[name], table.get(name, {}), (name,), problems)
-        for name in ("run", "balance", "elastic", "data")
+        for name in ("run", "balance", "elastic", "data", "kubernetes")
     }
     connect: Connect = keys.get("connect", "ssh")
     hosts = read_hosts(table, connect, path.parent, problems)
+    if verb != EXPORT:
+        check_nodes(hosts, problems)
     kept = _keep(hosts, only, problems)
     leader, names = keys.get("leader"), [str(name) for name in host_names(table) if name]
     if leader is not None and names and leader not in names:
@@ -92,6 +95,7 @@ def load(path: Path, overrides: Sequence[str] = (), only: Sequence[str] = (), *,
         session=session,
         verb=verb,
         words=_words(path, overrides, only),
+        kubernetes=KubernetesKeys(**options["kubernetes"]),
     )
     _check_run(cluster, table, problems)
     check_data(cluster, table, problems)

@@ -57,6 +57,14 @@ def read_hosts(table: dict[str, Any], connect: Connect, folder: Path, problems: 
     return tuple(hosts)
 
 
+def check_nodes(hosts: Sequence[Host], problems: Problems) -> None:
+    """Over SSH a host is one machine: several of a class are for what hands out machines itself."""
+    for index, host in enumerate(hosts):
+        if host.nodes > 1:
+            text = f"is {host.nodes}, which is for `motley export kubernetes`; over SSH "
+            problems.add(("hosts", index, "nodes"), f"{text}give each machine its own [[hosts]]")
+
+
 def read_section(
     keys: type, section: Any, path: KeyPath, problems: Problems, omit: Sequence[str] = ()
 ) -> dict[str, Any]:
@@ -100,6 +108,11 @@ def _host(index: int, keys: dict[str, Any], envs: Sequence[dict[str, str]], conn
         image_from=keys.get("image_from", "registry"),
         dockerfile=_absolute(folder, keys.get("dockerfile")),
         mounts=keys.get("mounts", ()),
+        nodes=keys.get("nodes", 1),
+        gpus=keys.get("gpus"),
+        cpus=keys.get("cpus"),
+        memory=keys.get("memory"),
+        node_selector=keys.get("node_selector", {}),
     )
 
 

@@ -115,6 +115,22 @@ class HostKeys:
         "for this host; by default that of [cluster]; local: [the machine you sit at](this-machine.md), without an SSH "
         "server",
     )
+    nodes: int = option(
+        1, "how many machines of this class there are; above 1 for `motley export` alone", ge=1, le=10_000
+    )
+    gpus: int | None = option(
+        None, "GPUs of each machine that its pod asks Kubernetes for; by default those in devices", ge=0, le=64
+    )
+    cpus: float | None = option(None, "cores that its pod asks Kubernetes for", gt=0)
+    memory: str | None = option(
+        None, 'memory that its pod asks Kubernetes for, and may use at most, such as "32Gi"',
+        check=value_rules.quantity_problem,
+    )  # fmt: skip
+    node_selector: dict[str, str] = option(
+        {},
+        "labels of the nodes that its pods may run on, in Kubernetes",
+        check=value_rules.node_selector_problem,
+    )
     speed: float | None = option(
         None, "demo hosts only: the fraction of full speed that is emulated; by default 1", gt=0, le=1
     )
@@ -171,6 +187,71 @@ class TaskKeys:
     """`[task]`: parameters of the task: of `causal_lm`, or of your own, any values but dates and times."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KubernetesKeys:
+    """`[kubernetes]`: what [`motley export kubernetes`](kubernetes.md) writes besides hosts and run."""
+
+    image: str | None = option(
+        None,
+        "image of the pods, with torch, Motley and what the task needs; by default motley:<version>, which "
+        "examples/kubernetes/Dockerfile makes",
+        check=value_rules.image_problem,
+    )
+    pull_policy: Literal["Always", "IfNotPresent", "Never"] = option(
+        "IfNotPresent", "when a node fetches the image from its registry"
+    )
+    pull_secret: str | None = option(
+        None, "Secret that is there already and opens the image's registry", check=value_rules.subdomain_problem
+    )
+    namespace: str | None = option(
+        None, "namespace of all that is written; by default that of kubectl", check=value_rules.label_problem
+    )
+    service_account: str | None = option(
+        None, "ServiceAccount of the pods, which is there already", check=value_rules.subdomain_problem
+    )
+    gpu_resource: str = option(
+        "nvidia.com/gpu", "under which name the cluster counts GPUs", check=value_rules.resource_problem
+    )
+    interface: str | None = option(
+        None,
+        "network interface of the pods for gloo and NCCL; by default the one that has the pod's address",
+        check=value_rules.interface_problem,
+    )
+    shm: str = option("2Gi", "size of /dev/shm, in memory", check=value_rules.quantity_problem)
+    storage_class: str | None = option(
+        None, "of the volumes that are asked for; by default the cluster's own", check=value_rules.subdomain_problem
+    )
+    access: Literal["ReadWriteMany", "ReadWriteOnce"] = option(
+        "ReadWriteMany", "of these volumes; ReadWriteOnce: only the pod that leads has them"
+    )
+    workspace: str | None = option(
+        None,
+        "size of a volume to ask for at /workspace, the home of the pods: logs, checkpoints, what a script writes; "
+        "without one it goes with the pod",
+        check=value_rules.quantity_problem,
+    )
+    workspace_claim: str | None = option(
+        None, "a claim that is there already, in place of it", check=value_rules.subdomain_problem
+    )
+    models: str | None = option(
+        None,
+        "size of a volume to ask for at /models: models of the hub, downloaded once (HF_HOME)",
+        check=value_rules.quantity_problem,
+    )
+    models_claim: str | None = option(
+        None, "a claim that is there already, in place of it", check=value_rules.subdomain_problem
+    )
+    tracker: str | None = option(
+        None,
+        "size of a volume to ask for at /tracker, of the pod that leads: a tracker's files (AIM_REPO)",
+        check=value_rules.quantity_problem,
+    )
+    tracker_claim: str | None = option(
+        None, "a claim that is there already, in place of it", check=value_rules.subdomain_problem
+    )
+    sidecars: bool = option(False, "true: a service mesh may put its own containers into the pods")
+
+
 SECTIONS: dict[str, type] = {
     "cluster": ClusterKeys,
     "defaults": HostKeys,
@@ -181,5 +262,6 @@ SECTIONS: dict[str, type] = {
     "elastic": ElasticOptions,
     "data": DataOptions,
     "environment": EnvironmentKeys,
+    "kubernetes": KubernetesKeys,
 }
 NOT_IN_DEFAULTS = ("name", "address")  # no two hosts share these

@@ -20,6 +20,9 @@ from motley.trainer.devices.names import CPU, IMAGE, examples, is_name, numbered
 
 NAME_CHARS = 63
 PACKAGES = ("llm",)  # lists that come with Motley: `remote.provision.package_list`
+LABEL_CHARS = 63  # of what becomes part of a DNS name
+_LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+_QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|Pi|Ei|m|k|M|G|T|P|E)?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -136,6 +139,58 @@ def image_problem(image: str) -> str | None:
         return "must begin with a letter or a digit"
     odd = next((c for c in image if not (c.isascii() and c.isalnum()) and c not in "._-/:@"), None)
     return None if odd is None else f"holds {_char(odd)}, which no name of an image has"
+
+
+def label_problem(name: str) -> str | None:
+    """A DNS-1035 label, which Kubernetes wants names to be that become part of an address."""
+    if len(name) > LABEL_CHARS:
+        return f"has {len(name)} characters; {LABEL_CHARS} is the most in Kubernetes"
+    if _LABEL.fullmatch(name):
+        return None
+    rule = "is no name for Kubernetes, which takes small letters, digits and -, a letter first"
+    return f"{rule}; {json.dumps(nearest_label(name))} is one"
+
+
+def nearest_label(name: str) -> str:
+    """A DNS-1035 label of it, as long as it is: `My.Models` -> `my-models`, `4-cards` -> `run-4-cards`."""
+    label = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return label if label[:1].isalpha() else f"run-{label}".rstrip("-")
+
+
+def quantity_problem(text: str) -> str | None:
+    """An amount as Kubernetes writes it, of memory or disk."""
+    if not _QUANTITY.fullmatch(text):
+        return 'is no amount; write one such as "16Gi" or "500Mi"'
+    return None if float(re.sub(r"[A-Za-z]+$", "", text)) > 0 else "must be above 0"
+
+
+def subdomain_problem(name: str) -> str | None:
+    """The name of a thing in Kubernetes that is no part of an address: labels, with dots between them."""
+    parts = name.split(".")
+    fits = len(name) <= 253 and all(re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", part) for part in parts)
+    return None if fits else "is no name of Kubernetes, which takes small letters, digits, - and ."
+
+
+def resource_problem(name: str) -> str | None:
+    """Under which name a cluster counts its GPUs."""
+    if re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?", name):
+        return None
+    return 'is no name of a resource, such as "nvidia.com/gpu" or "amd.com/gpu"'
+
+
+def interface_problem(name: str) -> str | None:
+    """A network interface, or the beginning of its name."""
+    return None if re.fullmatch(r"[A-Za-z0-9_.-]{1,15}", name) else 'is no interface; write one such as "eth0"'
+
+
+def node_selector_problem(labels: dict[str, Any]) -> str | None:
+    """Labels of nodes and their values."""
+    for name, value in labels.items():
+        key, text = name.rpartition("/")[2], str(value)
+        for what in (key, text):
+            if not re.fullmatch(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?", what) or not key:
+                return f"has {json.dumps(name)} = {json.dumps(text)}, which is no label of a node"
+    return None
 
 
 def devices_problem(devices: str | Sequence[str | int]) -> str | None:

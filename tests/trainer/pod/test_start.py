@@ -1,0 +1,76 @@
+"""Pods start a run by themselves: real processes, with the environment that the operators give, train to the end."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from motley.trainer.contract.wire import Event, Sample
+from tests.support.ports import free_pair
+from tests.trainer.pod.pods import BOUND_S, Pods, description_of
+
+pytestmark = pytest.mark.ranks
+
+
+def steps_of(pods: Pods, name: str) -> list[int]:
+    return [record.step for record in pods.records(name) if isinstance(record, Sample)]
+
+
+def until_step(pods: Pods, name: str, step: int) -> None:
+    """Wait until that pod has told of the step."""
+    deadline = time.monotonic() + BOUND_S
+    while max(steps_of(pods, name), default=0) < step:
+        assert time.monotonic() < deadline, pods.log(name).read_text()[-2000:]
+        time.sleep(0.2)
+
+
+def test_pods_of_a_pytorchjob_train_to_the_end_and_print_their_records(tmp_path: Path) -> None:
+    port = free_pair()
+    with Pods(tmp_path, description_of("gpu", "cpu-0", "cpu-1", port=port)) as pods:
+        for number, name in enumerate(["gpu", "cpu-0", "cpu-1"]):
+            # What a PyTorchJob sets in each pod, the WORLD_SIZE of pods and torchrun's variables included.
+            pods.start(
+                name, RANK=str(number), WORLD_SIZE="3", MASTER_ADDR="localhost", MASTER_PORT=str(port),
+                PET_NNODES="3", PET_NPROC_PER_NODE="auto",
+            )  # fmt: skip
+        assert [pods.code(name) for name in ("gpu", "cpu-0", "cpu-1")] == [0, 0, 0], pods.log("gpu").read_text()
+        assert pods.summary("gpu")["steps"] == 12
+        for name in ("gpu", "cpu-0", "cpu-1"):
+            assert steps_of(pods, name) == list(range(1, 13))
+            ended = [r for r in pods.records(name) if isinstance(r, Event) and r.kind == "ended"]
+            assert [(event.data["state"], event.data["left"]) for event in ended] == [("finished", 0)]
+        assert list((pods.run_folder("gpu") / "checkpoints").glob("*.pt"))
+
+
+def test_pods_of_a_jobset_know_their_number_by_group_and_index(tmp_path: Path) -> None:
+    with Pods(tmp_path, description_of("gpu", "cpu-0", "cpu-1", port=free_pair())) as pods:
+        leader = {"MOTLEY_LEADER": "localhost"}
+        pods.start("cpu-1", MOTLEY_POD_FIRST="1", JOB_COMPLETION_INDEX="1", **leader)
+        pods.start("cpu-0", MOTLEY_POD_FIRST="1", JOB_COMPLETION_INDEX="0", **leader)
+        pods.start("gpu", MOTLEY_POD_FIRST="0", JOB_COMPLETION_INDEX="0", **leader)
+        assert [pods.code(name) for name in ("gpu", "cpu-0", "cpu-1")] == [0, 0, 0], pods.log("gpu").read_text()
+        waited = [r.text for r in pods.records("cpu-1") if isinstance(r, Event) and r.source == "pod"]
+        assert waited
+        assert waited[0].startswith("waiting for the pod that leads")
+
+
+def test_a_pod_that_is_lost_is_left_behind_and_the_one_in_its_place_joins(tmp_path: Path) -> None:
+    """The new one has an empty home: it gets the state of the others, and no step is done twice."""
+    port = free_pair()
+    with Pods(tmp_path, description_of("gpu", "cpu", port=port, steps=400)) as pods:
+        number = {"gpu": {"RANK": "0", "MASTER_ADDR": "localhost"}, "cpu": {"RANK": "1", "MASTER_ADDR": "localhost"}}
+        pods.start("gpu", **number["gpu"])
+        pods.start("cpu", **number["cpu"])
+        until_step(pods, "cpu", 5)
+        pods.kill("cpu")
+        until_step(pods, "gpu", max(steps_of(pods, "gpu")) + 3)
+        pods.start("cpu", home=tmp_path / "another-node", **number["cpu"])
+        assert [pods.code("gpu"), pods.code("cpu")] == [0, 0], pods.log("gpu").read_text()[-3000:]
+        assert steps_of(pods, "gpu") == list(range(1, 401))
+        assert pods.summary("gpu")["steps"] == 400
+        groups = [r.data["world_size"] for r in pods.records("gpu") if isinstance(r, Event) and r.kind == "group"]
+        assert groups[0] == 2
+        assert 1 in groups
+        assert groups[-1] == 2

@@ -1,0 +1,169 @@
+"""The first process of a pod: `python -m motley.trainer pod --description FILE`.
+
+It does here what a console does over SSH: lays the user's files down, makes the spec of this host, starts the
+supervisor, and follows the run to its end.
+
+Standard output has the run's records (`trainer.pod.records`). The exit code says what is to become of the pod:
+
+| code | means | the manifests have the operator |
+|---|---|---|
+| 0 | the run is finished | take the pod for done |
+| 1 | it has failed, or the pod was told nonsense | end the job |
+| 4 | it was stopped; said by the pod that leads | end the job |
+| 128 and above | it was ended from outside (143), or the one that leads was (205) | make another pod in its place |
+
+A pod that is to end (an eviction, a node that is drained) leaves the run to the others at once; the one that leads has
+rank 0 write a checkpoint first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from motley.trainer.bootstrap import unpack_tree
+from motley.trainer.contract.spec import Spec
+from motley.trainer.contract.wire import Event, encode
+from motley.trainer.host import process_title, processes
+from motley.trainer.host.exit_codes import Exit
+from motley.trainer.host.paths import project_folder, read_json, run_folder
+from motley.trainer.pod import attempts, meeting, place
+from motley.trainer.pod.description import Description, spec_of
+from motley.trainer.pod.records import Records
+
+LOOK_S = 0.5  # between two looks at what the run has told
+ROOM_BYTES = 4096  # as `trainer.supervisor.daemonize` wants it
+FINISHED, FAILED, STOPPED, ENDED, LOST = 0, 1, 4, 128 + signal.SIGTERM, int(Exit.PEER_LOST)
+CODES = {"finished": FINISHED, "failed": FAILED, "stopped": STOPPED, "lost": LOST}
+
+
+class Pod:
+    """One pod, from its first word to its exit code."""
+
+    def __init__(self, description: Description, where: place.Place) -> None:
+        self._description = description
+        self._where = where
+        self._folder = run_folder(description.spec.run, where.host)
+        self._asked_to_end = False
+        self._reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(writer)
+        signal.signal(signal.SIGTERM, self._on_term)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # wakes `_wait`
+        processes.become_subreaper()  # the supervisor detaches itself, and is ours then
+
+    def run(self) -> int:
+        """The exit code. Raises OSError, or ValueError for what can't be right."""
+        run = self._description.spec.run
+        if attempts.is_finished(self._folder):
+            self.say(f"'{run}' is finished already: nothing is left to do")
+            return FINISHED
+        if (aside := attempts.put_aside(self._folder)) is not None:
+            self.say(f"an earlier attempt of '{run}' is in {aside}")
+        resume = attempts.to_go_on_from(self._folder) if self._where.leads else ("", "")
+        if resume[0]:
+            self.say(f"goes on from the newest checkpoint of the earlier attempt '{resume[1]}'")
+        try:
+            address = self._leader_address()
+        except meeting.Unmet as error:
+            self.say(str(error), "error")
+            return ENDED if self._asked_to_end else LOST
+        spec = spec_of(
+            self._description, self._where.host, leads=self._where.leads, address=address,
+            token=os.environ[place.TOKEN], resume=resume, python=sys.executable,
+        )  # fmt: skip
+        return self._follow(self._start(spec), Records(self._folder))
+
+    def say(self, text: str, level: Any = "info") -> None:
+        """A word of the pod itself, as a record among the run's."""
+        event = Event(time=time.time(), host=self._where.host, source="pod", kind="note", text=text, level=level)
+        sys.stdout.buffer.write(encode(event))
+        sys.stdout.buffer.flush()
+
+    def _leader_address(self) -> str:
+        spec = self._description.spec
+        if self._where.leads:
+            return meeting.own_address(os.environ.get(place.IP, ""))
+        return meeting.meet(
+            self._where.leader, spec.port, patience_s=spec.options.join_timeout_s, wait=self._wait, say=self.say
+        )
+
+    def _start(self, spec: Spec) -> int:
+        """The supervisor's process. Raises OSError with what it says when it can't start."""
+        tags = processes.tags(spec.run, spec.host, self._folder)
+        env = {**place.for_ranks(os.environ), **tags, "PYTHONUNBUFFERED": "1", **process_title.room(ROOM_BYTES)}
+        words = [sys.executable, "-m", "motley.trainer", "supervise", *process_title.room_for_words()]
+        done = subprocess.run(words, input=spec.to_json().encode(), stdout=subprocess.PIPE, env=env, check=False)
+        try:
+            answer = json.loads(done.stdout.splitlines()[-1])
+        except (IndexError, ValueError) as error:
+            raise OSError(f"the supervisor did not start: exit code {done.returncode}") from error
+        if not answer["ok"]:
+            raise OSError(answer["error"])
+        return int(answer["pid"])
+
+    def _follow(self, supervisor: int, records: Records) -> int:
+        """Until the supervisor has ended."""
+        asked = False
+        while not self._ended(supervisor):
+            records.print_new()
+            self._wait(LOOK_S)
+            if self._asked_to_end and not asked:
+                asked = True
+                self.say("this pod is asked to end", "warning")
+                os.kill(supervisor, signal.SIGTERM if self._where.leads else signal.SIGKILL)
+        records.print_new(whole=True)
+        if self._asked_to_end:
+            return ENDED
+        return self._code(str(read_json(self._folder / "state.json").get("state")))
+
+    def _code(self, state: str) -> int:
+        """Whether a run was stopped for good, the pod that leads knows: others end so too where it was evicted."""
+        return LOST if state == "stopped" and not self._where.leads else CODES.get(state, LOST)
+
+    def _ended(self, supervisor: int) -> bool:
+        """Whether it has; others that have ended below the first process of a container are seen off too."""
+        while True:
+            try:
+                pid, _ = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return True
+            if pid in (0, supervisor):
+                return pid == supervisor
+
+    def _wait(self, seconds: float) -> bool:
+        """For a signal, at most so long. Whether the pod is to end."""
+        if select.select([self._reader], [], [], seconds)[0]:
+            os.read(self._reader, 4096)
+        return self._asked_to_end
+
+    def _on_term(self, *_: object) -> None:
+        self._asked_to_end = True
+
+
+def run_pod(file: Path) -> int:
+    """The verb `pod`. What is wrong with the pod itself is said on stderr, in a line."""
+    try:
+        description = laid_down(Description.from_json(file.read_bytes()), file.parent)
+        where = place.place_of(os.environ, description.hosts)
+        if place.TOKEN not in os.environ:
+            raise ValueError(f"{place.TOKEN} is not set: the manifest takes it from the run's Secret")
+        return Pod(description, where).run()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        print(f"motley: {error}", file=sys.stderr, flush=True)
+        return FAILED
+
+
+def laid_down(description: Description, beside: Path) -> Description:
+    """The user's files are in this home then, from what lies beside the description."""
+    for tree in description.trees:
+        unpack_tree.store(tree, {}, (beside / f"{tree}.tar.gz").read_bytes())
+    if not description.data_tree:
+        return description
+    return description.with_data(str(project_folder(description.data_tree)))
