@@ -206,10 +206,16 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
     json: Json = False,
 ) -> int:
-    """Write what a run has trained into a file, or a folder: the weights, with what is needed to use them."""
+    """Write what a run has trained into a file, or a folder: the weights, with what is needed to use them.
+
+    `motley export slurm FILE` writes the script of the job that a run on Slurm would submit.
+    """
     cluster = _load(config)
     from motley.console.commands import export as command
+    from motley.remote.config.command_line import ENGINES
 
+    if run in ENGINES:
+        return command.export_script(cluster, run, file, force=force)
     return command.export_model(cluster, run, file, best=best, merge=merge, force=force, json=json)
 
 

@@ -10,8 +10,13 @@ from typing import Any
 from motley.console.commands.json_output import print_data
 from motley.console.control.terminal_prompts import asker
 from motley.remote.config.cluster import Cluster
+from motley.remote.errors import NotWritten, UsageError
+from motley.remote.placement.slurm_script import script
+from motley.remote.quoting import pasteable
 from motley.remote.session.exported_model import Exported, export
 from motley.remote.ssh.new_host_keys import nobody
+
+BY_HAND_S = 3600  # that nodes which were asked for by hand wait for a run
 
 
 def export_model(cluster: Cluster, run: str, file: Path, *, best: bool, merge: bool, force: bool, json: bool) -> int:
@@ -28,6 +33,23 @@ def export_model(cluster: Cluster, run: str, file: Path, *, best: bool, merge: b
     else:
         print(_told(run, file, found), file=sys.stderr)
         print(file)
+    return 0
+
+
+def export_script(cluster: Cluster, engine: str, file: Path, *, force: bool) -> int:
+    """The script of the job that `motley run` would submit, to be submitted by hand. Raises UsageError, NotWritten."""
+    if engine != "slurm" or cluster.slurm is None:
+        text = f"`motley export {engine}` needs a cluster.toml with [cluster] connect"
+        raise UsageError(f'{text} = "slurm" (docs/slurm.md); for a run that is called so there is no export')
+    if file.exists() and not force:
+        raise UsageError(f"{file} is there already: --force writes over it")
+    try:
+        file.write_text(script(cluster, cluster.name, patience_s=BY_HAND_S), encoding="utf-8")
+    except OSError as error:
+        raise NotWritten(f"{file} can't be written: {error.strerror}") from error
+    again = pasteable(["motley", "run", "--name", cluster.name])
+    print(f"submit it with sbatch {file}, then {again} starts the run on its nodes", file=sys.stderr)
+    print(file)
     return 0
 
 

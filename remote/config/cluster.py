@@ -13,6 +13,33 @@ from motley.trainer.contract.task_name import CAUSAL_LM, BuiltIn, Included, Name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SlurmOptions:
+    """`[slurm]`: the login node, and what holds for the whole job."""
+
+    address: str | None = None  # None: `sbatch` is on this machine
+    user: str | None = None
+    port: int | None = None
+    identity: str | None = None  # absolute
+    jump: str | None = None
+    time: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    sbatch: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlurmNode:
+    """What of a host Slurm decides on. `job` and what follows is known once it has (`remote.placement`)."""
+
+    of: str  # its class: the name in cluster.toml
+    partition: str | None = None
+    sbatch: tuple[str, ...] = ()
+    job: str = ""
+    group: int | None = None  # of a heterogeneous job: the number of its component
+    node: str = ""  # as Slurm calls it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
     """One machine, as the rest of `remote` needs it. `docs/cluster-toml.md` explains every key."""
 
@@ -39,6 +66,7 @@ class Host:
     image_from: Literal["registry", "master"] = "registry"
     dockerfile: str | None = None  # absolute
     mounts: tuple[str, ...] = ()  # folders for its containers: `trainer.contract.mount`
+    slurm: SlurmNode | None = None
 
     @property
     def way(self) -> Way:
@@ -69,6 +97,7 @@ class Cluster:
     task: dict[str, Any] = field(default_factory=dict)  # [task]: parameters of a task, as JSON has them
     unheeded: tuple[str, ...] = ()  # keys in the file that are of no use to its script
     session: bool = False  # its script calls motley.session(), by the text
+    slurm: SlurmOptions | None = None  # where hosts are nodes of a Slurm job
     verb: str = "run"  # what the user called, for commands to paste
     words: tuple[str, ...] = ()  # after `motley run`, to load the same again
 
