@@ -13,8 +13,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from motley.remote.config.cluster import Cluster, Host
+from motley.remote.errors import UsageError
 from motley.remote.experiment.experiment_writer import ExperimentWriter
 from motley.remote.experiment.fetch import final_summary
+from motley.remote.experiment.folder import experiments_folder
 from motley.remote.feed import Ended
 from motley.remote.hosts.pool import Hosts
 from motley.remote.placement.placement import is_placed, placement_of
@@ -25,12 +27,18 @@ class RunHosts:
 
     def __init__(self, cluster: Cluster, run: str, hosts: Hosts, logbook: ExperimentWriter) -> None:
         self.are_placed = is_placed(cluster)
+        self._folder = experiments_folder(cluster) / run
         self._placement = placement_of(cluster, run)
         self._hosts, self._logbook = hosts, logbook
 
     @asynccontextmanager
     async def starting(self) -> AsyncIterator[Cluster]:
-        """The cluster as it is reached. When the block fails they are given back."""
+        """The cluster as it is reached. When the block fails they are given back.
+
+        Raises UsageError for a name that is taken here, before anybody waits for hosts, and what `place` does.
+        """
+        if self.are_placed and self._folder.exists():
+            raise UsageError(f"{self._folder} is there already: choose another name with --name")
         cluster = await self._placement.place(self._say)
         try:
             self._hosts.adopt(cluster)

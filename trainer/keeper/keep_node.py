@@ -44,6 +44,7 @@ class Keeper:
         self._woken = reader
         signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, self._end_soon)
 
     def run(self) -> None:
         quiet = time.monotonic()
@@ -64,6 +65,13 @@ class Keeper:
                     self._lost(waiting[connection])
             if self._listener in ready:
                 self._accept()
+
+    def _end_soon(self, *_: object) -> None:
+        """The job is cancelled, or its time is over: all have heard it, and Slurm kills what is left after a while.
+
+        A keeper that ended before the others would take that time from them.
+        """
+        self._patience_s = self._idle_s = 0.0
 
     def _accept(self) -> None:
         connection, _ = self._listener.accept()
@@ -134,8 +142,8 @@ def become(line: str, streams: list[int], variables: dict[str, str]) -> None:
             os.dup2(stream, target)
         os.closerange(3, 256)
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_DFL)
         os.chdir(variables["HOME"])
         os.execve("/bin/sh", ["/bin/sh", "-c", line], variables)
     except OSError as error:
