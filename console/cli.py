@@ -7,18 +7,27 @@ connects to hosts only when cluster.toml has proved right: `motley --help` and a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from motley import __version__
-from motley.console import after_run_verbs
-from motley.console.verb_options import DEFAULT_CONFIG, BareIsRun, Config, Json, Only, Overrides, Plain, verb
+from motley.console import after_run_verbs, export_verb
+from motley.console.verb_options import (
+    DEFAULT_CONFIG,
+    BareIsRun,
+    Config,
+    Json,
+    Only,
+    Overrides,
+    Plain,
+    load_cluster,
+    verb,
+)
 
 if TYPE_CHECKING:
-    from motley.remote.config.cluster import Cluster
+    pass
 
 
 app = typer.Typer(
@@ -35,13 +44,6 @@ app = typer.Typer(
 def main() -> None:
     """The entry point. Nothing that a user can cause ends in a traceback."""
     app(prog_name="motley")
-
-
-def _load(config: Path, overrides: Sequence[str] = (), only: Sequence[str] = (), *, verb: str = "run") -> Cluster:
-    """As `remote.config.load.load`."""
-    from motley.remote.config.load import load
-
-    return load(config, overrides, only, verb=verb)
 
 
 def _version(wanted: bool) -> None:
@@ -121,7 +123,7 @@ def attach(
 @verb
 def status(config: Config = DEFAULT_CONFIG, json: Json = False) -> int:
     """What runs on the hosts, and what ran there."""
-    cluster = _load(config)
+    cluster = load_cluster(config)
     from motley.console.commands import status as command
 
     return command.status(cluster, json=json)
@@ -131,7 +133,7 @@ def status(config: Config = DEFAULT_CONFIG, json: Json = False) -> int:
 @verb
 def stop(run: Annotated[str, typer.Argument(metavar="RUN")], config: Config = DEFAULT_CONFIG) -> int:
     """Stop a run on every host: a checkpoint first, then no process is left."""
-    cluster = _load(config)
+    cluster = load_cluster(config)
     from motley.console.commands import stop as command
 
     return command.stop(cluster, run)
@@ -143,7 +145,7 @@ def checkpoint(
     run: Annotated[str, typer.Argument(metavar="RUN")], config: Config = DEFAULT_CONFIG, json: Json = False
 ) -> int:
     """Have a run that is on write a checkpoint at the end of its step."""
-    cluster = _load(config)
+    cluster = load_cluster(config)
     from motley.console.commands import checkpoint as command
 
     return command.checkpoint(cluster, run, json=json)
@@ -157,7 +159,7 @@ def join(
     config: Config = DEFAULT_CONFIG,
 ) -> int:
     """Bring a host of cluster.toml into a run: a new one, or one that it lost or that was taken out."""
-    cluster = _load(config)
+    cluster = load_cluster(config)
     from motley.console.commands import members
 
     return members.join(cluster, run, host)
@@ -171,7 +173,7 @@ def drop(
     config: Config = DEFAULT_CONFIG,
 ) -> int:
     """Take a host out of a run: its ranks end, the others go on."""
-    cluster = _load(config)
+    cluster = load_cluster(config)
     from motley.console.commands import members
 
     return members.drop(cluster, run, host)
@@ -186,54 +188,10 @@ def logs(
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with new lines as they come.")] = False,
 ) -> int:
     """What happened in a run, in order of time, and what its ranks print."""
-    cluster = _load(config)
+    cluster = load_cluster(config)
     from motley.console.commands import logs as command
 
     return command.logs(cluster, run, rank=rank, follow=follow)
-
-
-@app.command("export")
-@verb
-def export(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The run; or kubernetes: see docs/kubernetes.md.")],
-    file: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="FILE",
-            help="Its end says the format: .safetensors or .pt; none: a folder. Of kubernetes: by default stdout.",
-        ),
-    ] = None,
-    config: Config = DEFAULT_CONFIG,
-    best: Annotated[bool, typer.Option("--best", help="Of the best evaluation; by default the newest.")] = False,
-    merge: Annotated[
-        bool, typer.Option("--merge", help="A whole model: an adapter together with the base model it belongs to.")
-    ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
-    json: Json = False,
-    kind: Annotated[
-        Literal["pytorchjob", "trainjob", "jobset"] | None,
-        typer.Option("--kind", help="Of kubernetes: what runs the pods; by default pytorchjob."),
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option("--name", help="Of kubernetes: name of the run; by default <cluster>-<UTC time>.")
-    ] = None,
-    overrides: Overrides = None,
-    only: Only = None,
-) -> int:
-    """Write what a run has trained into a file, or a folder. RUN kubernetes: a run that is to be, as manifests."""
-    from motley.console.commands.exports.words import of_engine, of_weights
-
-    if run == "kubernetes":
-        of_engine(run, best=best, merge=merge, json=json)
-        from motley.console.commands.exports.kubernetes import export_kubernetes
-
-        cluster = _load(config, overrides or (), only or (), verb=f"export {run}")
-        return export_kubernetes(cluster, name, kind or "pytorchjob", file, force=force)
-    weights = of_weights(file, kind=kind, name=name, overrides=overrides, only=only)
-    cluster = _load(config)
-    from motley.console.commands import export as command
-
-    return command.export_model(cluster, run, weights, best=best, merge=merge, force=force, json=json)
 
 
 @app.command("clean")
@@ -251,7 +209,7 @@ def clean(
     only: Only = None,
 ) -> int:
     """Remove old runs, code and data from the hosts: shows their sizes and asks first."""
-    cluster = _load(config, (), only or ())
+    cluster = load_cluster(config, (), only or ())
     from motley.console.commands import clean as command
 
     return command.clean(cluster, older_days=older, yes=yes, json=json, with_results=with_results)
@@ -263,7 +221,7 @@ def profile(config: Config = DEFAULT_CONFIG, json: Json = False, overrides: Over
     """Measure what every host can do: short steps of the task, memory, and the network to the leader."""
     from motley.remote.config.command_line import needs_task
 
-    cluster = _load(config, overrides or (), only or (), verb="profile")
+    cluster = load_cluster(config, overrides or (), only or (), verb="profile")
     needs_task(cluster, "motley profile")
     from motley.console.commands import profile as command
 
@@ -277,7 +235,7 @@ def plan(config: Config = DEFAULT_CONFIG, json: Json = False, overrides: Overrid
     from motley.console.commands import plan as command
     from motley.remote.config.command_line import needs_task
 
-    cluster = _load(config, overrides or (), only or ())
+    cluster = load_cluster(config, overrides or (), only or ())
     needs_task(cluster, "motley plan")
     return command.plan(cluster, json=json)
 
@@ -317,7 +275,7 @@ def check(
     ] = False,
 ) -> int:
     """Look at every host without starting anything; each finding names its cause and how to fix it."""
-    cluster = _load(config, overrides or (), only or ())
+    cluster = load_cluster(config, overrides or (), only or ())
     from motley.console.commands import check as command
 
     return command.check(cluster, json=json, train=train)
@@ -330,10 +288,11 @@ def keys(
     config: Config = DEFAULT_CONFIG,
 ) -> int:
     """Set up SSH keys: puts yours on every host that does not let you in yet; asks for each password once."""
-    cluster = _load(config)
+    cluster = load_cluster(config)
     from motley.console.commands import keys as command
 
     return command.set_up(cluster, hosts or ())
 
 
 after_run_verbs.add_to(app)
+export_verb.add_to(app)

@@ -1,4 +1,6 @@
-"""What the verbs of `motley` share: options that several have, and what becomes of their errors. Only `cli` may enter.
+"""What the verbs of `motley` share: options that several have, and what becomes of their errors.
+
+Only `cli` and its parts may enter.
 
 @app.command("status")
 @verb
@@ -9,14 +11,17 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from motley.remote.errors import MotleyError
+
+if TYPE_CHECKING:
+    from motley.remote.config.cluster import Cluster
 
 
 class BareIsRun(TyperGroup):
@@ -66,3 +71,12 @@ def verb(function: Callable[..., int]) -> Callable[..., None]:
         raise typer.Exit(code)
 
     return guarded
+
+
+def load_cluster(
+    config: Path, overrides: Sequence[str] = (), only: Sequence[str] = (), *, verb: str = "run"
+) -> Cluster:
+    """As `remote.config.load.load`."""
+    from motley.remote.config.load import load
+
+    return load(config, overrides, only, verb=verb)

@@ -14,6 +14,33 @@ from motley.trainer.contract.task_name import CAUSAL_LM, BuiltIn, Included, Name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SlurmOptions:
+    """`[slurm]`: the login node, and what holds for the whole job."""
+
+    address: str | None = None  # None: `sbatch` is on this machine
+    user: str | None = None
+    port: int | None = None
+    identity: str | None = None  # absolute
+    jump: str | None = None
+    time: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    sbatch: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlurmNode:
+    """What of a host Slurm decides on. `job` and what follows is known once it has (`remote.placement`)."""
+
+    of: str  # its class: the name in cluster.toml
+    partition: str | None = None
+    sbatch: tuple[str, ...] = ()
+    job: str = ""
+    group: int | None = None  # of a heterogeneous job: the number of its component
+    node: str = ""  # as Slurm calls it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
     """One machine, as the rest of `remote` needs it. `docs/cluster-toml.md` explains every key."""
 
@@ -45,6 +72,7 @@ class Host:
     cpus: float | None = None
     memory: str | None = None
     node_selector: dict[str, str] = field(default_factory=dict)
+    slurm: SlurmNode | None = None
 
     @property
     def way(self) -> Way:
@@ -75,6 +103,7 @@ class Cluster:
     task: dict[str, Any] = field(default_factory=dict)  # [task]: parameters of a task, as JSON has them
     unheeded: tuple[str, ...] = ()  # keys in the file that are of no use to its script
     session: bool = False  # its script calls motley.session(), by the text
+    slurm: SlurmOptions | None = None  # where hosts are nodes of a Slurm job
     verb: str = "run"  # what the user called, for commands to paste
     words: tuple[str, ...] = ()  # after `motley run`, to load the same again
     kubernetes: KubernetesKeys = field(default_factory=KubernetesKeys)

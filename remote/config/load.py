@@ -27,7 +27,8 @@ from motley.remote.config.overrides import apply_overrides
 from motley.remote.config.problems import Problems, host_names
 from motley.remote.config.read_hosts import check_nodes, read_hosts, read_section
 from motley.remote.config.schema import nearest, shown, unknown
-from motley.remote.config.sections import SECTIONS, ClusterKeys, KubernetesKeys
+from motley.remote.config.sections import SECTIONS, ClusterKeys, KubernetesKeys, SlurmKeys
+from motley.remote.config.slurm_classes import slurm_options
 from motley.remote.config.toml_lines import key_lines
 from motley.remote.config.ways import Connect
 from motley.remote.errors import ConfigError, NoConfig
@@ -71,8 +72,10 @@ def load(path: Path, overrides: Sequence[str] = (), only: Sequence[str] = (), *,
     hosts = read_hosts(table, connect, path.parent, problems)
     if verb != EXPORT:
         check_nodes(hosts, problems)
+    slurm = read_section(SlurmKeys, table.get("slurm", {}), ("slurm",), problems)
     kept = _keep(hosts, only, problems)
-    leader, names = keys.get("leader"), [str(name) for name in host_names(table) if name]
+    leader = keys.get("leader")
+    names = [host.name for host in hosts] or [str(name) for name in host_names(table) if name]
     if leader is not None and names and leader not in names:
         problems.add(("cluster", "leader"), f"there is no host {leader}; {nearest(leader, names)}")
 
@@ -93,6 +96,7 @@ def load(path: Path, overrides: Sequence[str] = (), only: Sequence[str] = (), *,
         task=read_parameters(table, problems),
         unheeded=unheeded(table, session=session) if run.program is not None else (),
         session=session,
+        slurm=slurm_options(slurm, table, hosts, path.parent, problems),
         verb=verb,
         words=_words(path, overrides, only),
         kubernetes=KubernetesKeys(**options["kubernetes"]),
@@ -180,9 +184,13 @@ def _refuse(path: Path, text: str, line: int | None = None) -> NoReturn:
 def _keep(hosts: tuple[Host, ...], only: Sequence[str], problems: Problems) -> tuple[Host, ...]:
     names = [host.name for host in hosts]
     for name in only:
-        if hosts and name not in names:
+        if hosts and name not in (*names, *map(_class, hosts)):
             problems.add_option(f"--only {name}", f"there is no such host; {nearest(name, names)}")
-    return tuple(host for host in hosts if host.name in only) if only else hosts
+    return tuple(host for host in hosts if host.name in only or _class(host) in only) if only else hosts
+
+
+def _class(host: Host) -> str:
+    return host.slurm.of if host.slurm is not None else ""
 
 
 def _leader(wanted: str | None, hosts: Sequence[Host]) -> str:

@@ -19,6 +19,7 @@ from motley.remote.config.cluster import Host
 from motley.remote.config.problems import Problems
 from motley.remote.config.schema import heading, validate
 from motley.remote.config.sections import NOT_IN_DEFAULTS, EnvironmentKeys, HostKeys
+from motley.remote.config.slurm_classes import expanded
 from motley.remote.config.toml_lines import KeyPath
 from motley.remote.config.value_rules import device_name
 from motley.remote.config.ways import WAYS, Connect, Way
@@ -54,14 +55,14 @@ def read_hosts(table: dict[str, Any], connect: Connect, folder: Path, problems: 
     _check_this_machine(hosts, keys, problems)
     sections = [(("environment",), shared), (("defaults",), defaults)]
     check_containers(hosts, [*sections, *((("hosts", index), own) for index, own in enumerate(keys))], problems)
-    return tuple(hosts)
+    return expanded(hosts, [{**defaults, **own} for own in keys], problems)
 
 
 def check_nodes(hosts: Sequence[Host], problems: Problems) -> None:
     """Over SSH a host is one machine: several of a class are for what hands out machines itself."""
     for index, host in enumerate(hosts):
         if host.nodes > 1:
-            text = f"is {host.nodes}, which is for `motley export kubernetes`; over SSH "
+            text = f'is {host.nodes}, which is for connect = "slurm" and `motley export kubernetes`; otherwise '
             problems.add(("hosts", index, "nodes"), f"{text}give each machine its own [[hosts]]")
 
 

@@ -14,6 +14,8 @@ from motley.remote.config.ways import Connect
 from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, RunOptions, option
 from motley.trainer.devices.names import CPU, numbered
 
+MOST_NODES = 1000  # of a class
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterKeys:
@@ -31,7 +33,7 @@ class ClusterKeys:
     connect: Connect = option(
         "ssh",
         "how hosts are reached; demo: the console serves them itself, for trying Motley; "
-        "local, of one host: it is the machine that you sit at",
+        "local, of one host: it is the machine that you sit at; slurm: they are nodes of [a job](slurm.md)",
     )
 
 
@@ -116,7 +118,19 @@ class HostKeys:
         "server",
     )
     nodes: int = option(
-        1, "how many machines of this class there are; above 1 for `motley export` alone", ge=1, le=10_000
+        1,
+        'how many machines of this class there are; above 1 with connect = "slurm", where they are fast-1, fast-2, '
+        "and for `motley export kubernetes`",
+        ge=1,
+        le=MOST_NODES,
+    )
+    partition: str | None = option(
+        None, 'with connect = "slurm": of these nodes; by default Slurm\'s own', check=value_rules.slurm_problem
+    )
+    sbatch: tuple[str, ...] = option(
+        (),
+        'with connect = "slurm": further options for these nodes, one in each text, such as "--gres=gpu:1"',
+        check=value_rules.sbatch_problem,
     )
     gpus: int | None = option(
         None, "GPUs of each machine that its pod asks Kubernetes for; by default those in devices", ge=0, le=64
@@ -179,6 +193,33 @@ class EnvironmentKeys:
         'folders of each host for its containers, such as "~/.cache/huggingface", "/srv/models:/models:ro": at the '
         "same path inside or another, to write unless :ro follows",
         check=value_rules.mounts_problem,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlurmKeys:
+    """`[slurm]`: with `connect = "slurm"`, where `sbatch` is, and what holds for the whole job."""
+
+    address: str | None = option(
+        None, "login node, reached over SSH; by default this machine is one", check=value_rules.address_problem
+    )
+    user: str | None = option(None, "user there; by default what ~/.ssh/config says", check=value_rules.user_problem)
+    port: int | None = option(None, "of its SSH server; by default what ~/.ssh/config says, else 22", ge=1, le=65535)
+    identity: str | None = option(
+        None, "private key file, from the folder of cluster.toml; by default ssh's own", check=value_rules.path_problem
+    )
+    jump: str | None = option(
+        None, "hosts to go through, as in ssh -J: [user@]address[:port]", check=value_rules.jump_problem
+    )
+    time: str | None = option(
+        None,
+        'how long it may take, as sbatch has it: "90" minutes, "2:30:00", "1-12"; by default the partition\'s limit',
+        check=value_rules.slurm_problem,
+    )
+    account: str | None = option(None, "that the job is charged to", check=value_rules.slurm_problem)
+    qos: str | None = option(None, "quality of service", check=value_rules.slurm_problem)
+    sbatch: tuple[str, ...] = option(
+        (), 'further options for all nodes, one in each text, such as "--exclusive"', check=value_rules.sbatch_problem
     )
 
 
@@ -263,5 +304,6 @@ SECTIONS: dict[str, type] = {
     "data": DataOptions,
     "environment": EnvironmentKeys,
     "kubernetes": KubernetesKeys,
+    "slurm": SlurmKeys,
 }
 NOT_IN_DEFAULTS = ("name", "address")  # no two hosts share these

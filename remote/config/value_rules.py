@@ -23,6 +23,10 @@ PACKAGES = ("llm",)  # lists that come with Motley: `remote.provision.package_li
 LABEL_CHARS = 63  # of what becomes part of a DNS name
 _LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|Pi|Ei|m|k|M|G|T|P|E)?")
+OWN_OPTIONS = (
+    "--nodes", "-N", "--ntasks", "-n", "--ntasks-per-node", "--job-name", "-J", "--partition", "-p", "--array", "-a",
+    "--no-kill", "-k", "--wrap", "--export",
+)  # fmt: skip
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -233,3 +237,24 @@ def variables_problem(names: Sequence[str]) -> str | None:
 
 def _char(char: str) -> str:
     return "a space" if char == " " else f'"{char}"' if char.isprintable() else f"the character U+{ord(char):04X}"
+
+
+def slurm_problem(text: str) -> str | None:
+    """One word of an option of sbatch's: it stands in a line of a script."""
+    if not text:
+        return "is empty; leave the key out"
+    odd = re.search(r"[^\w.,:+@%/=\[\]-]", text, re.ASCII)
+    if odd:
+        return f"holds {_char(odd.group())}, which is in no such name of Slurm's"
+    return "must not begin with -" if text.startswith("-") else None
+
+
+def sbatch_problem(options: Sequence[str]) -> str | None:
+    """Each a whole option; those that Motley sets itself are refused."""
+    for option in options:
+        name = option.partition("=")[0]
+        if not re.fullmatch(r"--[a-z][a-z-]*(=[^\s\x00-\x1f]+)?|-[A-Za-z][^\s\x00-\x1f]*", option):
+            return f'has {json.dumps(option)}, which is no option in one word, such as "--gres=gpu:1"'
+        if (name if option.startswith("--") else option[:2]) in OWN_OPTIONS:
+            return f"has {json.dumps(name)}, which Motley sets itself"
+    return None

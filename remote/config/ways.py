@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Connect = Literal["ssh", "demo", "local"]
+Connect = Literal["ssh", "demo", "local", "slurm"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,7 @@ class Way:
     own_python: bool = False  # it runs with the console's Python unless cluster.toml names another one
     served: bool = False  # the console serves it, over SSH on loopback
     emulated: bool = False  # several of these share one machine, and may be slowed
+    placed: bool = False  # a job says which machine it is, and only as long as the job is (`remote.placement`)
     only_one: bool = False  # a cluster has one of these at most: the machine that the console runs on
 
 
@@ -36,4 +37,5 @@ WAYS: dict[Connect, Way] = {
         emulated=True,
     ),
     "local": Way(called="this machine", address="", here=True, own_python=True, only_one=True),
+    "slurm": Way(called="a node of a Slurm job", address="", any_address=False, placed=True),
 }  # fmt: skip

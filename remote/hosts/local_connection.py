@@ -45,9 +45,9 @@ class LocalConnection(Commands):
         self._children: set[_Child] = set()
 
     @classmethod
-    async def open(cls, host: Host) -> LocalConnection:
-        """Raises CommandFailed where the user has no home folder."""
-        return cls(host, _folder(host), own_environment())
+    async def open(cls, host: Host, environment: dict[str, str] | None = None) -> LocalConnection:
+        """`environment`: in place of what a login has. Raises CommandFailed where the user has no home folder."""
+        return cls(host, _folder(host), own_environment() if environment is None else environment)
 
     @property
     def is_open(self) -> bool:
@@ -70,11 +70,17 @@ class LocalConnection(Commands):
     @asynccontextmanager
     async def stream(self, argv: Sequence[str], *, cwd: str | None = None) -> AsyncIterator[RemoteProcess]:
         """A running command whose output is read as it comes. Leaving the block ends it."""
+        async with self.stream_line(login_line(argv, cwd)) as process:
+            yield process
+
+    @asynccontextmanager
+    async def stream_line(self, line: str, kind: type[RemoteProcess] = RemoteProcess) -> AsyncIterator[RemoteProcess]:
+        """The same of a whole line for the shell, which says `shell.MARK` when its command begins."""
         if not self.is_open:
             raise Unreachable(self.host.name, f"the connection was lost: {self._end.reason}", "Connect again.")
-        child = await self._start(login_line(argv, cwd))
+        child = await self._start(line)
         self._children.add(child)
-        process = RemoteProcess(self.host.name, child, self._end)
+        process = kind(self.host.name, child, self._end)
         try:
             yield process
         finally:

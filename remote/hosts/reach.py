@@ -18,6 +18,7 @@ from typing import Protocol
 from motley.remote.config.cluster import Cluster, Host
 from motley.remote.config.ways import Connect
 from motley.remote.hosts.local_connection import LocalConnection
+from motley.remote.hosts.slurm_connection import SlurmConnection
 from motley.remote.ssh.commands import Result
 from motley.remote.ssh.connection import SSHConnection
 from motley.remote.ssh.demo_hosts import DemoHosts
@@ -70,12 +71,14 @@ class Reach:
         """`connect_s`: how long a connection may take, in place of `dial.CONNECT_S`."""
         self.demo = DemoHosts(cluster)
         self._connect_s = connect_s
+        self._slurm_options = cluster.slurm
         self._dialer: Dialer | None = None
         self._starting = asyncio.Lock()
         self._ways: dict[Connect, Callable[[Host], Awaitable[Connection]]] = {
             "ssh": self._dial,
             "demo": self._dial,
             "local": LocalConnection.open,
+            "slurm": self._step,
         }
 
     async def add(self, host: Host) -> None:
@@ -89,6 +92,9 @@ class Reach:
 
     async def _dial(self, host: Host) -> Connection:
         return await SSHConnection.open(host, await self.start())
+
+    async def _step(self, host: Host) -> Connection:
+        return await SlurmConnection.open(host, self._slurm_options, await self.start())
 
     async def start(self) -> Dialer:
         """Serves the demo hosts, once."""

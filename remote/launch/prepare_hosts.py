@@ -10,15 +10,18 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from motley.remote.config.cluster import Cluster, Host
 from motley.remote.errors import CheckFailed, Finding, HostError
+from motley.remote.feed import Progress
 from motley.remote.hosts.pool import Emit, Hosts, python_of
 from motley.remote.launch.all_hosts import push_all
 from motley.remote.launch.placement import Knows, misfits, place, unknown
+from motley.remote.placement.placement import lent
 from motley.remote.preflight.check import CheckResult, check
 from motley.remote.preflight.host_check import Prepares
 from motley.remote.provision import container_images, data, packages, virtualenv
@@ -148,6 +151,16 @@ async def preflight(
     if cluster.has_project:
         await asyncio.to_thread(find, cluster)
     await asyncio.to_thread(data.check_there, cluster)
+    name = f"check-{secrets.token_hex(4)}"
+    async with lent(
+        cluster, name, lambda text: emit(Progress(host=cluster.leader, stage="connect", text=text))
+    ) as there:
+        return await _preflight(there, emit, ask, further, make)
+
+
+async def _preflight(
+    cluster: Cluster, emit: Emit, ask: Ask, further: Further | None, make: bool
+) -> tuple[Finding, ...]:
     async with Hosts(cluster, CONNECT_S) as hosts:
 
         async def look() -> CheckResult:

@@ -19,6 +19,7 @@ from motley.remote.config.cluster import Cluster, Host
 from motley.remote.errors import ConfigError, HostError
 from motley.remote.feed import Progress
 from motley.remote.launch.placement import misfits, next_specs
+from motley.remote.placement.placement import is_placed
 from motley.remote.provision.project import UserCode, project_of
 from motley.remote.rpc.verbs import Verbs
 from motley.trainer.contract.spec import Spec
@@ -53,6 +54,8 @@ async def offered(
 
     Raises Cold.
     """
+    if is_placed(cluster):
+        raise Cold("its hosts are those of a job, and the next run has a job of its own")
     if not verbs.hosts.all_here:
         raise Cold("it was started on another machine")
     if silent:

@@ -107,6 +107,8 @@ class HostCheck:
         if self._leads and self.host.way.only_one:
             own = await own_address(self.host.address, common.reached)
             common.leader.set_result(own)
+        elif self._leads and self.host.way.placed:
+            own = self.host.address  # no SSH connection tells it
         command = common.asked.command if self.host.runtime is None else ""  # an image has its own
         folders = to_be_there(self.host.mounts) if self.host.runtime is not None else ()
         asked = replace(common.asked, leader=to, own=own, code=code, command=command, path=path, folders=folders)

@@ -10,11 +10,9 @@ Everything comes from the hosts' own state, so it works from any machine with th
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from math import inf
-from pathlib import Path
 from typing import Any, TypeGuard
 
 from motley.remote.config.cluster import Cluster
@@ -23,16 +21,18 @@ from motley.remote.diagnosis.host_clocks import Clocks
 from motley.remote.end_tasks import end
 from motley.remote.errors import HostError, RunFailed, UsageError
 from motley.remote.experiment.folder import Experiment, experiments_folder
+from motley.remote.experiment.recorded_cause import recorded_cause
 from motley.remote.experiment.records import grouped
 from motley.remote.feed import Ended, FeedRecord, Layout, Link, LogLine, Progress
 from motley.remote.hosts.pool import Hosts
 from motley.remote.launch.placement import Knows
+from motley.remote.placement.placement import is_placed
 from motley.remote.provision.push_code import Tree
 from motley.remote.quoting import pasteable
 from motley.remote.rpc.verbs import Verbs
-from motley.remote.sanitize import clean
 from motley.remote.session.away_hosts import away
 from motley.remote.session.checkpoint_now import Written
+from motley.remote.session.job_status import status_of_jobs
 from motley.remote.session.run_log import LogRow, rows_of
 from motley.remote.session.session import Session
 from motley.remote.ssh.new_host_keys import Ask, introduced, new_keys, nobody
@@ -52,6 +52,12 @@ Emit = Callable[[FeedRecord], None]
 
 async def status(cluster: Cluster, ask: Ask = nobody) -> dict[str, Any]:
     """The object of `motley status --json`; hosts that do not answer are listed under `unreachable`."""
+    if is_placed(cluster):
+        return await status_of_jobs(cluster, lambda placed: _status(placed, ask))
+    return await _status(cluster, ask)
+
+
+async def _status(cluster: Cluster, ask: Ask) -> dict[str, Any]:
     async with Hosts(cluster) as hosts:
         verbs = Verbs(hosts, Tree.installed())
 
@@ -102,7 +108,7 @@ def _rates(row: Mapping[str, Any]) -> dict[str, float]:
 async def newest(cluster: Cluster, ask: Ask = nobody) -> str:
     """The run to attach to when none is named: the newest that is on, else the newest. Raises UsageError."""
     found = await status(cluster, ask)
-    on = [run for run in found["runs"] if run["state"] in ("starting", "running")]
+    on = [run for run in found["runs"] if run["state"] in ("queued", "starting", "running")]
     for run in (*on, *found["runs"]):
         return str(run["run"])
     silent = [row["host"] for row in found.get("unreachable", [])]
@@ -252,7 +258,7 @@ async def logs(
         _check_rank(run, member, recorded.members())
         for row in rows_of(record for record in recorded.replay() if _belongs(record, member)):
             yield row
-        if cause := _recorded_cause(folder):
+        if cause := recorded_cause(folder):
             told(cause)
         return
     session = Session(cluster, run, emit=emit)
@@ -296,17 +302,6 @@ def _belongs(record: object, member: int | None) -> TypeGuard[Event | LogLine]:
 def _check_rank(run: str, member: int | None, ranks: Collection[int]) -> None:
     if member is not None and ranks and member not in ranks:
         raise UsageError(f"'{run}' has no rank {member}: its ranks are {', '.join(map(str, sorted(ranks)))}")
-
-
-def _recorded_cause(folder: Path) -> str:
-    """Of the run's failure; empty when it did not fail, or its summary can't be read."""
-    try:
-        summary = json.loads((folder / "summary.json").read_bytes())
-    except (OSError, ValueError):
-        return ""
-    if not isinstance(summary, dict) or summary.get("state") != "failed":
-        return ""
-    return " ".join(clean(str(summary.get("cause") or "")).split())
 
 
 async def _ask(verbs: Verbs, name: str) -> list[dict[str, Any]] | HostError:

@@ -21,7 +21,6 @@ from motley.remote.diagnosis.failures import Report
 from motley.remote.end_tasks import end
 from motley.remote.errors import RunFailed, UsageError
 from motley.remote.experiment.experiment_writer import ExperimentWriter
-from motley.remote.experiment.fetch import final_summary
 from motley.remote.experiment.folder import Experiment, experiments_folder
 from motley.remote.experiment.machines import recorded_machines
 from motley.remote.feed import Ended, FeedRecord
@@ -38,6 +37,7 @@ from motley.remote.session.failover import Failover
 from motley.remote.session.find_run import find
 from motley.remote.session.follow_run import RunFollower
 from motley.remote.session.join_host import bring_in, named_in
+from motley.remote.session.run_hosts import RunHosts, never_began
 from motley.remote.ssh.new_host_keys import Ask, introduced, new_keys, nobody
 from motley.trainer.contract.run_changes import Lead
 from motley.trainer.contract.spec import Spec
@@ -73,6 +73,7 @@ class Session:
         self._verbs = Verbs(self._hosts, tree or Tree.installed())
         self._checkpoints = CheckpointAnswers(run, emit)
         self._logbook = ExperimentWriter(run, emit=self._checkpoints.hear)
+        self._run_hosts = RunHosts(cluster, run, self._hosts, self._logbook)
         self._following: RunFollower | None = None
         self._leader = cluster.leader
         self._tasks: list[asyncio.Task[Any]] = []
@@ -90,11 +91,11 @@ class Session:
         """
         self._may_change()
         self._launched = True
-        launch = RunStart(
-            self._cluster, self.run, self.folder, verbs=self._verbs, logbook=self._logbook,
-            knows=self._knows, ask=self._ask, stop=self._stop_hosts, why_cold=why_cold,
-        )  # fmt: skip
-        self._spec = await launch.start(resume=resume)
+        async with self._run_hosts.starting() as self._cluster:
+            self._spec = await RunStart(
+                self._cluster, self.run, self.folder, verbs=self._verbs, logbook=self._logbook,
+                knows=self._knows, ask=self._ask, stop=self._stop_hosts, why_cold=why_cold,
+            ).start(resume=resume)  # fmt: skip
         self._follow([host.name for host in self._cluster.hosts], self._reform())
 
     async def take_over(self, old: object, *, resume: str | None) -> str:
@@ -172,6 +173,7 @@ class Session:
         With `revive` hosts that were cut off are brought back. Raises UsageError when no host that answers knows the
         run, or the folder here can't be used.
         """
+        self._cluster = await self._run_hosts.found()
         outcomes = await introduced(
             lambda: self._hosts.connect(self._logbook.emit), lambda found: new_keys(found.values()), self._ask
         )
@@ -224,9 +226,7 @@ class Session:
         if following is None:
             hosts = [host.name for host in self._cluster.hosts]
             silent = () if self._launched else await self._stop_hosts(hosts, reason)
-            states = dict.fromkeys((name for name in hosts if name not in silent), "stopped")
-            summary = final_summary(self.run, None, states, hosts, stopping=True)
-            return Ended(state="stopped", summary=summary, unanswered=silent)
+            return never_began(self.run, hosts, silent)
         following.stopping = True
         try:
             self._unanswered = await self._stop_hosts(following.hosts, reason)
@@ -244,7 +244,7 @@ class Session:
         Raises CheckFailed with all findings, ConfigError, UsageError or a HostError: then nothing was started.
         """
         following = self._under_way()
-        host = await self._hosts.put(named_in(self._cluster, name))
+        host = await self._hosts.put(self._run_hosts.placed(named_in(self._cluster, name)))
         leader, tell = following.leader, self._logbook.emit
         joined = await bring_in(self._verbs, self.run, leader, host, folder=self.folder, knows=self._knows, emit=tell)
         self._logbook.joined(host, joined.members, joined.warnings, back=joined.back)
@@ -285,8 +285,7 @@ class Session:
             await self._hosts.close()
 
     def _reform(self, lead: Lead | None = None) -> Failover:
-        order = [host.name for host in self._cluster.hosts]
-        port = self._cluster.coordinator_port
+        order, port = [host.name for host in self._cluster.hosts], self._cluster.coordinator_port
         return Failover(self._verbs, self.run, order=order, leader=self._leader, port=port, lead=lead)
 
     def _follow(self, names: Iterable[str], reform: Failover, *, revive: bool = True) -> None:
@@ -309,6 +308,7 @@ class Session:
             result = await self._logbook.bring_home(
                 following.states(), following.leader, following.hosts, stopping=self._stopping
             )
+            await self._run_hosts.over(self._readonly)
             record = Ended(state=str(result["state"]), summary=result, unanswered=self._unanswered)
             self._logbook.emit(record)
             ended.set_result(record)

@@ -74,8 +74,14 @@ class SSHConnection(Commands):
     @asynccontextmanager
     async def stream(self, argv: Sequence[str], *, cwd: str | None = None) -> AsyncIterator[RemoteProcess]:
         """A running command whose output is read as it comes. Leaving the block closes its channel."""
+        async with self.stream_line(login_line(argv, cwd)) as process:
+            yield process
+
+    @asynccontextmanager
+    async def stream_line(self, line: str, kind: type[RemoteProcess] = RemoteProcess) -> AsyncIterator[RemoteProcess]:
+        """The same of a whole line for the login shell, which says `shell.MARK` when its command begins."""
         async with self._sessions:
-            process = RemoteProcess(self.host.name, await self._start(login_line(argv, cwd)), self._watch)
+            process = kind(self.host.name, await self._start(line), self._watch)
             try:
                 yield process
             finally:

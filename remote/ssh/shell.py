@@ -33,6 +33,12 @@ def login_line(argv: Sequence[str], cwd: str | None = None) -> str:
     return f"exec sh -c {_login_word(f'echo {MARK}; {folder}exec ' + ' '.join(words))}"
 
 
+def plain_line(argv: Sequence[str], *, login: bool) -> str:
+    """A line that runs `argv` as it is, and says nothing when it begins. `login`: with what a login shell sets."""
+    command = "exec " + " ".join(map(shlex.quote, argv))
+    return f"exec sh {'-lc' if login else '-c'} {_login_word(command)}"
+
+
 def ssh_words(address: str, *, user: str | None, port: int | None, identity: str | None, jump: str | None) -> list[str]:
     """The arguments that make OpenSSH's `ssh` go where cluster.toml says."""
     words: list[str] = []
@@ -49,6 +55,9 @@ def there(host: Host, command: str) -> str:
     """
     if host.way.here:
         return command
+    if host.slurm is not None:
+        where = [f"--jobid={host.slurm.job}", "--overlap", f"--nodelist={host.slurm.node}"]
+        return f"{pasteable(['srun', *where, 'sh', '-c'])} {shlex.quote(command)}"
     words = ssh_words(host.address, user=host.user, port=host.port, identity=host.identity, jump=host.jump)
     terminal = ["-t"] if "sudo " in command else []
     return f"{pasteable(['ssh', *terminal, *words])} {shlex.quote(command)}"

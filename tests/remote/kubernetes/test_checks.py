@@ -82,9 +82,7 @@ def test_several_nodes_are_nothing_for_ssh(tmp_path: Path) -> None:
     file.write_text(ALIKE)
     with pytest.raises(ConfigError) as caught:
         load(file)
-    assert any(
-        "hosts.node.nodes: is 4, which is for `motley export kubernetes`" in one for one in caught.value.problems
-    )
+    assert any('hosts.node.nodes: is 4, which is for connect = "slurm" and' in one for one in caught.value.problems)
 
 
 def test_what_is_right_and_may_surprise_is_told_too(tmp_path: Path) -> None:

@@ -1,0 +1,68 @@
+"""Hosts that are nodes of a Slurm job: in cluster.toml a class of nodes each, here as many hosts as it has nodes.
+
+Which node of Slurm's a host is, `remote.placement` finds out. What is no use with another `connect` is refused.
+
+    >>> [host.name for host in expanded(hosts, rows, problems)]
+    ['fast-1', 'fast-2', 'slow']
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from motley.remote.config import value_rules
+from motley.remote.config.cluster import Host, SlurmNode, SlurmOptions
+from motley.remote.config.problems import Problems
+
+KEYS = ("partition", "sbatch")
+ELSEWHERE = ("user", "port", "identity", "jump", "address")  # of a node: the login node has them
+
+
+def expanded(hosts: Sequence[Host], rows: Sequence[Mapping[str, Any]], problems: Problems) -> tuple[Host, ...]:
+    """`rows`: the valid keys of each host, `[defaults]` among them."""
+    for index, (host, row) in enumerate(zip(hosts, rows, strict=True)):
+        for key in KEYS if not host.way.placed else ELSEWHERE:
+            if key in row:
+                text = 'is for connect = "slurm"; take it out'
+                other = "is not said of a node: [slurm] has that of the login node"
+                problems.add(("hosts", index, key), other if host.way.placed else text)
+    if len({host.way.placed for host in hosts}) > 1:
+        index = next(index for index, host in enumerate(hosts) if host.way.placed != hosts[0].way.placed)
+        text = "can't be in one cluster with hosts that are reached otherwise: nodes of a job are among themselves"
+        problems.add(("hosts", index), text)
+    found: dict[str, Host] = {}
+    for index, (host, row) in enumerate(zip(hosts, rows, strict=True)):
+        for one in _nodes(host, row):
+            if host.way.placed and found.setdefault(one.name, one) is not one:
+                problems.add(("hosts", index), f"its node {one.name} has the name of another host; give it another")
+            if (problem := value_rules.name_problem(one.name)) and not value_rules.name_problem(host.name):
+                problems.add(("hosts", index, "name"), f"is too long for that of its nodes: {one.name} {problem}")
+    return tuple(one for host, row in zip(hosts, rows, strict=True) for one in _nodes(host, row))
+
+
+def _nodes(host: Host, row: Mapping[str, Any]) -> list[Host]:
+    if not host.way.placed:
+        return [host]
+    about = SlurmNode(of=host.name, partition=row.get("partition"), sbatch=tuple(row.get("sbatch", ())))
+    names = [host.name] if host.nodes == 1 else [f"{host.name}-{number}" for number in range(1, host.nodes + 1)]
+    return [dataclasses.replace(host, name=name, nodes=1, slurm=about) for name in names]
+
+
+def slurm_options(
+    keys: dict[str, Any], table: Mapping[str, Any], hosts: Sequence[Host], folder: Path, problems: Problems
+) -> SlurmOptions | None:
+    """`keys`: the valid ones of `[slurm]`."""
+    if not any(host.way.placed for host in hosts):
+        if "slurm" in table and hosts:
+            problems.add(("slurm",), 'is for [cluster] connect = "slurm"; take it out, or set that')
+        return None
+    if not keys.get("address"):
+        for key in ("user", "port", "identity", "jump"):
+            if key in keys:
+                problems.add(("slurm", key), "is for a login node; give its address, too, or take it out")
+    identity = keys.get("identity")
+    absolute = str(folder.absolute() / Path(identity).expanduser()) if identity else None
+    return SlurmOptions(**{**keys, "identity": absolute, "sbatch": tuple(keys.get("sbatch", ()))})

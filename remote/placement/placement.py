@@ -1,0 +1,80 @@
+"""How the hosts of a cluster come to be: what a way is to do before anything connects, and after all is over.
+
+Hosts at an address, demo hosts and this machine are there as they are: `FixedHosts`. Those of a scheduler's are asked
+for, found again by any console, and given back. docs/ways.md says how a further way is written.
+
+    >>> placement = placement_of(cluster, "night")
+    >>> cluster = await placement.place(say)     # its hosts can be connected to
+    >>> await placement.end(say)                 # "": nothing is left of it
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+from motley.remote.config.cluster import Cluster
+from motley.remote.placement.slurm_job import SlurmJob
+from motley.remote.placement.slurm_queue import State
+
+Say = Callable[[str], object]  # what is waited for, a line each
+
+
+class Placement(Protocol):
+    """Of the hosts of one run."""
+
+    async def place(self, say: Say) -> Cluster:
+        """The cluster with hosts that can be connected to, asked for where there are none yet; waits for them.
+
+        Raises RunFailed, UsageError or a HostError, each with its remedy; then nothing is left of what was asked for.
+        The same goes for a cancellation.
+        """
+
+    async def found(self, say: Say) -> Cluster:
+        """The same for a run that there is. Raises UsageError when its hosts are gone."""
+
+    async def state(self) -> State:
+        """Whether they are waited for, there, or gone, in the scheduler's words."""
+
+    async def end(self, say: Say) -> str:
+        """Gives them back, and makes sure of it. Returns what is left; empty when nothing is."""
+
+
+class FixedHosts:
+    """They are there, whether a run is or not."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    async def place(self, say: Say) -> Cluster:  # noqa: ARG002
+        return self._cluster
+
+    async def found(self, say: Say) -> Cluster:  # noqa: ARG002
+        return self._cluster
+
+    async def state(self) -> State:
+        return State(phase="running", says="the hosts are there")
+
+    async def end(self, say: Say) -> str:  # noqa: ARG002
+        return ""
+
+
+def is_placed(cluster: Cluster) -> bool:
+    """Whether its hosts are there only as long as a run is."""
+    return any(host.way.placed for host in cluster.hosts)
+
+
+def placement_of(cluster: Cluster, run: str) -> Placement:
+    return SlurmJob(cluster, run) if cluster.slurm is not None else FixedHosts(cluster)
+
+
+@asynccontextmanager
+async def lent(cluster: Cluster, name: str, say: Say) -> AsyncIterator[Cluster]:
+    """The cluster with hosts that can be connected to, for something short that is no run."""
+    placement = placement_of(cluster, name)
+    placed = await placement.place(say)
+    try:
+        yield placed
+    finally:
+        await placement.end(say)

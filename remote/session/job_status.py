@@ -1,0 +1,35 @@
+"""`motley status` where hosts are nodes of jobs: each job is asked for its own run, one that waits says for what.
+
+>>> await status_of_jobs(cluster, look)
+{'runs': [{'run': 'night', 'state': 'queued', 'step': None, 'hosts': [], 'cause': 'in the queue: Resources, …'}]}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from motley.remote.config.cluster import Cluster
+from motley.remote.errors import MotleyError
+from motley.remote.placement.slurm_job import SlurmJob, runs_of
+
+Look = Callable[[Cluster], Awaitable[dict[str, Any]]]
+
+
+async def status_of_jobs(cluster: Cluster, look: Look) -> dict[str, Any]:
+    """`look`: what hosts that can be connected to say. Runs of jobs that are gone are told by nobody."""
+    found: list[dict[str, Any]] = []
+    silent: list[dict[str, str]] = []
+    for run, state in await runs_of(cluster):
+        if state.phase == "queued":
+            found.append({"run": run, "state": "queued", "step": None, "hosts": [], "cause": state.says})
+            continue
+        try:
+            told = await look(await SlurmJob(cluster, run).found(lambda _: None))
+        except MotleyError as error:
+            silent.append({"host": run, "cause": str(error), "remedy": ""})
+            continue
+        mine = [row for row in told["runs"] if row["run"] == run]
+        found += mine or [{"run": run, "state": "starting", "step": None, "hosts": []}]
+        silent += told.get("unreachable", [])
+    return {"runs": found, **({"unreachable": silent} if silent else {})}

@@ -1,0 +1,80 @@
+"""The hosts of a session's run: there before it, given back after it. Of most clusters they are there anyway.
+
+>>> async with run_hosts.starting() as cluster:     # hosts that can be connected to
+...     await RunStart(cluster, …).start(resume=None)
+>>> await run_hosts.give_back()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from motley.remote.config.cluster import Cluster, Host
+from motley.remote.errors import UsageError
+from motley.remote.experiment.experiment_writer import ExperimentWriter
+from motley.remote.experiment.fetch import final_summary
+from motley.remote.experiment.folder import experiments_folder
+from motley.remote.feed import Ended
+from motley.remote.hosts.pool import Hosts
+from motley.remote.placement.placement import is_placed, placement_of
+
+
+class RunHosts:
+    """`hosts` are told where they are, `logbook` what is waited for."""
+
+    def __init__(self, cluster: Cluster, run: str, hosts: Hosts, logbook: ExperimentWriter) -> None:
+        self.are_placed = is_placed(cluster)
+        self._folder = experiments_folder(cluster) / run
+        self._placement = placement_of(cluster, run)
+        self._hosts, self._logbook = hosts, logbook
+
+    @asynccontextmanager
+    async def starting(self) -> AsyncIterator[Cluster]:
+        """The cluster as it is reached. When the block fails they are given back.
+
+        Raises UsageError for a name that is taken here, before anybody waits for hosts, and what `place` does.
+        """
+        if self.are_placed and self._folder.exists():
+            raise UsageError(f"{self._folder} is there already: choose another name with --name")
+        cluster = await self._placement.place(self._say)
+        try:
+            self._hosts.adopt(cluster)
+            yield cluster
+        except BaseException:
+            await asyncio.shield(asyncio.ensure_future(self.give_back()))
+            raise
+
+    async def found(self) -> Cluster:
+        """The same of a run that there is. Raises UsageError when its hosts are gone."""
+        cluster = await self._placement.found(self._say)
+        self._hosts.adopt(cluster)
+        return cluster
+
+    async def give_back(self) -> None:
+        if left := await self._placement.end(self._say):
+            self._logbook.note(left, "error")
+
+    async def over(self, readonly: bool) -> None:
+        """The run has ended. A console that only watches leaves them to the others, or to themselves."""
+        if not readonly:
+            await self.give_back()
+
+    def placed(self, host: Host) -> Host:
+        """A host as cluster.toml has it now, where it is."""
+        if not self.are_placed:
+            return host
+        there = self._hosts.named(host.name)
+        return dataclasses.replace(host, address=there.address, slurm=there.slurm)
+
+    def _say(self, text: str) -> None:
+        self._logbook.note(text, kind="placing")
+
+
+def never_began(run: str, hosts: Sequence[str], silent: tuple[str, ...]) -> Ended:
+    """The end of a run that was stopped before there was anything to follow; `silent` hosts did not answer."""
+    states = dict.fromkeys((name for name in hosts if name not in silent), "stopped")
+    summary = final_summary(run, None, states, list(hosts), stopping=True)
+    return Ended(state="stopped", summary=summary, unanswered=silent)

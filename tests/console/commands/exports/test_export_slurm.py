@@ -1,0 +1,47 @@
+"""`motley export slurm FILE`, and the example that it is tried on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from motley.console.commands.exports.slurm import export_slurm
+from motley.remote.config.load import load
+from motley.remote.errors import NotWritten, UsageError
+
+EXAMPLE = Path(__file__).resolve().parents[4] / "examples/slurm/cluster.toml"
+
+
+def test_the_script_is_written_and_its_next_step_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "job.sh"
+
+    assert export_slurm(load(EXAMPLE), file, force=False) == 0
+
+    text = file.read_text()
+    assert "#SBATCH --job-name=motley-two-classes\n" in text
+    assert "#SBATCH --partition=old-gpu\n" in text.partition("#SBATCH hetjob")[2]
+    told = capsys.readouterr()
+    assert told.out == f"{file}\n"
+    assert "motley run --name two-classes" in told.err
+
+
+def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
+    file = tmp_path / "job.sh"
+    file.write_text("mine")
+
+    with pytest.raises(UsageError, match="is there already: --force writes over it"):
+        export_slurm(load(EXAMPLE), file, force=False)
+    assert file.read_text() == "mine"
+    assert export_slurm(load(EXAMPLE), file, force=True) == 0
+    assert file.read_text() != "mine"
+    with pytest.raises(NotWritten, match="can't be written"):
+        export_slurm(load(EXAMPLE), tmp_path / "none" / "job.sh", force=False)
+
+
+def test_a_cluster_of_another_kind_has_none(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.toml"
+    path.write_text('[[hosts]]\nname = "box1"\n')
+
+    with pytest.raises(UsageError, match='connect = "slurm"'):
+        export_slurm(load(path), tmp_path / "job.sh", force=False)

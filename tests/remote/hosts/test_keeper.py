@@ -1,0 +1,105 @@
+"""A keeper and those who ask it, as on a node: real processes, without Slurm between them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3] / "trainer" / "keeper"
+Ask = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def keeper(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]:
+    """One that waits for 60 s, and after a run for none."""
+    words = [sys.executable, str(ROOT / "keep_node.py"), name_of(request.node.name), "60", "0"]
+    environment = {**os.environ, "SLURM_PROCID": "0"}
+    with subprocess.Popen(words, env=environment) as process:
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def ask(request: pytest.FixtureRequest, keeper: subprocess.Popen[bytes]) -> Iterator[Ask]:  # noqa: ARG001
+    with contextlib.ExitStack() as stack:
+
+        def asked(line: str) -> subprocess.Popen[bytes]:
+            words = [sys.executable, str(ROOT / "ask_keeper.py"), name_of(request.node.name), "30", line]
+            pipe = subprocess.PIPE
+            return stack.enter_context(subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe))
+
+        yield asked
+
+
+def name_of(test: str) -> str:
+    return f"motley-{os.getpid()}-{test}"
+
+
+def test_a_command_has_the_streams_and_the_end_of_who_asks(ask: Ask) -> None:
+    process = ask("cat; echo told >&2; exit 3")
+
+    out, told = process.communicate(b"x" * 300_000, timeout=60)
+
+    assert (process.returncode, len(out), told) == (3, 300_000, b"told\n")
+
+
+def test_it_has_nothing_of_slurm_s_in_its_environment(ask: Ask) -> None:
+    out, _ = ask('echo "$SLURM_PROCID/$HOME"; pwd').communicate(timeout=60)
+
+    home = os.path.realpath(subprocess.run(["sh", "-c", "echo ~root"], capture_output=True, text=True).stdout.strip())
+    if os.getuid() == 0:
+        assert out.decode().split() == [f"/{home}", home]
+
+
+def test_a_signal_ends_it_as_a_shell_says(ask: Ask) -> None:
+    process = ask("kill -9 $$")
+
+    process.communicate(timeout=60)
+    assert process.returncode == 137
+
+
+def test_a_command_ends_when_nobody_waits_for_it_any_more(ask: Ask) -> None:
+    process = ask("echo $$; exec sleep 1000")
+    assert process.stdout is not None
+    pid = int(process.stdout.readline())
+
+    process.kill()
+    process.communicate()
+
+    until(lambda: not Path(f"/proc/{pid}").exists())
+
+
+def test_what_detaches_itself_is_kept_and_the_keeper_ends_after_it(ask: Ask, keeper: subprocess.Popen[bytes]) -> None:
+    process = ask("setsid sh -c 'echo $$; exec sleep 1000' & sleep 1")
+    assert process.stdout is not None
+    pid = int(process.stdout.readline())
+    process.wait(timeout=60)
+    assert Path(f"/proc/{pid}").exists()
+    until(lambda: f"\nPPid:\t{keeper.pid}\n" in Path(f"/proc/{pid}/status").read_text())
+    assert ask("true").wait(timeout=60) == 0
+
+    os.kill(pid, signal.SIGKILL)
+
+    assert keeper.wait(timeout=60) == 0
+
+
+def test_without_a_keeper_it_is_said() -> None:
+    words = [sys.executable, str(ROOT / "ask_keeper.py"), "motley-there-is-none", "0", "true"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (done.returncode, done.stderr) == (255, "motley: no keeper answers on this node\n")
+
+
+def until(true: Callable[[], bool]) -> None:
+    ends = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < ends
+        time.sleep(0.02)

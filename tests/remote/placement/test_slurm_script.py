@@ -1,0 +1,89 @@
+"""The script of a job: a component for each class, a keeper for each node, and nothing that a shell would read anew."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from motley.remote.config.cluster import Cluster
+from motley.remote.config.load import load
+from motley.remote.placement.slurm_script import script
+
+ROOT = Path(__file__).resolve().parents[3]
+TWO = """\
+[cluster]
+connect = "slurm"
+[[hosts]]
+name = "fast"
+nodes = 2
+partition = "gpu"
+sbatch = ["--gres=gpu:1"]
+[[hosts]]
+name = "slow"
+python = "~/envs/old/bin/python"
+[slurm]
+time = "2:30:00"
+account = "lab"
+sbatch = ["--exclusive"]
+"""
+
+
+def read(folder: Path, text: str) -> Cluster:
+    path = folder / "cluster.toml"
+    path.write_text(text)
+    return load(path)
+
+
+def test_several_classes_are_a_heterogeneous_job(tmp_path: Path) -> None:
+    lines = script(read(tmp_path, TWO), "night").splitlines()
+
+    options = [line for line in lines if line.startswith("#SBATCH")]
+    middle = options.index("#SBATCH hetjob")
+    first, second = options[:middle], options[middle + 1 :]
+    common = {"--job-name=motley-night", "--no-kill", "--time=2:30:00", "--account=lab", "--exclusive"}
+    assert {f"#SBATCH {option}" for option in common} <= set(first) & set(second)
+    assert {"#SBATCH --nodes=2", "#SBATCH --partition=gpu", "#SBATCH --gres=gpu:1"} <= set(first)
+    assert "#SBATCH --nodes=1" in second
+    assert not [option for option in second if "partition" in option or "gres" in option]
+    assert lines[-3:] == [
+        "keep python3 --het-group=0 --ntasks=2",
+        'keep "$HOME"/envs/old/bin/python --het-group=1 --ntasks=1',
+        "wait",
+    ]
+    assert 'Comment="$SLURM_JOB_NODELIST_HET_GROUP_0;$SLURM_JOB_NODELIST_HET_GROUP_1"' in "\n".join(lines)
+
+
+def test_one_class_is_an_ordinary_job(tmp_path: Path) -> None:
+    text = script(read(tmp_path, '[cluster]\nconnect = "slurm"\n[[hosts]]\nname = "node"\nnodes = 3\n'), "night")
+
+    assert "hetjob" not in text
+    assert "--het-group" not in text
+    assert "\nkeep python3 --ntasks=3\n" in text
+    assert 'Comment="$SLURM_JOB_NODELIST"' in text
+
+
+def test_it_starts_a_keeper_with_its_whole_text(tmp_path: Path) -> None:
+    """Run as Slurm would, by sh, with an `srun` that says what it was given."""
+    srun = tmp_path / "bin" / "srun"
+    srun.parent.mkdir()
+    srun.write_text('#!/bin/sh\nfor word; do printf "%s\\036" "$word"; done\n')
+    srun.chmod(0o755)
+    job = tmp_path / "job.sh"
+    job.write_text(script(read(tmp_path, '[cluster]\nconnect = "slurm"\n[[hosts]]\nname = "node"\n'), "night"))
+
+    environment = {"PATH": f"{srun.parent}:/usr/bin:/bin", "SLURM_JOB_ID": "4711"}
+    done = subprocess.run(["sh", str(job)], env=environment, capture_output=True, text=True, timeout=30, check=True)
+
+    words = done.stdout.split("\x1e")
+    text = words[words.index("-c") + 1]
+    compile(text, "keeper", "exec")
+    assert text == (ROOT / "trainer/keeper/keep_node.py").read_text().strip()
+    assert words[words.index("-c") + 2 :] == ["motley-4711", "600", "30", ""]
+    assert "--no-kill" in words
+
+
+def test_a_cluster_of_another_kind_has_none(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no cluster of Slurm's"):
+        script(read(tmp_path, '[[hosts]]\nname = "box1"\n'), "night")
