@@ -55,7 +55,7 @@ class Pods:
         for name in self._started:
             self.kill(name)
 
-    def start(self, name: str, *, home: Path | None = None, **environment: str) -> subprocess.Popen[bytes]:
+    def start(self, name: str, home: Path | None = None, /, **environment: str) -> subprocess.Popen[bytes]:
         """Its output goes to a file, as `kubectl logs` keeps it."""
         home = home or self.folder / name
         home.mkdir(exist_ok=True)
