@@ -14,7 +14,27 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from motley import __version__
-from motley.console.verb_options import DEFAULT_CONFIG, BareIsRun, Config, Json, Only, Overrides, Plain, verb
+from motley.console.verb_options import (
+    DEFAULT_CONFIG,
+    BareIsRun,
+    Config,
+    Detach,
+    History,
+    Json,
+    Kind,
+    Merge,
+    OlderDays,
+    Only,
+    Overrides,
+    Plain,
+    Readonly,
+    Resume,
+    RunName,
+    Train,
+    Weights,
+    WithResults,
+    verb,
+)
 
 if TYPE_CHECKING:
     from motley.remote.config.cluster import Cluster
@@ -63,23 +83,11 @@ def options(
 @verb
 def run(
     config: Config = DEFAULT_CONFIG,
-    name: Annotated[
-        str | None, typer.Option("--name", help="Name of the run; by default <cluster>-<UTC time>.")
-    ] = None,
+    name: RunName = None,
     overrides: Overrides = None,
     plain: Plain = False,
-    detach: Annotated[
-        bool, typer.Option("--detach", help="Start the run and leave; motley attach comes back.")
-    ] = False,
-    resume: Annotated[
-        str | None,
-        typer.Option(
-            "--resume",
-            metavar="RUN[@NAME]|FILE",
-            help="Go on from the newest checkpoint of that run; from one of its others: RUN@best, RUN@epoch_5, "
-            "RUN@step_1200, RUN@final; or from a checkpoint's file on this machine.",
-        ),
-    ] = None,
+    detach: Detach = False,
+    resume: Resume = None,
     only: Only = None,
     no_start: Annotated[bool, typer.Option("--no-start", help="Open the console; s starts the run.")] = False,
 ) -> int:
@@ -102,12 +110,8 @@ def attach(
     run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="The run; by default the newest.")] = None,
     config: Config = DEFAULT_CONFIG,
     plain: Plain = False,
-    readonly: Annotated[
-        bool, typer.Option("--readonly", help="Only watch: nothing of the run can be changed from here.")
-    ] = False,
-    history: Annotated[
-        bool, typer.Option("--history", help="In plain lines, with all that the run has told before.")
-    ] = False,
+    readonly: Readonly = False,
+    history: History = False,
 ) -> int:
     """Come back to a run, from any machine with the cluster.toml."""
     from motley.console.commands.run import attach_plan, follow
@@ -195,27 +199,14 @@ def logs(
 @verb
 def export(
     run: Annotated[str, typer.Argument(metavar="RUN", help="The run; or kubernetes: see docs/kubernetes.md.")],
-    file: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="FILE",
-            help="Its end says the format: .safetensors or .pt; none: a folder. Of kubernetes: by default stdout.",
-        ),
-    ] = None,
+    file: Weights = None,
     config: Config = DEFAULT_CONFIG,
     best: Annotated[bool, typer.Option("--best", help="Of the best evaluation; by default the newest.")] = False,
-    merge: Annotated[
-        bool, typer.Option("--merge", help="A whole model: an adapter together with the base model it belongs to.")
-    ] = False,
+    merge: Merge = False,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
     json: Json = False,
-    kind: Annotated[
-        Literal["pytorchjob", "trainjob", "jobset"] | None,
-        typer.Option("--kind", help="Of kubernetes: what runs the pods; by default pytorchjob."),
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option("--name", help="Of kubernetes: name of the run; by default <cluster>-<UTC time>.")
-    ] = None,
+    kind: Kind = None,
+    name: RunName = None,
     overrides: Overrides = None,
     only: Only = None,
 ) -> int:
@@ -226,7 +217,7 @@ def export(
         of_engine(run, best=best, merge=merge, json=json)
         from motley.console.commands.exports.kubernetes import export_kubernetes
 
-        cluster = _load(config, overrides or (), only or (), verb=f"export {run}")
+        cluster = _load(config, overrides or (), only or (), verb="export kubernetes")
         return export_kubernetes(cluster, name, kind or "pytorchjob", file, force=force)
     weights = of_weights(file, kind=kind, name=name, overrides=overrides, only=only)
     cluster = _load(config)
@@ -239,13 +230,9 @@ def export(
 @verb
 def clean(
     config: Config = DEFAULT_CONFIG,
-    older: Annotated[
-        float, typer.Option("--older", metavar="DAYS", min=0.0, help="Only what nobody has changed for so long.")
-    ] = 7.0,
+    older: OlderDays = 7.0,
     yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
-    with_results: Annotated[
-        bool, typer.Option("--with-results", help="Also runs whose results are nowhere but on their host.")
-    ] = False,
+    with_results: WithResults = False,
     json: Json = False,
     only: Only = None,
 ) -> int:
@@ -310,10 +297,7 @@ def check(
     json: Json = False,
     overrides: Overrides = None,
     only: Only = None,
-    train: Annotated[
-        bool,
-        typer.Option("--train", help="Also do two real steps on every host, or run a script without a session 20 s."),
-    ] = False,
+    train: Train = False,
 ) -> int:
     """Look at every host without starting anything; each finding names its cause and how to fix it."""
     cluster = _load(config, overrides or (), only or ())
