@@ -8,7 +8,7 @@ connects to hosts only when cluster.toml has proved right: `motley --help` and a
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -18,17 +18,21 @@ from motley.console.verb_options import (
     DEFAULT_CONFIG,
     BareIsRun,
     Config,
+    Detach,
+    History,
     Json,
+    OlderDays,
     Only,
     Overrides,
     Plain,
+    Readonly,
+    Resume,
+    RunName,
+    Train,
+    WithResults,
     load_cluster,
     verb,
 )
-
-if TYPE_CHECKING:
-    pass
-
 
 app = typer.Typer(
     cls=BareIsRun,
@@ -66,23 +70,11 @@ def options(
 @verb
 def run(
     config: Config = DEFAULT_CONFIG,
-    name: Annotated[
-        str | None, typer.Option("--name", help="Name of the run; by default <cluster>-<UTC time>.")
-    ] = None,
+    name: RunName = None,
     overrides: Overrides = None,
     plain: Plain = False,
-    detach: Annotated[
-        bool, typer.Option("--detach", help="Start the run and leave; motley attach comes back.")
-    ] = False,
-    resume: Annotated[
-        str | None,
-        typer.Option(
-            "--resume",
-            metavar="RUN[@NAME]|FILE",
-            help="Go on from the newest checkpoint of that run; from one of its others: RUN@best, RUN@epoch_5, "
-            "RUN@step_1200, RUN@final; or from a checkpoint's file on this machine.",
-        ),
-    ] = None,
+    detach: Detach = False,
+    resume: Resume = None,
     only: Only = None,
     no_start: Annotated[bool, typer.Option("--no-start", help="Open the console; s starts the run.")] = False,
 ) -> int:
@@ -105,12 +97,8 @@ def attach(
     run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="The run; by default the newest.")] = None,
     config: Config = DEFAULT_CONFIG,
     plain: Plain = False,
-    readonly: Annotated[
-        bool, typer.Option("--readonly", help="Only watch: nothing of the run can be changed from here.")
-    ] = False,
-    history: Annotated[
-        bool, typer.Option("--history", help="In plain lines, with all that the run has told before.")
-    ] = False,
+    readonly: Readonly = False,
+    history: History = False,
 ) -> int:
     """Come back to a run, from any machine with the cluster.toml."""
     from motley.console.commands.run import attach_plan, follow
@@ -198,13 +186,9 @@ def logs(
 @verb
 def clean(
     config: Config = DEFAULT_CONFIG,
-    older: Annotated[
-        float, typer.Option("--older", metavar="DAYS", min=0.0, help="Only what nobody has changed for so long.")
-    ] = 7.0,
+    older: OlderDays = 7.0,
     yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
-    with_results: Annotated[
-        bool, typer.Option("--with-results", help="Also runs whose results are nowhere but on their host.")
-    ] = False,
+    with_results: WithResults = False,
     json: Json = False,
     only: Only = None,
 ) -> int:
@@ -269,10 +253,7 @@ def check(
     json: Json = False,
     overrides: Overrides = None,
     only: Only = None,
-    train: Annotated[
-        bool,
-        typer.Option("--train", help="Also do two real steps on every host, or run a script without a session 20 s."),
-    ] = False,
+    train: Train = False,
 ) -> int:
     """Look at every host without starting anything; each finding names its cause and how to fix it."""
     cluster = load_cluster(config, overrides or (), only or ())

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from motley.console.verb_options import DEFAULT_CONFIG, Config, Json, Only, Overrides, load_cluster, verb
+from motley.console.verb_options import (
+    DEFAULT_CONFIG,
+    Config,
+    Json,
+    Kind,
+    Merge,
+    Only,
+    Overrides,
+    RunName,
+    Weights,
+    load_cluster,
+    verb,
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -17,27 +28,14 @@ def add_to(app: typer.Typer) -> None:
 @verb
 def export(
     run: Annotated[str, typer.Argument(metavar="RUN", help="The run; or kubernetes, slurm: an engine.")],
-    file: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="FILE",
-            help="Its end says the format: .safetensors or .pt; none: a folder. Of kubernetes: by default stdout.",
-        ),
-    ] = None,
+    file: Weights = None,
     config: Config = DEFAULT_CONFIG,
     best: Annotated[bool, typer.Option("--best", help="Of the best evaluation; by default the newest.")] = False,
-    merge: Annotated[
-        bool, typer.Option("--merge", help="A whole model: an adapter together with the base model it belongs to.")
-    ] = False,
+    merge: Merge = False,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
     json: Json = False,
-    kind: Annotated[
-        Literal["pytorchjob", "trainjob", "jobset"] | None,
-        typer.Option("--kind", help="Of kubernetes: what runs the pods; by default pytorchjob."),
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option("--name", help="Of kubernetes: name of the run; by default <cluster>-<UTC time>.")
-    ] = None,
+    kind: Kind = None,
+    name: RunName = None,
     overrides: Overrides = None,
     only: Only = None,
 ) -> int:

@@ -13,7 +13,7 @@ import functools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -45,6 +45,43 @@ Overrides = Annotated[
 Only = Annotated[list[str] | None, typer.Option("--only", metavar="HOST", help="Take only this host; may be repeated.")]
 Plain = Annotated[bool, typer.Option("--plain", help="Plain lines on stderr, the summary as JSON on stdout.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+RunName = Annotated[str | None, typer.Option("--name", help="Name of the run; by default <cluster>-<UTC time>.")]
+Resume = Annotated[
+    str | None,
+    typer.Option(
+        "--resume",
+        metavar="RUN[@NAME]|FILE",
+        help="Go on from the newest checkpoint of that run; from one of its others: RUN@best, RUN@epoch_5, "
+        "RUN@step_1200, RUN@final; or from a checkpoint's file on this machine.",
+    ),
+]
+OlderDays = Annotated[
+    float, typer.Option("--older", metavar="DAYS", min=0.0, help="Only what nobody has changed for so long.")
+]
+WithResults = Annotated[
+    bool, typer.Option("--with-results", help="Also runs whose results are nowhere but on their host.")
+]
+Train = Annotated[
+    bool,
+    typer.Option("--train", help="Also do two real steps on every host, or run a script without a session 20 s."),
+]
+Merge = Annotated[
+    bool, typer.Option("--merge", help="A whole model: an adapter together with the base model it belongs to.")
+]
+Readonly = Annotated[bool, typer.Option("--readonly", help="Only watch: nothing of the run can be changed from here.")]
+History = Annotated[bool, typer.Option("--history", help="In plain lines, with all that the run has told before.")]
+Detach = Annotated[bool, typer.Option("--detach", help="Start the run and leave; motley attach comes back.")]
+Weights = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="FILE",
+        help="Its end says the format: .safetensors or .pt; none: a folder. Of kubernetes: by default stdout.",
+    ),
+]
+Kind = Annotated[
+    Literal["pytorchjob", "trainjob", "jobset"] | None,
+    typer.Option("--kind", help="Of kubernetes: what runs the pods; by default pytorchjob."),
+]
 
 
 def verb(function: Callable[..., int]) -> Callable[..., None]:

@@ -36,7 +36,7 @@ def check(cluster: Cluster, run: str, kind: Kind) -> None:
     """Raises ConfigError with all that is wrong in the file, UsageError for the name of the run and for shares or caps
     that do not fit its ranks."""
     if problem := value_rules.label_problem(run):
-        raise UsageError(clean(f'the name of the run, "{run}", {problem}: --name gives it another'))
+        raise UsageError(clean(f"the name of the run, '{run}', {problem}: --name gives it another"))
     table = tomllib.loads(cluster.text)
     problems = Problems(key_lines(cluster.text), cluster.path.name)
     places = {host["name"]: index for index, host in enumerate(table["hosts"]) if "name" in host}
@@ -108,7 +108,7 @@ def _check_lengths(cluster: Cluster, run: str, kind: Kind) -> None:
     for group in groups(cluster):
         longest = run + SUFFIX[kind].format(group=group.name, last=len(group.hosts))
         if (over := len(longest) - value_rules.LABEL_CHARS) > 0:
-            text = f'the run\'s name "{run}" is {over} characters too long: its pods would be called {longest}'
+            text = f"the run's name '{run}' is {over} characters too long: its pods would be called {longest}"
             raise UsageError(clean(f"{text}. --name gives it a shorter one"))
 
 

@@ -18,13 +18,14 @@ from motley.remote.kubernetes.pods import Group, groups
 
 Kind = Literal["pytorchjob", "trainjob", "jobset"]
 Table = dict[str, Any]
-TRAINER = "trainer.kubeflow.org"
+KUBEFLOW = "kubeflow.org"
+TRAINER = f"trainer.{KUBEFLOW}"
 FOR_GOOD = [1, 4]  # exit codes of a pod after which another one would be of no use: `trainer.pod.start`
 REPLACED = 100  # times that pods of a group may be replaced
 LEADER_OF: dict[Kind, Callable[[str, str], str]] = {  # under which name the others find the pod that leads
-    "pytorchjob": lambda run, _: f"{run}-master-0",
-    "jobset": lambda run, group: f"{run}-{group}-0-0.{run}",
-    "trainjob": lambda run, group: f"{run}-{group}-0-0.{run}",
+    "pytorchjob": lambda job, _: f"{job}-master-0",
+    "jobset": lambda job, group: f"{job}-{group}-0-0.{job}",
+    "trainjob": lambda job, group: f"{job}-{group}-0-0.{job}",
 }
 LOST = (
     "A pod that is lost is replaced, and joins the run again; the others go on meanwhile. Codes 1 and 4 are the run's "
@@ -72,7 +73,7 @@ def _pytorchjob(cluster: Cluster, run: str, metadata: Table, secrets: tuple[str,
         specs["#Worker"] = f"{', '.join(hosts)}: in the order of their numbers."
         specs["Worker"] = replicas(others[0], len(hosts))
     return {
-        "apiVersion": "kubeflow.org/v1",
+        "apiVersion": f"{KUBEFLOW}/v1",
         "kind": "PyTorchJob",
         "metadata": metadata,
         "spec": {

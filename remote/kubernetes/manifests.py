@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,13 +73,14 @@ def manifests(cluster: Cluster, run: str, kind: Kind, *, token: str, environ: Ma
 
 def _head(cluster: Cluster, run: str, kind: Kind) -> str:
     where = f" --namespace {cluster.kubernetes.namespace}" if cluster.kubernetes.namespace else ""
+    its = f"{LABEL}={shlex.quote(run)}"
     said = f"""\
 The run '{run}' as manifests of Kubernetes, made from {cluster.path.name} by Motley {__version__}.
 {HEAD[kind]} Its pods need the image {image_of(cluster)}.
   kubectl apply --server-side -f FILE      starts it
-  kubectl get pods{where} -l {LABEL}={run}      its pods
-  kubectl logs{where} -f -l {LABEL}={run}      what they tell: a line of JSON each
-  kubectl delete{where} {KINDS[kind]},configmap,secret -l {LABEL}={run}      ends it; volumes stay
+  kubectl get pods{where} -l {its}      its pods
+  kubectl logs{where} -f -l {its}      what they tell: a line of JSON each
+  kubectl delete{where} {KINDS[kind]},configmap,secret -l {its}      ends it; volumes stay
 The Secret below lets a pod into the run: keep this file to yourself. For another run, export anew."""
     return "".join(f"# {line}\n" for line in wrapped(said))
 

@@ -68,11 +68,14 @@ def _where(cluster: Cluster, run: str, group: Group) -> dict[str, Any]:
 def _container(
     cluster: Cluster, run: str, group: Group, *, name: str, secrets: tuple[str, ...], env: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    ports = [{"#name": "Where the ranks meet, on the pod that leads.", "name": "pytorchjob-port"}]
-    ports[0]["containerPort"] = cluster.port  # type: ignore[assignment]
+    meet = {"#name": "Where the ranks meet, on the pod that leads.", "name": "pytorchjob-port"}
+    ports: list[dict[str, Any]] = [{**meet, "containerPort": cluster.port}]
     if cluster.coordinator_port != cluster.port:
-        ports.append({"name": "coordinator", "containerPort": cluster.coordinator_port})  # type: ignore[dict-item]
-    mounts = [{"name": "run", "mountPath": FOLDER, "readOnly": True}, {"name": "shm", "mountPath": "/dev/shm"}]
+        ports.append({"name": "coordinator", "containerPort": cluster.coordinator_port})
+    mounts: list[dict[str, Any]] = [
+        {"name": "run", "mountPath": FOLDER, "readOnly": True},
+        {"name": "shm", "mountPath": "/dev/shm"},
+    ]
     mounts += [{"name": volume.name, "mountPath": volume.path} for volume in of_group(cluster, group)]
     if not any(mount["mountPath"] == WORKSPACE for mount in mounts):
         mounts.append({"name": "workspace", "mountPath": WORKSPACE})

@@ -14,13 +14,16 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Spec
 from motley.trainer.contract.wire import Record, decode
 from motley.trainer.host import processes
 from motley.trainer.host.paths import run_folder
 from motley.trainer.pod.description import Description
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 ROOT = Path(__file__).parents[3]
 TOKEN = "5e" * 32
@@ -48,14 +51,14 @@ class Pods:
         if description is not None:
             self.file.write_text(description.to_json())
 
-    def __enter__(self) -> Pods:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         for name in self._started:
             self.kill(name)
 
-    def start(self, name: str, *, home: Path | None = None, **environment: str) -> subprocess.Popen[bytes]:
+    def start(self, name: str, home: Path | None = None, /, **environment: str) -> subprocess.Popen[bytes]:
         """Its output goes to a file, as `kubectl logs` keeps it."""
         home = home or self.folder / name
         home.mkdir(exist_ok=True)

@@ -66,7 +66,7 @@ def test_a_pod_that_is_lost_is_left_behind_and_the_one_in_its_place_joins(tmp_pa
         until_step(pods, "cpu", 5)
         pods.kill("cpu")
         until_step(pods, "gpu", max(steps_of(pods, "gpu")) + 3)
-        pods.start("cpu", home=tmp_path / "another-node", **number["cpu"])
+        pods.start("cpu", tmp_path / "another-node", **number["cpu"])
         assert [pods.code("gpu"), pods.code("cpu")] == [0, 0], pods.log("gpu").read_text()[-3000:]
         assert steps_of(pods, "gpu") == list(range(1, 401))
         assert pods.summary("gpu")["steps"] == 400
