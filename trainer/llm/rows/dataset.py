@@ -15,6 +15,7 @@ from pathlib import Path
 
 from motley.trainer.errors import DataError
 from motley.trainer.llm.options import Options
+from motley.trainer.llm.rows import token_cache
 from motley.trainer.llm.rows.files import data_files
 from motley.trainer.llm.rows.formats import Sample, Shape, shape_of
 from motley.trainer.llm.rows.identity import identity
@@ -37,17 +38,34 @@ class Rows:
 
 
 def load_rows(options: Options, data_path: Path | None, tokenizer: Tokenizer, note: Note) -> Rows:
-    """`data_path`: the folder that `[data]` names, on this host. `note` hears how far it is.
+    """`data_path`: the folder that `[data]` names, on this host. `note` hears how far it is. Rows of large files are
+    those of an earlier start, where this host has them (`token_cache`).
 
     Raises DataError for files that are not there or hold something else, with file and line, and where nothing is left
     to train on; TaskError for options that do not go together.
     """
+    names = {"train": options.train, "test": options.test}
+    files = {key: data_files(name, data_path, key) for key, name in names.items() if name}
+    place = token_cache.place_of(options, files, tokenizer)
+    kept = token_cache.read(place) if place is not None else None
+    if kept is not None and identity(tokenizer, kept.data) == kept.identity:
+        note(f"the tokens of {options.train} are here from an earlier start", None)
+        train, *held = kept.data
+        return Rows(train=train, test=held[0] if held else None, told=kept.told, identity=kept.identity)
+    rows = _made(options, files, tokenizer, note)
+    if place is not None:
+        data = [rows.train] if rows.test is None else [rows.train, rows.test]
+        token_cache.write(place, token_cache.Kept(data, rows.told, rows.identity), note)
+    return rows
+
+
+def _made(options: Options, files: Mapping[str, Sequence[Path]], tokenizer: Tokenizer, note: Note) -> Rows:
     lost, tokeniser = Lost(), Tokeniser.of(tokenizer, options)
-    samples, shape = _samples(options.train, "train", options, data_path, note)
+    samples, shape = _samples(options.train, files["train"], options, note)
     found = tokeniser.rows(samples, note, options.train)
     held: Sequence[TokenRow] = ()
     if options.test:
-        others, _ = _samples(options.test, "test", options, data_path, note, shape)
+        others, _ = _samples(options.test, files["test"], options, note, shape)
         held = tokeniser.rows(others, note, options.test)
     elif count := held_out(len(found), options.test_fraction):
         found, held = found[:-count], found[-count:]
@@ -73,11 +91,11 @@ def held_out(count: int, fraction: float) -> int:
 
 
 def _samples(
-    name: str, key: str, options: Options, data_path: Path | None, note: Note, shape: Shape | None = None
+    name: str, files: Sequence[Path], options: Options, note: Note, shape: Shape | None = None
 ) -> tuple[list[Sample], Shape]:
     """`shape`: what the rows must be; None: what the first one is."""
     found: list[Sample] = []
-    for record in records(data_files(name, data_path, key)):
+    for record in records(files):
         shape = shape or shape_of(record.fields, options, record.where)
         found.append(shape.sample(record))
         if len(found) % _TOLD_EACH == 0:
