@@ -17,10 +17,10 @@ from motley.console.report.balance_figures import balancing_of
 from motley.console.report.gathered import Gathered, gather
 from motley.console.report.host_figures import hosts_of, shares_of
 from motley.console.report.kept_steps import KeptStep
+from motley.console.report.past_run import PastRun, flat
 from motley.console.report.report import Evaluated, Goodput, Points, Regrouped, Report
 from motley.console.state.curve import Curve
 from motley.console.state.event_data import number, one_line
-from motley.remote.experiment.past_run import PastRun, flat
 from motley.trainer.contract.wire import END_STATES
 
 MOST_HAPPENED = 60

@@ -22,7 +22,7 @@ from motley.remote.kubernetes.pods import Group, as_pods, devices_of, gpus_of, g
 from motley.remote.kubernetes.volumes import TEXTS, volumes
 from motley.remote.launch.placement import misfits
 from motley.remote.sanitize import clean
-from motley.trainer.devices.names import CPU, numbered
+from motley.trainer.devices.names import CPU, is_gpu, numbered
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -61,7 +61,7 @@ def _check_host(host: Host, path: KeyPath, problems: Problems) -> None:
     if host.gpus is not None and host.devices != "auto" and len(named) > host.gpus:
         problems.add((*path, "gpus"), f"is {host.gpus}, and devices names {len(named)}; leave gpus out")
     here = [numbered(number) for number in range(gpus_of(host))]
-    if odd := next((device for device in named if device not in here and device.split(":")[0] == "cuda"), None):
+    if odd := next((device for device in named if device not in here and is_gpu(device)), None):
         text = f"has {odd}; in a pod the GPUs that it gets are counted from 0: {', '.join(here) or 'it asks for none'}"
         problems.add((*path, "devices"), text)
 

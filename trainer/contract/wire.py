@@ -136,11 +136,13 @@ class Event:
     | fault | member; of a task error and remedy, of a script code: said by the rank that fails, before it ends |
     | rank_failed | member, code, root_cause (False: it only lost others), traceback (the end of its output), python, |
     | | oom_kills: processes that the kernel has ended on this host for lack of memory, since the run began |
+    | placing | of hosts that are nodes of a job: how its wait and its end went, by the console |
     | first_shares | what the shares of the first step come from, by the console that started the run |
     | warm_restart | by the console that had a run take the place of another one in the same processes |
     | cold_restart | by the console that had to stop another run first; its text says why |
     | note | anything else worth a line in the log; of data that a rank fetches fraction and member, of a broken group |
-    | | error, of a rank that hangs at: its innermost calls, of a checkpoint that can't be written step, why, asked |
+    | | error, of a rank that hangs at: its innermost calls, of a checkpoint that can't be written step, why, asked, |
+    | | of a script's ranks that run on after another has ended members |
     | stopping | reason |
     | ended | state, left: processes still alive |
     """

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from motley.console.commands.json_output import print_data
 from motley.console.report.comparison import By, compare
+from motley.console.report.past_run import folder_of
 from motley.console.report.read_report import read
 from motley.remote.errors import UsageError
-from motley.remote.experiment.past_run import folder_of
 
 
 def compare_runs(

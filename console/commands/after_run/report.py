@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from motley.console.commands.json_output import print_data
+from motley.console.report.past_run import folder_of
 from motley.console.report.read_report import read
-from motley.remote.experiment.past_run import folder_of
 
 
 def report(config: Path, run: str, *, html: Path | None, json: bool) -> int:

@@ -143,7 +143,7 @@ def test_nonsense_from_a_rank_is_refused() -> None:
         {},
         {"length": "x", "exact": "", "kind": "", "values": []},
         of(Samples()).to_table() | {"values": [[0.0] * 5000]},
-        of(Samples()).to_table() | {"identity": [["a", "b"]] * 33},
+        of(Samples()).to_table() | {"identity": [["a", "b"]] * 34},
         of(Samples()).to_table() | {"identity": [["a", 7]]},
         of(Samples()).to_table() | {"identity": ["a"]},
     ):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from motley.console.report.past_run import LONGEST, PastRun, flat, folder_of
 from motley.remote.errors import UsageError
-from motley.remote.experiment.past_run import LONGEST, PastRun, flat, folder_of
 from motley.trainer.contract.wire import Event, Sample
 from tests.console.report.experiments import event, step, summary, write
 
