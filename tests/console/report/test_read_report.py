@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,7 +44,7 @@ def test_what_a_run_came_to(tmp_path: Path) -> None:
     assert report.step_ms == 80.0
     assert report.final_loss == 0.5
     assert report.settings["run.epochs"] == 5
-    assert report.throughput[0] == (1.0, pytest.approx(640.0))
+    assert report.throughput[0][1] == pytest.approx(640.0)
     assert report.losses[0] == (1.0, 1.0)
     assert [(curve.host, curve.points[0][1], curve.points[-1][1]) for curve in report.shares] == [
         ("desktop", 0.5, 0.625),
@@ -100,7 +101,8 @@ def test_steps_that_were_made_again_are_no_goodput(tmp_path: Path) -> None:
     events = [group(), event("lost", "laptop is lost", 1.5, level="warning", member=1), group(1, (0,), at=3.0)]
     report = read(write(tmp_path / "night", events, lines, told=summary(regroups=regroups)))
     assert report.goodput.kept_s == pytest.approx(0.3)
-    assert (report.goodput.again_s, report.goodput.again_steps) == (pytest.approx(0.1), 1)
+    assert report.goodput.again_s == pytest.approx(0.1)
+    assert report.goodput.again_steps == 1
     assert report.goodput.pauses_s == 1.5
     assert [(one.host, one.cause, one.pause_s) for one in report.regroups] == [("laptop", "lost", 1.5)]
     assert [(one.text, one.level) for one in report.happened] == [("laptop is lost", "warning")]
@@ -154,7 +156,7 @@ def test_lines_of_an_older_version_do(tmp_path: Path) -> None:
 
 
 def test_data_of_hosts_may_be_anything(tmp_path: Path) -> None:
-    odd = [None, True, [], {}, "x", -1, 1e300, [[]], {"member": {}}]
+    odd: list[Any] = [None, True, [], {}, "x", -1, 1e300, [[]], {"member": {}}]
     kinds = ("group", "report", "decision", "realised", "evaluated", "checkpoint", "regrouped", "ended", "rank_failed")
     keys = ("step", "members", "shares", "before", "after", "predicted_ms", "figures", "seconds", "pause_s", "member")
     events: list[Event] = [event(kind, "x", **dict.fromkeys(keys, value)) for kind in kinds for value in odd]
