@@ -18,6 +18,7 @@ Html = Annotated[
 def add_to(app: typer.Typer) -> None:
     app.command("report")(report)
     app.command("compare")(compare)
+    app.command("verify")(verify)
 
 
 @verb
@@ -51,3 +52,22 @@ def compare(
     from motley.console.commands.after_run import compare as command
 
     return command.compare_runs(config, runs, baseline=baseline, by=by, html=html, json=json)
+
+
+@verb
+def verify(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Its name in experiments/, or a path to its folder.")],
+    step: Annotated[int, typer.Option("--step", metavar="N", min=1, help="One after a checkpoint; 1 is one.")],
+    config: Config = DEFAULT_CONFIG,
+    python: Annotated[
+        str | None, typer.Option("--python", metavar="PYTHON", help="One that has torch; by default this one.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="FOLDER", help="Where the training data is on this machine.")
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Compute one step again on this machine alone, and compare its loss and gradient with what the run wrote."""
+    from motley.console.commands.after_run import verify as command
+
+    return command.verify(config, run, step, python=python, data=data, json=json)

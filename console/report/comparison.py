@@ -230,8 +230,12 @@ def placed(points: Points, report: Report, by: By) -> Points:
         return points
     if by == "epoch":
         return tuple((x / report.steps_per_epoch, y) for x, y in points) if report.steps_per_epoch else ()
-    timed = ((seconds_at(report.when, x), y) for x, y in points)
-    return tuple((x, y) for x, y in timed if x is not None)
+    found: list[tuple[float, float]] = []
+    for step, y in points:
+        at = seconds_at(report.when, step)
+        if at is not None:
+            found.append((max(at, found[-1][0]) if found else at, y))  # a clock that was set back
+    return tuple(found)
 
 
 def _best(values: Sequence[float | None], choose: Callable[[list[float]], float]) -> float | None:

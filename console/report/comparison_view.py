@@ -18,16 +18,16 @@ from motley.console.view.styled_line import Role
 ROLES: tuple[Role, ...] = ("accent", "second", "good", "warn", "bad", "text")  # of the curves, in the order of the runs
 
 
-def show(comparison: Comparison, terminal: Console) -> None:
-    terminal.print(Text(_title(comparison), style="bold"))
+def show(comparison: Comparison, screen: Console) -> None:
+    screen.print(Text(_title(comparison), style="bold"))
     for note in comparison.notes:
-        terminal.print(Text(f"  {note}", style="yellow"))
-    draw(settings_table(comparison), terminal)
+        screen.print(Text(f"  {note}", style="yellow"))
+    draw(settings_table(comparison), screen)
     if not comparison.settings:
-        terminal.print(Text("  their settings are the same"))
-    draw(figures_table(comparison), terminal)
+        screen.print(Text("  their settings are the same"))
+    draw(figures_table(comparison), screen)
     for curves in comparison.curves:
-        _draw_curves(curves, comparison, terminal)
+        _draw_curves(curves, comparison, screen)
 
 
 def comparison_page(comparison: Comparison) -> str:
@@ -52,18 +52,18 @@ def comparison_page(comparison: Comparison) -> str:
     return page.page(_title(comparison), parts, footer="motley compare " + " ".join(comparison.names))
 
 
-def _draw_curves(curves: Curves, comparison: Comparison, terminal: Console) -> None:
+def _draw_curves(curves: Curves, comparison: Comparison, screen: Console) -> None:
     drawn = overlaid(
         [(points, ROLES[i % len(ROLES)]) for i, points in enumerate(curves.points)],
-        width=min(WIDEST, terminal.width), height=HEIGHT, label=_label(curves.name), x_label=_x_label(comparison),
+        width=min(WIDEST, screen.width), height=HEIGHT, label=_label(curves.name), x_label=_x_label(comparison),
     )  # fmt: skip
     if not drawn:
         return
-    heading(f"{curves.name} by {comparison.by}", terminal)
+    heading(f"{curves.name} by {comparison.by}", screen)
     names = [(f"━ {name}  ", STYLES[ROLES[i % len(ROLES)]]) for i, name in enumerate(comparison.names)]
-    terminal.print(Text.assemble(*names))
+    screen.print(Text.assemble(*names))
     for line in drawn:
-        terminal.print(Text.assemble(*((part, STYLES[role]) for part, role in line), no_wrap=True, overflow="crop"))
+        screen.print(Text.assemble(*((part, STYLES[role]) for part, role in line), no_wrap=True, overflow="crop"))
 
 
 def _title(comparison: Comparison) -> str:

@@ -9,14 +9,10 @@ whatever is not in it, so that a browser asks nobody for anything.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from html import escape
-from pathlib import Path
 
 from motley.console.report.tables import Table
-from motley.remote.errors import NotWritten
-from motley.trainer.bootstrap import durable
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
@@ -46,7 +42,8 @@ figure { margin: 1rem 0 2rem; } figcaption { color: var(--soft); }
 .x { display: flex; justify-content: space-between; margin-left: 5rem; }
 .x, .y { color: var(--soft); font-size: .8rem; }
 path { fill: none; stroke: var(--c); stroke-width: 2; vector-effect: non-scaling-stroke; stroke-linejoin: round; }
-path.dashed { stroke-dasharray: 6 4; } .grid, .mark { vector-effect: non-scaling-stroke; stroke: var(--line); }
+path.dot { stroke-width: 8; stroke-linecap: round; } path.dashed { stroke-dasharray: 6 4; }
+ .grid, .mark { vector-effect: non-scaling-stroke; stroke: var(--line); }
 .mark { stroke: var(--soft); stroke-dasharray: 3 3; }
 .key::before { content: ""; display: inline-block; width: 1.2em; border-top: 3px solid var(--c);
   margin: 0 .4em .25em 0; }
@@ -104,15 +101,6 @@ def table(of: Table) -> str:
     )
     more = paragraphs([f"{of.left_out:,} more are left out"], "soft") if of.left_out else ""
     return section(of.title, f'<div class="wide"><table><tr>{head}</tr>{rows}</table></div>{more}')
-
-
-def write(file: Path, text: str) -> None:
-    """In place whole or not at all. Raises NotWritten."""
-    try:
-        durable.write(file, text.encode(errors="replace"), 0o644)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise NotWritten(f"{os.fspath(file)} can't be written: {reason}. Name another FILE") from error
 
 
 def _class(styles: Sequence[str]) -> str:

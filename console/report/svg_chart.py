@@ -36,13 +36,13 @@ def chart(
     marks: Sequence[tuple[float, str]] = (),
 ) -> str:
     """From 0 up. `marks`: where on the x axis a line stands, and what it says. Empty where there is nothing to draw."""
-    drawn = [Series(one.name, finite(one.points)) for one in series][:MOST_SERIES]
-    drawn = [one for one in drawn if len(one.points) > 1]
-    if not drawn:
+    numbered = [(number, Series(one.name, finite(one.points))) for number, one in enumerate(series[:MOST_SERIES])]
+    drawn = [(number, one) for number, one in numbered if one.points]  # each keeps the colour of its place
+    if not any(len(one.points) > 1 for _, one in drawn):
         return ""
-    low = min(one.points[0][0] for one in drawn)
-    high = max(one.points[-1][0] for one in drawn)
-    top = ceiling(max(y for one in drawn for _, y in one.points))
+    low = min(one.points[0][0] for _, one in drawn)
+    high = max(one.points[-1][0] for _, one in drawn)
+    top = ceiling(max(y for _, one in drawn for _, y in one.points))
     span = max(high - low, 1e-9)
 
     def x_of(x: float) -> float:
@@ -55,11 +55,13 @@ def chart(
             body.append(
                 f'<line class="mark" x1="{at}" x2="{at}" y1="0" y2="{HEIGHT}"><title>{escape(text)}</title></line>'
             )
-    for number, one in enumerate(drawn):
-        places = (f"{x_of(x):.1f},{HEIGHT * (1 - min(1.0, max(0.0, y / top))):.1f}" for x, y in one.points)
-        body.append(f'<path class="{colour(number)}" d="M{" L".join(places)}"><title>{escape(one.name)}</title></path>')
-    names = [f'<span class="key {colour(i)}">{escape(one.name)}</span>' for i, one in enumerate(drawn)]
-    legend = f'<div class="legend">{" ".join(names)}</div>' if len(drawn) > 1 else ""
+    for number, one in drawn:
+        places = [f"{x_of(x):.1f},{HEIGHT * (1 - min(1.0, max(0.0, y / top))):.1f}" for x, y in one.points]
+        line = " L".join(places if len(places) > 1 else places * 2)
+        kind = colour(number) + ("" if len(places) > 1 else " dot")
+        body.append(f'<path class="{kind}" d="M{line}"><title>{escape(one.name)}</title></path>')
+    names = [f'<span class="key {colour(i)}">{escape(one.name)}</span>' for i, one in drawn]
+    legend = f'<div class="legend">{" ".join(names)}</div>' if len(series) > 1 else ""
     return (
         f"<figure><figcaption>{escape(title)}</figcaption>{legend}"
         f'<div class="plot"><div class="y"><span>{escape(label(top))}</span><span>{escape(label(top / 2))}</span>'

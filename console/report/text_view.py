@@ -29,17 +29,17 @@ STYLES: dict[Role, str] = {
 LEVELS = {"error": "red", "warning": "yellow"}
 
 
-def show(report: Report, terminal: Console) -> None:
-    terminal.print(Text(tables.headline(report), style="bold"))
+def show(report: Report, screen: Console) -> None:
+    screen.print(Text(tables.headline(report), style="bold"))
     for note in report.notes:
-        terminal.print(Text(f"  {note}", style="yellow"))
-    facts(tables.facts(report), terminal)
+        screen.print(Text(f"  {note}", style="yellow"))
+    facts(tables.facts(report), screen)
     if report.cause:
-        heading("why it failed", terminal)
+        heading("why it failed", screen)
         for text in (report.cause, *report.failed_with):
-            terminal.print(Text(f"  {text}", style="red"))
-    chart(f"{report.counted}/s by step", report.throughput, terminal, marks=marks(report))
-    chart("loss by step", report.losses, terminal, label=loss, marks=marks(report))
+            screen.print(Text(f"  {text}", style="red"))
+    chart(f"{report.counted}/s by step", report.throughput, screen, marks=marks(report))
+    chart("loss by step", report.losses, screen, label=loss, marks=marks(report))
     for table in (
         shares_table(report),
         tables.evaluations_table(report),
@@ -47,12 +47,12 @@ def show(report: Report, terminal: Console) -> None:
         tables.decisions_table(report),
         tables.regroups_table(report),
     ):
-        draw(table, terminal)
-    heading("what balancing saved", terminal)
-    lines(tables.balance_lines(report), terminal)
-    heading("goodput", terminal)
-    lines(tables.goodput_lines(report), terminal)
-    draw(tables.happened_table(report), terminal)
+        draw(table, screen)
+    heading("what balancing saved", screen)
+    lines(tables.balance_lines(report), screen)
+    heading("goodput", screen)
+    lines(tables.goodput_lines(report), screen)
+    draw(tables.happened_table(report), screen)
 
 
 def shares_table(report: Report) -> Table:
@@ -88,44 +88,44 @@ def marks(report: Report) -> list[Mark]:
 def chart(
     title: str,
     points: Points,
-    terminal: Console,
+    screen: Console,
     *,
     label: Callable[[float], str] = rate,
     marks: list[Mark] | None = None,
 ) -> None:
     if len(points) < 2:
         return
-    drawn = plot(points, width=min(WIDEST, terminal.width), height=HEIGHT, marks=marks or (), label=label)
+    drawn = plot(points, width=min(WIDEST, screen.width), height=HEIGHT, marks=marks or (), label=label)
     if drawn:
-        heading(title, terminal)
+        heading(title, screen)
         for line in drawn:
-            terminal.print(styled(line))
+            screen.print(styled(line))
 
 
-def heading(title: str, terminal: Console) -> None:
-    terminal.print()
-    terminal.print(Text(title, style="bold"))
+def heading(title: str, screen: Console) -> None:
+    screen.print()
+    screen.print(Text(title, style="bold"))
 
 
-def lines(texts: list[str], terminal: Console) -> None:
+def lines(texts: list[str], screen: Console) -> None:
     for text in texts:
-        terminal.print(Text(f"  {text}"))
+        screen.print(Text(f"  {text}"))
 
 
-def facts(rows: list[tuple[str, str]], terminal: Console) -> None:
+def facts(rows: list[tuple[str, str]], screen: Console) -> None:
     grid = RichTable.grid(padding=(0, 2))
     grid.add_column(style="dim")
     grid.add_column(overflow="fold")
     for name, value in rows:
         grid.add_row(Text(f"  {name}"), Text(value))
-    terminal.print(grid)
+    screen.print(grid)
 
 
-def draw(table: Table, terminal: Console) -> None:
+def draw(table: Table, screen: Console) -> None:
     """Nothing where it has no rows."""
     if not table.rows:
         return
-    heading(table.title + (f" ({table.left_out:,} more are left out)" if table.left_out else ""), terminal)
+    heading(table.title + (f" ({table.left_out:,} more are left out)" if table.left_out else ""), screen)
     drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim", show_edge=False)
     for number, name in enumerate(table.columns):
         drawn.add_column(Text(name), justify="right" if number in table.right else "left", overflow="fold")
@@ -133,7 +133,7 @@ def draw(table: Table, terminal: Console) -> None:
         level = next((LEVELS[cell] for cell in row if cell in LEVELS), "")
         best = [(number, column) in table.marked for column in range(len(row))]
         drawn.add_row(*(Text(cell, style="bold green" if good else level) for cell, good in zip(row, best)))
-    terminal.print(drawn)
+    screen.print(drawn)
 
 
 def styled(line: Line) -> Text:

@@ -15,7 +15,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from motley.remote.errors import RunFailed
+from motley.remote.errors import NotWritten, RunFailed
 from motley.trainer.bootstrap import durable
 
 
@@ -27,6 +27,14 @@ def writing(experiment: Path) -> Iterator[None]:
     except OSError as error:
         remedy = f"The run itself goes on; when this is mended, `motley attach {experiment.name}` reads on."
         raise RunFailed(f"{experiment} can't be written: {error.strerror}. {remedy}") from error
+
+
+def write_file(file: Path, text: str) -> None:
+    """A file that the user has named, whole or not at all; what was there is replaced. Raises NotWritten."""
+    try:
+        durable.write(file, text.encode(errors="replace"), 0o644)
+    except OSError as error:
+        raise NotWritten(f"{file} can't be written: {error.strerror or error}. Name another FILE") from error
 
 
 class Incoming:

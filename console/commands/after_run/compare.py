@@ -12,6 +12,7 @@ from motley.console.report.comparison import By, compare
 from motley.console.report.past_run import folder_of
 from motley.console.report.read_report import read
 from motley.remote.errors import UsageError
+from motley.remote.experiment.local_disk import write_file
 
 
 def compare_runs(
@@ -25,10 +26,9 @@ def compare_runs(
         raise UsageError("motley compare takes two runs or more: motley compare RUN RUN")
     found = compare([read(folder_of(run, config)) for run in runs], baseline=baseline, by=by)
     if html is not None:
-        from motley.console.report import page
         from motley.console.report.comparison_view import comparison_page
 
-        page.write(html, comparison_page(found))
+        write_file(html, comparison_page(found))
     if json:
         print_data(dataclasses.asdict(found))
     elif html is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from motley.console.commands.json_output import print_data
 from motley.console.report.past_run import folder_of
 from motley.console.report.read_report import read
+from motley.remote.experiment.local_disk import write_file
 
 
 def report(config: Path, run: str, *, html: Path | None, json: bool) -> int:
@@ -18,10 +19,9 @@ def report(config: Path, run: str, *, html: Path | None, json: bool) -> int:
     """
     found = read(folder_of(run, config))
     if html is not None:
-        from motley.console.report import page
         from motley.console.report.report_page import report_page
 
-        page.write(html, report_page(found))
+        write_file(html, report_page(found))
     if json:
         print_data(dataclasses.asdict(found))
     elif html is not None:

@@ -64,7 +64,7 @@ def test_the_best_are_marked_and_the_others_told_against_the_baseline(three: lis
     comparison = compare(three, baseline="b")
     figures = {figure.name: figure for figure in comparison.figures}
     assert figures["samples/s"].best == (1,)
-    assert list(figures["samples/s"].change) == pytest.approx([-0.5, 0.0, -0.5])
+    assert figures["samples/s"].change == pytest.approx((-0.5, 0.0, -0.5))
     assert figures["held-out loss"].values == (0.2, 0.4, 0.15)
     assert figures["held-out loss"].best == (2,)
     assert figures["accuracy"].best == ()  # all alike
@@ -101,6 +101,14 @@ def test_a_run_without_epochs_is_said_to_have_no_curve_by_them(three: list[Repor
     comparison = compare([three[0], unknown], by="epoch")
     assert any(note.startswith("old: how many steps an epoch has is not known") for note in comparison.notes)
     assert comparison.curves[0].points[1] == ()
+
+
+def test_a_clock_that_was_set_back_does_not_turn_a_curve_around(tmp_path: Path) -> None:
+    lines = [sample for number in range(1, 9) for sample in step(number, at=9.0 - number)]
+    runs = [read(write(tmp_path / name, [group()], lines, told=summary())) for name in ("a", "b")]
+    places = [x for x, _ in compare(runs, by="time").curves[0].points[0]]
+    assert len(places) == 8
+    assert places == sorted(places)
 
 
 def test_one_run_or_a_baseline_that_is_none_of_them_is_refused(three: list[Report]) -> None:

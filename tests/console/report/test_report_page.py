@@ -13,6 +13,7 @@ from motley.console.report.read_report import read
 from motley.console.report.report_page import report_page
 from motley.console.report.tables import Table
 from motley.remote.errors import NotWritten
+from motley.remote.experiment.local_disk import write_file
 from tests.console.report.experiments import event, step, summary, write
 
 EVIL = '"><script>alert(1)</script><img src=x onerror=alert(2)>&lt;'
@@ -89,6 +90,6 @@ def test_a_run_of_which_nothing_is_known_is_a_page_too(tmp_path: Path) -> None:
 
 def test_a_page_that_can_not_be_written_is_said(tmp_path: Path) -> None:
     with pytest.raises(NotWritten, match=r"can't be written: .*Name another FILE"):
-        page.write(tmp_path / "nowhere" / "night.html", "x")
+        write_file(tmp_path / "nowhere" / "night.html", "x")
     assert page.table(Table(title="none", columns=("a",), rows=())) == ""
     assert page.facts([]) == page.section("none") == ""
