@@ -163,6 +163,21 @@ def test_a_node_that_dies_is_done_without(slurm: Slurm, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+def test_its_time_is_over(slurm: Slurm, tmp_path: Path) -> None:
+    config = cluster_toml(slurm, tmp_path, steps=100_000)
+    config.write_text(config.read_text().replace('time = "20"', 'time = "1"'))
+
+    done = motley(slurm, "run", "-c", str(config), "--plain", "--name", "late")
+
+    assert done.returncode == 1, done.stdout
+    assert "the job has ended: TIMEOUT" in done.stderr
+    assert "Set [slurm] time higher" in done.stderr
+    kept = [path.name for path in (tmp_path / "experiments/late/checkpoints").iterdir()]
+    assert any(name.startswith("epoch_") for name in kept), kept
+    assert_given_back(slurm, "late")
+
+
+@pytest.mark.long
 def test_nobody_watches_and_the_nodes_are_given_back(slurm: Slurm, tmp_path: Path) -> None:
     config = cluster_toml(slurm, tmp_path, steps=30)
 
