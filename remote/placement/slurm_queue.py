@@ -98,7 +98,7 @@ def rows(text: str) -> list[Component]:
 def state_of(components: Sequence[Component]) -> State:
     """Of one job; none: Slurm knows it no more."""
     if not components:
-        return State(phase="gone", says="Slurm does not know the job any more: it has ended")
+        return State(phase="gone", says="Slurm does not know the job any more: it has ended", remedy=_after(""))
     ended = next((one for one in components if one.state not in ON), None)
     if ended is not None:
         why = "" if ended.reason in ("None", "") else f" ({ended.reason})"

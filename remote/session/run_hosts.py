@@ -8,18 +8,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from motley.remote.config.cluster import Cluster, Host
-from motley.remote.errors import UsageError
+from motley.remote.end_tasks import end
+from motley.remote.errors import HostError, RunFailed, UsageError
 from motley.remote.experiment.experiment_writer import ExperimentWriter
 from motley.remote.experiment.fetch import final_summary
 from motley.remote.experiment.folder import experiments_folder
 from motley.remote.feed import Ended
 from motley.remote.hosts.pool import Hosts
 from motley.remote.placement.placement import is_placed, placement_of
+
+LOOK_S = 15.0  # between two looks whether hosts of a job are there still
+LAST_WORDS_S = 5.0  # for what they have told before to arrive
 
 
 class RunHosts:
@@ -57,6 +62,28 @@ class RunHosts:
         if left := await self._placement.end(self._say):
             self._logbook.note(left, "error")
 
+    @asynccontextmanager
+    async def watched(self, alongside: asyncio.Future[None]) -> AsyncIterator[asyncio.Future[None]]:
+        """What fails as `alongside` does, or with RunFailed when the hosts are gone, which nobody there can tell."""
+        if not self.are_placed:
+            yield alongside
+            return
+        looking = asyncio.ensure_future(self._look())
+        both = asyncio.ensure_future(_first(alongside, looking))
+        try:
+            yield both
+        finally:
+            await end([both, looking])
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            with contextlib.suppress(HostError):  # the way to it; it is asked again
+                state = await self._placement.state()
+                if state.phase == "gone":
+                    await asyncio.sleep(LAST_WORDS_S)
+                    raise RunFailed(f"the hosts of the run are gone: {state.says}\n  {state.remedy}")
+
     async def over(self, readonly: bool) -> None:
         """The run has ended. A console that only watches leaves them to the others, or to themselves."""
         if not readonly:
@@ -71,6 +98,13 @@ class RunHosts:
 
     def _say(self, text: str) -> None:
         self._logbook.note(text, kind="placing")
+
+
+async def _first(*tasks: asyncio.Future[None]) -> None:
+    """Ends as the first of them does."""
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
 
 
 def never_began(run: str, hosts: Sequence[str], silent: tuple[str, ...]) -> Ended:

@@ -303,7 +303,7 @@ class Session:
     async def _watch(self, following: RunFollower, ended: asyncio.Future[Ended]) -> None:
         """Wait for every host's end, and say how the run ended; or what keeps this console from following it."""
         try:
-            async with self._logbook.keeping(following.catch_up) as alongside:
+            async with self._logbook.keeping(following.catch_up) as kept, self._run_hosts.watched(kept) as alongside:
                 await following.until_over(alongside)
             result = await self._logbook.bring_home(
                 following.states(), following.leader, following.hosts, stopping=self._stopping

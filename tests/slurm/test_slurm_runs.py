@@ -71,18 +71,18 @@ def wait_for(stream: Any, wanted: str) -> str:
     raise AssertionError(f"it ended without {wanted!r}:\n{''.join(seen)}")
 
 
-def test_two_classes_share_the_work_by_their_speed(slurm: Slurm, tmp_path: Path) -> None:
-    config = cluster_toml(slurm, tmp_path, steps=400)
+def test_two_classes_train_together_with_unequal_shares(slurm: Slurm, tmp_path: Path) -> None:
+    config = cluster_toml(slurm, tmp_path, steps=60)
+    config.write_text(config.read_text() + '[balance]\npolicy = "static"\nshares = [104, 104, 48]\n')
 
     done = motley(slurm, "run", "-c", str(config), "--plain", "--name", "shares")
 
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert summary["state"] == "finished"
-    assert summary["steps"] == 400
+    assert summary["steps"] == 60
     share = {host["name"]: host["share"] for host in summary["hosts"]}
-    assert set(share) == {"fast-1", "fast-2", "slow"}
-    assert min(share["fast-1"], share["fast-2"]) > 1.5 * share["slow"], share
+    assert share == pytest.approx({"fast-1": 104 / 256, "fast-2": 104 / 256, "slow": 48 / 256}, abs=0.001)
     assert re.search(r"job \d+: the job runs on fast\[1-2\], slow1", done.stderr)
     assert_given_back(slurm, "shares")
 
@@ -160,6 +160,21 @@ def test_a_node_that_dies_is_done_without(slurm: Slurm, tmp_path: Path) -> None:
     assert json.loads(stopped.stdout)["state"] == "stopped", stopped.stderr
     console.communicate(timeout=120)
     assert_given_back(slurm, "dies")
+
+
+@pytest.mark.long
+def test_its_time_is_over(slurm: Slurm, tmp_path: Path) -> None:
+    config = cluster_toml(slurm, tmp_path, steps=100_000)
+    config.write_text(config.read_text().replace('time = "20"', 'time = "1"'))
+
+    done = motley(slurm, "run", "-c", str(config), "--plain", "--name", "late")
+
+    assert done.returncode == 1, done.stdout
+    assert "the job has ended: TIMEOUT" in done.stderr
+    assert "Set [slurm] time higher" in done.stderr
+    kept = [path.name for path in (tmp_path / "experiments/late/checkpoints").iterdir()]
+    assert any(name.startswith("epoch_") for name in kept), kept
+    assert_given_back(slurm, "late")
 
 
 @pytest.mark.long
