@@ -35,7 +35,8 @@ def written(stage: Stage, hosts: int) -> Path:
     config = stage.folder / "cluster.toml"
     config.write_text(
         f'[cluster]\nname = "stage"\nconnect = "demo"\nport = {stage.port}\n'
-        '[run]\ntask = "causal_lm"\nsteps = 1000000\nglobal_batch = 6\naccumulate = 1\neval_every = 0\ncheckpoint_every = 0\n'
+        '[run]\ntask = "causal_lm"\nsteps = 1000000\nglobal_batch = 6\naccumulate = 1\n'
+        "eval_every = 0\ncheckpoint_every = 0\n"
         '[elastic]\nlost_after_s = 20\n[data]\npush = "rows"\n'
         '[task]\nmodel = "~/tiny"\ntrain = "train.jsonl"\ntest_fraction = 0.0\nlora_targets = ["all-linear"]\n'
         + "".join(f'[[hosts]]\nname = "{name}"\n' for name in HOSTS[:hosts])

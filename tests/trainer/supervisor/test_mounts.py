@@ -70,8 +70,13 @@ def test_an_export_has_the_folders_that_its_run_had_and_writes_on_the_container_
     assert "HF_HOME" in values(argv, "--env")
     assert env["HF_HOME"] == "/models/hub"
 
-    there = []
-    monkeypatch.setattr(tempfile, "TemporaryDirectory", lambda dir, **_: there.append(dir) or made(dir=dir))  # noqa: A006
+    there: list[Path | None] = []
+
+    def noted(*, dir: Path | None, prefix: str) -> tempfile.TemporaryDirectory[str]:  # noqa: A002 - its name there
+        there.append(dir)
+        return made(dir=dir, prefix=prefix)
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", noted)
     for spec in (of_run, dataclasses.replace(of_run, container=None)):
         (folder / "spec.json").write_text(spec.to_json())
         assert export("night", "box0", "pt", "none.pt", inside=True, stdin=io.BytesIO()) == 1
