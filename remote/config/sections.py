@@ -61,7 +61,7 @@ class HostKeys:
         "Python 3.10 or newer with torch, there; by default python3, on demo hosts and this machine the console's own",
         check=value_rules.path_problem,
     )
-    devices: Literal["auto"] | tuple[str | int, ...] = option(
+    devices: Literal["auto"] | tuple[str | int | tuple[str | int, ...], ...] = option(
         "auto",
         "a rank is started for each; auto: every GPU that torch can use there, else the CPU",
         check=value_rules.devices_problem,

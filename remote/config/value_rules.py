@@ -197,13 +197,17 @@ def node_selector_problem(labels: dict[str, Any]) -> str | None:
     return None
 
 
-def devices_problem(devices: str | Sequence[str | int]) -> str | None:
+def devices_problem(devices: str | Sequence[str | int | tuple[str | int, ...]]) -> str | None:
     if devices == "auto":
         return None
     if not devices:
         return 'is empty; "auto" takes what is there'
     seen = set()
-    for device in map(device_name, devices):
+    for listed in devices:
+        if isinstance(listed, tuple):
+            flat = ", ".join(json.dumps(one) for one in listed)
+            return f"has a list in it: several cards are never one rank, each is one by itself; write {flat} without it"
+        device = device_name(listed)
         if not is_name(device):
             return f"has {json.dumps(device)}; a device is {examples()} or the number of a GPU"
         if device in seen and device != CPU:

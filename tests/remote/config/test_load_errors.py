@@ -104,6 +104,10 @@ CASES = [
     ("[[hosts]]\nname = 'b'\ndevices = [-1]", '5: hosts.b.devices: has "cuda:-1"'),
     ("[[hosts]]\nname = 'b'\ndevices = [true]", '5: hosts.b.devices: must be "auto" or a list'),
     ("[[hosts]]\nname = 'b'\ndevices = []", '5: hosts.b.devices: is empty; "auto" takes what is there'),
+    (
+        "[[hosts]]\nname = 'b'\ndevices = [['cuda:0', 1]]",
+        "5: hosts.b.devices: has a list in it: several cards are never one rank, each is one by itself",
+    ),
     ("[[hosts]]\nname = 'b'\ndevices = [0, 'cuda:0']", "5: hosts.b.devices: has cuda:0 twice"),
     # what does not fit together
     ("[cluster]\nleader = 'box2'", "4: cluster.leader: there is no host box2; did you mean box1?"),

@@ -173,9 +173,9 @@ def test_the_longest_unused_goes_first_and_so_does_half_a_file_of_long_ago(
     for age, path in zip((300, 200, 100), kept, strict=True):
         os.utime(path, (path.stat().st_mtime - age,) * 2)
     loaded(tmp_path, tokenizer, length=20)  # the oldest is used again
-    for since, name in ((1e6, ".old.1-1.part"), (0, ".new.1-1.part")):
+    for age, name in ((10**6, ".old.1-1.part"), (0, ".new.1-1.part")):
         (place / name).write_bytes(b"")
-        os.utime(place / name, ((place / name).stat().st_mtime - since,) * 2)
+        os.utime(place / name, ((place / name).stat().st_mtime - age,) * 2)
     monkeypatch.setattr(token_cache, "MOST_BYTES", int(3.5 * kept[0].stat().st_size))
     loaded(tmp_path, tokenizer, length=23)
     there = set(place.iterdir())

@@ -6,7 +6,6 @@ import dataclasses
 import io
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -71,11 +70,11 @@ def test_an_export_has_the_folders_that_its_run_had_and_writes_on_the_container_
     assert "HF_HOME" in values(argv, "--env")
     assert env["HF_HOME"] == "/models/hub"
 
-    there: list[str] = []
+    there: list[Path | None] = []
 
-    def noted(*, dir: str, **_: object) -> Any:  # noqa: A002
+    def noted(*, dir: Path | None, prefix: str) -> tempfile.TemporaryDirectory[str]:  # noqa: A002 - its name there
         there.append(dir)
-        return made(dir=dir)
+        return made(dir=dir, prefix=prefix)
 
     monkeypatch.setattr(tempfile, "TemporaryDirectory", noted)
     for spec in (of_run, dataclasses.replace(of_run, container=None)):
