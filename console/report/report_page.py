@@ -46,4 +46,4 @@ def report_page(report: Report) -> str:
         page.section("settings", page.facts(settings)),
     ]
     took = f", {duration(report.seconds)}" if report.seconds is not None else ""
-    return page.page(tables.headline(report), parts, footer=f"motley report {report.run}{took}")
+    return page.page(tables.headline(report), parts, footer=f"motley report '{report.run}'{took}")

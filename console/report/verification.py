@@ -104,9 +104,9 @@ def lines_of(found: Verification) -> list[str]:
         else "as one batch, whatever its ranks had of it"
     )
     verdict = (
-        f"step {found.step} of {found.run} is what one machine computes"
+        f"step {found.step} of '{found.run}' is what one machine computes"
         if found.agrees
-        else f"step {found.step} of {found.run} is NOT what is computed here: {'; '.join(found.wrong)}"
+        else f"step {found.step} of '{found.run}' is NOT what is computed here: {'; '.join(found.wrong)}"
     )
     return [
         f"from {found.checkpoint}, {found.samples} samples in the run's order, {how}, by torch {found.torch}",

@@ -35,7 +35,7 @@ def test_what_is_the_same_agrees() -> None:
     found = verified()
     assert found.agrees
     assert (found.loss_off, found.gradient_off, found.norms_off, found.gradient_norm) == (0.0, 0.0, 0.0, 5.0)
-    assert lines_of(found)[-1] == "step 7 of night is what one machine computes"
+    assert lines_of(found)[-1] == "step 7 of 'night' is what one machine computes"
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,7 @@ def test_a_step_that_was_not_recorded_is_refused_with_the_nearest(honest: Path) 
 def test_the_command_computes_in_a_process_of_its_own(honest: Path) -> None:
     done = motley(honest.parents[1], "verify", "honest", "--step", "7")
     assert done.returncode == 0, done.stderr
-    assert "step 7 of honest is what one machine computes" in done.stdout
+    assert "step 7 of 'honest' is what one machine computes" in done.stdout
     refused = motley(honest.parents[1], "verify", "honest", "--step", "6")
     assert (refused.returncode, refused.stdout) == (2, "")
     nothing = motley(honest.parents[1], "verify", "honest", "--step", "7", "--python", "/nowhere/python")
