@@ -12,7 +12,7 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -27,6 +27,12 @@ STORY = 200  # events, when something went wrong
 def whole(line: str) -> bool:
     """Not what a full disk has cut short."""
     return line.startswith("{") and line.endswith("}") and line.count('"type":') == 1
+
+
+def steps_of(lines: Iterable[str]) -> list[dict[str, Any]]:
+    """What a rank's file has of steps. A script that has not called yet has lines of its own there."""
+    rows = [json.loads(line) for line in lines if whole(line)]
+    return [row for row in rows if row["type"] == "sample"]
 
 
 class Night:
@@ -68,7 +74,7 @@ class Night:
         """What a rank has written of its steps."""
         paths = sorted(self._hosts[host].glob(f"rank_{member}*.jsonl"))
         lines = [line for path in paths for line in path.read_text(errors="replace").splitlines()]
-        return [json.loads(line) for line in lines if whole(line)]
+        return steps_of(lines)
 
     def group(self) -> tuple[int, frozenset[str]]:
         """The newest generation, and its hosts."""
@@ -90,7 +96,7 @@ class Night:
                 with path.open("rb") as file:
                     file.seek(max(0, path.stat().st_size - 2000))
                     lines = file.read().split(b"\n")[1:]
-                newest = max([newest, *(json.loads(line)["step"] for line in lines[-3:] if whole(line.decode()))])
+                newest = max([newest, *(row["step"] for row in steps_of(line.decode() for line in lines[-3:]))])
         return newest
 
     def pid(self, host: str, word: str) -> int | None:
