@@ -72,6 +72,7 @@ class GroupStateMachine(BaseStateMachine[GroupMemberState, News]):
         self.term = term
         self._leader = leader
         self._keepers = there if keepers is None else set(keepers)
+        self._expected = there
         self._hoped = [member for member in self.members if member not in there] if term > FIRST else []
         self._origin: State | None = None  # what the first group went on from
         self._began: float | None = None
@@ -200,10 +201,15 @@ class GroupStateMachine(BaseStateMachine[GroupMemberState, News]):
         members = [m for m in self._ready_members() if m not in not_yet]
         newest = max((state.ready.step for state in self.members.values() if state.ready is not None), default=-1)
         hosts = self._hosts_of(members)
-        if hosts < self._least or not members or (newest < 0 and not self._first):
+        if hosts < self._least or not members or (newest < 0 and not self._may_begin(members)):
             self._hold(hosts, keeper=next((m for m in members if newest >= 0 and self._step_of(m) == newest), None))
             return
         self._start(members)
+
+    def _may_begin(self, members: Sequence[int]) -> bool:
+        """Whether a group without any state is the run's first. Under a new coordinator only of all that were there: of
+        some, the others may have finished meanwhile, or have the state."""
+        return self._first and (self.term == FIRST or self._expected <= set(members))
 
     def _hopes(self) -> bool:
         """Whether somebody may still come who was not told in time that the coordinator is another one."""

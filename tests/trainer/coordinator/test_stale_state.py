@@ -158,3 +158,22 @@ def test_of_two_leaders_that_were_named_at_once_the_one_that_was_named_again_kee
     comes(machine, 0, step=900, term=Term(1), leader="box1", generation=7)
     formed = group(machine)
     assert (formed.step, formed.stale) == (500, (0, 1))
+
+
+def test_a_new_process_does_not_begin_anew_alone_where_others_may_have_finished() -> None:
+    machine = under_another(expected=[0, 1, 2, 3], term=Term(0, 1), leader="box0")
+    comes(machine, 1, step=-1, term=NO_TERM, generation=-1)
+    for member in (0, 2, 3):  # nobody waits for them any longer
+        machine.lost(member)
+    assert Holding(hosts=1) in machine.take_news()
+    comes(machine, 2, step=17, term=Term(0), generation=1, now=5.0)
+    (formed,) = (news for news in machine.take_news() if isinstance(news, Formed))
+    assert (formed.members, formed.step) == ((1, 2), 17)
+
+
+def test_all_of_a_run_that_has_not_begun_begin_under_a_new_coordinator() -> None:
+    machine = under_another(expected=[0, 1, 2, 3], term=Term(0, 1), leader="box0")
+    for member in range(4):
+        comes(machine, member, step=-1, term=NO_TERM, generation=-1)
+    (formed,) = (news for news in machine.take_news() if isinstance(news, Formed))
+    assert (formed.members, formed.step) == ((0, 1, 2, 3), -1)
