@@ -41,6 +41,10 @@ def steps_of(pods: Operator, name: str) -> list[int]:
     return [record.step for record in pods.records(name) if isinstance(record, Sample)]
 
 
+def has_checkpoint(pods: Operator, name: str) -> bool:
+    return any(isinstance(record, Event) and record.kind == "checkpoint" for record in pods.records(name))
+
+
 def test_a_script_of_a_pytorchjob_finds_its_group_its_data_and_where_to_write(tmp_path: Path) -> None:
     toml = (
         '[defaults]\nenv = {EPOCHS = "3"}\n\n[[hosts]]\nname = "node"\nnodes = 2\n\n[data]\npush = "data"\n\n'
@@ -62,14 +66,14 @@ def test_when_the_pod_that_leads_goes_all_begin_again_from_its_last_checkpoint(h
     """One that is evicted writes a checkpoint at its last step; one that is killed has one of every fourth."""
     toml = (
         '[[hosts]]\nname = "large"\n\n[[hosts]]\nname = "small"\nnodes = 2\ncpus = 1\n\n'
-        "[run]\nsteps = 300\nglobal_batch = 24\neval_every = 0\ncheckpoint_steps = 4\n\n[elastic]\nhold_s = 5\n"
+        "[run]\nsteps = 1000\nglobal_batch = 24\neval_every = 0\ncheckpoint_steps = 4\n\n[elastic]\nhold_s = 5\n"
     )
     places = {"large": (0, 0), "small-0": (1, 0), "small-1": (1, 1)}
     with operator(tmp_path, Variant("jobset", f"port = {free_pair()}\n{toml}")) as pods:
         for name, place in places.items():
             pods.start_pod(name, *place)
         deadline = time.monotonic() + BOUND_S
-        while max(steps_of(pods, "large"), default=0) < 5:
+        while max(steps_of(pods, "large"), default=0) < 5 or not has_checkpoint(pods, "large"):
             assert time.monotonic() < deadline, pods.log("large").read_text()
             time.sleep(0.2)
         if how == "evicted":
@@ -85,5 +89,9 @@ def test_when_the_pod_that_leads_goes_all_begin_again_from_its_last_checkpoint(h
         assert "goes on from the newest checkpoint of the earlier attempt 'night.1'" in said_by_pod(pods, "large")
         after = steps_of(pods, "large")[len(before) :]
         assert before == list(range(1, len(before) + 1))
-        assert after == list(range(after[0], 301))
-        assert after[0] == len(before) + 1 if how == "evicted" else len(before) - 8 < after[0] <= len(before) + 1
+        assert after == list(range(after[0], 1001))
+        if how == "evicted":
+            assert after[0] == len(before) + 1
+        else:  # what it has done and what it has told of need not be the same
+            assert after[0] > 4
+            assert after[0] % 4 == 1
