@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 SHAPE, SHAPE_STD = 0.10, 0.25  # a / t(b) before it is measured
 SHAPE_STD_LEAST = 0.03
+LEAST_MS = 1e-6  # that a step takes, so that other times may be divided by it: of no samples a line may say 0
 FLATTEST = 0.02  # least c b as a fraction of t(b), so that no rank seems to be free of charge
 
 
@@ -57,8 +58,9 @@ class Line:
     cc: float
 
     def at(self, batch: float) -> Estimate:
+        """Never 0 ms or less."""
         variance = self.aa + 2 * batch * self.ac + batch * batch * self.cc
-        return Estimate(self.a + self.c * batch, math.sqrt(max(variance, 0.0)))
+        return Estimate(max(self.a + self.c * batch, LEAST_MS), math.sqrt(max(variance, 0.0)))
 
     def shape(self, batch: float) -> Shape:
         """What outlives a change of speed: the ratio of a to the time at `batch`, and how well it is known."""

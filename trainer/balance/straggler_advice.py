@@ -120,9 +120,10 @@ class StragglerAdviser:
 
 
 def _as_fitted(rows: Sequence[Sequence[MeasuredStep]], models: Sequence[CostModel]) -> bool:
-    """Whether these steps took every rank about as long as its fit says: the two are of the same period then."""
+    """Whether these steps took every rank about as long as its fit says: the two are of the same period then. Steps in
+    which a rank had nothing to do say nothing of that."""
     for ranks, model in zip(rows, models):
-        off = [abs(r.busy_ms / model.predict(r.work).ms - 1) for r in ranks if isfinite(r.busy_ms)]
+        off = [abs(r.busy_ms / model.predict(r.work).ms - 1) for r in ranks if isfinite(r.busy_ms) and r.work > 0]
         if not off or median(off) > FITS:
             return False
     return True

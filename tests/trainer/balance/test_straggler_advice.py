@@ -115,6 +115,19 @@ def test_a_stale_fit_is_no_evidence(tmp_path: Path) -> None:
     assert said(tmp_path) == []
 
 
+def test_a_rank_without_work_of_which_the_fit_says_that_nothing_takes_no_time_is_no_trouble(tmp_path: Path) -> None:
+    adviser = StragglerAdviser(members_of({"h1": 1, "h2": 1}), BATCH, Journal(tmp_path, host="h1", source="rank 0"))
+    models = [CostModel(), CostModel()]
+    for model in models:
+        for batch, ms in ((64, 10.0), (128, 40.0)):
+            model.observe(batch, [ms] * 20)
+        assert model.line.a == 0
+    # What is left of an epoch may be nothing for a rank.
+    adviser.look([[MeasuredStep(64, 1.0, 12.0, 40.0)], [MeasuredStep(0, 0.0, 0.2, 40.0)]], models)
+    models[1].observe(0, [0.2] * WINDOW)
+    assert said(tmp_path) == []
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_at_the_edge_of_what_is_worth_it_advice_does_not_flicker(tmp_path: Path, seed: int) -> None:
     """The time of sending varies from step to step by half, about where leaving a host out begins to pay."""
