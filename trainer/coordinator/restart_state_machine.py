@@ -107,9 +107,7 @@ class RestartStateMachine(BaseStateMachine[ScriptMemberState, News]):
         self._suspect: int | None = None  # the first that failed, as it seems by itself
         self._verdict_at = 0.0
         self._why: list[Trouble] = [Trouble(member=m, cause="lost") for m in hosts if term > FIRST and m not in there]
-        self._ended_at: float | None = (
-            None  # the first rank of this generation, well; None once it was said who is late
-        )
+        self._ended_at: float | None = None  # the first rank, well; None again once it was said who is late
         self._broken_at: float | None = None  # None: under a former coordinator
 
     def connected(self, member: int, *, now: float) -> None:

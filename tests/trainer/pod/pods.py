@@ -48,6 +48,7 @@ class Pods:
         self.folder = folder
         self.file = folder / "run.json"
         self._started: dict[str, list[subprocess.Popen[bytes]]] = {}
+        self._homes: dict[str, Path] = {}  # of the newest of each name
         if description is not None:
             self.file.write_text(description.to_json())
 
@@ -60,7 +61,7 @@ class Pods:
 
     def start(self, name: str, home: Path | None = None, /, **environment: str) -> subprocess.Popen[bytes]:
         """Its output goes to a file, as `kubectl logs` keeps it."""
-        home = home or self.folder / name
+        home = self._homes[name] = home or self.folder / name
         home.mkdir(exist_ok=True)
         given = {"MOTLEY_TOKEN": TOKEN, "MOTLEY_POD_IP": "127.0.0.1", "OMP_NUM_THREADS": "1", **environment}
         env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(home), **given}
@@ -88,7 +89,7 @@ class Pods:
         self._started[name][-1].terminate()
 
     def run_folder(self, name: str) -> Path:
-        return run_folder("night", name, self.folder / name)
+        return run_folder("night", name, self._homes.get(name, self.folder / name))
 
     def log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
