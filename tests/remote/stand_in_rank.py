@@ -31,6 +31,7 @@ from motley.trainer.host.paths import open_next, run_folder
 from motley.trainer.host.run_members import keep
 from motley.trainer.rank.coordinator_client import CoordinatorClient
 from motley.trainer.rank.coordinator_connection import RunOver
+from motley.trainer.rank.task_rank import HEARD_S
 
 BATCH = 8
 PACE_S = float(os.environ.get("STAND_IN_PACE_S", "0.01"))
@@ -68,11 +69,11 @@ def main(run: str, host: str, member: int, *, anew: bool) -> int:
     rank = StandIn(spec, host, member, folder, line, step=-1 if anew else 0)
     while True:
         try:
-            state = rank.one_group()
+            state, heard_s = rank.one_group(), HEARD_S
         except RunOver as over:
-            state = over.state
+            state, heard_s = over.state, 0.0
         if state is not None:
-            line.ended(state)
+            line.ended(state, heard_s=heard_s if state == "finished" else 0.0)
             return Exit.FINISHED if state == "finished" else Exit.STOPPED
 
 

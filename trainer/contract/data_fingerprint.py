@@ -20,6 +20,9 @@ SLIGHT = 0.02  # of the largest value: what two ways to decode a picture differ 
 MOST_VALUES = 4096  # that a rank may send
 MOST_WORDS = 32  # of an identity, as a task may give it
 FROZEN = "frozen weights"  # in an identity: those that every host has by itself
+SAME_DATA = "Give all hosts the same: [data] push does"
+SAME_ALL = "Give all hosts the same files and the same versions of libraries"
+SAME_MODEL = "Give all hosts the model that the run began with: [data] push does"
 Difference = Literal["identity", "length", "listing", "costs", "samples", "values"]
 _ASIDE = re.compile(r" \([^()]*\)$")  # of a word: told, not compared
 
@@ -85,6 +88,19 @@ def unlike(one: DataFingerprint, other: DataFingerprint) -> list[str]:
     """The names in which the identities of two differ, in their order."""
     mine, its = ({key: _ASIDE.sub("", word) for key, word in who.identity} for who in (one, other))
     return [key for key in dict.fromkeys((*mine, *its)) if mine.get(key) != its.get(key)]
+
+
+def refusal(found: Difference, mine: DataFingerprint, its: DataFingerprint, *, rank: str, other: str) -> str:
+    """Why this `rank` can't train with the `other`, and what helps.
+
+    >>> refusal("length", DataFingerprint(length=1400, exact="a1"), DataFingerprint(length=1500, exact="b2"),
+    ...         rank="rank 1", other="rank 0")
+    'rank 1 has other training data than rank 0: 1,400 samples, not 1,500. Give all hosts the same: [data] push does'
+    """
+    here, than = f"{mine.at}: {rank}" if mine.at else rank, told(found, mine, its)
+    if found == "identity":
+        return f"{here} differs from {other}: {than}. {SAME_MODEL if unlike(mine, its) == [FROZEN] else SAME_ALL}"
+    return f"{here} has other training data than {other}: {than}. {SAME_DATA}"
 
 
 def told(difference: Difference, mine: DataFingerprint, its: DataFingerprint) -> str:

@@ -1,4 +1,4 @@
-"""Who is let into a run under way, and who is shown out, by `roll.json` (`trainer.host.run_members`).
+"""Who is let into a run, and who is shown out: by `roll.json` (`trainer.host.run_members`), and by the training data.
 
 Nobody waits for a host that is let in: its ranks call when they are ready, and join at the end of a step. One that is
 taken out breaks its group as a lost one does, and is told to leave; it is not listened to until it is let in again.
@@ -6,9 +6,11 @@ taken out breaks its group as a lost one does, and is told to leave; it is not l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from motley.trainer.contract.data_fingerprint import DataFingerprint, difference, refusal, told
 from motley.trainer.contract.run_changes import Roll
 from motley.trainer.contract.spec import Member, Spec
 from motley.trainer.coordinator.group_state_machine import GroupStateMachine
@@ -78,3 +80,33 @@ class Admission:
         text = f"{host} is let into the run as rank{'s' * (len(members) != 1)} {ranks}: it joins at the end of a step"
         table = [{"member": m.member, "host": m.host, "device": m.device} for m in members]
         self._journal.write("admitted", text, host=host, members=table)
+
+
+class SameData:
+    """Whether all ranks train on the same data: each is compared with one of the group, or with the first that told."""
+
+    def __init__(
+        self, connections: Mapping[int, MemberConnection], machine: GroupStateMachine, journal: Journal
+    ) -> None:
+        self._connections = connections
+        self._machine = machine
+        self._journal = journal
+        self._data: dict[int, DataFingerprint] = {}  # of each member
+
+    def refusal(self, connection: MemberConnection, said: Mapping[str, Any] | None) -> str | None:
+        """Why this rank can't train with the others; None: it can. Raises KeyError, TypeError or ValueError when what
+        it said makes no sense."""
+        if said is None:
+            return None
+        member, mine = connection.member.member, DataFingerprint.of(said)
+        known = [m for m in self._machine.group or self._data if m in self._data and m != member]
+        if known and (found := difference(mine, self._data[known[0]])):
+            other, its = self._connections[known[0]].name, self._data[known[0]]
+            if found != "values":
+                return refusal(found, mine, its, rank=connection.name, other=other)
+            if member not in self._data:
+                here = f"{mine.at}: {connection.name}" if mine.at else connection.name
+                text = f"{here} sees samples slightly otherwise than {other}, as with another Pillow"
+                self._journal.write("note", f"{text}: {told(found, mine, its)}", "warning", member=member)
+        self._data[member] = mine
+        return None

@@ -190,8 +190,8 @@ class GroupStateMachine(BaseStateMachine[GroupMemberState, News]):
         """The next generation, once everybody who is left is ready."""
         if self.running:
             return
-        waited_for = self.members if self._first else self._left()
-        if any(self.members[m].ready is None for m in waited_for if self.members[m].gone is None):
+        waited_for = [state for m, state in self.members.items() if self._first or m in self.group]
+        if any(state.ready is None for state in waited_for if state.gone is None and not state.over):
             return
         if self._first and self._hopes():
             return

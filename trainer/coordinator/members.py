@@ -94,6 +94,11 @@ def ranks(connections: Sequence[MemberConnection]) -> list[dict[str, Any]]:
     ]
 
 
+def somebody_finished(connections: Iterable[MemberConnection]) -> bool:
+    """All finish at the same step: then the run has been trained to its end."""
+    return any(one.ended == "finished" for one in connections)
+
+
 def how_it_ended(code: int) -> str:
     """An exit code in words.
 

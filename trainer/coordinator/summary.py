@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -55,6 +55,7 @@ class RunSummary:
     unit: str = ""  # what the task counts besides samples: tokens
     step_units: array[int] = field(default_factory=lambda: array("q"))  # of all members; -1 where nobody told
     units: deque[tuple[int, ...]] = field(default_factory=lambda: deque(maxlen=RECENT))  # of each, in the newest steps
+    former: Mapping[str, Any] = field(default_factory=dict)  # the table of the coordinator before this one
 
     @classmethod
     def of(cls, spec: Spec, *, received: float, members: Sequence[Member] | None = None) -> RunSummary:
@@ -122,11 +123,28 @@ class RunSummary:
         self.phases.update(first_step)
         self.against_equal.update(against_equal)
 
+    def go_on_from(self, table: Mapping[str, Any]) -> None:
+        """With what a former coordinator has written of the same run (`summary`). Steps that it knew and that are told
+        again are not counted twice. Raises KeyError, TypeError or ValueError when it is malformed: then nothing of it
+        is kept."""
+        steps, epochs, samples, rebalances = (whole(table[key]) for key in ("steps", "epochs", "samples", "rebalances"))
+        before = whole(table.get("steps_before", 0))
+        loss = None if table["final_loss"] is None else figure(table["final_loss"])
+        evaluated = {k: None if v is None else figure(v) for k, v in validate.table(table["eval"] or {}).items()}
+        phases = {what: figure(seconds) for what, seconds in validate.table(table["phases"]).items()}
+        against_equal = {key: figure(table[key]) for key in ("gain", "saved_s") if key in table}
+        rates = {name(host["name"]): (figure(host["share"]), figure(host["samples_per_s"])) for host in table["hosts"]}
+        former = {"samples_per_s": figure(table["samples_per_s"]), "hosts": rates}
+        self.steps, self.epochs, self.samples, self.rebalances = steps, epochs, samples, rebalances
+        self.steps_before, self.final_loss, self.against_equal, self.former = before, loss, against_equal, former
+        self.eval = evaluated or None
+        self.phases = {**phases, **self.phases}
+
     def samples_per_s(self) -> float:
         """Median over the last half of the steps of global samples by wall time between step ends."""
         half = len(self.step_ms) // 2
         rates = [n / ms * 1000 for n, ms in zip(self.step_samples[half:], self.step_ms[half:]) if ms > 0]
-        return median(rates) if rates else 0.0
+        return median(rates) if rates else float(self.former.get("samples_per_s", 0.0))
 
     def units_per_s(self) -> float | None:
         """As `samples_per_s`, of the steps of which the units are known; None where there are none."""
@@ -145,6 +163,8 @@ class RunSummary:
     def host_rates(self) -> dict[str, tuple[float, float]]:
         """(share 0 to 1, samples/s) of each host: the last full split, and its part of the median rate over the last
         half of the steps."""
+        if not self.step_ms and self.former:
+            return {host: self.former["hosts"].get(host, (0.0, 0.0)) for host in self.member_hosts}
         half = len(self.step_ms) // 2
         rates = dict.fromkeys(self.member_hosts, 0.0)
         members = [

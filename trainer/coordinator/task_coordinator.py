@@ -16,27 +16,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from motley.trainer.contract import validate
-from motley.trainer.contract.data_fingerprint import FROZEN, DataFingerprint, difference, told, unlike
 from motley.trainer.contract.handshake import silence_s
 from motley.trainer.contract.spec import Spec
 from motley.trainer.contract.validate import name, whole
 from motley.trainer.contract.wire import RunState
-from motley.trainer.coordinator.admission import SHOWN_OUT, Admission
+from motley.trainer.coordinator.admission import SHOWN_OUT, Admission, SameData
 from motley.trainer.coordinator.base_coordinator import BaseCoordinator
 from motley.trainer.coordinator.group_changes import Boundary, Cause, Formed, Holding, News
 from motley.trainer.coordinator.group_state_machine import GroupStateMachine
-from motley.trainer.coordinator.members import MemberConnection, end_state, too_few
+from motley.trainer.coordinator.last_words import Finished, LastWords
+from motley.trainer.coordinator.members import MemberConnection, end_state, somebody_finished, too_few
+from motley.trainer.coordinator.regroup_log import Past
 from motley.trainer.host.checkpoint_request import answered, asked
 from motley.trainer.host.run_members import roll_of
 
-SAME_DATA = "Give all hosts the same: [data] push does"
-SAME_ALL = "Give all hosts the same files and the same versions of libraries"
-SAME_MODEL = "Give all hosts the model that the run began with: [data] push does"
 GOODBYE_S = 5.0  # after a rank failed or did not come, the others have this long to say their last word
 
 
@@ -70,7 +68,11 @@ class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
             expected=self._members_of(self._lead.hosts, roll.dropped) if expected is None else expected,
             keepers=self._members_of(self._lead.keepers or self._lead.hosts, roll.dropped),
         )
-        self._data: dict[int, DataFingerprint] = {}  # of each member's training data
+        self._last_words = LastWords(folder)
+        self._before = Finished()  # what is known of members that had finished before this coordinator came
+        if self._lead.term.restarts:  # the one before was killed on this host
+            self._before = self._last_words.recall(self.ledger, self._connections, self._machine)
+        self._same_data = SameData(self._connections, self._machine, self._journal)
         self._told = 0  # the generation whose regroup is in the journal
         self._ready_at: float | None = None
         self._failed = False  # a rank has: the run ends
@@ -96,32 +98,10 @@ class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
             super().connected(connection)
 
     def received(self, connection: MemberConnection, message: dict[str, Any]) -> None:
-        if message["op"] != "ready" or self._has_the_data(connection, message.get("data")):
+        if message["op"] == "ready" and (why := self._same_data.refusal(connection, message.get("data"))) is not None:
+            self._refuse(connection, why)  # before the first group all are told to leave
+        else:
             super().received(connection, message)
-
-    def _has_the_data(self, connection: MemberConnection, said: Mapping[str, Any] | None) -> bool:
-        """Whether this rank's training data is that of the others. If not it is told to leave; before the first group
-        all are."""
-        if said is None:
-            return True
-        member, mine = connection.member.member, DataFingerprint.of(said)
-        known = [m for m in self._machine.group or self._data if m in self._data and m != member]
-        if known and (found := difference(mine, self._data[known[0]])):
-            other = self._connections[known[0]].name
-            here = f"{mine.at}: {connection.name}" if mine.at else connection.name
-            than = told(found, mine, self._data[known[0]])
-            if found == "identity":
-                same = SAME_MODEL if unlike(mine, self._data[known[0]]) == [FROZEN] else SAME_ALL
-                self._refuse(connection, f"{here} differs from {other}: {than}. {same}")
-                return False
-            if found != "values":
-                self._refuse(connection, f"{here} has other training data than {other}: {than}. {SAME_DATA}")
-                return False
-            if member not in self._data:
-                text = f"{here} sees samples slightly otherwise than {other}, as with another Pillow: {than}"
-                self._journal.write("note", text, "warning", member=member)
-        self._data[member] = mine
-        return True
 
     def _refuse(self, connection: MemberConnection, why: str) -> None:
         if self._machine.awaiting and not self._goes_on:
@@ -161,8 +141,20 @@ class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
                 self._resumed(whole(message["generation"]), validate.figure(message["pause_s"]))
             case "ended":
                 self._machine.ended(member)
+                if message.get("regroups") is not None and not self._led:
+                    self._before.regroups = Past.of(message["regroups"])
+                if connection.ended == "finished":
+                    self._keep_last_word(member)
+                connection.send(op="heard")
             case other:
                 raise ValueError(f"unknown message {validate.short(other)}")
+
+    def _keep_last_word(self, member: int) -> None:
+        """On the disk, before the member hears that it may go."""
+        first = self._machine.group[:1] == (member,)
+        if first:  # its figures are complete now
+            self._write_summary("running")
+        self._last_words.keep(member, regroups=self._regroups.past() if first else None, reason=self.ledger.reason)
 
     def disconnected(self, connection: MemberConnection) -> None:
         member, name = connection.member.member, connection.name
@@ -200,7 +192,13 @@ class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
         connections = [self._connections[m] for m in group]
         left = [one for one in connections if not one.gone]
         if left and all(one.ended is not None and one.transport is None for one in left):
-            self._over.set()
+            self._all_over()
+
+    def _all_over(self) -> None:
+        if self._goes_on and not self._led and self._before.regroups is not None:
+            self._regroups.go_on_from(self._before.regroups)
+            self.ledger.regroups = self._regroups.records()
+        self._over.set()
 
     # What the state machine decides
 
@@ -213,6 +211,11 @@ class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
 
     def _holding(self, news: Holding) -> None:
         """Nobody trains until others come back; meanwhile the state is safe on a disk."""
+        if news.keeper is None and somebody_finished(self._connections.values()):
+            for one in self._connections.values():  # who is left came too late, in a process without the run's state
+                one.gone = one.ended is None
+            self._all_over()
+            return
         if news.keeper is not None:
             why = too_few(news.hosts, self.spec.elastic)
             self._connections[news.keeper].send(op="save")
@@ -267,6 +270,8 @@ class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
     def _gone(self, connection: MemberConnection, cause: Cause) -> None:
         if connection.dropped:
             self._show_out(connection)
+        elif self._goes_on and somebody_finished(self._connections.values()):
+            connection.send(op="over", text="the run has finished", state="finished")
         step = max(state.step for state in self._machine.members.values())
         self._regroups.gone(connection.member.member, cause, step)
         how = {"lost": "was lost", "stuck": "makes no progress", "dropped": "is taken out"}[cause]
@@ -284,6 +289,8 @@ class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
         self._unanswered += new
         self._ask_for_checkpoint(new)
         super()._tick(now)
+        if self._goes_on and self._machine.awaiting:
+            self._see_whether_over()
 
     def _without(self, member: int) -> None:
         self._machine.lost(member)

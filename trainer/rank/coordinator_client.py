@@ -27,36 +27,24 @@ from motley.trainer.contract.handshake import beat_s, silence_s
 from motley.trainer.contract.spec import Spec
 from motley.trainer.contract.term import NO_TERM, Term
 from motley.trainer.host.rank_progress import Moment, is_stuck, moment
-from motley.trainer.light_dataclass import light_dataclass
 from motley.trainer.rank.coordinator_connection import (
     CoordinatorConnection,
-    CoordinatorLost,
+    Heard,
     JoinError,
     NoAnswer,
+    Redialled,
     RunOver,
+    Save,
+    call_again,
 )
 
-LEADER_GONE_S = 2.0  # of calling it in vain, after which ranks save what they have
 DEAF_S, CALL_S = 2.0, 5.0  # without a sign of life the coordinator is not there; of one call at the start
-REDIAL_S, REDIAL_BOUND_S = 0.2, 1.0  # between two calls, and for one: another host may lead meanwhile
-
-
-@light_dataclass(frozen=True, slots=True, kw_only=True)
-class _Save:
-    """The run waits, or its leader is gone: the state belongs on a disk."""
-
-    cut_off: bool
-
-
-@light_dataclass(frozen=True, slots=True, kw_only=True)
-class _Redialled:
-    """The line was lost and is back: what was said last has to be said again."""
-
+REDIAL_BOUND_S = 1.0  # of one call again: another host may lead meanwhile
 
 Where = Callable[[], tuple[str, int]]
 Make = functools.partial[CoordinatorConnection]  # a new one for the member, to whoever leads
 called: dict[tuple[str, int], CoordinatorClient] = {}  # by run and member: lines that were dialled for a rank to come
-_Word = Union[Group, _Save, _Redialled, JoinError]
+_Word = Union[Group, Save, Redialled, Heard, JoinError]
 
 
 class CoordinatorClient:
@@ -80,6 +68,7 @@ class CoordinatorClient:
         self._guarded = -1  # the generation that `free` ends
         self._broken = -1  # the newest generation that is known to be broken
         self._regroups: Mapping[str, Any] | None = None  # what a coordinator that follows is to know of the run
+        self._reported: Mapping[str, Any] | None = None  # rank 0's figures of the last window
         self._free: Callable[[], object] = lambda: None
         self._freed: Moment | None = None  # when `free` was called first, of this generation
         self._forming = False  # the main thread makes the group
@@ -172,9 +161,9 @@ class CoordinatorClient:
                     return group
                 case JoinError() as error:
                     raise error
-                case _Save(cut_off=cut_off):
+                case Save(cut_off=cut_off):
                     save(cut_off)
-                case _Redialled():
+                case Redialled():
                     self._call.send(op="ready", attempt=self._attempt, **said)
 
     def guard(self, generation: int, free: Callable[[], object]) -> bool:
@@ -206,6 +195,7 @@ class CoordinatorClient:
 
     def report(self, **figures: Any) -> None:
         """Rank 0's figures for the summary: see `trainer.coordinator.summary.RunSummary.take_report`."""
+        self._reported = figures
         self._call.send(op="report", **figures)
 
     def resumed(self, generation: int, pause_s: float) -> None:
@@ -222,9 +212,21 @@ class CoordinatorClient:
         """The script that this member has started for a generation has ended: see `trainer.rank.script_rank`."""
         self._call.send(op="exited", generation=generation, code=code)
 
-    def ended(self, state: str) -> None:
-        """The last word."""
+    def ended(self, state: str, *, heard_s: float = 0.0) -> None:
+        """The last word. Waits at most `heard_s` until it has been heard: when the coordinator was killed meanwhile it
+        is said to the one that follows, with the figures that the other may have taken with it."""
+        self._guarded = -1  # there is no group to be freed from any more
         self._call.send(op="ended", state=state)
+        deadline = time.monotonic() + heard_s
+        with contextlib.suppress(queue.Empty):
+            while (left_s := deadline - time.monotonic()) > 0:
+                match self._words.get(timeout=left_s):
+                    case Redialled():
+                        if self._reported is not None:
+                            self._call.send(op="report", **self._reported)
+                        self._call.send(op="ended", state=state, regroups=self._regroups)
+                    case Heard() | JoinError():
+                        break
         self.close()
 
     def beat(self) -> None:
@@ -256,15 +258,21 @@ class CoordinatorClient:
             self._broken = max(self._broken, self._guarded)  # without the coordinator nobody steps
             self._free_main()
             try:
-                self._redial()
+                again = call_again(
+                    lambda: self._make(self._where(), connect_s=REDIAL_BOUND_S, greet_s=DEAF_S),
+                    closed=self._closed,
+                    hold_s=self._spec.elastic.hold_s,
+                    cut_off=lambda: self._words.put(Save(cut_off=True)),
+                )
             except JoinError as error:
                 self._words.put(error)
                 self.over(str(error), "lost")
                 return
+            self._call = again or self._call
             if self._closed.is_set():  # meanwhile
                 self._call.hang_up()
                 return
-            self._words.put(_Redialled())
+            self._words.put(Redialled())
 
     def _hear(self, message: Mapping[str, Any]) -> None:
         self._regroups = message.get("regroups") or self._regroups
@@ -278,8 +286,10 @@ class CoordinatorClient:
                 self.boundary = True
             case "checkpoint":
                 self.asked.extend(map(str, message["requests"]))
+            case "heard":
+                self._words.put(Heard())
             case "save":
-                self._words.put(_Save(cut_off=False))
+                self._words.put(Save(cut_off=False))
             case "give_up":
                 self._words.put(JoinError(str(message["text"])))
             case "session":
@@ -302,19 +312,3 @@ class CoordinatorClient:
             if self._freed is not None and is_stuck(self._freed, moment(), waits=waits):
                 self._freed = None
                 self.stuck()
-
-    def _redial(self) -> None:
-        """Until the coordinator answers again. Raises CoordinatorLost after `hold_s`, JoinError for a false one."""
-        hold_s = self._spec.elastic.hold_s
-        began, saved = time.monotonic(), False
-        while not self._closed.is_set():
-            if not saved and time.monotonic() - began > LEADER_GONE_S:
-                saved = True
-                self._words.put(_Save(cut_off=True))
-            try:
-                self._call = self._make(self._where(), connect_s=REDIAL_BOUND_S, greet_s=DEAF_S)
-                return
-            except (OSError, JoinError) as error:
-                if time.monotonic() - began > hold_s:
-                    raise CoordinatorLost(f"the run's leader was not to be reached for {hold_s:.0f} s") from error
-                self._closed.wait(REDIAL_S)

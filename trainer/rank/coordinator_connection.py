@@ -15,14 +15,17 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from motley.trainer.contract.handshake import keep_alive, nonce, proof
 from motley.trainer.contract.spec import Spec
 from motley.trainer.contract.validate import name
+from motley.trainer.light_dataclass import light_dataclass
 
 GREETING_LIMIT, MESSAGE_LIMIT = 4 * 1024, 64 * 1024 * 1024  # bytes of a line, before the proof and after it
+LEADER_GONE_S = 2.0  # of calling it in vain, after which ranks save what they have
+REDIAL_S = 0.2  # between two calls
 LEAST_S = 0.001  # a timeout of 0 would not wait at all
 
 
@@ -44,6 +47,23 @@ class RunOver(JoinError):
 
 class CoordinatorLost(JoinError):
     """It was not to be reached for as long as a rank holds its state."""
+
+
+@light_dataclass(frozen=True, slots=True, kw_only=True)
+class Save:
+    """A word for the main thread: the run waits, or its leader is gone, and the state belongs on a disk."""
+
+    cut_off: bool
+
+
+@light_dataclass(frozen=True, slots=True, kw_only=True)
+class Redialled:
+    """The same: the line was lost and is back, and what was said last has to be said again."""
+
+
+@light_dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """The same: the last word is known, and this member may go."""
 
 
 class CoordinatorConnection:
@@ -158,3 +178,27 @@ class CoordinatorConnection:
             if end:
                 return line[:-1]
         raise ValueError("it said a line without an end")
+
+
+def call_again(
+    make: Callable[[], CoordinatorConnection],
+    *,
+    closed: threading.Event,
+    hold_s: float,
+    cut_off: Callable[[], object],
+) -> CoordinatorConnection | None:
+    """Until the coordinator answers again; None once `closed` is set. `cut_off` is called when it takes longer.
+
+    Raises CoordinatorLost after `hold_s`."""
+    began, told = time.monotonic(), False
+    while not closed.is_set():
+        if not told and time.monotonic() - began > LEADER_GONE_S:
+            told = True
+            cut_off()
+        try:
+            return make()
+        except (OSError, JoinError) as error:
+            if time.monotonic() - began > hold_s:
+                raise CoordinatorLost(f"the run's leader was not to be reached for {hold_s:.0f} s") from error
+            closed.wait(REDIAL_S)
+    return None

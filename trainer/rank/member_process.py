@@ -46,11 +46,12 @@ class RunMember:
         self._exit_code = 0  # that goes with it
         self._asked = False  # to leave, by TERM
 
-    def _ended(self, code: int, state: str) -> int:
-        """The last word, and the exit code that tells the supervisor how the run ended here."""
+    def _ended(self, code: int, state: str, *, heard_s: float = 0.0) -> int:
+        """The last word, which waits `heard_s` for a coordinator that has heard it, and the exit code that tells the
+        supervisor how the run ended here."""
         self._exit_code, self._leaving = code, True
         if self._client is not None:
-            self._client.ended(state)
+            self._client.ended(state, heard_s=heard_s)
         sys.stderr.flush()
         return code
 
@@ -58,6 +59,8 @@ class RunMember:
         """The run is over, or goes on without this member: the exit code."""
         if isinstance(error, CoordinatorLost):
             return self._without_leader(error)
+        if isinstance(error, RunOver) and error.state == "finished":
+            return self._ended(Exit.FINISHED, "finished")
         if (isinstance(error, RunOver) and error.state == "stopped") or self._asked_soon():
             return self._ended(Exit.STOPPED, "stopped")
         print(error, file=sys.stderr)

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from motley.trainer.training.job import Job, StopFlag
 
 
+HEARD_S = 10.0  # that who has finished waits for a coordinator that has heard it: another may have to follow
+
+
 class TaskRank(MemberProcess):
     """One member on this host that trains the run's task."""
 
@@ -79,8 +82,10 @@ class TaskRank(MemberProcess):
             sockets.about_to_open()
             if client.guard(with_group.generation, sockets.shut):
                 state = self._one_group(client, prepared, with_group, listener, sockets)
+                if state == "finished":
+                    return self._ended(Exit.FINISHED, state, heard_s=HEARD_S)
                 if state is not None:
-                    return self._ended(Exit.FINISHED if state == "finished" else Exit.STOPPED, state)
+                    return self._ended(Exit.STOPPED, state)
             client.let_go()
             listener.close()
             process_group.leave()

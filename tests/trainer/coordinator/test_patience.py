@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from motley.trainer.contract.spec import Member
+from motley.trainer.coordinator.first_group import Patience
 from motley.trainer.coordinator.members import MemberConnection, end_state, host_states, names_of
-from motley.trainer.coordinator.patience import Patience
 
 
 def connection(number: int, **fields: object) -> MemberConnection:
