@@ -89,8 +89,8 @@ class Bench:
     def start(self, **wanted: Any) -> MotleyProcess:
         """A run: `config` says what can be asked for."""
         self._count += 1
-        config = self.config(**wanted)
         name = f"{self.folder.name}-{self._count}"
+        config = self.config(**wanted).rename(self.folder / f"{name}.toml")  # runs overlap, of other hosts perhaps
         argv = self.lab.motley("run", "-c", str(config), "--plain", "--detach", "--name", name)
         done = self.lab.exec(argv, cwd=self.folder, timeout_s=RUN_S)
         assert done.returncode == 0, done.stderr
