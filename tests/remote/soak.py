@@ -73,7 +73,7 @@ class Night:
             await ACTS[name](self)
             self.done.append(name)
         await asyncio.sleep(self.random.uniform(0.0, PAUSE_S))
-        name = self.random.choice(list(ENDS)) if self._steps == FOREVER else "end by itself"
+        name = self.random.choice(list(ENDS)) if self._steps == FOREVER else BY_ITSELF
         self.done.append(name)
         return await ENDS.get(name, Night.by_itself)(self)
 
@@ -139,6 +139,7 @@ ACTS: dict[str, Callable[[Night], Awaitable[None]]] = {
     "connections cut": Night.connections_cut,
     "console left and back": Night.console_left,
 }
+BY_ITSELF = "end by itself"  # which a lost host may keep it from, and nothing else that is done here
 ENDS: dict[str, Callable[[Night], Awaitable[Ended]]] = {
     "stopped": Night.stopped,
     "stopped from elsewhere": Night.stopped_elsewhere,
@@ -188,6 +189,8 @@ async def one_night(stage: Stage, name: str, generator: random.Random) -> tuple[
     assert not left, f"{story}: processes are left: {left}\n{told(night)}"
     if ended is not None:
         assert ended.unanswered == (), f"{story}: no answer from {ended.unanswered}"
+        if night.done[-1] == BY_ITSELF and "supervisor killed" not in night.done:
+            assert ended.state == "finished", f"{story}: {ended.state}\n{told(night)}"
         kept = {member: sorted(numbers) for member, numbers in stage.metrics(name).items() if numbers}
         assert kept == written(night), f"{story}: lines of metrics were lost or doubled"
         assert all(n == list(range(len(n))) for n in kept.values()), f"{story}: gaps in {kept}"

@@ -29,9 +29,8 @@ from motley.trainer.host.journal import Journal
 from motley.trainer.host.leader import lead_of
 from motley.trainer.host.paths import open_next, run_folder
 from motley.trainer.host.run_members import keep
-from motley.trainer.rank.coordinator_client import CoordinatorClient
+from motley.trainer.rank.coordinator_client import HEARD_S, CoordinatorClient
 from motley.trainer.rank.coordinator_connection import RunOver
-from motley.trainer.rank.task_rank import HEARD_S
 
 BATCH = 8
 PACE_S = float(os.environ.get("STAND_IN_PACE_S", "0.01"))

@@ -40,6 +40,7 @@ from motley.trainer.rank.coordinator_connection import (
 
 DEAF_S, CALL_S = 2.0, 5.0  # without a sign of life the coordinator is not there; of one call at the start
 REDIAL_BOUND_S = 1.0  # of one call again: another host may lead meanwhile
+HEARD_S = 10.0  # that who has finished waits for a coordinator that has heard it: another may have to follow
 
 Where = Callable[[], tuple[str, int]]
 Make = functools.partial[CoordinatorConnection]  # a new one for the member, to whoever leads

@@ -24,7 +24,7 @@ from motley.trainer.host.exit_codes import Exit
 from motley.trainer.host.paths import project_folder
 from motley.trainer.host.rank_progress import position_of_main_thread
 from motley.trainer.rank import member_process
-from motley.trainer.rank.coordinator_client import CoordinatorClient
+from motley.trainer.rank.coordinator_client import HEARD_S, CoordinatorClient
 from motley.trainer.rank.group_failure import broken_by, is_broken_collective
 from motley.trainer.rank.group_sockets import GroupSockets
 from motley.trainer.rank.member_process import MemberProcess, Stopped, imported_s
@@ -32,9 +32,6 @@ from motley.trainer.rank.member_process import MemberProcess, Stopped, imported_
 if TYPE_CHECKING:
     from motley.trainer.rank.job_setup import PreparedJob
     from motley.trainer.training.job import Job, StopFlag
-
-
-HEARD_S = 10.0  # that who has finished waits for a coordinator that has heard it: another may have to follow
 
 
 class TaskRank(MemberProcess):
