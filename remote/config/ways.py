@@ -1,7 +1,7 @@
 """What follows from a host's `connect`: the ways to reach a host, as data.
 
-`remote.hosts.reach` opens the connections, and is the only other place that knows the ways by name. Everybody else asks
-for the thing that is meant:
+`remote.hosts.reach` opens the connections, and has the only other table of the ways by name; beside it messages and the
+help of `connect` (`sections`) name them to people. Everybody else asks for the thing that is meant:
 
     >>> host.way.emulated, host.way.needs_key
     (False, True)

@@ -24,6 +24,7 @@ from motley.remote.hosts.image_contents import ImageContents
 from motley.remote.hosts.reach import Connection, Reach
 from motley.remote.hosts.this_machine import Elsewhere, machines_of
 from motley.trainer.contract.spec import Container
+from motley.trainer.host.open_files import raise_limit
 
 Outcome = Union[Connection, HostError]
 Emit = Callable[[Progress], None]
@@ -37,6 +38,7 @@ def python_of(host: Host) -> str:
 class Hosts:
     def __init__(self, cluster: Cluster, connect_s: float | None = None) -> None:
         """`connect_s`: how long a connection may take, in place of `dial.CONNECT_S`."""
+        raise_limit()  # a connection a host, or a pipe or two where a program of this machine makes it
         self.cluster = cluster
         self._hosts = {host.name: host for host in cluster.hosts}
         self._reach = Reach(cluster, connect_s)

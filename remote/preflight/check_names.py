@@ -1,6 +1,8 @@
 """What `motley check` looks at: the names that findings bear, in the order in which a host meets them.
 
-What a check looks for is decided in `judge` and `judge_*`. docs/check.md is what `page` returns:
+What a check of a host looks for is decided in `judge` and `judge_*`. What only shows later is found where it is done:
+devices that become ranks in `remote.launch.placement`, a try of the task in `remote.launch.trial`, code, packages and
+data in `remote.provision`, this machine's battery in `power`. docs/check.md is what `page` returns:
 
     python -m motley.remote.preflight.check_names > docs/check.md
 """
@@ -88,6 +90,10 @@ CHECKS: dict[str, tuple[str, str]] = {
         "would stop it for part of the time, and so what it sends; one that calls `motley.session()` heeds more keys",
     ),
     "shares": (ERROR, "`balance.shares` has one entry for each device"),
+    "push": (
+        ERROR,
+        "at a start and with `--train`: Motley's code, and that of a task of your own, can be written there",
+    ),
     "task": (
         BOTH,
         "a [task of your own](own-task.md) can be imported there, has its class, and `[task]` fits it; a warning where "

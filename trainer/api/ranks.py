@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from motley.trainer.errors import TrainerError
-from motley.trainer.rank.group_failure import broken_by, is_broken_collective
+from motley.trainer.rank.collective_errors import broken_by, is_broken_collective
 
 LOOK_EVERY = timedelta(seconds=0.5)
 in_collective = threading.Event()  # the main thread waits for others: then, and only then, it can hang

@@ -1,7 +1,7 @@
 """The process group of a generation: a TCPStore in rank 0 on the cluster's interface, gloo or NCCL on top.
 
 Which of the two is chosen by `trainer.contract.backend`. That a group has broken a rank hears in `coordinator_client`,
-or by what a collective raises (`group_failure`).
+or by what a collective raises (`collective_errors`).
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ from motley.trainer.host.exit_codes import Exit
 from motley.trainer.host.paths import project_folder
 from motley.trainer.host.rank_progress import position_of_main_thread
 from motley.trainer.rank import member_process
+from motley.trainer.rank.collective_errors import broken_by, is_broken_collective
 from motley.trainer.rank.coordinator_client import HEARD_S, CoordinatorClient
-from motley.trainer.rank.group_failure import broken_by, is_broken_collective
 from motley.trainer.rank.group_sockets import GroupSockets
 from motley.trainer.rank.member_process import MemberProcess, Stopped, imported_s
 
