@@ -53,12 +53,18 @@ class Manifests:
     notes: tuple[str, ...]  # for people, on stderr
 
 
-def manifests(cluster: Cluster, run: str, kind: Kind, *, token: str, environ: Mapping[str, str]) -> Manifests:
-    """`environ` has the variables that `pass_env` names. Raises ConfigError and UsageError as `checks.check` does, and
-    for a project or data that is too large to travel in a manifest."""
+def manifests(
+    cluster: Cluster, run: str, kind: Kind, *, token: str, environ: Mapping[str, str], stays_s: float = 0.0
+) -> Manifests:
+    """`environ` has the variables that `pass_env` names. `stays_s`: how long pods stay when the run has ended.
+
+    Raises ConfigError and UsageError as `checks.check` does, and for a project or data that is too large to travel in a
+    manifest.
+    """
     checks.check(cluster, run, kind)
     passed = {name: environ[name] for host in cluster.hosts for name in host.pass_env if name in environ}
     description, packed = _described(cluster, run)
+    description = dataclasses.replace(description, stays_s=stays_s)
     metadata = metadata_of(cluster, run, {LABEL: run})
     documents = [
         *(_claim(cluster, volume) for volume in volumes(cluster) if volume.size),

@@ -21,12 +21,14 @@ from motley.trainer.light_dataclass import light_dataclass
 @light_dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
     """`spec` has no host, no address and no token. `trees`: what lies beside the file as <hash>.tar.gz, and is the
-    user's project or the data; `data_tree`: which of them is the data."""
+    user's project or the data; `data_tree`: which of them is the data. `stays_s`: how long a pod stays when the run has
+    ended and nobody reads what is there."""
 
     spec: Spec
     hosts: tuple[str, ...]  # by the numbers of their pods; the first one leads
     trees: tuple[str, ...] = ()
     data_tree: str = ""
+    stays_s: float = 0.0
 
     def to_json(self) -> str:
         """To be read by people, too."""
@@ -50,6 +52,7 @@ class Description:
             hosts=tuple(map(str, table["hosts"])),
             trees=tuple(map(str, table["trees"])),
             data_tree=str(table["data_tree"]),
+            stays_s=float(table.get("stays_s", 0.0)),
         )
 
 

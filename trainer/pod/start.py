@@ -12,12 +12,15 @@ Standard output has the run's records (`trainer.pod.records`). The exit code say
 | 4 | it was stopped; said by the pod that leads | end the job |
 | 128 and above | it was ended from outside (143), or the one that leads was (205) | make another pod in its place |
 
+Where a console applied the manifests, a pod stays a while when its run has ended, for that to bring home what is there.
+
 A pod that is to end (an eviction, a node that is drained) leaves the run to the others at once; the one that leads has
 rank 0 write a checkpoint first.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -78,7 +81,13 @@ class Pod:
             self._description, self._where.host, leads=self._where.leads, address=address,
             token=os.environ[place.TOKEN], resume=resume, python=sys.executable,
         )  # fmt: skip
-        return self._follow(self._start(spec), Records(self._folder))
+        supervisor: int | None = self._start(spec)
+        records = Records(self._folder)
+        code = LOST
+        while supervisor is not None:
+            code = self._follow(supervisor, records)
+            supervisor = self._stay(address)
+        return code
 
     def say(self, text: str, level: Any = "info") -> None:
         """A word of the pod itself, as a record among the run's."""
@@ -121,7 +130,27 @@ class Pod:
         records.print_new(whole=True)
         if self._asked_to_end:
             return ENDED
-        return self._code(str(read_json(self._folder / "state.json").get("state")))
+        return self._code(self._state())
+
+    def _stay(self, leader: str) -> int | None:
+        """For a console that brings home what is here, or brings this host back into the run: until nobody has read
+        anything for a while, or the pod is to end. Returns the supervisor that has been started again here.
+
+        One that was taken out of the run stays as long as the run goes on: no other pod is to come in its place.
+        """
+        quiet_s, stays_s = 0.0, self._description.stays_s if self._state() in CODES.keys() - {"lost"} else 0.0
+        taken_out = self._state() == "stopped" and not self._where.leads
+        while quiet_s < stays_s and not self._asked_to_end:
+            self._wait(LOOK_S)
+            self._ended(0)
+            if self._state() not in CODES:
+                return int(read_json(self._folder / "state.json")["pid"])
+            busy = _read_from(Path.home()) or (taken_out and meeting.answers(leader, self._description.spec.port))
+            quiet_s = 0.0 if busy else quiet_s + LOOK_S
+        return None
+
+    def _state(self) -> str:
+        return str(read_json(self._folder / "state.json").get("state"))
 
     def _code(self, state: str) -> int:
         """Whether a run was stopped for good, the pod that leads knows: others end so too where it was evicted."""
@@ -129,13 +158,10 @@ class Pod:
 
     def _ended(self, supervisor: int) -> bool:
         """Whether it has; others that have ended below the first process of a container are seen off too."""
-        while True:
-            try:
-                pid, _ = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return True
-            if pid in (0, supervisor):
-                return pid == supervisor
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        return not os.path.exists(f"/proc/{supervisor}")
 
     def _wait(self, seconds: float) -> bool:
         """For a signal, at most so long. Whether the pod is to end."""
@@ -158,6 +184,16 @@ def run_pod(file: Path) -> int:
     except (OSError, ValueError, KeyError, TypeError) as error:
         print(f"motley: {error}", file=sys.stderr, flush=True)
         return FAILED
+
+
+def _read_from(home: Path) -> bool:
+    """Whether a console has a process here: it works in a folder of its own code."""
+    code = str(home / ".motley" / "code")
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/{pid}/cwd").startswith(code):
+                return True
+    return False
 
 
 def laid_down(description: Description, beside: Path) -> Description:
