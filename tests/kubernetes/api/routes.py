@@ -6,6 +6,7 @@ import json
 import time
 from typing import Any
 
+from tests.kubernetes.api import protobuf
 from tests.kubernetes.api.nodes import pod_streams
 from tests.kubernetes.api.api_errors import ApiError, forbidden, no_such_path
 from tests.kubernetes.api.http_server import Answer, Request, Stream, Upgrade
@@ -126,7 +127,7 @@ class Routes:
 
     def _review(self, request: Request, resource: Resource) -> Answer:
         """`kubectl auth can-i` and `kubectl auth whoami`."""
-        table = json.loads(request.body)
+        table = protobuf.review(request.body) if request.body.startswith(protobuf.MAGIC) else json.loads(request.body)
         if resource.plural == "selfsubjectreviews":
             return Answer.of({**table, "status": {"userInfo": {"username": self._settings.user}}}, 201)
         asked = table["spec"].get("resourceAttributes", {})
