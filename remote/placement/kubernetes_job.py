@@ -207,7 +207,10 @@ def waiting(names: Mapping[int, str], pods: Mapping[int, Seen]) -> list[str]:
         says = ("it has no pod yet", "") if pod is None else (pod.says, pod.remedy)
         if pod is None or pod.phase != "runs":
             found.setdefault(says, []).append(name)
-    return [f"{', '.join(hosts)}: {says}{'. ' * bool(remedy)}{remedy}" for (says, remedy), hosts in found.items()]
+    return [
+        f"{', '.join(hosts)}: {says.rstrip('.')}. {remedy}" if remedy else f"{', '.join(hosts)}: {says}"
+        for (says, remedy), hosts in found.items()
+    ]
 
 
 def state_of(names: Mapping[int, str], jobs: Sequence[Table], pods: Mapping[int, Seen]) -> State:

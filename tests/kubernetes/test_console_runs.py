@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +67,23 @@ def motley(cluster: Kubernetes, config: Path, verb: str, *words: str) -> subproc
     )
 
 
-def console(cluster: Kubernetes, config: Path, name: str, **env: str) -> subprocess.Popen[str]:
-    words = words_of(config, "run", "--plain", "--name", name)
-    pipe = subprocess.PIPE
-    return subprocess.Popen(words, env={**cluster.env, **env}, stdout=pipe, stderr=pipe, text=True)
+Console = Callable[[Path, str], "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def console(cluster: Kubernetes) -> Iterator[Console]:
+    """Starts `motley run --plain`; what is left of it ends with the test."""
+    started = []
+
+    def start(config: Path, name: str) -> subprocess.Popen[str]:
+        words, pipe = words_of(config, "run", "--plain", "--name", name), subprocess.PIPE
+        started.append(subprocess.Popen(words, env=cluster.env, stdout=pipe, stderr=pipe, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 def wait_for(running: subprocess.Popen[str], wanted: str) -> str:
@@ -108,12 +122,14 @@ def test_a_run_from_apply_to_the_last_pod(cluster: Kubernetes, tmp_path: Path, k
     assert_nothing_left(cluster, claims=True)
 
 
-def test_pods_wait_for_room_and_ctrl_c_leaves_nothing(cluster: Kubernetes, tmp_path: Path) -> None:
+def test_pods_wait_for_room_and_ctrl_c_leaves_nothing(cluster: Kubernetes, console: Console, tmp_path: Path) -> None:
     config = cluster_toml(tmp_path, steps=LONG)
     cluster.hold("Unschedulable", "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.")
-    waiting = console(cluster, config, "queued")
+    waiting = console(config, "queued")
     line = wait_for(waiting, "no node has room")
-    assert "big, small: no node has room: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu. It waits until" in line
+    assert (
+        "big, small: no node has room: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu. It waits" in line
+    )
     status = motley(cluster, config, "status")
     assert re.search(r"queued +queued", status.stdout), status.stdout + status.stderr
 
@@ -124,9 +140,11 @@ def test_pods_wait_for_room_and_ctrl_c_leaves_nothing(cluster: Kubernetes, tmp_p
     assert_nothing_left(cluster)
 
 
-def test_a_pod_that_is_evicted_is_done_without_and_stop_leaves_nothing(cluster: Kubernetes, tmp_path: Path) -> None:
+def test_a_pod_that_is_evicted_is_done_without_and_stop_leaves_nothing(
+    cluster: Kubernetes, console: Console, tmp_path: Path
+) -> None:
     config = cluster_toml(tmp_path, steps=LONG, small=2)
-    following = console(cluster, config, "night")
+    following = console(config, "night")
     wait_for(following, r"step \d+")
     (pod,) = (one["metadata"]["name"] for one in cluster.objects("pods") if "-small-0-1-" in one["metadata"]["name"])
 
@@ -140,9 +158,11 @@ def test_a_pod_that_is_evicted_is_done_without_and_stop_leaves_nothing(cluster: 
     assert_nothing_left(cluster, claims=True)
 
 
-def test_a_pod_that_is_replaced_joins_and_all_that_it_tells_is_kept(cluster: Kubernetes, tmp_path: Path) -> None:
+def test_a_pod_that_is_replaced_joins_and_all_that_it_tells_is_kept(
+    cluster: Kubernetes, console: Console, tmp_path: Path
+) -> None:
     config = cluster_toml(tmp_path, steps=LONG, small=2, kind="pytorchjob")
-    following = console(cluster, config, "night")
+    following = console(config, "night")
     wait_for(following, r"step \d+")
 
     cluster.evict("night-worker-1", replaced=True)
