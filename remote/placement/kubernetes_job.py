@@ -45,6 +45,7 @@ class KubernetesJob:
         text = manifests()
         await check_cluster(self._kubectl, self._cluster, say)
         await self._check_name()
+        await self._try(text)
         try:
             await self._apply(text, say)
             await self._wait(say)
@@ -91,6 +92,14 @@ class KubernetesJob:
         if taken := (there + pods).split():
             text = f"the cluster has a run '{self._run}' already ({clean(', '.join(taken))}): choose another name with"
             raise UsageError(f"{text} --name, or delete it: {self._by_hand()}")
+
+    async def _try(self, text: str) -> None:
+        """What the cluster would refuse of it, it refuses before anything is there: rights, rules, forms. Raises
+        RunFailed."""
+        words = ("apply", "--server-side", "--dry-run=server", "-f", "-")
+        done = await self._kubectl.run(*words, stdin=text.encode(), timeout_s=APPLY_S)
+        if done.code:
+            raise refused(done.stderr, "the cluster takes no such run")
 
     async def _apply(self, text: str, say: Say) -> None:
         """Raises RunFailed where something of it is refused."""

@@ -16,7 +16,6 @@ RESOURCES = {"pytorchjob": "pytorchjobs", "jobset": "jobsets", "trainjob": "trai
 GROUPS = {"pytorchjob": "kubeflow.org", "jobset": "jobset.x-k8s.io", "trainjob": "trainer.kubeflow.org"}
 VERSIONS = {"pytorchjob": "v1", "jobset": "v1alpha2", "trainjob": "v1alpha1"}
 OPERATORS = {"pytorchjob": "Kubeflow's training-operator v1", "jobset": "JobSet", "trainjob": "Kubeflow Trainer v2"}
-WANTED = ("get", "list", "create", "patch", "delete")  # of the job
 AT_ONCE = 4  # of kubectl, each of which takes some memory
 
 
@@ -46,13 +45,13 @@ async def check_cluster(kubectl: Kubectl, cluster: Cluster, say: Callable[[str],
 
 
 def wanted(cluster: Cluster) -> list[tuple[str, str]]:
-    """The rights that a run takes: verb and resource."""
-    keys = cluster.kubernetes
-    claims = any((keys.workspace, keys.models, keys.tracker))
+    """The rights that a run takes, verb and resource: to begin, to be followed, to be ended. The rest a trial of the
+    manifests tells."""
+    job = resource_of(cluster.kubernetes.kind)
     return [
-        *((verb, resource_of(keys.kind)) for verb in WANTED),
-        *((verb, resource) for resource in ("configmaps", "secrets") for verb in ("get", "create", "patch", "delete")),
-        *((verb, "persistentvolumeclaims") for verb in ("list", "create", "patch") if claims),
+        ("create", job),
+        ("delete", job),
+        ("create", "secrets"),
         ("list", "pods"),
         ("create", "pods/exec"),
     ]

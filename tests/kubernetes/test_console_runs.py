@@ -5,104 +5,13 @@ from __future__ import annotations
 import json
 import re
 import signal
-import socket
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.kubernetes.api.cluster import Kubernetes
-
-CLASSES = """\
-[cluster]
-name = "cards"
-connect = "kubernetes"
-port = {port}
-
-[[hosts]]
-name = "big"
-
-[[hosts]]
-name = "small"
-nodes = {small}
-cpus = 1
-
-[kubernetes]
-kind = "{kind}"
-workspace = "1Gi"
-{keys}
-
-[run]
-task = "simple_cnn/digits"
-global_batch = 64
-eval_every = 0
-steps = {steps}
-"""
-LONG = 100_000  # steps: nobody waits for them
-BOUND_S = 300.0
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
-def cluster_toml(folder: Path, *, steps: int, small: int = 1, kind: str = "jobset", keys: str = "") -> Path:
-    path = folder / "cluster.toml"
-    path.write_text(CLASSES.format(port=free_port(), steps=steps, small=small, kind=kind, keys=keys))
-    return path
-
-
-def words_of(config: Path, verb: str, *words: str) -> list[str]:
-    return [sys.executable, "-m", "motley.console", verb, *words, "-c", str(config)]
-
-
-def motley(cluster: Kubernetes, config: Path, verb: str, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        words_of(config, verb, *words), env=cluster.env, capture_output=True, text=True, timeout=BOUND_S, check=False
-    )
-
-
-Console = Callable[[Path, str], "subprocess.Popen[str]"]
-
-
-@pytest.fixture
-def console(cluster: Kubernetes) -> Iterator[Console]:
-    """Starts `motley run --plain`; what is left of it ends with the test."""
-    started = []
-
-    def start(config: Path, name: str) -> subprocess.Popen[str]:
-        words, pipe = words_of(config, "run", "--plain", "--name", name), subprocess.PIPE
-        started.append(subprocess.Popen(words, env=cluster.env, stdout=pipe, stderr=pipe, text=True))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-def wait_for(running: subprocess.Popen[str], wanted: str) -> str:
-    """Reads lines of stderr until one has this."""
-    seen = []
-    assert running.stderr is not None
-    for line in running.stderr:
-        seen.append(line)
-        if re.search(wanted, line):
-            return line
-    raise AssertionError(f"it ended without {wanted!r}:\n{''.join(seen)}")
-
-
-def assert_nothing_left(cluster: Kubernetes, *, claims: bool = False) -> None:
-    """No object of a run, and no process."""
-    for resource in ("jobsets", "pytorchjobs", "trainjobs", "trainingruntimes", "pods", "configmaps", "secrets"):
-        assert cluster.objects(resource) == [], resource
-    assert claims or cluster.objects("persistentvolumeclaims") == []
-    assert cluster.processes() == []
+from tests.kubernetes.console import BOUND_S, LONG, Console, assert_nothing_left, cluster_toml, motley, wait_for
 
 
 @pytest.mark.parametrize("kind", ["pytorchjob", "jobset", "trainjob"])
@@ -121,15 +30,25 @@ def test_a_run_from_apply_to_the_last_pod(cluster: Kubernetes, tmp_path: Path, k
     assert any((tmp_path / "experiments/night/checkpoints").iterdir())
     assert_nothing_left(cluster, claims=True)
 
+    fetched = motley(cluster, config, "fetch", "night", "--json")
+
+    assert fetched.returncode == 0, fetched.stderr
+    found = json.loads(fetched.stdout)
+    names = {str(path.relative_to(found["folder"])) for path in Path(found["folder"]).rglob("*") if path.is_file()}
+    assert {"big/summary.json", "big/checkpoints/final.pt", "small/events.jsonl"} <= names
+    assert not any("spec.json" in name for name in names)  # the token is in it
+    unknown = motley(cluster, config, "fetch", "other")
+    assert unknown.returncode == 2
+    assert "the volume has nothing of a run 'other'; it has night" in unknown.stderr
+    assert_nothing_left(cluster, claims=True)
+
 
 def test_pods_wait_for_room_and_ctrl_c_leaves_nothing(cluster: Kubernetes, console: Console, tmp_path: Path) -> None:
     config = cluster_toml(tmp_path, steps=LONG)
     cluster.hold("Unschedulable", "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.")
     waiting = console(config, "queued")
     line = wait_for(waiting, "no node has room")
-    assert (
-        "big, small: no node has room: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu. It waits" in line
-    )
+    assert "big, small: no node has room: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu. It waits" in line
     status = motley(cluster, config, "status")
     assert re.search(r"queued +queued", status.stdout), status.stdout + status.stderr
 
@@ -178,5 +97,23 @@ def test_a_pod_that_is_replaced_joins_and_all_that_it_tells_is_kept(
 
 
 def steps_of(experiment: Path, *, member: int) -> list[int]:
-    lines = (experiment / f"logs/rank_{member}.jsonl").read_text().splitlines()
+    lines = (experiment / f"logs/rank_{member}_metrics.jsonl").read_text().splitlines()
     return [table["step"] for table in map(json.loads, lines) if table["type"] == "sample"]
+
+
+@pytest.mark.long
+def test_the_pod_that_leads_is_lost_and_the_one_in_its_place_joins_the_others(
+    cluster: Kubernetes, console: Console, tmp_path: Path
+) -> None:
+    config = cluster_toml(tmp_path, steps=LONG, kind="pytorchjob")
+    following = console(config, "night")
+    wait_for(following, r"step \d+")
+
+    cluster.node_dies("night-master-0", replaced=True)
+
+    wait_for(following, r"big, which led the run, is gone: small leads it from now on")
+    wait_for(following, r"big joined at step \d+: went on after")
+    following.send_signal(signal.SIGINT)
+    output, _ = following.communicate(timeout=BOUND_S)
+    assert json.loads(output)["state"] == "stopped"
+    assert_nothing_left(cluster, claims=True)

@@ -15,7 +15,7 @@ Standard output has the run's records (`trainer.pod.records`). The exit code say
 Where a console applied the manifests, a pod stays a while when its run has ended, for that to bring home what is there.
 
 A pod that is to end (an eviction, a node that is drained) leaves the run to the others at once; the one that leads has
-rank 0 write a checkpoint first.
+rank 0 write a checkpoint first where no console is about, which would name another one.
 """
 
 from __future__ import annotations
@@ -69,16 +69,16 @@ class Pod:
             return FINISHED
         if (aside := attempts.put_aside(self._folder)) is not None:
             self.say(f"an earlier attempt of '{run}' is in {aside}")
-        resume = attempts.to_go_on_from(self._folder) if self._where.leads else ("", "")
-        if resume[0]:
-            self.say(f"goes on from the newest checkpoint of the earlier attempt '{resume[1]}'")
         try:
-            address = self._leader_address()
+            leader, address = self._who_leads()
         except meeting.Unmet as error:
             self.say(str(error), "error")
             return ENDED if self._asked_to_end else LOST
+        resume = attempts.to_go_on_from(self._folder) if leader == self._where.host else ("", "")
+        if resume[0]:
+            self.say(f"goes on from the newest checkpoint of the earlier attempt '{resume[1]}'")
         spec = spec_of(
-            self._description, self._where.host, leads=self._where.leads, address=address,
+            self._description, self._where.host, leader=leader, address=address,
             token=os.environ[place.TOKEN], resume=resume, python=sys.executable,
         )  # fmt: skip
         supervisor: int | None = self._start(spec)
@@ -95,13 +95,21 @@ class Pod:
         sys.stdout.buffer.write(encode(event))
         sys.stdout.buffer.flush()
 
-    def _leader_address(self) -> str:
-        spec = self._description.spec
+    def _who_leads(self) -> tuple[str, str]:
+        """The host and its address. Where a console is about, another one may have taken the place of the first."""
+        spec, hosts = self._description.spec, self._description.hosts
+        others = {n: h for n, h in zip(self._description.pods, hosts) if h not in (hosts[0], self._where.host)}
         if self._where.leads:
-            return meeting.own_address(os.environ.get(place.IP, ""))
-        return meeting.meet(
-            self._where.leader, spec.port, patience_s=spec.options.join_timeout_s, wait=self._wait, say=self.say
-        )
+            other = meeting.found(list(others), spec.port)
+            if other is None:
+                return self._where.host, meeting.own_address(os.environ.get(place.IP, ""))
+            self.say(f"{others[other[0]]} leads the run by now: this pod joins it")
+            return others[other[0]], other[1]
+        name, address = meeting.meet(
+            [self._where.leader, *others], spec.port, patience_s=spec.options.join_timeout_s, wait=self._wait,
+            say=self.say,
+        )  # fmt: skip
+        return others.get(name, hosts[0]), address
 
     def _start(self, spec: Spec) -> int:
         """The supervisor's process. Raises OSError with what it says when it can't start."""
@@ -126,7 +134,8 @@ class Pod:
             if self._asked_to_end and not asked:
                 asked = True
                 self.say("this pod is asked to end", "warning")
-                os.kill(supervisor, signal.SIGTERM if self._where.leads else signal.SIGKILL)
+                alone = self._where.leads and not self._description.stays_s
+                os.kill(supervisor, signal.SIGTERM if alone else signal.SIGKILL)
         records.print_new(whole=True)
         if self._asked_to_end:
             return ENDED
