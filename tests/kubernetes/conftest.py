@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.kubernetes.api import kubectl
-from tests.kubernetes.api.nodes import containers
 from tests.kubernetes.api.cluster import Kubernetes
+from tests.kubernetes.api.nodes import containers
 from tests.support.absent import not_here
 
 HERE = Path(__file__).parent
