@@ -54,4 +54,4 @@ def kubeconfig(*, server: str, certificate: bytes, token: str, context: str, nam
         "contexts": [{"name": "tests", "context": {"cluster": "tests", "user": "tester", "namespace": namespace}}],
         "current-context": context,
     }
-    return yaml.safe_dump(table)
+    return str(yaml.safe_dump(table))

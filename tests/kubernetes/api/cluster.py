@@ -1,4 +1,4 @@
-"""`Kubernetes`: the cluster that a test drives. What it can be asked, and what can be done to it, says the package's own docstring."""
+"""`Kubernetes`: the cluster that a test drives; the package's own docstring says how."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from tests.kubernetes.api import certificate, kubectl, tables
-from tests.kubernetes.api.nodes import containers
 from tests.kubernetes.api.http_server import Server
+from tests.kubernetes.api.nodes import containers
 from tests.kubernetes.api.nodes.kubelet import Kubelet
 from tests.kubernetes.api.operators.operators import Operators
 from tests.kubernetes.api.resources import BY_PLURAL
@@ -82,12 +82,12 @@ class Kubernetes:
     def kubectl(
         self,
         *words: str | Path,
-        input: str | None = None,
+        given: str | None = None,
         timeout_s: float = BOUND_S,
-        kubeconfig: Path | None = None,  # noqa: A002
+        kubeconfig: Path | None = None,
     ) -> subprocess.CompletedProcess[str]:
         env = {**self.env, **({"KUBECONFIG": str(kubeconfig)} if kubeconfig else {})}
-        given: dict[str, Any] = {"stdin": subprocess.DEVNULL} if input is None else {"input": input}
+        fed: dict[str, Any] = {"stdin": subprocess.DEVNULL} if given is None else {"input": given}
         return subprocess.run(
             ["kubectl", *map(str, words)],
             env=env,
@@ -95,7 +95,7 @@ class Kubernetes:
             text=True,
             timeout=timeout_s,
             check=False,
-            **given,
+            **fed,
         )
 
     def popen(self, *words: str | Path) -> subprocess.Popen[str]:
@@ -121,7 +121,7 @@ class Kubernetes:
 
         return self._do(text)
 
-    def until(self, condition: Callable[[], object], what: str = "", within_s: float = 120.0) -> None:
+    def until(self, condition: Callable[[], Any], what: str = "", within_s: float = 120.0) -> None:
         ends = time.monotonic() + within_s
         while not condition():
             if time.monotonic() > ends:

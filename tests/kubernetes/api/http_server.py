@@ -151,22 +151,21 @@ def _head(status: int, headers: dict[str, str]) -> bytes:
 async def _send(parts: AsyncIterator[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await writer.drain()
     gone = asyncio.ensure_future(reader.read(1))  # nothing more comes from a client that reads a stream, but its end
+    waiting: set[Any] = {gone}
     try:
         while True:
             part = asyncio.ensure_future(anext(parts, None))
-            await asyncio.wait({part, gone}, return_when=asyncio.FIRST_COMPLETED)
+            waiting = {part, gone}
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             if not part.done():
-                await _ended({part})
                 return
             content = part.result()
-            if content is None:
-                writer.write(b"0\r\n\r\n")
-                await writer.drain()
-                return
-            writer.write(b"%x\r\n%s\r\n" % (len(content), content))
+            writer.write(b"%x\r\n%s\r\n" % (len(content), content) if content is not None else b"0\r\n\r\n")
             await writer.drain()
+            if content is None:
+                return
     finally:
-        await _ended({gone})
+        await _ended(waiting)
 
 
 async def _ended(tasks: set[Any]) -> None:

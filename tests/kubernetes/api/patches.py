@@ -1,7 +1,7 @@
 """How a patch changes an object: a merge patch, a strategic one, and server-side apply. Pure.
 
-Server-side apply here merges as a real one does, but keeps no account of who owns which field: what is left out of a later
-manifest stays.
+Server-side apply here merges as a real one does, but keeps no account of who owns which field: what is left out of a
+later manifest stays.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@ import time
 from typing import Any
 
 from tests.kubernetes.api import protobuf
-from tests.kubernetes.api.nodes import pod_streams
-from tests.kubernetes.api.api_errors import ApiError, forbidden, no_such_path
+from tests.kubernetes.api.api_errors import ApiError, no_such_path
 from tests.kubernetes.api.http_server import Answer, Request, Stream, Upgrade
+from tests.kubernetes.api.nodes import pod_streams
 from tests.kubernetes.api.nodes.kubelet import Kubelet
 from tests.kubernetes.api.resources import RESOURCES, Resource, groups, listed, open_api
 from tests.kubernetes.api.settings import Settings
@@ -19,6 +19,7 @@ from tests.kubernetes.api.verbs import Verbs
 Object = dict[str, Any]
 VERSION = {"major": "1", "minor": "37", "gitVersion": "v1.37.0", "gitCommit": "0" * 40, "gitTreeState": "clean"}
 VERSION |= {"buildDate": "2026-01-01T00:00:00Z", "goVersion": "go1.26", "compiler": "gc", "platform": "linux/amd64"}
+OPEN_API_2 = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 BY_METHOD = {"GET": "get", "POST": "create", "PATCH": "patch", "PUT": "update", "DELETE": "delete"}
 
 
@@ -41,6 +42,8 @@ class Routes:
             raise ApiError(503, "ServiceUnavailable", "the server is currently unable to handle the request")
         if request.headers.get("authorization") != f"Bearer {self._settings.token}":
             raise ApiError(401, "Unauthorized", "Unauthorized")
+        if request.path == "/openapi/v2":
+            return Answer(200, b"", OPEN_API_2)  # a document without anything: v3 has what kubectl looks for
         if (found := self._discovery(request.path)) is not None:
             return Answer.of(found)
         return self._of_resource(request)
@@ -75,7 +78,8 @@ class Routes:
             verb = "create"
         if resource.plural.startswith("selfsubject"):
             return self._review(request, resource)
-        self._allow(verb, resource, namespace, name, part)
+        what = f"{resource.plural}/{part}" if part in ("log", "exec") else resource.plural
+        self._verbs.allow(verb, resource, namespace, name, what)
         if part == "log":
             return pod_streams.log(request, self._store, self._kubelet, namespace, name)
         if part == "exec":
@@ -96,13 +100,6 @@ class Routes:
                         return resource, namespace, name, part
         raise no_such_path()
 
-    def _allow(self, verb: str, resource: Resource, namespace: str, name: str, part: str) -> None:
-        what = f"{resource.plural}/{part}" if part in ("log", "exec") else resource.plural
-        if self._settings.is_forbidden(verb, what):
-            where = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
-            group = f'resource "{what}" in API group "{resource.group}"'
-            raise forbidden(resource, name, f'User "{self._settings.user}" cannot {verb} {group} {where}')
-
     def _done(
         self, verb: str, request: Request, resource: Resource, namespace: str, name: str
     ) -> Answer | Stream | Upgrade:
@@ -110,7 +107,7 @@ class Routes:
         if verb == "get":
             return verbs.get(request, resource, namespace, name)
         if verb == "list":
-            return verbs.list(request, resource, namespace)
+            return verbs.list_all(request, resource, namespace)
         if verb == "watch":
             return verbs.watch(request, resource, namespace)
         if verb == "create" and not name:
@@ -127,7 +124,8 @@ class Routes:
 
     def _review(self, request: Request, resource: Resource) -> Answer:
         """`kubectl auth can-i` and `kubectl auth whoami`."""
-        table = protobuf.review(request.body) if request.body.startswith(protobuf.MAGIC) else json.loads(request.body)
+        body = request.body
+        table = protobuf.access_review(body) if protobuf.is_protobuf(body) else json.loads(body)
         if resource.plural == "selfsubjectreviews":
             return Answer.of({**table, "status": {"userInfo": {"username": self._settings.user}}}, 201)
         asked = table["spec"].get("resourceAttributes", {})

@@ -1,7 +1,8 @@
 """What of an object that is created or changed is refused: unknown fields, what is of another type or missing, rules in
 CEL, and what the webhooks of operators refuse.
 
-CRDs have the operators' own schemas, where these are (`tests.remote.kubernetes.crd`); what is built in, a list of its fields.
+CRDs have the operators' own schemas, where these are (`tests.remote.kubernetes.crd`); what is built in has a list of
+its fields.
 """
 
 from __future__ import annotations
@@ -214,7 +215,8 @@ def _jobs(table: Object) -> Any:
 
 def _pytorchjob(name: str, spec: Object) -> Iterator[str]:
     if not LABEL.fullmatch(name):
-        yield f'metadata.name: Invalid value: "{name}": a DNS-1035 label must consist of lower case alphanumeric characters'
+        said = "a DNS-1035 label must consist of lower case alphanumeric characters"
+        yield f'metadata.name: Invalid value: "{name}": {said}'
     replicas = spec.get("pytorchReplicaSpecs", {})
     for kind, one in replicas.items():
         where = f"spec.pytorchReplicaSpecs[{kind}]"
@@ -224,7 +226,8 @@ def _pytorchjob(name: str, spec: Object) -> Iterator[str]:
             yield f"{where}.replicas: Forbidden: must be 1"
         containers = one["template"]["spec"]["containers"]
         if not any(container.get("name") == "pytorch" for container in containers):
-            yield f"{where}.template.spec.containers: Required value: must have at least one container with name pytorch"
+            said = "must have at least one container with name pytorch"
+            yield f"{where}.template.spec.containers: Required value: {said}"
 
 
 def has_schemas() -> bool:

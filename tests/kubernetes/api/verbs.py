@@ -44,10 +44,10 @@ class Verbs:
         found = self._store.get(resource, namespace, name)
         return Answer.of(self._shown(request, resource, [found], found))
 
-    def list(self, request: Request, resource: Resource, namespace: str) -> Answer:
+    def list_all(self, request: Request, resource: Resource, namespace: str) -> Answer:
         meant = matcher(request.asked("labelSelector"), request.asked("fieldSelector"))
         found = [table for table in self._store.list(resource.plural, namespace) if meant(table)]
-        whole = {"kind": f"{resource.kind}List", "apiVersion": resource.group_version}
+        whole: Object = {"kind": f"{resource.kind}List", "apiVersion": resource.group_version}
         whole |= {"metadata": {"resourceVersion": str(self._store.version)}, "items": found}
         return Answer.of(self._shown(request, resource, found, whole))
 
@@ -122,6 +122,13 @@ class Verbs:
             said = f"exceeded quota: team, requested: {what}=1, used: {what}={used}, limited: {what}={most}"
             raise forbidden(resource, name, said)
 
+    def allow(self, verb: str, resource: Resource, namespace: str, name: str, what: str) -> None:
+        """`what`: the resource's plural, with a subresource. Raises ApiError where the user may not."""
+        if self._settings.is_forbidden(verb, what):
+            where = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
+            group = f'resource "{what}" in API group "{resource.group}"'
+            raise forbidden(resource, name, f'User "{self._settings.user}" cannot {verb} {group} {where}')
+
     def _admit(self, request: Request, resource: Resource, table: Object, before: Object | None) -> None:
         validation.check(resource, table, before, strict=request.asked("fieldValidation") == "Strict")
         if (said := self._settings.refused.get(resource.plural)) is not None:
@@ -149,6 +156,7 @@ class Verbs:
             if how != APPLY:
                 raise not_found(resource, name)
             patch.setdefault("metadata", {})["name"] = name
+            self.allow("create", resource, namespace, name, resource.plural)
             return Answer.of(self._made(request, resource, namespace, patch), 201)
         table: Object = PATCHES[how](before, patch)
         return Answer.of(self._changed(request, resource, before, table))
@@ -190,7 +198,7 @@ class Verbs:
         found = [table for table in self._store.list(resource.plural, namespace) if meant(table)]
         for table in found:
             self.delete_one(resource, table["metadata"].get("namespace", ""), table["metadata"]["name"], options)
-        return self.list(request, resource, namespace)
+        return self.list_all(request, resource, namespace)
 
     def delete_one(self, resource: Resource, namespace: str, name: str, options: Object) -> None:
         """What the kubelet, or the garbage collector, has to end first is only marked."""

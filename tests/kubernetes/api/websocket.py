@@ -1,4 +1,4 @@
-"""The server's end of a WebSocket (RFC 6455), as `kubectl exec` wants one: binary messages whose first byte is a channel.
+"""The server's end of a WebSocket (RFC 6455) for `kubectl exec`: binary messages whose first byte is a channel.
 
 | channel | carries |
 |---|---|

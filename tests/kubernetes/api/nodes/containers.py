@@ -55,8 +55,10 @@ class Image:
 class Container:
     """A running one. `output` gives what it prints, standard error included."""
 
-    def __init__(self, process: subprocess.Popen[bytes], image: Image, output: asyncio.StreamReader) -> None:
-        self._process, self._image, self.output = process, image, output
+    def __init__(
+        self, process: subprocess.Popen[bytes], image: Image, output: asyncio.StreamReader, pipe: asyncio.ReadTransport
+    ) -> None:
+        self._process, self._image, self.output, self._pipe = process, image, output, pipe
         self._pidfd = os.pidfd_open(process.pid)
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         asyncio.get_running_loop().add_reader(self._pidfd, self._on_end)
@@ -76,6 +78,12 @@ class Container:
         self.signal(signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
+
+    async def close(self) -> None:
+        """When it returns, nothing of it is left."""
+        self.kill()
+        await self.ended
+        self._pipe.close()
 
     def _on_end(self) -> None:
         asyncio.get_running_loop().remove_reader(self._pidfd)
@@ -111,7 +119,7 @@ async def start(image: Image) -> Container:
     finally:
         os.close(told)
         os.close(into)
-    container = Container(process, image, (await _reader(output))[0])
+    container = Container(process, image, *(await _reader(output)))
     reader, transport = await _reader(ready)
     word = await reader.read(1)
     transport.close()

@@ -20,6 +20,7 @@ from tests.kubernetes.api.store import Store
 
 Object = dict[str, Any]
 ENDED = ("Succeeded", "Failed")
+LOOK_S = 0.05
 
 
 class Kubelet:
@@ -30,6 +31,7 @@ class Kubelet:
         self._logs: dict[str, PodLog] = {}
         self._begun: set[str] = set()
         self._ending: set[str] = set()
+        self._closing = False
         self._why: dict[str, tuple[str, str]] = {}  # why a pod that is being ended is: reason and message
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -66,18 +68,14 @@ class Kubelet:
         if (container := self.container_of(pod)) is not None:
             container.kill()
 
-    def kill_all(self) -> None:
-        for container in self._containers.values():
-            if not container.ended.done():
-                container.kill()
-
     async def close(self) -> None:
-        self.kill_all()
-        for task in list(self._tasks):
-            task.cancel()
-        running = [container.ended for container in self._containers.values() if not container.ended.done()]
-        if running:
-            await asyncio.wait(running, timeout=10.0)
+        """No process is left of any pod then."""
+        self._closing = True
+        while self._tasks:
+            for container in self._containers.values():
+                if not container.ended.done():
+                    container.kill()
+            await asyncio.wait(self._tasks, timeout=LOOK_S)  # one that is just being started is among them
 
     def _bind(self, claim: Object) -> None:
         metadata, spec = claim["metadata"], claim["spec"]
@@ -141,11 +139,14 @@ class Kubelet:
         log = self._logs[uid] = PodLog()
         keeping = asyncio.ensure_future(log.keep(container.output))
         self._containers[uid] = container
+        if self._closing:
+            container.kill()
         self._change(pod, pod_states.running())
         if "deletionTimestamp" in (self._now(pod) or {"metadata": {"deletionTimestamp": ""}})["metadata"]:
             self._store.wake()  # it was deleted meanwhile
         code = await container.ended
         await keeping
+        await container.close()
         self._change(pod, pod_states.ended(code, self._why.get(uid)))
         self._store.wake()
 

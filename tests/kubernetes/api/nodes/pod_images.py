@@ -78,8 +78,8 @@ class Images:
                 mounts[mount["mountPath"]] = self._laid_down(pod, volume, folder)
         words = [*container.get("command", ()), *container.get("args", ())] or ["sleep", "infinity"]
         return Image(
-            words=words, env=self._variables(pod, container), mounts=mounts, memory_mounts=memory,
-            hostname=pod["spec"].get("hostname") or pod["metadata"]["name"], folder=folder, hosts=self._hosts(pod, folder),
+            words=words, env=self._variables(pod, container), mounts=mounts, memory_mounts=memory, folder=folder,
+            hostname=pod["spec"].get("hostname") or pod["metadata"]["name"], hosts=self._hosts(pod, folder),
             workdir=container.get("workingDir", "/"),
         )  # fmt: skip
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from tests.kubernetes.api import websocket
 from tests.kubernetes.api.api_errors import ApiError, bad_request
-from tests.kubernetes.api.nodes.containers import Container
 from tests.kubernetes.api.http_server import Answer, Request, Stream, Upgrade
+from tests.kubernetes.api.nodes.containers import Container
 from tests.kubernetes.api.nodes.kubelet import Kubelet
 from tests.kubernetes.api.nodes.pod_log import Line, PodLog
 from tests.kubernetes.api.resources import PODS
@@ -76,15 +76,15 @@ def exec_(request: Request, store: Store, kubelet: Kubelet, namespace: str, name
     """Raises ApiError where nothing runs."""
     pod = store.get(PODS, namespace, name)
     container_name = _container_of(pod, request)
-    protocol = websocket.protocol_of(request)
-    if protocol is None:
-        raise bad_request("Upgrade request required")
     container = kubelet.container_of(pod)
     if container is None:
         phase = pod.get("status", {}).get("phase", "Pending")
         if phase in ("Succeeded", "Failed"):
             raise bad_request(f"cannot exec into a container in a completed pod; current phase is {phase}")
         raise ApiError(404, "NotFound", f'container not found ("{container_name}")')
+    protocol = websocket.protocol_of(request)
+    if protocol is None:
+        raise bad_request("Upgrade request required")
     return Upgrade(
         websocket.answer_headers(request, protocol),
         lambda reader, writer: _talk(websocket.WebSocket(reader, writer), container, request),

@@ -12,6 +12,7 @@ Object = dict[str, Any]
 KUBEFLOW, JOBSET, BATCH = "training.kubeflow.org", "jobset.sigs.k8s.io", "batch.kubernetes.io"
 INDEX = f"{BATCH}/job-completion-index"
 PORT = "23456"
+REPLICA_TYPE = f"{KUBEFLOW}/replica-type"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def of_pytorchjob(job: Object) -> list[Wanted]:
             given |= {"PET_MASTER_ADDR": f"{name}-master-0", "PET_NODE_RANK": str(rank), "PET_NNODES": str(len(places))}
             _add(container, given)
         labels = {f"{KUBEFLOW}/job-name": name, f"{KUBEFLOW}/operator-name": "pytorchjob-controller"}
-        labels |= {f"{KUBEFLOW}/replica-type": kind.lower(), f"{KUBEFLOW}/replica-index": str(index)}
+        labels |= {REPLICA_TYPE: kind.lower(), f"{KUBEFLOW}/replica-index": str(index)}
         labels |= {f"{KUBEFLOW}/job-role": "master"} if kind == "Master" else {}
         found.append(Wanted(f"{name}-{kind.lower()}-{index}", template, labels, spec))
     return found

@@ -11,9 +11,9 @@ from typing import Any
 
 from tests.kubernetes.api import events
 from tests.kubernetes.api.api_errors import ApiError
+from tests.kubernetes.api.nodes.pod_states import condition, exit_code
 from tests.kubernetes.api.operators import job_pods
 from tests.kubernetes.api.operators.job_pods import Wanted
-from tests.kubernetes.api.nodes.pod_states import condition, exit_code
 from tests.kubernetes.api.resources import BY_PLURAL, PODS
 from tests.kubernetes.api.settings import Settings
 from tests.kubernetes.api.store import Store, is_owned_by, now, owner_of
@@ -80,7 +80,8 @@ class Operators:
             code = exit_code(pod)
             if pod["status"]["phase"] == "Failed" and not self._is_left(pod):
                 if (code or RETRYABLE) < RETRYABLE:
-                    said = f"PyTorchJob {job['metadata']['name']} is failed because 1 Worker replica(s) failed."
+                    kind = pod["metadata"]["labels"][job_pods.REPLICA_TYPE].capitalize()
+                    said = f"PyTorchJob {job['metadata']['name']} is failed because 1 {kind} replica(s) failed."
                     self._finish(job, "Failed", "PyTorchJobFailed", said, clean=True)
                     return
                 self._remove(pod)
@@ -199,9 +200,9 @@ class Operators:
         plural = next(one.plural for one in BY_PLURAL.values() if one.kind == job["kind"])
         self._store.update(plural, job["metadata"]["namespace"], job["metadata"]["name"], change)
         for child in self._children(job) if clean else ():
-            if child["kind"] == "Pod" and child["status"]["phase"] not in ("Succeeded", "Failed"):
-                self._remove(child)
-            elif child["kind"] == "Job" and _is_active(child):
+            if (child["kind"] == "Pod" and child["status"]["phase"] not in ("Succeeded", "Failed")) or (
+                child["kind"] == "Job" and _is_active(child)
+            ):
                 self._remove(child)
 
     def _remove(self, table: Object) -> None:
@@ -219,11 +220,9 @@ class Operators:
             condition(table, "Created", "True", f"{job['kind']}Created", f"{name} is created.")
             if "Running" in phases:
                 condition(table, kind, "True", reason, f"{name} is running.")
-            active = sum(phase == "Running" for phase in phases)
-            table["status"]["replicaStatuses"] = {
-                "Master": {"active": min(active, 1)},
-                "Worker": {"active": max(active - 1, 0)},
-            }
+            active = [phase == "Running" for phase in phases]
+            counts = {"Master": sum(active[:1]), "Worker": sum(active[1:])}
+            table["status"]["replicaStatuses"] = {kind: {"active": count} for kind, count in counts.items()}
 
         self._store.update(plural, metadata["namespace"], metadata["name"], change)
 
@@ -250,8 +249,8 @@ def _fails_job(job: Object, pod: Object) -> str:
     for rule in job["spec"].get("podFailurePolicy", {}).get("rules", ()):
         if (codes := rule.get("onExitCodes")) is not None:
             if code is not None and (code in codes["values"]) == (codes["operator"] == "In"):
-                name, space = pod["metadata"]["name"], pod["metadata"]["namespace"]
-                said = f"Container {pod['spec']['containers'][0]['name']} for pod {space}/{name} failed with exit code {code}"
+                name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+                said = f"Container {pod['spec']['containers'][0]['name']} for pod {name} failed with exit code {code}"
                 return f"{said} matching FailJob rule" if rule["action"] == "FailJob" else ""
         elif _is_disrupted(pod):
             return "" if rule["action"] == "Ignore" else "Pod has condition DisruptionTarget matching FailJob rule"
