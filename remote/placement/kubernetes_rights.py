@@ -70,7 +70,9 @@ async def _rights(kubectl: Kubectl, rights: list[tuple[str, str]]) -> list[tuple
     """Each as it is told, and whether the user has it."""
 
     async def one(verb: str, resource: str) -> bool:
-        done = await kubectl.run("auth", "can-i", "--quiet", verb, resource)
+        whole, _, part = resource.partition("/")
+        of = [f"--subresource={part}"] if part else []
+        done = await kubectl.run("auth", "can-i", "--quiet", verb, whole, *of)
         if done.code and done.stderr.strip() and not done.stderr.startswith("Warning"):
             raise failed(done.stderr)
         return done.code == 0
