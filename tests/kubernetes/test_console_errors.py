@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 from collections.abc import Callable
@@ -75,7 +76,8 @@ def test_where_there_is_no_kubectl(cluster: Kubernetes, tmp_path: Path, verb: st
 
 def test_a_name_that_is_taken(cluster: Kubernetes, tmp_path: Path) -> None:
     config = cluster_toml(tmp_path, steps=LONG)
-    cluster.kubectl("create", "configmap", "night").check_returncode()
+    other = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "night"}}
+    cluster.kubectl("apply", "-f", "-", input=json.dumps(other)).check_returncode()
 
     done = motley(cluster, config, "run", "--plain", "--name", "night")
 

@@ -117,3 +117,24 @@ def test_the_pod_that_leads_is_lost_and_the_one_in_its_place_joins_the_others(
     output, _ = following.communicate(timeout=BOUND_S)
     assert json.loads(output)["state"] == "stopped"
     assert_nothing_left(cluster, claims=True)
+
+
+@pytest.mark.long
+def test_a_pod_that_is_taken_out_can_come_back(cluster: Kubernetes, console: Console, tmp_path: Path) -> None:
+    config = cluster_toml(tmp_path, steps=LONG, small=2)
+    following = console(config, "night")
+    wait_for(following, r"step \d+")
+    pods = {one["metadata"]["uid"] for one in cluster.objects("pods")}
+
+    dropped = motley(cluster, config, "drop", "night", "small-1")
+    assert dropped.returncode == 0, dropped.stderr
+    joined = motley(cluster, config, "join", "night", "small-1")
+    assert joined.returncode == 0, joined.stderr
+    wait_for(following, r"small-1 joined at step \d+: went on after")
+
+    assert {one["metadata"]["uid"] for one in cluster.objects("pods")} == pods
+    written = motley(cluster, config, "checkpoint", "night")
+    assert written.returncode == 0, written.stderr
+    following.send_signal(signal.SIGINT)
+    following.communicate(timeout=BOUND_S)
+    assert_nothing_left(cluster, claims=True)
