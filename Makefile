@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 TESTS := $(BIN)/python -m pytest
 SPREAD := $(TESTS) -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help venv libraries llm-data demo test test-fast test-fast-only test-runs test-runs-long test-ranks test-ranks-long test-lab test-lab-short test-lab-long test-steady test-containers test-gpu test-release test-release-short test-libraries test-llm test-slurm test-slurm-short lint fuzz bench bench-console bench-llm bench-gpu chaos soak clean
+.PHONY: help venv libraries llm-data demo test test-fast test-fast-only test-runs test-runs-long test-ranks test-ranks-long test-lab test-lab-short test-lab-long test-steady test-containers test-gpu test-release test-release-short test-libraries test-llm test-slurm test-slurm-short test-kubernetes test-kubernetes-short lint fuzz bench bench-console bench-llm bench-gpu chaos soak clean
 
 help:
 	@echo 'make demo       opens the console on four emulated hosts of unequal speed'
@@ -33,6 +33,7 @@ help:
 	@echo 'make test-release a release, installed in empty environments: minutes, and a package index'
 	@echo 'make test-libraries the tests with transformers, peft, Lightning and the like, which it installs in .venv/libraries'
 	@echo 'make test-slurm runs in jobs of a real Slurm on lab hosts, as root: needs slurm-wlm and munge'
+	@echo 'make test-kubernetes the real kubectl against an API server of the tests, whose pods are processes: as root'
 	@echo 'make test-llm   a language model of 135 million parameters on two lab hosts, as root: about 15 minutes'
 	@echo 'make bench      what the parts cost on this machine'
 	@echo 'make bench-llm  language models in the lab, against transformers'"'"' Trainer under torchrun; about 15 minutes'
@@ -99,13 +100,13 @@ test-fast: $(READY)
 	@$(MAKE) --no-print-directory -j2 lint test-fast-only
 
 test-fast-only: $(READY)
-	$(SPREAD) -m 'not runs and not ranks and not lab and not gpu and not containers and not release and not libraries and not llm and not slurm' $(ARGS)
+	$(SPREAD) -m 'not runs and not ranks and not lab and not gpu and not containers and not release and not libraries and not llm and not slurm and not kubernetes' $(ARGS)
 
 test-runs: $(READY)
-	$(SPREAD) -m 'runs and not long and not ranks and not lab and not gpu and not containers and not release and not libraries and not llm and not slurm' $(ARGS)
+	$(SPREAD) -m 'runs and not long and not ranks and not lab and not gpu and not containers and not release and not libraries and not llm and not slurm and not kubernetes' $(ARGS)
 
 test-runs-long: $(READY)
-	$(SPREAD) -m 'runs and long and not ranks and not lab and not gpu and not containers and not release and not libraries and not llm and not slurm' $(ARGS)
+	$(SPREAD) -m 'runs and long and not ranks and not lab and not gpu and not containers and not release and not libraries and not llm and not slurm and not kubernetes' $(ARGS)
 
 test-lab: $(READY)
 	$(TESTS) -m lab $(ARGS)
@@ -142,6 +143,12 @@ test-slurm: $(READY)
 
 test-slurm-short: $(READY)
 	$(TESTS) -m 'slurm and not long' -rs $(ARGS)
+
+test-kubernetes: $(READY)
+	$(SPREAD) --maxprocesses 2 -m kubernetes -rs $(ARGS)
+
+test-kubernetes-short: $(READY)
+	$(SPREAD) --maxprocesses 2 -m 'kubernetes and not long' -rs $(ARGS)
 
 test-llm: $(LIBRARIES)/.llm-data
 	$(LIBRARIES)/bin/python -m pytest -m llm -s -rs $(ARGS)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from motley.console.verb_options import DEFAULT_CONFIG, Config, Json, verb
+from motley.console.verb_options import DEFAULT_CONFIG, Config, Json, load_cluster, verb
 
 Html = Annotated[
     Path | None,
@@ -19,6 +19,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("report")(report)
     app.command("compare")(compare)
     app.command("verify")(verify)
+    app.command("fetch")(fetch)
 
 
 @verb
@@ -52,6 +53,20 @@ def compare(
     from motley.console.commands.after_run import compare as command
 
     return command.compare_runs(config, runs, baseline=baseline, by=by, html=html, json=json)
+
+
+@verb
+def fetch(
+    run: Annotated[str, typer.Argument(metavar="RUN")], config: Config = DEFAULT_CONFIG, json: Json = False
+) -> int:
+    """Bring home what a run in Kubernetes has left on its volume: checkpoints, results, logs."""
+    cluster = load_cluster(config)
+    from motley.console.commands.after_run import fetch as command
+    from motley.remote.config.command_line import check_run_name
+
+    check_run_name(run)
+
+    return command.fetch(cluster, run, json=json)
 
 
 @verb

@@ -47,7 +47,7 @@ def export(
         from motley.console.commands.exports.kubernetes import export_kubernetes
 
         cluster = load_cluster(config, overrides or (), only or (), verb="export kubernetes")
-        return export_kubernetes(cluster, name, kind or "pytorchjob", file, force=force)
+        return export_kubernetes(cluster, name, kind or cluster.kubernetes.kind, file, force=force)
     weights = of_weights(file, kind=kind, name=name, overrides=overrides, only=only)
     if run == "slurm":
         of_engine(run, best=best, merge=merge, json=json)

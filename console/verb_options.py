@@ -80,7 +80,7 @@ Weights = Annotated[
 ]
 Kind = Annotated[
     Literal["pytorchjob", "trainjob", "jobset"] | None,
-    typer.Option("--kind", help="Of kubernetes: what runs the pods; by default pytorchjob."),
+    typer.Option("--kind", help="Of kubernetes: what runs the pods; by default as in cluster.toml."),
 ]
 
 

@@ -41,6 +41,15 @@ class SlurmNode:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pod:
+    """What of a host Kubernetes decides on. Which pod it is at a moment, is asked at that moment."""
+
+    of: str  # its class: the name in cluster.toml
+    number: int = 0  # among the pods of the run; the one that leads has 0
+    run: str = ""  # "": there is none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
     """One machine, as the rest of `remote` needs it. `docs/cluster-toml.md` explains every key."""
 
@@ -73,6 +82,7 @@ class Host:
     memory: str | None = None
     node_selector: dict[str, str] = field(default_factory=dict)
     slurm: SlurmNode | None = None
+    pod: Pod | None = None
 
     @property
     def way(self) -> Way:

@@ -28,7 +28,7 @@ from motley.remote.config.problems import Problems, host_names
 from motley.remote.config.read_hosts import check_nodes, read_hosts, read_section
 from motley.remote.config.schema import nearest, shown, unknown
 from motley.remote.config.sections import SECTIONS, ClusterKeys, KubernetesKeys, SlurmKeys
-from motley.remote.config.slurm_classes import slurm_options
+from motley.remote.config.slurm_classes import numbered, slurm_options
 from motley.remote.config.toml_lines import key_lines
 from motley.remote.config.ways import Connect
 from motley.remote.errors import ConfigError, NoConfig
@@ -76,17 +76,18 @@ def load(path: Path, overrides: Sequence[str] = (), only: Sequence[str] = (), *,
     kept = _keep(hosts, only, problems)
     leader = keys.get("leader")
     names = [host.name for host in hosts] or [str(name) for name in host_names(table) if name]
-    if leader is not None and names and leader not in names:
+    if leader is not None and names and leader not in (*names, *(host.pod.of for host in hosts if host.pod)):
         problems.add(("cluster", "leader"), f"there is no host {leader}; {nearest(leader, names)}")
 
+    leads = _leader(leader, kept)
     run = _run_options(options["run"])
     session = calls_session(run, path.parent)
     cluster = Cluster(
         name=keys.get("name", value_rules.valid_name(path.absolute().parent.name)),
-        leader=_leader(leader, kept),
+        leader=leads,
         port=keys.get("port", ClusterKeys().port),
         connect=connect,
-        hosts=kept,
+        hosts=numbered(kept, leads),
         run=run,
         balance=BalanceOptions(**options["balance"]),
         elastic=ElasticOptions(**options["elastic"]),
@@ -190,13 +191,16 @@ def _keep(hosts: tuple[Host, ...], only: Sequence[str], problems: Problems) -> t
 
 
 def _class(host: Host) -> str:
-    return host.slurm.of if host.slurm is not None else ""
+    about = host.slurm or host.pod
+    return about.of if about is not None else ""
 
 
 def _leader(wanted: str | None, hosts: Sequence[Host]) -> str:
-    """The first host stands in for a leader that `only` leaves out. No hosts: a problem, said elsewhere."""
+    """The first host stands in for a leader that `only` leaves out, the first pod of a class for that. No hosts: a
+    problem, said elsewhere."""
     names = [host.name for host in hosts]
-    return wanted if wanted in names else names[0] if names else ""
+    mine = [host.name for host in hosts if host.pod is not None and host.pod.of == wanted]
+    return wanted if wanted in names else next(iter((*mine, *names)), "")
 
 
 def _check_run(cluster: Cluster, table: dict[str, Any], problems: Problems) -> None:

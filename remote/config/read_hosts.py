@@ -62,7 +62,7 @@ def check_nodes(hosts: Sequence[Host], problems: Problems) -> None:
     """Over SSH a host is one machine: several of a class are for what hands out machines itself."""
     for index, host in enumerate(hosts):
         if host.nodes > 1:
-            text = f'is {host.nodes}, which is for connect = "slurm" and `motley export kubernetes`; otherwise '
+            text = f'is {host.nodes}, which is for connect = "slurm" and "kubernetes"; otherwise '
             problems.add(("hosts", index, "nodes"), f"{text}give each machine its own [[hosts]]")
 
 

@@ -33,7 +33,8 @@ class ClusterKeys:
     connect: Connect = option(
         "ssh",
         "how hosts are reached; demo: the console serves them itself, for trying Motley; "
-        "local, of one host: it is the machine that you sit at; slurm: they are nodes of [a job](slurm.md)",
+        "local, of one host: it is the machine that you sit at; slurm: they are nodes of [a job](slurm.md); "
+        "kubernetes: they are [pods](kubernetes.md)",
     )
 
 
@@ -120,7 +121,7 @@ class HostKeys:
     nodes: int = option(
         1,
         'how many machines of this class there are; above 1 with connect = "slurm", where they are fast-1, fast-2, '
-        "and for `motley export kubernetes`",
+        'with connect = "kubernetes", where they are fast-0, fast-1, and for `motley export kubernetes`',
         ge=1,
         le=MOST_NODES,
     )
@@ -230,7 +231,15 @@ class TaskKeys:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KubernetesKeys:
-    """`[kubernetes]`: what [`motley export kubernetes`](kubernetes.md) writes besides hosts and run."""
+    """`[kubernetes]`: what [`connect = "kubernetes"`](kubernetes.md) and `motley export kubernetes` need besides hosts
+    and run."""
+
+    kind: Literal["pytorchjob", "trainjob", "jobset"] = option(
+        "pytorchjob", "what the run is in the cluster: the operator that it has"
+    )
+    context: str | None = option(
+        None, "of kubectl, which names the cluster; by default its current one", check=value_rules.context_problem
+    )
 
     image: str | None = option(
         None,

@@ -1,6 +1,6 @@
-"""Hosts that are nodes of a Slurm job: in cluster.toml a class of nodes each, here as many hosts as it has nodes.
+"""Hosts that are nodes of a Slurm job, or pods: in cluster.toml a class each, here as many hosts as it has machines.
 
-Which node of Slurm's a host is, `remote.placement` finds out. What is no use with another `connect` is refused.
+Which node or pod a host is, `remote.placement` finds out. What is no use with another `connect` is refused.
 
     >>> [host.name for host in expanded(hosts, rows, problems)]
     ['fast-1', 'fast-2', 'slow']
@@ -14,36 +14,53 @@ from pathlib import Path
 from typing import Any
 
 from motley.remote.config import value_rules
-from motley.remote.config.cluster import Host, SlurmNode, SlurmOptions
+from motley.remote.config.cluster import Host, Pod, SlurmNode, SlurmOptions
 from motley.remote.config.problems import Problems
 
 KEYS = ("partition", "sbatch")
-ELSEWHERE = ("user", "port", "identity", "jump", "address")  # of a node: the login node has them
+ELSEWHERE = ("user", "port", "identity", "jump", "address")  # of a node: the login node has them; of a pod: nobody
 
 
 def expanded(hosts: Sequence[Host], rows: Sequence[Mapping[str, Any]], problems: Problems) -> tuple[Host, ...]:
     """`rows`: the valid keys of each host, `[defaults]` among them."""
     for index, (host, row) in enumerate(zip(hosts, rows, strict=True)):
-        for key in KEYS if not host.way.placed else ELSEWHERE:
+        for key in (*(KEYS if not host.way.is_node else ()), *(ELSEWHERE if host.way.placed else ())):
             if key in row:
                 text = 'is for connect = "slurm"; take it out'
-                other = "is not said of a node: [slurm] has that of the login node"
-                problems.add(("hosts", index, key), other if host.way.placed else text)
-    if len({host.way.placed for host in hosts}) > 1:
-        index = next(index for index, host in enumerate(hosts) if host.way.placed != hosts[0].way.placed)
-        text = "can't be in one cluster with hosts that are reached otherwise: nodes of a job are among themselves"
+                if key in ELSEWHERE:
+                    text = "is not said of a node: [slurm] has that of the login node"
+                    text = "is not said of a pod, which kubectl reaches; take it out" if host.way.starts_runs else text
+                problems.add(("hosts", index, key), text)
+    if len({host.way.called if host.way.placed else "" for host in hosts}) > 1:
+        index = next(index for index, host in enumerate(hosts) if host.way != hosts[0].way)
+        which = "pods" if host.way.starts_runs or hosts[0].way.starts_runs else "nodes of a job"
+        text = f"can't be in one cluster with hosts that are reached otherwise: {which} are among themselves"
         problems.add(("hosts", index), text)
     found: dict[str, Host] = {}
     for index, (host, row) in enumerate(zip(hosts, rows, strict=True)):
         for one in _nodes(host, row):
             if host.way.placed and found.setdefault(one.name, one) is not one:
-                problems.add(("hosts", index), f"its node {one.name} has the name of another host; give it another")
+                problems.add(("hosts", index), f"its machine {one.name} has the name of another host; give it another")
             if (problem := value_rules.name_problem(one.name)) and not value_rules.name_problem(host.name):
                 problems.add(("hosts", index, "name"), f"is too long for that of its nodes: {one.name} {problem}")
     return tuple(one for host, row in zip(hosts, rows, strict=True) for one in _nodes(host, row))
 
 
+def numbered(hosts: Sequence[Host], leader: str) -> tuple[Host, ...]:
+    """Pods are counted: the one that leads, the others of its class, then class by class."""
+    of = next((host.pod.of for host in hosts if host.name == leader and host.pod), None)
+    order = sorted(hosts, key=lambda host: (host.name != leader, host.pod is not None and host.pod.of != of))
+    numbers = {host.name: number for number, host in enumerate(order)}
+    return tuple(
+        dataclasses.replace(host, pod=dataclasses.replace(host.pod, number=numbers[host.name])) if host.pod else host
+        for host in hosts
+    )
+
+
 def _nodes(host: Host, row: Mapping[str, Any]) -> list[Host]:
+    if host.way.starts_runs:
+        pods = [host.name] if host.nodes == 1 else [f"{host.name}-{number}" for number in range(host.nodes)]
+        return [dataclasses.replace(host, name=name, nodes=1, pod=Pod(of=host.name)) for name in pods]
     if not host.way.placed:
         return [host]
     about = SlurmNode(of=host.name, partition=row.get("partition"), sbatch=tuple(row.get("sbatch", ())))
@@ -55,7 +72,7 @@ def slurm_options(
     keys: dict[str, Any], table: Mapping[str, Any], hosts: Sequence[Host], folder: Path, problems: Problems
 ) -> SlurmOptions | None:
     """`keys`: the valid ones of `[slurm]`."""
-    if not any(host.way.placed for host in hosts):
+    if not any(host.way.is_node for host in hosts):
         if "slurm" in table and hosts:
             problems.add(("slurm",), 'is for [cluster] connect = "slurm"; take it out, or set that')
         return None

@@ -243,6 +243,14 @@ def _char(char: str) -> str:
     return "a space" if char == " " else f'"{char}"' if char.isprintable() else f"the character U+{ord(char):04X}"
 
 
+def context_problem(text: str) -> str | None:
+    """A context of kubectl's: it stands on its command line."""
+    if not text:
+        return "is empty; leave the key out"
+    odd = re.search(r"[\x00-\x1f\x7f]", text)
+    return f"holds {_char(odd.group())}" if odd else "must not begin with -" if text.startswith("-") else None
+
+
 def slurm_problem(text: str) -> str | None:
     """One word of an option of sbatch's: it stands in a line of a script."""
     if not text:

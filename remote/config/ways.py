@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Connect = Literal["ssh", "demo", "local", "slurm"]
+Connect = Literal["ssh", "demo", "local", "slurm", "kubernetes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,13 @@ class Way:
     served: bool = False  # the console serves it, over SSH on loopback
     emulated: bool = False  # several of these share one machine, and may be slowed
     placed: bool = False  # a job says which machine it is, and only as long as the job is (`remote.placement`)
+    starts_runs: bool = False  # its hosts start a run by themselves, with what the placement gave them
     only_one: bool = False  # a cluster has one of these at most: the machine that the console runs on
+
+    @property
+    def is_node(self) -> bool:
+        """Slurm gives it: what is to run there, is brought there."""
+        return self.placed and not self.starts_runs
 
 
 LOOPBACK = "127.0.0.1"
@@ -38,4 +44,5 @@ WAYS: dict[Connect, Way] = {
     ),
     "local": Way(called="this machine", address="", here=True, own_python=True, only_one=True),
     "slurm": Way(called="a node of a Slurm job", address="", any_address=False, placed=True),
+    "kubernetes": Way(called="a pod of Kubernetes", address="", any_address=False, placed=True, starts_runs=True),
 }  # fmt: skip

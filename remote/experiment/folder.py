@@ -44,6 +44,7 @@ class Experiment:
         self._asked: set[str] = set()  # hosts that were asked for their files
         self._stale: set[str] = set()  # of these, the ones that are to be asked again
         self._over = False  # nothing is kept any more
+        self.instances: dict[str, str] = {}  # which of several machines hosts were last: `remote.experiment.machines`
         if copy is not None:
             self._told = {host: copy.offsets(host) for host in copy.hosts()}
 
@@ -100,6 +101,14 @@ class Experiment:
         self._asked.add(host)
         self._stale.discard(host)
         return {file: min(self._both(host, file)) for file in self._files(host)}
+
+    def begins_anew(self, host: str) -> None:
+        """What the host has from now on are other files of the same names: they are read from their beginning, and go
+        behind what is kept."""
+        self._told.pop(host, None)
+        if self._copy is not None:
+            self._copy.begins_anew(host)
+            self.commit()
 
     def borders(self, host: str) -> dict[str, int]:
         """Where in some of them no chunk may go on beyond: what is kept ends there, or what was shown."""

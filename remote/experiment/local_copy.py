@@ -72,6 +72,10 @@ class LocalCopy:
     def offset(self, host: str, file: str) -> int:
         return self._offsets.get(host, {}).get(file, 0)
 
+    def begins_anew(self, host: str) -> None:
+        """The host's files are others now, of which nothing is kept."""
+        self._dirty = self._offsets.pop(host, None) is not None or self._dirty
+
     def hosts(self) -> list[str]:
         return list(self._offsets)
 

@@ -18,6 +18,7 @@ from typing import Protocol
 from motley.remote.config.cluster import Cluster, Host
 from motley.remote.config.ways import Connect
 from motley.remote.hosts.local_connection import LocalConnection
+from motley.remote.hosts.pod_connection import PodConnection
 from motley.remote.hosts.slurm_connection import SlurmConnection
 from motley.remote.ssh.commands import Result
 from motley.remote.ssh.connection import SSHConnection
@@ -36,6 +37,10 @@ class Connection(Protocol):
 
     @property
     def is_open(self) -> bool: ...
+
+    @property
+    def instance(self) -> str:
+        """Which of several machines the host is, one after the other; empty where it stays the same."""
 
     @property
     def own_address(self) -> str | None:
@@ -71,7 +76,7 @@ class Reach:
         """`connect_s`: how long a connection may take, in place of `dial.CONNECT_S`."""
         self.demo = DemoHosts(cluster)
         self._connect_s = connect_s
-        self._slurm_options = cluster.slurm
+        self._slurm_options, self._kubernetes = cluster.slurm, cluster.kubernetes
         self._dialer: Dialer | None = None
         self._starting = asyncio.Lock()
         self._ways: dict[Connect, Callable[[Host], Awaitable[Connection]]] = {
@@ -79,6 +84,7 @@ class Reach:
             "demo": self._dial,
             "local": LocalConnection.open,
             "slurm": self._step,
+            "kubernetes": self._exec,
         }
 
     async def add(self, host: Host) -> None:
@@ -95,6 +101,9 @@ class Reach:
 
     async def _step(self, host: Host) -> Connection:
         return await SlurmConnection.open(host, self._slurm_options, await self.start())
+
+    async def _exec(self, host: Host) -> Connection:
+        return await PodConnection.open(host, self._kubernetes)
 
     async def start(self) -> Dialer:
         """Serves the demo hosts, once."""

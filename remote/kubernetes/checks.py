@@ -18,7 +18,7 @@ from motley.remote.config.toml_lines import KeyPath, key_lines
 from motley.remote.errors import ConfigError, UsageError
 from motley.remote.kubernetes.documents import Kind
 from motley.remote.kubernetes.pod_template import image_of, template
-from motley.remote.kubernetes.pods import Group, as_pods, devices_of, gpus_of, groups, members_of
+from motley.remote.kubernetes.pods import Group, as_pods, classes, devices_of, gpus_of, groups, members_of
 from motley.remote.kubernetes.volumes import TEXTS, volumes
 from motley.remote.launch.placement import misfits
 from motley.remote.sanitize import clean
@@ -40,7 +40,7 @@ def check(cluster: Cluster, run: str, kind: Kind) -> None:
     table = tomllib.loads(cluster.text)
     problems = Problems(key_lines(cluster.text), cluster.path.name)
     places = {host["name"]: index for index, host in enumerate(table["hosts"]) if "name" in host}
-    for host in cluster.hosts:
+    for host, _ in classes(cluster):
         _check_host(host, ("hosts", places[host.name]), problems)
     _check_names(cluster, places, problems)
     _check_volumes(cluster, problems)
@@ -119,7 +119,7 @@ def notes(cluster: Cluster) -> list[str]:
         found.append(
             f"no [kubernetes] image: the pods want {image_of(cluster)}, which examples/kubernetes/Dockerfile makes"
         )
-    for host in cluster.hosts:
+    for host, _ in classes(cluster):
         if host.devices == "auto" and not host.gpus:
             found.append(f"{host.name}: its pods train on the CPU; gpus = 1 asks for a GPU")
         if host.runtime or host.requirements:

@@ -27,6 +27,17 @@ LEADER_OF: dict[Kind, Callable[[str, str], str]] = {  # under which name the oth
     "jobset": lambda job, group: f"{job}-{group}-0-0.{job}",
     "trainjob": lambda job, group: f"{job}-{group}-0-0.{job}",
 }
+
+
+def names_of_pods(cluster: Cluster, run: str, kind: Kind) -> tuple[str, ...]:
+    """Under which all of them find each other, by their numbers."""
+    first, *others = groups(cluster)
+    if kind == "pytorchjob":
+        count = sum(len(group.hosts) for group in others)
+        return (LEADER_OF[kind](run, first.name), *(f"{run}-worker-{number}" for number in range(count)))
+    return tuple(f"{run}-{group.name}-0-{n}.{run}" for group in (first, *others) for n in range(len(group.hosts)))
+
+
 LOST = (
     "A pod that is lost is replaced, and joins the run again; the others go on meanwhile. Codes 1 and 4 are the run's "
     "own end: it failed, or was stopped."

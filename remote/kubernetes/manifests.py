@@ -23,7 +23,7 @@ from motley.remote.config.toml_lines import KeyPath, key_lines
 from motley.remote.errors import ConfigError
 from motley.remote.kubernetes import checks
 from motley.remote.kubernetes.document_rules import check_documents
-from motley.remote.kubernetes.documents import Kind, job, metadata_of
+from motley.remote.kubernetes.documents import Kind, job, metadata_of, names_of_pods
 from motley.remote.kubernetes.pod_template import LABEL, RUN_FILE, image_of
 from motley.remote.kubernetes.pods import as_pods, members_of
 from motley.remote.kubernetes.volumes import TEXTS, claim, volumes
@@ -53,12 +53,19 @@ class Manifests:
     notes: tuple[str, ...]  # for people, on stderr
 
 
-def manifests(cluster: Cluster, run: str, kind: Kind, *, token: str, environ: Mapping[str, str]) -> Manifests:
-    """`environ` has the variables that `pass_env` names. Raises ConfigError and UsageError as `checks.check` does, and
-    for a project or data that is too large to travel in a manifest."""
+def manifests(
+    cluster: Cluster, run: str, kind: Kind, *, token: str, environ: Mapping[str, str], stays_s: float = 0.0
+) -> Manifests:
+    """`environ` has the variables that `pass_env` names. `stays_s`: how long pods stay when the run has ended.
+
+    Raises ConfigError and UsageError as `checks.check` does, and for a project or data that is too large to travel in a
+    manifest.
+    """
     checks.check(cluster, run, kind)
     passed = {name: environ[name] for host in cluster.hosts for name in host.pass_env if name in environ}
     description, packed = _described(cluster, run)
+    pods = names_of_pods(cluster, run, kind) if stays_s else ()
+    description = dataclasses.replace(description, stays_s=stays_s, pods=pods)
     metadata = metadata_of(cluster, run, {LABEL: run})
     documents = [
         *(_claim(cluster, volume) for volume in volumes(cluster) if volume.size),

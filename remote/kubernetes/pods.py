@@ -30,11 +30,28 @@ class Group:
         return self.first == 0
 
 
+def classes(cluster: Cluster) -> list[tuple[Host, tuple[str, ...]]]:
+    """Each class as a host, and its machines, in the order of cluster.toml."""
+    found: dict[str, list[Host]] = {}
+    for host in cluster.hosts:
+        found.setdefault(host.pod.of if host.pod else host.name, []).append(host)
+    return [
+        (dataclasses.replace(hosts[0], name=of, nodes=len(hosts)), tuple(host.name for host in hosts))
+        if hosts[0].pod
+        else (hosts[0], names_of(hosts[0]))
+        for of, hosts in found.items()
+    ]
+
+
 def groups(cluster: Cluster) -> tuple[Group, ...]:
     found: list[Group] = []
     first = 0
-    for host in sorted(cluster.hosts, key=lambda host: host.name != cluster.leader):
-        names = names_of(host)
+
+    def leads(one: tuple[Host, tuple[str, ...]]) -> bool:
+        return cluster.leader in (one[0].name, *one[1])
+
+    for host, machines in sorted(classes(cluster), key=lambda one: not leads(one)):
+        names = tuple(sorted(machines, key=lambda name: name != cluster.leader)) if not first else machines
         parts = [(names[0], names[:1]), (host.name, names[1:])] if not first else [(host.name, names)]
         for name, hosts in parts:
             if hosts:

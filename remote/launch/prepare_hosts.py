@@ -21,7 +21,7 @@ from motley.remote.feed import Progress
 from motley.remote.hosts.pool import Emit, Hosts, python_of
 from motley.remote.launch.all_hosts import push_all
 from motley.remote.launch.placement import Knows, misfits, place, unknown
-from motley.remote.placement.placement import lent
+from motley.remote.placement.placement import in_the_way, lent, starts_runs
 from motley.remote.preflight.check import CheckResult, check
 from motley.remote.preflight.host_check import Prepares
 from motley.remote.provision import container_images, data, packages, virtualenv
@@ -152,9 +152,13 @@ async def preflight(
         await asyncio.to_thread(find, cluster)
     await asyncio.to_thread(data.check_there, cluster)
     name = f"check-{secrets.token_hex(4)}"
-    async with lent(
-        cluster, name, lambda text: emit(Progress(host=cluster.leader, stage="connect", text=text))
-    ) as there:
+
+    def say(text: str) -> None:
+        emit(Progress(host=cluster.leader, stage="connect", text=text))
+
+    if starts_runs(cluster):
+        return await in_the_way(cluster, say)
+    async with lent(cluster, name, say) as there:
         return await _preflight(there, emit, ask, further, make)
 
 

@@ -15,7 +15,10 @@ from contextlib import asynccontextmanager
 from typing import Protocol
 
 from motley.remote.config.cluster import Cluster
-from motley.remote.placement.slurm_job import SlurmJob
+from motley.remote.errors import Finding
+from motley.remote.placement.kubernetes_job import KubernetesJob, runs_in
+from motley.remote.placement.kubernetes_rights import findings_of
+from motley.remote.placement.slurm_job import SlurmJob, runs_of
 from motley.remote.placement.slurm_queue import State
 
 Say = Callable[[str], object]  # what is waited for, a line each
@@ -24,8 +27,9 @@ Say = Callable[[str], object]  # what is waited for, a line each
 class Placement(Protocol):
     """Of the hosts of one run."""
 
-    async def place(self, say: Say) -> Cluster:
-        """The cluster with hosts that can be connected to, asked for where there are none yet; waits for them.
+    async def place(self, say: Say, manifests: Callable[[], str] = str) -> Cluster:
+        """The cluster with hosts that can be connected to, asked for where there are none yet; waits for them. Hosts
+        that start runs by themselves are asked for with the `manifests`.
 
         Raises RunFailed, UsageError or a HostError, each with its remedy; then nothing is left of what was asked for.
         The same goes for a cancellation.
@@ -47,7 +51,7 @@ class FixedHosts:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
-    async def place(self, say: Say) -> Cluster:  # noqa: ARG002
+    async def place(self, say: Say, manifests: Callable[[], str] = str) -> Cluster:  # noqa: ARG002
         return self._cluster
 
     async def found(self, say: Say) -> Cluster:  # noqa: ARG002
@@ -65,8 +69,25 @@ def is_placed(cluster: Cluster) -> bool:
     return any(host.way.placed for host in cluster.hosts)
 
 
+def starts_runs(cluster: Cluster) -> bool:
+    """Whether its hosts start a run by themselves: nothing is checked, brought or started there."""
+    return any(host.way.starts_runs for host in cluster.hosts)
+
+
 def placement_of(cluster: Cluster, run: str) -> Placement:
+    if starts_runs(cluster):
+        return KubernetesJob(cluster, run)
     return SlurmJob(cluster, run) if cluster.slurm is not None else FixedHosts(cluster)
+
+
+async def placed_runs(cluster: Cluster) -> list[tuple[str, State]]:
+    """The runs that have hosts now, or wait for some, the newest first. Raises as `Placement.found` does."""
+    return await (runs_in(cluster) if starts_runs(cluster) else runs_of(cluster))
+
+
+async def in_the_way(cluster: Cluster, say: Say) -> tuple[Finding, ...]:
+    """Of a run whose hosts start it by themselves, as far as it can be known beforehand."""
+    return await findings_of(cluster, say)
 
 
 @asynccontextmanager

@@ -51,7 +51,7 @@ class SlurmJob:
         self._run, self._name = run, job_name(run)
         self._job = ""  # its number, once it is known
 
-    async def place(self, say: Say) -> Cluster:
+    async def place(self, say: Say, manifests: Callable[[], str] = str) -> Cluster:  # noqa: ARG002
         """A job of this name that was submitted by hand is taken as it is. Raises as `Placement.place` says."""
         async with self.gate() as gate:
             submitting = asyncio.ensure_future(self._submit(gate, say))

@@ -19,6 +19,7 @@ from motley.remote.diagnosis.host_clocks import Lateness
 from motley.remote.end_tasks import end
 from motley.remote.errors import CommandFailed, HostError
 from motley.remote.experiment.folder import Experiment
+from motley.remote.experiment.machines import met
 from motley.remote.experiment.records import partial_lines
 from motley.remote.feed import FeedRecord, Link
 from motley.remote.rpc.verbs import Verbs
@@ -84,6 +85,7 @@ class HostFollower:
     async def _attach(self) -> None:
         """One connection's worth of following; returns when the other side has ended it, or is to be asked anew."""
         connection = await self._verbs.connection(self.host)
+        met(self._experiment, self.host, connection.instance)
         argv = self._verbs.argv(self.host, "attach", "--run", self._run, "--host", self.host)
         async with connection.stream(argv, cwd=self._verbs.tree.folder) as process:
             offsets, borders = self._experiment.offsets(self.host), self._experiment.borders(self.host)

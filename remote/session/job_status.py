@@ -11,7 +11,7 @@ from typing import Any
 
 from motley.remote.config.cluster import Cluster
 from motley.remote.errors import MotleyError
-from motley.remote.placement.slurm_job import SlurmJob, runs_of
+from motley.remote.placement.placement import placed_runs, placement_of
 
 Look = Callable[[Cluster], Awaitable[dict[str, Any]]]
 
@@ -20,12 +20,12 @@ async def status_of_jobs(cluster: Cluster, look: Look) -> dict[str, Any]:
     """`look`: what hosts that can be connected to say. Runs of jobs that are gone are told by nobody."""
     found: list[dict[str, Any]] = []
     silent: list[dict[str, str]] = []
-    for run, state in await runs_of(cluster):
+    for run, state in await placed_runs(cluster):
         if state.phase == "queued":
             found.append({"run": run, "state": "queued", "step": None, "hosts": [], "cause": state.says})
             continue
         try:
-            told = await look(await SlurmJob(cluster, run).found(lambda _: None))
+            told = await look(await placement_of(cluster, run).found(lambda _: None))
         except MotleyError as error:
             silent.append({"host": run, "cause": str(error), "remedy": ""})
             continue

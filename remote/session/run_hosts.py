@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from motley.remote.config.cluster import Cluster, Host
@@ -37,14 +37,15 @@ class RunHosts:
         self._hosts, self._logbook = hosts, logbook
 
     @asynccontextmanager
-    async def starting(self) -> AsyncIterator[Cluster]:
-        """The cluster as it is reached. When the block fails they are given back.
+    async def starting(self, manifests: Callable[[], str] = str) -> AsyncIterator[Cluster]:
+        """The cluster as it is reached. When the block fails they are given back. `manifests`: of hosts that start the
+        run by themselves.
 
         Raises UsageError for a name that is taken here, before anybody waits for hosts, and what `place` does.
         """
         if self.are_placed and self._folder.exists():
             raise UsageError(f"{self._folder} is there already: choose another name with --name")
-        cluster = await self._placement.place(self._say)
+        cluster = await self._placement.place(self._say, manifests)
         try:
             self._hosts.adopt(cluster)
             yield cluster
@@ -94,7 +95,7 @@ class RunHosts:
         if not self.are_placed:
             return host
         there = self._hosts.named(host.name)
-        return dataclasses.replace(host, address=there.address, slurm=there.slurm)
+        return dataclasses.replace(host, address=there.address, slurm=there.slurm, pod=there.pod)
 
     def _say(self, text: str) -> None:
         self._logbook.note(text, kind="placing")

@@ -28,7 +28,7 @@ from motley.remote.hosts.pool import Hosts
 from motley.remote.hosts.this_machine import Elsewhere
 from motley.remote.launch import placement
 from motley.remote.launch.all_hosts import stop_all
-from motley.remote.launch.start_run import RunStart, end_start
+from motley.remote.launch.start_run import end_start
 from motley.remote.launch.warm_restart import Cold, Offer, next_run, offered, rerun_all
 from motley.remote.provision.push_code import Tree
 from motley.remote.rpc.verbs import Verbs
@@ -37,6 +37,7 @@ from motley.remote.session.failover import Failover
 from motley.remote.session.find_run import find
 from motley.remote.session.follow_run import RunFollower
 from motley.remote.session.join_host import bring_in, named_in
+from motley.remote.session.pods_start import manifests_of, start_of
 from motley.remote.session.run_hosts import RunHosts, never_began
 from motley.remote.ssh.new_host_keys import Ask, introduced, new_keys, nobody
 from motley.trainer.contract.run_changes import Lead
@@ -86,13 +87,13 @@ class Session:
     async def launch(self, *, resume: str | None = None, why_cold: str = "") -> None:
         """Check, push, start. `resume`: the run to go on from; `why_cold`: why it is no warm restart, for its events.
 
-        Raises ConfigError for a script or task that is not there, CheckFailed with all findings, UsageError for a name
-        in use, RunFailed when a host could not start its part: then nothing is left running anywhere.
+        Raises ConfigError for a script or task that is not there, CheckFailed with all findings, UsageError, RunFailed
+        when a host could not start its part: then nothing is left running anywhere.
         """
         self._may_change()
         self._launched = True
-        async with self._run_hosts.starting() as self._cluster:
-            self._spec = await RunStart(
+        async with self._run_hosts.starting(manifests_of(self._cluster, self.run, resume=resume)) as self._cluster:
+            self._spec = await start_of(self._cluster)(
                 self._cluster, self.run, self.folder, verbs=self._verbs, logbook=self._logbook,
                 knows=self._knows, ask=self._ask, stop=self._stop_hosts, why_cold=why_cold,
             ).start(resume=resume)  # fmt: skip
@@ -216,8 +217,7 @@ class Session:
     async def stop(self, reason: str) -> Ended:
         """End the run on every host; returns once each has said how many processes are left, or did not answer.
 
-        Before there is anything to follow, that is every host of the cluster; a start that was broken off has left
-        nothing running there.
+        Before there is anything to follow, that is every host; a start that was broken off has left nothing there.
         """
         self._may_change()
         self._stopping = True

@@ -27,7 +27,10 @@ class Result:
 
 
 class Commands(ABC):
-    """The commands of one connection."""
+    """The commands of one connection. `instance`: which of several machines the host is at the moment, one after the
+    other, each with a home folder of its own; empty where it stays the same."""
+
+    instance = ""
 
     def __init__(self, host: Host) -> None:
         self.host = host

@@ -55,6 +55,8 @@ def there(host: Host, command: str) -> str:
     """
     if host.way.here:
         return command
+    if host.pod is not None:
+        return f"kubectl exec {host.pod.run or 'RUN'}-POD -- sh -c {shlex.quote(command)}"
     if host.slurm is not None:
         where = [f"--jobid={host.slurm.job}", "--overlap", f"--nodelist={host.slurm.node}"]
         return f"{pasteable(['srun', *where, 'sh', '-c'])} {shlex.quote(command)}"

@@ -21,12 +21,16 @@ from motley.trainer.light_dataclass import light_dataclass
 @light_dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
     """`spec` has no host, no address and no token. `trees`: what lies beside the file as <hash>.tar.gz, and is the
-    user's project or the data; `data_tree`: which of them is the data."""
+    user's project or the data; `data_tree`: which of them is the data. `stays_s`: how long a pod stays when the run has
+    ended and nobody reads what is there; above 0 a console is about, which names another leader when the first is gone:
+    `pods` are the names under which all of them are found, by their numbers."""
 
     spec: Spec
     hosts: tuple[str, ...]  # by the numbers of their pods; the first one leads
     trees: tuple[str, ...] = ()
     data_tree: str = ""
+    stays_s: float = 0.0
+    pods: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """To be read by people, too."""
@@ -50,6 +54,8 @@ class Description:
             hosts=tuple(map(str, table["hosts"])),
             trees=tuple(map(str, table["trees"])),
             data_tree=str(table["data_tree"]),
+            stays_s=float(table.get("stays_s", 0.0)),
+            pods=tuple(map(str, table.get("pods", ()))),
         )
 
 
@@ -65,16 +71,16 @@ def _lines(value: Any, depth: int = 0) -> str:
 
 
 def spec_of(
-    description: Description, host: str, *, leads: bool, address: str, token: str, resume: tuple[str, str], python: str
+    description: Description, host: str, *, leader: str, address: str, token: str, resume: tuple[str, str], python: str
 ) -> Spec:
-    """The spec of one pod. `address`: of the pod that leads, numeric. `resume`: the folder with checkpoints of an
-    earlier attempt and its name, both empty without one.
+    """The spec of one pod. `leader`, and its numeric `address`: of the pod that leads now. `resume`: the folder with
+    checkpoints of an earlier attempt and its name, both empty without one.
 
     A pod that does not lead begins with the state of the others: it can't know whether the run is on already, because
     another pod had its place before.
     """
     folder, of = resume
     return dataclasses.replace(
-        description.spec, host=host, leader_address=address, token=token, joins=not leads, python=python,
-        resume=folder or None, resume_of=of,
+        description.spec, host=host, leader=leader, leader_address=address, token=token, joins=host != leader,
+        python=python, resume=folder or None, resume_of=of,
     )  # fmt: skip

@@ -12,12 +12,15 @@ Standard output has the run's records (`trainer.pod.records`). The exit code say
 | 4 | it was stopped; said by the pod that leads | end the job |
 | 128 and above | it was ended from outside (143), or the one that leads was (205) | make another pod in its place |
 
+Where a console applied the manifests, a pod stays a while when its run has ended, for that to bring home what is there.
+
 A pod that is to end (an eviction, a node that is drained) leaves the run to the others at once; the one that leads has
-rank 0 write a checkpoint first.
+rank 0 write a checkpoint first where no console is about, which would name another one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -66,19 +69,25 @@ class Pod:
             return FINISHED
         if (aside := attempts.put_aside(self._folder)) is not None:
             self.say(f"an earlier attempt of '{run}' is in {aside}")
-        resume = attempts.to_go_on_from(self._folder) if self._where.leads else ("", "")
-        if resume[0]:
-            self.say(f"goes on from the newest checkpoint of the earlier attempt '{resume[1]}'")
         try:
-            address = self._leader_address()
+            leader, address = self._who_leads()
         except meeting.Unmet as error:
             self.say(str(error), "error")
             return ENDED if self._asked_to_end else LOST
+        resume = attempts.to_go_on_from(self._folder) if leader == self._where.host else ("", "")
+        if resume[0]:
+            self.say(f"goes on from the newest checkpoint of the earlier attempt '{resume[1]}'")
         spec = spec_of(
-            self._description, self._where.host, leads=self._where.leads, address=address,
+            self._description, self._where.host, leader=leader, address=address,
             token=os.environ[place.TOKEN], resume=resume, python=sys.executable,
         )  # fmt: skip
-        return self._follow(self._start(spec), Records(self._folder))
+        supervisor: int | None = self._start(spec)
+        records = Records(self._folder)
+        code = LOST
+        while supervisor is not None:
+            code = self._follow(supervisor, records)
+            supervisor = self._stay(address)
+        return code
 
     def say(self, text: str, level: Any = "info") -> None:
         """A word of the pod itself, as a record among the run's."""
@@ -86,13 +95,21 @@ class Pod:
         sys.stdout.buffer.write(encode(event))
         sys.stdout.buffer.flush()
 
-    def _leader_address(self) -> str:
-        spec = self._description.spec
+    def _who_leads(self) -> tuple[str, str]:
+        """The host and its address. Where a console is about, another one may have taken the place of the first."""
+        spec, hosts = self._description.spec, self._description.hosts
+        others = {n: h for n, h in zip(self._description.pods, hosts) if h not in (hosts[0], self._where.host)}
         if self._where.leads:
-            return meeting.own_address(os.environ.get(place.IP, ""))
-        return meeting.meet(
-            self._where.leader, spec.port, patience_s=spec.options.join_timeout_s, wait=self._wait, say=self.say
-        )
+            other = meeting.found(list(others), spec.port)
+            if other is None:
+                return self._where.host, meeting.own_address(os.environ.get(place.IP, ""))
+            self.say(f"{others[other[0]]} leads the run by now: this pod joins it")
+            return others[other[0]], other[1]
+        name, address = meeting.meet(
+            [self._where.leader, *others], spec.port, patience_s=spec.options.join_timeout_s, wait=self._wait,
+            say=self.say,
+        )  # fmt: skip
+        return others.get(name, hosts[0]), address
 
     def _start(self, spec: Spec) -> int:
         """The supervisor's process. Raises OSError with what it says when it can't start."""
@@ -117,11 +134,32 @@ class Pod:
             if self._asked_to_end and not asked:
                 asked = True
                 self.say("this pod is asked to end", "warning")
-                os.kill(supervisor, signal.SIGTERM if self._where.leads else signal.SIGKILL)
+                alone = self._where.leads and not self._description.stays_s
+                os.kill(supervisor, signal.SIGTERM if alone else signal.SIGKILL)
         records.print_new(whole=True)
         if self._asked_to_end:
             return ENDED
-        return self._code(str(read_json(self._folder / "state.json").get("state")))
+        return self._code(self._state())
+
+    def _stay(self, leader: str) -> int | None:
+        """For a console that brings home what is here, or brings this host back into the run: until nobody has read
+        anything for a while, or the pod is to end. Returns the supervisor that has been started again here.
+
+        One that was taken out of the run stays as long as the run goes on: no other pod is to come in its place.
+        """
+        quiet_s, stays_s = 0.0, self._description.stays_s if self._state() in CODES.keys() - {"lost"} else 0.0
+        taken_out = self._state() == "stopped" and not self._where.leads
+        while quiet_s < stays_s and not self._asked_to_end:
+            self._wait(LOOK_S)
+            self._ended(0)
+            if self._state() not in CODES:
+                return int(read_json(self._folder / "state.json")["pid"])
+            busy = _read_from(Path.home()) or (taken_out and meeting.answers(leader, self._description.spec.port))
+            quiet_s = 0.0 if busy else quiet_s + LOOK_S
+        return None
+
+    def _state(self) -> str:
+        return str(read_json(self._folder / "state.json").get("state"))
 
     def _code(self, state: str) -> int:
         """Whether a run was stopped for good, the pod that leads knows: others end so too where it was evicted."""
@@ -129,13 +167,10 @@ class Pod:
 
     def _ended(self, supervisor: int) -> bool:
         """Whether it has; others that have ended below the first process of a container are seen off too."""
-        while True:
-            try:
-                pid, _ = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return True
-            if pid in (0, supervisor):
-                return pid == supervisor
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        return not os.path.exists(f"/proc/{supervisor}")
 
     def _wait(self, seconds: float) -> bool:
         """For a signal, at most so long. Whether the pod is to end."""
@@ -158,6 +193,16 @@ def run_pod(file: Path) -> int:
     except (OSError, ValueError, KeyError, TypeError) as error:
         print(f"motley: {error}", file=sys.stderr, flush=True)
         return FAILED
+
+
+def _read_from(home: Path) -> bool:
+    """Whether a console has a process here: it works in a folder of its own code."""
+    code = str(home / ".motley" / "code")
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/{pid}/cwd").startswith(code):
+                return True
+    return False
 
 
 def laid_down(description: Description, beside: Path) -> Description:

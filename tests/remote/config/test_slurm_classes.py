@@ -56,7 +56,7 @@ def test_the_leader_is_a_node(tmp_path: Path) -> None:
         ),
         (
             SLURM + '[[hosts]]\nname = "n"\nnodes = 2\n[[hosts]]\nname = "n-2"\n',
-            r"its node n-2 has the name of another host",
+            r"its machine n-2 has the name of another host",
         ),
         (SLURM + '[[hosts]]\nname = "n"\npartition = "a b"\n', r"hosts.n.partition: \"a b\" holds a space"),
         (SLURM + '[[hosts]]\nname = "n"\nsbatch = ["--gres gpu:1"]\n', r"which is no option in one word"),

@@ -25,7 +25,7 @@ def image(folder: Path) -> Path:
     assert copied
     for source, target in copied:
         (folder / target).parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["cp", "-rL", str(ROOT / source), str(folder / target)], check=True)
+        subprocess.run(["cp", "-rLp", str(ROOT / source), str(folder / target)], check=True)
     return folder
 
 

@@ -1,0 +1,271 @@
+"""The job that has the pods of a run: made of manifests by kubectl, waited for, found again by its name, deleted and
+seen to be gone.
+
+>>> job = KubernetesJob(cluster, "night")
+>>> placed = await job.place(say, manifests)     # its pods run, and start the run by themselves
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from motley.remote.config.cluster import Cluster
+from motley.remote.errors import HostError, RunFailed, UsageError
+from motley.remote.hosts.kubectl import Kubectl, refused
+from motley.remote.hosts.pods import LABEL, Seen, by_number, seen, troubles
+from motley.remote.placement.kubernetes_rights import check_cluster, resource_of
+from motley.remote.placement.slurm_queue import State
+from motley.remote.sanitize import clean
+
+LOOK_S, LOOK_MOST_S = 1.0, 5.0  # between two looks at the pods
+APPLY_S = 120.0  # for the cluster to take the manifests
+END_S = 60.0  # for pods to be gone, besides what they are given to stop
+QUIET_LOOKS = 3  # without a pod, until it is told of
+
+Say = Callable[[str], object]
+Table = Mapping[str, Any]
+
+
+class KubernetesJob:
+    """Of one run. What it is in the cluster follows from `[kubernetes] kind`."""
+
+    def __init__(self, cluster: Cluster, run: str) -> None:
+        self._cluster, self._run = cluster, run
+        self._kubectl = Kubectl(cluster.kubernetes)
+        self._resource = resource_of(cluster.kubernetes.kind)
+        self._claims: list[str] = []  # made for this run, and of no other before
+        self._there = False  # something of it is, or may be, in the cluster
+
+    async def place(self, say: Say, manifests: Callable[[], str] = str) -> Cluster:
+        """Raises as `Placement.place` says."""
+        text = manifests()
+        await check_cluster(self._kubectl, self._cluster, say)
+        await self._check_name()
+        await self._try(text)
+        try:
+            await self._apply(text, say)
+            await self._wait(say)
+        except BaseException:
+            # Also when it is cancelled: what was asked for is given back.
+            await asyncio.shield(asyncio.ensure_future(self._take_back(say)))
+            raise
+        return self._placed()
+
+    async def found(self, say: Say) -> Cluster:  # noqa: ARG002
+        """Raises UsageError where there is no such job, or its pods have ended."""
+        await self._kubectl.check_version()
+        _, pods = await self._look()
+        self._there = bool(pods)
+        if not any(pod.phase == "runs" for pod in by_number(pods).values()):
+            raise UsageError(self._nothing_to_follow(pods))
+        return self._placed()
+
+    async def state(self) -> State:
+        jobs, pods = await self._look()
+        return state_of(self._names(), jobs, by_number(pods))
+
+    async def end(self, say: Say) -> str:
+        """Deletes the job, and waits until the cluster has no pod of it. Never raises a HostError."""
+        if not self._there:
+            return ""
+        try:
+            return await self._delete(say)
+        except HostError as error:
+            return f"{self._resource} {self._run}: {error.cause}; {self._by_hand()} deletes it"
+
+    async def _take_back(self, say: Say) -> None:
+        left = await self.end(say)
+        if self._claims:
+            done = await self._kubectl.run("delete", *self._claims, "--ignore-not-found", "--wait=false")
+            left = left or (done.code and f"volumes are left: {', '.join(self._claims)}") or ""
+        if left:
+            self._tell(say, left)
+
+    async def _check_name(self) -> None:
+        """Raises UsageError for a name that is taken."""
+        there = await self._kubectl.said("get", *self._objects(), "--ignore-not-found", "-o", "name")
+        pods = await self._kubectl.said("get", "pods", "-l", f"{LABEL}={self._run}", "-o", "name")
+        if taken := (there + pods).split():
+            text = f"the cluster has a run '{self._run}' already ({clean(', '.join(taken))}): choose another name with"
+            raise UsageError(f"{text} --name, or delete it: {self._by_hand()}")
+
+    async def _try(self, text: str) -> None:
+        """What the cluster would refuse of it, it refuses before anything is there: rights, rules, forms. Raises
+        RunFailed."""
+        words = ("apply", "--server-side", "--dry-run=server", "-f", "-")
+        done = await self._kubectl.run(*words, stdin=text.encode(), timeout_s=APPLY_S)
+        if done.code:
+            raise refused(done.stderr, "the cluster takes no such run")
+
+    async def _apply(self, text: str, say: Say) -> None:
+        """Raises RunFailed where something of it is refused."""
+        before = set((await self._kubectl.said("get", "persistentvolumeclaims", "-o", "name")).split())
+        self._there = True
+        self._tell(say, "applying the manifests")
+        words = ("apply", "--server-side", "-o", "name", "-f", "-")
+        done = await self._kubectl.run(*words, stdin=text.encode(), timeout_s=APPLY_S)
+        applied = done.stdout.decode(errors="replace").split()
+        self._claims = [name for name in applied if name.startswith("persistentvolumeclaim/") and name not in before]
+        if done.code:
+            raise refused(done.stderr, "the cluster takes no such run")
+
+    async def _wait(self, say: Say) -> None:
+        """Until every pod runs. Raises RunFailed when one has ended, or never begins."""
+        told: list[str] = []
+        pause, looks = LOOK_S, 0
+        while True:
+            jobs, pods = await self._look()
+            newest = by_number(pods)
+            state, lines = state_of(self._names(), jobs, newest), waiting(self._names(), newest)
+            if state.phase == "gone":
+                last = await self._last_words(newest)
+                raise RunFailed(f"{state.says}{last}\n  {state.remedy}")
+            if not lines:
+                self._tell(say, state.says)
+                return
+            looks += 1
+            if any(number not in newest for number in self._names()) and looks >= QUIET_LOOKS:
+                lines += await self._troubles()
+            for line in lines:
+                if line not in told:
+                    told.append(line)
+                    pause = LOOK_S
+                    self._tell(say, line)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LOOK_MOST_S)
+
+    async def _last_words(self, pods: Mapping[int, Seen]) -> str:
+        """What a pod that has ended has said last."""
+        for number, pod in pods.items():
+            if pod.phase == "gone":
+                done = await self._kubectl.run("logs", pod.name, "-c", pod.container, "--tail=3")
+                lines = [f"\n  {clean(line)}" for line in done.stdout.decode(errors="replace").splitlines()]
+                return f"\n  {self._names().get(number)}, {pod.name}: {pod.says}{''.join(lines)}"
+        return ""
+
+    async def _troubles(self) -> list[str]:
+        events = (await self._kubectl.table("get", "events")).get("items", [])
+        return troubles(events, [self._run])[:1]
+
+    async def _look(self) -> tuple[list[Table], list[Table]]:
+        """The job, and its pods."""
+        found = await self._kubectl.table("get", f"{self._resource},pods", "-l", f"{LABEL}={self._run}")
+        items = found.get("items", [])
+        pods = [one for one in items if one.get("kind") == "Pod"]
+        return [one for one in items if one.get("kind") != "Pod"], pods
+
+    async def _delete(self, say: Say) -> str:
+        await self._kubectl.said("delete", *self._objects(), "--ignore-not-found", "--wait=false")
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + math.ceil(self._cluster.run.stop_grace_s) + END_S
+        pause = 0.2
+        while True:
+            jobs, pods = await self._look()
+            if not pods and not jobs:
+                self._tell(say, "its pods are gone")
+                self._there = False
+                return ""
+            if loop.time() > ends:
+                what = ", ".join(f"{pod.name}: {pod.says}" for pod in map(seen, pods)) or "the job itself"
+                again = self._kubectl.to_paste("get", "pods", "-l", f"{LABEL}={self._run}")
+                return f"{self._resource} {self._run} was deleted, and is there still ({what}); {again} shows it"
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LOOK_S)
+
+    def _objects(self) -> list[str]:
+        """All that a run has in the cluster, but for volumes; its pods go with the job."""
+        runtime = {"trainjob": ["trainingruntimes.trainer.kubeflow.org"]}.get(self._cluster.kubernetes.kind, [])
+        return [f"{resource}/{self._run}" for resource in (self._resource, *runtime, "configmaps", "secrets")]
+
+    def _by_hand(self) -> str:
+        return self._kubectl.to_paste("delete", "--ignore-not-found", *self._objects())
+
+    def _names(self) -> dict[int, str]:
+        """The hosts, by the numbers of their pods."""
+        return dict(sorted((host.pod.number, host.name) for host in self._cluster.hosts if host.pod))
+
+    def _placed(self) -> Cluster:
+        hosts = tuple(
+            dataclasses.replace(host, pod=dataclasses.replace(host.pod, run=self._run)) if host.pod else host
+            for host in self._cluster.hosts
+        )
+        return dataclasses.replace(self._cluster, hosts=hosts)
+
+    def _nothing_to_follow(self, pods: Sequence[Table]) -> str:
+        waits = waiting(self._names(), by_number(pods))
+        if not pods:
+            where = f"what came home of it is in experiments/{self._run}"
+            return f"the cluster has no pods of '{self._run}': it is over, or was never started there; {where}"
+        if any(pod.phase == "waits" for pod in by_number(pods).values()):
+            return f"'{self._run}' has no pod that runs yet: {'; '.join(waits)}"
+        return f"'{self._run}' is over, and its pods have ended: {self._by_hand()} deletes what is left of it"
+
+    def _tell(self, say: Say, text: str) -> None:
+        say(f"{self._cluster.kubernetes.kind} {self._run}: {text}")
+
+
+def waiting(names: Mapping[int, str], pods: Mapping[int, Seen]) -> list[str]:
+    """What each host waits for, and what to do, hosts that wait for the same thing together."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for number, name in names.items():
+        pod = pods.get(number)
+        says = ("it has no pod yet", "") if pod is None else (pod.says, pod.remedy)
+        if pod is None or pod.phase != "runs":
+            found.setdefault(says, []).append(name)
+    return [
+        f"{', '.join(hosts)}: {says.rstrip('.')}. {remedy}" if remedy else f"{', '.join(hosts)}: {says}"
+        for (says, remedy), hosts in found.items()
+    ]
+
+
+def state_of(names: Mapping[int, str], jobs: Sequence[Table], pods: Mapping[int, Seen]) -> State:
+    """Of a job as a whole."""
+    if not jobs and not pods:
+        return State(phase="gone", says="the cluster has no job of this name any more", remedy="Start it again.")
+    never = next((number for number, pod in pods.items() if pod.never), None)
+    if never is not None:
+        says = f"the pod of {names.get(never, never)} never begins: {pods[never].says}"
+        return State(phase="gone", says=says, remedy=pods[never].remedy)
+    if not jobs:
+        return State(phase="gone", says="the job was deleted, and its pods are ending", remedy="Start it again.")
+    if (reason := failure(jobs)) is not None:
+        return State(phase="gone", says=f"the job has ended: {reason}", remedy="Start it again.")
+    waits = waiting(names, pods)
+    if waits:
+        running = any(pod.phase == "runs" for pod in pods.values())
+        return State(phase="running" if running else "queued", says="; ".join(waits))
+    return State(phase="running", says=f"all {len(names)} pods run" if len(names) > 1 else "its pod runs")
+
+
+def failure(jobs: Iterable[Table]) -> str | None:
+    """Why the operator takes the job for ended; None while it does not."""
+    for job in jobs:
+        for one in job.get("status", {}).get("conditions", []) or ():
+            if one.get("type") in ("Failed", "Succeeded", "Completed", "Complete") and one.get("status") == "True":
+                return clean(f"{one['type']}: {one.get('message') or one.get('reason') or ''}")
+    return None
+
+
+def _labels(one: Table) -> dict[str, str]:
+    labels = one.get("metadata", {}).get("labels")
+    return labels if isinstance(labels, dict) else {}
+
+
+async def runs_in(cluster: Cluster) -> list[tuple[str, State]]:
+    """The runs that have pods or a job now, the newest first. Raises as `KubernetesJob.found` does."""
+    kubectl, resource = Kubectl(cluster.kubernetes), resource_of(cluster.kubernetes.kind)
+    await kubectl.check_version()
+    items = (await kubectl.table("get", f"{resource},pods", "-l", LABEL)).get("items", [])
+    items.sort(key=lambda one: str(one["metadata"].get("creationTimestamp")), reverse=True)
+    names = {host.pod.number: host.name for host in cluster.hosts if host.pod}
+    found = []
+    for run in dict.fromkeys(str(_labels(one)[LABEL]) for one in items):
+        mine = [one for one in items if _labels(one)[LABEL] == run]
+        jobs = [one for one in mine if one.get("kind") != "Pod"]
+        pods = by_number(one for one in mine if one.get("kind") == "Pod")
+        found.append((run, state_of(names, jobs, pods)))
+    return [(run, state) for run, state in found if state.phase != "gone"]
