@@ -26,6 +26,7 @@ from motley.remote.ssh.process import RemoteProcess
 from motley.remote.ssh.shell import login_line
 
 NO_POD = "A pod is there as long as a run is: `motley run` asks for one, `motley status` shows what there is."
+ANOTHER = 113  # the exit code where the pod is another one of the same name by now
 OTHERS = "The others of the run do without it; another one may come in its place: `motley status` shows."
 
 
@@ -40,6 +41,8 @@ class PodProcess(RemoteProcess):
 
     async def _never_began(self, head: bytes) -> CommandFailed | Unreachable:
         error = await super()._never_began(head)
+        if OWN_CODE.search(self.stderr_tail):
+            return Unreachable(self._host, "another pod is in its place, or its shell starts nothing", OTHERS)
         cause, remedy = told(self.stderr_tail)
         return (
             error if isinstance(error, Unreachable) else Unreachable(self._host, f"no command begins: {cause}", remedy)
@@ -91,7 +94,8 @@ class PodConnection(Commands):
     async def stream(self, argv: Sequence[str], *, cwd: str | None = None) -> AsyncIterator[RemoteProcess]:
         """A running command whose output is read as it comes. Leaving the block ends the way to it. Where that is gone
         the connection is over: the next one asks for the pod anew."""
-        line = f"cd && {login_line(argv, cwd)}"
+        same = f'[ "${{MOTLEY_POD_UID:-{self._pod.uid}}}" = {self._pod.uid} ] || exit {ANOTHER}'
+        line = f"{same}; cd && {login_line(argv, cwd)}"
         words = self._kubectl.argv("exec", "-i", self._pod.name, "-c", self._pod.container, "--", "/bin/sh", "-c", line)
         try:
             async with self._here.stream_line(f"exec {shlex.join(words)}", PodProcess) as process:

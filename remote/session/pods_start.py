@@ -15,7 +15,6 @@ from motley.remote.config.cluster import Cluster
 from motley.remote.errors import UsageError
 from motley.remote.experiment.experiment_writer import ExperimentWriter
 from motley.remote.experiment.folder import Experiment
-from motley.remote.kubernetes.manifests import manifests
 from motley.remote.kubernetes.pods import as_pods, members_of
 from motley.remote.launch import placement
 from motley.remote.launch.start_run import RunStart
@@ -34,6 +33,8 @@ def manifests_of(cluster: Cluster, run: str, *, resume: str | None) -> Callable[
         if resume is not None:
             text = "pods start a run by themselves, and have no checkpoints of another one"
             raise UsageError(f"--resume is of no effect with Kubernetes yet: {text}")
+        from motley.remote.kubernetes.manifests import manifests  # yaml is for these alone
+
         kind, token = cluster.kubernetes.kind, secrets.token_hex(32)
         return manifests(cluster, run, kind, token=token, environ=os.environ, stays_s=STAYS_S).text
 

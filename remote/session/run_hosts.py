@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -91,11 +90,10 @@ class RunHosts:
             await self.give_back()
 
     def placed(self, host: Host) -> Host:
-        """A host as cluster.toml has it now, where it is."""
-        if not self.are_placed:
-            return host
-        there = self._hosts.named(host.name)
-        return dataclasses.replace(host, address=there.address, slurm=there.slurm, pod=there.pod)
+        """A host as cluster.toml has it now. Raises UsageError where it is none of those that the run was given."""
+        if self.are_placed:
+            self._hosts.named(host.name)
+        return host
 
     def _say(self, text: str) -> None:
         self._logbook.note(text, kind="placing")

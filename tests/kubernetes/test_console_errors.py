@@ -77,7 +77,7 @@ def test_where_there_is_no_kubectl(cluster: Kubernetes, tmp_path: Path, verb: st
 def test_a_name_that_is_taken(cluster: Kubernetes, tmp_path: Path) -> None:
     config = cluster_toml(tmp_path, steps=LONG)
     other = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "night"}}
-    cluster.kubectl("apply", "-f", "-", input=json.dumps(other)).check_returncode()
+    cluster.kubectl("apply", "-f", "-", given=json.dumps(other)).check_returncode()
 
     done = motley(cluster, config, "run", "--plain", "--name", "night")
 
