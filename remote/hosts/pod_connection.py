@@ -20,7 +20,7 @@ from motley.remote.errors import CommandFailed, HostError, Unreachable
 from motley.remote.hosts.kubectl import Kubectl, environment
 from motley.remote.hosts.kubectl_errors import OWN_CODE, told
 from motley.remote.hosts.local_connection import LocalConnection
-from motley.remote.hosts.pods import LABEL, Seen, by_number
+from motley.remote.hosts.pods import Seen, by_number, of_run
 from motley.remote.ssh.commands import Commands
 from motley.remote.ssh.process import RemoteProcess
 from motley.remote.ssh.shell import login_line
@@ -64,7 +64,7 @@ class PodConnection(Commands):
             raise Unreachable(host.name, "it is no pod at the moment", NO_POD)
         kubectl = Kubectl(keys)
         try:
-            found = await kubectl.table("get", "pods", "-l", f"{LABEL}={host.pod.run}")
+            found = await kubectl.table("get", "pods", "-l", of_run(host.pod.run))
         except HostError as error:
             raise Unreachable(host.name, error.cause, error.remedy) from error
         pod = by_number(found.get("items", [])).get(host.pod.number)

@@ -16,7 +16,7 @@ from typing import Any
 from motley.remote.config.cluster import Cluster
 from motley.remote.errors import HostError, RunFailed, UsageError
 from motley.remote.hosts.kubectl import Kubectl, refused
-from motley.remote.hosts.pods import LABEL, Seen, by_number, seen, troubles
+from motley.remote.hosts.pods import LABEL, Seen, by_number, of_run, seen, troubles
 from motley.remote.placement.kubernetes_rights import check_cluster, resource_of
 from motley.remote.placement.slurm_queue import State
 from motley.remote.sanitize import clean
@@ -88,7 +88,7 @@ class KubernetesJob:
     async def _check_name(self) -> None:
         """Raises UsageError for a name that is taken."""
         there = await self._kubectl.said("get", *self._objects(), "--ignore-not-found", "-o", "name")
-        pods = await self._kubectl.said("get", "pods", "-l", f"{LABEL}={self._run}", "-o", "name")
+        pods = await self._kubectl.said("get", "pods", "-l", of_run(self._run), "-o", "name")
         if taken := (there + pods).split():
             text = f"the cluster has a run '{self._run}' already ({clean(', '.join(taken))}): choose another name with"
             raise UsageError(f"{text} --name, or delete it: {self._by_hand()}")
@@ -153,7 +153,7 @@ class KubernetesJob:
 
     async def _look(self) -> tuple[list[Table], list[Table]]:
         """The job, and its pods."""
-        found = await self._kubectl.table("get", f"{self._resource},pods", "-l", f"{LABEL}={self._run}")
+        found = await self._kubectl.table("get", f"{self._resource},pods", "-l", of_run(self._run))
         items = found.get("items", [])
         pods = [one for one in items if one.get("kind") == "Pod"]
         return [one for one in items if one.get("kind") != "Pod"], pods
@@ -171,8 +171,8 @@ class KubernetesJob:
                 return ""
             if loop.time() > ends:
                 what = ", ".join(f"{pod.name}: {pod.says}" for pod in map(seen, pods)) or "the job itself"
-                again = self._kubectl.to_paste("get", "pods", "-l", f"{LABEL}={self._run}")
-                return f"{self._resource} {self._run} was deleted, and is there still ({what}); {again} shows it"
+                again = self._kubectl.to_paste("get", "pods", "-l", of_run(self._run))
+                return f"{self._resource} '{self._run}' was deleted, and is there still ({what}); {again} shows it"
             await asyncio.sleep(pause)
             pause = min(2 * pause, LOOK_S)
 
