@@ -66,7 +66,10 @@ class KubernetesJob:
 
     async def state(self) -> State:
         jobs, pods = await self._look()
-        return state_of(self._names(), jobs, by_number(pods))
+        found, newest = state_of(self._names(), jobs, by_number(pods)), by_number(pods)
+        if found.phase != "gone":
+            return found
+        return dataclasses.replace(found, says=f"{found.says}{await self._last_words(newest)}")
 
     async def end(self, say: Say) -> str:
         """Deletes the job, and waits until the cluster has no pod of it. Never raises a HostError."""

@@ -193,3 +193,20 @@ def test_a_script_of_ones_own(cluster: Kubernetes, tmp_path: Path) -> None:
     assert fetched.returncode == 0, fetched.stderr
     assert (Path(fetched.stdout.strip()) / "output/1.txt").read_text() == "done"
     assert_nothing_left(cluster, claims=True)
+
+
+@pytest.mark.long
+def test_a_run_goes_on_from_what_another_one_has_left_on_the_volume(cluster: Kubernetes, tmp_path: Path) -> None:
+    config = cluster_toml(tmp_path, steps=6)
+    assert motley(cluster, config, "run", "--plain", "--name", "first").returncode == 0
+
+    words = ("--plain", "--name", "second", "--resume", "first", "--set", "run.steps=9")
+    done = motley(cluster, config, "run", *words)
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["steps"] == 9
+    assert steps_of(tmp_path / "experiments/second", member=0) == [7, 8, 9]
+    nothing = motley(cluster, config, "run", "--plain", "--name", "third", "--resume", "nosuch")
+    assert nothing.returncode == 1
+    assert "--resume 'nosuch': the volume has no checkpoint in /workspace" in nothing.stderr
+    assert_nothing_left(cluster, claims=True)

@@ -75,9 +75,7 @@ class Pod:
         except meeting.Unmet as error:
             self.say(str(error), "error")
             return ENDED if self._asked_to_end else LOST
-        resume = attempts.to_go_on_from(self._folder) if leader == self._where.host else ("", "")
-        if resume[0]:
-            self.say(f"goes on from the newest checkpoint of the earlier attempt '{resume[1]}'")
+        resume = self._to_go_on_from() if leader == self._where.host else ("", "")
         spec = spec_of(
             self._description, self._where.host, leader=leader, address=address,
             token=os.environ[place.TOKEN], resume=resume, python=sys.executable,
@@ -89,6 +87,20 @@ class Pod:
             code = self._follow(supervisor, records)
             supervisor = self._stay(address)
         return code
+
+    def _to_go_on_from(self) -> tuple[str, str]:
+        """What an earlier attempt has left, else what the run is asked to go on from: a folder or file, and of which
+        run. Raises ValueError where there is none."""
+        found, spec = attempts.to_go_on_from(self._folder), self._description.spec
+        if found[0]:
+            self.say(f"goes on from the newest checkpoint of the earlier attempt '{found[1]}'")
+        if found[0] or not spec.resume:
+            return found
+        place = Path(spec.resume)
+        if not (place.is_file() or any(place.glob("*.pt"))):
+            raise ValueError(f"--resume '{spec.resume_of}': the volume has no checkpoint in {place}")
+        self.say(f"goes on from '{spec.resume_of}'")
+        return spec.resume, spec.resume_of
 
     def say(self, text: str, level: Any = "info") -> None:
         """A word of the pod itself, as a record among the run's."""
