@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ from motley.remote.sanitize import clean
 LOOK_S, LOOK_MOST_S = 1.0, 5.0  # between two looks at the pods
 APPLY_S = 120.0  # for the cluster to take the manifests
 END_S = 60.0  # for pods to be gone, besides what they are given to stop
+_IS_TRAINJOB = re.compile("^kind: TrainJob$", re.MULTILINE)
 QUIET_LOOKS = 3  # without a pod, until it is told of
 
 Say = Callable[[str], object]
@@ -97,10 +99,11 @@ class KubernetesJob:
             raise UsageError(f"{text} --name, or delete it: {self._by_hand()}")
 
     async def _try(self, text: str) -> None:
-        """What the cluster would refuse of it, it refuses before anything is there: rights, rules, forms. Raises
-        RunFailed."""
+        """What the cluster would refuse of it, it refuses before anything is there: rights, rules, forms. A TrainJob is
+        left out: it is refused as long as its runtime is not there. Raises RunFailed."""
+        parts = [part for part in re.split("^---$", text, flags=re.MULTILINE) if not _IS_TRAINJOB.search(part)]
         words = ("apply", "--server-side", "--dry-run=server", "-f", "-")
-        done = await self._kubectl.run(*words, stdin=text.encode(), timeout_s=APPLY_S)
+        done = await self._kubectl.run(*words, stdin="---".join(parts).encode(), timeout_s=APPLY_S)
         if done.code:
             raise refused(done.stderr, "the cluster takes no such run")
 

@@ -18,7 +18,7 @@ def pod(name: str, script: str, **spec: object) -> str:
     container = {"name": "main", "image": "busybox", "command": [*SH, script]}
     metadata = {"name": name, "labels": {"app": "shell"}}
     table = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
-    return yaml.safe_dump({**table, "spec": {"restartPolicy": "Never", "containers": [container], **spec}})
+    return str(yaml.safe_dump({**table, "spec": {"restartPolicy": "Never", "containers": [container], **spec}}))
 
 
 def started(cluster: Kubernetes, name: str, script: str, **spec: object) -> None:
@@ -32,7 +32,7 @@ def test_objects_are_made_changed_listed_and_removed(cluster: Kubernetes) -> Non
 
     def config(**data: str) -> str:
         table = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
-        return yaml.safe_dump({**table, "data": data})
+        return str(yaml.safe_dump({**table, "data": data}))
 
     for how in ([], ["--server-side"]):
         assert cluster.kubectl("apply", *how, "--dry-run=server", "-f", "-", given=config(a="1")).returncode == 0

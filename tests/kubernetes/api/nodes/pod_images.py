@@ -87,7 +87,7 @@ class Images:
         namespace = pod["metadata"]["namespace"]
         if "persistentVolumeClaim" in volume:
             return self.home(namespace, volume["persistentVolumeClaim"]["claimName"])
-        place = folder / "volumes" / volume["name"]
+        place: Path = folder / "volumes" / volume["name"]
         place.mkdir(parents=True)
         for kind, plural, key in (("configMap", "configmaps", "name"), ("secret", "secrets", "secretName")):
             if kind in volume and (found := self._store.find(plural, namespace, volume[kind][key])):
