@@ -20,12 +20,13 @@ from motley.remote.errors import CommandFailed, HostError, Unreachable
 from motley.remote.hosts.kubectl import Kubectl, environment
 from motley.remote.hosts.kubectl_errors import OWN_CODE, told
 from motley.remote.hosts.local_connection import LocalConnection
-from motley.remote.hosts.pods import LABEL, Seen, by_number
+from motley.remote.hosts.pods import Seen, by_number, of_run
 from motley.remote.ssh.commands import Commands
 from motley.remote.ssh.process import RemoteProcess
 from motley.remote.ssh.shell import login_line
 
 NO_POD = "A pod is there as long as a run is: `motley run` asks for one, `motley status` shows what there is."
+ANOTHER = 113  # the exit code where the pod is another one of the same name by now
 OTHERS = "The others of the run do without it; another one may come in its place: `motley status` shows."
 
 
@@ -40,6 +41,8 @@ class PodProcess(RemoteProcess):
 
     async def _never_began(self, head: bytes) -> CommandFailed | Unreachable:
         error = await super()._never_began(head)
+        if OWN_CODE.search(self.stderr_tail):
+            return Unreachable(self._host, "another pod is in its place, or its shell starts nothing", OTHERS)
         cause, remedy = told(self.stderr_tail)
         return (
             error if isinstance(error, Unreachable) else Unreachable(self._host, f"no command begins: {cause}", remedy)
@@ -61,7 +64,7 @@ class PodConnection(Commands):
             raise Unreachable(host.name, "it is no pod at the moment", NO_POD)
         kubectl = Kubectl(keys)
         try:
-            found = await kubectl.table("get", "pods", "-l", f"{LABEL}={host.pod.run}")
+            found = await kubectl.table("get", "pods", "-l", of_run(host.pod.run))
         except HostError as error:
             raise Unreachable(host.name, error.cause, error.remedy) from error
         pod = by_number(found.get("items", [])).get(host.pod.number)
@@ -91,7 +94,8 @@ class PodConnection(Commands):
     async def stream(self, argv: Sequence[str], *, cwd: str | None = None) -> AsyncIterator[RemoteProcess]:
         """A running command whose output is read as it comes. Leaving the block ends the way to it. Where that is gone
         the connection is over: the next one asks for the pod anew."""
-        line = f"cd && {login_line(argv, cwd)}"
+        same = f'[ "${{MOTLEY_POD_UID:-{self._pod.uid}}}" = {self._pod.uid} ] || exit {ANOTHER}'
+        line = f"{same}; cd && {login_line(argv, cwd)}"
         words = self._kubectl.argv("exec", "-i", self._pod.name, "-c", self._pod.container, "--", "/bin/sh", "-c", line)
         try:
             async with self._here.stream_line(f"exec {shlex.join(words)}", PodProcess) as process:

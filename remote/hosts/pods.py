@@ -70,6 +70,11 @@ class Seen:
     node: str = ""
 
 
+def of_run(name: str) -> str:
+    """The selector of all that a run has in the cluster."""
+    return f"{LABEL}={name}"
+
+
 def by_number(pods: Iterable[Table]) -> dict[int, Seen]:
     """The pod that counts for each number: one that runs, else the newest."""
     found: dict[int, Seen] = {}

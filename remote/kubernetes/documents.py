@@ -31,11 +31,11 @@ LEADER_OF: dict[Kind, Callable[[str, str], str]] = {  # under which name the oth
 
 def names_of_pods(cluster: Cluster, run: str, kind: Kind) -> tuple[str, ...]:
     """Under which all of them find each other, by their numbers."""
-    first, *others = groups(cluster)
+    job, (first, *others) = run, groups(cluster)
     if kind == "pytorchjob":
         count = sum(len(group.hosts) for group in others)
-        return (LEADER_OF[kind](run, first.name), *(f"{run}-worker-{number}" for number in range(count)))
-    return tuple(f"{run}-{group.name}-0-{n}.{run}" for group in (first, *others) for n in range(len(group.hosts)))
+        return (LEADER_OF[kind](run, first.name), *(f"{job}-worker-{number}" for number in range(count)))
+    return tuple(f"{job}-{group.name}-0-{n}.{job}" for group in (first, *others) for n in range(len(group.hosts)))
 
 
 LOST = (

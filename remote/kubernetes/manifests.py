@@ -54,9 +54,18 @@ class Manifests:
 
 
 def manifests(
-    cluster: Cluster, run: str, kind: Kind, *, token: str, environ: Mapping[str, str], stays_s: float = 0.0
+    cluster: Cluster,
+    run: str,
+    kind: Kind,
+    *,
+    token: str,
+    environ: Mapping[str, str],
+    stays_s: float = 0.0,
+    resume: tuple[str, str] = ("", ""),
 ) -> Manifests:
     """`environ` has the variables that `pass_env` names. `stays_s`: how long pods stay when the run has ended.
+    `resume`: the folder of the pod that leads with checkpoints to go on from, or one of them, and the run that they
+    are of.
 
     Raises ConfigError and UsageError as `checks.check` does, and for a project or data that is too large to travel in a
     manifest.
@@ -65,7 +74,8 @@ def manifests(
     passed = {name: environ[name] for host in cluster.hosts for name in host.pass_env if name in environ}
     description, packed = _described(cluster, run)
     pods = names_of_pods(cluster, run, kind) if stays_s else ()
-    description = dataclasses.replace(description, stays_s=stays_s, pods=pods)
+    spec = dataclasses.replace(description.spec, resume=resume[0] or None, resume_of=resume[1])
+    description = dataclasses.replace(description, spec=spec, stays_s=stays_s, pods=pods)
     metadata = metadata_of(cluster, run, {LABEL: run})
     documents = [
         *(_claim(cluster, volume) for volume in volumes(cluster) if volume.size),

@@ -111,6 +111,7 @@ def _variables(cluster: Cluster, run: str, group: Group, secrets: tuple[str, ...
             if name == "MOTLEY_TOKEN" or name in group.of.pass_env
         ),
         {"name": "MOTLEY_POD_IP", "valueFrom": field},
+        {"name": "MOTLEY_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
     ]
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from motley.remote.config.cluster import Cluster
 from motley.remote.errors import HostError, RunFailed, UsageError
 from motley.remote.hosts.kubectl import Kubectl, refused
-from motley.remote.hosts.pods import LABEL, Seen, by_number, seen, troubles
+from motley.remote.hosts.pods import LABEL, Seen, by_number, of_run, seen, troubles
 from motley.remote.placement.kubernetes_rights import check_cluster, resource_of
 from motley.remote.placement.slurm_queue import State
 from motley.remote.sanitize import clean
@@ -24,6 +25,7 @@ from motley.remote.sanitize import clean
 LOOK_S, LOOK_MOST_S = 1.0, 5.0  # between two looks at the pods
 APPLY_S = 120.0  # for the cluster to take the manifests
 END_S = 60.0  # for pods to be gone, besides what they are given to stop
+_IS_TRAINJOB = re.compile("^kind: TrainJob$", re.MULTILINE)
 QUIET_LOOKS = 3  # without a pod, until it is told of
 
 Say = Callable[[str], object]
@@ -66,7 +68,10 @@ class KubernetesJob:
 
     async def state(self) -> State:
         jobs, pods = await self._look()
-        return state_of(self._names(), jobs, by_number(pods))
+        found, newest = state_of(self._names(), jobs, by_number(pods)), by_number(pods)
+        if found.phase != "gone":
+            return found
+        return dataclasses.replace(found, says=f"{found.says}{await self._last_words(newest)}")
 
     async def end(self, say: Say) -> str:
         """Deletes the job, and waits until the cluster has no pod of it. Never raises a HostError."""
@@ -88,16 +93,17 @@ class KubernetesJob:
     async def _check_name(self) -> None:
         """Raises UsageError for a name that is taken."""
         there = await self._kubectl.said("get", *self._objects(), "--ignore-not-found", "-o", "name")
-        pods = await self._kubectl.said("get", "pods", "-l", f"{LABEL}={self._run}", "-o", "name")
+        pods = await self._kubectl.said("get", "pods", "-l", of_run(self._run), "-o", "name")
         if taken := (there + pods).split():
             text = f"the cluster has a run '{self._run}' already ({clean(', '.join(taken))}): choose another name with"
             raise UsageError(f"{text} --name, or delete it: {self._by_hand()}")
 
     async def _try(self, text: str) -> None:
-        """What the cluster would refuse of it, it refuses before anything is there: rights, rules, forms. Raises
-        RunFailed."""
+        """What the cluster would refuse of it, it refuses before anything is there: rights, rules, forms. A TrainJob is
+        left out: it is refused as long as its runtime is not there. Raises RunFailed."""
+        parts = [part for part in re.split("^---$", text, flags=re.MULTILINE) if not _IS_TRAINJOB.search(part)]
         words = ("apply", "--server-side", "--dry-run=server", "-f", "-")
-        done = await self._kubectl.run(*words, stdin=text.encode(), timeout_s=APPLY_S)
+        done = await self._kubectl.run(*words, stdin="---".join(parts).encode(), timeout_s=APPLY_S)
         if done.code:
             raise refused(done.stderr, "the cluster takes no such run")
 
@@ -153,7 +159,7 @@ class KubernetesJob:
 
     async def _look(self) -> tuple[list[Table], list[Table]]:
         """The job, and its pods."""
-        found = await self._kubectl.table("get", f"{self._resource},pods", "-l", f"{LABEL}={self._run}")
+        found = await self._kubectl.table("get", f"{self._resource},pods", "-l", of_run(self._run))
         items = found.get("items", [])
         pods = [one for one in items if one.get("kind") == "Pod"]
         return [one for one in items if one.get("kind") != "Pod"], pods
@@ -171,8 +177,8 @@ class KubernetesJob:
                 return ""
             if loop.time() > ends:
                 what = ", ".join(f"{pod.name}: {pod.says}" for pod in map(seen, pods)) or "the job itself"
-                again = self._kubectl.to_paste("get", "pods", "-l", f"{LABEL}={self._run}")
-                return f"{self._resource} {self._run} was deleted, and is there still ({what}); {again} shows it"
+                again = self._kubectl.to_paste("get", "pods", "-l", of_run(self._run))
+                return f"{self._resource} '{self._run}' was deleted, and is there still ({what}); {again} shows it"
             await asyncio.sleep(pause)
             pause = min(2 * pause, LOOK_S)
 

@@ -13,7 +13,8 @@ from motley.remote.errors import Finding, HostError, UsageError
 from motley.remote.hosts.kubectl import Kubectl, failed
 
 RESOURCES = {"pytorchjob": "pytorchjobs", "jobset": "jobsets", "trainjob": "trainjobs"}
-GROUPS = {"pytorchjob": "kubeflow.org", "jobset": "jobset.x-k8s.io", "trainjob": "trainer.kubeflow.org"}
+KUBEFLOW = "kubeflow.org"
+GROUPS = {"pytorchjob": KUBEFLOW, "jobset": "jobset.x-k8s.io", "trainjob": f"trainer.{KUBEFLOW}"}
 VERSIONS = {"pytorchjob": "v1", "jobset": "v1alpha2", "trainjob": "v1alpha1"}
 OPERATORS = {"pytorchjob": "Kubeflow's training-operator v1", "jobset": "JobSet", "trainjob": "Kubeflow Trainer v2"}
 AT_ONCE = 4  # of kubectl, each of which takes some memory

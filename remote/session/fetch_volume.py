@@ -22,7 +22,7 @@ from motley.remote.errors import NotWritten, RunFailed, UsageError
 from motley.remote.experiment.folder import experiments_folder
 from motley.remote.hosts.kubectl import Kubectl, refused
 from motley.remote.hosts.kubectl_errors import OWN_CODE
-from motley.remote.hosts.pods import LABEL, Seen, by_number, seen
+from motley.remote.hosts.pods import Seen, by_number, of_run, seen
 from motley.remote.kubernetes.helper_pod import helper_pod
 from motley.remote.placement.placement import starts_runs
 from motley.remote.sanitize import clean
@@ -72,7 +72,7 @@ async def fetch(cluster: Cluster, run: str, say: Say) -> Fetched:
     """
     if not starts_runs(cluster):
         text = '`motley fetch` is for runs in Kubernetes (connect = "kubernetes"), whose pods are gone after them'
-        raise UsageError(f"{text}; from other hosts `motley attach {run}` brings home what there is")
+        raise UsageError(f"{text}; from other hosts `motley attach` brings home what there is")
     kubectl = Kubectl(cluster.kubernetes)
     await kubectl.check_version()
     folder = experiments_folder(cluster) / run / "volume"
@@ -132,7 +132,7 @@ def unpack(packed: IO[bytes], folder: Path) -> Fetched:
 @asynccontextmanager
 async def _pod(kubectl: Kubectl, cluster: Cluster, run: str, say: Say) -> AsyncIterator[Seen]:
     """One that has the volume; a helper is deleted again, whatever happens."""
-    found = by_number((await kubectl.table("get", "pods", "-l", f"{LABEL}={run}")).get("items", []))
+    found = by_number((await kubectl.table("get", "pods", "-l", of_run(run))).get("items", []))
     leads = found.get(0)
     if leads is not None and leads.phase == "runs":
         yield leads

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from motley.remote.config.cluster import Cluster
+from motley.remote.config.resume_from import ResumeFrom
 from motley.remote.errors import UsageError
 from motley.remote.experiment.experiment_writer import ExperimentWriter
 from motley.remote.experiment.folder import Experiment
-from motley.remote.kubernetes.manifests import manifests
 from motley.remote.kubernetes.pods import as_pods, members_of
+from motley.remote.kubernetes.volumes import WORKSPACE, volumes
 from motley.remote.launch import placement
 from motley.remote.launch.start_run import RunStart
 from motley.remote.placement.placement import starts_runs
@@ -31,13 +32,30 @@ def manifests_of(cluster: Cluster, run: str, *, resume: str | None) -> Callable[
     def made() -> str:
         if not starts_runs(cluster):
             return ""
-        if resume is not None:
-            text = "pods start a run by themselves, and have no checkpoints of another one"
-            raise UsageError(f"--resume is of no effect with Kubernetes yet: {text}")
+        from motley.remote.kubernetes.manifests import manifests  # yaml is for these alone
+
         kind, token = cluster.kubernetes.kind, secrets.token_hex(32)
-        return manifests(cluster, run, kind, token=token, environ=os.environ, stays_s=STAYS_S).text
+        return manifests(
+            cluster, run, kind, token=token, environ=os.environ, stays_s=STAYS_S, resume=on_from(cluster, resume)
+        ).text
 
     return made
+
+
+def on_from(cluster: Cluster, resume: str | None) -> tuple[str, str]:
+    """Where on the volume the checkpoints are that `--resume` asks for, and of which run; empty without one. Raises
+    UsageError for what is on no volume."""
+    if resume is None:
+        return "", ""
+    wanted = ResumeFrom.of(resume)
+    if wanted.file is not None or wanted.step is not None:
+        text = "pods go on from what is on their volume: name a run, or a checkpoint as in night@best"
+        raise UsageError(f"--resume {resume}: {text}")
+    if not any(volume.name == "workspace" for volume in volumes(cluster)):
+        text = "cluster.toml has no [kubernetes] workspace, where checkpoints of earlier runs would be"
+        raise UsageError(f"--resume {resume}: {text}")
+    folder = f"{WORKSPACE}/.motley/runs/{wanted.run}/{as_pods(cluster).leader}/checkpoints"
+    return f"{folder}/{wanted.checkpoint}.pt" if wanted.checkpoint else folder, wanted.run
 
 
 class PodsStart:

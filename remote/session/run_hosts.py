@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -28,9 +27,13 @@ LAST_WORDS_S = 5.0  # for what they have told before to arrive
 
 
 class RunHosts:
-    """`hosts` are told where they are, `logbook` what is waited for."""
+    """`hosts` are told where they are, `logbook` what is waited for. A console that is `readonly` leaves them to the
+    others, or to themselves."""
 
-    def __init__(self, cluster: Cluster, run: str, hosts: Hosts, logbook: ExperimentWriter) -> None:
+    def __init__(
+        self, cluster: Cluster, run: str, hosts: Hosts, logbook: ExperimentWriter, *, readonly: bool = False
+    ) -> None:
+        self._readonly = readonly
         self.are_placed = is_placed(cluster)
         self._folder = experiments_folder(cluster) / run
         self._placement = placement_of(cluster, run)
@@ -83,19 +86,19 @@ class RunHosts:
                 state = await self._placement.state()
                 if state.phase == "gone":
                     await asyncio.sleep(LAST_WORDS_S)
+                    await self.over()  # what is left of them
                     raise RunFailed(f"the hosts of the run are gone: {state.says}\n  {state.remedy}")
 
-    async def over(self, readonly: bool) -> None:
-        """The run has ended. A console that only watches leaves them to the others, or to themselves."""
-        if not readonly:
+    async def over(self) -> None:
+        """The run has ended."""
+        if not self._readonly:
             await self.give_back()
 
     def placed(self, host: Host) -> Host:
-        """A host as cluster.toml has it now, where it is."""
-        if not self.are_placed:
-            return host
-        there = self._hosts.named(host.name)
-        return dataclasses.replace(host, address=there.address, slurm=there.slurm, pod=there.pod)
+        """A host as cluster.toml has it now. Raises UsageError where it is none of those that the run was given."""
+        if self.are_placed:
+            self._hosts.named(host.name)
+        return host
 
     def _say(self, text: str) -> None:
         self._logbook.note(text, kind="placing")

@@ -74,7 +74,7 @@ class Session:
         self._verbs = Verbs(self._hosts, tree or Tree.installed())
         self._checkpoints = CheckpointAnswers(run, emit)
         self._logbook = ExperimentWriter(run, emit=self._checkpoints.hear)
-        self._run_hosts = RunHosts(cluster, run, self._hosts, self._logbook)
+        self._run_hosts = RunHosts(cluster, run, self._hosts, self._logbook, readonly=readonly)
         self._following: RunFollower | None = None
         self._leader = cluster.leader
         self._tasks: list[asyncio.Task[Any]] = []
@@ -308,7 +308,7 @@ class Session:
             result = await self._logbook.bring_home(
                 following.states(), following.leader, following.hosts, stopping=self._stopping
             )
-            await self._run_hosts.over(self._readonly)
+            await self._run_hosts.over()
             record = Ended(state=str(result["state"]), summary=result, unanswered=self._unanswered)
             self._logbook.emit(record)
             ended.set_result(record)

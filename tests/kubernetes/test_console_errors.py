@@ -13,6 +13,7 @@ import pytest
 from tests.kubernetes.api.cluster import Kubernetes
 from tests.kubernetes.console import BOUND_S, LONG, Console, assert_nothing_left, cluster_toml, motley, wait_for
 
+LONG_TEST = pytest.mark.long
 Prepare = Callable[[Kubernetes], object]
 
 
@@ -23,29 +24,39 @@ def refuse(resource: str) -> Prepare:
 @pytest.mark.parametrize(
     ("prepare", "keys", "code", "said"),
     [
-        (
+        pytest.param(
             lambda cluster: cluster.forbid("create", "pods/exec"),
             "",
             2,
             r"you may not create pods/exec: ask who runs the cluster for that right",
+            id="a right that is missing",
         ),
-        (
+        pytest.param(
             lambda cluster: cluster.remove_kind("jobsets"),
             "",
             2,
             r'the cluster has no jobsets of jobset\.x-k8s\.io/v1alpha2: set \[kubernetes\] kind = "pytorchjob"',
+            id="no operator",
         ),
-        (lambda _: None, 'context = "nosuch"', 3, r"nosuch.*kubectl config get-contexts"),
-        (
-            lambda _: None,
-            'namespace = "nosuch"',
-            1,
-            r'namespaces "nosuch" not found\n +Make it \(kubectl create namespace',
+        pytest.param(
+            lambda _: None, 'context = "nosuch"', 3, r"nosuch.*kubectl config get-contexts", id="no such context",
+            marks=LONG_TEST,
         ),
-        (refuse("jobsets"), "", 1, r"no runs on Mondays\n +A rule of the cluster's refuses it"),
-        (lambda cluster: cluster.stop_answering(), "", 3, r"was refused.*The cluster does not answer"),
+        pytest.param(
+            lambda _: None, 'namespace = "nosuch"', 1,
+            r'namespaces "nosuch" not found\n +Make it \(kubectl create namespace', id="no such namespace",
+            marks=LONG_TEST,
+        ),
+        pytest.param(
+            refuse("jobsets"), "", 1, r"no runs on Mondays\n +A rule of the cluster's refuses it", marks=LONG_TEST,
+            id="an admission rule",
+        ),
+        pytest.param(
+            lambda cluster: cluster.stop_answering(), "", 3, r"was refused.*The cluster does not answer",
+            id="nobody answers",
+        ),
     ],
-)
+)  # fmt: skip
 def test_what_is_in_the_way_is_told_before_a_pod_is(
     cluster: Kubernetes, tmp_path: Path, prepare: Prepare, keys: str, code: int, said: str
 ) -> None:
@@ -59,7 +70,9 @@ def test_what_is_in_the_way_is_told_before_a_pod_is(
     assert_nothing_left(cluster)
 
 
-@pytest.mark.parametrize("verb", ["run", "status", "check"])
+@pytest.mark.parametrize(
+    "verb", ["run", pytest.param("status", marks=LONG_TEST), pytest.param("check", marks=LONG_TEST)]
+)
 def test_where_there_is_no_kubectl(cluster: Kubernetes, tmp_path: Path, verb: str) -> None:
     config = cluster_toml(tmp_path, steps=LONG)
     folder = tmp_path / "bin"
@@ -77,7 +90,7 @@ def test_where_there_is_no_kubectl(cluster: Kubernetes, tmp_path: Path, verb: st
 def test_a_name_that_is_taken(cluster: Kubernetes, tmp_path: Path) -> None:
     config = cluster_toml(tmp_path, steps=LONG)
     other = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "night"}}
-    cluster.kubectl("apply", "-f", "-", input=json.dumps(other)).check_returncode()
+    cluster.kubectl("apply", "-f", "-", given=json.dumps(other)).check_returncode()
 
     done = motley(cluster, config, "run", "--plain", "--name", "night")
 
@@ -97,15 +110,17 @@ def image(cluster: Kubernetes) -> None:
 @pytest.mark.parametrize(
     ("prepare", "keys", "said"),
     [
-        (
-            image,
-            'image = "nosuch:1"',
-            r"big, small: its image can't be fetched: .*Is \[kubernetes\] image the right",
+        pytest.param(
+            image, 'image = "nosuch:1"', r"big, small: its image can't be fetched: .*Is \[kubernetes\] image",
+            id="an image that can't be fetched",
         ),
-        (lambda _: None, 'storage_class = "gold"', r"its volume is not there yet: .*Set \[kubernetes\] storage_class"),
-        (quota, "", r"exceeded quota"),
+        pytest.param(
+            lambda _: None, 'storage_class = "gold"', r"its volume is not there yet: .*Set \[kubernetes\] storage",
+            id="a claim that is never bound",
+        ),
+        pytest.param(quota, "", r"exceeded quota", id="a quota", marks=LONG_TEST),
     ],
-)
+)  # fmt: skip
 def test_what_pods_wait_for_is_told_and_nothing_is_left_when_it_is_given_up(
     cluster: Kubernetes, console: Console, tmp_path: Path, prepare: Prepare, keys: str, said: str
 ) -> None:

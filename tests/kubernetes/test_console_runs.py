@@ -14,7 +14,10 @@ from tests.kubernetes.api.cluster import Kubernetes
 from tests.kubernetes.console import BOUND_S, LONG, Console, assert_nothing_left, cluster_toml, motley, wait_for
 
 
-@pytest.mark.parametrize("kind", ["pytorchjob", "jobset", "trainjob"])
+@pytest.mark.parametrize(
+    "kind",
+    ["jobset", pytest.param("pytorchjob", marks=pytest.mark.long), pytest.param("trainjob", marks=pytest.mark.long)],
+)
 def test_a_run_from_apply_to_the_last_pod(cluster: Kubernetes, tmp_path: Path, kind: str) -> None:
     config = cluster_toml(tmp_path, steps=12, kind=kind)
 
@@ -77,6 +80,7 @@ def test_a_pod_that_is_evicted_is_done_without_and_stop_leaves_nothing(
     assert_nothing_left(cluster, claims=True)
 
 
+@pytest.mark.long
 def test_a_pod_that_is_replaced_joins_and_all_that_it_tells_is_kept(
     cluster: Kubernetes, console: Console, tmp_path: Path
 ) -> None:
@@ -137,4 +141,72 @@ def test_a_pod_that_is_taken_out_can_come_back(cluster: Kubernetes, console: Con
     assert written.returncode == 0, written.stderr
     following.send_signal(signal.SIGINT)
     following.communicate(timeout=BOUND_S)
+    assert_nothing_left(cluster, claims=True)
+
+
+def test_streams_that_break_lose_no_line_and_another_console_can_stop_it(
+    cluster: Kubernetes, console: Console, tmp_path: Path
+) -> None:
+    config = cluster_toml(tmp_path, steps=LONG)
+    following = console(config, "night")
+    wait_for(following, r"step \d+")
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    (other / "cluster.toml").write_text(config.read_text())
+
+    cluster.cut_streams()
+    status = motley(cluster, other / "cluster.toml", "status")
+    wait_for(following, r"step \d+")
+    cluster.cut_streams()
+    wait_for(following, r"step \d+")
+    stopped = motley(cluster, other / "cluster.toml", "stop", "night")
+
+    following.communicate(timeout=BOUND_S)
+    assert re.search(r"night +running", status.stdout), status.stdout + status.stderr
+    assert json.loads(stopped.stdout)["state"] == "stopped", stopped.stderr
+    for member in (0, 1):
+        steps = steps_of(tmp_path / "experiments/night", member=member)
+        assert steps == list(range(1, len(steps) + 1))
+        assert len(steps) > 2
+    assert_nothing_left(cluster, claims=True)
+
+
+@pytest.mark.long
+def test_a_script_of_ones_own(cluster: Kubernetes, tmp_path: Path) -> None:
+    config = cluster_toml(tmp_path, steps=1)
+    text = config.read_text()
+    config.write_text(text[: text.index("[run]")] + '[run]\nscript = "train.py"\n')
+    (tmp_path / "train.py").write_text(
+        "import os, pathlib\nimport torch.distributed as dist\n\n"
+        'dist.init_process_group("gloo")\nprint("rank", dist.get_rank(), "of", dist.get_world_size())\n'
+        'pathlib.Path(os.environ["OUTPUT_DIR"]).mkdir(parents=True, exist_ok=True)\n'
+        'pathlib.Path(os.environ["OUTPUT_DIR"], f"{dist.get_rank()}.txt").write_text("done")\n'
+        "dist.destroy_process_group()\n"
+    )
+
+    done = motley(cluster, config, "run", "--plain", "--name", "night")
+
+    assert done.returncode == 0, done.stderr
+    logs = tmp_path / "experiments/night/logs"
+    assert "rank 0 of 2" in (logs / "rank_0.log").read_text()
+    fetched = motley(cluster, config, "fetch", "night")
+    assert fetched.returncode == 0, fetched.stderr
+    assert (Path(fetched.stdout.strip()) / "output/1.txt").read_text() == "done"
+    assert_nothing_left(cluster, claims=True)
+
+
+@pytest.mark.long
+def test_a_run_goes_on_from_what_another_one_has_left_on_the_volume(cluster: Kubernetes, tmp_path: Path) -> None:
+    config = cluster_toml(tmp_path, steps=6)
+    assert motley(cluster, config, "run", "--plain", "--name", "first").returncode == 0
+
+    words = ("--plain", "--name", "second", "--resume", "first", "--set", "run.steps=9")
+    done = motley(cluster, config, "run", *words)
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["steps"] == 9
+    assert steps_of(tmp_path / "experiments/second", member=0) == [7, 8, 9]
+    nothing = motley(cluster, config, "run", "--plain", "--name", "third", "--resume", "nosuch")
+    assert nothing.returncode == 1
+    assert "--resume 'nosuch': the volume has no checkpoint in /workspace" in nothing.stderr
     assert_nothing_left(cluster, claims=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,10 @@ from tests.kubernetes.api.cluster import Kubernetes
 from tests.remote.kubernetes.variants import VARIANTS, made
 
 RESOURCES = "pytorchjobs,jobsets,trainjobs,trainingruntimes,configmaps,secrets"
+
+
+def are_there(cluster: Kubernetes, pods: int) -> bool:
+    return len(cluster.objects("pods")) == pods
 
 
 @pytest.mark.parametrize(("kind", "pods"), [("pytorchjob", 10), ("jobset", 3), ("trainjob", 3)])
@@ -34,10 +39,10 @@ def test_all_variants_are_accepted_and_make_their_pods(
         assert len(done.stdout.splitlines()) == len(documents)
         space = next((one["metadata"]["namespace"] for one in documents if "namespace" in one["metadata"]), "default")
         where = ["--namespace", space, "-l", f"motley-run=night-{number}"]
-        hosts = yaml.safe_load(next(one for one in documents if one["kind"] == "ConfigMap")["data"]["run.json"])[
-            "hosts"
-        ]
-        cluster.until(lambda hosts=hosts: len(cluster.objects("pods")) == len(hosts), f"the pods of {number}", 30)
+        hosts: list[str] = yaml.safe_load(
+            next(one for one in documents if one["kind"] == "ConfigMap")["data"]["run.json"]
+        )["hosts"]
+        cluster.until(partial(are_there, cluster, len(hosts)), f"the pods of {number}", 30)
         shown = cluster.kubectl("get", "pods", *where).stdout.splitlines()[1:]
         assert [line.split()[2] for line in shown] == ["Pending"] * len(hosts)
         assert cluster.kubectl("delete", RESOURCES, *where).returncode == 0

@@ -18,7 +18,7 @@ def pod(name: str, script: str, **spec: object) -> str:
     container = {"name": "main", "image": "busybox", "command": [*SH, script]}
     metadata = {"name": name, "labels": {"app": "shell"}}
     table = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
-    return yaml.safe_dump({**table, "spec": {"restartPolicy": "Never", "containers": [container], **spec}})
+    return str(yaml.safe_dump({**table, "spec": {"restartPolicy": "Never", "containers": [container], **spec}}))
 
 
 def started(cluster: Kubernetes, name: str, script: str, **spec: object) -> None:
@@ -32,7 +32,7 @@ def test_objects_are_made_changed_listed_and_removed(cluster: Kubernetes) -> Non
 
     def config(**data: str) -> str:
         table = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
-        return yaml.safe_dump({**table, "data": data})
+        return str(yaml.safe_dump({**table, "data": data}))
 
     for how in ([], ["--server-side"]):
         assert cluster.kubectl("apply", *how, "--dry-run=server", "-f", "-", given=config(a="1")).returncode == 0
@@ -53,6 +53,8 @@ def test_objects_are_made_changed_listed_and_removed(cluster: Kubernetes) -> Non
 def test_a_pod_is_watched_to_its_end_and_waited_for(cluster: Kubernetes, tmp_path: Path) -> None:
     go = tmp_path / "go"
     watch = cluster.popen("get", "pods", "-w", "-o", "jsonpath={.status.phase}{'\\n'}")
+    paths = "/api/v1/namespaces/default/pods"
+    cluster.until(lambda: [path for _, path, _ in cluster.requests].count(paths) == 2, "it has listed, and watches")
     started(cluster, "short", f"until [ -e {go} ]; do sleep 0.1; done; exit 3")
     assert cluster.kubectl("wait", "--for=condition=Ready", "pod/short", "--timeout=60s").returncode == 0
     go.touch()

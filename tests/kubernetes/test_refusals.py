@@ -144,7 +144,7 @@ def job(**changes: object) -> str:
     template = {"spec": {"containers": [{"name": "pytorch", "image": "motley"}]}}
     master = {"replicas": 1, "restartPolicy": "ExitCode", "template": template, **changes}
     table = {"apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "metadata": {"name": "night"}}
-    return yaml.safe_dump({**table, "spec": {"pytorchReplicaSpecs": {"Master": master}}})
+    return str(yaml.safe_dump({**table, "spec": {"pytorchReplicaSpecs": {"Master": master}}}))
 
 
 def test_what_a_webhook_of_the_operator_refuses(cluster: Kubernetes) -> None:

@@ -41,6 +41,7 @@ from motley.trainer.pod import attempts, meeting, place
 from motley.trainer.pod.description import Description, spec_of
 from motley.trainer.pod.records import Records
 
+NAMED_S = 20.0  # for a console to name another leader than one whose pod was lost
 LOOK_S = 0.5  # between two looks at what the run has told
 ROOM_BYTES = 4096  # as `trainer.supervisor.daemonize` wants it
 FINISHED, FAILED, STOPPED, ENDED, LOST = 0, 1, 4, 128 + signal.SIGTERM, int(Exit.PEER_LOST)
@@ -70,13 +71,11 @@ class Pod:
         if (aside := attempts.put_aside(self._folder)) is not None:
             self.say(f"an earlier attempt of '{run}' is in {aside}")
         try:
-            leader, address = self._who_leads()
+            leader, address = self._who_leads(patience_s=NAMED_S if aside is not None else 0.0)
         except meeting.Unmet as error:
             self.say(str(error), "error")
             return ENDED if self._asked_to_end else LOST
-        resume = attempts.to_go_on_from(self._folder) if leader == self._where.host else ("", "")
-        if resume[0]:
-            self.say(f"goes on from the newest checkpoint of the earlier attempt '{resume[1]}'")
+        resume = self._to_go_on_from() if leader == self._where.host else ("", "")
         spec = spec_of(
             self._description, self._where.host, leader=leader, address=address,
             token=os.environ[place.TOKEN], resume=resume, python=sys.executable,
@@ -89,18 +88,37 @@ class Pod:
             supervisor = self._stay(address)
         return code
 
+    def _to_go_on_from(self) -> tuple[str, str]:
+        """What an earlier attempt has left, else what the run is asked to go on from: a folder or file, and of which
+        run. Raises ValueError where there is none."""
+        found, spec = attempts.to_go_on_from(self._folder), self._description.spec
+        if found[0]:
+            self.say(f"goes on from the newest checkpoint of the earlier attempt '{found[1]}'")
+        if found[0] or not spec.resume:
+            return found
+        place = Path(spec.resume)
+        if not (place.is_file() or any(place.glob("*.pt"))):
+            raise ValueError(f"--resume '{spec.resume_of}': the volume has no checkpoint in {place}")
+        self.say(f"goes on from '{spec.resume_of}'")
+        return spec.resume, spec.resume_of
+
     def say(self, text: str, level: Any = "info") -> None:
         """A word of the pod itself, as a record among the run's."""
         event = Event(time=time.time(), host=self._where.host, source="pod", kind="note", text=text, level=level)
         sys.stdout.buffer.write(encode(event))
         sys.stdout.buffer.flush()
 
-    def _who_leads(self) -> tuple[str, str]:
-        """The host and its address. Where a console is about, another one may have taken the place of the first."""
+    def _who_leads(self, *, patience_s: float) -> tuple[str, str]:
+        """The host and its address. Where a console is about, another one may have taken the place of the first, or is
+        to do so within `patience_s`. Raises `meeting.Unmet`."""
         spec, hosts = self._description.spec, self._description.hosts
         others = {n: h for n, h in zip(self._description.pods, hosts) if h not in (hosts[0], self._where.host)}
         if self._where.leads:
-            other = meeting.found(list(others), spec.port)
+            waited_s = 0.0
+            while (other := meeting.found(list(others), spec.port)) is None and others and waited_s < patience_s:
+                if self._wait(meeting.PAUSE_S):
+                    raise meeting.Unmet("the pod was asked to end before the run had begun")
+                waited_s += meeting.PAUSE_S
             if other is None:
                 return self._where.host, meeting.own_address(os.environ.get(place.IP, ""))
             self.say(f"{others[other[0]]} leads the run by now: this pod joins it")

@@ -54,7 +54,7 @@ CASES = [
     ("[data]\ndownload = 'yes'", '4: data.download: must be true or false, is "yes"'),
     ("[data]\npath = 2026-01-01", "4: data.path: must be text, is a date or time"),
     ("[cluster]\nport = 80", "4: cluster.port: must be at least 1024, is 80"),
-    ("[cluster]\nconnect = 'pbs'", '4: cluster.connect: must be "ssh", "demo", "local" or "slurm", is "pbs"'),
+    ("[cluster]\nconnect = 'pbs'", '4: cluster.connect: must be "ssh", "demo", "local", "slurm" or "kubernetes"'),
     ("[cluster]\nname = 'a/b'", '4: cluster.name: "a/b" holds "/"; use letters, digits and . _ -'),
     # hosts
     ("[[hosts]]\nname = 'box1'\naddress = 'h'", '4: hosts.#2.name: "box1" is the host on line 2 already'),

@@ -60,5 +60,5 @@ class Operator(Pods):
             return str(variable["value"]).replace("/workspace", str(self.folder / pod))
         if "secretKeyRef" in (source := variable["valueFrom"]):
             return str(self._by_kind["Secret"]["stringData"][source["secretKeyRef"]["key"]])
-        assert source == {"fieldRef": {"fieldPath": "status.podIP"}}
-        return "127.0.0.1"
+        path = source["fieldRef"]["fieldPath"]
+        return {"status.podIP": "127.0.0.1", "metadata.uid": f"uid-of-{pod}"}[path]

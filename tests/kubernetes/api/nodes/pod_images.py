@@ -87,7 +87,7 @@ class Images:
         namespace = pod["metadata"]["namespace"]
         if "persistentVolumeClaim" in volume:
             return self.home(namespace, volume["persistentVolumeClaim"]["claimName"])
-        place = folder / "volumes" / volume["name"]
+        place: Path = folder / "volumes" / volume["name"]
         place.mkdir(parents=True)
         for kind, plural, key in (("configMap", "configmaps", "name"), ("secret", "secrets", "secretName")):
             if kind in volume and (found := self._store.find(plural, namespace, volume[kind][key])):
@@ -120,11 +120,12 @@ class Images:
             found = self._store.find("secrets", pod["metadata"]["namespace"], wanted["name"]) or {}
             return base64.b64decode(found.get("data", {}).get(wanted["key"], "")).decode()
         if "fieldRef" in source:
-            known = {"status.podIP": "127.0.0.1", "metadata.name": pod["metadata"]["name"]}
+            about = pod["metadata"]
+            known = {"status.podIP": "127.0.0.1", "metadata.name": about["name"], "metadata.uid": about["uid"]}
             path = source["fieldRef"]["fieldPath"]
             if path.startswith("metadata.annotations['"):
                 return str(pod["metadata"].get("annotations", {}).get(path[len("metadata.annotations['") : -2], ""))
-            return known.get(path, "")
+            return str(known.get(path, ""))
         return str(variable.get("value", ""))
 
     def _hosts(self, pod: Object, folder: Path) -> Path:

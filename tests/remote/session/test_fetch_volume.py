@@ -1,0 +1,83 @@
+"""What comes from a run's volume lies in its folder, plain files alone; what is cut short is told."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from motley.remote.errors import RunFailed
+from motley.remote.session.fetch_volume import NOTHING, PACK, unpack
+
+
+def packed(home: Path, run: str) -> subprocess.CompletedProcess[bytes]:
+    """As in a pod."""
+    env = {"HOME": str(home), "PATH": os.environ["PATH"]}
+    return subprocess.run([sys.executable, "-c", PACK, run], env=env, capture_output=True, check=False)
+
+
+def test_all_attempts_of_a_run_and_its_output_come_but_not_its_token(tmp_path: Path) -> None:
+    home, runs = tmp_path / "home", tmp_path / "home/.motley/runs"
+    for name in ("night/big/summary.json", "night/big/spec.json", "night/big/checkpoints/final.pt",
+                 "night.1/big/checkpoints/epoch_1.pt", "nightly/big/summary.json"):  # fmt: skip
+        (runs / name).parent.mkdir(parents=True, exist_ok=True)
+        (runs / name).write_text(name)
+    (home / "night/model").mkdir(parents=True)
+    (home / "night/model/weights.bin").write_bytes(b"1" * 5000)
+
+    done = packed(home, "night")
+    found = unpack(io.BytesIO(done.stdout), tmp_path / "here")
+
+    assert done.returncode == 0, done.stderr
+    files = sorted(str(path.relative_to(found.folder)) for path in found.folder.rglob("*") if path.is_file())
+    assert files == [
+        "attempt-1/big/checkpoints/epoch_1.pt",
+        "big/checkpoints/final.pt",
+        "big/summary.json",
+        "output/model/weights.bin",
+    ]
+    assert found.files == 4
+    assert (found.folder / "output/model/weights.bin").stat().st_size == 5000
+
+
+def test_a_run_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) -> None:
+    (tmp_path / ".motley/runs/nightly").mkdir(parents=True)
+
+    done = packed(tmp_path, "night")
+
+    assert (done.returncode, done.stdout, done.stderr.decode().strip()) == (NOTHING, b"", "nightly")
+
+
+def test_nothing_comes_to_lie_outside_of_the_folder(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name in ("../outside", "/tmp/absolute-outside", "inside"):
+            info = tarfile.TarInfo(name)
+            info.size = 1
+            tar.addfile(info, io.BytesIO(b"x"))
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    buffer.seek(0)
+
+    found = unpack(buffer, tmp_path / "here")
+
+    assert found.files == 1
+    assert [path.name for path in tmp_path.rglob("*")] == ["here", "inside"]
+    assert not os.path.exists("/tmp/absolute-outside")
+
+
+def test_what_is_cut_short_is_told(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        info = tarfile.TarInfo("model")
+        info.size = 10_000
+        tar.addfile(info, io.BytesIO(b"x" * 10_000))
+
+    with pytest.raises(RunFailed, match="was cut short"):
+        unpack(io.BytesIO(buffer.getvalue()[:4000]), tmp_path / "here")
