@@ -145,4 +145,4 @@ def test_a_run_that_is_deleted_leaves_nothing_but_its_volume(cluster: Kubernetes
     assert {kind: len(cluster.objects(kind)) for kind in kinds if cluster.objects(kind)} == {
         "persistentvolumeclaims": 1
     }
-    assert (cluster.home("cards-workspace") / ".motley/runs/night/large/spec.json").exists()
+    assert (cluster.home("cards-workspace") / ".motley/runs/night/large/checkpoints/stop.pt").exists()
