@@ -38,6 +38,7 @@ from motley.trainer.pod.description import Description
 MOST_BYTES = 700 * 1024  # of what travels in a ConfigMap, packed; Kubernetes ends at 1 MiB
 JOIN_S = 1800.0  # in place of the usual `join_timeout_s`: nodes fetch images, and pods wait for room
 TOKEN = "MOTLEY_TOKEN"
+FOLLOWED = 5  # pods at most whose logs kubectl follows without being told
 HEAD = {
     "pytorchjob": "It is a PyTorchJob of Kubeflow's training-operator v1.",
     "jobset": "It is a JobSet (jobset.sigs.k8s.io).",
@@ -90,13 +91,15 @@ def manifests(
 
 def _head(cluster: Cluster, run: str, kind: Kind) -> str:
     where = f" --namespace {cluster.kubernetes.namespace}" if cluster.kubernetes.namespace else ""
+    pods = sum(host.nodes for host in cluster.hosts)
+    several = f" --max-log-requests={pods}" if pods > FOLLOWED else ""
     its = f"{LABEL}={shlex.quote(run)}"
     said = f"""\
 The run '{run}' as manifests of Kubernetes, made from {cluster.path.name} by Motley {__version__}.
 {HEAD[kind]} Its pods need the image {image_of(cluster)}.
   kubectl apply --server-side -f FILE      starts it
   kubectl get pods{where} -l {its}      its pods
-  kubectl logs{where} -f -l {its}      what they tell: a line of JSON each
+  kubectl logs{where} -f --tail=-1{several} -l {its}      what they tell, in JSON
   kubectl delete{where} {KINDS[kind]},configmap,secret -l {its}      ends it; volumes stay
 The Secret below lets a pod into the run: keep this file to yourself. For another run, export anew."""
     return "".join(f"# {line}\n" for line in wrapped(said))

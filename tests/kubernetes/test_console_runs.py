@@ -62,6 +62,7 @@ def test_pods_wait_for_room_and_ctrl_c_leaves_nothing(cluster: Kubernetes, conso
     assert_nothing_left(cluster)
 
 
+@pytest.mark.long
 def test_a_pod_that_is_evicted_is_done_without_and_stop_leaves_nothing(
     cluster: Kubernetes, console: Console, tmp_path: Path
 ) -> None:

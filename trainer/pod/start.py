@@ -14,14 +14,16 @@ Standard output has the run's records (`trainer.pod.records`). The exit code say
 
 Where a console applied the manifests, a pod stays a while when its run has ended, for that to bring home what is there.
 
-A pod that is to end (an eviction, a node that is drained) leaves the run to the others at once; the one that leads has
-rank 0 write a checkpoint first where no console is about, which would name another one.
+A pod that is to end (an eviction, a node that is drained) leaves the run to the others at once. Where no console is
+about, which would name another leader, the one that leads has rank 0 write a checkpoint first, and others leave after
+`STAYS_S`: when the whole job is deleted, all are asked at the same moment.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import select
 import signal
@@ -42,6 +44,7 @@ from motley.trainer.pod.description import Description, spec_of
 from motley.trainer.pod.records import Records
 
 NAMED_S = 20.0  # for a console to name another leader than one whose pod was lost
+STAYS_S = 5.0  # of a pod that is to end, for a checkpoint of the one that leads: it is written by the group as it is
 LOOK_S = 0.5  # between two looks at what the run has told
 ROOM_BYTES = 4096  # as `trainer.supervisor.daemonize` wants it
 FINISHED, FAILED, STOPPED, ENDED, LOST = 0, 1, 4, 128 + signal.SIGTERM, int(Exit.PEER_LOST)
@@ -145,15 +148,19 @@ class Pod:
 
     def _follow(self, supervisor: int, records: Records) -> int:
         """Until the supervisor has ended."""
-        asked = False
+        ends_at: float | None = None
         while not self._ended(supervisor):
             records.print_new()
             self._wait(LOOK_S)
-            if self._asked_to_end and not asked:
-                asked = True
+            if self._asked_to_end and ends_at is None:
                 self.say("this pod is asked to end", "warning")
-                alone = self._where.leads and not self._description.stays_s
-                os.kill(supervisor, signal.SIGTERM if alone else signal.SIGKILL)
+                alone = not self._description.stays_s
+                ends_at = time.monotonic() + (STAYS_S if alone else 0.0)
+                if alone and self._where.leads:
+                    ends_at = math.inf
+                    os.kill(supervisor, signal.SIGTERM)
+            if ends_at is not None and time.monotonic() >= ends_at:
+                os.kill(supervisor, signal.SIGKILL)
         records.print_new(whole=True)
         if self._asked_to_end:
             return ENDED

@@ -109,8 +109,8 @@ async def _talk(socket: websocket.WebSocket, container: Container, request: Requ
         await socket.close()
     finally:
         reading.cancel()
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
+        # Ends it, and closes its pipes, which what it has started may hold: `wait` would wait for that, too.
+        getattr(process, "_transport").close()  # noqa: B009
         with contextlib.suppress(asyncio.CancelledError, ConnectionError, asyncio.IncompleteReadError):
             await reading
 
