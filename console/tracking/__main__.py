@@ -15,6 +15,7 @@ from pathlib import Path
 
 from motley.console.tracking.track_run import STALL_S, TrackedRun
 from motley.console.tracking.trackers import TRACKERS
+from motley.remote.errors import MotleyError
 
 # Before any of these libraries is imported: no figures about the user to anybody, no questions, no colours.
 QUIET = {
@@ -42,8 +43,16 @@ def main() -> int:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     os.nice(NICE)
-    run = TrackedRun(given.tracker, given.folder, project=given.project, mode=given.mode, stall_s=given.stall)
+    try:
+        run = _run(given)
+    except MotleyError as error:
+        print(f"motley: {error}", file=sys.stderr)
+        return error.exit_code
     return run.to_the_end(_input_ended if given.follow else lambda _: True)
+
+
+def _run(given: argparse.Namespace) -> TrackedRun:
+    return TrackedRun(given.tracker, given.folder, project=given.project, mode=given.mode, stall_s=given.stall)
 
 
 def _input_ended(seconds: float) -> bool:

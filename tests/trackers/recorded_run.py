@@ -42,7 +42,7 @@ def samples() -> list[Sample]:
             number,
             (64,) if alone else (32, 32),
             ms=100.0 + number,
-            at=1_700_000_000.0 + 1.0 + number / 10,
+            at=1.0 + number / 10,
             generation=int(alone),
             loss=None if number == NAN else 2.5 / number,
             members=(0,) if alone else (0, 1),
