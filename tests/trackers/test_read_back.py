@@ -20,6 +20,7 @@ from tests.trackers.read_back import READERS, same
 from tests.trackers.recorded_run import METRICS, Growing, expected, folder_of_run
 
 SOON_S = 120.0
+KEY = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture(params=list(TRACKERS))
@@ -35,7 +36,7 @@ def tracker(request: pytest.FixtureRequest) -> str:
 def environment(place: Path) -> dict[str, str]:
     """No account, nothing of the user's own, and no network."""
     mine = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB", "MLFLOW", "TRACKIO"))}
-    return {**mine, "HOME": str(place), "WANDB_MODE": "offline", "HF_HUB_OFFLINE": "1"}
+    return {**mine, "HOME": str(place), "WANDB_MODE": "offline", "WANDB_API_KEY": KEY, "HF_HUB_OFFLINE": "1"}
 
 
 @contextmanager
@@ -69,6 +70,9 @@ def check(tracker: str, folder: Path) -> None:
     assert sum("goes on with 1 rank" in mark for mark in held.marks) == 1
     assert held.settings["run.epochs"] == "5"
     assert held.state == "finished"
+    files = [path for path in folder.parent.rglob("*") if path.is_file()]
+    assert len(files) > 5
+    assert [path for path in files if KEY.encode() in path.read_bytes()] == []
 
 
 def test_killed_half_way_it_goes_on_and_nothing_is_there_twice(tracker: str, tmp_path: Path) -> None:
@@ -96,3 +100,13 @@ def test_a_run_that_has_ended_is_written_whole_and_again_changes_nothing(tracker
         with writing(tracker, folder, home=tmp_path) as process:
             assert process.wait(SOON_S) == 0
     check(tracker, folder)
+
+
+def test_where_it_can_not_write_it_says_so(tmp_path: Path) -> None:
+    folder = folder_of_run(tmp_path)
+    (folder / "tensorboard").write_text("in the way")
+    with writing("tensorboard", folder, home=tmp_path) as process:
+        assert process.wait(SOON_S) == 1
+    kept = KeptProgress.read(folder, "tensorboard")
+    assert kept.state == "failed"
+    assert str(folder / "tensorboard") in kept.cause
