@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from motley.remote.experiment.local_disk import replace_file
 from motley.remote.sanitize import clean, clean_table
-from motley.trainer.bootstrap import durable
 
 MOST_BYTES = 4 << 20
 State = Literal["writing", "left", "ended", "failed"]
@@ -54,7 +54,7 @@ class KeptProgress:
 
     def save(self, folder: Path, tracker: str) -> None:
         """Raises OSError."""
-        durable.write(place(folder, tracker), json.dumps(asdict(self)).encode(), sync=False)
+        replace_file(place(folder, tracker), json.dumps(asdict(self)).encode())
 
 
 def place(folder: Path, tracker: str) -> Path:

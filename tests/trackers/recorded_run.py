@@ -69,7 +69,8 @@ class Growing:
 
     def __init__(self, place: Path) -> None:
         self.folder = write(place / "experiments/night", told=None)
-        self._records = sorted([*events(), *samples()], key=lambda record: record.time)
+        records: list[Event | Sample] = [*events(), *samples()]
+        self._records = sorted(records, key=lambda record: record.time)
         self._files: dict[str, bytes] = {}
 
     def grow(self, newest: int) -> None:

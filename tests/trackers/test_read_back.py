@@ -102,6 +102,23 @@ def test_a_run_that_has_ended_is_written_whole_and_again_changes_nothing(tracker
     check(tracker, folder)
 
 
+def test_trackio_writes_its_database_on_a_network_home_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By itself it would leave fragments there, which only its dashboard reads."""
+    if not installed("trackio"):
+        pytest.skip("no trackio here")
+    folder = folder_of_run(tmp_path)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/sitecustomize.py").write_text(
+        f"import os\nos.environ['TRACKIO_DIR'] = {str(folder.parent / 'trackio')!r}\n"
+        "import trackio.utils\ntrackio.utils.is_network_filesystem = lambda *_: True\n"
+    )
+    with monkeypatch.context() as patched:
+        patched.setenv("PYTHONPATH", f"{tmp_path / 'site'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+        with writing("trackio", folder, home=tmp_path) as process:
+            assert process.wait(SOON_S) == 0
+    check("trackio", folder)
+
+
 def test_where_it_can_not_write_it_says_so(tmp_path: Path) -> None:
     folder = folder_of_run(tmp_path)
     (folder / "tensorboard").write_text("in the way")

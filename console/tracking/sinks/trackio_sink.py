@@ -89,7 +89,7 @@ def _last_steps(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     found: dict[str, int] = {}
     for row in rows:
         step = row.get("step")
-        for name, value in row.items() if isinstance(step, int) else ():
-            if "/" in name and isinstance(value, (int, float)):
-                found[name] = max(step, found.get(name, -1))
+        if isinstance(step, int):
+            told = [name for name, value in row.items() if "/" in name and isinstance(value, (int, float))]
+            found.update({name: max(step, found.get(name, -1)) for name in told})
     return found

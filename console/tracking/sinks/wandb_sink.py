@@ -83,6 +83,7 @@ class WandbSink:
             text = f"step {mark.step}: {mark.text}"
             level = wandb.AlertLevel[LEVELS.get(mark.level, "INFO")]
             self._run.alert(title=mark.title, text=text, level=level, wait_duration=1)
+        self._run.status()  # an answer from wandb's own process, which has all by then, and outlives this one
 
     def finish(self, state: str, figures: Mapping[str, Value]) -> None:
         if state:
@@ -94,8 +95,8 @@ class WandbSink:
         for path in sorted(self._folder.glob(f"wandb/*run-*-{self._id}/run-{self._id}.wandb")):
             for item in history(path):
                 step = item.get(STEP)
-                for name in item if isinstance(step, int) else ():
-                    found[name] = max(step, found.get(name, -1))
+                if isinstance(step, int):
+                    found.update({name: max(step, found.get(name, -1)) for name in item})
         return found
 
 
