@@ -23,7 +23,7 @@ State = Literal["writing", "left", "ended", "failed"]
 @dataclass(slots=True, kw_only=True)
 class KeptProgress:
     """`state`: "left" where the run goes on and nobody writes, "ended" with the run. `last`: the newest step of each
-    metric that was written; `marks`: up to where in events.jsonl its marks were."""
+    metric that was written; `marks`: how many were."""
 
     state: State = "writing"
     pid: int = 0

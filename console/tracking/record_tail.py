@@ -4,10 +4,8 @@ Read is what the console has committed (`remote.experiment.committed_offsets`), 
 without commits what is there. Each line is read once.
 
     >>> tail = RecordTail(Path("experiments/night"))
-    >>> for record, at in tail.read(): ...       # all so far, in order of time
-    >>> for record, at in tail.read(): ...       # what has come since
-
-`at` is where an event's line ends in events.jsonl, 0 of other records.
+    >>> for record in tail.read(): ...       # all so far, in order of time
+    >>> for record in tail.read(): ...       # what has come since
 """
 
 from __future__ import annotations
@@ -34,11 +32,11 @@ class RecordTail:
         self._read: dict[str, int] = {}  # by file: up to where
         self.unreadable = 0  # lines
 
-    def read(self) -> Iterator[tuple[Told, int]]:
+    def read(self) -> Iterator[Told]:
         """What is new, to be taken to its end: with a part of it in between, the rest would be told out of order."""
         sizes = self._sizes()
         files = [self._lines(name, size) for name, size in sizes.items() if size > self._read.get(name, 0)]
-        yield from heapq.merge(*files, key=lambda told: told[0].time)
+        yield from heapq.merge(*files, key=lambda record: record.time)
 
     def _sizes(self) -> dict[str, int]:
         """How much of each file there is to read: whole lines."""
@@ -55,7 +53,7 @@ class RecordTail:
                 found[name] = min(length, committed.get(name, 0)) if committed else length
         return found
 
-    def _lines(self, name: str, size: int) -> Iterator[tuple[Told, int]]:
+    def _lines(self, name: str, size: int) -> Iterator[Told]:
         with (self._folder / name).open("rb") as file:
             at = file.seek(self._read.get(name, 0))
             while at < size:
@@ -75,4 +73,4 @@ class RecordTail:
                 if isinstance(record, Event) and record.source == "console" and not record.host:
                     self.unreadable += 1  # `record_of` says so of a line that is none
                     continue
-                yield record, at if name == EVENTS else 0
+                yield record

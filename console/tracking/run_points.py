@@ -1,8 +1,8 @@
 """From the records of a run to what its trackers are given: figures by step, and marks. Pure.
 
     >>> points = RunPoints()
-    >>> for record, at in tail.read():
-    ...     for one in points.hear(record, at): ...        # Point or Mark
+    >>> for record in tail.read():
+    ...     for one in points.hear(record): ...            # Point or Mark
     >>> points.rest()                                      # at the end of the run: steps that some rank's line lacks of
 
 A step is given out when all its ranks have told of it, as the console shows it. Figures of hosts come once a second:
@@ -43,8 +43,7 @@ class RunPoints:
         self._first: float | None = None
         self._reader: int | None = None  # the member of a script whose figures are taken
 
-    def hear(self, record: Sample | Reading | Usage | Event, at: int = 0) -> Iterator[Point | Mark]:
-        """`at`: where an event's line ends in events.jsonl."""
+    def hear(self, record: Sample | Reading | Usage | Event) -> Iterator[Point | Mark]:
         self._first = record.time if self._first is None else min(self._first, record.time)
         if isinstance(record, Sample):
             self._heard.add(record.member)
@@ -54,14 +53,14 @@ class RunPoints:
         elif isinstance(record, Usage):
             yield from self._usage(record)
         else:
-            yield from self._event(record, at)
+            yield from self._event(record)
 
     def rest(self) -> Iterator[Point]:
         """The steps that wait for a line which will not come."""
         self._table.unheard |= self._heard.union(*self._groups.values())
         yield from self._points(self._table.settle(self._batch))
 
-    def _event(self, event: Event, at: int) -> Iterator[Point | Mark]:
+    def _event(self, event: Event) -> Iterator[Point | Mark]:
         data = event.data
         if event.kind == "group":
             members = [int(n) for row in grouped(event) if (n := number(row.get("member"))) is not None]
@@ -82,16 +81,15 @@ class RunPoints:
         elif event.kind == "evaluated":
             yield from _evaluated(event)
         if event.kind in MARKED or (event.level != "info" and event.kind not in _QUIET):
-            yield from self._mark(event, at)
+            yield from self._mark(event)
 
-    def _mark(self, event: Event, at: int) -> Iterator[Mark]:
+    def _mark(self, event: Event) -> Iterator[Mark]:
         if self._marks >= MOST_MARKS:
             self.marks_left_out += 1
             return
         self._marks += 1
         step = number(event.data.get("step"))
         yield Mark(
-            at=at,
             step=self.step if step is None else max(0, int(step)),
             time=event.time,
             title=event.kind.replace("_", " "),

@@ -32,9 +32,8 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """Something that happened: a regroup, a warning. `at`: where its line ends in events.jsonl; they rise."""
+    """Something that happened: a regroup, a warning."""
 
-    at: int
     step: int
     time: float
     title: str
@@ -66,6 +65,9 @@ class Sink(Protocol):
 
     def last_steps(self) -> Mapping[str, int] | None:
         """The newest step of each metric that is there already; None where the tool does not tell."""
+
+    def marks(self) -> int | None:
+        """How many marks are there already, which come in the same order each time; None where it does not tell."""
 
     def write(self, points: Sequence[Point], marks: Sequence[Mark]) -> None:
         """In order. What is written is there for the tool's own reader, or soon will be, when it returns."""

@@ -50,6 +50,7 @@ class TrackedRun:
         self._points = RunPoints()
         self._kept = KeptProgress()
         self._waiting: list[Point | Mark] = []
+        self._marks = 0  # of the run, so far
         self._sink: Sink | None = None
         self._dog = Watchdog(self._hangs)
 
@@ -97,6 +98,9 @@ class TrackedRun:
         last = self._sink.last_steps()
         if last is not None:
             self._kept.last = dict(last)
+        marks = self._sink.marks()
+        if marks is not None:
+            self._kept.marks = marks
         self._save()
 
     def _follow(self, gone: Gone) -> str:
@@ -112,9 +116,9 @@ class TrackedRun:
 
     def _write_new(self) -> bool:
         heard = False
-        for record, at in self._tail.read():
+        for record in self._tail.read():
             heard = True
-            for one in self._points.hear(record, at):
+            for one in self._points.hear(record):
                 self._take(one)
         self._flush()
         return heard
@@ -122,9 +126,10 @@ class TrackedRun:
     def _take(self, one: Point | Mark) -> None:
         """What is there already is left out; a step that was made again after a regroup keeps its first figures."""
         if isinstance(one, Mark):
-            if one.at <= self._kept.marks:
+            self._marks += 1
+            if self._marks <= self._kept.marks:
                 return
-            self._kept.marks = one.at
+            self._kept.marks = self._marks
             self._waiting.append(_concealed(one, self._secrets))
         else:
             last = self._kept.last
@@ -198,7 +203,6 @@ def end_state(folder: Path) -> str:
 
 def _concealed(mark: Mark, secrets: list[str]) -> Mark:
     return Mark(
-        at=mark.at,
         step=mark.step,
         time=mark.time,
         title=mark.title,

@@ -30,6 +30,8 @@ class AimSink:
         self._run.name = info.run
         self._run["settings"] = dict(info.settings)
         self._run["state"] = "running"
+        log = self._run.get_log_records()
+        self._marks = len(log.data.indices_list()) if log else 0
         self._last = {metric.name: max(metric.data.indices_list(), default=-1) for metric in self._run.metrics()}
 
     @property
@@ -42,6 +44,9 @@ class AimSink:
 
     def last_steps(self) -> Mapping[str, int]:
         return self._last
+
+    def marks(self) -> int:
+        return self._marks
 
     def write(self, points: Sequence[Point], marks: Sequence[Mark]) -> None:
         for point in points:

@@ -49,6 +49,9 @@ class MlflowSink:
     def last_steps(self) -> Mapping[str, int]:
         return self._last
 
+    def marks(self) -> int:
+        return self._marks
+
     def write(self, points: Sequence[Point], marks: Sequence[Mark]) -> None:
         metrics = [
             Metric(self._name(name), value, int(point.time * 1000), point.step)

@@ -22,12 +22,14 @@ from motley.console.tracking.sink import Mark, Point, RunInfo, Value
 from motley.remote.quoting import pasteable
 
 FOLDER = "tensorboard"
+EVENTS = "events/"
 
 
 class TensorBoardSink:
     def __init__(self, info: RunInfo) -> None:
         self._folder = info.folder / FOLDER
         self._run = info.run
+        self._marks = 0
         self._last = self._read_back()
         new = not self._last
         self._writer = EventFileWriter(str(self._folder))
@@ -49,13 +51,16 @@ class TensorBoardSink:
     def last_steps(self) -> Mapping[str, int]:
         return self._last
 
+    def marks(self) -> int:
+        return self._marks
+
     def write(self, points: Sequence[Point], marks: Sequence[Mark]) -> None:
         for point in points:
             values = [Summary.Value(tag=name, simple_value=value) for name, value in point.values.items()]
             self._add(Event(wall_time=point.time, step=point.step, summary=Summary(value=values)))
         for mark in marks:
             told = f"**{mark.level}: {mark.title}**\n\n{mark.text}"
-            self._add(Event(wall_time=mark.time, step=mark.step, summary=_text(f"events/{mark.title}", told)))
+            self._add(Event(wall_time=mark.time, step=mark.step, summary=_text(f"{EVENTS}{mark.title}", told)))
         self._writer.flush()
 
     def finish(self, state: str, figures: Mapping[str, Value]) -> None:
@@ -72,13 +77,14 @@ class TensorBoardSink:
         self._writer.add_event(event)
 
     def _read_back(self) -> dict[str, int]:
-        """The newest step of each scalar in the files that are there; one may break off within a record."""
+        """The newest step of each scalar in the files, which may break off within a record; how many marks."""
         found: dict[str, int] = {}
         for path in sorted(self._folder.glob("events.out.tfevents.*")):
             for event in LegacyEventFileLoader(str(path)).Load():
                 for value in event.summary.value:
                     if value.HasField("simple_value") or value.metadata.plugin_data.plugin_name == "scalars":
                         found[value.tag] = max(event.step, found.get(value.tag, -1))
+                    self._marks += value.tag.startswith(EVENTS)
         return found
 
 

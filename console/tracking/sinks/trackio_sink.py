@@ -27,7 +27,11 @@ class TrackioSink:
 
         self._trackio: Any = trackio
         self._project = info.project
-        self._last = _last_steps(SQLiteStorage.get_logs(info.project, info.run)) if self._is_known(info) else {}
+        self._last: dict[str, int] = {}
+        self._marks = 0
+        if (known := self._known(info)) is not None:
+            self._last = _last_steps(SQLiteStorage.get_logs(info.project, info.run))
+            self._marks = len(known.alerts())
         self._run: Any = trackio.init(
             project=info.project,
             name=info.run,
@@ -49,6 +53,9 @@ class TrackioSink:
 
     def last_steps(self) -> Mapping[str, int]:
         return self._last
+
+    def marks(self) -> int:
+        return self._marks
 
     def write(self, points: Sequence[Point], marks: Sequence[Mark]) -> None:
         for point in points:
@@ -74,11 +81,12 @@ class TrackioSink:
         while any(getattr(self._run, queue, None) for queue in QUEUES) and time.monotonic() < due:
             time.sleep(0.02)
 
-    def _is_known(self, info: RunInfo) -> bool:
+    def _known(self, info: RunInfo) -> Any:
+        """The run as an earlier process has left it, or None."""
         try:
-            return any(run.name == info.run for run in self._trackio.Api().runs(info.project))
+            return next((run for run in self._trackio.Api().runs(info.project) if run.name == info.run), None)
         except ValueError:  # there is no such project
-            return False
+            return None
 
 
 def open_sink(info: RunInfo) -> TrackioSink:

@@ -34,6 +34,7 @@ class WandbSink:
         self._folder = Path(os.environ.get("WANDB_DIR") or info.folder)
         self._id = info.identity.get("id") or uuid.uuid4().hex[:12]
         mode = info.mode or os.environ.get("WANDB_MODE") or ("online" if _knows_key() else "offline")
+        self._marks = 0
         self._last = self._read_back()
         settings = wandb.Settings(
             mode=mode,
@@ -76,6 +77,9 @@ class WandbSink:
     def last_steps(self) -> Mapping[str, int]:
         return self._last
 
+    def marks(self) -> int:
+        return self._marks
+
     def write(self, points: Sequence[Point], marks: Sequence[Mark]) -> None:
         for point in points:
             self._run.log({**point.values, STEP: point.step})
@@ -83,7 +87,6 @@ class WandbSink:
             text = f"step {mark.step}: {mark.text}"
             level = wandb.AlertLevel[LEVELS.get(mark.level, "INFO")]
             self._run.alert(title=mark.title, text=text, level=level, wait_duration=1)
-        self._run.status()  # an answer from wandb's own process, which has all by then, and outlives this one
 
     def finish(self, state: str, figures: Mapping[str, Value]) -> None:
         if state:
@@ -93,7 +96,9 @@ class WandbSink:
     def _read_back(self) -> dict[str, int]:
         found: dict[str, int] = {}
         for path in sorted(self._folder.glob(f"wandb/*run-*-{self._id}/run-{self._id}.wandb")):
-            for item in history(path):
+            for row in _records(path):
+                self._marks += row["type"] == "alert"
+                item = row["history"]["item"] if row["type"] == "history" else {}
                 step = item.get(STEP)
                 if isinstance(step, int):
                     found.update({name: max(step, found.get(name, -1)) for name in item})
@@ -104,12 +109,12 @@ def open_sink(info: RunInfo) -> WandbSink:
     return WandbSink(info)
 
 
-def history(path: Path) -> list[dict[str, Any]]:
-    """What was logged, a call each, of a run's file; where it can't be read, nothing: it is written again then."""
+def _records(path: Path) -> list[dict[str, Any]]:
+    """Of a run's file. What a process that was killed took with it is not there, and is written again; so is all of a
+    file that can't be read."""
     words = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(path)]
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=READ_S, check=False)
-    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith(b"{")]
-    return [row["history"]["item"] for row in rows if row.get("type") == "history"]
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith(b"{")]
 
 
 def _knows_key() -> bool:

@@ -12,7 +12,7 @@ from tests.console.report.experiments import BEGAN, event, group, step
 
 def given(*records: object) -> list[Point | Mark]:
     points = RunPoints()
-    found = [one for record in records for one in points.hear(record, 7)]  # type: ignore[arg-type]
+    found = [one for record in records for one in points.hear(record)]  # type: ignore[arg-type]
     return [*found, *points.rest()]
 
 
@@ -81,7 +81,7 @@ def test_a_regroup_goes_on_with_who_is_left() -> None:
 def test_marks_end_somewhere() -> None:
     points = RunPoints()
     warnings = [event("note", "again", number, level="warning") for number in range(MOST_MARKS + 5)]
-    assert sum(len(list(points.hear(warning, 1 + at))) for at, warning in enumerate(warnings)) == MOST_MARKS
+    assert sum(len(list(points.hear(warning))) for warning in warnings) == MOST_MARKS
     assert points.marks_left_out == 5
 
 
