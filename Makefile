@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 TESTS := $(BIN)/python -m pytest
 SPREAD := $(TESTS) -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help venv libraries llm-data demo test test-fast test-fast-only test-runs test-runs-long test-ranks test-ranks-long test-lab test-lab-short test-lab-long test-steady test-containers test-gpu test-release test-release-short test-libraries test-llm test-slurm test-slurm-short test-kubernetes test-kubernetes-short lint fuzz bench bench-console bench-llm bench-gpu chaos soak clean
+.PHONY: help venv libraries llm-data demo test test-fast test-fast-only test-runs test-runs-long test-ranks test-ranks-long test-lab test-lab-short test-lab-long test-steady test-containers test-gpu test-release test-release-short test-libraries test-llm test-slurm test-slurm-short test-kubernetes test-kubernetes-short lint fuzz bench bench-console bench-llm bench-gpu chaos soak clean test-trackers
 
 help:
 	@echo 'make demo       opens the console on four emulated hosts of unequal speed'
@@ -32,6 +32,7 @@ help:
 	@echo 'make test-containers the tests that need docker, or root and a dockerd to start'
 	@echo 'make test-release a release, installed in empty environments: minutes, and a package index'
 	@echo 'make test-libraries the tests with transformers, peft, Lightning and the like, which it installs in .venv/libraries'
+	@echo 'make test-trackers TensorBoard and other trackers, as far as they are installed in .venv/libraries, read back'
 	@echo 'make test-slurm runs in jobs of a real Slurm on lab hosts, as root: needs slurm-wlm and munge'
 	@echo 'make test-kubernetes the real kubectl against an API server of the tests, whose pods are processes: as root'
 	@echo 'make test-llm   a language model of 135 million parameters on two lab hosts, as root: about 15 minutes'
@@ -100,13 +101,13 @@ test-fast: $(READY)
 	@$(MAKE) --no-print-directory -j2 lint test-fast-only
 
 test-fast-only: $(READY)
-	$(SPREAD) -m 'not runs and not ranks and not lab and not gpu and not containers and not release and not libraries and not llm and not slurm and not kubernetes' $(ARGS)
+	$(SPREAD) -m 'not runs and not ranks and not lab and not gpu and not containers and not release and not libraries and not llm and not slurm and not kubernetes and not trackers' $(ARGS)
 
 test-runs: $(READY)
-	$(SPREAD) -m 'runs and not long and not ranks and not lab and not gpu and not containers and not release and not libraries and not llm and not slurm and not kubernetes' $(ARGS)
+	$(SPREAD) -m 'runs and not long and not ranks and not lab and not gpu and not containers and not release and not libraries and not llm and not slurm and not kubernetes and not trackers' $(ARGS)
 
 test-runs-long: $(READY)
-	$(SPREAD) -m 'runs and long and not ranks and not lab and not gpu and not containers and not release and not libraries and not llm and not slurm and not kubernetes' $(ARGS)
+	$(SPREAD) -m 'runs and long and not ranks and not lab and not gpu and not containers and not release and not libraries and not llm and not slurm and not kubernetes and not trackers' $(ARGS)
 
 test-lab: $(READY)
 	$(TESTS) -m lab $(ARGS)
@@ -137,6 +138,9 @@ test-release-short: $(READY)
 
 test-libraries: $(LIBRARIES)/.ready
 	$(LIBRARIES)/bin/python -m pytest -n 2 -m libraries -rs $(ARGS)
+
+test-trackers: $(LIBRARIES)/.ready
+	$(LIBRARIES)/bin/python -m pytest -m trackers -rs $(ARGS)
 
 test-slurm: $(READY)
 	$(TESTS) -m slurm -rs $(ARGS)

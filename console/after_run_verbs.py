@@ -20,6 +20,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("compare")(compare)
     app.command("verify")(verify)
     app.command("fetch")(fetch)
+    app.command("track")(track)
 
 
 @verb
@@ -86,3 +87,19 @@ def verify(
     from motley.console.commands.after_run import verify as command
 
     return command.verify(config, run, step, python=python, data=data, json=json)
+
+
+@verb
+def track(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Its name in experiments/, or a path to its folder.")],
+    config: Config = DEFAULT_CONFIG,
+    trackers: Annotated[
+        list[str] | None,
+        typer.Option("--with", metavar="TRACKER", help="tensorboard, wandb, mlflow, trackio or aim; may be repeated."),
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Write a run to trackers, from its folder: what they have of it already is not written twice."""
+    from motley.console.commands.after_run import track as command
+
+    return command.track(config, run, trackers or (), json=json)

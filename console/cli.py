@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import typer
 
 from motley import __version__
-from motley.console import after_run_verbs, export_verb
+from motley.console import after_run_verbs, export_verb, serve_verb
 from motley.console.verb_options import (
     DEFAULT_CONFIG,
     BareIsRun,
@@ -277,3 +277,4 @@ def keys(
 
 after_run_verbs.add_to(app)
 export_verb.add_to(app)
+serve_verb.add_to(app)

@@ -66,7 +66,8 @@ class Plan:
 
     `open` makes the session of the first start or attach, `renew` one for a new run (from cluster.toml as it is then).
     Both may raise `remote.errors.MotleyError`, and have `Ask` asked about new host keys. `file` is looked at while the
-    run is on, for hosts that are new in it. With `readonly` nothing can be changed from here.
+    run is on, for hosts that are new in it. With `readonly` nothing can be changed from here. `closed` is called when
+    the console has closed: it may wait for what is written beside the run.
     """
 
     cluster: str
@@ -77,6 +78,7 @@ class Plan:
     start: bool = True
     readonly: bool = False
     file: ClusterWatch | None = None
+    closed: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

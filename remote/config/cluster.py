@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from motley.remote.config.console_sections.track import TrackKeys
 from motley.remote.config.sections import KubernetesKeys
 from motley.remote.config.ways import WAYS, Connect, Way
 from motley.trainer.contract import policy_name
@@ -117,6 +118,7 @@ class Cluster:
     verb: str = "run"  # what the user called, for commands to paste
     words: tuple[str, ...] = ()  # after `motley run`, to load the same again
     kubernetes: KubernetesKeys = field(default_factory=KubernetesKeys)
+    track: TrackKeys = field(default_factory=TrackKeys)
 
     @property
     def own_task(self) -> Named | None:

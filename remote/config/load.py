@@ -22,6 +22,7 @@ from motley.remote.config.check_task import MAX_DEPTH, check_task, read_paramete
 from motley.remote.config.check_training import check_training
 from motley.remote.config.cluster import Cluster, Host
 from motley.remote.config.command_line import check_run_name, new_run_name
+from motley.remote.config.console_sections.track import TrackKeys
 from motley.remote.config.first_file import absent
 from motley.remote.config.overrides import apply_overrides
 from motley.remote.config.problems import Problems, host_names
@@ -66,7 +67,7 @@ def load(path: Path, overrides: Sequence[str] = (), only: Sequence[str] = (), *,
     keys = read_section(ClusterKeys, table.get("cluster", {}), ("cluster",), problems)
     options = {
         name: read_section(SECTIONS[name], table.get(name, {}), (name,), problems)
-        for name in ("run", "balance", "elastic", "data", "kubernetes")
+        for name in ("run", "balance", "elastic", "data", "kubernetes", "track")
     }
     connect: Connect = keys.get("connect", "ssh")
     hosts = read_hosts(table, connect, path.parent, problems)
@@ -101,6 +102,7 @@ def load(path: Path, overrides: Sequence[str] = (), only: Sequence[str] = (), *,
         verb=verb,
         words=_words(path, overrides, only),
         kubernetes=KubernetesKeys(**options["kubernetes"]),
+        track=TrackKeys(**options["track"]),
     )
     _check_run(cluster, table, problems)
     check_data(cluster, table, problems)

@@ -42,19 +42,20 @@ class Problem:
 def validate(keys: type, table: dict[str, Any], omit: Sequence[str] = ()) -> tuple[dict[str, Any], list[Problem]]:
     """The keys of one section that are in order, and a problem for each that is not. `omit` names keys not allowed."""
     model = _model(keys, tuple(omit))
-    table = {name: _frozen(value) for name, value in table.items()}
-    problems: dict[str, Problem] = {}
+    names = {key_of(f): f.name for f in _fields(keys, omit)}
+    problems = {key: Problem((key,), unknown(key, list(names))) for key in table if key not in names}
+    table = {names[key]: _frozen(value) for key, value in table.items() if key in names}
     try:
         model.model_validate(table)
     except pydantic.ValidationError as error:
         for detail in error.errors(include_url=False, include_input=False):
             name = str(detail["loc"][0])
-            problems.setdefault(name, _problem(keys, name, table[name], detail, list(model.model_fields)))
+            problems.setdefault(name, _problem(keys, name, table[name], detail))
     for f in _fields(keys, omit):
         if f.name in table and f.name not in problems:
             text = _value_problem(f, table[f.name])
             if text:
-                problems[f.name] = Problem((f.name,), text)
+                problems[f.name] = Problem((key_of(f),), text)
     good = model.model_validate({name: value for name, value in table.items() if name not in problems})
     return {name: getattr(good, name) for name in table if name not in problems}, list(problems.values())
 
@@ -75,7 +76,12 @@ def nearest(name: str, known: Sequence[str]) -> str:
 
 
 def keys_of(section: str) -> list[str]:
-    return [f.name for f in dataclasses.fields(SECTIONS[section])]
+    return [key_of(f) for f in dataclasses.fields(SECTIONS[section])]
+
+
+def key_of(f: dataclasses.Field[Any]) -> str:
+    """How it is written in the file: one that is a word of Python's ends in an underscore here, `with_` for `with`."""
+    return f.name.removesuffix("_")
 
 
 def heading(section: str) -> str:
@@ -157,20 +163,24 @@ Every mistake is named at once, with its line and what to do; the command then e
 """
 
 
-def _problem(keys: type, name: str, value: Any, detail: ErrorDetails, known: Sequence[str]) -> Problem:
+def _problem(keys: type, name: str, value: Any, detail: ErrorDetails) -> Problem:
     """pydantic's finding in our words."""
-    kind, loc = detail["type"], tuple(detail["loc"])
-    if kind == "extra_forbidden":
-        return Problem((name,), unknown(name, known))
+    loc = tuple(detail["loc"])
     hint, limits = get_type_hints(keys)[name], _field(keys, name).metadata
+    key = key_of(_field(keys, name))
+    if (
+        get_origin(hint) in (Union, types.UnionType)
+        and len(own := [one for one in get_args(hint) if one is not types.NoneType]) == 1
+    ):
+        hint = own[0]
     if name in _words(keys):
-        return Problem((name,), f"must be {_words(keys)[name]}, is {shown(value)}")
+        return Problem((key,), f"must be {_words(keys)[name]}, is {shown(value)}")
     if len(loc) > 1 and get_origin(hint) in (tuple, dict):
         hint, value = get_args(hint)[0 if get_origin(hint) is tuple else 1], value[loc[1]]
-        return Problem((name, loc[1]), f"must be {words(hint)}, is {shown(value)}{_quotes(hint, value)}")
+        return Problem((key, loc[1]), f"must be {words(hint)}, is {shown(value)}{_quotes(hint, value)}")
     bounds = [f"must be {text} {limits[key]}" for key, text in _BOUNDS.items() if key in detail.get("ctx", {})]
     required = bounds[0] if bounds else f"must be {words(hint)}"
-    return Problem((name,), f"{required}, is {shown(value)}{_quotes(hint, value)}")
+    return Problem((key,), f"{required}, is {shown(value)}{_quotes(hint, value)}")
 
 
 def _quotes(hint: Any, value: Any) -> str:
@@ -230,7 +240,7 @@ def _row(keys: type, f: dataclasses.Field[Any]) -> str:
     bounds = [f"{text} {f.metadata[key]}" for key, text in _BOUNDS.items() if key in f.metadata]
     default = f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
     written = "" if default is None or default in ((), {}) else f"`{json.dumps(default)}`"
-    return f"| `{f.name}` | {', '.join([value, *bounds])} | {written} | {f.metadata['doc']} |"
+    return f"| `{key_of(f)}` | {', '.join([value, *bounds])} | {written} | {f.metadata['doc']} |"
 
 
 def _defaults_of(task: str, defaults: dict[str, Any]) -> str:

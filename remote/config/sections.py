@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from motley.remote.config import value_rules
+from motley.remote.config.console_sections.track import TrackKeys
 from motley.remote.config.ways import Connect
 from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, RunOptions, option
 from motley.trainer.devices.names import CPU, numbered
@@ -314,5 +315,6 @@ SECTIONS: dict[str, type] = {
     "environment": EnvironmentKeys,
     "kubernetes": KubernetesKeys,
     "slurm": SlurmKeys,
+    "track": TrackKeys,
 }
 NOT_IN_DEFAULTS = ("name", "address")  # no two hosts share these

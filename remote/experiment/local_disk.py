@@ -37,6 +37,11 @@ def write_file(file: Path, text: str) -> None:
         raise NotWritten(f"{file} can't be written: {error.strerror or error}. Name another FILE") from error
 
 
+def replace_file(file: Path, content: bytes) -> None:
+    """A file that is soon written again: whole, without waiting for the disk. Raises OSError."""
+    durable.write(file, content, sync=False)
+
+
 class Incoming:
     """A whole file that comes bit by bit, too large for the memory perhaps. Each step raises RunFailed when the disk
     refuses it."""

@@ -217,10 +217,10 @@ def test_a_reader_that_has_gone_does_not_change_the_exit_code(tmp_path: Path) ->
     """`motley run | head -0`: the run was stopped, and that is what the code says."""
     code = (
         "import os, motley.console.commands.run, motley.console.commands.plain\n"
-        "from motley.console.control.session_protocol import Outcome\n"
+        "from motley.console.control.session_protocol import Outcome, Plan\n"
         "async def stopped(*a, **k): return Outcome(code=4, data={'state': 'stopped', 'text': 'x' * 100_000})\n"
         "motley.console.commands.plain.run_plain = stopped\n"
-        "motley.console.commands.run.run_plan = lambda *a, **k: None\n"
+        "motley.console.commands.run.run_plan = lambda *a, **k: Plan(cluster='home', open=None, renew=None)\n"
         "reader, writer = os.pipe(); os.close(reader); os.dup2(writer, 1)\n"
         "from motley.console.cli import main; main()"
     )

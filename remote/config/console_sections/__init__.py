@@ -1,0 +1,1 @@
+"""Sections of cluster.toml that only the console reads: what it does beside a run."""
