@@ -18,6 +18,7 @@ Html = Annotated[
 def add_to(app: typer.Typer) -> None:
     app.command("report")(report)
     app.command("compare")(compare)
+    app.command("replay")(replay)
     app.command("verify")(verify)
 
 
@@ -52,6 +53,23 @@ def compare(
     from motley.console.commands.after_run import compare as command
 
     return command.compare_runs(config, runs, baseline=baseline, by=by, html=html, json=json)
+
+
+@verb
+def replay(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Its name in experiments/, or a path to its folder.")],
+    config: Config = DEFAULT_CONFIG,
+    speed: Annotated[
+        float, typer.Option("--speed", metavar="N", min=1 / 16, max=4096, help="So many times as fast as it was.")
+    ] = 1.0,
+    at: Annotated[
+        int | None, typer.Option("--at", metavar="STEP", min=1, help="Begin at the end of this step.")
+    ] = None,
+) -> int:
+    """A run again, on the same screen as when it was on: hold, seek, step by step. No host is asked."""
+    from motley.console.commands.after_run import replay as command
+
+    return command.replay(config, run, speed=speed, at=at)
 
 
 @verb

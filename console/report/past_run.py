@@ -54,6 +54,7 @@ class PastRun:
     name: str
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
+    speeds: dict[str, float] = field(default_factory=dict)  # of emulated hosts, by name
     problems: list[str] = field(default_factory=list)
 
     @classmethod
@@ -105,6 +106,7 @@ class PastRun:
         except (ValueError, RecursionError, TypeError, AttributeError) as error:
             self.problems.append(f"cluster.toml can't be read, so its settings are not known: {clean(str(error))}")
             return {}
+        self.speeds = _speeds(table)
         found = clean_table({name: table[name] for name in SECTIONS if isinstance(table.get(name), dict)})
         return dict(found)
 
@@ -141,6 +143,21 @@ class PastRun:
 
     def _attach(self) -> str:
         return _ATTACH.format(run=self.name)
+
+
+def _speeds(table: dict[str, Any]) -> dict[str, float]:
+    """Of demo hosts, whose slowness is put on."""
+    cluster, usual = table.get("cluster"), table.get("defaults")
+    connect = cluster.get("connect") if isinstance(cluster, dict) else None
+    speed = usual.get("speed") if isinstance(usual, dict) else None
+    hosts = table.get("hosts")
+    demo = [
+        host
+        for host in (hosts if isinstance(hosts, list) else ())
+        if isinstance(host, dict) and isinstance(host.get("name"), str) and host.get("connect", connect) == "demo"
+    ]
+    told = {clean(host["name"]): host.get("speed", 1.0 if speed is None else speed) for host in demo}
+    return {name: float(value) for name, value in told.items() if isinstance(value, (int, float)) and 0 < value <= 1}
 
 
 def folder_of(run: str, config: Path) -> Path:
