@@ -129,9 +129,10 @@ class ToldAnew:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepsBefore:
     """Steps that were made before those that are told next, as the curves have them: of each step its number, its
-    samples (or what the task counts besides them), milliseconds, and the sum of its loss over so many samples."""
+    samples (or what the task counts besides them), milliseconds, and the sum of its loss over so many samples. What is
+    not known of a step is 0."""
 
-    steps: tuple[tuple[int, int, float, float, int], ...]
+    steps: tuple[tuple[int, float, float, float, int], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

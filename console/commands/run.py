@@ -21,6 +21,7 @@ from motley.console.control.terminal_prompts import asker
 from motley.remote.config.cluster import Cluster
 from motley.remote.config.command_line import check_resume, check_run_name, new_run_name
 from motley.remote.config.load import load
+from motley.remote.feed import Ended, FeedRecord
 from motley.remote.ssh.new_host_keys import Ask
 
 
@@ -104,12 +105,19 @@ def on_terminal() -> bool:
 
 
 def _opened(cluster: Cluster, run: str, emit: Emit, ask: Ask, readonly: bool = False) -> Opened:
+    from motley.console.commands.after_run.begin_digest import begin_digest
     from motley.console.commands.stored_profiles import knows, store_of
     from motley.remote.session.session import Session
 
     speeds = {host.name: host.speed for host in cluster.hosts if host.speed is not None}
     known = knows(cluster, store_of(cluster))
-    session = Session(cluster, run, emit=emit, knows=known, ask=ask, readonly=readonly)
+
+    def tell(record: FeedRecord) -> None:
+        emit(record)
+        if isinstance(record, Ended) and not readonly:
+            begin_digest(session.folder)
+
+    session = Session(cluster, run, emit=tell, knows=known, ask=ask, readonly=readonly)
     epochs = cluster.run.epochs if cluster.run.steps is None and cluster.run.program is None else None
     return Opened(session=session, speeds=speeds, epochs=epochs)
 

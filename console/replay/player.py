@@ -33,7 +33,7 @@ LOOK_S = 1.0  # between two looks at a folder that may grow
 SLOWEST, FASTEST = 1 / 16, 4096.0
 FARTHEST = 200_000  # records that one step may take to come
 
-Curves = tuple[tuple[int, int, float, float, int], ...]  # as `feed.StepsBefore` has them
+Curves = tuple[tuple[int, float, float, float, int], ...]  # as `feed.StepsBefore` has them
 
 
 class Player:

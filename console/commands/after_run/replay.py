@@ -9,8 +9,8 @@ from motley.console.commands.run import on_terminal
 from motley.console.control.session_protocol import Plan
 from motley.console.replay.player import Curves, Player
 from motley.console.replay.timeline import Timeline
-from motley.console.report.gathered import gather
 from motley.console.report.past_run import PastRun, folder_of
+from motley.console.report.read_report import read
 from motley.remote.errors import UsageError
 
 
@@ -34,10 +34,8 @@ def replay_plan(past: PastRun, *, speed: float = 1.0, at: int | None = None) -> 
 
 
 def curves_of(folder: Path) -> Curves:
-    """What each step was that counts, as `feed.StepsBefore` has it."""
-    found = gather(PastRun.open(folder).records())
-    in_units = bool(found.unit) and any(step.in_units for step in found.kept)
-    return tuple(
-        (step.step, step.units if in_units else step.samples, step.ms, step.loss_sum, step.loss_samples)
-        for step in found.kept
-    )
+    """The curves of the run's report, as `feed.StepsBefore` has them."""
+    report = read(folder)
+    rates = tuple((int(step), rate, 1000.0, 0.0, 0) for step, rate in report.throughput)
+    losses = tuple((int(step), 0.0, 0.0, loss, 1) for step, loss in report.losses)
+    return (*rates, *losses)
