@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from motley.console.verb_options import DEFAULT_CONFIG, Config, Json, verb
+from motley.console.verb_options import DEFAULT_CONFIG, Config, Json, Only, verb
 
 Html = Annotated[
     Path | None,
@@ -19,6 +19,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("report")(report)
     app.command("compare")(compare)
     app.command("replay")(replay)
+    app.command("sweep")(sweep)
     app.command("verify")(verify)
 
 
@@ -70,6 +71,33 @@ def replay(
     from motley.console.commands.after_run import replay as command
 
     return command.replay(config, run, speed=speed, at=at)
+
+
+@verb
+def sweep(
+    settings: Annotated[
+        list[str],
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE,VALUE",
+            help="A key of cluster.toml and its values; several: each value with every value of the others.",
+        ),
+    ],
+    config: Config = DEFAULT_CONFIG,
+    name: Annotated[
+        str | None, typer.Option("--name", help="What its runs are named after; by default it follows from --set.")
+    ] = None,
+    only: Only = None,
+    by: Annotated[
+        Literal["step", "epoch", "time"], typer.Option("--by", help="What the curves are drawn over.")
+    ] = "step",
+    html: Html = None,
+    json: Json = False,
+) -> int:
+    """A run for each of several settings, one after the other, and their comparison. Called again it goes on."""
+    from motley.console.commands.sweeps import sweep as command
+
+    return command.sweep(config, settings, name=name, only=only or (), by=by, html=html, json=json)
 
 
 @verb

@@ -105,8 +105,8 @@ def on_terminal() -> bool:
 
 
 def _opened(cluster: Cluster, run: str, emit: Emit, ask: Ask, readonly: bool = False) -> Opened:
-    from motley.console.commands.after_run.begin_digest import begin_digest
     from motley.console.commands.stored_profiles import knows, store_of
+    from motley.console.report.begin_digest import begin_digest
     from motley.remote.session.session import Session
 
     speeds = {host.name: host.speed for host in cluster.hosts if host.speed is not None}

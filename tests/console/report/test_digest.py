@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from motley.console.commands.after_run import begin_digest
-from motley.console.report import digest, read_report
+from motley.console.report import begin_digest, digest, read_report
 from motley.console.report.read_report import read
 from motley.console.report.report import Report
 from tests.console.report.experiments import event, group, step, summary, write
