@@ -12,6 +12,7 @@ from motley.console.commands.json_output import print_data
 from motley.console.report.read_report import read
 from motley.console.report.report import Report
 from motley.remote.experiment.local_disk import write_file
+from motley.remote.sanitize import clean
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,7 +45,7 @@ def read_aloud(folder: Path) -> Report:
     def say(part: float) -> None:
         nonlocal said
         said = True
-        print(f"\rreading {folder.name}: {part * 100:.0f} %", end="", file=sys.stderr, flush=True)
+        print(f"\rreading {clean(folder.name)}: {part * 100:.0f} %", end="", file=sys.stderr, flush=True)
 
     try:
         return read(folder, say)

@@ -53,9 +53,9 @@ def fixed_work() -> float:
     return time.perf_counter() - began
 
 
-def measured(words: list[str], first: str, whole: str | None) -> tuple[float, float, float, int]:
-    """Seconds to the first sign and to the whole, of these Textual's imports; and MiB of memory at most. `whole`: what
-    the screen then has; None: the process ends."""
+def measured(words: list[str], first: str, whole: str | None) -> tuple[float, float, float, int, float]:
+    """Seconds to the first sign and to the whole, of these Textual's imports; MiB of memory at most; seconds of CPU.
+    `whole`: what the screen then has; None: the process ends."""
     stamps, stamped = os.pipe()
     child, terminal = pty.fork()
     if child == 0:
@@ -91,7 +91,7 @@ def measured(words: list[str], first: str, whole: str | None) -> tuple[float, fl
     os.close(terminal)
     if code or not seen or not done:
         raise SystemExit(f"{words} ended with {code}:\n{text[-2000:]}")
-    return seen - began, done - began, imports, used.ru_maxrss // 1024
+    return seen - began, done - began, imports, used.ru_maxrss // 1024, used.ru_utime + used.ru_stime
 
 
 def main() -> None:
@@ -108,8 +108,8 @@ def main() -> None:
             "replay": (["replay", str(folder), "--at", str(asked)], "REPLAY", f"step {asked:,}/"),
         }
         print(f"{megabytes:.0f} MB, {steps:,} steps of 4 ranks; a fixed piece of work takes {fixed_work():.2f} s")
-        print("| verb | digest | first s | without textual | whole s | without textual | MiB |")
-        print("|---|---|---|---|---|---|---|")
+        print("| verb | digest | first s | without textual | whole s | without textual | MiB | CPU s |")
+        print("|---|---|---|---|---|---|---|---|")
         for kept in (False, True):
             for verb, (words, first, whole) in verbs.items():
                 runs = []
@@ -122,7 +122,7 @@ def main() -> None:
                 word = "kept" if kept else "none"
                 print(
                     f"| {verb} | {word} | {begun:.2f} | {begun - textual:.2f} | {ended:.2f} | {ended - textual:.2f} "
-                    f"| {memory} |", flush=True,
+                    f"| {memory} | {min(run[4] for run in runs):.2f} |", flush=True,
                 )  # fmt: skip
 
 
