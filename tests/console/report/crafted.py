@@ -135,7 +135,7 @@ def altered(chance: random.Random, line: str) -> str:
     inner = outer
     while isinstance(inner, (dict, list)) and inner:
         keys = sorted(inner) if isinstance(inner, dict) else range(len(inner))
-        key = chance.choice(keys)  # type: ignore[arg-type]
+        key = chance.choice(keys)
         if not isinstance(inner[key], (dict, list)) or chance.random() < 0.3:
             inner[key] = chance.choice(ODD)
             break
