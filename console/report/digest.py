@@ -60,8 +60,8 @@ def keep(past: PastRun, report: Report) -> bool:
             return False
         table = {"v": VERSION, "of": _of(past), "report": dataclasses.asdict(report)}
         content = json.dumps(table, separators=(",", ":"), allow_nan=False).encode()
-        if len(content) > MOST_BYTES:
-            return False
+        if len(content) > MOST_BYTES or _made(Report, clean_table(json.loads(content)["report"])) != report:
+            return False  # too much, or figures that no reader takes: they are read from the records each time
         fresh = folder / f".{NAME}.{os.getpid()}"
         handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
@@ -72,7 +72,7 @@ def keep(past: PastRun, report: Report) -> bool:
             with contextlib.suppress(OSError):
                 fresh.unlink()
             raise
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError, OverflowError):
         return False
     return True
 

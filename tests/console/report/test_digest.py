@@ -114,6 +114,14 @@ def test_none_is_kept_of_a_run_that_goes_on_or_that_is_small(tmp_path: Path, mon
     assert begin_digest._begun == []
 
 
+def test_what_would_not_be_read_back_as_it_is_is_not_kept(tmp_path: Path) -> None:
+    folder = recorded(tmp_path / "night")
+    (folder / "summary.json").write_text(json.dumps(summary(epochs=-1e38)))
+    report = read(folder)
+    assert not (folder / digest.NAME).exists()
+    assert read(folder) == report
+
+
 def test_it_is_made_beside_a_console_whose_run_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = recorded(tmp_path / "night")
     file = folder / "logs" / "rank_0_metrics.jsonl"
