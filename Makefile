@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 TESTS := $(BIN)/python -m pytest
 SPREAD := $(TESTS) -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help venv libraries llm-data demo test test-fast test-fast-only test-runs test-runs-long test-ranks test-ranks-long test-lab test-lab-short test-lab-long test-steady test-containers test-gpu test-release test-release-short test-libraries test-llm test-slurm test-slurm-short test-kubernetes test-kubernetes-short lint fuzz bench bench-console bench-llm bench-gpu chaos soak clean test-trackers
+.PHONY: help venv libraries llm-data demo test test-fast test-fast-only test-runs test-runs-long test-ranks test-ranks-long test-lab test-lab-short test-lab-long test-steady test-containers test-gpu test-release test-release-short test-libraries test-llm test-slurm test-slurm-short test-kubernetes test-kubernetes-short lint fuzz bench bench-console bench-llm bench-gpu chaos soak clean test-trackers bench-after-run fuzz-after-run
 
 help:
 	@echo 'make demo       opens the console on four emulated hosts of unequal speed'
@@ -40,6 +40,8 @@ help:
 	@echo 'make bench-llm  language models in the lab, against transformers'"'"' Trainer under torchrun; about 15 minutes'
 	@echo 'make bench-gpu  runs on the GPUs of this machine against plain DDP; needs one'
 	@echo 'make bench-console what the console costs its machine with 64 ranks'
+	@echo 'make bench-after-run report, compare and replay of an experiment of 300 MB'
+	@echo 'make fuzz-after-run 10,000 folders that somebody crafted, for what reads a run afterwards'
 	@echo 'make chaos      200 faults strike runs in the lab, as root: about an hour'
 	@echo 'make soak       1,000 stops and kills at random moments, on demo hosts: about half an hour'
 	@echo 'make fuzz       10,000 odd cases for each of what reads a file or another machine: some minutes'
@@ -78,6 +80,12 @@ bench: $(READY)
 
 bench-console: $(READY)
 	$(BIN)/python tests/bench/bench_console.py $(ARGS)
+
+bench-after-run: $(READY)
+	$(BIN)/python tests/bench/after_run/bench_after_run.py $(ARGS)
+
+fuzz-after-run: $(READY)
+	$(BIN)/python tests/console/report/crafted.py $(ARGS)
 
 bench-llm: $(LIBRARIES)/.ready
 	@failed=0; for bench in tests/bench/llm/bench_*.py; do echo "== $$bench"; $(LIBRARIES)/bin/python "$$bench" || failed=1; done; exit $$failed

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from motley.console.verb_options import DEFAULT_CONFIG, Config, Json, load_cluster, verb
+from motley.console.verb_options import DEFAULT_CONFIG, Config, Json, Only, load_cluster, verb
 
 Html = Annotated[
     Path | None,
@@ -18,6 +18,8 @@ Html = Annotated[
 def add_to(app: typer.Typer) -> None:
     app.command("report")(report)
     app.command("compare")(compare)
+    app.command("replay")(replay)
+    app.command("sweep")(sweep)
     app.command("verify")(verify)
     app.command("fetch")(fetch)
     app.command("track")(track)
@@ -68,6 +70,50 @@ def fetch(
     check_run_name(run)
 
     return command.fetch(cluster, run, json=json)
+
+
+@verb
+def replay(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Its name in experiments/, or a path to its folder.")],
+    config: Config = DEFAULT_CONFIG,
+    speed: Annotated[
+        float, typer.Option("--speed", metavar="N", min=1 / 16, max=4096, help="So many times as fast as it was.")
+    ] = 1.0,
+    at: Annotated[
+        int | None, typer.Option("--at", metavar="STEP", min=1, help="Begin at the end of this step.")
+    ] = None,
+) -> int:
+    """A run again, on the same screen as when it was on: hold, seek, step by step. No host is asked."""
+    from motley.console.commands.after_run import replay as command
+
+    return command.replay(config, run, speed=speed, at=at)
+
+
+@verb
+def sweep(
+    settings: Annotated[
+        list[str],
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE,VALUE",
+            help="A key of cluster.toml and its values; several: each value with every value of the others.",
+        ),
+    ],
+    config: Config = DEFAULT_CONFIG,
+    name: Annotated[
+        str | None, typer.Option("--name", help="What its runs are named after; by default it follows from --set.")
+    ] = None,
+    only: Only = None,
+    by: Annotated[
+        Literal["step", "epoch", "time"], typer.Option("--by", help="What the curves are drawn over.")
+    ] = "step",
+    html: Html = None,
+    json: Json = False,
+) -> int:
+    """A run for each of several settings, one after the other, and their comparison. Called again it goes on."""
+    from motley.console.commands.sweeps import sweep as command
+
+    return command.sweep(config, settings, name=name, only=only or (), by=by, html=html, json=json)
 
 
 @verb

@@ -6,6 +6,7 @@ A `Session` (remote.session.session) hands each record to one callback, in order
 * `Layout` once the hosts are known, again when a host is brought in
 * `Progress`, `Link`, `LogLine` and `PartialLine` while things happen
 * `CaughtUp` once, of a run that was found on the hosts
+* `ToldAnew` and `StepsBefore` of a replay that went to another place in the run
 * `Ended` once, last
 
 What a host has said may stand in each of them: their texts are made safe to show here, whoever makes them.
@@ -120,6 +121,21 @@ class CaughtUp:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ToldAnew:
+    """All that was told counts no more: the run is told again, from its beginning. Only a replay does so; whoever keeps
+    what is told begins another store."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepsBefore:
+    """Steps that were made before those that are told next, as the curves have them: of each step its number, its
+    samples (or what the task counts besides them), milliseconds, and the sum of its loss over so many samples. What is
+    not known of a step is 0."""
+
+    steps: tuple[tuple[int, float, float, float, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
     """The run reached an end state, or the hosts that did not answer are named. `summary` is summary.json."""
 
@@ -138,4 +154,6 @@ def _clean(record: object, *names: str) -> None:
         object.__setattr__(record, name, clean(getattr(record, name)))
 
 
-FeedRecord = Union[Sample, Reading, Usage, Event, Layout, Progress, Link, LogLine, PartialLine, CaughtUp, Ended]
+FeedRecord = Union[
+    Sample, Reading, Usage, Event, Layout, Progress, Link, LogLine, PartialLine, CaughtUp, ToldAnew, StepsBefore, Ended
+]

@@ -26,6 +26,7 @@ from motley.remote.config.command_line import check_resume, check_run_name, new_
 from motley.remote.config.load import load
 from motley.remote.config.toml_lines import key_lines
 from motley.remote.errors import ConfigError
+from motley.remote.feed import Ended, FeedRecord
 from motley.remote.ssh.new_host_keys import Ask
 
 
@@ -128,6 +129,7 @@ def _opened(
     cluster: Cluster, run: str, emit: Emit, ask: Ask, trackers: PlanTrackers | None, *, readonly: bool = False
 ) -> Opened:
     from motley.console.commands.stored_profiles import knows, store_of
+    from motley.console.report.begin_digest import begin_digest
     from motley.remote.experiment.folder import experiments_folder
     from motley.remote.session.session import Session
 
@@ -135,7 +137,13 @@ def _opened(
     known = knows(cluster, store_of(cluster))
     if trackers is not None:
         emit = trackers.feed(cluster.track, experiments_folder(cluster) / run, cluster.name, emit)
-    session = Session(cluster, run, emit=emit, knows=known, ask=ask, readonly=readonly)
+
+    def tell(record: FeedRecord) -> None:
+        emit(record)
+        if isinstance(record, Ended) and not readonly:
+            begin_digest(session.folder)
+
+    session = Session(cluster, run, emit=tell, knows=known, ask=ask, readonly=readonly)
     epochs = cluster.run.epochs if cluster.run.steps is None and cluster.run.program is None else None
     return Opened(session=session, speeds=speeds, epochs=epochs)
 

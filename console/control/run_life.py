@@ -23,7 +23,7 @@ from motley.console.state.store import Store
 from motley.console.view.run_lines import offer
 from motley.remote.end_tasks import end
 from motley.remote.errors import CheckFailed, ConfigError, HostError, MotleyError
-from motley.remote.feed import Ended
+from motley.remote.feed import Ended, FeedRecord, ToldAnew
 from motley.remote.quoting import pasteable
 from motley.remote.ssh.new_host_keys import Ask, nobody
 
@@ -55,7 +55,7 @@ class RunLife:
         self.store = Store(readonly=plan.readonly)
         self.fresh = True  # nothing was started yet
         self._plan = plan
-        self._clock = clock
+        self._clock = clock if plan.playback is None else plan.playback.now
         self._ask = ask
         self._session: SessionLike | None = None
         self._on_hosts = False  # ranks were started, or found
@@ -68,7 +68,12 @@ class RunLife:
         return str(self._session.folder) if self._session is not None else ""
 
     def snapshot(self) -> Snapshot:
-        return self.store.snapshot()
+        snapshot, playback = self.store.snapshot(), self._plan.playback
+        return snapshot if playback is None else replace(snapshot, playback=playback.view())
+
+    def now(self) -> float:
+        """The clock of what is shown: that of its run, in a replay."""
+        return self._clock()
 
     async def first(self) -> None:
         """What the command line asked for, until the run ends."""
@@ -219,7 +224,9 @@ class RunLife:
         """Close the session; the run goes on, unless it was not on the hosts yet, or that it stops was `answered`."""
         snapshot, session = self.snapshot(), self._session
         outcome = self._outcome
-        if snapshot.live and session is not None:
+        if self._plan.playback is not None:  # nothing is left behind
+            pass
+        elif snapshot.live and session is not None:
             if snapshot.phase == "stopping" and not self._plan.readonly:
                 text = f"'{session.run}' was being stopped; motley status tells what is left"
                 outcome = Outcome(code=1, data={"run": session.run, "state": "stopping"}, text=text)
@@ -248,7 +255,7 @@ class RunLife:
         self._on_hosts = False
         self._outcome = Outcome(code=0)
         try:
-            opened = await opener(lambda record: store.apply(record, self._clock()), self._ask)
+            opened = await opener(self._into(store), self._ask)
             store.learn(speeds=opened.speeds, epochs=opened.epochs)
             session = self._session = opened.session
             if attach:
@@ -267,6 +274,20 @@ class RunLife:
             # Either the start was given up, which `stop` tells of, or the console closes.
             if self._on_hosts or self._session is None:
                 raise
+
+    def _into(self, store: Store) -> Emit:
+        """What keeps records in the store; of a run that is told anew in another one, which is shown from then on."""
+        if self._plan.playback is None:
+            return lambda record: store.apply(record, self._clock())
+
+        def hear(record: FeedRecord) -> None:
+            if isinstance(record, ToldAnew):
+                self.store = Store(readonly=True)
+                self.store.begin(self._clock())
+            else:
+                self.store.apply(record, self._clock())
+
+        return hear
 
     def _failed(self, store: Store, error: MotleyError) -> None:
         if store.snapshot().phase == "ended":  # it was stopped meanwhile; what broke after that is no news

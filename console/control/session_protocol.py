@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from motley.console.control.cluster_watch import ClusterWatch
+from motley.console.state.snapshot import Playback
 from motley.remote.feed import Ended, FeedRecord
 from motley.remote.quoting import pasteable
 from motley.remote.session.checkpoint_now import Written
@@ -51,6 +52,26 @@ class SessionLike(Protocol):
     async def close(self) -> None: ...
 
 
+class PlaybackLike(Protocol):
+    """What the keys of a replay ask of it; `console.replay.player.Player` is the real one."""
+
+    def now(self) -> float: ...
+
+    def view(self) -> Playback: ...
+
+    def pause(self) -> None: ...
+
+    def change_speed(self, factor: float) -> None: ...
+
+    def step(self) -> None: ...
+
+    def step_back(self) -> None: ...
+
+    def seek(self, part: float) -> None: ...
+
+    def jump(self, part: float) -> None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
     """A session that was opened, and what its records alone do not say."""
@@ -67,7 +88,8 @@ class Plan:
     `open` makes the session of the first start or attach, `renew` one for a new run (from cluster.toml as it is then).
     Both may raise `remote.errors.MotleyError`, and have `Ask` asked about new host keys. `file` is looked at while the
     run is on, for hosts that are new in it. With `readonly` nothing can be changed from here. `closed` is called when
-    the console has closed: it may wait for what is written beside the run.
+    the console has closed: it may wait for what is written beside the run. `playback` makes it a replay, whose clock is
+    that of its run.
     """
 
     cluster: str
@@ -79,6 +101,7 @@ class Plan:
     readonly: bool = False
     file: ClusterWatch | None = None
     closed: Callable[[], None] = lambda: None
+    playback: PlaybackLike | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

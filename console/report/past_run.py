@@ -17,11 +17,12 @@ import heapq
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
 
+from motley.console.report.quick_sample import quick_sample
 from motley.remote.config.overrides import apply_overrides
 from motley.remote.config.problems import Problems
 from motley.remote.errors import UsageError
@@ -37,8 +38,11 @@ else:
 
 MOST_BYTES = 4 << 20  # of cluster.toml and of summary.json
 LONGEST = 1 << 20  # bytes of a line
+TELL = 1 << 20  # bytes of a file, between two words on how much was read
 NAMED = 8  # runs that are named where one is not there
 SECTIONS = ("run", "balance", "elastic", "data", "task")  # of cluster.toml: what was trained, and how
+
+Record = Union[Sample, Reading, Usage, Event]
 
 _HEAD = "# Changed on the command line:"
 _CHANGED = re.compile(r"^# --set (.+)$", re.MULTILINE)  # as `remote.config.load` writes it
@@ -54,6 +58,7 @@ class PastRun:
     name: str
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
+    speeds: dict[str, float] = field(default_factory=dict)  # of emulated hosts, by name
     problems: list[str] = field(default_factory=list)
 
     @classmethod
@@ -68,20 +73,36 @@ class PastRun:
         past.summary = past._summary()
         return past
 
-    def records(self) -> Iterator[Sample | Reading | Usage | Event]:
+    def records(self, reading: Callable[[float], object] = lambda _: None) -> Iterator[Record]:
         """Events and metrics, merged by time; each file in its own order. Lines that are none are left out and counted
-        in `problems`, and so is the end of a file that breaks off within a line."""
-        files = [self.folder / "events.jsonl", *(path for path in logs(self.folder) if path.suffix == ".jsonl")]
-        if not any(_is_file(path) for path in files):
+        in `problems`, and so is the end of a file that breaks off within a line. `reading` is told, now and then, what
+        part of it all was read, 0 to 1."""
+        files = record_files(self.folder)
+        if not files:
             self.problems.append(f"nothing is here of what the ranks told; {self._attach()}")
-        yield from heapq.merge(*map(self._file, filter(_is_file, files)), key=lambda record: record.time)
+        read, whole = 0, max(1, sum(path.stat().st_size for path in files))
 
-    def _file(self, path: Path) -> Iterator[Sample | Reading | Usage | Event]:
-        bad, torn = 0, False
+        def counted(length: int) -> None:
+            nonlocal read
+            read += length
+            reading(min(1.0, read / whole))
+
+        yield from heapq.merge(*(self._file(path, counted) for path in files), key=lambda record: record.time)
+
+    def _file(self, path: Path, counted: Callable[[int], object]) -> Iterator[Record]:
+        bad, torn, length = 0, False, 0
         name = path.relative_to(self.folder).as_posix()
+        quick = quick_sample if path.suffix == ".jsonl" and path.parent.name == "logs" else _slow
         try:
             for line, whole in _lines(path):
                 torn = not whole
+                length += len(line)
+                if length >= TELL:
+                    counted(length)
+                    length = 0
+                if whole and (sample := quick(line)) is not None:
+                    yield sample
+                    continue
                 record = record_of("", path.name, line) if whole and line else None
                 if isinstance(record, Event) and record.source == "console" and not record.host:
                     bad += 1  # `record_of` says so of a line that is none
@@ -105,6 +126,7 @@ class PastRun:
         except (ValueError, RecursionError, TypeError, AttributeError) as error:
             self.problems.append(f"cluster.toml can't be read, so its settings are not known: {clean(str(error))}")
             return {}
+        self.speeds = _speeds(table)
         found = clean_table({name: table[name] for name in SECTIONS if isinstance(table.get(name), dict)})
         return dict(found)
 
@@ -141,6 +163,32 @@ class PastRun:
 
     def _attach(self) -> str:
         return _ATTACH.format(run=self.name)
+
+
+def record_files(folder: Path) -> list[Path]:
+    """Events and metrics that are there, in the folder itself."""
+    inside = [] if (folder / "logs").is_symlink() else logs(folder)
+    files = [folder / "events.jsonl", *(path for path in inside if path.suffix == ".jsonl")]
+    return [path for path in files if _is_file(path)]
+
+
+def _slow(_: bytes) -> None:
+    """Events are looked at one by one."""
+
+
+def _speeds(table: dict[str, Any]) -> dict[str, float]:
+    """Of demo hosts, whose slowness is put on."""
+    cluster, usual = table.get("cluster"), table.get("defaults")
+    connect = cluster.get("connect") if isinstance(cluster, dict) else None
+    speed = usual.get("speed") if isinstance(usual, dict) else None
+    hosts = table.get("hosts")
+    demo = [
+        host
+        for host in (hosts if isinstance(hosts, list) else ())
+        if isinstance(host, dict) and isinstance(host.get("name"), str) and host.get("connect", connect) == "demo"
+    ]
+    told = {clean(host["name"]): host.get("speed", 1.0 if speed is None else speed) for host in demo}
+    return {name: float(value) for name, value in told.items() if isinstance(value, (int, float)) and 0 < value <= 1}
 
 
 def folder_of(run: str, config: Path) -> Path:

@@ -7,12 +7,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from motley.console.report import digest
 from motley.console.report.balance_figures import balancing_of
 from motley.console.report.gathered import Gathered, gather
 from motley.console.report.host_figures import hosts_of, shares_of
@@ -21,6 +25,7 @@ from motley.console.report.past_run import PastRun, flat
 from motley.console.report.report import Evaluated, Goodput, Points, Regrouped, Report
 from motley.console.state.curve import Curve
 from motley.console.state.event_data import number, one_line
+from motley.remote.errors import UsageError
 from motley.trainer.contract.wire import END_STATES
 
 MOST_HAPPENED = 60
@@ -28,11 +33,17 @@ MOST_REGROUPS = 500
 PROGRAMS = ("script", "module", "command")
 
 
-def read(folder: Path) -> Report:
-    """Raises UsageError where there is no experiment; what of it can't be read is in the report's `notes`."""
+def read(folder: Path, reading: Callable[[float], object] = lambda _: None) -> Report:
+    """Raises UsageError where there is no experiment; what of it can't be read is in the report's `notes`. `reading` is
+    told how far it is, 0 to 1, where that takes long."""
     past = PastRun.open(folder)
+    digested = digest.kept(past)
+    if digested is not None:
+        return digested
     batch = number(past.settings.get("run", {}).get("global_batch"))
-    return report_of(past, gather(past.records(), None if batch is None else int(batch)))
+    report = report_of(past, gather(past.records(reading), None if batch is None else int(batch)))
+    digest.keep(past, report)
+    return report
 
 
 def report_of(past: PastRun, found: Gathered) -> Report:
@@ -218,3 +229,9 @@ def _since(one: Evaluated, first: float) -> Evaluated:
 def _whole(table: dict[str, Any], key: str) -> int | None:
     value = number(table.get(key))
     return None if value is None else int(value)
+
+
+if __name__ == "__main__":  # beside a console whose run is over: what it says is kept (`digest`)
+    with contextlib.suppress(UsageError):
+        os.nice(10)
+        read(Path(sys.argv[1]))

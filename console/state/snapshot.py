@@ -159,6 +159,17 @@ class Answers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Playback:
+    """Where a replay is, by the run's own clock: seconds since 1970."""
+
+    at: float
+    first: float
+    last: float  # the newest moment that is here
+    speed: float  # so many seconds of the run in one
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     phase: RunPhase = "idle"
     state: str = ""  # the end state, once ended
@@ -174,6 +185,7 @@ class Snapshot:
     leader: str = ""
     attached: bool = False
     readonly: bool = False  # this console only watches
+    playback: Playback | None = None  # of a replay
     behind: bool = False  # catching up with what the run did before it was found
     step: int = 0
     steps_total: int | None = None

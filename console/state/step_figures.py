@@ -14,6 +14,7 @@ from motley.console.state.pace import Pace
 from motley.console.state.participants import Participants
 from motley.console.state.shown_step import ShownStep, Window
 from motley.console.state.step_table import Step, StepTable
+from motley.remote.feed import StepsBefore
 from motley.trainer.contract.wire import Sample
 
 
@@ -42,6 +43,12 @@ class StepFigures:
 
     def add(self, sample: Sample, global_batch: int | None) -> None:
         self._finish(self._table.add(sample, global_batch=global_batch))
+
+    def skip(self, before: StepsBefore) -> None:
+        """Steps that are not told: the curves have them all the same."""
+        for step, done, ms, loss_sum, loss_samples in before.steps:
+            self.throughput.add(step, total=done, weight=ms / 1000)
+            self.losses.add(step, total=loss_sum, weight=loss_samples)
 
     def expect_ranks(self, count: int) -> None:
         """How many ranks the run has, as far as nobody has said who takes part."""

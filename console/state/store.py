@@ -25,7 +25,7 @@ from motley.console.state.step_figures import StepFigures
 from motley.console.state.told_by_rank_0 import ToldByRank0
 from motley.remote.diagnosis.failures import Failures
 from motley.remote.experiment.records import grouped
-from motley.remote.feed import CaughtUp, Ended, FeedRecord, Layout, Link, LogLine, PartialLine, Progress
+from motley.remote.feed import CaughtUp, Ended, FeedRecord, Layout, Link, LogLine, PartialLine, Progress, StepsBefore
 from motley.remote.quoting import pasteable
 from motley.trainer.contract.wire import Event, Level, Reading, Sample, Usage
 
@@ -74,6 +74,7 @@ class Store:
             Progress: self._progress,
             Link: self._link,
             CaughtUp: lambda *_: setattr(self, "behind", False),
+            StepsBefore: lambda before, _: self._steps.skip(before),
             Ended: self._end,
         }
         self._on: dict[str, Callable[[Event], None]] = {

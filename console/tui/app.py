@@ -32,6 +32,7 @@ from motley.console.control.run_life import RunLife
 from motley.console.control.session_protocol import Outcome, Plan
 from motley.console.state.snapshot import Problem
 from motley.console.tui import themes
+from motley.console.tui.playback_keys import playback_keys
 from motley.console.tui.screens.confirm import Confirm
 from motley.console.tui.screens.help import Help
 from motley.console.tui.terminal import HungUp, Terminal, let_go
@@ -51,12 +52,12 @@ from motley.console.tui.widgets.panels import (
     SmallPanel,
     TableHead,
 )
-from motley.console.view.key_bindings import BY_ACTION, KEYS, reason
+from motley.console.view.key_bindings import KEYS, pressed, reason
 from motley.console.view.run_lines import too_small
 from motley.remote.errors import NewKey
 
 HINT_S = 5.0
-NATIVE = ("focus", "scroll")  # keys that Textual's own screens and panels answer
+NATIVE = ("focus", "scroll", "jump", "pause")  # keys that Textual's own screens and panels answer, or that are twins
 
 
 class Main(Screen[object]):
@@ -82,6 +83,7 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
     ]
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(key.key, f"press('{key.action}')", key.label) for key in KEYS if key.action not in NATIVE),
+        *(Binding(str(digit), f"press('jump', {digit})") for digit in range(10)),
         Binding("ctrl+q", "press('leave')", "leave"),
     ]
 
@@ -152,15 +154,13 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
             self.screen.is_stale()
 
     def _frame(self) -> Frame:
-        now = self.clock()
         text, until = self._hint
-        hint = text if now < until else ""
+        hint = text if self.clock() < until else ""
         if self._held is not None:
             held = self._held
             return Frame(snapshot=held.snapshot, now=held.now, log=held.log, frozen=True, hint=hint, folder=held.folder)
-        return Frame(
-            snapshot=self.life.snapshot(), now=now, log=self.life.store.log(), hint=hint, folder=self.life.folder
-        )
+        snapshot, log = self.life.snapshot(), self.life.store.log()
+        return Frame(snapshot=snapshot, now=self.life.now(), log=log, hint=hint, folder=self.life.folder)
 
     def hint(self, text: str) -> None:
         """Say something in the place of the footer for a few seconds."""
@@ -169,10 +169,11 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
 
     # Keys
 
-    def action_press(self, action: str) -> None:
+    def action_press(self, action: str, digit: int = 0) -> None:
         """A key of the table: do it, or say why not."""
-        key = BY_ACTION[action]
-        why = reason(key, self.life.snapshot())
+        snapshot = self.life.snapshot()
+        key = pressed(action, snapshot)
+        why = reason(key, snapshot)
         if why is not None:
             self.hint(f"{key.name} {key.label}: {why}")
             return
@@ -191,15 +192,17 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
             "zoom": self._zoom,
             "theme": self._change_theme,
             "back": self._back,
-            "help": lambda: self.push_screen(Help(readonly=self.plan.readonly)),
+            "help": lambda: self.push_screen(Help(readonly=self.plan.readonly, replay=snapshot.playback is not None)),
             "hint": self._remind,
+            **playback_keys(self.plan.playback, digit),
         }
-        does[action]()
+        does[key.action]()
         self.paint()
 
     def _remind(self) -> None:
         stops = "" if self.plan.readonly else ", x stops the run"
-        self.hint(f"ctrl+c quits nothing: q leaves (the run goes on){stops}")
+        goes_on = " (the run goes on)" if self.plan.playback is None else ""
+        self.hint(f"ctrl+c quits nothing: q leaves{goes_on}{stops}")
 
     def _start(self) -> None:
         self._held = None

@@ -27,6 +27,7 @@ class Key:
     footer: int = 9  # 0 stays longest in a narrow footer; 9: not there
     acts: bool = False  # changes the run: not there in a console that only watches
     wanted: Callable[[Snapshot], bool] = lambda _: True  # else the footer does without it
+    replay: bool | None = None  # True: only in a replay; False: only of a run that is on; None: always there
 
     @property
     def name(self) -> str:
@@ -123,9 +124,74 @@ KEYS = (
     Key(
         key="space",
         action="freeze",
+        replay=False,
         label="freeze",
         help="Hold the screen still to read it. The run and the records go on.",
         footer=5,
+    ),
+    Key(key="space", action="pause", replay=True, label="pause", help="Hold the replay, and go on.", footer=1),
+    Key(
+        key="full_stop",
+        action="step",
+        replay=True,
+        label="step",
+        shown=".",
+        help="One step on, and hold.",
+        footer=3,
+    ),
+    Key(
+        key="comma",
+        action="step_back",
+        replay=True,
+        label="back",
+        shown=",",
+        help="One step back, and hold.",
+        footer=3,
+    ),
+    Key(
+        key="right_square_bracket",
+        action="forward",
+        replay=True,
+        label="+5 %",
+        shown="]",
+        help="On by a twentieth of the run.",
+        footer=4,
+    ),
+    Key(
+        key="left_square_bracket",
+        action="rewind",
+        replay=True,
+        label="-5 %",
+        shown="[",
+        help="Back by a twentieth of the run.",
+        footer=4,
+    ),
+    Key(
+        key="plus,equals_sign",
+        action="faster",
+        replay=True,
+        label="\u00d72",
+        shown="+",
+        help="Twice as fast, up to 4096 times.",
+        footer=4,
+    ),
+    Key(
+        key="minus",
+        action="slower",
+        replay=True,
+        label="\u00f72",
+        shown="-",
+        help="Half as fast, down to a sixteenth.",
+        footer=5,
+    ),
+    Key(
+        key="0,1,2,3,4,5,6,7,8,9",
+        action="jump",
+        replay=True,
+        label="tenths",
+        shown="0-9",
+        help="To so many tenths of the run; `0` is its beginning.",
+        footer=6,
     ),
     Key(
         key="d",
@@ -173,13 +239,24 @@ KEYS = (
 BY_ACTION = {key.action: key for key in KEYS}
 
 
-def shown(*, readonly: bool) -> tuple[Key, ...]:
+def shown(*, readonly: bool, replay: bool = False) -> tuple[Key, ...]:
     """The keys that a console has."""
-    return tuple(key for key in KEYS if not (readonly and key.acts))
+    there = (key for key in KEYS if key.replay is None or key.replay is replay)
+    return tuple(key for key in there if not ((readonly or replay) and key.acts))
+
+
+def pressed(action: str, snapshot: Snapshot) -> Key:
+    """The key of an action; where that key does something else in a replay, or only there, what it does now."""
+    key, replay = BY_ACTION[action], snapshot.playback is not None
+    return next((k for k in KEYS if k.key == key.key and k.replay is replay), key)
 
 
 def reason(key: Key, snapshot: Snapshot) -> str | None:
     """Why the key does nothing now; None when it works."""
+    if snapshot.playback is not None and key.acts:
+        return "this is a replay: no host is asked, nothing is changed"
+    if snapshot.playback is None and key.replay:
+        return "this is no replay: motley replay shows a run again"
     if snapshot.readonly and key.acts:
         return "this console only watches (--readonly)"
     return key.enabled(snapshot)
@@ -189,7 +266,7 @@ def footer_line(snapshot: Snapshot, *, width: int, hint: str = "") -> Line:
     """The keys that fit, those without effect dimmed; or a hint in their place for a while."""
     if hint:
         return ((f" {hint}", "warn"),)
-    there = shown(readonly=snapshot.readonly)
+    there = shown(readonly=snapshot.readonly, replay=snapshot.playback is not None)
     keys = sorted((key for key in there if key.footer < 9 and key.wanted(snapshot)), key=lambda key: key.footer)
     while keys:
         line: list[tuple[str, Role]] = [(" ", "text")]
@@ -206,7 +283,7 @@ def footer_line(snapshot: Snapshot, *, width: int, hint: str = "") -> Line:
 
 def markdown() -> str:
     """The table of docs/keys.md."""
-    rows = [f"| `{key.name}` | {key.help} |" for key in KEYS]
+    rows = [f"| `{key.name}` | {'In a replay: ' * (key.replay is True)}{key.help} |" for key in KEYS]
     return "\n".join(["| key | does |", "|---|---|", *rows])
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from motley.console.state.event_data import number
+from motley.console.state.event_data import number, one_line
 from motley.console.state.snapshot import Problem, Snapshot
 from motley.console.view import figures
 from motley.console.view.run_lines import AGAINST, gain_of
@@ -138,11 +138,12 @@ def _summary(snapshot: Snapshot, width: int, folder: str) -> list[Line]:
             row = []
         row.append(group)
     lines.append(join(row, "   "))
-    hosts = [h for h in summary.get("hosts") or () if isinstance(h, dict)]
+    told = summary.get("hosts")
+    hosts = [h for h in (told if isinstance(told, (list, tuple)) else ()) if isinstance(h, dict)]
     if hosts and not snapshot.script:
         parts = [max(0.0, number(h.get("share")) or 0.0) for h in hosts]
         percents = figures.apportioned([part / (sum(parts) or 1.0) for part in parts], 100 if sum(parts) else 0)
-        shares = [f"{h.get('name', '?')} {percent} %" for h, percent in zip(hosts, percents, strict=True)]
+        shares = [f"{one_line(h.get('name', '?'))} {percent} %" for h, percent in zip(hosts, percents, strict=True)]
         lines += [(("shares ", "muted"), (part, "text")) for part in wrap(", ".join(shares), width - 7)[:1]]
     if folder:
         lines += [(("saved in ", "muted"), (part, "text")) for part in wrap(folder, width - 9)[:1]]

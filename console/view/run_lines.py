@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len
 
-from motley.console.state.snapshot import Decision, LogEntry, Snapshot
+from motley.console.state.snapshot import Decision, LogEntry, Playback, Snapshot
 from motley.console.view import figures
 from motley.console.view.script_lines import progress_of, script_line
 from motley.console.view.styled_line import Line, Role, Span, clip, fit, join, spread, text, width_of, wrap
@@ -95,14 +95,29 @@ def _title(snapshot: Snapshot, width: int, now: float, frozen: bool) -> Line:
         about.append(((counts, "muted"),))
     seconds = elapsed_s(snapshot, now)
     right: list[Span] = [("read-only ", "muted")] if snapshot.readonly else []
+    left: list[Line] = [(state_span(snapshot),)]
+    if snapshot.playback is not None:
+        left, right, seconds = [playback_line(snapshot.playback), *left], [], None
+        right.append((playback_clock(snapshot.playback), "text"))
     right += [(" screen held, space goes on ", "inverse"), (" ", "text")] if frozen else []
     right.append((f" {figures.duration(seconds)}" if seconds is not None else "", "text"))
-    state = state_span(snapshot)
     while True:
-        line = join([(state,), *about], "  ")
+        line = join([*left, *about], "  ")
         if width_of(line) + width_of(tuple(right)) + 2 <= width or len(about) <= 1:
             return spread(line, tuple(right), width)
         about.pop()
+
+
+def playback_line(playback: Playback) -> Line:
+    """That this is a replay, and how it goes."""
+    going = "❚❚ held" if playback.paused else f"▶ {figures.TIMES}{playback.speed:.4g}"
+    return ((" REPLAY ", "inverse"), (f" {going}", "warn" if playback.paused else "accent"))
+
+
+def playback_clock(playback: Playback) -> str:
+    """The run's clock, and how far that is in the run: `20:15:07  1:02 of 9:30`."""
+    done, whole = playback.at - playback.first, playback.last - playback.first
+    return f"{figures.clock(playback.at)}  {figures.duration(done)} of {figures.duration(whole)}"
 
 
 def _progress(snapshot: Snapshot, width: int) -> Line:
@@ -204,6 +219,8 @@ def waiting_line(snapshot: Snapshot, now: float) -> Line:
 def _starting(snapshot: Snapshot) -> str:
     if snapshot.behind:
         return "catching up with what the run has done so far"
+    if snapshot.playback is not None:
+        return "reading what is here of the run" if not snapshot.run else "the run has begun to start"
     stages: dict[str, list[str]] = {}
     for host in snapshot.hosts:
         if host.stage:

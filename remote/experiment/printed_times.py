@@ -66,3 +66,11 @@ class Times:
         """When the line that begins there was printed."""
         place = bisect_right(self._bytes, byte)
         return self._times[place - 1] if place else None
+
+    def begin_after(self, at: float) -> int:
+        """The byte at which the first line begins that was printed later than `at`, a time; 0 where none was before."""
+        before = [place for place, told in enumerate(self._times) if told is not None and told <= at]
+        if not before:
+            return 0
+        later = before[-1] + 1
+        return self._bytes[later] if later < len(self._bytes) else self._bytes[-1]

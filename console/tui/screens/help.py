@@ -38,9 +38,9 @@ READING: tuple[tuple[str, str], ...] = (
 )
 
 
-def help_lines(width: int, *, readonly: bool = False) -> list[Line]:
+def help_lines(width: int, *, readonly: bool = False, replay: bool = False) -> list[Line]:
     lines: list[Line] = []
-    keys = [(key.name, key.help) for key in shown(readonly=readonly)]
+    keys = [(key.name, key.help) for key in shown(readonly=readonly, replay=replay)]
     for title, pairs in (("Keys", keys), ("Reading the screen", READING)):
         if lines:
             lines.append(())
@@ -59,27 +59,27 @@ def help_lines(width: int, *, readonly: bool = False) -> list[Line]:
 class HelpLines(Lines, can_focus=True):
     """Its lines depend on the width, and on whether the console only watches."""
 
-    def __init__(self, *, readonly: bool) -> None:
+    def __init__(self, *, readonly: bool, replay: bool) -> None:
         super().__init__(id="keys")
-        self._readonly = readonly
+        self._readonly, self._replay = readonly, replay
 
     def on_resize(self) -> None:
-        self.show(help_lines(self.size.width, readonly=self._readonly))
+        self.show(help_lines(self.size.width, readonly=self._readonly, replay=self._replay))
 
 
 class Help(ModalScreen[None]):
     COMPONENT_CLASSES = ROLE_CLASSES
     BINDINGS: ClassVar[list[BindingType]] = [Binding("question_mark,escape,q", "close", "Close")]
 
-    def __init__(self, *, readonly: bool = False) -> None:
+    def __init__(self, *, readonly: bool = False, replay: bool = False) -> None:
         super().__init__()
-        self._readonly = readonly
+        self._readonly, self._replay = readonly, replay
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box") as box:
             box.border_title = "help"
             box.border_subtitle = "esc closes"
-            yield HelpLines(readonly=self._readonly)
+            yield HelpLines(readonly=self._readonly, replay=self._replay)
 
     def action_close(self) -> None:
         self.dismiss(None)

@@ -73,8 +73,8 @@ async def test_help_lists_every_key_and_esc_closes_it() -> None:
         await pilot.press("question_mark")
         await pilot.pause()
         assert isinstance(app.screen, Help)
-        shown = screen_text(app)
-        assert all(key.name.split()[0] in shown and key.help.split(".")[0][:30] in shown for key in KEYS), shown
+        shown, live = screen_text(app), [key for key in KEYS if not key.replay]
+        assert all(key.name.split()[0] in shown and key.help.split(".")[0][:30] in shown for key in live), shown
         await pilot.press("escape")
         assert not isinstance(app.screen, Help)
 

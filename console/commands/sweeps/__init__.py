@@ -1,0 +1,1 @@
+"""`motley sweep`: the same run with other settings, one after the other."""
