@@ -37,6 +37,13 @@ class Placement(Protocol):
     async def state(self) -> State:
         """Whether they are waited for, there, or gone, in the scheduler's words."""
 
+    async def is_anew(self) -> bool:
+        """Whether the scheduler has taken the hosts back since, to give hosts once more, or has given others."""
+
+    async def again(self, say: Say) -> Cluster | None:
+        """The cluster with the hosts that are given then, once they are there. None when none are to come: they are
+        gone, or still the same after a while. Raises as `place` does; nothing is given back."""
+
     async def end(self, say: Say) -> str:
         """Gives them back, and makes sure of it. Returns what is left; empty when nothing is."""
 
@@ -55,6 +62,12 @@ class FixedHosts:
 
     async def state(self) -> State:
         return State(phase="running", says="the hosts are there")
+
+    async def is_anew(self) -> bool:
+        return False
+
+    async def again(self, say: Say) -> Cluster | None:  # noqa: ARG002
+        return None
 
     async def end(self, say: Say) -> str:  # noqa: ARG002
         return ""

@@ -36,6 +36,7 @@ LOOK_S = 1.0  # between two looks at the queue; doubled up to the next
 LOOK_MOST_S = 10.0
 BEGIN_S = 60.0  # from a job that runs to keepers that answer
 FOUND_S = 10.0  # for those of a job that is found: a node that is lost may not be known to be
+AGAIN_S = 60.0  # from the end of a run, which nobody has stopped, to its job in the queue once more
 END_S = 60.0  # for a cancelled job to be gone: processes are given time to end (KillWait)
 
 Say = Callable[[str], object]
@@ -50,6 +51,7 @@ class SlurmJob:
         self._cluster, self._options = cluster, cluster.slurm
         self._run, self._name = run, job_name(run)
         self._job = ""  # its number, once it is known
+        self._began = ""  # when it did, as Slurm has it: a job that is requeued begins anew
 
     async def place(self, say: Say) -> Cluster:
         """A job of this name that was submitted by hand is taken as it is. Raises as `Placement.place` says."""
@@ -77,6 +79,32 @@ class SlurmJob:
     async def state(self) -> State:
         async with self.gate() as gate:
             return state_of(named(await self.queue(gate), self._name))
+
+    async def is_anew(self) -> bool:
+        async with self.gate() as gate:
+            return self._is_anew([one for one in await self.queue(gate) if one.job == self._job])
+
+    async def again(self, say: Say) -> Cluster | None:
+        """Waits for `AGAIN_S` for Slurm to requeue it, then for as long as it is in the queue."""
+        if not self._options.requeue:
+            return None
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + AGAIN_S
+        async with self.gate() as gate:
+            while loop.time() < ends:
+                components = [one for one in await self.queue(gate) if one.job == self._job]
+                if state_of(components).phase == "gone":
+                    return None
+                if self._is_anew(components):
+                    self._tell(say, "requeued by Slurm")
+                    return await self._hosts(gate, say, BEGIN_S)
+                await asyncio.sleep(LOOK_S)
+        return None
+
+    def _is_anew(self, components: Sequence[Component]) -> bool:
+        """Whether it waits once more, or has begun once more. Before it is requeued it ends."""
+        running = state_of(components).phase == "running" and all(one.state == "RUNNING" for one in components)
+        return state_of(components).phase == "queued" or (running and components[0].start != self._began)
 
     async def end(self, say: Say) -> str:
         """Cancels the job, and waits until Slurm has none of it any more. Never raises a HostError."""
@@ -114,6 +142,7 @@ class SlurmJob:
     async def _hosts(self, gate: LoginNode, say: Say, within_s: float) -> Cluster:
         """Waits for the nodes, then for their keepers."""
         components = await self._wait(gate, say)
+        self._began = components[0].start
         nodes = [await self._names(gate, one) for one in self._lists(components)]
         there = {node for one in components for node in await self._names(gate, one.nodes)}
         try:

@@ -47,7 +47,7 @@ class Verbs:
     def __init__(self, hosts: Hosts, tree: Tree) -> None:
         self.hosts = hosts
         self.tree = tree
-        self._pushed: set[str] = set()
+        self._pushed: dict[str, str] = {}  # hosts that have it -> where they were then: a node may be replaced
 
     def argv(self, host: str, *words: str) -> list[str]:
         return [python_of(self.hosts.named(host)), "-m", "motley.trainer", *words]
@@ -55,15 +55,15 @@ class Verbs:
     async def connection(self, host: str) -> Connection:
         """The connection to a host that has our tree. Raises a HostError."""
         connection = await self.hosts.get(host)
-        if host not in self._pushed:
+        if self._pushed.get(host) != (address := self.hosts.named(host).address):
             await push(connection, python_of(self.hosts.named(host)), self.tree)
-            self._pushed.add(host)
+            self._pushed[host] = address
         return connection
 
     async def send_away(self, host: str) -> None:
         """The host, which is the machine itself, is another one than this."""
         await self.hosts.send_away(host)
-        self._pushed.discard(host)
+        self._pushed.pop(host, None)
 
     async def supervise(self, spec: Spec, python: str, folder: str) -> None:
         """Start the supervisor of a host. `folder` is the run's there, absolute.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -25,6 +26,8 @@ from motley.remote.placement.placement import is_placed, placement_of
 
 LOOK_S = 15.0  # between two looks whether hosts of a job are there still
 LAST_WORDS_S = 5.0  # for what they have told before to arrive
+TAKEN_UP_S = 90.0  # from hosts that are given once more to the run on them
+ASK_S = 1.0  # between two looks at them meanwhile
 
 
 class RunHosts:
@@ -35,6 +38,8 @@ class RunHosts:
         self._folder = experiments_folder(cluster) / run
         self._placement = placement_of(cluster, run)
         self._hosts, self._logbook = hosts, logbook
+        self._coming: asyncio.Future[bool] | None = None  # hosts that are given once more
+        self._came_at = -math.inf
 
     @asynccontextmanager
     async def starting(self) -> AsyncIterator[Cluster]:
@@ -73,12 +78,37 @@ class RunHosts:
         try:
             yield both
         finally:
-            await end([both, looking])
+            await end([both, looking, *filter(None, [self._coming])])
+
+    async def taken_up(self) -> bool:
+        """Whether a run that has ended, without anybody's word, goes on with hosts that are given once more. Waits for
+        them. Raises RunFailed when they are not to come after all."""
+        if asyncio.get_running_loop().time() - self._came_at < TAKEN_UP_S:
+            await asyncio.sleep(ASK_S)
+            return True
+        if self._coming is None or self._coming.done():
+            self._coming = asyncio.ensure_future(self._come())
+        return await asyncio.shield(self._coming)
+
+    async def _come(self) -> bool:
+        try:
+            cluster = await self._placement.again(self._say)
+        except HostError as error:
+            raise RunFailed(f"the run was to go on in another job: {error}") from error
+        if cluster is None:
+            return False
+        for host in cluster.hosts:
+            await self._hosts.put(host)
+        self._came_at = asyncio.get_running_loop().time()
+        return True
 
     async def _look(self) -> None:
         while True:
             await asyncio.sleep(LOOK_S)
             with contextlib.suppress(HostError):  # the way to it; it is asked again
+                if await self._placement.is_anew():
+                    await self.taken_up()
+                    continue
                 state = await self._placement.state()
                 if state.phase == "gone":
                     await asyncio.sleep(LAST_WORDS_S)

@@ -293,7 +293,7 @@ class Session:
         self._ended = loop.create_future()
         self._following = RunFollower(
             self._verbs, self.run, self._leader, self._logbook.experiment, reform,
-            emit=self._logbook.emit, note=self._logbook.note, stop=self._stop_hosts,
+            emit=self._logbook.emit, note=self._logbook.note, stop=self._stop_hosts, taken_up=self._run_hosts.taken_up,
         )  # fmt: skip
         self._following.revives = revive
         self._following.acts = not self._readonly

@@ -1,0 +1,64 @@
+"""Runs whose job is started again: told to end in time, taken back by Slurm, with somebody who watches and without."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.slurm import Slurm
+from tests.slurm.test_slurm_runs import assert_given_back, cluster_toml, motley, wait_for
+
+
+def requeued(slurm: Slurm, folder: Path, *, steps: int) -> Path:
+    config = cluster_toml(slurm, folder, steps=steps)
+    config.write_text(config.read_text().replace('time = "20"', 'time = "20"\nrequeue = true'))
+    return config
+
+
+def warn(slurm: Slurm, run: str) -> None:
+    """What Slurm does itself when the time of a job is nearly over."""
+    job = slurm.exec(["squeue", "-h", "-n", f"motley-{run}", "-o", "%A"]).stdout.split()[0]
+    done = slurm.exec(["scancel", "--batch", "--signal=USR1", job])
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.long
+def test_its_time_is_nearly_over_and_it_goes_on_in_the_next_job(slurm: Slurm, tmp_path: Path) -> None:
+    config = requeued(slurm, tmp_path, steps=400)
+    console = slurm.popen(
+        slurm.lab.motley("run", "-c", str(config), "--plain", "--name", "again"),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    wait_for(console.stderr, r"step \d+")
+
+    warn(slurm, "again")
+
+    wait_for(console.stderr, "the job ends soon: a checkpoint is written")
+    line = wait_for(console.stderr, r"requeued by Slurm: goes on at step [\d,]+")
+    assert "goes on at step 0" not in line
+    out, said = console.communicate(timeout=300)
+    assert console.returncode == 0, said
+    summary = json.loads(out)
+    assert (summary["state"], summary["steps"]) == ("finished", 400)
+    assert_given_back(slurm, "again")
+
+
+@pytest.mark.long
+def test_nobody_watches_and_it_goes_on_all_the_same(slurm: Slurm, tmp_path: Path) -> None:
+    config = requeued(slurm, tmp_path, steps=300)
+    done = motley(slurm, "run", "-c", str(config), "--detach", "--name", "unwatched")
+    assert done.returncode == 0, done.stderr
+
+    job = slurm.exec(["squeue", "-h", "-n", "motley-unwatched", "-o", "%A"]).stdout.split()[0]
+    assert slurm.exec(["scontrol", "requeue", job]).returncode == 0
+
+    slurm.until("the job does not end", ["squeue", "-h"], "", within_s=300.0)
+    states = [
+        json.loads((host.home / f".motley/runs/unwatched/{name}/state.json").read_text())["state"]
+        for name, host in zip(("fast-1", "fast-2", "slow"), slurm.lab.hosts.values(), strict=True)
+    ]
+    assert states == ["finished"] * 3
+    assert_given_back(slurm, "unwatched")
