@@ -62,3 +62,24 @@ def test_nobody_watches_and_it_goes_on_all_the_same(slurm: Slurm, tmp_path: Path
     ]
     assert states == ["finished"] * 3
     assert_given_back(slurm, "unwatched")
+
+
+@pytest.mark.long
+def test_a_node_that_is_back_in_time_joins_again(slurm: Slurm, tmp_path: Path) -> None:
+    """Before Slurm has given it up, and taken it out of the job."""
+    console = slurm.popen(
+        slurm.lab.motley("run", "-c", str(cluster_toml(slurm, tmp_path, steps=100_000)), "--plain", "--name", "back"),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    wait_for(console.stderr, r"step \d+")
+
+    slurm.lab["fast2"].power_cut()
+    slurm.lab.bring_back("fast2")
+    slurm.start_node("fast2")
+
+    wait_for(console.stderr, "fast-2 is back: its ranks start again")
+    wait_for(console.stderr, r"fast-2 .*joined|3 ranks|world size 3")
+    stopped = motley(slurm, "stop", "back", "-c", str(tmp_path / "cluster.toml"))
+    assert json.loads(stopped.stdout)["state"] == "stopped", stopped.stderr
+    console.communicate(timeout=120)
+    assert_given_back(slurm, "back")
