@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from motley.remote.config.cluster import Cluster
 from motley.remote.placement.slurm_job import SlurmJob
@@ -47,6 +47,10 @@ class Placement(Protocol):
     async def end(self, say: Say) -> str:
         """Gives them back, and makes sure of it. Returns what is left; empty when nothing is."""
 
+    async def accounts(self, say: Say) -> dict[str, Any]:
+        """What the scheduler has counted of hosts that are given back, for the summary; empty where it counts nothing.
+        Never raises a HostError."""
+
 
 class FixedHosts:
     """They are there, whether a run is or not."""
@@ -71,6 +75,9 @@ class FixedHosts:
 
     async def end(self, say: Say) -> str:  # noqa: ARG002
         return ""
+
+    async def accounts(self, say: Say) -> dict[str, Any]:  # noqa: ARG002
+        return {}
 
 
 def is_placed(cluster: Cluster) -> bool:

@@ -13,6 +13,7 @@ import dataclasses
 import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from motley.remote.config.cluster import Cluster, Host
 from motley.remote.end_tasks import end
@@ -38,7 +39,7 @@ class RunHosts:
         self._folder = experiments_folder(cluster) / run
         self._placement = placement_of(cluster, run)
         self._hosts, self._logbook = hosts, logbook
-        self._coming: asyncio.Future[bool] | None = None  # hosts that are given once more
+        self._coming: asyncio.Task[bool] | None = None  # hosts that are given once more
         self._came_at = -math.inf
 
     @asynccontextmanager
@@ -78,7 +79,7 @@ class RunHosts:
         try:
             yield both
         finally:
-            await end([both, looking, *filter(None, [self._coming])])
+            await end([both, looking, *([self._coming] if self._coming is not None else [])])
 
     async def taken_up(self) -> bool:
         """Whether a run that has ended, without anybody's word, goes on with hosts that are given once more. Waits for
@@ -87,7 +88,7 @@ class RunHosts:
             await asyncio.sleep(ASK_S)
             return True
         if self._coming is None or self._coming.done():
-            self._coming = asyncio.ensure_future(self._come())
+            self._coming = asyncio.create_task(self._come())
         return await asyncio.shield(self._coming)
 
     async def _come(self) -> bool:
@@ -114,10 +115,16 @@ class RunHosts:
                     await asyncio.sleep(LAST_WORDS_S)
                     raise RunFailed(f"the hosts of the run are gone: {state.says}\n  {state.remedy}")
 
-    async def over(self, readonly: bool) -> None:
-        """The run has ended. A console that only watches leaves them to the others, or to themselves."""
-        if not readonly:
-            await self.give_back()
+    async def over(self, readonly: bool, summary: dict[str, Any]) -> None:
+        """The run has ended. A console that only watches leaves them to the others, or to themselves.
+
+        What their scheduler has counted goes into the summary.
+        """
+        if readonly:
+            return
+        await self.give_back()
+        if self.are_placed and (counted := await self._placement.accounts(self._say)):
+            self._logbook.add_to_summary(summary, counted)
 
     def placed(self, host: Host) -> Host:
         """A host as cluster.toml has it now, where it is."""

@@ -308,7 +308,7 @@ class Session:
             result = await self._logbook.bring_home(
                 following.states(), following.leader, following.hosts, stopping=self._stopping
             )
-            await self._run_hosts.over(self._readonly)
+            await self._run_hosts.over(self._readonly, result)
             record = Ended(state=str(result["state"]), summary=result, unanswered=self._unanswered)
             self._logbook.emit(record)
             ended.set_result(record)
