@@ -10,6 +10,7 @@ for, found again by any console, and given back. docs/ways.md says how a further
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
@@ -92,6 +93,8 @@ def placement_of(cluster: Cluster, run: str) -> Placement:
 @asynccontextmanager
 async def lent(cluster: Cluster, name: str, say: Say) -> AsyncIterator[Cluster]:
     """The cluster with hosts that can be connected to, for something short that is no run."""
+    if cluster.slurm is not None:
+        cluster = dataclasses.replace(cluster, slurm=dataclasses.replace(cluster.slurm, requeue=False, warning_s=0))
     placement = placement_of(cluster, name)
     placed = await placement.place(say)
     try:

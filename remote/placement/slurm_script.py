@@ -93,7 +93,7 @@ def job_name(run: str) -> str:
 
 def classes(cluster: Cluster) -> list[list[Host]]:
     """The hosts of each class, in the order of cluster.toml: a component of the job each."""
-    return [list(hosts) for _, hosts in itertools.groupby(cluster.hosts, key=lambda host: _about(host).of)]
+    return [list(hosts) for _, hosts in itertools.groupby(cluster.hosts, key=lambda host: about(host).of)]
 
 
 def script(cluster: Cluster, run: str, *, patience_s: int = PATIENCE_S) -> str:
@@ -151,8 +151,8 @@ def _program(name: str) -> str:
 
 def _options(options: SlurmOptions, hosts: list[Host], name: str) -> list[str]:
     """Of one component. What holds for all is said of each: not all of it goes over to the next."""
-    about = _about(hosts[0])
-    named = {"time": options.time, "account": options.account, "qos": options.qos, "partition": about.partition}
+    node = about(hosts[0])
+    named = {"time": options.time, "account": options.account, "qos": options.qos, "partition": node.partition}
     return [
         f"--job-name={name}",
         "--no-kill",
@@ -163,7 +163,7 @@ def _options(options: SlurmOptions, hosts: list[Host], name: str) -> list[str]:
         "--ntasks-per-node=1",
         *(f"--{key}={value}" for key, value in named.items() if value),
         *options.sbatch,
-        *about.sbatch,
+        *node.sbatch,
     ]
 
 
@@ -174,7 +174,8 @@ def _place(hosts: list[Host], group: int | None) -> tuple[str, list[str]]:
     return home, [f"--het-group={group}"] if group is not None else []
 
 
-def _about(host: Host) -> SlurmNode:
+def about(host: Host) -> SlurmNode:
+    """Raises ValueError for a host that is no node of Slurm's."""
     if host.slurm is None:
         raise ValueError(f"{host.name} is no node of Slurm's")
     return host.slurm

@@ -4,7 +4,8 @@
         slurm.exec(["sinfo"])
         slurm.lab["fast2"].power_cut()
 
-A partition has the hosts whose names begin with its own: fast1 and fast2 are in `fast`. One munged serves all hosts.
+A partition has the hosts whose names begin with its own: fast1 and fast2 are in `fast`. Those of the first one are in
+`urgent`, too, whose jobs take the nodes from others. One munged serves all hosts.
 It ends with the lab: every process is in the lab's control groups.
 """
 
@@ -24,6 +25,7 @@ from tests.lab.lab import MASTER, Lab
 from tests.lab.lab import why_not as why_no_lab
 
 COMMANDS = ("munged", "slurmctld", "slurmd", "sbatch", "srun")
+URGENT = "urgent"
 UP_S = 60.0
 POLL_S = 0.1
 CONFIGURATION = """\
@@ -49,6 +51,8 @@ SchedulerType=sched/backfill
 SchedulerParameters=bf_interval=1,sched_interval=2,defer
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 JobCompType=jobcomp/none
 AccountingStorageType=accounting_storage/none
 """
@@ -194,6 +198,11 @@ class Slurm:
         classes: dict[str, list[str]] = {}
         for name in self.lab.hosts:
             classes.setdefault(name.rstrip("0123456789"), []).append(name)
-        partitions = [f"PartitionName={name} Nodes={','.join(of)} MaxTime=60 State=UP" for name, of in classes.items()]
+        partitions = [
+            f"PartitionName={name} Nodes={','.join(of)} MaxTime=60 PriorityTier=1 State=UP"
+            for name, of in classes.items()
+        ]
+        first = next(iter(classes.values()))
+        partitions.append(f"PartitionName={URGENT} Nodes={','.join(first)} MaxTime=60 PriorityTier=10 State=UP")
         head = CONFIGURATION.format(name=socket.gethostname().partition(".")[0], master=MASTER, folder=self.folder)
         return "\n".join([head, *nodes, *partitions, ""])

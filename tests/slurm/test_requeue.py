@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.slurm import Slurm
+from tests.slurm.slurm import URGENT, Slurm
 from tests.slurm.test_slurm_runs import assert_given_back, cluster_toml, motley, wait_for
 
 
@@ -83,3 +83,39 @@ def test_a_node_that_is_back_in_time_joins_again(slurm: Slurm, tmp_path: Path) -
     assert json.loads(stopped.stdout)["state"] == "stopped", stopped.stderr
     console.communicate(timeout=120)
     assert_given_back(slurm, "back")
+
+
+def others_take_a_node(slurm: Slurm, folder: Path, run: str, *, requeue: bool) -> tuple[subprocess.Popen[str], str]:
+    """The console of a run, and the job that has taken one of its nodes."""
+    make = requeued if requeue else cluster_toml
+    console = slurm.popen(
+        slurm.lab.motley("run", "-c", str(make(slurm, folder, steps=400)), "--plain", "--name", run),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    wait_for(console.stderr, r"step \d+")
+    return console, slurm.occupy(URGENT, nodes=1)
+
+
+@pytest.mark.long
+def test_others_take_a_node_and_it_goes_on_when_it_is_free(slurm: Slurm, tmp_path: Path) -> None:
+    console, other = others_take_a_node(slurm, tmp_path, "displaced", requeue=True)
+
+    wait_for(console.stderr, "requeued by Slurm")
+    slurm.exec(["scancel", other])
+
+    wait_for(console.stderr, r"requeued by Slurm: goes on at step [\d,]+")
+    out, said = console.communicate(timeout=300)
+    assert (console.returncode, json.loads(out)["state"]) == (0, "finished"), said
+    assert_given_back(slurm, "displaced")
+
+
+@pytest.mark.long
+def test_others_take_a_node_and_that_is_the_end(slurm: Slurm, tmp_path: Path) -> None:
+    console, other = others_take_a_node(slurm, tmp_path, "ended", requeue=False)
+
+    _, said = console.communicate(timeout=300)
+
+    assert console.returncode == 1
+    assert "the job has ended: PREEMPTED" in said, said
+    assert "A job of higher priority took its nodes" in said
+    assert slurm.exec(["squeue", "-h", "-o", "%A"]).stdout.split() == [other]
