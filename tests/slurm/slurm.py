@@ -130,7 +130,9 @@ class Slurm:
     def nodes_up(self) -> None:
         """Until no node is in use, or lost."""
         idle = "\n".join(f"{name} idle" for name in sorted(self.lab.hosts))
-        self.until("the nodes are not idle", ["sinfo", "-hN", "-S", "N", "-o", "%n %t"], idle)
+        partitions = ",".join({_partition(name): None for name in self.lab.hosts})  # a node is told in each of its own
+        words = ["sinfo", "-hN", "-S", "N", "-p", partitions, "-o", "%n %t"]
+        self.until("the nodes are not idle", words, idle)
 
     @property
     def python(self) -> str:
@@ -197,7 +199,7 @@ class Slurm:
         ]
         classes: dict[str, list[str]] = {}
         for name in self.lab.hosts:
-            classes.setdefault(name.rstrip("0123456789"), []).append(name)
+            classes.setdefault(_partition(name), []).append(name)
         partitions = [
             f"PartitionName={name} Nodes={','.join(of)} MaxTime=60 PriorityTier=1 State=UP"
             for name, of in classes.items()
@@ -206,3 +208,7 @@ class Slurm:
         partitions.append(f"PartitionName={URGENT} Nodes={','.join(first)} MaxTime=60 PriorityTier=10 State=UP")
         head = CONFIGURATION.format(name=socket.gethostname().partition(".")[0], master=MASTER, folder=self.folder)
         return "\n".join([head, *nodes, *partitions, ""])
+
+
+def _partition(name: str) -> str:
+    return name.rstrip("0123456789")
