@@ -17,7 +17,7 @@ from motley.remote.errors import CommandFailed, HostError, RunFailed, UsageError
 from motley.remote.hosts.login_node import LoginNode, command, to_paste
 from motley.remote.hosts.pool import Hosts
 from motley.remote.placement.slurm_commands import ASK_S, LOOK_S, SlurmCommands
-from motley.remote.placement.slurm_queue import Component, State, named, refusal, state_of, who_is_who
+from motley.remote.placement.slurm_queue import Component, State, as_they_began, named, refusal, state_of, who_is_who
 from motley.remote.placement.slurm_script import PREFIX, classes, job_name, script
 
 LOOK_MOST_S = 10.0  # between two looks at the queue, which begin with LOOK_S
@@ -143,8 +143,10 @@ class SlurmJob:
         """Waits for the nodes, then for their keepers."""
         components = await self._wait(gate, say)
         self._began = components[0].start
-        nodes = [await self._slurm.names(gate, one) for one in self._lists(components)]
-        there = {node for one in components for node in await self._slurm.names(gate, one.nodes)}
+        now = [await self._slurm.names(gate, one.nodes) for one in components]
+        there = {node for nodes in now for node in nodes}
+        noted = [await self._slurm.names(gate, nodes) for nodes in components[0].comment.split(";") if nodes]
+        nodes = as_they_began(noted, now)
         try:
             who = who_is_who([[host.name for host in of] for of in classes(self._cluster)], nodes)
         except ValueError as error:
@@ -175,11 +177,6 @@ class SlurmJob:
                 raise RunFailed(f"job {self._job}: {found.says}\n  {found.remedy}")
             await asyncio.sleep(pause)
             pause = min(2 * pause, LOOK_MOST_S)
-
-    def _lists(self, components: Sequence[Component]) -> list[str]:
-        """The nodes of each component as it began. A node that was lost is in the comment still."""
-        noted = components[0].comment.split(";") if components[0].comment else []
-        return noted if len(noted) == len(components) else [one.nodes for one in components]
 
     async def _answering(self, placed: Cluster, gate: LoginNode, say: Say, within_s: float) -> None:
         """Until every keeper has started something; a node that is lost need not. Raises RunFailed, or a HostError."""

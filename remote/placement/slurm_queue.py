@@ -167,6 +167,18 @@ def who_is_who(classes: Sequence[Sequence[str]], nodes: Sequence[Sequence[str]])
     }
 
 
+def as_they_began(noted: Sequence[Sequence[str]], now: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The nodes of each component as the job began. One that was lost is `noted` still; what was noted of an earlier
+    start of the job, on other nodes, does not count.
+
+    >>> as_they_began([["n1", "n2"], ["s1"]], [["n1"], ["s1"]]), as_they_began([["n1"]], [["n2"]])
+    ([['n1', 'n2'], ['s1']], [['n2']])
+    """
+    known = {node for nodes in noted for node in nodes}
+    of_now = len(noted) == len(now) and all(node in known for nodes in now for node in nodes)
+    return [list(nodes) for nodes in (noted if of_now else now)]
+
+
 def addresses(text: str) -> dict[str, str]:
     """`scontrol -o show node` -> the address of each node, as Slurm has it."""
     found: dict[str, str] = {}

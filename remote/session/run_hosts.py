@@ -27,6 +27,7 @@ from motley.remote.placement.placement import is_placed, placement_of
 
 LOOK_S = 15.0  # between two looks whether hosts of a job are there still
 LAST_WORDS_S = 5.0  # for what they have told before to arrive
+OTHERS_S = 3.0  # from the end of a run, for other consoles to read it
 TAKEN_UP_S = 90.0  # from hosts that are given once more to the run on them
 ASK_S = 1.0  # between two looks at them meanwhile
 
@@ -122,6 +123,8 @@ class RunHosts:
         """
         if readonly:
             return
+        if self.are_placed:  # nobody knows who else follows it, and is to hear of its end before they are gone
+            await asyncio.sleep(OTHERS_S)
         await self.give_back()
         if self.are_placed and (counted := await self._placement.accounts(self._say)):
             self._logbook.add_to_summary(summary, counted)

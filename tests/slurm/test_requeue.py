@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from tests.slurm.slurm import URGENT, Slurm
 from tests.slurm.test_slurm_runs import assert_given_back, cluster_toml, motley, wait_for
 
 
-def requeued(slurm: Slurm, folder: Path, *, steps: int) -> Path:
-    config = cluster_toml(slurm, folder, steps=steps)
+def requeued(slurm: Slurm, folder: Path, *, steps: int, fast: int = 2) -> Path:
+    config = cluster_toml(slurm, folder, steps=steps, fast=fast)
     config.write_text(config.read_text().replace('time = "20"', 'time = "20"\nrequeue = true'))
     return config
 
@@ -119,3 +120,36 @@ def test_others_take_a_node_and_that_is_the_end(slurm: Slurm, tmp_path: Path) ->
     assert "the job has ended: PREEMPTED" in said, said
     assert "A job of higher priority took its nodes" in said
     assert slurm.exec(["squeue", "-h", "-o", "%A"]).stdout.split() == [other]
+
+
+@pytest.mark.long
+def test_with_a_shared_home_other_nodes_take_it_up(slurm: Slurm, tmp_path: Path) -> None:
+    """Its first node is not to be had when it is started again."""
+    shared = slurm.lab.folder / "shared"
+    shared.mkdir()
+    for host in slurm.lab.hosts.values():
+        shutil.rmtree(host.home / ".motley", ignore_errors=True)
+        (host.home / ".motley").symlink_to(shared)
+    config = requeued(slurm, tmp_path, steps=300, fast=1)
+    console = slurm.popen(
+        slurm.lab.motley("run", "-c", str(config), "--plain", "--name", "elsewhere"),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert "fast1" in wait_for(console.stderr, "the job runs on")
+        wait_for(console.stderr, r"step \d+")
+        slurm.exec(["scontrol", "update", "nodename=fast1", "state=drain", "reason=test"])
+
+        warn(slurm, "elsewhere")
+
+        wait_for(console.stderr, "requeued by Slurm")
+        assert "fast2" in wait_for(console.stderr, "the job runs on")
+        line = wait_for(console.stderr, r"goes on at step [\d,]+")
+        assert "goes on at step 0" not in line
+        out, said = console.communicate(timeout=300)
+        assert (console.returncode, json.loads(out)["state"]) == (0, "finished"), said
+        assert_given_back(slurm, "elsewhere")
+    finally:
+        slurm.exec(["scontrol", "update", "nodename=fast1", "state=resume"])
+        for host in slurm.lab.hosts.values():
+            (host.home / ".motley").unlink()

@@ -16,6 +16,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from tests.bench.contest import contest, interval, ratios
+from tests.bench.lab_runs import Bench, process_of
 from tests.bench.results import record
 from tests.slurm.slurm import Slurm, why_not
 
@@ -71,8 +72,7 @@ class JobRun:
         assert done.returncode == 0, done.stderr
 
     def rank_0(self) -> int | None:
-        state = json.loads((self._folder / "state.json").read_text())
-        return next((int(rank["pid"]) for rank in state["ranks"] if rank["member"] == 0 and rank["pid"]), None)
+        return process_of(self._first, self._name, Bench.is_rank_0)
 
     def rows(self) -> list[dict[str, Any]]:
         lines = [line for path in self._folder.glob("rank_0*.jsonl") for line in path.read_text().split("\n")[:-1]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from motley.remote.placement.slurm_queue import addresses, named, refusal, rows, state_of, who_is_who
+from motley.remote.placement.slurm_queue import addresses, as_they_began, named, refusal, rows, state_of, who_is_who
 
 RUNNING = """\
 8+0|RUNNING|None|2026-11-23T20:52:49|fast[1-2]|motley-b1|fast[1-2];slow[1-2]
@@ -112,3 +112,9 @@ def test_addresses_of_nodes() -> None:
     text = "NodeName=n7 Arch=x86_64 NodeAddr=10.0.0.7 NodeHostName=n7\nNodeName=n9 State=DOWN\n"
 
     assert addresses(text) == {"n7": "10.0.0.7", "n9": "n9"}
+
+
+def test_who_is_who_stays_as_the_job_began_and_is_anew_where_it_began_anew() -> None:
+    assert as_they_began([["a1", "a2"], ["b1"]], [["a2"], ["b1"]]) == [["a1", "a2"], ["b1"]]
+    assert as_they_began([["a1"], ["b1"]], [["a2"], ["b1"]]) == [["a2"], ["b1"]]
+    assert as_they_began([], [["a1"]]) == [["a1"]]
