@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 TESTS := $(BIN)/python -m pytest
 SPREAD := $(TESTS) -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help venv libraries llm-data demo test test-fast test-fast-only test-runs test-runs-long test-ranks test-ranks-long test-lab test-lab-short test-lab-long test-steady test-containers test-gpu test-release test-release-short test-libraries test-llm test-slurm test-slurm-short test-kubernetes test-kubernetes-short lint fuzz bench bench-console bench-llm bench-gpu chaos soak clean test-trackers bench-after-run fuzz-after-run
+.PHONY: help venv libraries llm-data demo test test-fast test-fast-only test-runs test-runs-long test-ranks test-ranks-long test-lab test-lab-short test-lab-long test-steady test-containers test-gpu test-release test-release-short test-libraries test-llm test-slurm test-slurm-short test-kubernetes test-kubernetes-short lint fuzz bench bench-console bench-llm bench-gpu chaos soak clean test-trackers bench-after-run fuzz-after-run bench-slurm
 
 help:
 	@echo 'make demo       opens the console on four emulated hosts of unequal speed'
@@ -38,6 +38,7 @@ help:
 	@echo 'make test-llm   a language model of 135 million parameters on two lab hosts, as root: about 15 minutes'
 	@echo 'make bench      what the parts cost on this machine'
 	@echo 'make bench-llm  language models in the lab, against transformers'"'"' Trainer under torchrun; about 15 minutes'
+	@echo 'make bench-slurm unequal against equal shares in jobs of a real Slurm on lab hosts, as root: about five minutes'
 	@echo 'make bench-gpu  runs on the GPUs of this machine against plain DDP; needs one'
 	@echo 'make bench-console what the console costs its machine with 64 ranks'
 	@echo 'make bench-after-run report, compare and replay of an experiment of 300 MB'
@@ -76,7 +77,7 @@ lint: $(READY)
 	$(BIN)/lint-imports --no-cache
 
 bench: $(READY)
-	@failed=0; for bench in $(filter-out tests/bench/llm/%,$(wildcard tests/bench/bench_*.py tests/bench/*/bench_*.py)); do echo "== $$bench"; $(BIN)/python "$$bench" || failed=1; done; exit $$failed
+	@failed=0; for bench in $(filter-out tests/bench/llm/% tests/bench/slurm/%,$(wildcard tests/bench/bench_*.py tests/bench/*/bench_*.py)); do echo "== $$bench"; $(BIN)/python "$$bench" || failed=1; done; exit $$failed
 
 bench-console: $(READY)
 	$(BIN)/python tests/bench/bench_console.py $(ARGS)
@@ -89,6 +90,9 @@ fuzz-after-run: $(READY)
 
 bench-llm: $(LIBRARIES)/.ready
 	@failed=0; for bench in tests/bench/llm/bench_*.py; do echo "== $$bench"; $(LIBRARIES)/bin/python "$$bench" || failed=1; done; exit $$failed
+
+bench-slurm: $(READY)
+	$(BIN)/python tests/bench/slurm/bench_slurm.py
 
 bench-gpu: $(READY)
 	$(BIN)/python tests/bench/gpu/bench_gpu.py $(ARGS)

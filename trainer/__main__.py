@@ -4,6 +4,7 @@
 |---|---|---|
 | supervise, rejoin | master | reads a spec (or has it already), leaves a supervisor behind |
 | coordinate, rank, script | supervisor | one run's coordinator, one rank, what starts one rank of a script |
+| requeued | the keeper of a Slurm node | takes a run up again in a job that was started anew |
 | pod | a pod of Kubernetes | starts its part of a run, where no console is, and follows it to the end |
 | forkserver | supervisor | imports torch once, and forks the ranks |
 | contained | supervisor, in a container | one rank there, which ends with the supervisor |
@@ -55,6 +56,12 @@ VERBS: dict[str, tuple[Option, ...]] = {
     "attach": RUN,
     "results": (*RUN, option("--once", action="store_true")),
     "rejoin": (*RUN, ROOM, option("--ended", action="store_true")),
+    "requeued": (
+        *RUN,
+        ROOM,
+        *(option(name, required=True) for name in ("--leader", "--address")),
+        option("--restarts", type=int, required=True),
+    ),
     "lead": RUN,
     "roll": RUN,
     "checkpoint": (*RUN, option("--request", required=True)),
@@ -138,6 +145,11 @@ def main(arguments: list[str] | None = None) -> int:
             from motley.trainer.supervisor.daemonize import rejoin
 
             return rejoin(given.run, given.host, sys.stdout, ended=given.ended)
+        case "requeued":
+            from motley.trainer.requeue.requeued import requeued
+
+            job = {"leader": given.leader, "address": given.address, "restarts": given.restarts}
+            return requeued(given.run, given.host, sys.stdout, **job)
         case "coordinate":
             from motley.trainer.coordinator.process import serve
 

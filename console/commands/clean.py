@@ -22,7 +22,9 @@ from motley.remote.errors import HostError, UsageError
 from motley.remote.experiment.folder import experiments_folder
 from motley.remote.experiment.only_copies import OnlyCopies, only_copies
 from motley.remote.experiment.results import files_of
+from motley.remote.feed import Progress
 from motley.remote.hosts.pool import Hosts
+from motley.remote.launch.prepare_hosts import lent_for
 from motley.remote.provision.push_code import Tree
 from motley.remote.provision.push_folder import amount
 from motley.remote.quoting import pasteable
@@ -59,7 +61,7 @@ def clean(
 async def _clean(
     cluster: Cluster, *, older_s: float, yes: bool, json: bool, with_results: bool, ask: Callable[[str], str]
 ) -> int:
-    async with Hosts(cluster) as hosts:
+    async with lent_for("clean", cluster, _tell) as there, Hosts(there) as hosts:
         verbs = Verbs(hosts, Tree.installed())
         found = await survey(verbs, [host.name for host in cluster.hosts])
         going = {host: old(kept, older_s=older_s) for host, kept in found.items() if not isinstance(kept, HostError)}
@@ -94,6 +96,10 @@ async def _clean(
     elif total:
         print("nothing was removed")
     return int(bool(failed or left))
+
+
+def _tell(record: Progress) -> None:
+    print(f"motley: {record.text}", file=sys.stderr)
 
 
 async def _only_copies(

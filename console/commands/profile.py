@@ -76,6 +76,7 @@ async def measure(
     from motley.console.commands.profile_together import rehearse
     from motley.remote.hosts.pool import Hosts
     from motley.remote.launch.calibrate import Calibrated, Measured, calibrate
+    from motley.remote.launch.prepare_hosts import lent_for
 
     store = store_of(cluster)
 
@@ -86,7 +87,7 @@ async def measure(
         store.write(profile)
         keep(profile)
 
-    async with Hosts(cluster) as hosts:
+    async with lent_for("profile", cluster, emit) as there, Hosts(there) as hosts:
         calibrated = await calibrate(hosts, emit, tree, keep=measured)
     profiles = profiles_of(cluster, calibrated, time.time())
     for profile in profiles:

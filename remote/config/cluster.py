@@ -26,6 +26,8 @@ class SlurmOptions:
     time: str | None = None
     account: str | None = None
     qos: str | None = None
+    warning_s: int = 120
+    requeue: bool = False
     sbatch: tuple[str, ...] = ()
 
 

@@ -220,6 +220,13 @@ class SlurmKeys:
     )
     account: str | None = option(None, "that the job is charged to", check=value_rules.slurm_problem)
     qos: str | None = option(None, "quality of service", check=value_rules.slurm_problem)
+    warning_s: int = option(
+        120, "seconds before its time is over that a checkpoint is written; 0: none is", ge=0, le=86400
+    )
+    requeue: bool = option(
+        False,
+        "true: when its time is over, or others take its nodes, it is queued again and the run goes on; for tasks",
+    )
     sbatch: tuple[str, ...] = option(
         (), 'further options for all nodes, one in each text, such as "--exclusive"', check=value_rules.sbatch_problem
     )

@@ -9,6 +9,7 @@ Which node or pod a host is, `remote.placement` finds out. What is no use with a
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from motley.remote.config.problems import Problems
 
 KEYS = ("partition", "sbatch")
 ELSEWHERE = ("user", "port", "identity", "jump", "address")  # of a node: the login node has them; of a pod: nobody
+EARLY_S = 60  # that Slurm's warning may come before it is due
 
 
 def expanded(hosts: Sequence[Host], rows: Sequence[Mapping[str, Any]], problems: Problems) -> tuple[Host, ...]:
@@ -69,9 +71,15 @@ def _nodes(host: Host, row: Mapping[str, Any]) -> list[Host]:
 
 
 def slurm_options(
-    keys: dict[str, Any], table: Mapping[str, Any], hosts: Sequence[Host], folder: Path, problems: Problems
+    keys: dict[str, Any],
+    table: Mapping[str, Any],
+    hosts: Sequence[Host],
+    folder: Path,
+    problems: Problems,
+    *,
+    program: str | None = None,
 ) -> SlurmOptions | None:
-    """`keys`: the valid ones of `[slurm]`."""
+    """`keys`: the valid ones of `[slurm]`; `program`: what runs in place of a task."""
     if not any(host.way.is_node for host in hosts):
         if "slurm" in table and hosts:
             problems.add(("slurm",), 'is for [cluster] connect = "slurm"; take it out, or set that')
@@ -80,6 +88,29 @@ def slurm_options(
         for key in ("user", "port", "identity", "jump"):
             if key in keys:
                 problems.add(("slurm", key), "is for a login node; give its address, too, or take it out")
+    if keys.get("requeue") and program is not None:
+        problems.add(("slurm", "requeue"), f"is not for the script {program}, which would begin anew; take it out")
+    limit_s, warning_s = seconds(keys.get("time", "")), keys.get("warning_s", SlurmOptions().warning_s)
+    if keys.get("requeue") and limit_s is not None and limit_s < 2 * warning_s + EARLY_S:
+        text = f"is too short for warning_s = {warning_s}: the job would be told to end as it begins, again and again"
+        problems.add(("slurm", "time"), text)
     identity = keys.get("identity")
     absolute = str(folder.absolute() / Path(identity).expanduser()) if identity else None
     return SlurmOptions(**{**keys, "identity": absolute, "sbatch": tuple(keys.get("sbatch", ()))})
+
+
+def seconds(time: str) -> int | None:
+    """A time limit as sbatch has it; None where it is none.
+
+    >>> seconds("90"), seconds("2:30"), seconds("1:00:00"), seconds("1-12"), seconds("1-0:30")
+    (5400, 150, 3600, 129600, 88200)
+    """
+    found = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", time)
+    if found is None:
+        return None
+    days, first, second, third = (int(part) if part else 0 for part in found.groups())
+    if found[1] is not None:
+        return days * 86400 + first * 3600 + second * 60 + third
+    if found[3] is None:
+        return first * 60
+    return first * 3600 + second * 60 + third if found[4] is not None else first * 60 + second

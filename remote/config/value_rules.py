@@ -25,7 +25,7 @@ _LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|Pi|Ei|m|k|M|G|T|P|E)?")
 OWN_OPTIONS = (
     "--nodes", "-N", "--ntasks", "-n", "--ntasks-per-node", "--job-name", "-J", "--partition", "-p", "--array", "-a",
-    "--no-kill", "-k", "--wrap", "--export",
+    "--no-kill", "-k", "--wrap", "--export", "--signal", "--requeue", "--no-requeue",
 )  # fmt: skip
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 

@@ -177,6 +177,11 @@ class ExperimentWriter:
         self._saved(self.experiment.commit)
         return result
 
+    def add_to_summary(self, summary: dict[str, Any], more: Mapping[str, Any]) -> None:
+        """Of a run that has ended: something that was not known before."""
+        summary |= more
+        self._saved(lambda: self.experiment.write_whole("summary.json", pretty(summary)))
+
     def _saved(self, write: Callable[[], T]) -> T | None:
         """None where it could not be written, and that was said."""
         try:

@@ -58,9 +58,10 @@ class Hosts:
 
     async def put(self, host: Host) -> Host:
         """Take in a host that is new in cluster.toml, or that was mended there. Returns it as it is reached: one that
-        was given its place stays there."""
+        was given its place stays there, unless it is given another one."""
         held_before = self._hosts.get(host.name)
-        if host.way.placed and held_before is not None:
+        given = (host.pod is not None and host.pod.run) or (host.slurm is not None and host.slurm.job)
+        if host.way.placed and held_before is not None and not given:
             host = dataclasses.replace(host, address=held_before.address, slurm=held_before.slurm, pod=held_before.pod)
         if self._away.get(host.name, self._written.get(host.name, self._hosts.get(host.name))) == host:
             return self._hosts[host.name]

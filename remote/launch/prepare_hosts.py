@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from motley.remote.config.cluster import Cluster, Host
@@ -21,6 +22,7 @@ from motley.remote.feed import Progress
 from motley.remote.hosts.pool import Emit, Hosts, python_of
 from motley.remote.launch.all_hosts import push_all
 from motley.remote.launch.placement import Knows, misfits, place, unknown
+from motley.remote.placement import slurm_check
 from motley.remote.placement.placement import in_the_way, lent, starts_runs
 from motley.remote.preflight.check import CheckResult, check
 from motley.remote.preflight.host_check import Prepares
@@ -151,15 +153,22 @@ async def preflight(
     if cluster.has_project:
         await asyncio.to_thread(find, cluster)
     await asyncio.to_thread(data.check_there, cluster)
-    name = f"check-{secrets.token_hex(4)}"
-
-    def say(text: str) -> None:
-        emit(Progress(host=cluster.leader, stage="connect", text=text))
-
     if starts_runs(cluster):
-        return await in_the_way(cluster, say)
-    async with lent(cluster, name, say) as there:
+        return await in_the_way(cluster, lambda text: emit(Progress(host=cluster.leader, stage="connect", text=text)))
+    if cluster.slurm is not None and (refused := await slurm_check.look(cluster)):
+        return tuple(refused)
+    async with lent_for("check", cluster, emit) as there:
         return await _preflight(there, emit, ask, further, make)
+
+
+@asynccontextmanager
+async def lent_for(what: str, cluster: Cluster, emit: Emit) -> AsyncIterator[Cluster]:
+    """The cluster with hosts that can be connected to: where they are nodes of jobs, those of a short one, `what`."""
+    name = f"{what}-{secrets.token_hex(4)}"
+    async with lent(
+        cluster, name, lambda text: emit(Progress(host=cluster.leader, stage="connect", text=text))
+    ) as there:
+        yield there
 
 
 async def _preflight(

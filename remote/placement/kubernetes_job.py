@@ -73,6 +73,15 @@ class KubernetesJob:
             return found
         return dataclasses.replace(found, says=f"{found.says}{await self._last_words(newest)}")
 
+    async def is_anew(self) -> bool:
+        return False  # a pod that is replaced is the same host
+
+    async def again(self, say: Say) -> Cluster | None:  # noqa: ARG002
+        return None
+
+    async def accounts(self, say: Say) -> dict[str, Any]:  # noqa: ARG002
+        return {}
+
     async def end(self, say: Say) -> str:
         """Deletes the job, and waits until the cluster has no pod of it. Never raises a HostError."""
         if not self._there:

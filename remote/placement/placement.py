@@ -10,9 +10,10 @@ for, found again by any console, and given back. docs/ways.md says how a further
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from motley.remote.config.cluster import Cluster
 from motley.remote.errors import Finding
@@ -41,8 +42,19 @@ class Placement(Protocol):
     async def state(self) -> State:
         """Whether they are waited for, there, or gone, in the scheduler's words."""
 
+    async def is_anew(self) -> bool:
+        """Whether the scheduler has taken the hosts back since, to give hosts once more, or has given others."""
+
+    async def again(self, say: Say) -> Cluster | None:
+        """The cluster with the hosts that are given then, once they are there. None when none are to come: they are
+        gone, or still the same after a while. Raises as `place` does; nothing is given back."""
+
     async def end(self, say: Say) -> str:
         """Gives them back, and makes sure of it. Returns what is left; empty when nothing is."""
+
+    async def accounts(self, say: Say) -> dict[str, Any]:
+        """What the scheduler has counted of hosts that are given back, for the summary; empty where it counts nothing.
+        Never raises a HostError."""
 
 
 class FixedHosts:
@@ -60,8 +72,17 @@ class FixedHosts:
     async def state(self) -> State:
         return State(phase="running", says="the hosts are there")
 
+    async def is_anew(self) -> bool:
+        return False
+
+    async def again(self, say: Say) -> Cluster | None:  # noqa: ARG002
+        return None
+
     async def end(self, say: Say) -> str:  # noqa: ARG002
         return ""
+
+    async def accounts(self, say: Say) -> dict[str, Any]:  # noqa: ARG002
+        return {}
 
 
 def is_placed(cluster: Cluster) -> bool:
@@ -93,6 +114,8 @@ async def in_the_way(cluster: Cluster, say: Say) -> tuple[Finding, ...]:
 @asynccontextmanager
 async def lent(cluster: Cluster, name: str, say: Say) -> AsyncIterator[Cluster]:
     """The cluster with hosts that can be connected to, for something short that is no run."""
+    if cluster.slurm is not None:
+        cluster = dataclasses.replace(cluster, slurm=dataclasses.replace(cluster.slurm, requeue=False, warning_s=0))
     placement = placement_of(cluster, name)
     placed = await placement.place(say)
     try:

@@ -9,33 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import ipaddress
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 from motley.remote.config.cluster import Cluster, Host
 from motley.remote.errors import CommandFailed, HostError, RunFailed, UsageError
-from motley.remote.hosts.login_node import LoginNode, command, login_node, to_paste
+from motley.remote.hosts.login_node import LoginNode, command, to_paste
 from motley.remote.hosts.pool import Hosts
-from motley.remote.placement.slurm_queue import (
-    FORMAT,
-    Component,
-    State,
-    addresses,
-    named,
-    refusal,
-    rows,
-    state_of,
-    who_is_who,
-)
+from motley.remote.placement.slurm_commands import ASK_S, LOOK_S, SlurmCommands
+from motley.remote.placement.slurm_queue import Component, State, as_they_began, named, refusal, state_of, who_is_who
 from motley.remote.placement.slurm_script import PREFIX, classes, job_name, script
-from motley.remote.ssh.dial import Dialer
 
-ASK_S = 30.0  # for Slurm to answer one question
-LOOK_S = 1.0  # between two looks at the queue; doubled up to the next
-LOOK_MOST_S = 10.0
+LOOK_MOST_S = 10.0  # between two looks at the queue, which begin with LOOK_S
 BEGIN_S = 60.0  # from a job that runs to keepers that answer
 FOUND_S = 10.0  # for those of a job that is found: a node that is lost may not be known to be
+AGAIN_S = 60.0  # from the end of a run, which nobody has stopped, to its job in the queue once more
 END_S = 60.0  # for a cancelled job to be gone: processes are given time to end (KillWait)
 
 Say = Callable[[str], object]
@@ -48,12 +36,15 @@ class SlurmJob:
         if cluster.slurm is None:
             raise ValueError("no cluster of Slurm's")
         self._cluster, self._options = cluster, cluster.slurm
+        self._slurm = SlurmCommands(cluster.slurm)
         self._run, self._name = run, job_name(run)
         self._job = ""  # its number, once it is known
+        self._ended = ""  # the same, once it is given back
+        self._began = ""  # when it did, as Slurm has it: a job that is requeued begins anew
 
     async def place(self, say: Say, manifests: Callable[[], str] = str) -> Cluster:  # noqa: ARG002
         """A job of this name that was submitted by hand is taken as it is. Raises as `Placement.place` says."""
-        async with self.gate() as gate:
+        async with self._slurm.gate() as gate:
             submitting = asyncio.ensure_future(self._submit(gate, say))
             try:
                 await asyncio.shield(submitting)
@@ -65,8 +56,8 @@ class SlurmJob:
 
     async def found(self, say: Say) -> Cluster:
         """Raises UsageError where there is no such job."""
-        async with self.gate() as gate:
-            components = named(await self.queue(gate), self._name)
+        async with self._slurm.gate() as gate:
+            components = named(await self._slurm.queue(gate), self._name)
             if not components or state_of(components).phase == "gone":
                 where = f"what it left is beside cluster.toml, in experiments/{self._run}"
                 text = f"Slurm has no job {self._name}: the run '{self._run}' is over, or was never started here"
@@ -75,18 +66,55 @@ class SlurmJob:
             return await self._hosts(gate, say, FOUND_S)
 
     async def state(self) -> State:
-        async with self.gate() as gate:
-            return state_of(named(await self.queue(gate), self._name))
+        async with self._slurm.gate() as gate:
+            return state_of(named(await self._slurm.queue(gate), self._name))
+
+    async def is_anew(self) -> bool:
+        async with self._slurm.gate() as gate:
+            return self._is_anew([one for one in await self._slurm.queue(gate) if one.job == self._job])
+
+    async def again(self, say: Say) -> Cluster | None:
+        """Waits for `AGAIN_S` for Slurm to requeue it, then for as long as it is in the queue."""
+        if not self._options.requeue:
+            return None
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + AGAIN_S
+        async with self._slurm.gate() as gate:
+            while loop.time() < ends:
+                components = [one for one in await self._slurm.queue(gate) if one.job == self._job]
+                if state_of(components).phase == "gone":
+                    return None
+                if self._is_anew(components):
+                    self._tell(say, "requeued by Slurm")
+                    return await self._hosts(gate, say, BEGIN_S)
+                await asyncio.sleep(LOOK_S)
+        return None
+
+    def _is_anew(self, components: Sequence[Component]) -> bool:
+        """Whether it waits once more, or has begun once more. Before it is requeued it ends."""
+        running = state_of(components).phase == "running" and all(one.state == "RUNNING" for one in components)
+        return state_of(components).phase == "queued" or (running and components[0].start != self._began)
 
     async def end(self, say: Say) -> str:
         """Cancels the job, and waits until Slurm has none of it any more. Never raises a HostError."""
         if not self._job:
             return ""
         try:
-            async with self.gate() as gate:
+            async with self._slurm.gate() as gate:
                 return await self._cancel(gate, say)
         except HostError as error:
             return f"job {self._job}: {error.cause}; {to_paste(self._options, ['scancel', self._job])} ends it"
+
+    async def accounts(self, say: Say) -> dict[str, Any]:
+        """As `slurm`: the number of the job, and its components."""
+        try:
+            async with self._slurm.gate() as gate:
+                components, why = await self._slurm.accounts(gate, self._ended)
+        except HostError as error:
+            components, why = [], error.cause
+        if why:
+            say(f"job {self._ended}: no figures of sacct for the summary: {why}")
+        return {} if why else {"slurm": {"job": int(self._ended), "components": components}}
 
     async def _take_back(self, submitting: asyncio.Future[None], say: Say) -> None:
         await asyncio.wait([submitting])
@@ -94,7 +122,7 @@ class SlurmJob:
             self._tell(say, left)
 
     async def _submit(self, gate: LoginNode, say: Say) -> None:
-        components = named(await self.queue(gate), self._name)
+        components = named(await self._slurm.queue(gate), self._name)
         if components and state_of(components).phase != "gone":
             self._job = components[0].job
             self._tell(say, "it is there already, and taken")
@@ -104,7 +132,7 @@ class SlurmJob:
         done = await command(gate, ["sbatch", "--parsable"], stdin=text, timeout_s=ASK_S)
         if done.code:
             if done.code == 127 or "not found" in done.stderr:
-                raise UsageError(self._no_slurm())
+                raise UsageError(self._slurm.missing())
             cause, remedy = refusal(done.stderr)
             raise RunFailed(f"Slurm takes no such job: {cause}\n  {remedy}")
         self._job = done.stdout.decode(errors="replace").strip().partition(";")[0]
@@ -114,14 +142,17 @@ class SlurmJob:
     async def _hosts(self, gate: LoginNode, say: Say, within_s: float) -> Cluster:
         """Waits for the nodes, then for their keepers."""
         components = await self._wait(gate, say)
-        nodes = [await self._names(gate, one) for one in self._lists(components)]
-        there = {node for one in components for node in await self._names(gate, one.nodes)}
+        self._began = components[0].start
+        now = [await self._slurm.names(gate, one.nodes) for one in components]
+        there = {node for nodes in now for node in nodes}
+        noted = [await self._slurm.names(gate, nodes) for nodes in components[0].comment.split(";") if nodes]
+        nodes = as_they_began(noted, now)
         try:
             who = who_is_who([[host.name for host in of] for of in classes(self._cluster)], nodes)
         except ValueError as error:
             text = f"job {self._job} was not made from this cluster.toml: it has {error}"
             raise UsageError(f"{text}; {to_paste(self._options, ['scancel', self._job])} ends it") from error
-        known = await self._addresses(gate, [node for _, node in who.values()])
+        known = await self._slurm.addresses(gate, [node for _, node in who.values()])
         several = len(nodes) > 1
         hosts = tuple(
             _placed(host, self._job, who[host.name][0] if several else None, who[host.name][1], known, there)
@@ -135,7 +166,7 @@ class SlurmJob:
         """Until it runs. Raises RunFailed when it ends, or never begins."""
         said, pause = "", LOOK_S
         while True:
-            components = named(await self.queue(gate), self._name)
+            components = named(await self._slurm.queue(gate), self._name)
             found = state_of([one for one in components if one.job == self._job])
             if found.says != said:
                 said, pause = found.says, LOOK_S
@@ -146,30 +177,6 @@ class SlurmJob:
                 raise RunFailed(f"job {self._job}: {found.says}\n  {found.remedy}")
             await asyncio.sleep(pause)
             pause = min(2 * pause, LOOK_MOST_S)
-
-    def _lists(self, components: Sequence[Component]) -> list[str]:
-        """The nodes of each component as it began. A node that was lost is in the comment still."""
-        noted = components[0].comment.split(";") if components[0].comment else []
-        return noted if len(noted) == len(components) else [one.nodes for one in components]
-
-    async def _names(self, gate: LoginNode, nodes: str) -> list[str]:
-        done = await command(gate, ["scontrol", "show", "hostnames", nodes], timeout_s=ASK_S)
-        return done.stdout.decode(errors="replace").split()
-
-    async def _addresses(self, gate: LoginNode, nodes: Sequence[str]) -> dict[str, str]:
-        """Numeric, by node. Raises RunFailed for one whose name leads nowhere."""
-        done = await command(gate, ["scontrol", "-o", "show", "node", ",".join(nodes)], timeout_s=ASK_S)
-        known = addresses(done.stdout.decode(errors="replace"))
-        found = {}
-        for node in nodes:
-            address = known.get(node, node)
-            if not _is_numeric(address):
-                asked = await command(gate, ["getent", "ahosts", address], timeout_s=ASK_S)
-                address = next(iter(asked.stdout.decode(errors="replace").split()), "")
-            if not _is_numeric(address):
-                raise RunFailed(f"the address of node {node} is not known on the login node: getent ahosts {node}")
-            found[node] = address
-        return found
 
     async def _answering(self, placed: Cluster, gate: LoginNode, say: Say, within_s: float) -> None:
         """Until every keeper has started something; a node that is lost need not. Raises RunFailed, or a HostError."""
@@ -184,7 +191,7 @@ class SlurmJob:
                 except HostError as error:
                     if loop.time() > ends:
                         return error
-                    state = state_of([o for o in await self.queue(gate) if o.job == self._job])
+                    state = state_of([o for o in await self._slurm.queue(gate) if o.job == self._job])
                     if state.phase == "gone":
                         raise RunFailed(
                             f"job {self._job} has ended as it began: {state.says}\n  Look whether {host.python} is on "
@@ -209,10 +216,10 @@ class SlurmJob:
         ends = asyncio.get_running_loop().time() + END_S
         pause = 0.2
         while True:
-            left = [one for one in await self.queue(gate) if one.job == self._job and one.state in _HOLDS]
+            left = [one for one in await self._slurm.queue(gate) if one.job == self._job and one.state in _HOLDS]
             if not left:
                 self._tell(say, "its nodes are given back")
-                self._job = ""
+                self._job, self._ended = "", self._job
                 return ""
             if asyncio.get_running_loop().time() > ends:
                 what = ", ".join(f"{one.state} on {one.nodes or 'no node'}" for one in left)
@@ -221,43 +228,17 @@ class SlurmJob:
             await asyncio.sleep(pause)
             pause = min(2 * pause, LOOK_S)
 
-    async def queue(self, gate: LoginNode) -> list[Component]:
-        """All of the user's jobs, those that have just ended among them."""
-        done = await command(gate, ["squeue", "--me", "--noheader", "-t", "all", "-o", FORMAT], timeout_s=ASK_S)
-        if done.code == 127 or (done.code and "not found" in done.stderr):
-            raise UsageError(self._no_slurm())
-        if done.code:
-            cause, remedy = refusal(done.stderr)
-            raise CommandFailed(gate.host.name, f"squeue failed: {cause}", remedy)
-        return rows(done.stdout.decode(errors="replace"))
-
-    @asynccontextmanager
-    async def gate(self) -> AsyncIterator[LoginNode]:
-        """The way to Slurm's commands. Raises a HostError."""
-        dialer = Dialer()
-        gate = await login_node(self._options, self._options.address or "slurm", dialer)
-        try:
-            yield gate
-        finally:
-            await gate.close()
-            await dialer.close()
-
-    def _no_slurm(self) -> str:
-        where = self._options.address or "this machine"
-        remedy = "write its login node into cluster.toml: [slurm] address"
-        if self._options.address:
-            remedy = "[slurm] address must be a login node, where a login shell finds sbatch on its PATH"
-        return f"there is no sbatch on {where}: {remedy}"
-
     def _tell(self, say: Say, text: str) -> None:
         say(f"job {self._job}: {text}" if self._job else f"slurm: {text}")
 
 
 async def runs_of(cluster: Cluster) -> list[tuple[str, State]]:
     """The runs that have a job now, or wait for one, the newest first. Raises as `SlurmJob.found` does."""
-    job = SlurmJob(cluster, "")
-    async with job.gate() as gate:
-        components = await job.queue(gate)
+    if cluster.slurm is None:
+        raise ValueError("no cluster of Slurm's")
+    slurm = SlurmCommands(cluster.slurm)
+    async with slurm.gate() as gate:
+        components = await slurm.queue(gate)
     names = {one.name: int(one.job) for one in components if one.name.startswith(PREFIX)}
     states = {name: state_of(named(components, name)) for name in sorted(names, key=lambda name: -names[name])}
     return [(name[len(PREFIX) :], state) for name, state in states.items() if state.phase != "gone"]
@@ -273,11 +254,3 @@ def _placed(
     assert host.slurm is not None, "who is who names no other"
     about = dataclasses.replace(host.slurm, job=job, group=group, node=node if node in there else "")
     return dataclasses.replace(host, address=known[node], slurm=about)
-
-
-def _is_numeric(address: str) -> bool:
-    try:
-        ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return True

@@ -36,10 +36,14 @@ NEVER = {  # reasons that waiting does not mend -> what does
     "InvalidAccount": "Set [slurm] account to one that you have (sacctmgr show associations user=$USER).",
     "InvalidQOS": "Set [slurm] qos to one that there is (sacctmgr show qos).",
     "QOSMaxNodePerUserLimit": "The quality of service gives nobody so many nodes: set nodes lower.",
+    "QOSMaxSubmitJobPerUserLimit": "It lets you have no further job: end others, or set another [slurm] qos.",
 }
+_LIMITS = "`sacctmgr show qos` and `sacctmgr show associations user=$USER` have the limits."
+PER_JOB = f"One job may not have so much: ask for less, or set another [slurm] qos or account. {_LIMITS}"
 REFUSALS = {  # what sbatch says when it takes no job -> what to do
     "invalid partition": "Set partition in [[hosts]] to one that `sinfo -s` lists.",
     "generic resource": "Look at --gres in cluster.toml: `sinfo -o '%P %G'` lists what the nodes have.",
+    "violates accounting/qos": f"Ask for less, end other jobs, or set another [slurm] qos or account. {_LIMITS}",
     "invalid account": "Set [slurm] account to one that you have: sacctmgr show associations user=$USER",
     "invalid qos": "Set [slurm] qos to one that there is: sacctmgr show qos",
     "time limit": "Set [slurm] time within the limit of the partition: sinfo -o '%P %l'",
@@ -49,6 +53,9 @@ REFUSALS = {  # what sbatch says when it takes no job -> what to do
     "unrecognized option": "Look at sbatch in cluster.toml: `sbatch --help` lists the options.",
     "invalid option": "Look at sbatch in cluster.toml: `sbatch --help` lists the options.",
 }
+_PER_JOB = re.compile(r"(?:QOS|Assoc)Max\w*PerJob")
+_YOURS = re.compile(r"(?:QOS|Assoc)(?:Max|Grp)\w*")
+YOURS = "a limit of yours or of your account's: other jobs have to end first"
 _COMMON = ("Resources", "Priority", "None")  # what says less than any other reason, the last the least
 Phase = Literal["queued", "running", "gone"]
 
@@ -106,6 +113,9 @@ def state_of(components: Sequence[Component]) -> State:
     waiting = [one for one in components if one.state == "PENDING"]
     if waiting:
         return _waiting(waiting)
+    booting = [one.nodes for one in components if one.state == "CONFIGURING"]
+    if booting:
+        return State(phase="queued", says=f"Slurm starts its nodes: {', '.join(booting)}")
     return State(phase="running", says=f"the job runs on {', '.join(one.nodes for one in components)}")
 
 
@@ -114,8 +124,11 @@ def _waiting(components: Sequence[Component]) -> State:
     for reason, remedy in NEVER.items():
         if reason in told:
             return State(phase="queued", says=f"Slurm never starts it: {reason}", remedy=remedy)
+    if beyond := next((reason for reason in told if _PER_JOB.match(reason)), ""):
+        return State(phase="queued", says=f"Slurm never starts it: {beyond}", remedy=PER_JOB)
     reason = min(told, key=lambda name: _COMMON.index(name) if name in _COMMON else -1)
-    what = f"{reason}, {REASONS[reason]}" if reason in REASONS else reason
+    known = REASONS.get(reason) or (YOURS if _YOURS.match(reason) else "")
+    what = f"{reason}, {known}" if known else reason
     starts = max((one.start for one in components if one.start[:1].isdigit()), default="")
     when = f"; expected to start at {starts.replace('T', ' ')}" if starts else ""
     return State(phase="queued", says=f"in the queue: {what}{when}")
@@ -152,6 +165,18 @@ def who_is_who(classes: Sequence[Sequence[str]], nodes: Sequence[Sequence[str]])
     return {
         host: (group, node) for group, (hosts, of) in enumerate(pairs) for host, node in zip(hosts, of, strict=True)
     }
+
+
+def as_they_began(noted: Sequence[Sequence[str]], now: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The nodes of each component as the job began. One that was lost is `noted` still; what was noted of an earlier
+    start of the job, on other nodes, does not count.
+
+    >>> as_they_began([["n1", "n2"], ["s1"]], [["n1"], ["s1"]]), as_they_began([["n1"]], [["n2"]])
+    ([['n1', 'n2'], ['s1']], [['n2']])
+    """
+    known = {node for nodes in noted for node in nodes}
+    of_now = len(noted) == len(now) and all(node in known for nodes in now for node in nodes)
+    return [list(nodes) for nodes in (noted if of_now else now)]
 
 
 def addresses(text: str) -> dict[str, str]:

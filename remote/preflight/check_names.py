@@ -34,6 +34,11 @@ CHECKS: dict[str, tuple[str, str]] = {
         "docker or podman works for the user, and the image is there or can be had, with a Python 3.10 or newer in it; "
         "the folders of `mounts` are there; a warning where the image is not there yet",
     ),
+    "slurm": (
+        ERROR,
+        'with `connect = "slurm"`: the partitions are there and open, have so many nodes, and let a job have '
+        "`[slurm] time`; for several classes Slurm has sched/backfill",
+    ),
     "torch": (
         BOTH,
         "torch is there, or in the image, 2.6 or newer; a warning where its version is not that of most hosts",

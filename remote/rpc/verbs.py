@@ -47,7 +47,7 @@ class Verbs:
     def __init__(self, hosts: Hosts, tree: Tree) -> None:
         self.hosts = hosts
         self.tree = tree
-        self._pushed: dict[str, str] = {}  # by host: which machine it was then
+        self._pushed: dict[str, tuple[str, str]] = {}  # by host: which machine it was then, and where: both may change
 
     def argv(self, host: str, *words: str) -> list[str]:
         return [python_of(self.hosts.named(host)), "-m", "motley.trainer", *words]
@@ -55,9 +55,10 @@ class Verbs:
     async def connection(self, host: str) -> Connection:
         """The connection to a host that has our tree. Raises a HostError."""
         connection = await self.hosts.get(host)
-        if self._pushed.get(host) != connection.instance:
+        there = connection.instance, self.hosts.named(host).address
+        if self._pushed.get(host) != there:
             await push(connection, python_of(self.hosts.named(host)), self.tree)
-            self._pushed[host] = connection.instance
+            self._pushed[host] = there
         return connection
 
     async def send_away(self, host: str) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import importlib.util
 import io
 import json
@@ -19,7 +20,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,12 @@ from motley.remote.experiment.folder import experiments_folder
 from motley.remote.experiment.incoming_folder import IncomingFolder
 from motley.remote.experiment.incoming_model import IncomingModel
 from motley.remote.experiment.machines import recorded_machines
+from motley.remote.feed import Progress
 from motley.remote.hosts.pool import Hosts
 from motley.remote.hosts.this_machine import elsewhere, machine_id
+from motley.remote.launch.prepare_hosts import lent_for
 from motley.remote.launch.resume_checkpoint import Found, listed_by
+from motley.remote.placement.placement import placement_of
 from motley.remote.provision.push_code import Tree
 from motley.remote.rpc.verbs import FETCH_S, WHOLE_S, Verbs, export_words
 from motley.remote.ssh.new_host_keys import Ask, introduced, new_keys, nobody
@@ -114,7 +118,7 @@ async def _export(
     tree: Tree | None,
 ) -> Exported:
     experiment = experiments_folder(cluster) / run
-    async with Hosts(cluster) as hosts:
+    async with _there(cluster, run, experiment, best, warn) as cluster, Hosts(cluster) as hosts:
         verbs = Verbs(hosts, tree or Tree.installed())
 
         async def look() -> list[dict[str, Any] | HostError]:
@@ -151,6 +155,28 @@ async def _export(
     if failed is not None:
         raise failed
     raise UsageError(f"every checkpoint of '{run}' is damaged: {', '.join(one.name for one in found)}")
+
+
+@contextlib.asynccontextmanager
+async def _there(cluster: Cluster, run: str, experiment: Path, best: bool, warn: Warn) -> AsyncIterator[Cluster]:
+    """The cluster with the hosts that are asked. Nodes of a job are there as long as a run is: when that is over, and
+    nothing is here that this machine could read, the leader's place is asked for once more, in a short job."""
+    found: Cluster | None = None
+    try:
+        found = await placement_of(cluster, run).found(warn)
+    except UsageError:
+        if candidates({}, experiment, best=best) and has_torch():
+            found = dataclasses.replace(cluster, hosts=())
+    if found is not None:
+        yield found
+        return
+    leader = tuple(host for host in cluster.hosts if host.name == cluster.leader)
+
+    def told(record: Progress) -> None:
+        warn(record.text)
+
+    async with lent_for("export", dataclasses.replace(cluster, hosts=leader), told) as there:
+        yield there
 
 
 def candidates(tables: Tables, experiment: Path, *, best: bool) -> list[Found]:

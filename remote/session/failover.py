@@ -73,7 +73,7 @@ class Failover:
             self._holding.pop(event.host, None)
         elif event.kind == "group" and generation is not None:
             self._generation = max(self._generation, generation)
-        elif event.kind == "session":  # its groups are counted from 0, whatever its script's starts were
+        elif event.kind in ("session", "requeued"):  # its groups are counted from 0, whatever its script's starts were
             self._generation = -1
             self._holding.clear()
 

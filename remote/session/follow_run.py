@@ -45,7 +45,8 @@ class Note(Protocol):
 
 
 class RunFollower:
-    """One follower a host. `stop(hosts, reason)` is how hosts are told of an end that they did not hear of."""
+    """One follower a host. `stop(hosts, reason)` is how hosts are told of an end that they did not hear of; `taken_up`
+    says, in its time, whether a run that has ended without anybody's word goes on with hosts that are given anew."""
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class RunFollower:
         emit: Callable[[FeedRecord], None],
         note: Note,
         stop: Stop,
+        taken_up: Callable[[], Awaitable[bool]],
     ) -> None:
         self.stopping = False
         self.revives = True  # brings back hosts that were cut off
@@ -77,6 +79,7 @@ class RunFollower:
         self._pass_on = emit
         self._note = note
         self._stop = stop
+        self._taken_up = taken_up
         self._followers: dict[str, HostFollower] = {}
         self._tasks: dict[str, asyncio.Task[str]] = {}
         self._closed = False  # what is still heard begins nothing any more
@@ -127,19 +130,16 @@ class RunFollower:
         while not self._is_over():
             running = [task for task in self._tasks.values() if not task.done()]
             done, _ = await asyncio.wait([*running, alongside], timeout=TICK_S, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                if not task.cancelled():
-                    task.result()  # raises what it failed with
+            for task in [one for one in done if not one.cancelled()]:
+                task.result()  # raises what it failed with
             await self._look_for_leader()
         if self.stopping:
             await self.stopped.wait()
         _, left = await asyncio.wait(self._tasks.values(), timeout=QUICK_WORDS_S)
         answering = [task for task in left if self._followers[task.get_name()].up]
         # Hosts that are cut off from the others, and what a supervisor that was killed has left.
-        going_on = [
-            *(task.get_name() for task in answering),
-            *(n for n, state in self.states().items() if state == "lost"),
-        ]
+        going_on = [task.get_name() for task in answering]
+        going_on += [name for name, state in self.states().items() if state == "lost"]
         if going_on and not self.stopping and self.acts:
             await self._stop(going_on, "the run is over")
         if answering:
@@ -166,6 +166,9 @@ class RunFollower:
         delays = backoff()
         while True:
             state = await follower.run()
+            ended = state in ("stopped", "lost") and not self.stopping and not self._goes_on(follower.host)
+            if ended and await self._taken_up():
+                continue
             if state == "lost":
                 await self._know_leader()
             if state == "lost" and not self._may_come(follower.host) and follower.host in self._grouped:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from motley.remote.config.cluster import Cluster, Host
 from motley.remote.end_tasks import end
@@ -24,6 +26,9 @@ from motley.remote.placement.placement import is_placed, placement_of
 
 LOOK_S = 15.0  # between two looks whether hosts of a job are there still
 LAST_WORDS_S = 5.0  # for what they have told before to arrive
+OTHERS_S = 3.0  # from the end of a run, for other consoles to read it
+TAKEN_UP_S = 90.0  # from hosts that are given once more to the run on them
+ASK_S = 1.0  # between two looks at them meanwhile
 
 
 class RunHosts:
@@ -38,6 +43,8 @@ class RunHosts:
         self._folder = experiments_folder(cluster) / run
         self._placement = placement_of(cluster, run)
         self._hosts, self._logbook = hosts, logbook
+        self._coming: asyncio.Task[bool] | None = None  # hosts that are given once more
+        self._came_at = -math.inf
 
     @asynccontextmanager
     async def starting(self, manifests: Callable[[], str] = str) -> AsyncIterator[Cluster]:
@@ -77,22 +84,55 @@ class RunHosts:
         try:
             yield both
         finally:
-            await end([both, looking])
+            await end([both, looking, *([self._coming] if self._coming is not None else [])])
+
+    async def taken_up(self) -> bool:
+        """Whether a run that has ended, without anybody's word, goes on with hosts that are given once more. Waits for
+        them. Raises RunFailed when they are not to come after all."""
+        if asyncio.get_running_loop().time() - self._came_at < TAKEN_UP_S:
+            await asyncio.sleep(ASK_S)
+            return True
+        if self._coming is None or self._coming.done():
+            self._coming = asyncio.create_task(self._come())
+        return await asyncio.shield(self._coming)
+
+    async def _come(self) -> bool:
+        try:
+            cluster = await self._placement.again(self._say)
+        except HostError as error:
+            raise RunFailed(f"the run was to go on in another job: {error}") from error
+        if cluster is None:
+            return False
+        for host in cluster.hosts:
+            await self._hosts.put(host)
+        self._came_at = asyncio.get_running_loop().time()
+        return True
 
     async def _look(self) -> None:
         while True:
             await asyncio.sleep(LOOK_S)
             with contextlib.suppress(HostError):  # the way to it; it is asked again
+                if await self._placement.is_anew():
+                    await self.taken_up()
+                    continue
                 state = await self._placement.state()
                 if state.phase == "gone":
                     await asyncio.sleep(LAST_WORDS_S)
                     await self.over()  # what is left of them
                     raise RunFailed(f"the hosts of the run are gone: {state.says}\n  {state.remedy}")
 
-    async def over(self) -> None:
-        """The run has ended."""
-        if not self._readonly:
-            await self.give_back()
+    async def over(self, summary: dict[str, Any] | None = None) -> None:
+        """The run has ended. A console that only watches leaves them to the others, or to themselves.
+
+        What their scheduler has counted goes into the summary; None: there is none to come.
+        """
+        if self._readonly:
+            return
+        if self.are_placed and summary is not None:  # who else follows it is to hear of its end before they are gone
+            await asyncio.sleep(OTHERS_S)
+        await self.give_back()
+        if self.are_placed and summary is not None and (counted := await self._placement.accounts(self._say)):
+            self._logbook.add_to_summary(summary, counted)
 
     def placed(self, host: Host) -> Host:
         """A host as cluster.toml has it now. Raises UsageError where it is none of those that the run was given."""

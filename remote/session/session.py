@@ -293,7 +293,7 @@ class Session:
         self._ended = loop.create_future()
         self._following = RunFollower(
             self._verbs, self.run, self._leader, self._logbook.experiment, reform,
-            emit=self._logbook.emit, note=self._logbook.note, stop=self._stop_hosts,
+            emit=self._logbook.emit, note=self._logbook.note, stop=self._stop_hosts, taken_up=self._run_hosts.taken_up,
         )  # fmt: skip
         self._following.revives = revive
         self._following.acts = not self._readonly
@@ -308,7 +308,7 @@ class Session:
             result = await self._logbook.bring_home(
                 following.states(), following.leader, following.hosts, stopping=self._stopping
             )
-            await self._run_hosts.over()
+            await self._run_hosts.over(result)
             record = Ended(state=str(result["state"]), summary=result, unanswered=self._unanswered)
             self._logbook.emit(record)
             ended.set_result(record)

@@ -137,7 +137,7 @@ class Bench:
         return TorchrunProcess(name, script, hosts, processes)
 
 
-def _process(host: LabHost, run: str, is_it: IsIt) -> int | None:
+def process_of(host: LabHost, run: str, is_it: IsIt) -> int | None:
     """The PID of a run's process on a host, by its command line and its environment."""
     for pid in host.processes(run):
         try:
@@ -172,7 +172,7 @@ class TorchrunProcess:
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def rank_0(self) -> int | None:
-        return _process(self._hosts[0], self._name, lambda words, env: self._script in words and "LOCAL_RANK" in env)
+        return process_of(self._hosts[0], self._name, lambda words, env: self._script in words and "LOCAL_RANK" in env)
 
     def step_ends(self) -> list[float]:
         return [end for row in self.rows() for end in row["ends"]]
@@ -231,7 +231,7 @@ class MotleyProcess:
         return len(self.step_ends())
 
     def rank_0(self) -> int | None:
-        return _process(self._first, self._run, self._is_rank_0)
+        return process_of(self._first, self._run, self._is_rank_0)
 
     def step_ends(self) -> list[float]:
         return [row["time"] for path in sorted(self._folders[0].glob("rank_0*.jsonl")) for row in _samples(path)]

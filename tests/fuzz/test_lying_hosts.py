@@ -101,7 +101,7 @@ class Case:
     def __init__(self, cluster: Cluster, folder: Folder, answers: list[Any], stderr: str) -> None:
         self.hosts: Hosts = lying(cluster, answers, stderr)
         self.verbs = Verbs(self.hosts, TREE)
-        self.verbs._pushed = dict.fromkeys((host.name for host in cluster.hosts), "")
+        self.verbs._pushed = {host.name: ("", host.address) for host in cluster.hosts}
         self.folder = folder
         self.told: list[Any] = []
 

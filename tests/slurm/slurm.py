@@ -4,7 +4,8 @@
         slurm.exec(["sinfo"])
         slurm.lab["fast2"].power_cut()
 
-A partition has the hosts whose names begin with its own: fast1 and fast2 are in `fast`. One munged serves all hosts.
+A partition has the hosts whose names begin with its own: fast1 and fast2 are in `fast`. Those of the first one are in
+`urgent`, too, whose jobs take the nodes from others. One munged serves all hosts.
 It ends with the lab: every process is in the lab's control groups.
 """
 
@@ -24,6 +25,7 @@ from tests.lab.lab import MASTER, Lab
 from tests.lab.lab import why_not as why_no_lab
 
 COMMANDS = ("munged", "slurmctld", "slurmd", "sbatch", "srun")
+URGENT = "urgent"
 UP_S = 60.0
 POLL_S = 0.1
 CONFIGURATION = """\
@@ -32,7 +34,7 @@ SlurmctldHost={name}({master})
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -49,6 +51,8 @@ SchedulerType=sched/backfill
 SchedulerParameters=bf_interval=1,sched_interval=2,defer
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 JobCompType=jobcomp/none
 AccountingStorageType=accounting_storage/none
 """
@@ -126,7 +130,9 @@ class Slurm:
     def nodes_up(self) -> None:
         """Until no node is in use, or lost."""
         idle = "\n".join(f"{name} idle" for name in sorted(self.lab.hosts))
-        self.until("the nodes are not idle", ["sinfo", "-hN", "-S", "N", "-o", "%n %t"], idle)
+        partitions = ",".join({_partition(name): None for name in self.lab.hosts})  # a node is told in each of its own
+        words = ["sinfo", "-hN", "-S", "N", "-p", partitions, "-o", "%n %t"]
+        self.until("the nodes are not idle", words, idle)
 
     @property
     def python(self) -> str:
@@ -193,7 +199,16 @@ class Slurm:
         ]
         classes: dict[str, list[str]] = {}
         for name in self.lab.hosts:
-            classes.setdefault(name.rstrip("0123456789"), []).append(name)
-        partitions = [f"PartitionName={name} Nodes={','.join(of)} MaxTime=60 State=UP" for name, of in classes.items()]
+            classes.setdefault(_partition(name), []).append(name)
+        partitions = [
+            f"PartitionName={name} Nodes={','.join(of)} MaxTime=60 PriorityTier=1 State=UP"
+            for name, of in classes.items()
+        ]
+        first = next(iter(classes.values()))
+        partitions.append(f"PartitionName={URGENT} Nodes={','.join(first)} MaxTime=60 PriorityTier=10 State=UP")
         head = CONFIGURATION.format(name=socket.gethostname().partition(".")[0], master=MASTER, folder=self.folder)
         return "\n".join([head, *nodes, *partitions, ""])
+
+
+def _partition(name: str) -> str:
+    return name.rstrip("0123456789")

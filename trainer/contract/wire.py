@@ -110,6 +110,8 @@ class Event:
     | | list of `trainer.contract.term` |
     | leader | leader, term, address, port, hosts: who leads from now on (`Lead`) |
     | holding | hosts, least, hold_s |
+    | job_warning | the job that has the nodes ends soon: a checkpoint is written |
+    | requeued | step, restarts: it goes on there, in a job that was started anew |
     | restarted | restart, most, pause_s, why: [{member, host, cause: lost or killed}]: a script starts anew |
     | session | member: its script was the first to call motley.session(): the run is one of sessions from now on |
     | rank_killed | member, code, oom_kills: it is started again |

@@ -68,7 +68,7 @@ class BaseCoordinator(ABC, Generic[Machine]):
         self._lead = lead_of(folder, spec)
         self._journal: Journal = before._journal if before else Journal(folder, host=spec.host, source="coordinator")
         past = before._regroups.past() if before and before._led else None
-        self._goes_on = self._lead.term > FIRST and past is None  # members come from a former coordinator's group
+        self._goes_on = self._lead.term > spec.term and past is None  # members come from a former coordinator's group
         self._connections = {m.member: MemberConnection(m, changed=now, dropped=m.host in dropped) for m in members}
         self._regroups: RegroupLog = RegroupLog({m.member: m.host for m in members}, past)
         self._pasts = KnownPasts()
@@ -83,7 +83,7 @@ class BaseCoordinator(ABC, Generic[Machine]):
         self._gathering = FirstGroup(
             self._connections, self.ledger, self._journal, began=now,
             patience_s=REFORM_S if self._goes_on else spec.options.join_timeout_s, over=self._gave_up,
-            without=self._without if self._goes_on else None, what=self.FIRST_GROUP,
+            without=self._without if self._lead.term > FIRST and past is None else None, what=self.FIRST_GROUP,
         )  # fmt: skip
 
     async def run(self, listener: socket.socket) -> None:

@@ -4,16 +4,22 @@ A step of Slurm's ends with all that it has started, however it was detached. So
 own (`ask_keeper`) is started here, in the step that lasts as long as the job, with the standard streams that it hands
 over. What detaches itself from a command, as a supervisor does, becomes a child of this process.
 
-    python3 -c TEXT motley-4711-fast-1 600 30
+In a job that was started again it takes up the run that was under way: for that it is told the run, the hosts of its
+class, which of them leads and where, and how often the job was started anew.
+
+    python3 -c TEXT motley-4711 600 30 night fast-1,fast-2 fast-1 10.0.0.7 1
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import pwd
+import re
 import select
+import shlex
 import signal
 import socket
 import struct
@@ -45,6 +51,16 @@ class Keeper:
         signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, self._end_soon)
+        signal.signal(signal.SIGUSR1, self._warn)
+
+    def start(self, line: str, log: str) -> None:
+        """A command that nobody has asked for; what it says goes to a file."""
+        streams = [os.open(os.devnull, os.O_RDONLY)]
+        streams += [os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600) for _ in range(2)]
+        if os.fork() == 0:
+            become(line, streams, self._environment)
+        for stream in streams:
+            os.close(stream)
 
     def run(self) -> None:
         quiet = time.monotonic()
@@ -72,6 +88,17 @@ class Keeper:
         A keeper that ended before the others would take that time from them.
         """
         self._patience_s = self._idle_s = 0.0
+
+    def _warn(self, *_: object) -> None:
+        """The job ends soon. Supervisors are told; nobody else is who would end by it.
+
+        Where the job is started again, nothing comes after the run here.
+        """
+        if os.environ.get("MOTLEY_REQUEUE"):
+            self._patience_s = self._idle_s = 0.0
+        for pid in heeding(os.getpid()):
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGUSR1)
 
     def _accept(self) -> None:
         connection, _ = self._listener.accept()
@@ -142,7 +169,7 @@ def become(line: str, streams: list[int], variables: dict[str, str]) -> None:
             os.dup2(stream, target)
         os.closerange(3, 256)
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGPIPE):
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGPIPE, signal.SIGUSR1):
             signal.signal(number, signal.SIG_DFL)
         os.chdir(variables["HOME"])
         os.execve("/bin/sh", ["/bin/sh", "-c", line], variables)
@@ -166,5 +193,39 @@ def environment() -> dict[str, str]:
     return dict(kept, **own)
 
 
+def heeding(parent: int) -> list[int]:
+    """Its children that catch SIGUSR1."""
+    found = []
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{name}/status") as file:
+                status = dict(re.findall(r"^(PPid|SigCgt):\s*(\S+)", file.read(), re.MULTILINE))
+            if status.get("PPid") == str(parent) and int(status["SigCgt"], 16) >> (signal.SIGUSR1 - 1) & 1:
+                found.append(int(name))
+    return found
+
+
+def going_on(home: str, run: str, hosts: str, leader: str, address: str, restarts: str) -> tuple[str, str] | None:
+    """The command that takes up this node's part of the run, and the file for what it says; None where this home has
+    nothing of it. The node is the one of the class that `SLURM_NODEID` says."""
+    host = hosts.split(",")[int(os.environ["SLURM_NODEID"])]
+    folder = f"{home}/.motley/runs/{run}/{host}"
+    try:
+        with open(f"{folder}/state.json") as file:
+            state = json.load(file)
+        words = [state["python"], "-m", "motley.trainer", "requeued", "--run", run, "--host", host]
+        words += ["--leader", leader, "--address", address, "--restarts", restarts]
+        return f"cd {shlex.quote(state['code'])} && exec {' '.join(map(shlex.quote, words))}", f"{folder}/requeued.log"
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def main(name: str, patience_s: str, idle_s: str, *run: str) -> None:
+    keeper = Keeper(name, float(patience_s), float(idle_s))
+    if run and run[-1] != "0" and (found := going_on(environment()["HOME"], *run)):
+        keeper.start(*found)
+    keeper.run()
+
+
 if __name__ == "__main__":
-    Keeper(sys.argv[1], float(sys.argv[2]), float(sys.argv[3])).run()
+    main(*sys.argv[1:])

@@ -24,6 +24,7 @@ from motley.trainer.balance.thread_trial import ThreadTrial
 from motley.trainer.contract.backend import choose_backend
 from motley.trainer.contract.generation import Group
 from motley.trainer.contract.spec import Member, Spec
+from motley.trainer.contract.term import FIRST
 from motley.trainer.data.loading import Loading
 from motley.trainer.data.task_data import TaskData
 from motley.trainer.devices import accelerator
@@ -173,7 +174,8 @@ def prepare(
     limit = member.pass_limit  # samples; where they differ in length, of the longest
     limit = limit * data.longest if limit is not None and data.longest is not None else limit
     kept = KeptState(step=-1 if anew or spec.resume else 0, pass_limit=limit)
-    if member.member == 0 and spec.resume and metrics.next_seq == 0:  # not a step was made yet, or it would be lost
+    begins = metrics.next_seq == 0 or (spec.term > FIRST and not anew)  # not a step was made yet, or it would be lost
+    if member.member == 0 and spec.resume and begins:
         kept.step, kept.best, kept.best_epoch = go_on(spec, state, journal, class_names(task))
     if anew and (left := take_up(folder, member.member, state)) is not None:
         kept.step, kept.term, kept.leader, kept.generation = left.step, left.term, left.leader, left.generation

@@ -50,8 +50,8 @@ def supervise(stdin: BinaryIO, stdout: TextIO) -> int:
     try:
         begun = _begin(stdin.readline(), received)
     except REFUSED as error:
-        return _refuse(stdout, error)
-    return _leave_behind(lambda writer: _stay(Supervisor(**begun.about), begun.folder, begun.lock, writer), stdout)
+        return refuse(stdout, error)
+    return leave_behind(lambda writer: stay(Supervisor(**begun.about), begun.folder, begun.lock, writer), stdout)
 
 
 def prepare(given: Mapping[str, Any], tags: Mapping[str, str], writer: int, coming: int) -> None:
@@ -85,7 +85,7 @@ def prepare(given: Mapping[str, Any], tags: Mapping[str, str], writer: int, comi
         os.write(writer, json.dumps({"ok": False, "error": str(error), "late": late}).encode() + b"\n")
         os._exit(1)
     os.close(coming)
-    _stay(Supervisor(**begun.about, forks=forks), begun.folder, begun.lock, writer)
+    stay(Supervisor(**begun.about, forks=forks), begun.folder, begun.lock, writer)
 
 
 def _begin(text: bytes, received: float) -> Begun:
@@ -107,12 +107,7 @@ def rejoin(run: str, host: str, stdout: TextIO, *, ended: bool = False) -> int:
     """
     received = time.time()
     folder = run_folder(run, host)
-    tags = processes.tags(run, host, folder)
-    if not tags.items() <= os.environ.items():  # /proc shows the environment that a process was started with
-        python = _python_of(folder)
-        again = [python, "-m", "motley.trainer", "rejoin", "--run", run, "--host", host, *["--ended"] * ended]
-        roomy = {**os.environ, **tags, "PYTHONUNBUFFERED": "1", **process_title.room(ROOM_BYTES)}
-        os.execve(python, [*again, *process_title.room_for_words()], roomy)
+    with_tags(run, host, folder, ["rejoin", "--run", run, "--host", host, *["--ended"] * ended])
     try:
         spec = Spec.from_json((folder / "spec.json").read_bytes())
         lock = take_lock(folder)
@@ -129,9 +124,22 @@ def rejoin(run: str, host: str, stdout: TextIO, *, ended: bool = False) -> int:
         (folder / "stop.json").unlink(missing_ok=True)
         Successor(folder).forget()
     except REFUSED as error:
-        return _refuse(stdout, error)
+        return refuse(stdout, error)
     supervisor = functools.partial(Supervisor, spec, folder, received=received, listener=None, anew=True)
-    return _leave_behind(lambda writer: _stay(supervisor(), folder, lock, writer), stdout)
+    return leave_behind(lambda writer: stay(supervisor(), folder, lock, writer), stdout)
+
+
+def with_tags(run: str, host: str, folder: Path, words: list[str]) -> None:
+    """Go on as a process that bears the tags of the run, with its Python: this verb once more, unless it does by now.
+
+    For /proc shows the environment that a process was started with.
+    """
+    tags = processes.tags(run, host, folder)
+    if tags.items() <= os.environ.items():
+        return
+    python = _python_of(folder)
+    roomy = {**os.environ, **tags, "PYTHONUNBUFFERED": "1", **process_title.room(ROOM_BYTES)}
+    os.execve(python, [python, "-m", "motley.trainer", *words, *process_title.room_for_words()], roomy)
 
 
 def _python_of(folder: Path) -> str:
@@ -143,12 +151,13 @@ def _python_of(folder: Path) -> str:
     return python if os.access(python, os.X_OK) else sys.executable
 
 
-def _refuse(stdout: TextIO, error: Exception) -> int:
+def refuse(stdout: TextIO, error: Exception) -> int:
+    """Answer that nothing was started, and why."""
     print(json.dumps({"ok": False, "error": str(error)}), file=stdout, flush=True)
     return 1
 
 
-def _leave_behind(stay: Callable[[int], None], stdout: TextIO) -> int:
+def leave_behind(stay: Callable[[int], None], stdout: TextIO) -> int:
     """Fork the supervisor's process, and answer what it says of its start.
 
     `stay` is what that process does; it gets the descriptor for its answer.
@@ -167,8 +176,9 @@ def _leave_behind(stay: Callable[[int], None], stdout: TextIO) -> int:
     return 0 if json.loads(line)["ok"] else 1
 
 
-def _stay(supervisor: Supervisor, folder: Path, lock: int, writer: int) -> None:
-    """The supervisor's process: never returns. It may go on with the next run when this one has ended."""
+def stay(supervisor: Supervisor, folder: Path, lock: int, writer: int) -> None:
+    """The supervisor's process, with the `lock` of the run in `folder`: never returns. It may go on with the next run
+    when this one has ended."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from motley.trainer.contract.spec import Member, Spec
 from motley.trainer.contract.wire import RunState
+from motley.trainer.health.job_warning import JobWarning
 from motley.trainer.host import processes
 from motley.trainer.host.exit_codes import Exit
 from motley.trainer.host.journal import Journal
@@ -91,11 +92,13 @@ class Supervisor:
         self._over_at: float | None = None  # when the last rank here had ended
         self._told_state = StateFile(spec, folder)
         self._duty = DutyCycle(task_or_script.duty(spec), self._scripts)
+        self._job_warning = JobWarning(spec, folder, self._journal)
 
     def run(self, ready: Callable[[], None]) -> RunState:
         """Start everything, call `ready`, and stay until nothing of the run is left here."""
         processes.become_subreaper()
         signal.signal(signal.SIGTERM, self._on_term)
+        self._job_warning.heed()
         signal.signal(signal.SIGCHLD, lambda *_: None)  # wakes the selector
         reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(writer)
@@ -111,12 +114,8 @@ class Supervisor:
         for member in self.spec.local_members:
             self._ranks.append(self._rank(member, anew=self._anew))
         self._set_state("running")
-        self._journal.write(
-            "started",
-            f"{len(self._ranks)} rank{'s' * (len(self._ranks) != 1)} started",
-            ranks=len(self._ranks),
-            pid=os.getpid(),
-        )
+        text = f"{len(self._ranks)} rank{'s' * (len(self._ranks) != 1)} started"
+        self._journal.write("started", text, ranks=len(self._ranks), pid=os.getpid())
         ready()
         self._duty.start()
         failed_at: float | None = None
@@ -124,6 +123,7 @@ class Supervisor:
             self._wait(BEAT_S if failed_at is None else TICK_S)  # output, a signal or a child's end wakes it
             self._start_again()
             self._coordinator.look_who_leads()
+            self._stop_asked |= self._job_warning.ends_run(leads=self._coordinator.lives)
             if failed_at is None and self._failing():
                 failed_at = time.monotonic()
             if failed_at is not None and time.monotonic() - failed_at > PEERS_S:

@@ -62,6 +62,14 @@ def test_the_leader_is_a_node(tmp_path: Path) -> None:
         (SLURM + '[[hosts]]\nname = "n"\nsbatch = ["--gres gpu:1"]\n', r"which is no option in one word"),
         (SLURM + '[[hosts]]\nname = "n"\nsbatch = ["--nodes=3"]\n', r'has "--nodes", which Motley sets itself'),
         (SLURM + '[[hosts]]\nname = "n"\n[slurm]\nuser = "ada"\n', r"slurm.user: is for a login node"),
+        (
+            SLURM + '[[hosts]]\nname = "n"\n[slurm]\ntime = "4:30"\nrequeue = true\n',
+            r"slurm.time: is too short for warning_s = 120",
+        ),
+        (
+            SLURM + '[[hosts]]\nname = "n"\n[slurm]\nrequeue = true\n[run]\nscript = "train.py"\n',
+            r"slurm.requeue: is not for the script train.py",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_told(tmp_path: Path, text: str, said: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -89,6 +90,52 @@ def test_what_detaches_itself_is_kept_and_the_keeper_ends_after_it(ask: Ask, kee
     os.kill(pid, signal.SIGKILL)
 
     assert keeper.wait(timeout=60) == 0
+
+
+HEEDS = """\
+import os, signal, sys
+signal.signal(signal.SIGUSR1, lambda *_: os._exit(open(sys.argv[1], "w").write("told") and 0))
+open(sys.argv[1] + ".there", "w").close()
+signal.pause()
+"""
+
+
+def test_that_the_job_ends_soon_it_tells_those_who_heed_it_and_nobody_else(ask: Ask, tmp_path: Path) -> None:
+    """The others go on as they were: the signal would end them."""
+    heeds, told = tmp_path / "heeds.py", tmp_path / "told"
+    heeds.write_text(HEEDS)
+    detached = f"setsid {sys.executable} {heeds} {told} </dev/null >/dev/null 2>&1 &"
+    assert ask(detached).wait(timeout=60) == 0
+    until((tmp_path / "told.there").exists)
+    other = ask("echo there; exec sleep 1000")
+    assert other.stdout is not None
+    assert other.stdout.readline() == b"there\n"
+
+    assert ask("kill -s USR1 $PPID").wait(timeout=60) == 0
+
+    until(told.exists)
+    assert other.poll() is None
+    other.kill()
+    other.communicate()
+
+
+def test_in_a_job_that_was_started_again_it_takes_the_run_up(tmp_path: Path) -> None:
+    folder = tmp_path / ".motley/runs/night/fast-2"
+    folder.mkdir(parents=True)
+    (folder / "state.json").write_text(json.dumps({"code": "/the/code", "python": "/usr/bin/python3"}))
+    asked = ["night", "fast-1,fast-2", "fast-1", "10.0.0.7"]
+    text = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import keep_node; print(keep_node.going_on(*sys.argv[1:]))"
+
+    def going_on(home: Path, *words: str) -> str:
+        environment = {**os.environ, "SLURM_NODEID": "1"}
+        done = subprocess.run([sys.executable, "-c", text, str(home), *words], env=environment, capture_output=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.decode()
+
+    line = going_on(tmp_path, *asked, "2")
+    assert "cd /the/code && exec /usr/bin/python3 -m motley.trainer requeued" in line
+    assert "--run night --host fast-2 --leader fast-1 --address 10.0.0.7 --restarts 2" in line
+    assert going_on(tmp_path / "elsewhere", *asked, "2") == "None\n"
 
 
 def test_without_a_keeper_it_is_said() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from motley.remote.placement.slurm_queue import addresses, named, refusal, rows, state_of, who_is_who
+from motley.remote.placement.slurm_queue import addresses, as_they_began, named, refusal, rows, state_of, who_is_who
 
 RUNNING = """\
 8+0|RUNNING|None|2026-11-23T20:52:49|fast[1-2]|motley-b1|fast[1-2];slow[1-2]
@@ -40,9 +40,21 @@ def test_what_is_no_row_is_left_out() -> None:
             "in the queue: Resources, nodes are in use; expected to start at 2026-11-23 21:37:23",
         ),
         ("5|PENDING|Priority|N/A||motley-a|", "queued", "in the queue: Priority, others come first"),
-        ("5|PENDING|QOSGrpCpuLimit|N/A||motley-a|", "queued", "in the queue: QOSGrpCpuLimit"),
+        (
+            "5|PENDING|QOSGrpCpuLimit|N/A||motley-a|",
+            "queued",
+            "in the queue: QOSGrpCpuLimit, a limit of yours or of your account's: other jobs have to end first",
+        ),
+        (
+            "5|PENDING|AssocMaxWallDurationPerJobLimit|N/A||motley-a|",
+            "queued",
+            "Slurm never starts it: AssocMaxWallDurationPerJobLimit",
+        ),
+        ("5|PENDING|QOSMaxNodePerUserLimit|N/A||motley-a|", "queued", "Slurm never starts it: QOSMaxNodePerUserLimit"),
+        ("5|PENDING|BeginTime|N/A||motley-a|", "queued", "in the queue: BeginTime, it is not to begin yet"),
         ("5|PENDING|PartitionTimeLimit|N/A||motley-a|", "queued", "Slurm never starts it: PartitionTimeLimit"),
-        ("5|CONFIGURING|None|N/A|a1|motley-a|", "running", "the job runs on a1"),
+        ("5|CONFIGURING|None|N/A|a1|motley-a|", "queued", "Slurm starts its nodes: a1"),
+        ("5|COMPLETING|None|N/A|a1|motley-a|", "running", "the job runs on a1"),
         ("5|PREEMPTED|None|N/A||motley-a|", "gone", "the job has ended: PREEMPTED"),
         ("5|TIMEOUT|TimeLimit|N/A||motley-a|", "gone", "the job has ended: TIMEOUT (TimeLimit)"),
     ],
@@ -70,6 +82,12 @@ def test_a_component_that_waits_has_the_others_wait() -> None:
             "invalid partition specified: nosuch",
             "sinfo",
         ),
+        (
+            "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's "
+            "size and/or time limits)",
+            "Batch job submission failed: Job violates accounting/QOS policy",
+            "sacctmgr show qos",
+        ),
         ("sbatch: error: Invalid generic resource (gres) specification", "Invalid generic resource", "--gres"),
         ("sbatch: unrecognized option '--nosuch'", "sbatch: unrecognized option '--nosuch'", "sbatch --help"),
         ("", "sbatch ended without a word", "motley export slurm"),
@@ -94,3 +112,9 @@ def test_addresses_of_nodes() -> None:
     text = "NodeName=n7 Arch=x86_64 NodeAddr=10.0.0.7 NodeHostName=n7\nNodeName=n9 State=DOWN\n"
 
     assert addresses(text) == {"n7": "10.0.0.7", "n9": "n9"}
+
+
+def test_who_is_who_stays_as_the_job_began_and_is_anew_where_it_began_anew() -> None:
+    assert as_they_began([["a1", "a2"], ["b1"]], [["a2"], ["b1"]]) == [["a1", "a2"], ["b1"]]
+    assert as_they_began([["a1"], ["b1"]], [["a2"], ["b1"]]) == [["a2"], ["b1"]]
+    assert as_they_began([], [["a1"]]) == [["a1"]]

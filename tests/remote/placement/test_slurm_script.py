@@ -47,11 +47,12 @@ def test_several_classes_are_a_heterogeneous_job(tmp_path: Path) -> None:
     assert {"#SBATCH --nodes=2", "#SBATCH --partition=gpu", "#SBATCH --gres=gpu:1"} <= set(first)
     assert "#SBATCH --nodes=1" in second
     assert not [option for option in second if "partition" in option or "gres" in option]
-    assert lines[-3:] == [
-        "keep python3 --het-group=0 --ntasks=2",
-        'keep "$HOME"/envs/old/bin/python --het-group=1 --ntasks=1',
-        "wait",
+    assert [line for line in lines if line.startswith("keep ")] == [
+        "keep python3 fast-1,fast-2 --het-group=0 --ntasks=2",
+        'keep "$HOME"/envs/old/bin/python slow --het-group=1 --ntasks=1',
     ]
+    assert "#SBATCH --signal=B:USR1@120" in first
+    assert not [option for option in second if "signal" in option]
     assert 'Comment="$SLURM_JOB_NODELIST_HET_GROUP_0;$SLURM_JOB_NODELIST_HET_GROUP_1"' in "\n".join(lines)
 
 
@@ -60,7 +61,9 @@ def test_one_class_is_an_ordinary_job(tmp_path: Path) -> None:
 
     assert "hetjob" not in text
     assert "--het-group" not in text
-    assert "\nkeep python3 --ntasks=3\n" in text
+    assert "\nkeep python3 node-1,node-2,node-3 --ntasks=3\n" in text
+    assert "#SBATCH --no-requeue" in text
+    assert "scontrol requeue" not in text
     assert 'Comment="$SLURM_JOB_NODELIST"' in text
 
 
@@ -82,6 +85,41 @@ def test_it_starts_a_keeper_with_its_whole_text(tmp_path: Path) -> None:
     assert text == (ROOT / "trainer/keeper/keep_node.py").read_text().strip()
     assert words[words.index("-c") + 2 :] == ["motley-4711", "600", "30", ""]
     assert "--no-kill" in words
+
+
+def test_one_that_is_started_again_says_to_the_keepers_what_they_take_up(tmp_path: Path) -> None:
+    """Run as Slurm would for the second time, on other nodes than at first."""
+    bin_ = tmp_path / "bin"
+    bin_.mkdir()
+    (bin_ / "srun").write_text('#!/bin/sh\nfor word; do printf "%s\\036" "$word"; done\n')
+    answers = {
+        "show hostnames *": "printf '%s\\n' node7 node9",
+        "-o show node node9": "echo NodeName=node9 NodeAddr=10.0.0.9 CPUs=2",
+    }
+    cases = "".join(f"{words.replace(' ', chr(92) + ' ')}) {answer};;\n" for words, answer in answers.items())
+    (bin_ / "scontrol").write_text(f'#!/bin/sh\ncase "$*" in\n{cases}esac\n')
+    for program in bin_.iterdir():
+        program.chmod(0o755)
+    text = script(
+        read(
+            tmp_path,
+            '[cluster]\nconnect = "slurm"\nleader = "node-2"\n'
+            '[[hosts]]\nname = "node"\nnodes = 2\n[slurm]\nrequeue = true\n',
+        ),
+        "night",
+    )
+    job = tmp_path / "job.sh"
+    job.write_text(text)
+
+    given = {"SLURM_JOB_ID": "4711", "SLURM_JOB_NODELIST": "node[7,9]", "SLURM_RESTART_COUNT": "1"}
+    environment = {"PATH": f"{bin_}:/usr/bin:/bin", **given}
+    done = subprocess.run(["sh", str(job)], env=environment, capture_output=True, text=True, timeout=30, check=True)
+
+    words = done.stdout.split("\x1e")
+    assert words[words.index("-c") + 2 : -1] == [
+        "motley-4711", "600", "30", "night", "node-1,node-2", "node-2", "10.0.0.9", "1",
+    ]  # fmt: skip
+    assert "#SBATCH --requeue" in text
 
 
 def test_a_cluster_of_another_kind_has_none(tmp_path: Path) -> None:

@@ -1,0 +1,90 @@
+"""A run in a job that Slurm has started again: which checkpoint counts, and what hosts are given anew."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from motley.trainer.contract import checkpoint_trailer
+from motley.trainer.contract.term import Term
+from motley.trainer.contract.wire import Event, decode
+from motley.trainer.health.job_warning import REQUEUED, JobWarning
+from motley.trainer.host.checkpoint_request import answered, asked
+from motley.trainer.host.journal import Journal
+from motley.trainer.host.paths import read_json
+from motley.trainer.requeue.requeued import newest_of, taken_up, tell
+from motley.trainer.verbs.attach import new_chunks
+from tests.trainer.coordinating import spec
+
+
+def write(run: Path, host: str, name: str, *, step: int, line: int = 0, damaged: bool = False) -> None:
+    folder = run / host / "checkpoints"
+    folder.mkdir(parents=True, exist_ok=True)
+    content = b"weights" + checkpoint_trailer.beginning(step, line)
+    content += hashlib.sha256(content).hexdigest().encode() + b"\n"
+    (folder / name).write_bytes(b"W" * damaged + content[damaged:])
+
+
+def test_the_newest_that_is_whole_counts_whichever_host_has_left_it(tmp_path: Path) -> None:
+    write(tmp_path, "box1", "epoch_1.pt", step=10)
+    write(tmp_path, "box2", "held.pt", step=31)
+    write(tmp_path, "box2", "step_40.pt", step=40, damaged=True)
+    (tmp_path / "box3").mkdir()
+
+    found = newest_of(tmp_path)
+
+    assert found is not None
+    assert (found.folder, found.name, found.trailer.step) == (tmp_path / "box2/checkpoints", "held.pt", 31)
+    write(tmp_path, "box1", "stop.pt", step=12, line=1000)
+    assert getattr(newest_of(tmp_path), "name", "") == "stop.pt"  # of the next job, which had begun with an older one
+    assert newest_of(tmp_path / "box3") is None
+
+
+def test_each_job_has_terms_of_its_own_and_a_leader_where_the_job_is(tmp_path: Path) -> None:
+    write(tmp_path, "box1", "stop.pt", step=12)
+    before = dataclasses.replace(spec(2), joins=True, term=Term(2, 1))
+
+    again = taken_up(before, leader="box1", address="10.0.0.9", restarts=2, newest=newest_of(tmp_path))
+
+    assert again.term == Term(2000) > taken_up(before, leader="box1", address="", restarts=1, newest=None).term
+    assert (again.leader_address, again.joins, again.resume) == ("10.0.0.9", False, str(tmp_path / "box1/checkpoints"))
+    assert again.resumed_from == before.run
+    assert (again.members, again.token) == (before.members, before.token)
+
+
+def test_who_follows_hears_of_it_and_of_who_leads(tmp_path: Path) -> None:
+    tell(tmp_path, taken_up(spec(2), leader="box1", address="10.0.0.9", restarts=1, newest=None), None, 1)
+
+    events = [decode(line) for chunk in new_chunks(tmp_path, {}, whole=True) for line in chunk.text.splitlines()]
+    kinds = {event.kind: event for event in events if isinstance(event, Event)}
+    assert kinds["requeued"].text == "requeued by Slurm: begins anew, without a checkpoint"
+    assert (kinds["leader"].data["leader"], kinds["leader"].data["term"]) == ("box1", [1000, 0])
+
+
+@pytest.mark.parametrize("requeue", [True, False])
+def test_at_the_warning_a_checkpoint_is_asked_for_and_the_run_ends_for_the_next_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, requeue: bool
+) -> None:
+    monkeypatch.setenv(REQUEUED, "1" * requeue)
+    before = signal.getsignal(signal.SIGUSR1)
+    warning = JobWarning(spec(2), tmp_path, Journal(tmp_path, host="box1", source="supervisor"))
+    try:
+        warning.heed()
+        assert not warning.ends_run(leads=True)
+        os.kill(os.getpid(), signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+    assert not warning.ends_run(leads=False)
+    assert not asked(tmp_path)
+    assert not warning.ends_run(leads=True)
+    assert not warning.ends_run(leads=True)
+    answered(tmp_path, asked(tmp_path))
+
+    assert warning.ends_run(leads=True) == requeue
+    assert bool(read_json(tmp_path / "stop.json")) == requeue
