@@ -6,8 +6,8 @@ the bytes.
     >>> told(model, Training(length=2048), room_mib=7800)
     '7.6 GiB free: LoRA fits at 1 x 512, not at 1 x 2048; with activation_checkpointing it would fit at 1 x 2048'
 
-A rank with several cards has its layers on all of them: `profiles.language_models.split` says where. `more_mib` are then
-the rooms of the cards besides the first.
+A rank with several cards has its layers on all of them: `profiles.language_models.split` says where. `more_mib` are
+then the rooms of the cards besides the first.
 """
 
 from __future__ import annotations
