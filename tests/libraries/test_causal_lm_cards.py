@@ -89,12 +89,19 @@ def test_layers_lie_on_both_cards_and_ranks_stay_alike(both: Any, case: str) -> 
     one, two = (rank[case] for rank in both[1])
     assert one[4] == ["cpu"] * LAYERS
     assert one[5] == []
-    if case != "all weights":  # which stay on the first card, whatever computes with them
-        assert two[4] == sorted(two[4], reverse=True)
-        assert set(two[4]) == ({"card"} if case == "computed again" else {"cpu", "card"})  # then the first is fuller
     (told,) = two[5]
-    assert "on cpu, " in told
-    assert f" to {LAYERS} on card:0" in told
+    assert told.endswith(f" to {LAYERS} on card:0")
+    if case == "computed again":  # layers keep little then, and the first card has the logits
+        assert (told, two[4]) == ("layers 1 to 4 on card:0", ["card"] * LAYERS)
+    else:
+        assert "on cpu, " in told
+    where = {
+        "adapter": {"cpu", "card"},
+        "all weights": {"cpu"},
+        "computed again": {"card"},
+    }  # all: which stay on the first, whatever computes with them
+    assert set(two[4]) == where[case]
+    assert two[4] == sorted(two[4], reverse=True)
     for mine, others in zip(one[1], two[1]):
         assert torch.equal(torch.as_tensor(mine), torch.as_tensor(others))
 
