@@ -57,6 +57,8 @@ class OnCard(Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
+        if func.namespace == "c10d":
+            raise RuntimeError(f"a group that was made for another device carries nothing of {NAME} ({func})")
         kwargs = dict(kwargs or {})
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         devices = {tensor.device for tensor in tensors if tensor.dim() or isinstance(tensor, OnCard)}

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 import motley
@@ -31,7 +32,11 @@ CARDS = (0, 0, 1, 1)
 
 class Two(motley.Task):
     def model(self) -> nn.Module:
-        return Decoder()
+        model = Decoder()
+        with torch.no_grad():
+            for buffer in model.buffers():
+                buffer += dist.get_rank() if dist.is_initialized() else 0  # until it comes from rank 0
+        return model
 
     def train_data(self) -> Any:
         draw = torch.Generator().manual_seed(6)
@@ -51,7 +56,7 @@ class Whole(Two):
     """All of it learns."""
 
     def model(self) -> nn.Module:
-        return Decoder().requires_grad_(True)
+        return super().model().requires_grad_(True)
 
 
 KINDS = {"adapter": Two, "whole": Whole}
