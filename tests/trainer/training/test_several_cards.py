@@ -24,6 +24,7 @@ from tests.support import stand_in_card
 from tests.trainer.llm.several_cards_decoder import WORDS, Decoder
 from tests.trainer.ranks import make_job, run_ranks
 
+pytestmark = pytest.mark.ranks
 CPU = torch.device("cpu")
 SAMPLES, LENGTH = 24, 5
 OPTIONS = RunOptions(task="two.py", global_batch=12, steps=2, optimizer="adamw", learning_rate=1e-2)
