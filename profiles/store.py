@@ -107,7 +107,7 @@ class Profile:
     """One device of one host with one task."""
 
     host: str
-    device: str  # "cpu", "cuda:0"
+    device: str  # "cpu", "cuda:0", "cuda:0+1"
     device_name: str  # "NVIDIA GeForce RTX 3070"
     conditions: Conditions
     timings: tuple[Timing, ...]
@@ -121,6 +121,7 @@ class Profile:
     thread_rates: tuple[ThreadRate, ...] = ()  # of the numbers of threads that were tried; none where one was given
     global_batch: int | None = None  # that a script's own loop says; None for a task, where cluster.toml does
     free_mib: int | None = None  # of its memory before anything was started: of the GPU, or of the host, for one rank
+    cards_mib: tuple[int, ...] = ()  # of each card, where a rank has several
 
     @property
     def noise(self) -> float:
@@ -165,6 +166,9 @@ class Profile:
         if any(t.threads < 1 or t.samples_per_s <= 0 for t in tried) or (threads is not None and threads < 1):
             raise ValueError("threads and thread_rates must be above 0")
         values["thread_rates"] = tuple(tried)
+        values["cards_mib"] = tuple(values.get("cards_mib", ()))
+        if any(not isinstance(mib, int) or isinstance(mib, bool) or mib <= 0 for mib in values["cards_mib"]):
+            raise ValueError("cards_mib must be whole numbers above 0")
         if values["link"] is not None:
             values["link"] = LinkSpeed(**_values(LinkSpeed, values["link"], "link."))
             if values["link"].mbit <= 0 or values["link"].latency_ms < 0:
@@ -278,6 +282,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "str | None": (str, type(None)),
     "Conditions": (dict,),
     "tuple[Timing, ...]": (list,),
+    "tuple[int, ...]": (list,),
     "tuple[ThreadRate, ...]": (list,),
     "LinkSpeed | None": (dict, type(None)),
 }

@@ -40,7 +40,12 @@ def what_fits(cluster: Cluster, profiles: Sequence[Profile]) -> list[str]:
     except (OSError, ValueError, TypeError) as error:
         return [f"what of {model} fits where is not known: {error}"]
     known = [p for p in profiles if p.free_mib]
-    return [f"{p.host} {p.device}, {told(sizes, hows[is_gpu(p.device)], room_mib=p.free_mib or 0)}" for p in known]
+    return [f"{p.host} {p.device}, {_of(p, sizes, hows[is_gpu(p.device)])}" for p in known]
+
+
+def _of(profile: Profile, sizes: Architecture, how: Training) -> str:
+    first, *more = profile.cards_mib or (profile.free_mib or 0,)
+    return told(sizes, how, room_mib=first, more_mib=more)
 
 
 def _training(cluster: Cluster, *, bf16: bool) -> Training:

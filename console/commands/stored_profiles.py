@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from motley.profiles.store import Conditions, LinkSpeed, Profile, Store, ThreadR
 from motley.remote.config.cluster import Cluster, Host
 from motley.trainer.contract.spec import RunOptions
 from motley.trainer.contract.task_name import IMAGE_FOLDER
-from motley.trainer.devices.names import is_gpu, numbered
+from motley.trainer.devices.names import cards_of, is_gpu, numbered
 
 if TYPE_CHECKING:  # what connects to hosts is imported when it is needed
     from motley.remote.launch.calibrate import Calibrated, Measured
@@ -80,17 +80,30 @@ def profiles_of(cluster: Cluster, calibrated: Calibrated, now: float) -> list[Pr
         _profile(
             conditions(cluster, hosts[m.member.host], m.probe), m, now,
             free_mib=free_mib(m.member.device, m.probe, ranks=ranks[m.member.host, False]),
+            cards_mib=cards_mib(m.member.device, m.probe),
         )
         for m in calibrated.measured
     ]  # fmt: skip
 
 
 def free_mib(device: str, probe: Probe, *, ranks: int) -> int | None:
-    """Of a GPU's memory; on a CPU of the host's, an equal part for each of its `ranks`; None where not known."""
+    """Of a GPU's memory, or of all of the rank's together; on a CPU of the host's, an equal part for each of its
+    `ranks`; None where not known."""
     if not is_gpu(device):
         return probe.memory_available_mib // max(1, ranks) if probe.memory_available_mib else None
+    known = [_card_mib(card, probe) for card in cards_of(device)]
+    return None if None in known else sum(mib or 0 for mib in known)
+
+
+def cards_mib(device: str, probe: Probe) -> tuple[int, ...]:
+    """The same of each card, where a rank has several and all are known; else none."""
+    known = [_card_mib(card, probe) for card in cards_of(device)]
+    return tuple(mib for mib in known if mib) if len(known) > 1 and all(known) else ()
+
+
+def _card_mib(card: str, probe: Probe) -> int | None:
     cards = {numbered(gpu.index): gpu.free_mib or gpu.total_mib for gpu in probe.gpus}
-    return cards.get(device) or next((one.total_mib for one in probe.accelerators if one.device == device), None)
+    return cards.get(card) or next((one.total_mib for one in probe.accelerators if one.device == card), None)
 
 
 def knows(cluster: Cluster, store: Store) -> Knows:
@@ -128,13 +141,21 @@ def relative_speed(host: Host, device: str, probe: Probe) -> float | None:
     if host.way.emulated:
         return None
     if is_gpu(device):
-        found = next((guess(name, None) for card, name in probe.names_of_gpus.items() if card == device), None)
-    else:
-        found = guess(probe.cpu_model, float(probe.cores))
+        return _speed_of_cards([probe.names_of_gpus.get(card, "") for card in cards_of(device)])
+    found = guess(probe.cpu_model, float(probe.cores))
     return None if found is None else found.relative_speed
 
 
-def _profile(conditions: Conditions, measured: Measured, now: float, *, free_mib: int | None) -> Profile:
+def _speed_of_cards(names: Sequence[str]) -> float | None:
+    """Of a rank. Where it has several cards one computes after another: each is taken to have as much of the work."""
+    found = [guess(name, None) for name in names]
+    speeds = [one.relative_speed for one in found if one is not None]
+    return len(speeds) / sum(1 / speed for speed in speeds) if len(speeds) == len(names) else None
+
+
+def _profile(
+    conditions: Conditions, measured: Measured, now: float, *, free_mib: int | None, cards_mib: tuple[int, ...]
+) -> Profile:
     result, link = measured.result, measured.link
     timings = [Timing(**row) for row in result["timings"]]
     return Profile(
@@ -153,4 +174,5 @@ def _profile(conditions: Conditions, measured: Measured, now: float, *, free_mib
         thread_rates=tuple(ThreadRate(**row) for row in result["thread_rates"]),
         global_batch=result["global_batch"],
         free_mib=free_mib,
+        cards_mib=cards_mib,
     )

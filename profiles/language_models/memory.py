@@ -164,7 +164,7 @@ def needed(model: Architecture, how: Training) -> Needed:
     averages = AVERAGES[how.optimizer] * (size / FLOAT32 if how.optimizer == "adamw" else 1)
     short = how.method == "full" and computed < how.weight_bytes  # autocast keeps a copy of what learns
     kept = _kept(model, how, computed)
-    layers = model.layers * (model.hidden * computed * how.length if how.checkpointing else kept)
+    layer = _layer_keeps(model, how, computed)
     chunk = min(how.loss_chunk or how.length, how.length)
     once_more = computed if computed < FLOAT32 else 0  # logits and their gradient before they are float32
     copies = LOGIT_COPIES * max(FLOAT32, computed) + 2 * once_more
@@ -174,9 +174,32 @@ def needed(model: Architecture, how: Training) -> Needed:
         adapter=adapter * size,
         gradients=2 * learns * size,
         optimizer=int(learns * averages),
-        activations=layers + states,
+        activations=model.layers * layer + states,
         again=kept if how.checkpointing else 0,
         logits=chunk * model.vocabulary * copies,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneLayer:
+    """Bytes of one layer, all of them part of `Needed` but for the copies."""
+
+    weights: int  # that do not learn
+    activations: int
+    copies: int  # where it lies on another card than what it has to learn: that, and its gradient
+
+
+def of_layer(model: Architecture, how: Training) -> OneLayer:
+    """For one row of `how.length` tokens."""
+    computed = how.compute_bytes or how.weight_bytes
+    linear = model.linear_parameters // model.layers
+    weights = int(linear * (OF_4_BITS if how.method == "qlora" else how.weight_bytes))
+    weights += 2 * model.hidden * how.weight_bytes
+    learns = weights if how.method == "full" else needed(model, how).adapter // model.layers
+    return OneLayer(
+        weights=0 if how.method == "full" else weights,
+        activations=_layer_keeps(model, how, computed),
+        copies=2 * learns,
     )
 
 
@@ -194,6 +217,11 @@ def _learning(model: Architecture, how: Training) -> tuple[int, int]:
     chosen = [sizes for name, sizes in model.linear.items() if name in how.targets or how.targets == ("all-linear",)]
     adapter = model.layers * how.rank * sum(rows + columns for rows, columns in chosen)
     return adapter, adapter
+
+
+def _layer_keeps(model: Architecture, how: Training, computed: int) -> int:
+    """Until the backward pass."""
+    return model.hidden * computed * how.length if how.checkpointing else _kept(model, how, computed)
 
 
 def _kept(model: Architecture, how: Training, computed: int) -> int:

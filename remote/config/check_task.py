@@ -16,11 +16,13 @@ from typing import Any
 
 from motley.remote.config import value_rules
 from motley.remote.config.check_script import RUN_PROGRAMS
-from motley.remote.config.problems import Problems
+from motley.remote.config.cluster import Cluster
+from motley.remote.config.problems import Problems, host_names
 from motley.remote.config.schema import MAX_INT, shown
 from motley.remote.config.toml_lines import KeyPath
 from motley.trainer.contract.spec import RunOptions
 from motley.trainer.contract.task_name import INCLUDED, BuiltIn, Included, parse
+from motley.trainer.devices.names import cards_of
 from motley.trainer.llm import options as language_model
 
 MAX_DEPTH = 16  # of tables and lists in each other
@@ -74,6 +76,33 @@ def _check_included(run: RunOptions, table: Mapping[str, Any], problems: Problem
     if run.compile and not run.activation_checkpointing:
         text = f"for {run.task} needs activation_checkpointing = true too: the model's layers are what is compiled"
         problems.add(("run", "compile"), text)
+
+
+def check_cards(cluster: Cluster, table: Mapping[str, Any], problems: Problems) -> None:
+    """Several cards of one rank, as far as the file tells: a task of the user's own says it on the hosts."""
+    several = [
+        host for host in cluster.hosts if host.devices != "auto" and any(len(cards_of(d)) > 1 for d in host.devices)
+    ]
+    if not several or problems.touches(("run", "task"), ("hosts",), ("defaults",), *RUN_PROGRAMS):
+        return
+    run, host = cluster.run, several[0]
+    of = host.slurm.of if host.slurm is not None else host.name
+    entry = host_names(table).index(of)
+    own = "devices" in table["hosts"][entry]
+    path: KeyPath = ("hosts", entry, "devices") if own else ("defaults", "devices")
+    cards = next(device for device in host.devices if len(cards_of(device)) > 1)
+    flat = ", ".join(f'"{card}"' for card in cards_of(cards))
+    text = f"has several cards for one rank ({cards}), and"
+    if run.program is not None:
+        problems.add(path, f"{text} each rank of a script has one; write {flat} without the list in the list")
+    elif isinstance(parse(run.task), BuiltIn):
+        problems.add(
+            path, f"{text} {run.task} trains on one card by each rank; write {flat} without the list in the list"
+        )
+    elif run.compile:
+        problems.add(
+            ("run", "compile"), f"is not for several cards of one rank ({cards}), as {host.name} has; leave it out"
+        )
 
 
 def _for_own_tasks(table: Mapping[str, Any], problems: Problems) -> None:

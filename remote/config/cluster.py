@@ -63,7 +63,7 @@ class Host:
     identity: str | None = None  # absolute
     jump: str | None = None
     python: str | None = "python3"  # None: the console's own interpreter, on demo hosts only
-    devices: Literal["auto"] | tuple[str, ...] = "auto"  # "cpu", "cuda:0"
+    devices: Literal["auto"] | tuple[str, ...] = "auto"  # "cpu", "cuda:0", "cuda:0+1"
     max_batch: int | None = None
     relative_speed: float | None = None  # of each of its ranks, against 1 of a host that has none
     env: dict[str, str] = field(default_factory=dict)

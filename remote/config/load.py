@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from motley.remote.config import value_rules
 from motley.remote.config.check_data import check_data
 from motley.remote.config.check_script import calls_session, check_script, unheeded
-from motley.remote.config.check_task import MAX_DEPTH, check_task, read_parameters
+from motley.remote.config.check_task import MAX_DEPTH, check_cards, check_task, read_parameters
 from motley.remote.config.check_training import check_training
 from motley.remote.config.cluster import Cluster, Host
 from motley.remote.config.command_line import check_run_name, new_run_name
@@ -218,6 +218,7 @@ def _check_run(cluster: Cluster, table: dict[str, Any], problems: Problems) -> N
         problems.add(("balance", "policy"), text)
     elif own is not None and own.file and (problem := value_rules.path_problem(own.file)):
         problems.add(("balance", "policy"), f"{shown(own.file)} {problem}")
+    check_cards(cluster, table, problems)
     check_training(cluster.run, problems)
 
 

@@ -65,7 +65,9 @@ class HostKeys:
     )
     devices: Literal["auto"] | tuple[str | int | tuple[str | int, ...], ...] = option(
         "auto",
-        "a rank is started for each; auto: every GPU that torch can use there, else the CPU",
+        "a rank is started for each; auto: every GPU that torch can use there, else the CPU; "
+        f'a list in the list, [["{numbered(0)}", "{numbered(1)}"]]: one rank computes on all of its cards '
+        "(docs/language-models.md)",
         check=value_rules.devices_problem,
         words=f'"auto" or a list such as ["{numbered(0)}", "{CPU}"]',
     )

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from motley.trainer.contract import mount
-from motley.trainer.devices.names import CPU, IMAGE, examples, is_name, numbered
+from motley.trainer.devices.names import CPU, IMAGE, cards_of, examples, is_name, numbered, one_kind, together
 
 NAME_CHARS = 63
 PACKAGES = ("llm",)  # lists that come with Motley: `remote.provision.package_list`
@@ -204,21 +204,29 @@ def devices_problem(devices: str | Sequence[str | int | tuple[str | int, ...]]) 
         return 'is empty; "auto" takes what is there'
     seen = set()
     for listed in devices:
-        if isinstance(listed, tuple):
-            flat = ", ".join(json.dumps(one) for one in listed)
-            return f"has a list in it: several cards are never one rank, each is one by itself; write {flat} without it"
-        device = device_name(listed)
-        if not is_name(device):
-            return f"has {json.dumps(device)}; a device is {examples()} or the number of a GPU"
-        if device in seen and device != CPU:
-            return f"has {device} twice; one rank uses a GPU at a time"
-        seen.add(device)
+        if listed == ():
+            return "has an empty list in it; name the cards that are one rank, or leave it out"
+        for device in _cards(listed):
+            if not is_name(device):
+                return f"has {json.dumps(device)}; a device is {examples()} or the number of a GPU"
+            if device in seen and device != CPU:
+                return f"has {device} twice; one rank uses a GPU at a time"
+            seen.add(device)
+        if isinstance(listed, tuple) and not one_kind(_cards(listed)):
+            return f"has {' and '.join(_cards(listed))} in one list; what is one rank together are GPUs of one kind"
     return None
 
 
-def device_name(device: str | int) -> str:
-    """The number of a GPU is short for its full name: 1 -> `cuda:1`."""
-    return numbered(device) if isinstance(device, int) else device
+def device_name(device: str | int | tuple[str | int, ...]) -> str:
+    """The number of a GPU is short for its full name: 1 -> `cuda:1`. Those of a list are one: `cuda:0+1`."""
+    return together(_cards(device))
+
+
+def _cards(listed: str | int | tuple[str | int, ...]) -> tuple[str, ...]:
+    named = [
+        numbered(one) if isinstance(one, int) else one for one in (listed if isinstance(listed, tuple) else (listed,))
+    ]
+    return tuple(card for one in named for card in (cards_of(one) if is_name(one) else (one,)))
 
 
 def env_problem(env: dict[str, Any]) -> str | None:

@@ -22,7 +22,7 @@ from motley.remote.kubernetes.pods import Group, as_pods, classes, devices_of, g
 from motley.remote.kubernetes.volumes import TEXTS, volumes
 from motley.remote.launch.placement import misfits
 from motley.remote.sanitize import clean
-from motley.trainer.devices.names import CPU, is_gpu, numbered
+from motley.trainer.devices.names import CPU, cards_of, is_gpu, numbered
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -57,7 +57,7 @@ def check(cluster: Cluster, run: str, kind: Kind) -> None:
 def _check_host(host: Host, path: KeyPath, problems: Problems) -> None:
     if problem := value_rules.label_problem(host.name):
         problems.add((*path, "name"), f"{shown(host.name)} {problem}")
-    named = [device for device in devices_of(host) if device != CPU]
+    named = [card for device in devices_of(host) if device != CPU for card in cards_of(device)]
     if host.gpus is not None and host.devices != "auto" and len(named) > host.gpus:
         problems.add((*path, "gpus"), f"is {host.gpus}, and devices names {len(named)}; leave gpus out")
     here = [numbered(number) for number in range(gpus_of(host))]

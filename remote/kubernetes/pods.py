@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from motley.remote.config.cluster import Cluster, Host
 from motley.trainer.contract.spec import Member
-from motley.trainer.devices.names import CPU, numbered
+from motley.trainer.devices.names import CPU, cards_of, numbered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ def gpus_of(host: Host) -> int:
     """How many a pod asks for."""
     if host.gpus is not None:
         return host.gpus
-    return sum(device != CPU for device in devices_of(host))
+    return sum(len(cards_of(device)) for device in devices_of(host) if device != CPU)
 
 
 def members_of(cluster: Cluster) -> tuple[Member, ...]:

@@ -11,7 +11,17 @@ from motley.remote.preflight.probe import Gpu, Probe
 from motley.remote.quoting import pasteable
 from motley.remote.ssh.shell import there
 from motley.trainer.devices.generations import holds, index_for
-from motley.trainer.devices.names import BUILT_FOR, NVIDIAS, built_for, index_of, is_gpu, is_nvidias, kind_of, numbered
+from motley.trainer.devices.names import (
+    BUILT_FOR,
+    NVIDIAS,
+    built_for,
+    cards_of,
+    index_of,
+    is_gpu,
+    is_nvidias,
+    kind_of,
+    numbered,
+)
 from motley.trainer.devices.nvidia_driver import is_older, needed, newest_for
 
 PYTORCH_HELP = "https://pytorch.org/get-started/locally"
@@ -20,7 +30,7 @@ BUSY = 0.25  # of its memory, in other hands
 
 
 def gpus(host: Host, probe: Probe) -> Iterator[Finding]:
-    asked = [device for device in host.devices if is_gpu(device)] if host.devices != "auto" else []
+    asked = [card for card in _named(host) if is_gpu(card)]
     used = used_gpus(host, probe)
     yield from _lacking(host, probe, asked)
     if probe.torch and not probe.torch_build and probe.gpus:
@@ -53,7 +63,12 @@ def used_gpus(host: Host, probe: Probe) -> list[Gpu]:
         return []
     if host.devices == "auto":
         return list(probe.gpus)
-    return [gpu for gpu in probe.gpus if numbered(gpu.index) in host.devices]
+    return [gpu for gpu in probe.gpus if numbered(gpu.index) in _named(host)]
+
+
+def _named(host: Host) -> list[str]:
+    """Each card of each rank; none where the host takes what is there."""
+    return [] if host.devices == "auto" else [card for device in host.devices for card in cards_of(device)]
 
 
 def _lacking(host: Host, probe: Probe, asked: list[str]) -> Iterator[Finding]:

@@ -284,8 +284,8 @@ def test_a_library_that_is_missing_or_does_not_fit_is_named(tmp_path: Path, monk
 
 
 def test_frozen_weights_take_32_bits_on_a_cpu() -> None:
-    assert dtype_of(Options(model="a", train="b"), CPU) == torch.float32
-    assert dtype_of(Options(model="a", train="b", dtype="bfloat16"), CPU) == torch.bfloat16
+    assert dtype_of(Options(model="a", train="b"), [CPU]) == torch.float32
+    assert dtype_of(Options(model="a", train="b", dtype="bfloat16"), [CPU]) == torch.bfloat16
 
 
 def test_rows_come_from_the_data_and_what_is_told_of_them_is_heard(llama: Path, tmp_path: Path) -> None:

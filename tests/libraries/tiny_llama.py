@@ -46,8 +46,8 @@ def write_llama(folder: Path, **config: Any) -> Path:
     write_tokenizer(folder)
     torch.manual_seed(7)
     shape = LlamaConfig(
-        vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=128, **config,
+        vocab_size=64, hidden_size=32, intermediate_size=48, num_attention_heads=4, num_key_value_heads=2,
+        max_position_embeddings=128, **{"num_hidden_layers": 2, **config},
     )  # fmt: skip
     LlamaForCausalLM(shape).save_pretrained(folder)
     return folder

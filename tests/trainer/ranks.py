@@ -41,6 +41,7 @@ from motley.trainer.optimize.precision import abilities, agreed
 from motley.trainer.rank import network_interface, process_group
 from motley.trainer.rank.share_state import share_state
 from motley.trainer.tasks.task import Task
+from motley.trainer.tasks.task_module import placed
 from motley.trainer.training.job import Job, StopFlag
 from motley.trainer.training.metrics import DeviceMeter, MetricsFile
 from motley.trainer.training.sampler import BatchSampler
@@ -161,13 +162,14 @@ def make_job(
     double: bool,
     task: Any = None,
     devices: tuple[str, ...] | None = None,
+    beside: tuple[torch.device, ...] = (),
     workers: int = 0,
 ) -> Job:
     """A job as `trainer.rank.job_setup` makes it, without a coordinator, in a folder of its own.
 
     `task`: of the test's own.
 
-    `devices`: of each rank, by default all on the CPU.
+    `devices`: of each rank, by default all on the CPU. `beside`: further ones of this rank.
     """
     folder = Path(tempfile.mkdtemp())
     task = task or tasks.load(options, DataOptions(), lambda *_: None)
@@ -175,7 +177,7 @@ def make_job(
     device = torch.device(devices[rank])
     task = doubled(task) if double else task
     data = TaskData.of(task, seed=options.seed, loading=Loading(workers=workers))
-    model = task.model().to(device)
+    model = placed(task, task.model(), (device, *beside))
     optimizer = task.optimizer(model) or make_optimizer(options, model)
     local = LocalWeights.of(task, model)
     share_state(model, optimizer, 0, local=local).put()

@@ -49,7 +49,7 @@ def one_step(rank: int, world_size: int, given: dict[str, Any]) -> Any:
     job = make_job(rank, world_size, options, given["split"], double=True, devices=MIXED)
     train_step(job, job.batches.place(0))
     gradients = [p.grad.cpu().numpy() for p in job.model.parameters() if p.grad is not None]
-    return gradients, job.watch.read(), job.meter.mib(), isinstance(job.watch, EventStopwatch)
+    return gradients, job.watch.read(), job.meter.read().mib, isinstance(job.watch, EventStopwatch)
 
 
 def test_a_cuda_rank_beside_a_cpu_rank_gives_the_gradient_of_one_process() -> None:

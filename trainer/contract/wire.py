@@ -60,6 +60,7 @@ class Sample:
     share: int | None = None  # of the step, where a task says what samples cost: in samples of mean cost. Else `batch`
     unit: str = ""  # what the task counts besides samples: "tokens"
     units: int | None = None  # how many of it this rank had of the step
+    cards: list[Any] = field(default_factory=list)  # where the rank has several: {mib, util} of each
 
 
 @light_dataclass(frozen=True, slots=True, kw_only=True)

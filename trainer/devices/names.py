@@ -21,12 +21,32 @@ COLLECTIVES = {CUDA: "nccl", XPU: "xccl"}  # the library of each kind that carri
 BY_GLOO = (CPU, CUDA)  # gloo takes no tensors of others
 UNTOUCHED = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}  # to look for GPUs must not begin to use them, before a fork
 IMAGE = "pytorch/pytorch:2.6.0-cuda12.4-cudnn9-runtime"  # of containers, as an example
-_NAME = re.compile(rf"{CPU}|(?:{'|'.join(GPUS)}):(?:0|[1-9][0-9]{{0,2}})")
+_NUMBER = "(?:0|[1-9][0-9]{0,2})"
+_NAME = re.compile(rf"{CPU}|(?:{'|'.join(GPUS)}):{_NUMBER}(?:\+{_NUMBER})*")
 
 
 def is_name(text: str) -> bool:
-    """Whether a rank can be given such a device, wherever it is."""
-    return _NAME.fullmatch(text) is not None
+    """Whether a rank can be given such a device, wherever it is, or such cards."""
+    return _NAME.fullmatch(text) is not None and len(set(cards_of(text))) == len(cards_of(text))
+
+
+def together(cards: Sequence[str]) -> str:
+    """What several cards of one kind are called that one rank computes on: one word, as that of a device.
+
+    >>> together(["cuda:0", "cuda:2"]), together(["cuda:1"])
+    ('cuda:0+2', 'cuda:1')
+    """
+    return "+".join([cards[0], *(str(index_of(card)) for card in cards[1:])])
+
+
+def cards_of(device: str) -> tuple[str, ...]:
+    """The other way round: what torch calls each of a rank's devices.
+
+    >>> cards_of("cuda:0+2"), cards_of("cpu")
+    (('cuda:0', 'cuda:2'), ('cpu',))
+    """
+    first, *more = device.split("+")
+    return (first, *(f"{kind_of(device)}:{number}" for number in more))
 
 
 def numbered(index: int) -> str:
@@ -48,8 +68,8 @@ def kind_of(device: str) -> str:
 
 
 def index_of(device: str) -> int:
-    """Among those of its kind on the host."""
-    return int(device.partition(":")[2] or 0)
+    """Among those of its kind on the host; of several cards, the first one's."""
+    return int(cards_of(device)[0].partition(":")[2] or 0)
 
 
 def is_gpu(device: str) -> bool:
@@ -103,12 +123,13 @@ def group_backends(backend: str) -> str:
 
 
 def nvml_device(device: str, env: Mapping[str, str]) -> int | str | None:
-    """What `nvidia-smi` calls the GPU that torch calls `device` with these variables; None where there is none.
+    """What `nvidia-smi` calls the GPU that torch calls `device` with these variables; None where there is none. Of
+    several cards the first.
 
     >>> nvml_device("cuda:1", {}), nvml_device("cuda:1", {"CUDA_VISIBLE_DEVICES": "3,GPU-5c2"}), nvml_device("cpu", {})
     (1, 'GPU-5c2', None)
     """
-    kind, _, number = device.partition(":")
+    kind, _, number = cards_of(device)[0].partition(":")
     if kind != CUDA or not (number or "0").isdigit():
         return None
     index = int(number or 0)

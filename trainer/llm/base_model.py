@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,12 +127,12 @@ def check_vocabulary(place: Place, model: Any, tokenizer: Any) -> None:
         raise TaskError(cause, "Take the tokenizer that the model was trained with")
 
 
-def dtype_of(options: Options, device: torch.device) -> torch.dtype:
+def dtype_of(options: Options, devices: Sequence[torch.device]) -> torch.dtype:
     """Of the weights. `auto`: those that are trained keep 32 bits, or small steps would be rounded away; frozen ones
-    take bfloat16 where the card computes in it."""
+    take bfloat16 where the rank's cards, mostly one, compute in it."""
     if options.dtype != "auto":
         return getattr(torch, options.dtype)  # type: ignore[no-any-return]
-    short = options.method != "full" and accelerator.is_gpu(device) and accelerator.has_bf16(device)
+    short = options.method != "full" and all(accelerator.is_gpu(one) and accelerator.has_bf16(one) for one in devices)
     return torch.bfloat16 if short else torch.float32
 
 

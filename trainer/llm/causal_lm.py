@@ -34,6 +34,9 @@ from motley.trainer.llm.base_model import (
     place_of,
     tokenizer_of,
 )
+from motley.trainer.llm.cards.card_of_layer import cards_of_layers, decoder_layers, told
+from motley.trainer.llm.cards.four_bits_on_cards import on_cards
+from motley.trainer.llm.cards.layer_on_card import bring_to_layers, put
 from motley.trainer.llm.generation import asked, greedy_answers, of_row
 from motley.trainer.llm.hub_cache import fetching
 from motley.trainer.llm.output_head import head_of, is_its_own
@@ -54,10 +57,11 @@ class CausalLM(IncludedTask):
 
     Options = keys.Options
     options: keys.Options
+    _cards: tuple[int, ...] | None = None  # of each layer, where `model` has laid them out already
     _in_parts = False  # logits can be computed of some tokens at a time; `model` finds out
 
     def begin(self) -> None:
-        options, dtype = self.options, dtype_of(self.options, self.device)
+        options, dtype = self.options, dtype_of(self.options, self.devices)
         with at_work(self.note, "importing transformers"):
             libraries.transformers()
             if options.method != "full":
@@ -66,7 +70,8 @@ class CausalLM(IncludedTask):
             cause = 'dtype = "float16" with method = "full": small steps would be rounded away'
             raise TaskError(f"[task] {cause}", 'Leave dtype out, and set [run] precision = "fp16"')
         if options.method == "qlora":
-            check_four_bits(self.device, dtype)
+            for device in self.devices:
+                check_four_bits(device, dtype)
             if self.run.ema is not None:
                 raise TaskError("run.ema: weights of 4 bits can't be averaged", "Leave it out")
         if options.optimizer != "adamw":
@@ -103,12 +108,15 @@ class CausalLM(IncludedTask):
         return collate(samples, self.tokenizer.pad_token_id)
 
     def model(self) -> nn.Module:
-        """With an adapter, whose parameters alone learn, or whole. QLoRA's is on this rank's device already."""
-        options, dtype = self.options, dtype_of(self.options, self.device)
+        """With an adapter, whose parameters alone learn, or whole. QLoRA's is on this rank's cards already."""
+        options, dtype = self.options, dtype_of(self.options, self.devices)
         coming = contextlib.nullcontext() if self.place.local else fetching(self.note, self.place.name)
         with at_work(self.note, f"reading {self.place.name}"), coming:
-            more = four_bits(self.device, dtype) if options.method == "qlora" else {}
-            base = base_model(self.place, options, self.config, dtype=dtype, **more)
+            if options.method == "qlora" and self.beside:
+                base, self._cards = on_cards(self.place, options, self.run, self.config, self.devices, dtype=dtype)
+            else:
+                more = four_bits(self.device, dtype) if options.method == "qlora" else {}
+                base = base_model(self.place, options, self.config, dtype=dtype, **more)
         check_vocabulary(self.place, base, self.tokenizer)
         if options.packing:
             check_apart(base)
@@ -116,6 +124,16 @@ class CausalLM(IncludedTask):
         self._in_parts = head is not None and is_its_own(head, base)
         model: nn.Module = base if options.method == "full" else with_adapter(base, options)
         return model.train()
+
+    def spread(self, model: nn.Module, devices: Sequence[torch.device]) -> None:
+        """Layer by layer, by what is free on each card; the first has what is trained, the embedding and the head."""
+        base = unwrapped(model)
+        layers, cards = decoder_layers(base), self._cards
+        if cards is None:
+            cards = cards_of_layers(base, self.options, self.run, devices)
+            bring_to_layers(layers, cards, devices)
+        put(model, layers, cards, devices)
+        self.note(told(cards, devices), None)
 
     def forward(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """The negative log likelihood of each row's labels, summed: [n]."""

@@ -7,6 +7,7 @@ Expected(mib=7104, length=2048, told='7.6 GiB free: LoRA fits at 1 x 1024, not a
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,19 +27,42 @@ class Expected:
     told: str
 
 
-def expected(task: Any, run: RunOptions, device: torch.device, *, ranks: int = 1) -> Expected | None:
-    """None where the model's sizes are not known. `task`: a `CausalLM`; `ranks`: of this host, which share its memory.
+def expected(
+    task: Any, run: RunOptions, device: torch.device, *, beside: Sequence[torch.device] = (), ranks: int = 1
+) -> Expected | None:
+    """None where the model's sizes are not known. `task`: a `CausalLM`; `beside`: further cards of the same rank;
+    `ranks`: of this host, which share its memory.
 
     Raises TaskError as reading the model's config.json does.
     """
-    gpu = accelerator.is_gpu(device)
-    room_mib = accelerator.room_bytes(device) / 2**20 if gpu else (probe().mem_available_mib or 0.0) / ranks
+    devices = (device, *beside)
+    rooms_mib = [free_bytes(one, ranks=ranks) / 2**20 for one in devices]
+    model = architecture_of(task.config)
+    if model is None:  # no decoder whose sizes are known here: what it takes is seen when it runs
+        return None
     try:
-        model = Architecture.of(task.config.to_dict())
         how = Training.of(
             dataclasses.asdict(task.options), precision=run.precision, checkpointing=run.activation_checkpointing,
-            bf16=gpu and accelerator.has_bf16(device),
+            bf16=all(accelerator.is_gpu(one) and accelerator.has_bf16(one) for one in devices),
         )  # fmt: skip
-    except ValueError:  # no decoder whose sizes are known here: what it takes is seen when it runs
+    except ValueError:
         return None
-    return Expected(mib=needed_mib(model, how), length=how.length, told=told(model, how, room_mib=room_mib))
+    return Expected(
+        mib=needed_mib(model, how, rooms_mib=rooms_mib), length=how.length,
+        told=told(model, how, room_mib=rooms_mib[0], more_mib=rooms_mib[1:]),
+    )  # fmt: skip
+
+
+def free_bytes(device: torch.device, *, ranks: int = 1) -> int:
+    """Of a GPU's memory, with what this process has of it; of the host's, an equal part for each of its `ranks`."""
+    if accelerator.is_gpu(device):
+        return accelerator.room_bytes(device)
+    return int((probe().mem_available_mib or 0.0) * 2**20 / ranks)
+
+
+def architecture_of(config: Any) -> Architecture | None:
+    """Of a configuration as transformers has it; None where its sizes are not known."""
+    try:
+        return Architecture.of(config.to_dict())
+    except ValueError:
+        return None

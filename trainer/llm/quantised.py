@@ -8,6 +8,7 @@ bits.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,14 +18,18 @@ from motley.trainer.errors import TaskError
 from motley.trainer.llm import libraries
 
 
-def four_bits(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-    """Arguments of `from_pretrained`. `dtype`: what is computed in. Raises TaskError for a device that can't."""
+def four_bits(
+    device: torch.device, dtype: torch.dtype, *, places: Mapping[str, torch.device] | None = None
+) -> dict[str, Any]:
+    """Arguments of `from_pretrained`. `dtype`: what is computed in. `places`: where each part of the model is to lie,
+    by its name, in place of `device` for all. Raises TaskError for a device that can't."""
     libraries.accelerate()
-    check_four_bits(device, dtype)
+    for one in {device, *(places or {}).values()}:
+        check_four_bits(one, dtype)
     config = libraries.transformers().BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
     )
-    return {"quantization_config": config, "device_map": {"": device}}
+    return {"quantization_config": config, "device_map": dict(places or {"": device})}
 
 
 def check_four_bits(device: torch.device, dtype: torch.dtype) -> None:

@@ -30,7 +30,7 @@ from motley.trainer.data.task_data import TaskData
 from motley.trainer.devices import accelerator
 from motley.trainer.host.journal import Journal
 from motley.trainer.optimize import early_stop
-from motley.trainer.optimize.device import use_device
+from motley.trainer.optimize.device import use_devices
 from motley.trainer.optimize.gradient_compression import check, wire_dtype
 from motley.trainer.optimize.local_sgd import LocalSgd
 from motley.trainer.optimize.local_weights import LocalWeights
@@ -49,7 +49,7 @@ from motley.trainer.rank.kept_state import KeptState
 from motley.trainer.rank.restore_state import Left, go_on, leave, take_up
 from motley.trainer.rank.share_state import share_state
 from motley.trainer.tasks.task import Task, class_names
-from motley.trainer.tasks.task_module import new_model, own_optimizer
+from motley.trainer.tasks.task_module import new_model, own_optimizer, placed
 from motley.trainer.training.emulated_speed import Slowdown, slowdown_of
 from motley.trainer.training.job import Job, StopFlag, state_of
 from motley.trainer.training.metrics import DeviceMeter, MetricsFile
@@ -135,7 +135,8 @@ class PreparedJob:
     def describe(self) -> str:
         """What this rank trains with, for its log."""
         threads = torch.get_num_threads()
-        on = f"{self.device}, {threads} thread{'s' * (threads != 1)}" if self.device.type == "cpu" else str(self.device)
+        many = f", {threads} thread{'s' * (threads != 1)}" if self.device.type == "cpu" else ""
+        on = f"{self.member.device}{many}"
         return f"{self.task.name} on {on}, {self.kept.backend}, torch {torch.__version__}, pid {os.getpid()}"
 
 
@@ -147,19 +148,19 @@ def prepare(
     Raises TrainerError, or ValueError for options that do not go together, with what to change.
     """
     options = spec.options
-    device = use_device(member.device)
+    device, *beside = use_devices(member.device)
     threads = threads_of(spec, member, device, folder, journal)
 
     def note(text: str, fraction: float | None) -> None:
         journal.write("note", f"rank {member.member}: {text}", member=member.member, fraction=fraction)
         line.phase("loading data")  # whoever waits for this rank hears that it gets on
 
-    task = tasks.load(options, spec.data, note, spec.own_task, device=device)
+    task = tasks.load(options, spec.data, note, spec.own_task, device=device, beside=beside)
     policy = load_policy(spec.own_policy, spec.balance.policy) if spec.own_policy is not None else None
     data = TaskData.of(task, seed=options.seed, loading=Loading.of(spec, device, note))
     early_stop.check(options, data.test_size)
     torch.manual_seed(options.seed)  # all begin alike: whoever is lost before the first step takes nothing along
-    model = new_model(task).to(device)
+    model = placed(task, new_model(task), (device, *beside))
     torch.manual_seed(options.seed + member.member)
     local = LocalWeights.of(task, model)
     optimizer = own_optimizer(task, model) or make_optimizer(options, model)
@@ -198,7 +199,7 @@ def prepare(
         scaler=scaler,
         local=local,
         metrics=metrics,
-        meter=DeviceMeter(device),
+        meter=DeviceMeter(device, *beside),
         recorder=Recorder(folder, journal, line, spec),
         batches=BatchSampler(
             count=data.train_size,

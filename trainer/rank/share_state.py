@@ -75,10 +75,14 @@ def share_state(
     incoming = Incoming(step=int(header["step"]), _optimizer=optimizer)
 
     def share(tensor: Tensor, own: bool = False) -> None:
+        away = tensor.device not in (device, _CPU)  # a buffer on another card of this rank
         if sends or (in_place and not own):
-            dist.broadcast(tensor, source)
+            on = tensor.to(device) if away else tensor
+            dist.broadcast(on, source)
+            if away and not sends:
+                tensor.copy_(on)
             return
-        value = torch.empty_like(tensor)
+        value = torch.empty_like(tensor, device=device if away else None)
         dist.broadcast(value, source)
         if not own:
             incoming._places.append((tensor, _aside(value)))
@@ -103,6 +107,9 @@ def share_state(
             came[name] = entry if in_place else _aside(entry)
         incoming._states.append((parameter, came))
     return incoming
+
+
+_CPU = torch.device("cpu")
 
 
 def share_table(table: dict[str, Any] | None, device: torch.device, *, source: int = 0) -> dict[str, Any]:

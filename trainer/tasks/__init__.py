@@ -9,6 +9,8 @@ class of the user's own (`own_task`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from motley.trainer.contract.spec import DataOptions, RunOptions
@@ -16,7 +18,7 @@ from motley.trainer.contract.task_name import DATASETS, MODELS, BuiltIn, OwnTask
 from motley.trainer.errors import TaskError
 from motley.trainer.tasks.datasets import image_data
 from motley.trainer.tasks.download import Note
-from motley.trainer.tasks.own_task import load_own
+from motley.trainer.tasks.own_task import load_own, on_one_card_alone
 from motley.trainer.tasks.task import Task
 from motley.trainer.tasks.vision import ImageTask
 
@@ -33,14 +35,18 @@ def load(
     own: OwnTask | None = None,
     *,
     device: torch.device | None = None,
+    beside: Sequence[torch.device] = (),
 ) -> Task:
     """The task that `options` names, its data read, downloaded first where need be; `note` hears of the progress.
 
     `own`: where it is, when it is the user's, or has parameters. `device`: that it is trained on; None: it is only
-    asked about. Raises TaskError when there is no such task, DataError when its data can't be had.
+    asked about. `beside`: further cards of the same rank. Raises TaskError when there is no such task, or it can't be
+    trained on several cards, DataError when its data can't be had.
     """
     if own is not None:
-        return load_own(own, options.task, data.path, run=options, device=device, note=note)
+        return load_own(own, options.task, data.path, run=options, device=device, beside=beside, note=note)
+    if beside:
+        raise on_one_card_alone(options.task)
     try:
         named = parse(options.task)
     except ValueError as error:

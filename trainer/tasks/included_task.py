@@ -1,7 +1,11 @@
 """A task that comes with Motley and has parameters of `[task]`: a `Task` as people write them, that is told more.
 
     >>> class CausalLM(IncludedTask):
-    ...     def begin(self):
+    ...     @property
+    def devices(self) -> tuple[torch.device, ...]:
+        return (self.device, *self.beside)
+
+    def begin(self):
     ...         with at_work(self.note, "importing transformers"):
     ...             import transformers
 
@@ -31,7 +35,12 @@ class IncludedTask(Task):
 
     run: RunOptions = RunOptions()  # `[run]`
     device: torch.device = torch.device("cpu")  # that this process computes on
+    beside: tuple[torch.device, ...] = ()  # further cards of this process, where it has several
     note: Note = staticmethod(lambda _text, _fraction: None)  # hears of what takes long
+
+    @property
+    def devices(self) -> tuple[torch.device, ...]:
+        return (self.device, *self.beside)
 
     def begin(self) -> None:
         """Where it is to be trained, before anything else is asked of it: what can be said of the host and the

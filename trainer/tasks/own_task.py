@@ -16,7 +16,7 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,7 +30,7 @@ from motley.trainer.errors import TaskError
 from motley.trainer.host.paths import project_folder
 from motley.trainer.tasks.download import Note
 from motley.trainer.tasks.included_task import IncludedTask
-from motley.trainer.tasks.task import Task
+from motley.trainer.tasks.task import Task, spreads
 from motley.trainer.tasks.user_code import user_code
 
 
@@ -41,10 +41,11 @@ def load_own(
     *,
     run: RunOptions | None = None,
     device: torch.device | None = None,
+    beside: Sequence[torch.device] = (),
     note: Note = lambda _text, _fraction: None,
 ) -> Task:
     """`name`: as cluster.toml has it; `data_path`: where its data is on this host; the rest is for an `IncludedTask`.
-    `device`: that it is trained on; None: it is only asked about.
+    `device`: that it is trained on; None: it is only asked about. `beside`: further cards of the same rank.
 
     The project is what Python finds first from now on, and the current folder.
 
@@ -64,12 +65,22 @@ def load_own(
     with user_code(folder):
         task = cls(options)
     task.name, task.project = name, folder
+    if beside and not spreads(task):
+        raise on_one_card_alone(name)
     task.data_path = Path(data_path).expanduser() if data_path else None
     if isinstance(task, IncludedTask):
-        task.run, task.device, task.note = run or task.run, device or task.device, note
+        task.run, task.device, task.beside, task.note = run or task.run, device or task.device, tuple(beside), note
         if device is not None:
             task.begin()
     return task
+
+
+def on_one_card_alone(name: str) -> TaskError:
+    """For a host that names several cards in one."""
+    cause = f"{name} is trained on one card by each rank: it does not say how it goes onto several"
+    return TaskError(
+        cause, "Name each card by itself in devices, without a list in the list; or give it a spread method"
+    )
 
 
 def _class(module: ModuleType, wanted: str, name: str) -> type[Task]:

@@ -132,6 +132,13 @@ class Task:
         del name
         return True
 
+    def spread(self, model: nn.Module, devices: Sequence[torch.device]) -> None:
+        """Put `model`, which is on the CPU, onto several cards of one rank, and have it compute there: asked only where
+        a host names several in one (`devices = [["cuda:0", "cuda:1"]]`), which no task can be trained on but those that
+        have this method. What is trained stays on the first card: its gradients go together with those of ranks that
+        have one card. A batch comes on the first card, and outputs are to be there."""
+        raise NotImplementedError
+
     def figures(self, loss: float) -> Mapping[str, float]:
         """What follows from the mean loss of the test data, and is told beside it: `{"perplexity": math.exp(loss)}`."""
         del loss
@@ -224,6 +231,11 @@ def is_pair(batch: Any) -> bool:
 def targets_of(batch: Any) -> Any:
     """What the loss compares the outputs with."""
     return batch[1] if is_pair(batch) else batch
+
+
+def spreads(task: Task) -> bool:
+    """Whether a rank can train it on several cards."""
+    return type(task).spread is not Task.spread
 
 
 def answers(task: Task) -> bool:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -35,6 +36,21 @@ def new_model(task: Task) -> nn.Module:
         raise TaskError(f"{where} gives a {type(model).__name__}", "Give an nn.Module")
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise TaskError(f"{where} gives a model without a parameter that learns", "Leave requires_grad on for some")
+    return model
+
+
+def placed(task: Task, model: nn.Module, devices: Sequence[torch.device]) -> nn.Module:
+    """The model on this rank's device, or on its several cards. Raises TaskError where what is trained is on another
+    than the first."""
+    first, *others = devices
+    if not others:
+        return model.to(first)
+    with user_code(task.project):
+        task.spread(model, devices)
+    trained = [(name, weight.device) for name, weight in model.named_parameters() if weight.requires_grad]
+    if away := next(((name, device) for name, device in trained if device in others), None):
+        cause = f"{written_at(task.spread, task.project)} puts {away[0]}, which is trained, on {away[1]}"
+        raise TaskError(cause, f"Leave it on the first card, {first}")
     return model
 
 

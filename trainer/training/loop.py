@@ -128,12 +128,13 @@ def train_step(job: Job, place: Place) -> None:
 def seed_step(job: Job) -> None:
     """What the model draws in a step depends on the seed, the step and the member alone.
 
-    Only the generators of this rank's device: `torch.manual_seed` leaves a note with a traceback for every kind of
+    Only the generators of this rank's devices: `torch.manual_seed` leaves a note with a traceback for every kind of
     accelerator that is not in use, at each call.
     """
     seed = key(job.options.seed, job.step, job.member, RANDOM)
     torch.default_generator.manual_seed(seed)
-    accelerator.seed(job.device, seed)
+    for gpu in job.passes.gpus:
+        accelerator.seed(gpu, seed)
 
 
 def step_together(job: Job, batch: Batch, ids: Tensor, samples: int, place: Place) -> Tensor:
@@ -230,11 +231,11 @@ def record(
     if job.resuming and job.last_end is not None:
         job.recorder.resumed(job, now - job.last_end)
     job.last_end, job.resuming, job.recorded = now, False, job.step
-    mem_mib, gpu_util = job.meter.mib(), job.meter.gpu_util()
+    device = job.meter.read()
     job.window.note(
         MeasuredStep(
             batch=samples, loss_sum=loss, busy_ms=times.busy_ms, step_ms=step_ms, threads=times.threads,
-            gpu_util=math.nan if gpu_util is None else gpu_util, memory_full=mem_mib / job.meter.total_mib,
+            gpu_util=math.nan if device.gpu_util is None else device.gpu_util, memory_full=device.full,
             part=part,
             units=math.nan if units is None else units,
         )
@@ -256,8 +257,9 @@ def record(
             data_ms=times.data_ms,
             step_ms=step_ms,
             samples_per_s=samples / times.compute_ms * 1000 if times.compute_ms > 0 else 0.0,
-            mem_mib=mem_mib,
-            gpu_util=gpu_util,
+            mem_mib=device.mib,
+            gpu_util=device.gpu_util,
+            cards=device.cards,
             step_batch=place.size,
             share=part.share if part is not None else None,
             gain=job.balancer.gain,

@@ -10,6 +10,7 @@ import contextlib
 import math
 import os
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -68,21 +69,44 @@ def _lines_written(folder: Path, member: int) -> int:
 
 
 class DeviceMeter:
-    """A rank's device: memory in MiB (the peak allocated on a GPU, the resident set on a CPU) and GPU utilisation."""
+    """A rank's device: memory in MiB (the peak allocated on a GPU, the resident set on a CPU) and GPU utilisation.
 
-    def __init__(self, device: torch.device) -> None:
+    Where a rank has several cards they count as one: their memory is added up, and so is the time in which they
+    compute, for one waits while another does. `cards` has each by itself.
+    """
+
+    def __init__(self, device: torch.device, *beside: torch.device) -> None:
+        """`beside`: further cards of the same rank."""
         self.device = device
+        self._cards = (device, *beside)
         self._page_mib = os.sysconf("SC_PAGE_SIZE") / 2**20
         self._statm = None if accelerator.is_gpu(device) else os.open("/proc/self/statm", os.O_RDONLY)
-        self.total_mib = accelerator.total_mib(device) if accelerator.is_gpu(device) else math.nan
-        uuid = accelerator.nvml_uuid(device) if accelerator.is_gpu(device) else None
-        self._gpu = GpuMeter(uuid) if uuid is not None else None
+        self._totals_mib = [accelerator.total_mib(card) for card in self._cards if accelerator.is_gpu(card)]
+        uuids = [accelerator.nvml_uuid(card) if accelerator.is_gpu(card) else None for card in self._cards]
+        self._gpus = [None if uuid is None else GpuMeter(uuid) for uuid in uuids]
 
-    def mib(self) -> float:
-        if self._statm is None:
-            return accelerator.peak_bytes(self.device) / 2**20
-        return int(os.pread(self._statm, 128, 0).split()[1]) * self._page_mib
+    def read(self) -> DeviceFigures:
+        if self._statm is not None:
+            mib = int(os.pread(self._statm, 128, 0).split()[1]) * self._page_mib
+            return DeviceFigures(mib=mib)
+        mibs = [accelerator.peak_bytes(card) / 2**20 for card in self._cards]
+        utils = [None if gpu is None else gpu.utilisation() for gpu in self._gpus]
+        known = [util for util in utils if util is not None]
+        return DeviceFigures(
+            mib=sum(mibs),
+            full=max(mib / total for mib, total in zip(mibs, self._totals_mib)),
+            gpu_util=min(100.0, sum(known)) if len(known) == len(utils) else None,
+            cards=[{"mib": mib, "util": util} for mib, util in zip(mibs, utils)] if len(mibs) > 1 else [],
+        )
 
-    def gpu_util(self) -> float | None:
-        """0 to 100; None on a CPU or a card that is not NVIDIA's, or when the driver does not say."""
-        return None if self._gpu is None else self._gpu.utilisation()
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceFigures:
+    """Of all cards of a rank together."""
+
+    mib: float
+    full: float = math.nan  # 0 to 1: the fullest card of them; NaN on a CPU
+    gpu_util: float | None = (
+        None  # 0 to 100; None on a CPU or a card that is not NVIDIA's, or when the driver is silent
+    )
+    cards: list[dict[str, float | None]] = field(default_factory=list)  # where there are several, each: mib, util

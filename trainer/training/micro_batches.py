@@ -33,6 +33,7 @@ from motley.trainer.data.batch import Batch
 from motley.trainer.data.pass_sizes import padded_parts, parts
 from motley.trainer.devices import accelerator
 from motley.trainer.errors import OutOfMemory
+from motley.trainer.optimize.device import gpus_of
 from motley.trainer.tasks.task import Task
 from motley.trainer.tasks.task_loss import summed_loss
 from motley.trainer.tasks.user_code import user_code
@@ -68,6 +69,7 @@ class MicroBatches:
         self._task = task
         self._model = model
         self._device = device
+        self.gpus = gpus_of(model, device)  # that this rank computes on
         self.accumulate = accumulate  # micro-batches of a step, at least, or at most where lengths are said
         self._ran_out = ran_out
         self._autocast = autocast
@@ -146,7 +148,8 @@ class MicroBatches:
             for parameter in self._parameters:
                 parameter.grad = None
             gc.collect()
-            accelerator.release_memory(self._device)
+            for gpu in self.gpus:
+                accelerator.release_memory(gpu)
             self.undo.restore()
             try:
                 loss_sum = self._beside(batch, lengths, scale)

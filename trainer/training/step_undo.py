@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from motley.trainer.devices import accelerator
+from motley.trainer.optimize.device import gpus_of
 
 
 class StepUndo:
@@ -26,7 +27,7 @@ class StepUndo:
 
     def __init__(self, model: nn.Module, device: torch.device) -> None:
         self._buffers = list(model.buffers())
-        self._device = device
+        self._gpus = gpus_of(model, device)
         self._kept = [torch.empty_like(buffer) for buffer in self._buffers]
         self._random: list[Tensor] = []
 
@@ -35,16 +36,15 @@ class StepUndo:
         if self._buffers:
             torch._foreach_copy_(self._kept, self._buffers)
         self._random = [torch.get_rng_state()]
-        if accelerator.is_gpu(self._device):
-            self._random.append(accelerator.random_state(self._device))
+        self._random += [accelerator.random_state(gpu) for gpu in self._gpus]
 
     @torch.no_grad()
     def restore(self) -> None:
         if self._buffers:
             torch._foreach_copy_(self._buffers, self._kept)
         torch.set_rng_state(self._random[0])
-        if accelerator.is_gpu(self._device):
-            accelerator.set_random_state(self._device, self._random[1])
+        for gpu, state in zip(self._gpus, self._random[1:]):
+            accelerator.set_random_state(gpu, state)
 
     @contextmanager
     def undone(self) -> Iterator[None]:

@@ -148,6 +148,9 @@ def wrap(
     statistics.
     """
     module = TaskModule(task, model)
+    away = [name for name, weight in module.named_parameters() if weight.device != device and not weight.requires_grad]
+    if away:  # frozen, on further cards of this rank: DDP wants one device, and has nothing to do with these
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, away)
     ids = accelerator.ddp_ids(device)
     try:
         wrapped = DistributedDataParallel(module, device_ids=ids, forward_sync_buffers=False, init_sync=False)

@@ -14,6 +14,7 @@ from motley.trainer import tasks
 from motley.trainer.contract.calibration import Calibration
 from motley.trainer.data.loading import Loading
 from motley.trainer.data.task_data import TaskData
+from motley.trainer.devices.names import cards_of
 from motley.trainer.host.paths import project_folder
 from motley.trainer.tasks.data_location import keep_open
 from motley.trainer.tasks.task import Task
@@ -34,7 +35,8 @@ def task_of(asked: Calibration, say: Say) -> Task:
     def note(text: str, part: float | None) -> None:
         say({"note": text, "fraction": part})
 
-    return tasks.load(asked.options, asked.data, note, own, device=torch.device(asked.device))
+    device, *beside = map(torch.device, cards_of(asked.device))
+    return tasks.load(asked.options, asked.data, note, own, device=device, beside=beside)
 
 
 def data_of(asked: Calibration, task: Task, device: torch.device, say: Say) -> TaskData:

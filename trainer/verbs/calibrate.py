@@ -99,18 +99,19 @@ def measure(asked: Calibration, say: Say) -> dict[str, Any]:
     import torch
     import torch.distributed as dist
 
-    from motley.trainer.optimize.device import use_device
+    from motley.trainer.optimize.device import use_devices
     from motley.trainer.training.emulated_speed import slowdown_of
     from motley.trainer.verbs.asked_task import data_of, task_of
     from motley.trainer.verbs.timed_steps import TimedSteps
 
-    device = use_device(asked.device)
+    device, *beside = use_devices(asked.device)
     say({"note": "loading data"})
     task = task_of(asked, say)
     data = data_of(asked, task, device, say)
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     try:
-        bench = TimedSteps(asked.options, task, data, device, slowdown_of(asked.speed, asked.speeds, device))
+        slowdown = slowdown_of(asked.speed, asked.speeds, device)
+        bench = TimedSteps(asked.options, task, data, device, slowdown, beside=beside)
         say({"note": "warming up"})
         share, batch = min(asked.share or asked.batch, data.train_size), min(asked.batch, data.train_size)
         threads = choose_threads(asked, bench, share, say, apply=torch.set_num_threads)
@@ -118,7 +119,7 @@ def measure(asked: Calibration, say: Say) -> dict[str, Any]:
         if data.lengths is not None:  # a pass takes memory for its longest sample: how many of these fit is tried
             room = bench.longest_that_fit(batch) if is_gpu(asked.device) else None
             figures |= {"max_batch": room if room is None or room < batch else MOST, "sample_mib": None}
-        name = _name(device)
+        name = " + ".join(map(_name, (device, *beside)))
         return {"device_name": name, "torch": torch.__version__, "global_batch": None, **threads, **figures}
     finally:
         dist.destroy_process_group()

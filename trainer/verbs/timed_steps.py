@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -29,7 +30,7 @@ from motley.trainer.optimize.precision import abilities, agreed
 from motley.trainer.rank.compile_ahead import compile_ahead
 from motley.trainer.tasks.task import Task
 from motley.trainer.tasks.task_loss import evaluated
-from motley.trainer.tasks.task_module import new_model, own_optimizer
+from motley.trainer.tasks.task_module import new_model, own_optimizer, placed
 from motley.trainer.training.emulated_speed import Slowdown
 from motley.trainer.training.micro_batches import MicroBatches
 from motley.trainer.training.weighted_ddp import stopwatch, wrap
@@ -47,13 +48,16 @@ class TimedSteps:
         slowdown: Slowdown,
         *,
         accumulate: int = 1,
+        beside: Sequence[torch.device] = (),
     ) -> None:
+        """`beside`: further cards, of a rank that has several."""
         self._task = task
         self._data = data
         self._slowdown = slowdown
         self._device = device
         self._clip_norm = options.clip_norm
-        model = new_model(task).to(device)
+        self._devices = (device, *beside)
+        model = placed(task, new_model(task), self._devices)
         _ema, compilation = set_up(options, model)
         compile_ahead(compilation, options, task, data, model, lambda text: print(text, file=sys.stderr))
         parameters = [p for p in model.parameters() if p.requires_grad]
@@ -154,14 +158,15 @@ class TimedSteps:
         self._model.train()
 
     def peak_mib(self, batch: int) -> float:
-        """The most memory allocated on a GPU during a step."""
-        accelerator.restart_peak(self._device)
+        """The most memory allocated on a GPU during a step; of several cards together."""
+        for device in self._devices:
+            accelerator.restart_peak(device)
         self.step(batch)
-        return accelerator.peak_bytes(self._device) / 2**20
+        return sum(map(accelerator.peak_bytes, self._devices)) / 2**20
 
     def room_mib(self) -> float:
-        """What there is of a GPU's memory, with what this process has."""
-        return accelerator.room_bytes(self._device) / 2**20
+        """What there is of a GPU's memory, with what this process has; of several cards together."""
+        return sum(map(accelerator.room_bytes, self._devices)) / 2**20
 
     def _note_ran_out(self, _before: int, _after: int) -> None:
         self._ran_out = True

@@ -11,6 +11,7 @@ the test data after them: a mistake in a loss, a sample or a metric shows before
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
@@ -47,7 +48,7 @@ def trial(stdin: BinaryIO, stdout: TextIO) -> int:
 
 def tried(asked: Calibration, say: Say) -> dict[str, Any]:
     """Raises TrainerError without the device, the task, its data or room for one sample, RuntimeError as torch does."""
-    from motley.trainer.optimize.device import use_device
+    from motley.trainer.optimize.device import use_devices
     from motley.trainer.verbs.asked_task import data_of, task_of
 
     if not asked.steps:
@@ -58,10 +59,10 @@ def tried(asked: Calibration, say: Say) -> dict[str, Any]:
     from motley.trainer.training.emulated_speed import slowdown_of
     from motley.trainer.verbs.timed_steps import TimedSteps
 
-    device = use_device(asked.device)
+    device, *beside = use_devices(asked.device)
     say({"note": "loading data"})
     task = task_of(asked, say)
-    memory = _expected(asked, task, device)
+    memory = _expected(asked, task, (device, *beside))
     if memory:
         say({"note": memory["fits"]})
     data = data_of(asked, task, device, say)
@@ -69,7 +70,9 @@ def tried(asked: Calibration, say: Say) -> dict[str, Any]:
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     try:
         slowdown = slowdown_of(asked.speed, asked.speeds, device)
-        bench = TimedSteps(asked.options, task, data, device, slowdown, accumulate=asked.options.accumulate)
+        bench = TimedSteps(
+            asked.options, task, data, device, slowdown, accumulate=asked.options.accumulate, beside=beside
+        )
         if data.longest is not None:
             say({"note": f"a pass of the longest sample: {data.longest:,}"})
             bench.longest_that_fit(1)
@@ -82,29 +85,30 @@ def tried(asked: Calibration, say: Say) -> dict[str, Any]:
             "first_ms": took_ms[0],
             "step_ms": took_ms[-1],
             "pass_limit": bench.pass_limit,
-            **_memory(device),
+            **_memory((device, *beside)),
             **memory,
         }
     finally:
         dist.destroy_process_group()
 
 
-def _expected(asked: Calibration, task: Task, device: torch.device) -> dict[str, Any]:
+def _expected(asked: Calibration, task: Task, devices: Sequence[torch.device]) -> dict[str, Any]:
     """Of a language model, before it is loaded: what fits, and MiB for one of the longest rows. Empty of others."""
     if asked.own_task is None or not asked.own_task.module.startswith("motley.trainer.llm."):
         return {}
     from motley.trainer.llm.memory import expected
 
-    found = expected(task, asked.options, device, ranks=asked.devices)
+    found = expected(task, asked.options, devices[0], beside=devices[1:], ranks=asked.devices)
     return {} if found is None else {"fits": found.told, "expected_mib": found.mib, "length": found.length}
 
 
-def _memory(device: torch.device) -> dict[str, int | None]:
-    """MiB: the most that was in use, of a GPU's memory or of this process, and what there is of a GPU's."""
-    if is_gpu(str(device)):
+def _memory(devices: Sequence[torch.device]) -> dict[str, int | None]:
+    """MiB: the most that was in use, of a GPU's memory or of this process, and what there is of a GPU's; of several
+    cards together."""
+    if is_gpu(str(devices[0])):
         from motley.trainer.devices import accelerator
 
-        used, total = accelerator.peak_reserved_bytes(device), accelerator.total_bytes(device)
+        used, total = sum(map(accelerator.peak_reserved_bytes, devices)), sum(map(accelerator.total_bytes, devices))
         return {"memory_mib": used >> 20, "total_mib": total >> 20}
     return {"memory_mib": peak_mib(Path("/proc/self/status").read_text()), "total_mib": None}
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from motley.console.commands.language_model_plan import what_fits
-from motley.console.commands.stored_profiles import free_mib
+from motley.console.commands.stored_profiles import cards_mib, free_mib
 from motley.profiles.store import Profile, Store
 from motley.remote.config.cluster import Cluster
 from motley.remote.config.load import load
 from motley.remote.preflight.probe import Accelerator
-from tests.profiles.test_language_models import SMOLLM
+from tests.profiles.test_language_models import LLAMA_8B, SMOLLM
 from tests.profiles.test_store import profile
 from tests.remote.preflight.test_judge import CUDA, GOOD
 
@@ -89,6 +89,30 @@ def test_another_task_has_no_such_lines(folder: Path) -> None:
     cluster = cluster_of(folder, HUB)
     other = dataclasses.replace(cluster, run=dataclasses.replace(cluster.run, task="mlp/digits"))
     assert what_fits(other, [CARD]) == []
+
+
+def test_cards_of_one_rank_count_together(folder: Path) -> None:
+    keep(folder / "large", LLAMA_8B)
+    cluster = cluster_of(folder, "~/large", method="qlora", length=1024)
+    one = dataclasses.replace(CARD, free_mib=8000)
+    two = dataclasses.replace(CARD, device="cuda:0+1", free_mib=16000, cards_mib=(8000, 8000))
+    alone, together = what_fits(cluster, [one, two])
+    assert alone.startswith("laptop cuda:0, 7.8 GiB free: QLoRA fits at 1 x 128, not at 1 x 1024")
+    assert together.startswith("laptop cuda:0+1, 7.8 + 7.8 GiB free: QLoRA fits at 1 x 1024, in ")
+
+
+def test_a_profile_keeps_what_each_card_of_a_rank_had(tmp_path: Path) -> None:
+    second = dataclasses.replace(CUDA.gpus[0], index=1, free_mib=6000)
+    probe = dataclasses.replace(CUDA, gpus=(*CUDA.gpus, second))
+    assert (free_mib("cuda:0+1", probe, ranks=0), cards_mib("cuda:0+1", probe)) == (14000, (8000, 6000))
+    assert (free_mib("cuda:0+2", probe, ranks=0), cards_mib("cuda:0+2", probe)) == (None, ())
+    assert cards_mib("cuda:0", probe) == ()
+    store = Store(tmp_path / "profiles")
+    store.write(dataclasses.replace(CARD, device="cuda:0+1", cards_mib=(8000, 6000)))
+    assert store.read("laptop", "cuda:0+1", CARD.conditions.task).cards_mib == (8000, 6000)  # type: ignore[union-attr]
+    for wrong in ([0], ["x"], [True], "8000"):
+        with pytest.raises(ValueError, match="cards_mib"):
+            Profile.from_dict({**json.loads(json.dumps(CARD.as_dict())), "cards_mib": wrong})
 
 
 def test_a_profile_keeps_what_was_free(tmp_path: Path) -> None:

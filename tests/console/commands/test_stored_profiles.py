@@ -58,11 +58,9 @@ def test_a_run_after_a_profile_starts_from_it(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("changed", [{"torch": "2.14.0"}, {"hostname": "another"}])
 def test_a_profile_of_another_machine_or_torch_is_not_used(cluster: Cluster, changed: dict[str, Any]) -> None:
-    import dataclasses
-
     store = store_of(cluster)
     store.write(profiles_of(cluster, calibrated(), 5.0)[0])
-    pace = knows(cluster, store)(cluster.hosts[0], "cuda:0", dataclasses.replace(PROBE, **changed))
+    pace = knows(cluster, store)(cluster.hosts[0], "cuda:0", replace(PROBE, **changed))
     assert pace.a_ms is None
     assert pace.relative_speed is not None
 
@@ -74,6 +72,11 @@ def test_without_a_profile_the_names_of_the_devices_give_a_guess(cluster: Cluste
     assert processor is not None
     assert card > 5 * processor
     assert relative_speed(host, "cuda:3", PROBE) is None
+    slower = replace(PROBE.gpus[0], index=1, name="NVIDIA GeForce GTX 1060")
+    two = replace(PROBE, gpus=(*PROBE.gpus, slower))
+    first, second, both = (relative_speed(host, device, two) or 0 for device in ("cuda:0", "cuda:1", "cuda:0+1"))
+    assert second < both < first  # one computes after the other
+    assert relative_speed(host, "cuda:0+1", PROBE) is None
 
 
 def test_of_pictures_of_the_user_s_own_their_size_counts_too(cluster: Cluster) -> None:

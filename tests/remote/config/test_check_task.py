@@ -35,6 +35,27 @@ def problems(folder: Path, text: str, *overrides: str) -> list[str]:
     return list(caught.value.problems)
 
 
+LANGUAGE_MODEL = (
+    '[run]\ntask = "causal_lm"\nactivation_checkpointing = true\n{}[task]\nmodel = "gpt2"\ntrain = "/a.jsonl"\n'
+)
+TWO = 'devices = [["cuda:0", 2], "cuda:1", ["cuda:3"]]\n'
+
+
+@pytest.mark.parametrize("of", [LANGUAGE_MODEL.format(""), OWN])
+def test_several_cards_of_one_rank_are_for_a_language_model_and_for_tasks_of_the_user_s_own(
+    tmp_path: Path, of: str
+) -> None:
+    assert read(tmp_path, TWO + of).hosts[0].devices == ("cuda:0+2", "cuda:1", "cuda:3")
+    assert read(tmp_path, of, 'hosts.box1.devices=[["xpu:0","xpu:1"]]').hosts[0].devices == ("xpu:0+1",)
+
+
+def test_they_are_not_compiled(tmp_path: Path) -> None:
+    text = LANGUAGE_MODEL.format("compile = true\n")
+    assert read(tmp_path, text).run.compile
+    (problem,) = problems(tmp_path, TWO + text)
+    assert "run.compile: is not for several cards of one rank (cuda:0+2), as box1 has; leave it out" in problem
+
+
 def test_parameters_are_kept_as_they_are_written(tmp_path: Path) -> None:
     text = 'width = 64\nrate = 1e-3\nname = "a\\nb"\ndeep = true\nsizes = [1, [2.5, "x"]]\nnested = {a = {b = []}}\n'
     cluster = read(tmp_path, f'{OWN}[task]\n{text}"odd key" = -1\n[[task.layers]]\nwidth = 3\n[[task.layers]]\n')

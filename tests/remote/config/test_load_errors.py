@@ -104,9 +104,18 @@ CASES = [
     ("[[hosts]]\nname = 'b'\ndevices = [-1]", '5: hosts.b.devices: has "cuda:-1"'),
     ("[[hosts]]\nname = 'b'\ndevices = [true]", '5: hosts.b.devices: must be "auto" or a list'),
     ("[[hosts]]\nname = 'b'\ndevices = []", '5: hosts.b.devices: is empty; "auto" takes what is there'),
+    ("[[hosts]]\nname = 'b'\ndevices = [[]]", "5: hosts.b.devices: has an empty list in it"),
+    ("[[hosts]]\nname = 'b'\ndevices = [[0, 1], 'cuda:1']", "5: hosts.b.devices: has cuda:1 twice"),
+    ("[[hosts]]\nname = 'b'\ndevices = [['cpu', 'cpu']]", "5: hosts.b.devices: has cpu and cpu in one list; what is"),
+    ("[[hosts]]\nname = 'b'\ndevices = [[0, 'xpu:0']]", "5: hosts.b.devices: has cuda:0 and xpu:0 in one list"),
     (
         "[[hosts]]\nname = 'b'\ndevices = [['cuda:0', 1]]",
-        "5: hosts.b.devices: has a list in it: several cards are never one rank, each is one by itself",
+        "5: hosts.b.devices: has several cards for one rank (cuda:0+1), and simple_cnn/digits trains on one card by",
+    ),
+    (
+        "[defaults]\ndevices = [[0, 1], 2]\n[run]\nscript = 'a.py'",
+        "4: defaults.devices: has several cards for one rank (cuda:0+1), and each rank of a script has one; write "
+        '"cuda:0", "cuda:1" without the list in the list',
     ),
     ("[[hosts]]\nname = 'b'\ndevices = [0, 'cuda:0']", "5: hosts.b.devices: has cuda:0 twice"),
     # what does not fit together

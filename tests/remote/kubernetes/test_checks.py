@@ -34,6 +34,11 @@ def told(folder: Path, variant: Variant, *, run: str = "night") -> str:
             '[[hosts]]\nname = "a"\ngpus = 1\ndevices = ["cuda:0", "cuda:1"]\n',
             "hosts.a.gpus: is 1, and devices names 2",
         ),
+        (
+            '[run]\ntask = "causal_lm"\n[task]\nmodel = "m"\ntrain = "/a.txt"\n'
+            '[[hosts]]\nname = "a"\ngpus = 2\ndevices = [["cuda:0", "cuda:1"], "cuda:2"]\n',
+            "hosts.a.gpus: is 2, and devices names 3",
+        ),
         ('[[hosts]]\nname = "a"\ndevices = ["cuda:3"]\n', "hosts.a.devices: has cuda:3; in a pod"),
         ('[[hosts]]\nname = "a"\nnode_selector = {"x y" = "z"}\n', "hosts.a.node_selector: has"),
         (ONE + '[kubernetes]\nimage = "https://x/y"\n', "kubernetes.image"),

@@ -56,6 +56,25 @@ def test_a_card_that_is_left_out_is_no_fault(make_cluster: MakeCluster) -> None:
     assert found(make_cluster(HOSTS + 'devices = ["cpu"]\n'), NEW) == []
 
 
+def of_cards(cluster: Cluster, probe: Probe) -> list[Finding]:
+    return [finding for finding in found(cluster, probe) if finding.check != "libraries"]
+
+
+def test_each_card_of_a_rank_with_several_is_looked_for(make_cluster: MakeCluster) -> None:
+    language = '[run]\ntask = "causal_lm"\n[task]\nmodel = "gpt2"\ntrain = "/a.jsonl"\n'
+    there = make_cluster(language + HOSTS + "devices = [['xpu:0', 'xpu:1']]\n")
+    assert of_cards(there, INTEL) == []
+    assert [member.device for member in place(there, {"box": INTEL})] == ["xpu:0+1"]
+    assert misfits(there, place(there, {"box": INTEL})) == []
+    (finding,) = of_cards(make_cluster(language + HOSTS + "devices = [['xpu:1', 'xpu:2']]\n"), INTEL)
+    assert finding.cause == "torch 2.13.0+xpu sees no xpu:2 there, but xpu:0, xpu:1"
+    old = make_cluster(language + HOSTS + "devices = [[0, 1]]\n")
+    assert {finding.check for finding in of_cards(old, NEW)} == {
+        "devices",
+        "generation",
+    }  # it has one card, of a new kind
+
+
 @pytest.mark.parametrize(("probe", "devices"), [(INTEL, ["xpu:0", "xpu:1"]), (AMD, ["cuda:0"])])
 def test_cards_of_other_makers_are_what_torch_says(make_cluster: MakeCluster, probe: Probe, devices: list[str]) -> None:
     cluster = make_cluster(HOSTS)

@@ -11,7 +11,8 @@ import torch.distributed as dist
 
 from motley.trainer.devices import accelerator
 from motley.trainer.errors import TrainerError
-from motley.trainer.optimize.device import use_device
+from motley.trainer.optimize.device import gpus_of, use_device, use_devices
+from motley.trainer.training.metrics import DeviceMeter
 
 XPU = torch.device("xpu:1")
 
@@ -78,3 +79,33 @@ def test_a_device_that_torch_does_not_see_is_named(monkeypatch: pytest.MonkeyPat
         use_device(name)
     assert use_device(f"{name[:-1]}0") == torch.device(f"{name[:-1]}0")
     assert used == [torch.device(f"{name[:-1]}0")]
+    with pytest.raises(TrainerError, match=f"can't use {name}: it sees 1"):
+        use_devices(f"{name[:-1]}0+1")
+
+
+def test_of_several_cards_the_first_is_in_use_and_the_meter_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[torch.device] = []
+    mib = {0: 3000, 1: 7000}
+    older(
+        monkeypatch, device_count=lambda: 2, set_device=used.append,
+        get_device_properties=lambda _device: SimpleNamespace(total_memory=8000 << 20),
+        max_memory_allocated=lambda device: mib[device.index] << 20,
+    )  # fmt: skip
+    devices = use_devices("xpu:0+1")
+    assert (devices, used) == ((torch.device("xpu:0"), XPU), [torch.device("xpu:0")])
+    meter = DeviceMeter(*devices)
+    figures = meter.read()
+    assert (figures.mib, figures.full, figures.gpu_util) == (10000, 7000 / 8000, None)
+    assert figures.cards == [{"mib": 3000, "util": None}, {"mib": 7000, "util": None}]
+    busy: Any = [SimpleNamespace(utilisation=lambda: 40.0), SimpleNamespace(utilisation=lambda: 70.0)]
+    monkeypatch.setattr(meter, "_gpus", busy)
+    assert meter.read().gpu_util == 100.0
+    assert [card["util"] for card in meter.read().cards] == [40.0, 70.0]
+    assert DeviceMeter(XPU).read().cards == []
+    assert DeviceMeter(torch.device("cpu")).read().gpu_util is None
+
+
+def test_which_gpus_a_model_lies_on() -> None:
+    cpu = torch.device("cpu")
+    assert gpus_of(torch.nn.Linear(2, 2), cpu) == ()
+    assert gpus_of(torch.nn.Linear(2, 2), XPU) == (XPU,)

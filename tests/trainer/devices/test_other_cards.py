@@ -80,6 +80,52 @@ def test_a_run_on_every_card_that_torch_names(
     assert steps[-1]["loss"] < steps[0]["loss"]
 
 
+SPREAD = """
+import torch
+from torch import nn
+from torch.nn import functional
+import motley
+
+
+class Night(motley.Task):
+    def model(self):
+        return nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
+
+    def train_data(self):
+        draw = torch.Generator().manual_seed(1)
+        inputs = torch.randn(64, 4, generator=draw)
+        return inputs, (inputs.sum(1) > 0).long()
+
+    def loss(self, outputs, targets):
+        return functional.cross_entropy(outputs, targets)
+
+    def spread(self, model, devices):
+        print("on", *devices, flush=True)
+        model[0].to(devices[0])
+        model[1].to(devices[1])
+"""
+
+
+def test_a_rank_of_two_cards_is_one_word_from_cluster_toml_to_the_records(tmp_path: Path) -> None:
+    python = python_with(tmp_path / "python", kind="cuda", built_for="hip", version="6.4.43482")
+    (tmp_path / "night.py").write_text(SPREAD)
+    cluster(tmp_path, python, 'devices = [["cuda:0", "cuda:1"]]')
+    text = (tmp_path / "cluster.toml").read_text()
+    (tmp_path / "cluster.toml").write_text(text.replace("simple_cnn/digits", "night.py"))
+    done = motley(tmp_path, "run", "--plain", "--name", "night")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "experiments/night"
+    group = next(event for event in lines(folder / "events.jsonl") if event["kind"] == "group")
+    assert [member["device"] for member in group["data"]["members"]] == ["cuda:0+1"]
+    assert "on cuda:0 cuda:1" in (folder / "logs/rank_0.log").read_text()
+    steps = lines(folder / "logs/rank_0_metrics.jsonl")
+    assert len(steps) == 12
+    assert {step["mem_mib"] for step in steps} == {2 * PEAK_MIB}
+    assert all(step["cards"] == [{"mib": PEAK_MIB, "util": None}] * 2 for step in steps)
+    told = motley(tmp_path, "report", "night", "--json")
+    assert "cuda:0+1" in told.stdout, told.stderr
+
+
 def test_a_card_is_measured_under_its_own_name(tmp_path: Path) -> None:
     python = python_with(tmp_path / "python", kind="xpu", built_for="xpu", version="20250301")
     cluster(tmp_path, python, 'devices = ["xpu:1"]')

@@ -19,7 +19,7 @@ from motley.trainer.host.paths import project_folder
 from motley.trainer.tasks import load
 from motley.trainer.tasks.task import Task
 from motley.trainer.tasks.task_loss import summed_loss
-from motley.trainer.tasks.task_module import TaskModule, new_model, own_optimizer
+from motley.trainer.tasks.task_module import TaskModule, new_model, own_optimizer, placed
 
 DATA = "return torch.arange(30.0).reshape(10, 3), torch.arange(10) % 2"
 NIGHT = """
@@ -89,6 +89,22 @@ def test_it_is_told_where_its_data_is() -> None:
     own = written(NIGHT)
     task = load(RunOptions(task="night.py"), DataOptions(path="~/pictures"), lambda *_: None, own)
     assert task.data_path == Path.home() / "pictures"
+
+
+def test_one_that_does_not_say_how_it_goes_onto_several_cards_is_refused() -> None:
+    cpu, second = torch.device("cpu"), torch.device("meta")
+
+    def on_two(own: OwnTask | None, name: str) -> Task:
+        return load(RunOptions(task=name), DataOptions(), lambda *_: None, own, device=cpu, beside=[second])
+
+    with pytest.raises(TaskError, match=r"night.py is trained on one card by each rank: it does not say") as raised:
+        on_two(written(NIGHT), "night.py")
+    assert "without a list in the list; or give it a spread method" in raised.value.remedy
+    with pytest.raises(TaskError, match="simple_cnn/digits is trained on one card by each rank"):
+        on_two(None, "simple_cnn/digits")
+    spread = "    def spread(self, model, devices):\n        model.to(devices[0])\n"
+    task = on_two(written(NIGHT + spread, file="two.py"), "two.py")
+    assert placed(task, new_model(task), (cpu, second)).weight.device == cpu
 
 
 def test_of_several_the_named_one_is_taken_also_out_of_a_package() -> None:
