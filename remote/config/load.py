@@ -22,13 +22,14 @@ from motley.remote.config.check_task import MAX_DEPTH, check_cards, check_task, 
 from motley.remote.config.check_training import check_training
 from motley.remote.config.cluster import Cluster, Host
 from motley.remote.config.command_line import check_run_name, new_run_name
+from motley.remote.config.console_sections.slurm import SlurmKeys
 from motley.remote.config.console_sections.track import TrackKeys
 from motley.remote.config.first_file import absent
 from motley.remote.config.overrides import apply_overrides
 from motley.remote.config.problems import Problems, host_names
 from motley.remote.config.read_hosts import check_nodes, read_hosts, read_section
 from motley.remote.config.schema import nearest, shown, unknown
-from motley.remote.config.sections import SECTIONS, ClusterKeys, KubernetesKeys, SlurmKeys
+from motley.remote.config.sections import SECTIONS, ClusterKeys, KubernetesKeys
 from motley.remote.config.slurm_classes import numbered, slurm_options
 from motley.remote.config.toml_lines import key_lines
 from motley.remote.config.ways import Connect

@@ -135,8 +135,7 @@ class PreparedJob:
     def describe(self) -> str:
         """What this rank trains with, for its log."""
         threads = torch.get_num_threads()
-        many = f", {threads} thread{'s' * (threads != 1)}" if self.device.type == "cpu" else ""
-        on = f"{self.member.device}{many}"
+        on = self.member.device + (f", {threads} thread{'s' * (threads != 1)}" if self.device.type == "cpu" else "")
         return f"{self.task.name} on {on}, {self.kept.backend}, torch {torch.__version__}, pid {os.getpid()}"
 
 

@@ -1,1 +1,1 @@
-"""Sections of cluster.toml that only the console reads: what it does beside a run."""
+"""Sections of cluster.toml that only the console reads: where its hosts come from, and what it does beside a run."""
