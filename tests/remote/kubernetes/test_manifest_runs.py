@@ -66,7 +66,7 @@ def test_when_the_pod_that_leads_goes_all_begin_again_from_its_last_checkpoint(h
     """One that is evicted writes a checkpoint at its last step; one that is killed has one of every fourth."""
     toml = (
         '[[hosts]]\nname = "large"\n\n[[hosts]]\nname = "small"\nnodes = 2\ncpus = 1\n\n'
-        "[run]\nsteps = 1000\nglobal_batch = 24\neval_every = 0\ncheckpoint_steps = 4\n\n[elastic]\nhold_s = 5\n"
+        "[run]\nsteps = 1000\nglobal_batch = 24\neval_every = 0\ncheckpoint_steps = 4\n\n[elastic]\nhold_s = 10\n"
     )
     places = {"large": (0, 0), "small-0": (1, 0), "small-1": (1, 1)}
     with operator(tmp_path, Variant("jobset", f"port = {free_pair()}\n{toml}")) as pods:

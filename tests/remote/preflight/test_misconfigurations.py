@@ -127,9 +127,10 @@ def test_every_check_there_is_has_been_shown_to_fire_and_is_documented() -> None
     with_gpus = {"backend"}  # of several hosts: test_judge_backend.py
     when_asked = {"train"}  # tests/remote/launch/test_trial.py
     at_a_start = {"push"}  # tests/remote/launch/test_push_refused.py
+    of_a_login_node = {"slurm"}  # tests/remote/placement/test_slurm_check.py
     of_laptops = {"power"}  # test_power.py
     elsewhere = (
-        in_the_lab | with_gpus | when_asked | of_laptops | at_a_start | {"libraries"}
+        in_the_lab | with_gpus | when_asked | of_laptops | at_a_start | of_a_login_node | {"libraries"}
     )  # test_judge_language_models.py
     assert {case.check for case in CASES} | elsewhere == set(CHECKS)
     page = (Path(__file__).parents[3] / "docs/check.md").read_text(encoding="utf-8")

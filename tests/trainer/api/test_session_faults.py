@@ -73,8 +73,8 @@ async def test_who_has_said_its_last_word_ends_with_it_though_its_supervisor_see
     """The coordinator ends on the last word; its supervisor then ends what still runs, by TERM."""
     body = f"""if step.number == 1:
             from motley.trainer.rank.coordinator_client import CoordinatorClient
-            def told(self, state, ended=CoordinatorClient.ended):
-                ended(self, state)
+            def told(self, state, ended=CoordinatorClient.ended, **how):
+                ended(self, state, **how)
                 os.kill(os.getpid(), 15)
             CoordinatorClient.ended = told
         {WHOLE}"""
