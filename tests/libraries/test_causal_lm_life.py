@@ -82,17 +82,25 @@ class Place:
 
     def losses(self, run: str) -> dict[int, float]:
         """The mean loss of each step over all ranks, as the lines of metrics have it."""
+        return {
+            step: math.fsum(b * loss for b, loss in rows) / sum(b for b, _ in rows)
+            for step, rows in self._parts(run).items()
+            if sum(b for b, _ in rows)
+        }
+
+    def rows(self, run: str) -> dict[int, int]:
+        """How many rows of each step the lines of metrics tell of."""
+        return {step: sum(b for b, _ in rows) for step, rows in self._parts(run).items()}
+
+    def _parts(self, run: str) -> dict[int, list[tuple[int, float]]]:
+        """By step: rows and their mean loss, of each rank."""
         parts: dict[int, list[tuple[int, float]]] = {}
         for path in (self.folder / "experiments" / run / "logs").glob("rank_*_metrics.jsonl"):
             for line in path.read_text().splitlines(True):
                 if line.endswith("\n"):
                     row = json.loads(line)
                     parts.setdefault(row["step"], []).append((row["batch"], row["loss"] or 0.0))
-        return {
-            step: math.fsum(b * loss for b, loss in rows) / sum(b for b, _ in rows)
-            for step, rows in parts.items()
-            if sum(b for b, _ in rows)
-        }
+        return parts
 
     def groups(self, run: str) -> list[int]:
         """How many ranks each group of the run had so far."""
@@ -148,7 +156,10 @@ def test_from_the_first_step_to_an_answer(place: Place) -> None:
     assert place.groups("on") == [3]
     found, expected = {**place.losses("first"), **place.losses("on")}, place.losses("alone")
     assert sorted(found) == sorted(expected) == list(range(1, stopped + MORE + 1))
-    assert [found[step] for step in sorted(found)] == pytest.approx([expected[s] for s in sorted(expected)], rel=1e-6)
+    rows, all_rows = {**place.rows("first"), **place.rows("on")}, place.rows("alone")
+    whole = [step for step in sorted(expected) if rows[step] == all_rows[step]]
+    assert len(expected) - len(whole) <= 1, rows  # a rank that is killed may not have written its newest line
+    assert [found[step] for step in whole] == pytest.approx([expected[step] for step in whole], rel=1e-6)
     assert found[stopped + MORE] < found[1]
 
     place.motley("export", "on", "adapter")

@@ -23,6 +23,7 @@ from motley.trainer.readings.script_reader import ScriptReader
 METRICS, EVENTS = "metrics.jsonl", "events.out.tfevents."
 DEPTH, ENTRIES, FILES = 4, 1000, 16
 READ_BYTES = 256 * 1024  # of one file in one look
+LAST_LOOKS = 64  # of one file when the script has ended
 LOOK_S = 1.0
 
 
@@ -39,18 +40,21 @@ class ScriptFiles:
         self._known: dict[str, _Known] = {}  # by path
         self._due = 0.0
 
-    def read(self, reader: ScriptReader, now: float) -> None:
-        """Give the reader what is new, once each `LOOK_S`."""
-        if now < self._due:
+    def read(self, reader: ScriptReader, now: float, *, last: bool = False) -> None:
+        """Give the reader what is new, once each `LOOK_S`; the `last` time at once, and to the end of each file."""
+        if now < self._due and not last:
             return
         self._due = now + LOOK_S
         for path in found(str(self._folder)):
             try:
-                self._read(path, reader, now)
+                for _ in range(LAST_LOOKS if last else 1):
+                    if not self._read(path, reader, now):
+                        break
             except OSError:  # gone, or not to be read: the next look may be luckier
                 continue
 
-    def _read(self, path: str, reader: ScriptReader, now: float) -> None:
+    def _read(self, path: str, reader: ScriptReader, now: float) -> int:
+        """How many bytes were new."""
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             info = os.fstat(descriptor)
@@ -68,6 +72,7 @@ class ScriptFiles:
                 if is_training_loss(scalar.tag):
                     reader.hear(sound(Said(step=scalar.step, loss=scalar.value)), now=now)
         known.at += len(data)
+        return len(data)
 
 
 def found(folder: str) -> Iterator[str]:

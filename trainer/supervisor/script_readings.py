@@ -71,7 +71,7 @@ class ScriptReadings:
         if not self._readers or is_session(self._folder):
             return
         now = self._clock()
-        self._files_of_script.read(self._readers[min(self._readers)], now)
+        self._files_of_script.read(self._readers[min(self._readers)], now, last=last)
         for member, reader in self._readers.items():
             self._hear_report(member, reader, now)
             if now < self._due.get(member, 0.0) and not last:

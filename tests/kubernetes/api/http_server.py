@@ -7,7 +7,6 @@ server.port
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import ssl
 import urllib.parse
@@ -18,6 +17,7 @@ from typing import Any
 
 JSON = "application/json"
 HEAD_BYTES = 2**16
+AGAIN_S = 1.0  # until what was cancelled and still runs is cancelled again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,10 +169,9 @@ async def _send(parts: AsyncIterator[bytes], reader: asyncio.StreamReader, write
 
 
 async def _ended(tasks: set[Any]) -> None:
-    """Cancels them and waits until they are done."""
-    running = [task for task in tasks if task is not asyncio.current_task()]
-    for task in running:
-        task.cancel()
-    for task in running:
-        with contextlib.suppress(asyncio.CancelledError, Exception):
-            await task
+    """Cancels them and waits until they are done; again those that lost their cancellation (`wait_for` can)."""
+    running = {task for task in tasks if task is not asyncio.current_task()}
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=AGAIN_S)

@@ -21,6 +21,7 @@ def main() -> None:
         accelerator.backward(loss)
         optimizer.step()
         accelerator.log({"train/loss": loss.item(), "learning_rate": 0.05}, step=step)
+    accelerator.wait_for_everyone()  # or the group is torn down while the other rank still uses it
     accelerator.end_training()
 
 

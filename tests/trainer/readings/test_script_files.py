@@ -109,3 +109,16 @@ def test_a_look_comes_once_a_second(tmp_path: Path) -> None:
     assert reader.take(now=11.0) is None
     files.read(reader, 10.0 + LOOK_S)
     assert reader.take(now=11.0) is not None
+
+
+def test_the_last_look_comes_at_once_and_reads_to_the_end(tmp_path: Path) -> None:
+    look, path = Look(tmp_path), tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "loss": 2.5}\n')
+    assert step_and_loss(look()) == (1, 2.5)
+    line = '{"step": 2, "loss": 2.25, "note": "' + "x" * 1000 + '"}\n'
+    path.write_text(path.read_text() + line * (2 * script_files.READ_BYTES // len(line)) + '{"step": 3, "loss": 2.0}\n')
+
+    look.files.read(look.reader, look.now)
+    assert look.reader.take(now=look.now) is None
+    look.files.read(look.reader, look.now, last=True)
+    assert step_and_loss(look.reader.take(now=look.now)) == (3, 2.0)
