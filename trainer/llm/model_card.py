@@ -61,7 +61,7 @@ def _rows(options: Options, about: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows.append(("trained to", f"{where}, {about['epoch']} epochs" if "epoch" in about else where))
     loss = about.get("loss")
     if isinstance(loss, (int, float)):
-        held = options.test or f"the last {options.test_fraction:.0%} of {options.train}"
+        held = options.test or f"{options.test_fraction:.0%} of {options.train}, spread evenly over it"
         perplexity = f", perplexity {math.exp(loss):.2f}" if loss < 20 else ""
         rows.append(("held-out loss", f"{loss:.4f}{perplexity}, on {held}"))
     if "motley" in about:

@@ -31,7 +31,7 @@ class Options:
     model: str  # a name of the hub, a folder on the hosts, or one in [data] push
     train: str  # .jsonl, .json, .parquet, .txt: from [data] push or path; a folder on the hosts with /
     test: str = ""  # held-out rows; empty: `test_fraction` of `train`
-    test_fraction: float = 0.05  # the last rows of `train`, where `test` is empty; 0: no evaluation
+    test_fraction: float = 0.05  # of the rows of `train`, spread evenly, where `test` is empty; 0: no evaluation
     format: str = "auto"  # of a row: one of FORMATS; auto: by its fields
     fields: tuple[str, ...] = ()  # names of the row's fields, where they are others: text; question, answer; messages
     method: str = "lora"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import pickle
 import random
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -152,11 +153,11 @@ def test_a_long_text_loses_nothing(words: int, length: int) -> None:
     assert len(kept) == (words + length - 2) // (length - 1)
 
 
-def test_the_last_rows_are_held_out_or_those_of_another_file(tmp_path: Path) -> None:
+def test_rows_all_over_the_file_are_held_out_or_those_of_another_file(tmp_path: Path) -> None:
     tokenizer = Words()
     rows = [{"text": f"row {number}"} for number in range(10)]
     found = loaded(tmp_path, rows, tokenizer, test_fraction=0.25, packing=True)
-    assert [text for text, _ in texts(found.test, tokenizer)] == ["row 8<eos>", "row 9<eos>"]
+    assert [text for text, _ in texts(found.test, tokenizer)] == ["row 2<eos>", "row 7<eos>"]
     assert found.test is not None
     assert not found.test.packs
     assert found.train.packs
@@ -172,7 +173,17 @@ def test_the_last_rows_are_held_out_or_those_of_another_file(tmp_path: Path) -> 
     ("count", "fraction", "held"), [(0, 0.5, 0), (1, 0.5, 0), (2, 0.01, 1), (2, 0.99, 1), (200, 0.05, 10), (9, 0.0, 0)]
 )
 def test_how_many_are_held_out(count: int, fraction: float, held: int) -> None:
-    assert held_out(count, fraction) == held
+    assert len(held_out(count, fraction)) == held
+
+
+@given(st.integers(0, 2000), st.floats(0, 1))
+def test_held_out_rows_are_spread_evenly_whatever_their_number(count: int, fraction: float) -> None:
+    places = sorted(held_out(count, fraction))
+    assert all(0 <= place < count for place in places)
+    gaps = {after - before for before, after in pairwise(places)}
+    assert not gaps or max(gaps) - min(gaps) <= 1
+    if places:
+        assert abs(places[0] - (count - 1 - places[-1])) <= 1  # as much is left before the first as after the last
 
 
 def test_files_without_anything_to_learn_are_named(tmp_path: Path) -> None:

@@ -67,8 +67,10 @@ def _made(options: Options, files: Mapping[str, Sequence[Path]], tokenizer: Toke
     if options.test:
         others, _ = _samples(options.test, files["test"], options, note, shape)
         held = tokeniser.rows(others, note, options.test)
-    elif count := held_out(len(found), options.test_fraction):
-        found, held = found[:-count], found[-count:]
+    else:
+        out = held_out(len(found), options.test_fraction)
+        held = [found[place] for place in sorted(out)]
+        found = [row for place, row in enumerate(found) if place not in out]
     trained, tested = cut(found, options.length, lost), cut(held, options.length, lost)
     for kept, key, name in ((trained, "train", options.train), (tested, "test", options.test)):
         if name and not kept:
@@ -85,9 +87,13 @@ def _made(options: Options, files: Mapping[str, Sequence[Path]], tokenizer: Toke
     )  # fmt: skip
 
 
-def held_out(count: int, fraction: float) -> int:
-    """How many of `count` rows, the last, are not trained on: at least one of two, where there is a fraction."""
-    return min(count - 1, max(1, int(count * fraction))) if fraction > 0 and count > 1 else 0
+def held_out(count: int, fraction: float) -> set[int]:
+    """Places of those of `count` rows that are not trained on: at least one of two, where there is a fraction.
+
+    They are spread evenly over the rows: a file is often in order of topic, and the end of it is another topic.
+    """
+    some = min(count - 1, max(1, int(count * fraction))) if fraction > 0 and count > 1 else 0
+    return {(2 * number + 1) * count // (2 * some) for number in range(some)}
 
 
 def _samples(
