@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -61,8 +62,10 @@ def test_four_unequal_hosts_train_to_their_accuracy_and_share_out_by_speed(lab: 
     assert (summary["steps"], summary["epochs"], summary["samples"]) == (48, 8, 8 * 1500)
     assert [host["name"] for host in summary["hosts"]] == ["box1", "box2", "box3", "box4"]
     assert sum(host["share"] for host in summary["hosts"]) == pytest.approx(1.0, abs=1e-3)
-    assert all(host["samples_per_s"] > 0 for host in summary["hosts"])
     folder = tmp_path / "experiments/digits"
+    for member, host in enumerate(summary["hosts"]):  # a slow one on a busy machine may be given no rows
+        assert (host["samples_per_s"] > 0) == (median(line["batch"] for line in metrics(folder, member)[24:]) > 0)
+    assert sum(host["samples_per_s"] for host in summary["hosts"]) > 0
     assert {path.name for path in (folder / "checkpoints").iterdir()} >= {"final.pt", "epoch_8.pt"}
     for member in range(4):
         assert [line["seq"] for line in metrics(folder, member)] == list(range(48))
