@@ -170,3 +170,14 @@ def test_who_starts_a_script_anew_waits_until_what_it_had_printed_is_heard() -> 
         wait_until_heard(nothing.fileno())
     os.close(reader)
     os.close(writer)
+
+
+def test_what_is_written_to_a_file_right_before_the_end_is_kept(script: Script) -> None:
+    path = script.folder / "metrics.jsonl"
+    path.write_text('{"step": 13, "loss": 2.5}\n')
+    script.prints("\n")
+    path.write_text(path.read_text() + '{"step": 40, "loss": 2.25}\n')
+    script.ends()
+    script.readings.close()
+
+    assert [(reading.step, reading.loss) for reading in script.kept()] == [(13, 2.5), (40, 2.25)]
