@@ -169,7 +169,8 @@ async def _send(parts: AsyncIterator[bytes], reader: asyncio.StreamReader, write
 
 
 async def _ended(tasks: set[Any]) -> None:
-    """Cancels them and waits until they are done; again those that lost their cancellation (`wait_for` can)."""
+    """Cancels them and waits until they are done. Again those that still run: asyncio's start of a process, when it is
+    cancelled, waits for all that hold the process's pipes, which may be for ever."""
     running = {task for task in tasks if task is not asyncio.current_task()}
     while running:
         for task in running:
