@@ -25,7 +25,7 @@ LINE = (
     '{{"v":1,"type":"sample","seq":{seq},"step":{step},"epoch":{epoch},"time":{time!r},"host":"{host}",'
     '"member":{member},"rank":{member},"generation":0,"batch":{batch},"loss":{loss!r},"compute_ms":{compute!r},'
     '"wait_ms":{wait!r},"data_ms":0.41237,"step_ms":{ms!r},"samples_per_s":{rate!r},"mem_mib":{mem!r},'
-    '"gpu_util":null,"step_batch":256,"gain":{gain},"saved_s":{saved},"share":null,"unit":"","units":null}}\n'
+    '"gpu_util":null,"step_batch":256,"gain":{gain},"saved_s":{saved},"share":null,"unit":"","units":null,"cards":[]}}\n'
 )
 TOML = """
 [cluster]
