@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from motley.console.report.kept_steps import KeptStep, KeptSteps
 from motley.console.report.report import Evaluated, Happened
+from motley.console.report.step_lines import StepLine
 from motley.console.state.event_data import decision_of, number, one_line
 from motley.console.state.script_figures import ScriptFigures
 from motley.console.state.snapshot import Decision
@@ -64,7 +65,7 @@ class Gathered:
         return tuple(hosts.get(member, "?") for member in members)
 
 
-def gather(records: Iterable[Sample | Reading | Usage | Event], global_batch: int | None = None) -> Gathered:
+def gather(records: Iterable[Sample | StepLine | Reading | Usage | Event], global_batch: int | None = None) -> Gathered:
     """`global_batch`: what cluster.toml says, for steps of which no rank says how many samples they had."""
     found = Gathered()
     steps = KeptSteps()
@@ -72,7 +73,7 @@ def gather(records: Iterable[Sample | Reading | Usage | Event], global_batch: in
     for record in records:
         found.first = record.time if found.first is None else min(found.first, record.time)
         found.last = record.time if found.last is None else max(found.last, record.time)
-        if isinstance(record, Sample):
+        if isinstance(record, (StepLine, Sample)):
             _sample(found, steps, record)
         elif isinstance(record, Reading):
             found.readings += 1
@@ -94,7 +95,7 @@ def gather(records: Iterable[Sample | Reading | Usage | Event], global_batch: in
     return found
 
 
-def _sample(found: Gathered, steps: KeptSteps, sample: Sample) -> None:
+def _sample(found: Gathered, steps: KeptSteps, sample: Sample | StepLine) -> None:
     found.session = True
     steps.add(sample)
     found.unit = found.unit or sample.unit

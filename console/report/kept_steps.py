@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from motley.console.report.step_lines import StepLine
 from motley.trainer.contract.wire import Sample
 
 LEAST_MS = 1e-6
@@ -33,14 +34,11 @@ class KeptStep:
     units: int = 0
     in_units: bool = True
     total_ms: float = 0.0
+    ms: float = LEAST_MS  # once the steps are settled
     loss_sum: float = 0.0
     loss_samples: int = 0
     told: int = 0  # samples that the step had, as a rank says
     parts: dict[int, tuple[str, int, float, float, int]] = field(default_factory=dict)  # + compute, wait ms, units
-
-    @property
-    def ms(self) -> float:
-        return max(LEAST_MS, self.total_ms / len(self.parts))
 
     @property
     def loss(self) -> float | None:
@@ -53,7 +51,7 @@ class KeptStep:
             found[host] = found.get(host, 0) + batch
         return found
 
-    def take(self, sample: Sample) -> None:
+    def take(self, sample: Sample | StepLine) -> None:
         self.time = max(self.time, sample.time)
         self.samples += max(0, sample.batch)
         self.total_ms += max(0.0, sample.step_ms)
@@ -79,7 +77,7 @@ class KeptSteps:
         """Who takes part in the steps of a generation."""
         self._members[generation] = frozenset(members)
 
-    def add(self, sample: Sample) -> None:
+    def add(self, sample: Sample | StepLine) -> None:
         """Twice the same line of a member counts once."""
         if sample.step < 1 or sample.member not in self._members.get(sample.generation, (sample.member,)):
             return  # of a group of the same number under a leader that was cut off
@@ -111,4 +109,6 @@ class KeptSteps:
                 whole = max(step.samples, step.told or global_batch or 0)
                 step.units = round(step.units * whole / step.samples)
                 step.samples = whole
+        for step in (*kept, *self._given_up):
+            step.ms = max(LEAST_MS, step.total_ms / len(step.parts))
         return kept, self._given_up

@@ -14,15 +14,17 @@ said in `problems` in plain words. No host is asked, and no lock is taken.
 from __future__ import annotations
 
 import heapq
+import io
 import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, BinaryIO, Union
 
 from motley.console.report.quick_sample import quick_sample
+from motley.console.report.step_lines import StepLine, step_lines
 from motley.remote.config.overrides import apply_overrides
 from motley.remote.config.problems import Problems
 from motley.remote.errors import UsageError
@@ -39,10 +41,11 @@ else:
 MOST_BYTES = 4 << 20  # of cluster.toml and of summary.json
 LONGEST = 1 << 20  # bytes of a line
 TELL = 1 << 20  # bytes of a file, between two words on how much was read
+BLOCK = 1 << 18  # bytes of a file that are read at once
 NAMED = 8  # runs that are named where one is not there
 SECTIONS = ("run", "balance", "elastic", "data", "task")  # of cluster.toml: what was trained, and how
 
-Record = Union[Sample, Reading, Usage, Event]
+Record = Union[Sample, StepLine, Reading, Usage, Event]
 
 _HEAD = "# Changed on the command line:"
 _CHANGED = re.compile(r"^# --set (.+)$", re.MULTILINE)  # as `remote.config.load` writes it
@@ -92,22 +95,29 @@ class PastRun:
     def _file(self, path: Path, counted: Callable[[int], object]) -> Iterator[Record]:
         bad, torn, length = 0, False, 0
         name = path.relative_to(self.folder).as_posix()
-        quick = quick_sample if path.suffix == ".jsonl" and path.parent.name == "logs" else _slow
+        of_rank = path.suffix == ".jsonl" and path.parent.name == "logs"
+        quick = quick_sample if of_rank else _slow
         try:
-            for line, whole in _lines(path):
-                torn = not whole
-                length += len(line)
-                if length >= TELL:
-                    counted(length)
-                    length = 0
-                if whole and (sample := quick(line)) is not None:
-                    yield sample
+            for part in _blocks(path):
+                if of_rank and isinstance(part, bytes) and (steps := step_lines(part)) is not None:
+                    torn = False
+                    counted(len(part))
+                    yield from steps
                     continue
-                record = record_of("", path.name, line) if whole and line else None
-                if isinstance(record, Event) and record.source == "console" and not record.host:
-                    bad += 1  # `record_of` says so of a line that is none
-                elif record is not None:
-                    yield record
+                for line, whole in _lines(io.BytesIO(part) if isinstance(part, bytes) else part):
+                    torn = not whole
+                    length += len(line)
+                    if length >= TELL:
+                        counted(length)
+                        length = 0
+                    if whole and (sample := quick(line)) is not None:
+                        yield sample
+                        continue
+                    record = record_of("", path.name, line) if whole and line else None
+                    if isinstance(record, Event) and record.source == "console" and not record.host:
+                        bad += 1  # `record_of` says so of a line that is none
+                    elif record is not None:
+                        yield record
         except OSError as error:
             self.problems.append(f"{name} can't be read: {error.strerror}")
         if bad:
@@ -216,18 +226,35 @@ def _is_file(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
 
 
-def _lines(path: Path) -> Iterator[tuple[bytes, bool]]:
-    """Each line without its newline, and whether it is whole; of one that is too long nothing but an odd sign."""
+def _blocks(path: Path) -> Iterator[bytes | BinaryIO]:
+    """Whole lines, some at a time, and the end that has no newline; the rest of a file that has a line too long."""
     with path.open("rb") as file:
-        while line := file.readline(LONGEST):
-            if line.endswith(b"\n"):
-                yield line[:-1], True
-                continue
-            ended = len(line) < LONGEST
-            while not ended:
-                more = file.readline(LONGEST)
-                ended = not more or more.endswith(b"\n")
-            yield b"?", len(line) == LONGEST
+        rest = b""
+        while more := file.read(BLOCK):
+            rest += more
+            end = rest.rfind(b"\n") + 1
+            if end:
+                yield rest[:end]
+                rest = rest[end:]
+            elif len(rest) > LONGEST:
+                file.seek(-len(rest), io.SEEK_CUR)
+                yield file
+                return
+        if rest:
+            yield rest
+
+
+def _lines(file: BinaryIO) -> Iterator[tuple[bytes, bool]]:
+    """Each line without its newline, and whether it is whole; of one that is too long nothing but an odd sign."""
+    while line := file.readline(LONGEST):
+        if line.endswith(b"\n"):
+            yield line[:-1], True
+            continue
+        ended = len(line) < LONGEST
+        while not ended:
+            more = file.readline(LONGEST)
+            ended = not more or more.endswith(b"\n")
+        yield b"?", len(line) == LONGEST
 
 
 def flat(settings: dict[str, dict[str, Any]], sections: Iterable[str] = SECTIONS) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from motley.console.report.kept_steps import KeptStep, KeptSteps
+from motley.console.report.step_lines import StepLine
 from motley.console.state.event_data import number, one_line
 from motley.remote.errors import UsageError
 from motley.remote.experiment.records import grouped
@@ -76,10 +77,10 @@ class StepRecords:
     began_at: int | None = None
 
     @classmethod
-    def of(cls, records: Iterable[Sample | Reading | Usage | Event]) -> StepRecords:
+    def of(cls, records: Iterable[Sample | StepLine | Reading | Usage | Event]) -> StepRecords:
         found, steps = cls(), KeptSteps()
         for record in records:
-            if isinstance(record, Sample):
+            if isinstance(record, (StepLine, Sample)):
                 steps.add(record)
                 found.ranks[record.generation, record.member] = record.rank
                 if record.share is not None:

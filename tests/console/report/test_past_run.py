@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from motley.console.report.past_run import LONGEST, PastRun, flat, folder_of
+from motley.console.report.step_lines import StepLine
 from motley.remote.errors import UsageError
 from motley.trainer.contract.wire import Event, Sample
 from tests.console.report.experiments import event, step, summary, write
@@ -18,7 +19,7 @@ def test_records_come_in_order_of_time_over_all_files(tmp_path: Path) -> None:
     past = PastRun.open(write(tmp_path / "night", [event("report", at=0.0), event("ended", at=9.0)], samples))
     found = list(past.records())
     assert [record.time for record in found] == sorted(record.time for record in found)
-    assert [type(record) for record in found] == [Event, Sample, Sample, Sample, Sample, Event]
+    assert [type(record) for record in found] == [Event, StepLine, StepLine, StepLine, StepLine, Event]
     assert past.problems == [
         "there is no summary.json: what the run came to is read from what its ranks told; "
         "`motley attach night` brings what its hosts still have"
