@@ -112,7 +112,10 @@ def follow(plan: Plan, *, plain: bool, detach: bool = False, history: bool = Fal
 
 
 def on_terminal() -> bool:
-    """Textual reads stdin and draws on stderr; with stdout elsewhere the caller wants data, not a screen."""
+    """Textual reads stdin and draws on stderr; with stdout elsewhere the caller wants data, not a screen. A page in a
+    browser is as good as a terminal: textual-serve says so."""
+    if os.environ.get("TEXTUAL_DRIVER", "").startswith("textual.drivers.web_driver:"):
+        return True
     streams = (sys.stdin, sys.stdout, sys.stderr)
     return os.environ.get("TERM") != "dumb" and all(s is not None and s.isatty() for s in streams)
 

@@ -119,7 +119,13 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
 
     def get_driver_class(self) -> type[Driver]:
         base = super().get_driver_class()
-        return Terminal if base is LinuxDriver else base
+        if base is LinuxDriver:
+            return Terminal
+        if base.__module__ == "textual.drivers.web_driver":
+            from motley.console.tui.page_driver import PageDriver
+
+            return PageDriver
+        return base
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return dict(themes.DARK.variables)
@@ -221,7 +227,9 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
             self._follow(self.life.restart)
 
     async def _ask_key(self, key: NewKey) -> bool:
-        """Whether a host key that nobody knows is right."""
+        """Whether a host key that nobody knows is right. Nobody who only watches in a browser says so."""
+        if self.is_web and self.plan.readonly:
+            return False
         self._held = None
         return await self.push_screen_wait(Confirm(questions.host_key(key)))
 

@@ -1,0 +1,1 @@
+"""`motley serve`: the console as a page in a browser. Its own guard stands before textual-serve, which has none."""
