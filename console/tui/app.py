@@ -20,7 +20,6 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.driver import Driver
-from textual.drivers.linux_driver import LinuxDriver
 from textual.screen import Screen
 from textual.worker import Worker, WorkerState
 
@@ -35,7 +34,7 @@ from motley.console.tui import themes
 from motley.console.tui.playback_keys import playback_keys
 from motley.console.tui.screens.confirm import Confirm
 from motley.console.tui.screens.help import Help
-from motley.console.tui.terminal import HungUp, Terminal, let_go
+from motley.console.tui.terminal import HungUp, let_go, with_an_end
 from motley.console.tui.widgets.lines import ROLE_CLASSES
 from motley.console.tui.widgets.panels import (
     AnswerPanel,
@@ -118,14 +117,7 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
         return Main(id="_default", classes="-shows-log")
 
     def get_driver_class(self) -> type[Driver]:
-        base = super().get_driver_class()
-        if base is LinuxDriver:
-            return Terminal
-        if base.__module__ == "textual.drivers.web_driver":
-            from motley.console.tui.page_driver import PageDriver
-
-            return PageDriver
-        return base
+        return with_an_end(super().get_driver_class())
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return dict(themes.DARK.variables)

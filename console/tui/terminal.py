@@ -3,7 +3,7 @@
 Nobody may tell the console: under `make` it is not the one whom the kernel sends SIGHUP, and reading from a terminal
 that is gone returns at once, for ever. So the end of the input is looked for; it is told to the app as `HungUp`:
 
-    def get_driver_class(self): return Terminal
+    def get_driver_class(self): return with_an_end(super().get_driver_class())
     def on_hung_up(self): let_go(); ...
 """
 
@@ -18,6 +18,7 @@ import stat
 from threading import Event
 from typing import Any
 
+from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 from textual.message import Message
 
@@ -70,6 +71,15 @@ class Terminal(LinuxDriver):
     def _hang_up(self) -> None:
         self._ended.gone = True
         self.send_message(HungUp())
+
+
+def with_an_end(base: type[Driver]) -> type[Driver]:
+    """Ours for Textual's own: one that says when nobody is there any more."""
+    if base.__module__ == "textual.drivers.web_driver":
+        from motley.console.tui.page_driver import PageDriver
+
+        return PageDriver
+    return Terminal if base is LinuxDriver else base
 
 
 class _Ended(Event):

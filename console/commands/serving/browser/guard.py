@@ -7,7 +7,7 @@ Whoever may write to the page's socket types into the console, and any web page 
     guard.first_url                  # http://127.0.0.1:9465/?token=…: works once
     guard.judge(asked)               # Refused, "exchange" (the token for the cookie) or "welcome"
 
-- Host is exactly one of the two names that this page has: a name of somebody else's that leads here (DNS rebinding) is not.
+- Host is exactly one of the two names that this page has: somebody else's name that leads here (DNS rebinding) is not.
 - Origin, where a browser says one, is the page's own; a socket, and what is not GET or HEAD, must say one.
 - The cookie that was given for the token. It is HttpOnly and SameSite=Strict, and ends with the server.
 
@@ -29,7 +29,7 @@ SECRET_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a request says of itself. `hosts`, `origins`, `tokens`: each that it says, since there should be one at most."""
+    """What a request says of itself. `hosts`, `origins`, `tokens`: all that it says; one is right at most."""
 
     method: str
     path: str
