@@ -106,7 +106,7 @@ class PageServer:
 
     def _exchange(self) -> web.Response:
         """Not a redirect: what a link elsewhere began would have no SameSite=Strict cookie at its end."""
-        on = '<meta http-equiv="refresh" content="0;url=/"><a href="/">the console</a>'
+        on = '<link rel="icon" href="data:,"><meta http-equiv="refresh" content="0;url=/"><a href="/">the console</a>'
         text = f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>motley</title>{on}</html>'
         answer = web.Response(text=text, content_type="text/html")
         answer.set_cookie(self.guard.cookie_name, self.guard.cookie, httponly=True, samesite="Strict", path="/")
@@ -224,7 +224,7 @@ def _asked(request: web.Request, cookie_name: str) -> Asked:
 
 
 def _headers(host: str) -> dict[str, str]:
-    """`host`: the page's own name, by which it is asked; empty for who is refused. xterm.js writes styles of its own."""
+    """`host`: the page's own name; empty for who is refused. xterm.js writes styles of its own."""
     policy = (
         "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; font-src 'self'; "
         f"img-src 'self' data:; connect-src 'self' {f'ws://{host}' if host else ''}; "
