@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 TESTS := $(BIN)/python -m pytest
 SPREAD := $(TESTS) -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help venv libraries llm-data demo test test-fast test-fast-only test-runs test-runs-long test-ranks test-ranks-long test-lab test-lab-short test-lab-long test-steady test-containers test-gpu test-release test-release-short test-libraries test-llm test-slurm test-slurm-short test-kubernetes test-kubernetes-short lint fuzz bench bench-console bench-llm bench-gpu chaos soak clean test-trackers bench-after-run fuzz-after-run bench-slurm
+.PHONY: help venv libraries llm-data demo test test-fast test-fast-only test-runs test-runs-long test-ranks test-ranks-long test-lab test-lab-short test-lab-long test-steady test-containers test-gpu test-release test-release-short test-libraries test-llm test-slurm test-slurm-short test-kubernetes test-kubernetes-short lint fuzz bench bench-console bench-llm bench-gpu chaos soak clean test-trackers test-browser bench-after-run fuzz-after-run bench-slurm
 
 help:
 	@echo 'make demo       opens the console on four emulated hosts of unequal speed'
@@ -33,6 +33,7 @@ help:
 	@echo 'make test-release a release, installed in empty environments: minutes, and a package index'
 	@echo 'make test-libraries the tests with transformers, peft, Lightning and the like, which it installs in .venv/libraries'
 	@echo 'make test-trackers TensorBoard and other trackers, as far as they are installed in .venv/libraries, read back'
+	@echo 'make test-browser the pages of motley serve and motley report in a headless Chromium, where there is one'
 	@echo 'make test-slurm runs in jobs of a real Slurm on lab hosts, as root: needs slurm-wlm and munge'
 	@echo 'make test-kubernetes the real kubectl against an API server of the tests, whose pods are processes: as root'
 	@echo 'make test-llm   a language model of 135 million parameters on two lab hosts, as root: about 15 minutes'
@@ -113,13 +114,13 @@ test-fast: $(READY)
 	@$(MAKE) --no-print-directory -j2 lint test-fast-only
 
 test-fast-only: $(READY)
-	$(SPREAD) -m 'not runs and not ranks and not lab and not gpu and not containers and not release and not libraries and not llm and not slurm and not kubernetes and not trackers' $(ARGS)
+	$(SPREAD) -m 'not runs and not ranks and not lab and not gpu and not containers and not release and not libraries and not llm and not slurm and not kubernetes and not trackers and not browser' $(ARGS)
 
 test-runs: $(READY)
-	$(SPREAD) -m 'runs and not long and not ranks and not lab and not gpu and not containers and not release and not libraries and not llm and not slurm and not kubernetes and not trackers' $(ARGS)
+	$(SPREAD) -m 'runs and not long and not ranks and not lab and not gpu and not containers and not release and not libraries and not llm and not slurm and not kubernetes and not trackers and not browser' $(ARGS)
 
 test-runs-long: $(READY)
-	$(SPREAD) -m 'runs and long and not ranks and not lab and not gpu and not containers and not release and not libraries and not llm and not slurm and not kubernetes and not trackers' $(ARGS)
+	$(SPREAD) -m 'runs and long and not ranks and not lab and not gpu and not containers and not release and not libraries and not llm and not slurm and not kubernetes and not trackers and not browser' $(ARGS)
 
 test-lab: $(READY)
 	$(TESTS) -m lab $(ARGS)
@@ -153,6 +154,9 @@ test-libraries: $(LIBRARIES)/.ready
 
 test-trackers: $(LIBRARIES)/.ready
 	$(LIBRARIES)/bin/python -m pytest -m trackers -rs $(ARGS)
+
+test-browser: $(LIBRARIES)/.ready
+	$(LIBRARIES)/bin/python -m pytest -m browser -rs $(ARGS)
 
 test-slurm: $(READY)
 	$(TESTS) -m slurm -rs $(ARGS)

@@ -2,7 +2,7 @@
 
 Tests drive the app and the plain printer with it; to look at the screen by hand, from the top of the repository:
 
-    python tests/console/scripted.py [--fast] [--plain] [--fail]
+    python tests/console/scripted.py [--fast] [--plain] [--fail] [--readonly]
 """
 
 from __future__ import annotations
@@ -306,7 +306,8 @@ def plan(**options: Any) -> tuple[Plan, list[Scripted]]:
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
     fail = CheckFailed(FINDINGS) if "--fail" in sys.argv else None
-    shown, _ = plan(pace=0.1 if "--fast" in sys.argv else 1.0, fail=fail, now=time.time)
+    readonly = "--readonly" in sys.argv
+    shown, _ = plan(pace=0.1 if "--fast" in sys.argv else 1.0, fail=fail, now=time.time, readonly=readonly)
     if "--plain" in sys.argv:
         from motley.console.commands.plain import run_plain
 

@@ -34,7 +34,7 @@ WORDS = (
 
 
 class Page:
-    """One tab. `requests`: each address that it has asked for; `sent`: what its sockets have; `errors`: what its console has."""
+    """One tab. `requests`: addresses that it has asked for; `sent`: by its sockets; `errors`: on its console."""
 
     def __init__(self, line: Any) -> None:
         self._line = line

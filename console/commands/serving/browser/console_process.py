@@ -1,6 +1,6 @@
 """One console in a browser: a process `motley attach RUN --readonly` of its own, as textual-serve speaks with it.
 
-    console = ConsoleProcess(words, socket, told=said.append)
+    console = ConsoleProcess(words, socket, told=print)
     await console.start(120, 40)
     ...                              # what the page sends: await console.send_bytes(b"d")
     await console.stop()             # no process of it is left, the run goes on
@@ -28,9 +28,10 @@ SAID_BYTES = 4000
 
 
 class ConsoleProcess(AppService):
-    """`socket`: an aiohttp WebSocketResponse. `told` hears what the process said at its end, on stderr."""
+    """`socket`: an aiohttp WebSocketResponse. `told` hears what the process said at its end, on stderr, and its
+    exit code; `over` is set then."""
 
-    def __init__(self, words: Sequence[str], socket: Any, told: Callable[[str], None]) -> None:
+    def __init__(self, words: Sequence[str], socket: Any, told: Callable[[str, int], None]) -> None:
         super().__init__(
             words[0],
             write_bytes=self._send(socket, socket.send_bytes),
@@ -39,8 +40,10 @@ class ConsoleProcess(AppService):
             download_manager=DownloadManager(),
         )
         self._words, self._told = words, told
+        self.over = asyncio.Event()
         self._own: asyncio.subprocess.Process | None = None
         self._listening: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
 
     @staticmethod
     def _send(socket: Any, send: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -76,14 +79,19 @@ class ConsoleProcess(AppService):
         said = b""
         while piece := await process.stderr.read(SAID_BYTES):
             said = (said + piece)[-SAID_BYTES:]
-        self._told(said.decode("utf-8", "replace").strip())
+        self._told(said.decode("utf-8", "replace").strip(), await process.wait())
+        self.over.set()
 
     async def stop(self) -> None:
+        """Returns when no process of it is left, whoever else has asked for that before."""
+        if self._own is not None:
+            self._ending = self._ending or asyncio.create_task(self._end(self._own))
+            await asyncio.shield(self._ending)
+
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
         """The end of its input is as good as a closed terminal; whoever does not take the hint is ended."""
-        process, self._own = self._own, None
-        if process is None:
-            return
         assert process.stdin is not None
+        assert process.stdout is not None
         process.stdin.close()
         for wait_s, number in ((LEAVE_S, signal.SIGTERM), (TERM_S, signal.SIGKILL), (None, None)):
             try:
@@ -91,9 +99,15 @@ class ConsoleProcess(AppService):
                 break
             except asyncio.TimeoutError:
                 assert number is not None
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, number)
+                _signal(process.pid, number)
+        _signal(process.pid, signal.SIGKILL)  # whoever it has left behind
         for task in (self._task, self._listening):
             if task is not None:
-                await asyncio.wait([task], timeout=TERM_S)
-                task.cancel()
+                await asyncio.wait([task])  # at the end of its pipe
+        while await process.stdout.read(1 << 16):  # what nobody has read keeps the pipe open
+            pass
+
+
+def _signal(group: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, number)

@@ -36,6 +36,7 @@ MOST_CELLS = 1000  # of a side of a screen
 MOST_BYTES = 1 << 20  # of one message of a page
 HEARTBEAT_S = 15.0
 SEAT_S = 10.0  # that a reload may wait for the console before it to be gone
+ENDED_S = 10.0
 KEPT_WORDS = 16
 FONT_PX = 16
 
@@ -48,7 +49,7 @@ class PageServer:
     def __init__(self, words: Sequence[str], run: str) -> None:
         self._words, self._run = words, run
         self._open: set[web.WebSocketResponse] = set()
-        self._consoles: set[ConsoleProcess] = set()
+        self._consoles: dict[str, ConsoleProcess] = {}  # by a page's number
         self._freed = asyncio.Event()
         self._said: dict[str, str] = {}  # by a page's number
         self._closing = False
@@ -67,8 +68,7 @@ class PageServer:
             ]
         )
         quiet = logging.getLogger("motley.serve")  # what aiohttp says of a bad request has its address in it
-        quiet.addHandler(logging.NullHandler())
-        quiet.propagate = False
+        quiet.disabled = True
         try:
             listener = socket.create_server((ADDRESS, port))
         except OSError as error:
@@ -83,7 +83,7 @@ class PageServer:
     async def stop(self) -> None:
         self._closing = True
         await asyncio.gather(*(line.close(code=1001) for line in self._open), return_exceptions=True)
-        await asyncio.gather(*(console.stop() for console in self._consoles))
+        await asyncio.gather(*(console.stop() for console in self._consoles.values()))
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -134,19 +134,25 @@ class PageServer:
         return web.Response(body=body, content_type=kind, charset="utf-8" if kind.startswith("text/") else None)
 
     async def _ended(self, request: web.Request) -> web.Response:
-        said = self._said.get(request.match_info["number"]) or "This console has ended. The run is as it was."
-        return web.Response(text=said)
+        """What its console said at its end, which may be yet to come."""
+        number = request.match_info["number"]
+        if (console := self._consoles.get(number)) is not None:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(console.over.wait(), ENDED_S)
+        return web.Response(text=self._said.get(number) or "This console has ended. The run is as it was.")
 
     async def _socket(self, request: web.Request) -> web.StreamResponse:
         number = request.match_info["number"]
+        if number in self._consoles:
+            raise web.HTTPConflict
         if not await self._has_seat():
             said = f"{len(self._open)} consoles are open in browsers already: close one of them"
-            self._keep(number, said)
+            self._keep(number, said, 1)
             return web.Response(status=503, text=f"503: {said}\n")
         line = web.WebSocketResponse(heartbeat=HEARTBEAT_S, max_msg_size=MOST_BYTES)
-        console = ConsoleProcess(self._words, line, told=lambda said: self._keep(number, said))
+        console = ConsoleProcess(self._words, line, told=lambda said, code: self._keep(number, said, code))
         self._open.add(line)
-        self._consoles.add(console)
+        self._consoles[number] = console
         try:
             await line.prepare(request)
             await console.start(_cells(request.query.get("width"), 80), _cells(request.query.get("height"), 24))
@@ -155,16 +161,16 @@ class PageServer:
                     break
         finally:
             self._open.discard(line)
-            await asyncio.shield(self._leave(console))
+            await asyncio.shield(self._leave(number, console))
             with contextlib.suppress(ConnectionError):
                 await line.close()
         return line
 
-    async def _leave(self, console: ConsoleProcess) -> None:
+    async def _leave(self, number: str, console: ConsoleProcess) -> None:
         try:
             await console.stop()
         finally:
-            self._consoles.discard(console)
+            del self._consoles[number]
             self._freed.set()
 
     async def _has_seat(self) -> bool:
@@ -179,14 +185,14 @@ class PageServer:
                 await asyncio.wait_for(self._freed.wait(), left_s)
         return not self._closing
 
-    def _keep(self, number: str, said: str) -> None:
-        """For the page that asks why its console has ended; an error, for the terminal too."""
+    def _keep(self, number: str, said: str, code: int) -> None:
+        """For the page that asks why its console has ended; an error for the terminal too."""
         if not said:
             return
         self._said[number] = said
         while len(self._said) > KEPT_WORDS:
             del self._said[next(iter(self._said))]
-        if not self._closing:
+        if code != 0 and not self._closing:
             print(f"motley: a console in a browser: {said}", file=sys.stderr)
 
 
