@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -150,6 +151,13 @@ def one_night(
     return outcome
 
 
+def make_room(lab: Lab, name: str) -> None:
+    """Removes what the run has left on the hosts: their disks are small, and nobody knows how many runs there will be."""
+    for host in lab.hosts:
+        for folder in (lab[host].home / ".motley" / "runs").glob(f"{name}*"):
+            shutil.rmtree(folder)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--faults", type=int, default=200)
@@ -175,6 +183,8 @@ def main() -> int:
             print(f"{name}: {training.name}, {outcome}", flush=True)
             given.out.write_text(results(outcomes, given.seed))
             lab.heal()
+            if not outcome.failed:
+                make_room(lab, name)
     print(given.out.read_text())
     return int(any(outcome.failed for outcome in outcomes))
 
