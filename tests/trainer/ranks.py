@@ -16,6 +16,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import torch
@@ -39,6 +40,8 @@ from motley.trainer.optimize.model_options import set_up
 from motley.trainer.optimize.optimizer import make_optimizer
 from motley.trainer.optimize.precision import abilities, agreed
 from motley.trainer.rank import network_interface, process_group
+from motley.trainer.rank.job_setup import PreparedJob
+from motley.trainer.rank.kept_state import KeptState
 from motley.trainer.rank.share_state import share_state
 from motley.trainer.tasks.task import Task
 from motley.trainer.tasks.task_module import placed
@@ -222,3 +225,16 @@ def make_job(
         precision=precision,
         scaler=LossScaler() if options.precision != "fp32" else None,
     )
+
+
+def prepared_of(job: Job, folder: Path) -> PreparedJob:
+    """What a rank has besides the job, as far as it takes to leave its state behind in `folder`."""
+    spec: Any = SimpleNamespace(options=job.options)
+    member: Any = SimpleNamespace(member=job.member)
+    kept = KeptState(step=0, changing=job.changing)
+    rest: Any = dict.fromkeys(("journal", "metrics", "meter", "recorder", "address", "ema", "scaler"))
+    return PreparedJob(
+        spec=spec, member=member, folder=folder, device=job.device, task=job.task, model=job.task_model,
+        optimizer=job.optimizer, data=job.data, rates=job.rates, apart=job.apart, batches=job.batches, kept=kept,
+        threads=job.threads, local=job.local, **rest,
+    )  # fmt: skip

@@ -46,7 +46,7 @@ from motley.trainer.rank.coordinator_client import CoordinatorClient
 from motley.trainer.rank.cpu_threads import threads_of
 from motley.trainer.rank.group_shares import share_out
 from motley.trainer.rank.kept_state import KeptState
-from motley.trainer.rank.restore_state import Left, go_on, leave, take_up
+from motley.trainer.rank.restore_state import go_on, leave, take_up
 from motley.trainer.rank.share_state import share_state
 from motley.trainer.tasks.task import Task, class_names
 from motley.trainer.tasks.task_module import new_model, own_optimizer, placed
@@ -115,22 +115,13 @@ class PreparedJob:
         kept = self.kept
         if not kept.changing.acquire(timeout=CHANGING_S):
             return
-        if job is not None and (job.in_step or job.ending_epoch):
-            job.passes.undo.restore()
-        elif job is None and kept.undo is not None:
-            kept.undo.restore()
-        step = kept.step if job is None else job.step
-        if job is not None and self.apart is not None:
-            step -= self.apart.rewind()
-        if step < 0:
-            return
-        state = state_of(self.spec.options, self.batches, step, self.state)
-        of = kept if job is None else job
-        left = Left(
-            step=step, term=kept.term, leader=kept.leader, generation=kept.generation, epoch_ends=of.epoch_ends,
-            best=of.best, best_epoch=of.best_epoch,
-        )  # fmt: skip
-        leave(self.folder, self.member.member, left, state)
+        if job is not None:
+            kept.keep(job)
+            if self.apart is not None:
+                kept.step -= self.apart.rewind()
+        if kept.step >= 0:
+            state = state_of(self.spec.options, self.batches, kept.step, self.state)
+            leave(self.folder, self.member.member, kept, state)
 
     def describe(self) -> str:
         """What this rank trains with, for its log."""
@@ -173,13 +164,12 @@ def prepare(
     metrics = MetricsFile(folder, member=member.member)
     limit = member.pass_limit  # samples; where they differ in length, of the longest
     limit = limit * data.longest if limit is not None and data.longest is not None else limit
-    kept = KeptState(step=-1 if anew or spec.resume else 0, pass_limit=limit)
+    left = take_up(folder, member.member, state, device) if anew else None
+    kept = left or KeptState(step=-1 if anew or spec.resume else 0)
+    kept.pass_limit = limit
     begins = metrics.next_seq == 0 or (spec.term > FIRST and not anew)  # not a step was made yet, or it would be lost
     if member.member == 0 and spec.resume and begins:
         kept.step, kept.best, kept.best_epoch = go_on(spec, state, journal, class_names(task))
-    if anew and (left := take_up(folder, member.member, state)) is not None:
-        kept.step, kept.term, kept.leader, kept.generation = left.step, left.term, left.leader, left.generation
-        kept.epoch_ends, kept.best, kept.best_epoch = left.epoch_ends, left.best, left.best_epoch
     network_interface.use_interface(line.address)
     kept.backend = choose_backend(options.backend, spec.members, built_with=accelerator.libraries())
     return PreparedJob(

@@ -6,10 +6,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pickle
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -21,31 +19,26 @@ from motley.trainer.errors import CheckpointError, TrainerError
 from motley.trainer.host.journal import Journal
 from motley.trainer.optimize.local_weights import NONE, LocalWeights
 from motley.trainer.optimize.train_state import TrainState
+from motley.trainer.rank.kept_state import KeptState
 from motley.trainer.training import checkpoint
+from motley.trainer.training.step_undo import StepUndo
+
+LEFT = ("step", "leader", "generation", "epoch_ends", "best", "best_epoch", "ending_epoch")  # and the term
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Left:
-    """How far a rank was whose process hung: steps completed, and of which group it was last."""
-
-    step: int
-    term: Term
-    leader: str
-    generation: int
-    epoch_ends: int
-    best: float
-    best_epoch: int = 0
-
-
-def leave(folder: Path, member: int, left: Left, state: Mapping[str, Any]) -> None:
-    """Keep the state of a process that ends because it hangs. Raises OSError or RuntimeError where it can't."""
+def leave(folder: Path, member: int, kept: KeptState, state: Mapping[str, Any]) -> None:
+    """Keep the state of a process that ends because it hangs: as it is, and what a step that it has begun has changed.
+    Nobody knows yet whether another rank completes that step. Raises OSError or RuntimeError where it can't."""
     path = _path(folder, member)
     part = path.with_suffix(".part")
-    torch.save({**state, "left": {**dataclasses.asdict(left), "term": list(left.term)}}, part)
+    left = {**{name: getattr(kept, name) for name in LEFT}, "term": list(kept.term)}
+    assert isinstance(kept.undo, (StepUndo, type(None)))  # a loop of the user's own leaves nothing behind
+    before = {"before": kept.undo.before()} if kept.undo is not None else {}
+    torch.save({**state, "left": left, **before}, part)
     part.replace(path)
 
 
-def take_up(folder: Path, member: int, state: TrainState) -> Left | None:
+def take_up(folder: Path, member: int, state: TrainState, device: torch.device) -> KeptState | None:
     """Go on with what a process of this rank left behind, once. None without that: the others have the state."""
     path = _path(folder, member)
     try:
@@ -53,7 +46,8 @@ def take_up(folder: Path, member: int, state: TrainState) -> Left | None:
         path.unlink()
         state.local.check(saved.get("local"), path.name)
         state.load(saved)
-        return Left(**{**saved["left"], "term": Term.of(saved["left"]["term"])})
+        undo = StepUndo.of(state.model, device, saved["before"]) if "before" in saved else None
+        return KeptState(**{**saved["left"], "term": Term.of(saved["left"]["term"]), "undo": undo})
     except FileNotFoundError:
         return None
     except (OSError, RuntimeError, KeyError, TypeError, ValueError, pickle.UnpicklingError, CheckpointError):

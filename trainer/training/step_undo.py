@@ -12,7 +12,7 @@ only at the end of a step, so they need no copy.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -30,6 +30,25 @@ class StepUndo:
         self._gpus = gpus_of(model, device)
         self._kept = [torch.empty_like(buffer) for buffer in self._buffers]
         self._random: list[Tensor] = []
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, model: nn.Module, device: torch.device, before: Sequence[Tensor]) -> StepUndo:
+        """Of a step that another process had begun, whose buffers are `model`'s now. `before`: as they were before it.
+
+        Raises RuntimeError when they are of another model.
+        """
+        undo = cls(model, device)
+        undo.note()
+        if len(before) != len(undo._kept):
+            raise RuntimeError(f"{len(before)} buffers where the model has {len(undo._kept)}")
+        for kept, buffer in zip(undo._kept, before):
+            kept.copy_(buffer)
+        return undo
+
+    def before(self) -> Sequence[Tensor]:
+        """The buffers as they were noted."""
+        return self._kept
 
     @torch.no_grad()
     def note(self) -> None:

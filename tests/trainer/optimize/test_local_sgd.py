@@ -7,7 +7,6 @@ import dataclasses
 import threading
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,8 +19,6 @@ from motley.trainer.host.journal import Journal
 from motley.trainer.host.rank_progress import Unheard
 from motley.trainer.optimize import local_sgd
 from motley.trainer.optimize.local_sgd import LocalSgd
-from motley.trainer.rank.job_setup import PreparedJob
-from motley.trainer.rank.kept_state import KeptState
 from motley.trainer.rank.restore_state import go_on, take_up
 from motley.trainer.training import checkpoint
 from motley.trainer.training.epoch_end import evaluate
@@ -30,7 +27,7 @@ from motley.trainer.training.rebalance_window import exchange
 from motley.trainer.training.recorder import Recorder
 from motley.trainer.training.window_exchange import Window
 from tests.trainer.coordinating import spec
-from tests.trainer.ranks import BOUND_S, make_job, run_ranks
+from tests.trainer.ranks import BOUND_S, make_job, prepared_of, run_ranks
 
 pytestmark = pytest.mark.ranks
 
@@ -144,15 +141,7 @@ def test_a_stop_goes_back_to_the_last_average_and_keeps_the_outer_momentum(tmp_p
 def hanging(rank: int, world_size: int, given: dict[str, Any]) -> dict[str, Any]:
     """The main thread hangs in the second average, with 5 steps since the first; another one leaves the state."""
     job = make_job(rank, world_size, OPTIONS, (128,), double=False)
-    spec: Any = SimpleNamespace(options=OPTIONS)
-    member: Any = SimpleNamespace(member=rank)
-    kept: Any = KeptState(step=0, changing=job.changing)
-    rest: Any = dict.fromkeys(("journal", "metrics", "meter", "recorder", "address", "ema", "scaler"))
-    prepared = PreparedJob(
-        spec=spec, member=member, folder=given["folder"], device=job.device, task=job.task, model=job.task_model,
-        optimizer=job.optimizer, data=job.data, rates=job.rates, apart=job.apart, batches=job.batches, kept=kept,
-        threads=job.threads, local=job.local, **rest,
-    )  # fmt: skip
+    prepared = prepared_of(job, given["folder"])
     for _ in range(5):
         train_step(job, job.batches.place(job.step))
     averaged = flat(job)
@@ -177,7 +166,7 @@ def hanging(rank: int, world_size: int, given: dict[str, Any]) -> dict[str, Any]
     module.sum_over_ranks = plain
     again = make_job(rank, world_size, OPTIONS, (128,), double=False)
     assert again.apart is not None
-    left = take_up(given["folder"], rank, again.state)
+    left = take_up(given["folder"], rank, again.state, again.device)
     assert job.apart is not None
     return {
         "step": left and left.step,
