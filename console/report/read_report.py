@@ -204,7 +204,8 @@ def _goodput(summary: dict[str, Any], found: Gathered) -> Goodput:
     # The summary's time begins with the command, the records with what the console or a host says first.
     told = number(summary.get("seconds"))
     earlier = max(0.0, told - (found.last - found.first)) if told is not None and found.last is not None else 0.0
-    before_s = max(0.0, began) + earlier
+    on_start_s = sum(seconds for one, seconds in found.evaluated.values() if one.epoch == 0)
+    before_s = max(0.0, began - on_start_s) + earlier
     spent = kept_s + again_s + found.evaluations_s + found.checkpoints_s + pauses_s + before_s
     return Goodput(
         all_s=max(everything, kept_s),

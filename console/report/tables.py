@@ -51,7 +51,7 @@ def headline(report: Report) -> str:
 
 def facts(report: Report) -> list[tuple[str, str]]:
     """What it was and what it came to; what does not belong to such a run is left out."""
-    last = report.evaluations[-1] if report.evaluations else None
+    first, last = (report.evaluations[0], report.evaluations[-1]) if report.evaluations else (None, None)
     rows = [
         ("script" if report.script else "task", report.task or NONE),
         ("hosts", f"{len(report.hosts)}, with {sum(host.ranks for host in report.hosts)} ranks"),
@@ -66,7 +66,8 @@ def facts(report: Report) -> list[tuple[str, str]]:
         ("in samples", f"{rate(report.samples_per_s)} samples/s" if report.unit and report.samples_per_s else ""),
         ("a step took", f"{milliseconds(report.step_ms)} ms" if report.step_ms is not None else ""),
         ("last loss", loss(report.final_loss)),
-        *([("held out", f"{evaluated(last)} after epoch {quantity(last.epoch)}")] if last else []),
+        *([("held out", f"{evaluated(last)} after epoch {quantity(last.epoch)}")] if last and last.epoch != 0 else []),
+        *([("before training", evaluated(first))] if first and first.epoch == 0 else []),
     ]
     return [(name, value) for name, value in rows if value]
 
@@ -188,7 +189,7 @@ def evaluations_table(report: Report) -> Table:
     names = list(dict.fromkeys(name for one in report.evaluations for name, _ in one.follows))
     rows = [
         (
-            quantity(one.epoch),
+            "before" if one.epoch == 0 else quantity(one.epoch),
             count(one.step),
             duration(one.seconds),
             percent(one.accuracy),

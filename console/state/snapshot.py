@@ -195,6 +195,7 @@ class Snapshot:
     accuracy: float | None = None
     best_accuracy: float | None = None
     held_out: HeldOut | None = None  # of the newest evaluation
+    held_out_on_start: HeldOut | None = None  # of the one before the first step, where there was one
     answers: tuple[Answers, ...] = ()  # the newest first
     samples_per_s: float | None = None
     unit: str = ""  # what the task counts besides samples: "tokens"

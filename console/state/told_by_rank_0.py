@@ -33,6 +33,7 @@ class ToldByRank0:
     accuracy: float | None = None  # 0 to 1, the newest
     best_accuracy: float | None = None
     held_out: HeldOut | None = None  # the newest
+    held_out_on_start: HeldOut | None = None  # before the first step
     answers: deque[Answers] = field(default_factory=lambda: deque(maxlen=KEPT))  # the newest first
 
     def report(self, event: Event) -> None:
@@ -55,6 +56,8 @@ class ToldByRank0:
         figures = [(str(name), number(value)) for name, value in told.items()] if isinstance(told, dict) else []
         follows = tuple((name, value) for name, value in figures[:FIGURES] if value is not None)
         self.held_out = None if loss is None else HeldOut(loss=loss, follows=follows)
+        if number(event.data.get("epoch")) == 0:
+            self.held_out_on_start = self.held_out
 
     def evaluation(self) -> dict[str, Any]:
         """What a snapshot has of the evaluations."""
@@ -62,6 +65,7 @@ class ToldByRank0:
             "accuracy": self.accuracy,
             "best_accuracy": self.best_accuracy,
             "held_out": self.held_out,
+            "held_out_on_start": self.held_out_on_start,
             "answers": tuple(self.answers),
         }
 

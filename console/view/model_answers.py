@@ -23,7 +23,8 @@ def answer_lines(told: Sequence[Answers], *, width: int) -> list[Line]:
     for one in told:
         if lines:
             lines.append(())
-        lines.append(clip(((f"epoch {one.epoch}, step {one.step:,}", "strong"), (_goodness(one), "muted")), width))
+        when = f"epoch {one.epoch}, step {one.step:,}" if one.epoch else "before the first step"
+        lines.append(clip(((when, "strong"), (_goodness(one), "muted")), width))
         for prompt, answer in one.pairs:
             lines += _said(prompt, "? ", "accent", width)
             lines += _said(answer, "> ", "text", width)

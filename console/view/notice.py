@@ -99,8 +99,15 @@ def _evaluated(snapshot: Snapshot) -> list[tuple[str, str]]:
     if accuracy is not None or loss is None:
         return [("accuracy", figures.percent(accuracy))]
     follows = snapshot.held_out.follows if snapshot.held_out else ()
-    return [("held-out loss", figures.loss(loss))] + [
-        (name, figures.quantity(found.get(name, value))) for name, value in follows
+    before = snapshot.held_out_on_start
+    if before is None or before is snapshot.held_out:
+        return [("held-out loss", figures.loss(loss))] + [
+            (name, figures.quantity(found.get(name, value))) for name, value in follows
+        ]
+    first = dict(before.follows)
+    return [("held-out loss", f"{figures.loss(before.loss)} → {figures.loss(loss)}")] + [
+        (name, f"{figures.quantity(first.get(name))} → {figures.quantity(found.get(name, value))}")
+        for name, value in follows
     ]
 
 

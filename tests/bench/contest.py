@@ -16,7 +16,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from statistics import mean, stdev
 from typing import Protocol
 
@@ -46,25 +46,30 @@ def contest(
     done: Callable[[str, int], float] | None = None,
     turn_s: float = TURN_S,
     start_s: float = START_S,
+    at_once: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, list[float]]:
     """Samples/s of each contestant in each round. They are ended after the last one. `start_s`: what they may take to
     their first steps; `turn_s`: of one of them in one round.
 
     `done`: what a contestant has done with the step of a number, from 0 on, where steps differ in that; then it is so
     much a second.
+
+    `at_once`: further turns, in which several contestants go on at the same time; what they do is added up.
     """
     counts = done or (lambda _name, _step: float(batch))
+    turns = {**{name: (name,) for name in starts}, **(at_once or {})}
     contestants: dict[str, Contestant] = {}
     try:
         for name, start in starts.items():
             contestants[name] = start()
             _warm_up(name, contestants[name], start_s)
-        found: dict[str, list[float]] = {name: [] for name in contestants}
-        order, generator = list(contestants), random.Random(0)
+        found: dict[str, list[float]] = {name: [] for name in turns}
+        order, generator = list(turns), random.Random(0)
         for number in range(rounds):
             generator.shuffle(order)
             for name in order:
-                found[name].append(_turn(contestants[name], functools.partial(counts, name), turn_s))
+                these = [(contestants[one], functools.partial(counts, one)) for one in turns[name]]
+                found[name].append(_turn(these, turn_s))
             print(f"round {number + 1}:", ", ".join(f"{n} {rates[-1]:,.0f}" for n, rates in found.items()), flush=True)
         return found
     finally:
@@ -92,14 +97,20 @@ def _warm_up(name: str, contestant: Contestant, start_s: float) -> None:
     _signal(contestant, signal.SIGSTOP)
 
 
-def _turn(contestant: Contestant, done: Callable[[int], float], turn_s: float) -> float:
+def _turn(contestants: Sequence[tuple[Contestant, Callable[[int], float]]], turn_s: float) -> float:
     """What was done a second, in the turn's settled part."""
-    _signal(contestant, signal.SIGCONT)
+    for contestant, _ in contestants:
+        _signal(contestant, signal.SIGCONT)
     began = time.time()
     time.sleep(turn_s)
-    _signal(contestant, signal.SIGSTOP)
+    for contestant, _ in contestants:
+        _signal(contestant, signal.SIGSTOP)
     ended = time.time()
-    inside = [(at, step) for step, at in enumerate(contestant.step_ends()) if began + SETTLE_S <= at <= ended]
+    return sum(_rate(contestant, done, began + SETTLE_S, ended) for contestant, done in contestants)
+
+
+def _rate(contestant: Contestant, done: Callable[[int], float], began: float, ended: float) -> float:
+    inside = [(at, step) for step, at in enumerate(contestant.step_ends()) if began <= at <= ended]
     return sum(done(step) for _, step in inside[1:]) / (inside[-1][0] - inside[0][0])
 
 

@@ -1,8 +1,8 @@
 """A model and data that come in packages, written as people have theirs: a folder of the hub's form, and JSONL.
 
 >>> model(Path("llm/model"))                # SmolLM2-135M-Instruct, from its GGUF file
->>> conversations(Path("llm/chat.jsonl"))   # pairs of the chatterbot corpus
-2026
+>>> conversations(Path("llm/chat.jsonl"), Path("llm/unseen.jsonl"))   # pairs of the chatterbot corpus
+(2288, 105)
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 import importlib.util
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,18 @@ def model(folder: Path) -> None:
     loaded.save_pretrained(folder)
 
 
-def conversations(file: Path) -> int:
-    """Question and answer, each as it stands in the corpus; how many."""
-    rows = list(_pairs(_package("chatterbot_corpus") / "data/english"))
-    return _write(file, ({"question": question, "answer": answer} for question, answer in rows))
+UNSEEN = "ai"  # the first topic of the corpus
+
+
+def conversations(file: Path, unseen: Path) -> tuple[int, int]:
+    """Question and answer, each as it stands in the corpus; how many. Those of the topic `UNSEEN` go into a file of
+    their own. Half of the corpus' pairs stand in it more than once, so of rows that are held out evenly half are
+    trained on all the same; no pair of that topic is one of another's."""
+    pairs = list(_pairs(_package("chatterbot_corpus") / "data/english"))
+    trained = [pair for topic, pair in pairs if topic != UNSEEN]
+    held_out = [pair for topic, pair in pairs if topic == UNSEEN]
+    assert not set(trained) & set(held_out)
+    return _write_pairs(file, trained), _write_pairs(unseen, held_out)
 
 
 def programs(file: Path) -> int:
@@ -41,13 +49,18 @@ def programs(file: Path) -> int:
     return _write(file, ({"prompt": row["prompt"], "completion": row["canonical_solution"]} for row in rows))
 
 
-def _pairs(folder: Path) -> Iterator[tuple[str, str]]:
+def _write_pairs(file: Path, pairs: Iterable[tuple[str, str]]) -> int:
+    return _write(file, ({"question": question, "answer": answer} for question, answer in pairs))
+
+
+def _pairs(folder: Path) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Topic, and question and answer."""
     import yaml
 
     for path in sorted(folder.glob("*.yml")):
         for conversation in yaml.safe_load(path.read_text(encoding="utf-8"))["conversations"]:
             question, *answers = [str(line) for line in conversation]
-            yield from ((question, answer) for answer in answers if question and answer)
+            yield from ((path.stem, (question, answer)) for answer in answers if question and answer)
 
 
 def _package(name: str) -> Path:

@@ -102,15 +102,22 @@ class Place:
                     parts.setdefault(row["step"], []).append((row["batch"], row["loss"] or 0.0))
         return parts
 
+    def evaluated(self, run: str) -> list[tuple[int, float]]:
+        """Step and held-out loss of each evaluation."""
+        return [(data["step"], data["loss"]) for data in self._events(run, "evaluated")]
+
     def groups(self, run: str) -> list[int]:
         """How many ranks each group of the run had so far."""
         return [len(group["members"]) for group in self.group_events(run)]
 
     def group_events(self, run: str) -> list[dict[str, Any]]:
+        return self._events(run, "group")
+
+    def _events(self, run: str, kind: str) -> list[dict[str, Any]]:
         path = self.folder / "experiments" / run / "events.jsonl"
         lines = path.read_text().splitlines(True) if path.exists() else []
         events = [json.loads(line) for line in lines if line.endswith("\n")]
-        return [event["data"] for event in events if event["kind"] == "group"]
+        return [event["data"] for event in events if event["kind"] == kind]
 
 
 def rank_of(run: str, host: str) -> int:
@@ -165,6 +172,12 @@ def test_from_the_first_step_to_an_answer(place: Place) -> None:
     assert set(expected) - set(whole) <= {before_kill}, rows
     assert [found[step] for step in whole] == pytest.approx([expected[step] for step in whole], rel=1e-6)
     assert found[stopped + MORE] < found[1]
+
+    (as_it_came,), (of_one_host, last_alone) = place.evaluated("first"), place.evaluated("alone")
+    assert as_it_came == pytest.approx(of_one_host, rel=1e-9)  # before the first step, once, whoever was killed after
+    ((step, loss),) = place.evaluated("on")  # which does not begin at its first step
+    assert (step, loss) == pytest.approx(last_alone, rel=1e-6)
+    assert loss < as_it_came[1]
 
     place.motley("export", "on", "adapter")
     place.motley("export", "on", "merged", "--merge")

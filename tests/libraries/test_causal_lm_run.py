@@ -56,4 +56,6 @@ async def test_two_hosts_train_a_pushed_model_to_the_end(real: Stage) -> None:
     losses = [math.fsum(s.loss * s.batch for s in samples if s.step == step and s.loss) / 10 for step in (1, 6)]
     assert losses[1] < losses[0]
     evaluated = [record for record in seen.records if isinstance(record, Event) and record.kind == "evaluated"]
-    assert evaluated
+    assert [(event.data["epoch"], event.data["step"]) for event in evaluated] == [(0, 0), (1, 2), (2, 4), (3, 6)]
+    assert evaluated[-1].data["loss"] < evaluated[0].data["loss"]
+    assert ended.summary["eval_on_start"]["loss"] == evaluated[0].data["loss"]

@@ -103,7 +103,7 @@ def member(text: str, number: int, folder: Path, breaks: Mapping[int, str], answ
     os._exit(0)
 
 
-async def run(folder: Path, breaks: Breaks) -> list[tuple[int, dict[str, Tensor], dict[int, Any], Tensor]]:
+async def run(folder: Path, breaks: Breaks, **more: Any) -> list[tuple[int, dict[str, Tensor], dict[int, Any], Tensor]]:
     """Train to the end; every rank's exit code, model, optimizer state and random state."""
     folder.mkdir()
     options: dict[str, Any] = {
@@ -112,6 +112,7 @@ async def run(folder: Path, breaks: Breaks) -> list[tuple[int, dict[str, Tensor]
         "global_batch": BATCH,
         "eval_every": 1,
         "checkpoint_every": 0,
+        **more,
     }
     given = spec(RANKS, lost_after_s=BOUND_S, **options)
     elastic = dataclasses.replace(given.elastic, min_hosts=RANKS)  # the others wait for one that starts again
@@ -155,3 +156,18 @@ async def test_broken_steps_leave_no_trace_in_weights_buffers_or_random_numbers(
     assert len(events(tmp_path / "broken", "group")) >= 7
     table = summary(tmp_path / "broken")
     assert (table["state"], table["steps"]) == ("finished", STEPS)
+
+
+async def test_a_group_that_breaks_in_the_evaluation_before_the_first_step_makes_it_again_and_later_ones_do_not(
+    tmp_path: Path,
+) -> None:
+    undisturbed = await run(tmp_path / "calm", {})
+    broken = await run(tmp_path / "broken", {1: {0: AT_COMBINING, 3: AT_ARRIVAL}}, eval_on_start=True)
+    assert len(events(tmp_path / "broken", "group")) == 3
+    found = [(event["data"]["epoch"], event["data"]["step"]) for event in events(tmp_path / "broken", "evaluated")]
+    calm = [(event["data"]["epoch"], event["data"]["step"]) for event in events(tmp_path / "calm", "evaluated")]
+    assert found == [(0, 0), *calm]
+    assert summary(tmp_path / "broken")["eval_on_start"]["loss"] > 0
+    for (_, model, _, random), (_, model0, _, random0) in zip(broken, undisturbed, strict=True):
+        assert all(torch.allclose(model[name], tensor, rtol=1e-9, atol=1e-12) for name, tensor in model0.items())
+        assert torch.equal(random, random0)

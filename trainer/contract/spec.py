@@ -112,6 +112,7 @@ class RunOptions:
     step_timeout_s: float = option(300.0, "how long a collective may take before the run fails", gt=0)
     stop_grace_s: float = option(10.0, "from asking ranks to leave to ending them", ge=0)
     eval_every: int = option(1, "epochs between evaluations; 0: only at the end", ge=0)
+    eval_on_start: bool = option(False, "true: an evaluation before the first step too, of the model as it came")
     early_stop: int = option(
         0, "evaluations in a row without a better score, after which the run is finished; 0: all steps are done", ge=0
     )
@@ -120,8 +121,7 @@ class RunOptions:
     )
     checkpoint_every: int = option(1, "epochs between checkpoints; 0: only at the end", ge=0)
     on_nan: Literal["stop", "go_on"] = option(
-        "stop",
-        "when the loss or the weights are not finite: stop ends the run, which has failed then",
+        "stop", "when the loss or the weights are not finite: stop ends the run, which has failed then"
     )
     checkpoint_steps: int = option(0, "steps between further checkpoints, step_N.pt; 0: none", ge=0)
     checkpoint_minutes: float = option(0.0, "minutes from a checkpoint to a further one, step_N.pt; 0: none", ge=0)

@@ -54,7 +54,14 @@ INCLUDED = {
     "causal_lm": Included(
         "motley.trainer.llm.causal_lm",
         "CausalLM",
-        {"learning_rate": 2e-4, "optimizer": "adamw", "epochs": 3, "global_batch": 24, "accumulate": 8},
+        {
+            "learning_rate": 2e-4,
+            "optimizer": "adamw",
+            "epochs": 3,
+            "global_batch": 24,
+            "accumulate": 8,
+            "eval_on_start": True,
+        },
     )
 }
 

@@ -125,7 +125,8 @@ class Event:
     | report | step, steps_total, steps_per_epoch, shares: what is about to be trained, by rank 0 of the first group |
     | early_stop | step, epoch, best_epoch, best: the run is finished; best is the highest score, 0 to 1 |
     | precision | step, asked, precision: what forward passes are computed in from here on; why |
-    | evaluated | step, epoch, accuracy, loss, metrics, figures (what follows from the loss), seconds |
+    | evaluated | step, epoch (0: before the first step), accuracy, loss, metrics, figures (what follows from the |
+    | | loss), seconds |
     | answers | step, epoch, seconds, answers: [{prompt, answer}], what the model said after the evaluation |
     | checkpoint | step, path (relative to the run's folder), bytes, sha256, seconds; within an epoch why (steps, |
     | | minutes, asked) and asked: the requests that it answers |

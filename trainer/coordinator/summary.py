@@ -44,6 +44,7 @@ class RunSummary:
     samples: int = 0
     final_loss: float | None = None
     eval: dict[str, float | None] | None = None
+    eval_on_start: dict[str, float | None] | None = None  # of the model as it came
     rebalances: int = 0
     against_equal: dict[str, float] = field(default_factory=dict)  # gain and saved_s, where they are known
     cause: str | None = None  # of a failed run
@@ -72,11 +73,11 @@ class RunSummary:
 
     def take_report(self, report: dict[str, Any]) -> None:
         """Rank 0's word on the steps since its last: `steps` [[step, samples, step_ms, loss]] (loss None: not known for
-        the whole batch), `batches` [[samples a member]], and, when they happened, `epoch`, `eval`, `rebalances`,
-        `first_step_s`, `gain`, `saved_s`, `unit` and `units` [[units a member], or None] (of what is counted besides
-        samples), `reason` (of an early stop), `cause` (of a failure); `before`: the samples of
-        all steps before these, as the order of samples has them, so that no sample is missing for a step that nobody
-        could tell of; `began` [step, samples]: what had been done when a run that goes on from another one began.
+        the whole batch), `batches` [[samples a member]], and, when they happened, `epoch`, `eval`, `eval_on_start`,
+        `rebalances`, `first_step_s`, `gain`, `saved_s`, `unit` and `units` [[units a member], or None] (of what is
+        counted besides samples), `reason` (of an early stop), `cause` (of a failure); `before`: the samples of all
+        steps before these, as the order of samples has them, so that no sample is missing for a step that nobody could
+        tell of; `began` [step, samples]: what had been done when a run that goes on from another one began.
 
         Raises KeyError, TypeError or ValueError when it is malformed: then nothing of it is kept.
         """
@@ -93,7 +94,7 @@ class RunSummary:
         known = sum(samples for step, samples, *_ in told if step <= self.steps)
         before, epochs = whole(report.get("before", self.samples - known)), whole(report.get("epoch", self.epochs))
         rebalances = whole(report.get("rebalances", self.rebalances))
-        evaluated = {name(what): validate.loss(value) for what, value in validate.table(report.get("eval", {})).items()}
+        evaluated, on_start = (_evaluated(report.get(key, {})) for key in ("eval", "eval_on_start"))
         against_equal: dict[str, float] = {key: figure(report[key]) for key in ("gain", "saved_s") if key in report}
         first_step = {"first_step_s": figure(report["first_step_s"])} if "first_step_s" in report else {}
         reason = name(report["reason"]) if "reason" in report else self.reason
@@ -119,7 +120,8 @@ class RunSummary:
         self.epochs, self.rebalances, self.reason, self.unit = epochs, rebalances, reason, unit
         self.cause = self.cause or cause
         if evaluated:
-            self.eval = {what: _finite(value) for what, value in evaluated.items()}
+            self.eval = evaluated
+        self.eval_on_start = on_start or self.eval_on_start
         self.phases.update(first_step)
         self.against_equal.update(against_equal)
 
@@ -130,14 +132,17 @@ class RunSummary:
         steps, epochs, samples, rebalances = (whole(table[key]) for key in ("steps", "epochs", "samples", "rebalances"))
         before = whole(table.get("steps_before", 0))
         loss = None if table["final_loss"] is None else figure(table["final_loss"])
-        evaluated = {k: None if v is None else figure(v) for k, v in validate.table(table["eval"] or {}).items()}
+        evaluated, on_start = (
+            {k: None if v is None else figure(v) for k, v in validate.table(table.get(key) or {}).items()}
+            for key in ("eval", "eval_on_start")
+        )
         phases = {what: figure(seconds) for what, seconds in validate.table(table["phases"]).items()}
         against_equal = {key: figure(table[key]) for key in ("gain", "saved_s") if key in table}
         rates = {name(host["name"]): (figure(host["share"]), figure(host["samples_per_s"])) for host in table["hosts"]}
         former = {"samples_per_s": figure(table["samples_per_s"]), "hosts": rates}
         self.steps, self.epochs, self.samples, self.rebalances = steps, epochs, samples, rebalances
         self.steps_before, self.final_loss, self.against_equal, self.former = before, loss, against_equal, former
-        self.eval = evaluated or None
+        self.eval, self.eval_on_start = evaluated or None, on_start or None
         self.phases = {**phases, **self.phases}
 
     def samples_per_s(self) -> float:
@@ -199,6 +204,7 @@ class RunSummary:
             **({} if units_per_s is None else {key: round(units_per_s, 2)}),
             "final_loss": self.final_loss,
             "eval": self.eval,
+            **({"eval_on_start": self.eval_on_start} if self.eval_on_start else {}),
             "hosts": [
                 {
                     "name": host,
@@ -226,6 +232,10 @@ class RunSummary:
 
 def _rows(batches: Any) -> list[tuple[int, ...]]:
     return [tuple(map(whole, row)) for row in batches]
+
+
+def _evaluated(told: Any) -> dict[str, float | None]:
+    return {name(what): _finite(validate.loss(value)) for what, value in validate.table(told).items()}
 
 
 def _finite(value: float) -> float | None:

@@ -45,7 +45,7 @@ from motley.trainer.rank.compile_ahead import compile_ahead
 from motley.trainer.rank.coordinator_client import CoordinatorClient
 from motley.trainer.rank.cpu_threads import threads_of
 from motley.trainer.rank.group_shares import share_out
-from motley.trainer.rank.kept_state import KeptState
+from motley.trainer.rank.kept_state import BEFORE, KeptState
 from motley.trainer.rank.restore_state import go_on, leave, take_up
 from motley.trainer.rank.share_state import share_state
 from motley.trainer.tasks.task import Task, class_names
@@ -290,7 +290,7 @@ def join(
     )
     job.passes.limit = kept.pass_limit
     if first:
-        job.epoch_ends = job.epoch_ends_due()
+        job.epoch_ends = job.epoch_ends_due() if job.step else BEFORE
         began(job, prepared.journal, prepared.spec.members)
     elif rank == 0:
         prepared.recorder.report_alone(job, kept.rows)

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from motley.trainer.training.job import Job
 
 
+BEFORE = -1  # ends of epochs, while the evaluation before the first step is still to come
+
+
 class Undo(Protocol):
     """What a step that was begun has changed, to be put back: `trainer.training.step_undo`, and for a user's own loop
     `trainer.api.prepared`."""
@@ -56,7 +59,7 @@ class KeptState:
     term: Term = NO_TERM  # of the last group
     leader: str = ""  # that formed it
     generation: int = -1
-    epoch_ends: int = 0
+    epoch_ends: int = BEFORE
     best: float = 0.0
     best_epoch: int = 0
     last_end: float | None = None
@@ -80,7 +83,7 @@ class KeptState:
     def discard(self) -> None:
         """This rank's state does not count."""
         self.step, self.undo, self.rows = -1, None, ()
-        self.epoch_ends, self.best, self.best_epoch = 0, 0.0, 0
+        self.epoch_ends, self.best, self.best_epoch = BEFORE, 0.0, 0
 
     def settle(self, newest: int, epoch_ends: int) -> bool:
         """Before the state of `newest` completed steps is taken: returns whether this rank's buffers stay its own.

@@ -3,6 +3,9 @@ Called by the loop between steps.
 
 >>> end_epoch(job, epochs_done=3, last=False)
 
+The end of no epoch is that before the first step: with `run.eval_on_start` the model is evaluated as it came. That is
+nothing to beat, and no checkpoint.
+
 It ends on all ranks together, after rank 0 has written: one that has got through it knows that all have the combined
 statistics of BatchNorm. When it breaks, `trainer.rank.kept_state` puts them back as they were, and it is done again.
 """
@@ -46,9 +49,11 @@ def end_epoch(job: Job, epochs_done: int, *, last: bool) -> None:
     began = time.perf_counter()
     options = job.options
     due_eval = last or (options.eval_every and epochs_done % options.eval_every == 0)
+    due_checkpoint = options.checkpoint_every and epochs_done % options.checkpoint_every == 0
+    if not epochs_done:
+        due_eval, due_checkpoint = options.eval_on_start, False
     if not job.data.test_size:
         due_eval = False
-    due_checkpoint = options.checkpoint_every and epochs_done % options.checkpoint_every == 0
     if due_eval or due_checkpoint:
         job.passes.undo.note()
         job.ending_epoch = True
@@ -61,7 +66,7 @@ def end_epoch(job: Job, epochs_done: int, *, last: bool) -> None:
             found = replace(found, follows=follows(job, found.loss))
             job.recorder.evaluated(job, epochs_done, found, time.perf_counter() - began)
             ask(job, epochs_done)
-        if found.score > job.best and math.isfinite(found.loss):
+        if epochs_done and found.score > job.best and math.isfinite(found.loss):
             best, job.best_epoch = found.score, epochs_done
             to_beat[0] = job.rank == 0 and is_kept(job, best)
     early = not last and early_stop.is_over(options, epochs_done, job.best_epoch)

@@ -163,7 +163,7 @@ class Job(LoopState):
     precision: Precision = FULL  # of forward passes, as the group has agreed
     scaler: LossScaler | None = None  # unless run.precision is fp32; used while `precision` is fp16
     tracer: Tracer | None = None  # with run.trace_steps
-    epoch_ends: int = 0  # evaluations and checkpoints that are done, or were not due
+    epoch_ends: int = 0  # done, or not due: evaluations and checkpoints; -1: nor that before the first step
     best: float = 0.0  # the highest score of the evaluations so far, 0 to 1: see `tasks.evaluation`
     best_epoch: int = 0  # after how many epochs that was; 0 before the first
     ending_epoch: bool = False

@@ -159,19 +159,23 @@ class Recorder:
         self._tell(steps=steps, batches=batches, epoch=epochs_done(job), **self._before(job, first))
 
     def evaluated(self, job: Job, epoch: int, found: Evaluation, seconds: float) -> None:
-        self._tell(steps=[], batches=[], epoch=epoch, eval=found.figures())
+        """`epoch`: how many are done; 0: of the model as it came."""
+        self._joined += seconds  # no part of the first step's time
+        before = {} if epoch else {"eval_on_start": found.figures()}
+        self._tell(steps=[], batches=[], epoch=epoch, eval=found.figures(), **before)
         self._journal.write(
             "evaluated",
-            f"epoch {epoch}: {found.told()}",
+            f"{_when(epoch)}: {found.told()}",
             step=job.step, epoch=epoch, accuracy=found.accuracy, loss=found.loss, metrics=found.metrics,
             figures=found.follows, seconds=seconds,
         )  # fmt: skip
 
     def answered(self, job: Job, epoch: int, answers: Sequence[tuple[str, str]], seconds: float) -> None:
         """What the model said after an evaluation: prompts and answers, in bounds."""
+        self._joined += seconds
         self._journal.write(
             "answers",
-            f"epoch {epoch}: the model has answered {len(answers)} prompt{'s' * (len(answers) != 1)}",
+            f"{_when(epoch)}: the model has answered {len(answers)} prompt{'s' * (len(answers) != 1)}",
             step=job.step, epoch=epoch, seconds=seconds,
             answers=[{"prompt": prompt, "answer": answer} for prompt, answer in answers],
         )  # fmt: skip
@@ -283,6 +287,10 @@ class Recorder:
 
     def _tell(self, **figures: Any) -> None:
         self._line.report(**figures)
+
+
+def _when(epochs_done: int) -> str:
+    return f"epoch {epochs_done}" if epochs_done else "before the first step"
 
 
 def samples_before(job: LoopState, step: int) -> int:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from motley.console.report.read_report import read, seconds_at
-from motley.trainer.contract.wire import Event, Reading, Sample, Usage
+from motley.console.report.tables import evaluations_table, facts
+from motley.trainer.contract.wire import Event, Reading, Sample, Usage, encode
 from tests.console.report.experiments import BEGAN, event, group, step, summary, write
 
 
@@ -54,6 +55,23 @@ def test_what_a_run_came_to(tmp_path: Path) -> None:
         (10, 1.0, 0.9, (("perplexity", 1.35),))
     ]
     assert report.notes == ()
+
+
+def test_an_evaluation_before_the_first_step_is_told_beside_the_last_and_its_time_counts_once(tmp_path: Path) -> None:
+    folder = trained(tmp_path / "night")
+    before = read(folder).goodput
+    data = {"step": 0, "epoch": 0, "loss": 1.2, "figures": {"perplexity": 3.32}, "seconds": 0.04}
+    with (folder / "events.jsonl").open("ab") as file:
+        file.write(encode(event("evaluated", "", 0.95, **data)))
+    report = read(folder)
+    told = dict(facts(report))
+    assert told["held out"] == "accuracy 90.0 %, loss 0.300, perplexity 1.35 after epoch 1"
+    assert told["before training"] == "loss 1.200, perplexity 3.32"
+    assert [row[0] for row in evaluations_table(report).rows] == ["before", "1"]
+    goodput = report.goodput
+    assert goodput.evaluations_s == pytest.approx(before.evaluations_s + 0.04)
+    assert goodput.before_s == pytest.approx(before.before_s - 0.04)
+    assert goodput.rest_s == pytest.approx(before.rest_s)
 
 
 def test_a_decision_has_what_was_predicted_and_what_came(tmp_path: Path) -> None:

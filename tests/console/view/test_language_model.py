@@ -121,6 +121,28 @@ def test_an_evaluation_that_is_done_again_after_a_loss_stands_there_once() -> No
     ]  # fmt: skip
 
 
+def test_what_was_before_the_first_step_is_called_so_and_stands_beside_what_became_of_it() -> None:
+    """From X to Y is what somebody wants to know of a training."""
+    store = language_model.store(0)
+    first = [replace(record, data={**record.data, "epoch": 0}) for record in evaluated(1, step=0, loss=3.0)]
+    for record in first:
+        store.apply(record, START)
+    (head, *_) = answer_lines(store.snapshot().answers, width=60)
+    assert text(head).rstrip() == "before the first step   held-out 3.000  perplexity 20.09"
+    ended = Ended(state="stopped", summary={"eval": {"loss": 3.0, "perplexity": 20.09}})
+    store.apply(ended, START)
+    assert "held-out loss 3.000   perplexity 20.09" in all_notices(store)
+
+    for record in evaluated(1, step=24, loss=2.0):
+        store.apply(record, START)
+    store.apply(replace(ended, summary={"eval": {"loss": 2.0, "perplexity": 7.389}}), START)
+    assert "held-out loss 3.000 → 2.000   perplexity 20.09 → 7.389" in all_notices(store)
+
+
+def all_notices(store: Store) -> str:
+    return " ".join(text(line) for line in notice_lines(store.snapshot(), width=200))
+
+
 @pytest.mark.parametrize(
     "answers",
     [None, 7, [], ["one"], [{"prompt": 3}], [{"answer": {"a": 1}}], [{"prompt": "x" * 9000, "answer": "\x1b[2J"}] * 99],
