@@ -20,7 +20,7 @@ SPREAD := $(TESTS) -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reord
 
 help:
 	@echo 'make demo       opens the console on four emulated hosts of unequal speed'
-	@echo 'make test       every check and test; those on the lab'"'"'s real hosts need root (docs/lab.md)'
+	@echo 'make test       every check and test that has no target of its own below; the lab'"'"'s real hosts need root (docs/lab.md)'
 	@echo 'make test-fast  the same without whole runs, real ranks and the lab'
 	@echo 'make test-runs  whole runs, whose ranks import no torch'
 	@echo 'make test-ranks the tests of the training step, by real ranks'

@@ -86,8 +86,8 @@ class Window:
         self._shown = None
 
     def shown(self) -> ShownStep | None:
-        """Made anew only after a step was added."""
-        if self._shown is None and self._steps:
+        """Made anew only after a step was added, or a late line to the newest one."""
+        if self._steps and (self._shown is None or len(self._shown.ranks) != len(self._steps[-1].ranks)):
             self._shown = _shown(tuple(self._steps))
         return self._shown
 

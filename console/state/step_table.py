@@ -51,6 +51,7 @@ class StepTable:
         self._lost: set[int] = set()  # of the newest generation
         self._fallback = 0  # ranks, as long as nobody has said who takes part
         self._done = 0
+        self._newest: Step | None = None  # of those that were handed out
         self._generation = -1
 
     def expect(self, generation: int, members: Iterable[int]) -> None:
@@ -81,6 +82,7 @@ class StepTable:
             for late in [s for s in self._pending if s >= sample.step]:
                 del self._pending[late]
         if sample.step <= self._done:
+            self._add_late(sample, global_batch)
             return []
         step = self._pending.get(sample.step)
         if step is None:
@@ -98,6 +100,17 @@ class StepTable:
         if len(self._pending) > self.patience:
             return self._lose_patience(global_batch)
         return []
+
+    def _add_late(self, sample: Sample, global_batch: int | None) -> None:
+        """A line of the newest step, which was handed out without it: the step has it from now on."""
+        newest = self._newest
+        if newest is None or (sample.step, sample.generation) != (newest.step, newest.generation):
+            return
+        if newest.generation < max(self._members, default=-1) or sample.member in self._lost:
+            return  # who is lost counts nowhere
+        if sample.member not in newest.ranks:
+            newest.ranks[sample.member] = sample
+            _sum_up(newest, self._all_in(newest), global_batch)
 
     def settle(self, global_batch: int | None) -> list[Step]:
         """The steps that are complete by now, after a word on who takes part or whose lines do not come."""
@@ -134,6 +147,7 @@ class StepTable:
         for step in steps:
             step.whole = whole if step.step == newest else self._is_complete(step, global_batch)
             _sum_up(step, self._all_in(step), global_batch)
+        self._newest = steps[-1] if steps else self._newest
         return steps
 
     def _all_in(self, step: Step) -> bool:
@@ -149,6 +163,7 @@ def _samples_of(step: Step) -> int | None:
 
 def _sum_up(step: Step, all_in: bool, global_batch: int | None) -> None:
     ranks = step.ranks.values()
+    step.samples, step.loss_sum, step.loss_samples = sum(rank.batch for rank in ranks), 0.0, 0
     step.ms = max(LEAST_MS, sum(rank.step_ms for rank in ranks) / len(step.ranks))
     if step.ranks and all(rank.unit and rank.units is not None for rank in ranks):
         step.unit, step.units = next(rank.unit for rank in ranks), sum(rank.units or 0 for rank in ranks)

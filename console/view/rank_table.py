@@ -286,6 +286,8 @@ def _instead(row: Row, width: int) -> Line | None:
             return (*_usage(row), (row.rank.partial_line.strip(), "text"))
         return (*_usage(row), (row.script, "muted" if row.ended else "accent"))
     phase = row.rank.phase
+    if phase == "training" and row.ended:
+        return (("", "muted"),)
     if phase and phase != "ended":
         return ((phase, "accent"),)
     if not host.stage:

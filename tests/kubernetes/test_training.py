@@ -53,7 +53,7 @@ def pods_of(cluster: Kubernetes) -> dict[str, str]:
 
 
 def records(text: str) -> list[Record]:
-    return [decode(line.encode()) for line in text.splitlines() if line.startswith("{")]
+    return [decode(line.encode()) for line in text.split("\n")[:-1] if line.startswith("{")]
 
 
 def steps_of(cluster: Kubernetes, pod: str) -> list[int]:

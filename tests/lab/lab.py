@@ -13,6 +13,7 @@ says who made it (pid and start time), so a lab whose maker was killed is remove
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
 import json
 import os
@@ -96,7 +97,8 @@ class Lab:
             raise
 
     def _start(self) -> None:
-        self.home.mkdir(parents=True)
+        with alone():
+            self.home.mkdir(parents=True)
         self._group = Cgroup.create(f"{self.name}.master")
         self._bridge, self._master = network.Namespace(self._group), network.Namespace(self._group)
         self._namespaces = [self._bridge, self._master]
@@ -242,6 +244,8 @@ class Lab:
     def close(self) -> None:
         """Ends every process of the lab, and with them its namespaces and mounts; removes its groups and its folder."""
         remove(self.name)
+        with alone():
+            _last_one_out()
         for host in self.hosts.values():
             host.reap()
         for namespace in self._namespaces:
@@ -258,19 +262,41 @@ def remove(name: str) -> None:
     if f" {folder}/" in Path("/proc/self/mountinfo").read_text():
         raise LabError(f"something is mounted under {folder}; unmount it by hand before the folder is removed")
     shutil.rmtree(folder, ignore_errors=not folder.exists())
-    with contextlib.suppress(OSError):
-        FOLDERS.rmdir()  # the last one out
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Nobody else on this machine, such as a second process of the same tests, makes or removes FOLDERS meanwhile, or
+    what is left of labs."""
+    folder = os.open(FOLDERS.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def sweep() -> list[str]:
     """Removes the labs whose makers are gone; returns their names."""
+    with alone():
+        return remove_orphans()
+
+
+def remove_orphans() -> list[str]:
+    """As `sweep`, for who is alone."""
     gone = []
     for name in sorted(set(_known_names())):
         found = re.fullmatch(rf"({PREFIX}(\d+)-(\d+)-\d+)", name)
         if found and _start_ticks(int(found[2])) != int(found[3]):
             remove(found[1])
             gone.append(found[1])
+    _last_one_out()
     return gone
+
+
+def _last_one_out() -> None:
+    with contextlib.suppress(OSError):
+        FOLDERS.rmdir()
 
 
 def _known_names() -> Iterator[str]:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.lab.lab import Lab
 from tests.lab.test_run import nothing_is_left, wait_until
+from tests.support.lines import whole_lines
 
 HOLD_S = 4
 STEPS = 1000
@@ -19,8 +20,8 @@ STEPS = 1000
 def steps_of(lab: Lab, host: str, member: int) -> int:
     """The newest step that the member has told of; each start of its process has a file of its own."""
     folder = lab[host].home / f".motley/runs/held/{host}"
-    lines = [line for path in folder.glob(f"rank_{member}*.jsonl") for line in path.read_text().splitlines(True)]
-    return max((json.loads(line)["step"] for line in lines if line.endswith("\n")), default=0)
+    lines = [line for path in folder.glob(f"rank_{member}*.jsonl") for line in whole_lines(path)]
+    return max((json.loads(line)["step"] for line in lines), default=0)
 
 
 @pytest.mark.long

@@ -18,7 +18,7 @@ from motley.remote.config.load import load
 from tests.lab import lab as lab_module
 from tests.lab.cgroup import Cgroup, Trees
 from tests.lab.host import REPOSITORY, LabHost
-from tests.lab.lab import FOLDERS, Lab, sweep
+from tests.lab.lab import FOLDERS, Lab, alone, remove_orphans, sweep
 from tests.lab.network import NetworkError
 from tests.support.proc import process_file
 
@@ -261,16 +261,22 @@ def test_nothing_is_left_when_the_set_up_fails_half_way() -> None:
 @pytest.mark.usefixtures("can_have_a_lab")
 def test_the_lab_of_a_killed_test_run_is_swept_and_no_other(lab: Lab) -> None:
     maker = (
-        "import os; from tests.lab.lab import Lab; lab = Lab({'orphan': 0.5}); lab.start(); "
-        "print(lab.name, flush=True); os.kill(os.getpid(), 9)"
+        "import signal; from tests.lab.lab import Lab; lab = Lab({'orphan': 0.5}); lab.start(); "
+        "print(lab.name, flush=True); signal.pause()"
     )
-    made = subprocess.run(
-        [sys.executable, "-c", maker], cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False
-    )
-    name = made.stdout.strip()
-    assert name.startswith(lab_module.PREFIX), made.stderr
-    assert left_of(name)
-    assert name in sweep()
+    with subprocess.Popen([sys.executable, "-c", maker], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as made:
+        try:
+            assert made.stdout is not None
+            name = made.stdout.readline().strip()
+            assert name.startswith(lab_module.PREFIX)
+            assert name not in sweep()
+            with alone():  # else a lab that begins just now, of a test beside this one, would remove it
+                made.kill()
+                made.wait(SOON_S)
+                assert left_of(name)
+                assert name in remove_orphans()
+        finally:
+            made.kill()
     assert left_of(name) == []
     assert lab.ssh("box1", "hostname").stdout == "box1\n"
 

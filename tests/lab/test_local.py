@@ -15,6 +15,7 @@ import pytest
 
 from tests.lab.lab import MASTER, Lab
 from tests.lab.test_run import START_S, metrics, nothing_is_left, wait_until
+from tests.support.lines import whole_lines
 
 ROOT = Path(__file__).parents[2]
 LOCAL = '[[hosts]]\nname = "desk"\nconnect = "local"\n\n'
@@ -64,9 +65,7 @@ def test_it_starts_balances_leads_is_lost_comes_back_and_is_stopped(three: Lab, 
         return done.stdout
 
     def events(kind: str) -> list[dict[str, Any]]:
-        path = folder / "events.jsonl"
-        lines = path.read_text().splitlines(True) if path.exists() else []
-        return [row for row in (json.loads(line) for line in lines if line.endswith("\n")) if row["kind"] == kind]
+        return [row for row in map(json.loads, whole_lines(folder / "events.jsonl")) if row["kind"] == kind]
 
     def grouped(hosts: set[str], after: int) -> bool:
         """A group of these hosts was formed after the first so many."""

@@ -16,6 +16,7 @@ import pytest
 
 from tests.lab.lab import Lab
 from tests.lab.test_run import START_S, metrics, nothing_is_left, wait_until
+from tests.support.lines import whole_lines
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 EPOCHS = 300
@@ -37,8 +38,7 @@ def test_it_is_started_anew_on_the_hosts_that_are_left_until_it_has_finished(thr
     folder = tmp_path / "experiments/night"
 
     def printed(member: int) -> list[str]:
-        path = folder / "logs" / f"rank_{member}.log"
-        lines = path.read_text().splitlines() if path.exists() else []
+        lines = whole_lines(folder / "logs" / f"rank_{member}.log")
         return [line for line in lines if line.startswith("epoch ")]
 
     def on(ranks: int) -> bool:
@@ -83,9 +83,7 @@ def test_a_host_goes_and_comes_back_and_two_of_them_go_on_from_its_end(lab: Lab,
         return max((row["step"] for row in metrics(folder, 0)), default=0)
 
     def came(kind: str, generation: int) -> bool:
-        path = folder / "events.jsonl"
-        lines = path.read_text().splitlines(True) if path.exists() else []
-        rows = [json.loads(line) for line in lines if line.endswith("\n")]
+        rows = [json.loads(line) for line in whole_lines(folder / "events.jsonl")]
         rows = [row for row in rows if row["kind"] == kind]
         return any(row["data"].get("generation", 0) >= generation for row in rows)
 
@@ -176,7 +174,9 @@ def test_what_a_script_writes_comes_home_and_is_gone_on_from_elsewhere(three: La
         console = started("--name", "on", "--resume", "counts", "--only", "box2", "--only", "box3")
         wait_until(lambda: here("on", "box2") == [1, 2, 3, 4, 5, 6], "what follows on them", RESTART_S)
         for rank in range(2):
-            assert (experiments / f"on/logs/rank_{rank}.log").read_text() == "begins after 3 with 2\n"
+            log = experiments / f"on/logs/rank_{rank}.log"
+            wait_until(lambda log=log: bool(whole_lines(log)), f"a word of rank {rank}", RESTART_S)  # type: ignore[misc]
+            assert log.read_text() == "begins after 3 with 2\n"
         for host in ("box2", "box3"):
             (three[host].home / "enough").touch()
         assert console.wait(RESTART_S) == 0

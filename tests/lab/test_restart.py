@@ -15,6 +15,7 @@ import pytest
 from tests.lab.lab import Lab
 from tests.lab.terminal import Terminal
 from tests.lab.test_run import PHASES, START_S, metrics, processes, wait_until
+from tests.support.lines import whole_lines
 
 pytestmark = pytest.mark.long
 
@@ -43,7 +44,7 @@ def supervisor(lab: Lab, host: str, run: str) -> int:
 
 
 def texts(folder: Path) -> list[str]:
-    return [json.loads(line)["text"] for line in (folder / "events.jsonl").read_text().splitlines() if line]
+    return [json.loads(line)["text"] for line in whole_lines(folder / "events.jsonl")]
 
 
 def summary(folder: Path) -> Any:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.lab.lab import Lab
+from tests.support.lines import whole_lines
 
 START_S = 180.0  # cold: 0.2 of a core imports torch
 PHASES = {"connect_s", "push_s", "spawn_s", "import_s", "rendezvous_s", "first_step_s"}
@@ -37,7 +38,7 @@ def wait_until(true: Callable[[], bool], what: str, within_s: float = START_S) -
 
 def metrics(folder: Path, member: int) -> list[dict[str, Any]]:
     path = folder / "logs" / f"rank_{member}_metrics.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [json.loads(line) for line in whole_lines(path)]
 
 
 def processes(lab: Lab, run: str) -> dict[str, list[int]]:

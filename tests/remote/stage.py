@@ -162,6 +162,11 @@ class Stage:
         (demo,) = (self.home / ".motley" / "demo").iterdir()
         return demo / host / ".motley" / "runs" / run / host
 
+    def go_on(self, run: str) -> None:
+        """To ranks that wait at a step, by STAND_IN_WAITS_AT."""
+        (demo,) = (self.home / ".motley" / "demo").iterdir()
+        (demo / f"{run}.goes_on").touch()
+
     def summary(self, run: str) -> Any:
         return json.loads((self.experiment(run) / "summary.json").read_bytes())
 

@@ -38,6 +38,7 @@ STUBBORN = "STAND_IN_STUBBORN" in os.environ  # leaves TERM unheard, and has a c
 DAEMON = "STAND_IN_DAEMON" in os.environ  # leaves one behind, in whose environment nothing tells of the run
 FAILS = os.environ.get("STAND_IN_FAILS", "")  # how rank 1 does at its fifth step: a key of `ERRORS`
 FAILS_TOO = os.environ.get("STAND_IN_FAILS_TOO", "")  # how rank 0 does when it sees that
+WAITS_AT = int(os.environ.get("STAND_IN_WAITS_AT", "-1"))  # the step after which it goes on at a word of the test
 FALSE_SHA256 = "STAND_IN_FALSE_SHA256" in os.environ
 ERRORS: dict[str, Exception] = {
     "1": RuntimeError("out of luck"),
@@ -104,7 +105,8 @@ class StandIn:
             if broken.is_set() or line.boundary:
                 line.boundary = False
                 return None
-            self.one_step(group)
+            if self.step != WAITS_AT or may_go_on(self.spec.run).exists():
+                self.one_step(group)
         state = "finished" if self.step == self.spec.options.steps else "stopped"
         if group.rank == 0 and state == "finished":
             checkpoint(self.journal, self.folder, "final", self.step)
@@ -149,6 +151,11 @@ class StandIn:
 def failed_here(run: str) -> Path:
     """Tells the other rank: the demo hosts of a test are one machine."""
     return Path.home().parent / f"{run}.failed"
+
+
+def may_go_on(run: str) -> Path:
+    """The word of the test, `Stage.go_on`."""
+    return Path.home().parent / f"{run}.goes_on"
 
 
 def asked_to_leave() -> bool:

@@ -192,7 +192,9 @@ async def test_a_project_that_is_there_is_not_sent_again(stage: Stage) -> None:
 
 
 async def test_leaving_and_coming_back_and_stopping(stage: Stage) -> None:
-    first, _ = await launched(stage)
+    first, seen = await launched(stage)
+    while {r.host for r in seen.records if isinstance(r, LogLine) and "restart 0" in r.text} != set(HOSTS):
+        await seen.until(says("restart 0"))
     await first.close()
     assert len(stage.alive()) == 7  # two supervisors, a coordinator, two processes for the ranks, two scripts
     found = await status(load(stage.folder / "cluster.toml"))

@@ -19,6 +19,7 @@ from motley.trainer.coordinator.task_coordinator import TaskCoordinator
 from motley.trainer.rank.coordinator_client import CoordinatorClient
 from motley.trainer.rank.coordinator_connection import JoinError
 from motley.trainer.supervisor.coordinator_socket import listen
+from tests.support.lines import whole_lines
 from tests.support.ports import free_pair
 
 TOKEN = "5a" * 32
@@ -67,7 +68,7 @@ def dial(given: Spec, member: int, *, session: bool = False) -> CoordinatorClien
 
 
 def events(folder: Path, kind: str) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines() if line]
+    lines = [json.loads(line) for line in whole_lines(folder / "events.jsonl")]
     return [line for line in lines if line["kind"] == kind]
 
 

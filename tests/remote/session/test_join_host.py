@@ -127,14 +127,15 @@ async def test_a_host_is_taken_out_and_let_in_again(stage: Stage) -> None:
 
 
 async def test_a_run_without_the_host_that_was_taken_out_finishes(stage: Stage) -> None:
-    stage.cluster(steps=400, hosts=THREE)
+    stage.cluster(steps=40, hosts=THREE, WAITS_AT="20")
     session = stage.session("night", seen := Seen())
     await session.launch()
     await seen.further(5)
     await session.drop("box2")
+    stage.go_on("night")
     ended = await session.wait()
     await session.close()
-    assert (ended.state, ended.summary["steps"]) == ("finished", 400)
+    assert (ended.state, ended.summary["steps"]) == ("finished", 40)
     assert {h["name"]: h["state"] for h in ended.summary["hosts"]} == {
         "box0": "finished", "box1": "finished", "box2": "dropped",
     }  # fmt: skip

@@ -177,7 +177,7 @@ async def test_the_console_that_stays_keeps_all_of_the_run(stage: Stage) -> None
 
 async def test_a_console_that_is_killed_at_the_end_leaves_the_rest_to_the_other_one(stage: Stage) -> None:
     """All hosts have ended but one, and files were announced that nobody has fetched."""
-    first = stage.session("night", Seen(), stage.cluster(steps=60))
+    first = stage.session("night", Seen(), stage.cluster(steps=60, WAITS_AT="30"))
     await first.launch()
     second = stage.session("night", watching := Seen())
     await second.attach()
@@ -187,6 +187,7 @@ async def test_a_console_that_is_killed_at_the_end_leaves_the_rest_to_the_other_
     assert copy is not None
     frozen._copy, frozen._over = None, True  # it commits nothing, and fetches nothing, from now on
     ended = second.wait()
+    stage.go_on("night")
     await watching.until(lambda record: isinstance(record, Sample) and record.step == 60)
     copy.release()
     summary = (await ended).summary

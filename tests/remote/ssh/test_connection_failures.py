@@ -130,11 +130,11 @@ async def test_closed_port(dialer: Dialer, unused_port: int) -> None:
 
 
 @pytest.fixture
-def unused_port() -> int:
+def unused_port() -> Iterator[int]:
+    """Nobody else gets it meanwhile."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
+        yield free.getsockname()[1]
 
 
 async def test_no_answer_in_time(silent: int, dialer: Dialer, monkeypatch: pytest.MonkeyPatch) -> None:

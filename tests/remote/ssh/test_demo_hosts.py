@@ -159,7 +159,7 @@ async def test_a_hundred_hosts_connect(make_cluster: MakeCluster) -> None:
     cluster = demo_cluster(make_cluster, 100)
     seen: list[Progress] = []
     async with Hosts(cluster) as hosts:
-        outcomes = await asyncio.wait_for(hosts.connect(seen.append), 10)
+        outcomes = await asyncio.wait_for(hosts.connect(seen.append), 60)
         assert all(isinstance(outcome, SSHConnection) for outcome in outcomes.values())
     assert {record.host for record in seen if record.done and not record.failed} == set(outcomes)
 

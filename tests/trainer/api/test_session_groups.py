@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from motley.trainer.training.sampler import BatchSampler
+from tests.support.ports import free_pair
 from tests.trainer.api.sessions import BOUND_S, as_script, running
 from tests.trainer.coordinating import events, summary
 from tests.trainer.ranks import with_torch
@@ -108,10 +108,7 @@ async def test_weights_are_those_of_one_process_at_any_split(
 
 def test_under_torchrun_and_as_plain_python_it_learns_the_same(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(loop(PARTS))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    torchrun = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+    torchrun = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_pair()), "WORLD_SIZE": "2"}
     processes = []
     for name, environment in (
         ("rank0", {**torchrun, "RANK": "0"}),

@@ -21,6 +21,7 @@ from motley.trainer.contract.wire import Record, decode
 from motley.trainer.host import processes
 from motley.trainer.host.paths import run_folder
 from motley.trainer.pod.description import Description
+from tests.support.lines import whole_lines
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -95,8 +96,8 @@ class Pods:
         return self.folder / f"{name}.log"
 
     def records(self, name: str) -> list[Record]:
-        """All lines of its output, each of which is a record."""
-        return [decode(line) for line in self.log(name).read_bytes().splitlines()]
+        """All lines of its output so far, each of which is a record."""
+        return [decode(line) for line in whole_lines(self.log(name))]
 
     def summary(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.run_folder(name) / "summary.json").read_bytes())

@@ -27,6 +27,14 @@ name = f"seen_{os.environ['MOTLEY_RESTART']}_{os.environ['RANK']}"
 print("hello from", os.environ["RANK"])
 """
 
+AFTER_RANK_1 = """
+other, pause = place / "seen_0_1", lambda: signal.sigtimedwait([], 0.3)
+while not other.exists(): pause()
+pid = json.loads(other.read_text())["pid"]
+while pathlib.Path(f"/proc/{pid}").exists(): pause()
+pause()
+"""
+
 
 class Scripted(Machine):
     """A machine that has a project, with one script in it."""
@@ -125,9 +133,7 @@ def test_a_stop_ends_the_script_and_what_it_has_started(machine: Scripted) -> No
 
 def test_a_script_that_fails_by_itself_ends_the_run_and_is_named_first(machine: Scripted) -> None:
     """Rank 0 fails as well, of the loss of rank 1: that is no cause of its own."""
-    machine.project(
-        WAITS + "if os.environ['RANK'] == '1': sys.exit('out of luck')\nsignal.sigtimedwait([], 0.3)\n1 / 0\n"
-    )
+    machine.project(f"{WAITS}if os.environ['RANK'] == '1': sys.exit('out of luck')\n{AFTER_RANK_1}1 / 0\n")
     machine.supervise(machine.script_spec(2))
     assert machine.ended() == "failed"
     failed = machine.events_of("rank_failed")

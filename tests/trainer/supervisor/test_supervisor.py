@@ -22,6 +22,7 @@ from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOpt
 from motley.trainer.host import processes
 from motley.trainer.host.paths import run_folder
 from tests.support.full_disk import read_only, small_disk
+from tests.support.lines import whole_lines
 from tests.support.ports import free_pair
 from tests.support.proc import cmdline
 
@@ -87,7 +88,7 @@ class Machine:
         return found
 
     def events(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.folder() / "events.jsonl").read_text().splitlines() if line]
+        return [json.loads(line) for line in whole_lines(self.folder() / "events.jsonl")]
 
     def coordinators(self) -> list[int]:
         return [pid for pid in processes.tagged(self.folder()) if b"coordinate" in cmdline(pid)]

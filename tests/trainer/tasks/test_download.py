@@ -127,9 +127,9 @@ def test_offline_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with socket.socket() as nobody_listens:
         nobody_listens.bind(("127.0.0.1", 0))
         port = nobody_listens.getsockname()[1]
-    archive = Archive(name="data.gz", url=f"http://127.0.0.1:{port}/whole", md5="")
-    with pytest.raises(DataError, match=r"/whole: can't be downloaded \(.*Connection refused"):
-        fetch(archive, tmp_path, lambda *_: None)
+        archive = Archive(name="data.gz", url=f"http://127.0.0.1:{port}/whole", md5="")
+        with pytest.raises(DataError, match=r"/whole: can't be downloaded \(.*Connection refused"):
+            fetch(archive, tmp_path, lambda *_: None)
 
 
 def test_a_download_with_another_checksum_is_thrown_away(tmp_path: Path, server: Server) -> None:
