@@ -169,6 +169,18 @@ def test_rows_all_over_the_file_are_held_out_or_those_of_another_file(tmp_path: 
         loaded(tmp_path, rows, tokenizer, test="held.jsonl")
 
 
+def test_rows_that_are_held_out_and_trained_on_are_told(tmp_path: Path) -> None:
+    """Of 12 rows places 2, 6 and 10 are held out: the first is in the file once more, the second twice."""
+    names = ["a", "b", "c", "d", "e", "f", "g", "c", "g", "h", "i", "g"]
+    found = loaded(tmp_path, [{"text": name} for name in names], test_fraction=0.25)
+    assert found.told.endswith("; 2 rows held out that are trained on, too")
+    found = loaded(tmp_path, [{"text": name} for name in names[:5] + names[2:3]], test_fraction=0.2)
+    assert "trained on, too" not in found.told
+    (tmp_path / "held.jsonl").write_text('{"text": "c"}')
+    found = loaded(tmp_path, [{"text": name} for name in names], test="held.jsonl", packing=True)
+    assert found.told.endswith("; 1 row held out that is trained on, too")
+
+
 @pytest.mark.parametrize(
     ("count", "fraction", "held"), [(0, 0.5, 0), (1, 0.5, 0), (2, 0.01, 1), (2, 0.99, 1), (200, 0.05, 10), (9, 0.0, 0)]
 )

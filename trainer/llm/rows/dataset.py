@@ -82,7 +82,8 @@ def _made(options: Options, files: Mapping[str, Sequence[Path]], tokenizer: Toke
     train = TokenRows.of(trained, packs)
     test = TokenRows.of(tested) if tested else None
     return Rows(
-        train=train, test=test, told=_told(train, len(trained), test, lost, options, tokeniser),
+        train=train, test=test,
+        told=_told(train, len(trained), test, lost, options, tokeniser) + _told_twice(trained, tested),
         identity=identity(tokenizer, [train] if test is None else [train, test]),
     )  # fmt: skip
 
@@ -125,6 +126,14 @@ def _told(
     if not tokeniser.end and tokeniser.chats is None:
         said += f"; {name_of(tokeniser.tokenizer)} has no token that ends a text: answers are not ended"
     return said
+
+
+def _told_twice(trained: Sequence[TokenRow], held: Sequence[TokenRow]) -> str:
+    """How many of the rows held out are trained on, too: what is said of them is no word on what was not seen."""
+    tokens = {row.ids.tobytes() for row in held}
+    tokens &= {ids for row in trained if (ids := row.ids.tobytes()) in tokens}
+    count = sum(row.ids.tobytes() in tokens for row in held)
+    return f"; {_rows(count)} held out that {'is' if count == 1 else 'are'} trained on, too" if count else ""
 
 
 def _rows(count: int) -> str:
