@@ -50,6 +50,7 @@ class Pod:
     of: str  # its class: the name in cluster.toml
     number: int = 0  # among the pods of the run; the one that leads has 0
     run: str = ""  # "": there is none
+    commands: bool = True  # False: nothing can be run in it, by the user's rights or since it has ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

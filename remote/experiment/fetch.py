@@ -77,6 +77,8 @@ class Fetcher:
             self._announce(path, event)
 
     def _announce(self, path: str, event: Event) -> None:
+        if not self._verbs.hosts.take_commands:  # it stays on its volume
+            return
         self._waiting[path] = event
         self.resume()
 
@@ -88,8 +90,10 @@ class Fetcher:
 
     async def summary(self, leader: str) -> dict[str, Any] | None:
         """The leader's `summary.json`; None when it has none or does not answer."""
+        content: bytes | str | None = self._experiment.summaries.get(leader)
         try:
-            content = await self._patiently(lambda: self._verbs.fetch(leader, self._run, "summary.json"))
+            if content is None and self._verbs.hosts.take_commands:
+                content = await self._patiently(lambda: self._verbs.fetch(leader, self._run, "summary.json"))
         except HostError as error:
             self._say(f"summary.json could not be fetched: {error}")
             return None

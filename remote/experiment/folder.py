@@ -44,6 +44,7 @@ class Experiment:
         self._asked: set[str] = set()  # hosts that were asked for their files
         self._stale: set[str] = set()  # of these, the ones that are to be asked again
         self._over = False  # nothing is kept any more
+        self.summaries: dict[str, str] = {}  # of hosts that printed them, in JSON
         self.instances: dict[str, str] = {}  # which of several machines hosts were last: `remote.experiment.machines`
         if copy is not None:
             self._told = {host: copy.offsets(host) for host in copy.hosts()}
@@ -124,6 +125,18 @@ class Experiment:
         told, kept = self._both(host, chunk.file)
         first, border = (told, told) if self.stale(host) else (min(told, kept), max(told, kept))
         return local_name(chunk.file) is not None and (chunk.start > first or chunk.start < border < chunk.end)
+
+    def ends(self, host: str, file: str) -> tuple[int, ...]:
+        """How far a file of the host was shown, and is kept: where a chunk of it is to be cut that comes uncalled."""
+        return self._both(host, file)
+
+    def skip(self, host: str, file: str, to: int) -> None:
+        """What lies before this byte is there no longer, and never comes: the next chunk may begin here."""
+        told, kept = self._both(host, file)
+        if told < to:
+            self._told.setdefault(host, {})[file] = to
+        if self._copy is not None and kept < to:
+            self._copy.skip(host, file, to)
 
     def take(self, host: str, chunk: Chunk) -> list[Sample | Reading | Usage | Event | LogLine]:
         """Keep a chunk, and return the records in it, their text made safe. One that was seen before gives nothing,

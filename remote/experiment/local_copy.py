@@ -76,6 +76,11 @@ class LocalCopy:
         """The host's files are others now, of which nothing is kept."""
         self._dirty = self._offsets.pop(host, None) is not None or self._dirty
 
+    def skip(self, host: str, file: str, to: int) -> None:
+        """What of the host's file lies before this byte is there no longer."""
+        self._offsets.setdefault(host, {})[file] = to
+        self._dirty = True
+
     def hosts(self) -> list[str]:
         return list(self._offsets)
 

@@ -25,6 +25,13 @@ def record_machines(experiment: Experiment, machines: Mapping[str, str]) -> None
         experiment.write_whole(FILE, json.dumps({**before, **machines}).encode() + b"\n")
 
 
+def instance_of(experiment: Experiment, host: str) -> str:
+    """Which machine the host was last; empty where that is not known."""
+    return {**(_recorded(experiment.folder / INSTANCES) if experiment.writable else {}), **experiment.instances}.get(
+        host, ""
+    )
+
+
 def met(experiment: Experiment, host: str, instance: str) -> None:
     """The host is this machine now: where that is another one than before, its files are read from their beginning.
     Raises RunFailed where it can't be written."""

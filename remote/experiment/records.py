@@ -58,7 +58,7 @@ def record_of(host: str, file: str, line: str | bytes) -> Sample | Reading | Usa
     try:
         record = decode(line)
         if isinstance(record, belongs):
-            return _safe(record)
+            return safe(record)
         problem = f"{type(record).__name__} where {belongs[0].__name__} belongs"
     except WireError as error:
         problem = clean(str(error))
@@ -66,7 +66,8 @@ def record_of(host: str, file: str, line: str | bytes) -> Sample | Reading | Usa
     return Event(time=time.time(), host=host, source="console", kind="note", text=text, level="warning")
 
 
-def _safe(record: Sample | Reading | Usage | Event) -> Sample | Reading | Usage | Event:
+def safe(record: Sample | Reading | Usage | Event) -> Sample | Reading | Usage | Event:
+    """What may be shown of it, and kept."""
     if isinstance(record, Sample):
         return dataclasses.replace(record, host=clean(record.host), unit=clean(record.unit))
     if not isinstance(record, Event):

@@ -78,7 +78,7 @@ class Results:
 
     def resume(self) -> None:
         """Bring what is wanted, if this console keeps the run; else it waits, for the day that it takes it over."""
-        if not self._experiment.writable or self._full:
+        if not self._experiment.writable or self._full or not self._verbs.hosts.take_commands:
             return
         for host in self._hosts:
             task = self._tasks.get(host)

@@ -11,14 +11,18 @@ import json
 import os
 import shutil
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from motley.remote.config.sections import KubernetesKeys
+from motley.remote.end_tasks import end
 from motley.remote.errors import CommandFailed, HostError, RunFailed, Unreachable, UsageError
 from motley.remote.hosts.kubectl_errors import INSTALL, told, version_problem
 from motley.remote.quoting import pasteable
 from motley.remote.sanitize import clean
 from motley.remote.ssh.commands import Result
+from motley.remote.ssh.process import MAX_LINE
 
 ASK_S = 30.0  # for the cluster to answer one question
 CALLED = "kubernetes"  # the cluster, among the names of hosts
@@ -60,6 +64,22 @@ class Kubectl:
                 await child.wait()
         return Result(code=child.returncode or 0, stdout=out, stderr=said.decode(errors="replace"))
 
+    @asynccontextmanager
+    async def stream(self, *words: str) -> AsyncIterator[Stream]:
+        """Its lines as they come. Leaving the block ends it. Raises UsageError without a kubectl."""
+        try:
+            child = await asyncio.create_subprocess_exec(
+                *self.argv(*words), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE, start_new_session=True, limit=MAX_LINE,
+            )  # fmt: skip
+        except OSError as error:
+            raise absent(error) from error
+        stream = Stream(child)
+        try:
+            yield stream
+        finally:
+            await stream.close()
+
     async def said(self, *words: str, stdin: bytes = b"", timeout_s: float = ASK_S) -> str:
         """Its stdout. Raises a HostError with the remedy where it fails."""
         done = await self.run(*words, stdin=stdin, timeout_s=timeout_s)
@@ -82,6 +102,46 @@ class Kubectl:
         problem = told(done.stderr).cause if done.code else version_problem(done.stdout.decode(errors="replace"))
         if problem:
             raise UsageError(f"{shutil.which('kubectl') or 'kubectl'} can't be used: {problem}. {INSTALL}")
+
+
+class Stream:
+    """Of one kubectl that runs."""
+
+    def __init__(self, child: asyncio.subprocess.Process) -> None:
+        self._child = child
+        self._coming: asyncio.Task[bytes] | None = None
+
+    async def line(self, timeout_s: float) -> bytes | None:
+        """The next one, with its end; empty when kubectl has ended, None when none came in so long: it may be asked
+        for again. Raises CommandFailed for a line that is too long to be one."""
+        assert self._child.stdout is not None
+        if self._coming is None:
+            self._coming = asyncio.create_task(self._child.stdout.readline())
+        # Not wait_for, which below Python 3.12 can swallow the cancellation when a line comes with it.
+        try:
+            done, _ = await asyncio.wait({self._coming}, timeout=timeout_s)
+        except asyncio.CancelledError:
+            await end([self._coming])
+            raise
+        if not done:
+            return None
+        found, self._coming = self._coming, None
+        try:
+            return found.result()
+        except ValueError as error:
+            raise CommandFailed(CALLED, f"a line of more than {MAX_LINE} bytes came", "Report this.") from error
+
+    async def close(self) -> None:
+        if self._coming is not None:
+            await end([self._coming])
+        if self._child.returncode is None:
+            os.killpg(self._child.pid, signal.SIGKILL)
+        await self._child.communicate()
+
+    async def failure(self) -> str:
+        """Once it has ended: what it has said of that; empty when it has done all."""
+        _, said = await self._child.communicate()
+        return said.decode(errors="replace") if self._child.returncode else ""
 
 
 def failed(said: str) -> HostError:

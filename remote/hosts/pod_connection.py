@@ -26,6 +26,10 @@ from motley.remote.ssh.process import RemoteProcess
 from motley.remote.ssh.shell import login_line
 
 NO_POD = "A pod is there as long as a run is: `motley run` asks for one, `motley status` shows what there is."
+NO_COMMANDS = (
+    "You may not (create pods/exec), or the pod has ended: it is followed by kubectl logs. Ask who runs the cluster "
+    "for that right: kubectl auth can-i create pods --subresource=exec"
+)
 ANOTHER = 113  # the exit code where the pod is another one of the same name by now
 OTHERS = "The others of the run do without it; another one may come in its place: `motley status` shows."
 
@@ -62,6 +66,8 @@ class PodConnection(Commands):
         """Raises Unreachable for a host that has no pod that runs, UsageError without kubectl, or another HostError."""
         if host.pod is None or not host.pod.run:
             raise Unreachable(host.name, "it is no pod at the moment", NO_POD)
+        if not host.pod.commands:
+            raise Unreachable(host.name, "nothing can be run in its pod", NO_COMMANDS)
         kubectl = Kubectl(keys)
         try:
             found = await kubectl.table("get", "pods", "-l", of_run(host.pod.run))

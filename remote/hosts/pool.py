@@ -21,6 +21,7 @@ from motley.remote.config.cluster import Cluster, Host
 from motley.remote.errors import HostError, UsageError
 from motley.remote.feed import Progress
 from motley.remote.hosts.image_contents import ImageContents
+from motley.remote.hosts.pod_log import PodLog
 from motley.remote.hosts.reach import Connection, Reach
 from motley.remote.hosts.this_machine import Elsewhere, machines_of
 from motley.trainer.contract.spec import Container
@@ -144,7 +145,10 @@ class Hosts:
         return self._hosts[name]
 
     async def connect(self, emit: Emit) -> dict[str, Outcome]:
-        """Every host at once: its connection, or why there is none. Bounded by `dial.DEADLINE_S`."""
+        """Every host at once: its connection, or why there is none. Bounded by `dial.DEADLINE_S`. Nothing where no
+        command can be run on them."""
+        if not self.take_commands:
+            return {}
         await self._reach.start()
         outcomes = await asyncio.gather(*(self.attempt(name, emit) for name in self._hosts))
         return dict(zip(self._hosts, outcomes, strict=True))
@@ -172,6 +176,15 @@ class Hosts:
                 return held
             connection = self._open[name] = await self._reach.open(host)
             return connection
+
+    @property
+    def take_commands(self) -> bool:
+        """Whether anything can be run on them; where not, they are known by what they print (`printed`)."""
+        return all(host.pod is None or host.pod.commands for host in self._hosts.values())
+
+    async def printed(self, name: str) -> list[PodLog]:
+        """`Reach.printed` of a host."""
+        return await self._reach.printed(self.named(name))
 
     async def close(self) -> None:
         """Closes everything; the runs on the hosts go on. It may be used again afterwards."""

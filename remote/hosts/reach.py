@@ -19,6 +19,7 @@ from motley.remote.config.cluster import Cluster, Host
 from motley.remote.config.ways import Connect
 from motley.remote.hosts.local_connection import LocalConnection
 from motley.remote.hosts.pod_connection import PodConnection
+from motley.remote.hosts.pod_log import PodLog, logs_of
 from motley.remote.hosts.slurm_connection import SlurmConnection
 from motley.remote.ssh.commands import Result
 from motley.remote.ssh.connection import SSHConnection
@@ -104,6 +105,11 @@ class Reach:
 
     async def _exec(self, host: Host) -> Connection:
         return await PodConnection.open(host, self._kubernetes)
+
+    async def printed(self, host: Host) -> list[PodLog]:
+        """Of hosts that say what they do of themselves, too: what each machine that the host was has said, the newest
+        last. Raises a HostError."""
+        return await logs_of(host, self._kubernetes)
 
     async def start(self) -> Dialer:
         """Serves the demo hosts, once."""

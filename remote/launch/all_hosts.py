@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from motley.remote.errors import Finding, HostError, Unreachable
 from motley.remote.feed import Progress
@@ -66,9 +66,20 @@ async def start_all(
 
 
 async def stop_all(
-    verbs: Verbs, run: str, names: Iterable[str], emit: Emit, *, reason: str, bound_s: float
+    verbs: Verbs,
+    run: str,
+    names: Iterable[str],
+    emit: Emit,
+    give_back: Callable[[], Awaitable[object]],
+    *,
+    reason: str,
+    bound_s: float,
 ) -> tuple[str, ...]:
-    """End the run on the hosts. Returns those that did not answer within `bound_s`, or still have processes."""
+    """End the run on the hosts. Returns those that did not answer within `bound_s`, or still have processes. Where no
+    command can be run on them the hosts are given back, with all that runs there."""
+    if not verbs.hosts.take_commands:
+        await give_back()
+        return ()
 
     async def one(name: str) -> bool:
         emit(Progress(host=name, stage="stop", text="stopping"))

@@ -18,7 +18,8 @@ from motley.remote.config.cluster import Cluster
 from motley.remote.errors import HostError, RunFailed, UsageError
 from motley.remote.hosts.kubectl import Kubectl, refused
 from motley.remote.hosts.pods import LABEL, Seen, by_number, of_run, seen, troubles
-from motley.remote.placement.kubernetes_rights import check_cluster, resource_of
+from motley.remote.placement.kubernetes_rights import NO_EXEC, check_cluster, may_command, resource_of
+from motley.remote.placement.manifests import Manifests, none
 from motley.remote.placement.slurm_queue import State
 from motley.remote.sanitize import clean
 
@@ -41,11 +42,15 @@ class KubernetesJob:
         self._resource = resource_of(cluster.kubernetes.kind)
         self._claims: list[str] = []  # made for this run, and of no other before
         self._there = False  # something of it is, or may be, in the cluster
+        self._commands = True  # can be run in its pods
 
-    async def place(self, say: Say, manifests: Callable[[], str] = str) -> Cluster:
+    async def place(self, say: Say, manifests: Manifests = none) -> Cluster:
         """Raises as `Placement.place` says."""
         text = manifests()
-        await check_cluster(self._kubectl, self._cluster, say)
+        self._commands = await check_cluster(self._kubectl, self._cluster, say)
+        if not self._commands:
+            say(". ".join(NO_EXEC))
+            text = manifests(commanded=False)
         await self._check_name()
         await self._try(text)
         try:
@@ -58,12 +63,15 @@ class KubernetesJob:
         return self._placed()
 
     async def found(self, say: Say) -> Cluster:  # noqa: ARG002
-        """Raises UsageError where there is no such job, or its pods have ended."""
+        """Also one whose pods have ended: it is known by what they printed. Raises UsageError where there is none, or
+        where it waits."""
         await self._kubectl.check_version()
         _, pods = await self._look()
         self._there = bool(pods)
-        if not any(pod.phase == "runs" for pod in by_number(pods).values()):
+        phases = [pod.phase for pod in by_number(pods).values()]
+        if "runs" not in phases and ("gone" not in phases or "waits" in phases):
             raise UsageError(self._nothing_to_follow(pods))
+        self._commands = "runs" in phases and await may_command(self._kubectl)
         return self._placed()
 
     async def state(self) -> State:
@@ -205,7 +213,9 @@ class KubernetesJob:
 
     def _placed(self) -> Cluster:
         hosts = tuple(
-            dataclasses.replace(host, pod=dataclasses.replace(host.pod, run=self._run)) if host.pod else host
+            dataclasses.replace(host, pod=dataclasses.replace(host.pod, run=self._run, commands=self._commands))
+            if host.pod
+            else host
             for host in self._cluster.hosts
         )
         return dataclasses.replace(self._cluster, hosts=hosts)
@@ -217,7 +227,7 @@ class KubernetesJob:
             return f"the cluster has no pods of '{self._run}': it is over, or was never started there; {where}"
         if any(pod.phase == "waits" for pod in by_number(pods).values()):
             return f"'{self._run}' has no pod that runs yet: {'; '.join(waits)}"
-        return f"'{self._run}' is over, and its pods have ended: {self._by_hand()} deletes what is left of it"
+        return f"'{self._run}' is over, and its pods are ending: {self._by_hand()} deletes what is left of it"
 
     def _tell(self, say: Say, text: str) -> None:
         say(f"{self._cluster.kubernetes.kind} {self._run}: {text}")

@@ -17,6 +17,11 @@ KUBEFLOW = "kubeflow.org"
 GROUPS = {"pytorchjob": KUBEFLOW, "jobset": "jobset.x-k8s.io", "trainjob": f"trainer.{KUBEFLOW}"}
 VERSIONS = {"pytorchjob": "v1", "jobset": "v1alpha2", "trainjob": "v1alpha1"}
 OPERATORS = {"pytorchjob": "Kubeflow's training-operator v1", "jobset": "JobSet", "trainjob": "Kubeflow Trainer v2"}
+EXEC, LOGS = ("create", "pods/exec"), ("get", "pods/log")
+NO_EXEC = (
+    "you may not create pods/exec: a run is followed by kubectl logs, and no checkpoint comes home",
+    "motley stop deletes the job; join, drop, checkpoint and fetch need that right: ask who runs the cluster",
+)
 AT_ONCE = 4  # of kubectl, each of which takes some memory
 
 
@@ -25,9 +30,9 @@ def resource_of(kind: str) -> str:
     return f"{RESOURCES[kind]}.{GROUPS[kind]}"
 
 
-async def check_cluster(kubectl: Kubectl, cluster: Cluster, say: Callable[[str], object]) -> None:
-    """Raises UsageError for a kubectl that is absent or too old, for a kind of job that the cluster has not, and for
-    what the user may not do there; a HostError when the cluster does not answer."""
+async def check_cluster(kubectl: Kubectl, cluster: Cluster, say: Callable[[str], object]) -> bool:
+    """Whether commands can be run in pods. Raises UsageError for a kubectl that is absent or too old, for a kind of job
+    that the cluster has not, and for what the user may not do there; a HostError when the cluster does not answer."""
     await kubectl.check_version()
     kind = cluster.kubernetes.kind
     say(f"kubernetes: looking at the cluster ({cluster.kubernetes.context or 'the context that kubectl has'})")
@@ -37,24 +42,32 @@ async def check_cluster(kubectl: Kubectl, cluster: Cluster, say: Callable[[str],
         if others:
             remedy = f'set [kubernetes] kind = "{others[0]}", which it has'
         raise UsageError(f"the cluster has no {RESOURCES[kind]} of {GROUPS[kind]}/{VERSIONS[kind]}: {remedy}")
-    missing = [right for right, may in await _rights(kubectl, wanted(cluster)) if not may]
+    missing = [right for right, may in await _rights(kubectl, [*wanted(cluster), EXEC]) if not may]
+    commands = _told(EXEC) not in missing
+    if missing == [_told(EXEC)] and (await _rights(kubectl, [LOGS]))[0][1]:
+        missing = []
     if missing:
         space = f" in namespace {cluster.kubernetes.namespace}" if cluster.kubernetes.namespace else ""
         text = f"you may not {', '.join(missing)}{space}: ask who runs the cluster for that right, or take a namespace"
         text = f"{text} where you have it ([kubernetes] namespace)"
         raise UsageError(f"{text}; kubectl auth can-i --list shows what you may do")
+    return commands
+
+
+async def may_command(kubectl: Kubectl) -> bool:
+    """Whether the user may run commands in pods. Raises a HostError."""
+    return (await _rights(kubectl, [EXEC]))[0][1]
 
 
 def wanted(cluster: Cluster) -> list[tuple[str, str]]:
-    """The rights that a run takes, verb and resource: to begin, to be followed, to be ended. The rest a trial of the
-    manifests tells."""
+    """The rights that a run takes, verb and resource: to begin, to be seen, to be ended. It is followed with `EXEC`, or
+    with `LOGS` alone. The rest a trial of the manifests tells."""
     job = resource_of(cluster.kubernetes.kind)
     return [
         ("create", job),
         ("delete", job),
         ("create", "secrets"),
         ("list", "pods"),
-        ("create", "pods/exec"),
     ]
 
 
@@ -82,14 +95,19 @@ async def _rights(kubectl: Kubectl, rights: list[tuple[str, str]]) -> list[tuple
     for start in range(0, len(rights), AT_ONCE):
         part = rights[start : start + AT_ONCE]
         may = await asyncio.gather(*(one(*right) for right in part))
-        found += [(f"{verb} {resource}", has) for (verb, resource), has in zip(part, may, strict=True)]
+        found += [(_told(right), has) for right, has in zip(part, may, strict=True)]
     return found
+
+
+def _told(right: tuple[str, str]) -> str:
+    return " ".join(right)
 
 
 async def findings_of(cluster: Cluster, say: Callable[[str], object]) -> tuple[Finding, ...]:
     """For `motley check`: what is in the way of a run; nothing is applied."""
     try:
-        await check_cluster(Kubectl(cluster.kubernetes), cluster, say)
+        if not await check_cluster(Kubectl(cluster.kubernetes), cluster, say):
+            return (Finding(cluster.leader, "kubernetes", "warning", *NO_EXEC),)
     except UsageError as error:
         cause, _, remedy = str(error).partition(": ")
         return (Finding(cluster.leader, "kubernetes", "error", cause, remedy),)

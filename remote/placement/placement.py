@@ -19,6 +19,7 @@ from motley.remote.config.cluster import Cluster
 from motley.remote.errors import Finding
 from motley.remote.placement.kubernetes_job import KubernetesJob, runs_in
 from motley.remote.placement.kubernetes_rights import findings_of
+from motley.remote.placement.manifests import Manifests, none
 from motley.remote.placement.slurm_job import SlurmJob, runs_of
 from motley.remote.placement.slurm_queue import State
 
@@ -28,7 +29,7 @@ Say = Callable[[str], object]  # what is waited for, a line each
 class Placement(Protocol):
     """Of the hosts of one run."""
 
-    async def place(self, say: Say, manifests: Callable[[], str] = str) -> Cluster:
+    async def place(self, say: Say, manifests: Manifests = none) -> Cluster:
         """The cluster with hosts that can be connected to, asked for where there are none yet; waits for them. Hosts
         that start runs by themselves are asked for with the `manifests`.
 
@@ -63,7 +64,7 @@ class FixedHosts:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
-    async def place(self, say: Say, manifests: Callable[[], str] = str) -> Cluster:  # noqa: ARG002
+    async def place(self, say: Say, manifests: Manifests = none) -> Cluster:  # noqa: ARG002
         return self._cluster
 
     async def found(self, say: Say) -> Cluster:  # noqa: ARG002

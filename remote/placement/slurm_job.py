@@ -16,6 +16,7 @@ from motley.remote.config.cluster import Cluster, Host
 from motley.remote.errors import CommandFailed, HostError, RunFailed, UsageError
 from motley.remote.hosts.login_node import LoginNode, command, to_paste
 from motley.remote.hosts.pool import Hosts
+from motley.remote.placement.manifests import Manifests, none
 from motley.remote.placement.slurm_commands import ASK_S, LOOK_S, SlurmCommands
 from motley.remote.placement.slurm_queue import Component, State, as_they_began, named, refusal, state_of, who_is_who
 from motley.remote.placement.slurm_script import PREFIX, classes, job_name, script
@@ -42,7 +43,7 @@ class SlurmJob:
         self._ended = ""  # the same, once it is given back
         self._began = ""  # when it did, as Slurm has it: a job that is requeued begins anew
 
-    async def place(self, say: Say, manifests: Callable[[], str] = str) -> Cluster:  # noqa: ARG002
+    async def place(self, say: Say, manifests: Manifests = none) -> Cluster:  # noqa: ARG002
         """A job of this name that was submitted by hand is taken as it is. Raises as `Placement.place` says."""
         async with self._slurm.gate() as gate:
             submitting = asyncio.ensure_future(self._submit(gate, say))

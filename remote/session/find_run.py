@@ -21,6 +21,7 @@ from motley.remote.hosts.pool import Outcome
 from motley.remote.hosts.this_machine import Elsewhere, elsewhere, machine_id
 from motley.remote.launch.placement import layout_of
 from motley.remote.rpc.verbs import Verbs
+from motley.remote.session.pods_start import laid_out
 from motley.trainer.contract.run_changes import Lead
 from motley.trainer.contract.term import FIRST
 from motley.trainer.contract.wire import END_STATES
@@ -37,8 +38,11 @@ async def find(
     in this run another one than this, is reached over SSH from then on; `recorded`: what is kept here of such.
 
     Raises UsageError when no host that answers knows the run, or when it can't be followed from here, Elsewhere when
-    the only one that may know it is another machine.
+    the only one that may know it is another machine. Hosts on which nothing can be run are taken for those of
+    cluster.toml.
     """
+    if not verbs.hosts.take_commands:
+        return laid_out(verbs.hosts.cluster, run), None
     answers = await asyncio.gather(
         *(_ask(verbs, name, run, outcome, warn) for name, outcome in outcomes.items()),
     )

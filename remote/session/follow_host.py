@@ -19,11 +19,12 @@ from motley.remote.diagnosis.host_clocks import Lateness
 from motley.remote.end_tasks import end
 from motley.remote.errors import CommandFailed, HostError
 from motley.remote.experiment.folder import Experiment
-from motley.remote.experiment.machines import met
+from motley.remote.experiment.machines import instance_of, met
 from motley.remote.experiment.records import partial_lines
 from motley.remote.feed import FeedRecord, Link
 from motley.remote.rpc.verbs import Verbs
 from motley.remote.sanitize import clean, clean_table
+from motley.remote.session.follow_log import PrintedFollower
 from motley.remote.ssh.connection import backoff
 from motley.trainer.contract.wire import END_STATES, Beat, Chunk, Event, Level, WireError, decode
 
@@ -51,6 +52,7 @@ class HostFollower:
         self._ended = False  # said on the connection under way, or the last one
         self._unreadable = False  # something on it could not be read
         self._lateness = Lateness(0.0)  # of the beats of the connection under way
+        self._printed = PrintedFollower(host, verbs=verbs, experiment=experiment, emit=emit, say=self._keep)
 
     async def run(self) -> str:
         """The end state of the run on this host. Goes on trying as long as the host can't be reached."""
@@ -58,7 +60,7 @@ class HostFollower:
         while True:
             self._ended = self._unreadable = False
             try:
-                await self._attach()
+                await (self._attach() if self._verbs.hosts.take_commands else self._follow_printed())
                 if self._experiment.stale(self.host):  # the copy was taken over since the last line came
                     continue
                 if self._ended and (not self._unreadable or rereads == REREADS):
@@ -74,6 +76,10 @@ class HostFollower:
                 self._link(False, error.cause)
                 if isinstance(error, CommandFailed) and not self.state:
                     self._say(error.cause)
+                if self._verbs.hosts.take_commands and (end_state := await self._last_words()):
+                    self.state = end_state
+                    self.live.set()
+                    return str(self.state["state"])
             await asyncio.sleep(next(delays))
 
     async def catch_up(self) -> None:
@@ -85,6 +91,8 @@ class HostFollower:
     async def _attach(self) -> None:
         """One connection's worth of following; returns when the other side has ended it, or is to be asked anew."""
         connection = await self._verbs.connection(self.host)
+        if connection.instance not in ("", instance_of(self._experiment, self.host)):
+            await self._last_words()
         met(self._experiment, self.host, connection.instance)
         argv = self._verbs.argv(self.host, "attach", "--run", self._run, "--host", self.host)
         async with connection.stream(argv, cwd=self._verbs.tree.folder) as process:
@@ -113,6 +121,33 @@ class HostFollower:
                 said = process.stderr_tail.splitlines()[-1:] or [f"exit code {code}"]
                 raise CommandFailed(self.host, f"following the run failed: {said[0]}", "The run itself may go on.")
 
+    async def _follow_printed(self) -> None:
+        """The same of a host on which no command can be run."""
+        quiet = False
+        async with contextlib.aclosing(self._printed.follow()) as told:
+            async for said in told:
+                self.heard_at = asyncio.get_running_loop().time()
+                if isinstance(said, Beat):
+                    self.state = clean_table(said.state)
+                    self._ended = self.state.get("state") in END_STATES
+                    offset_s = said.time - time.time() if quiet else 0.0
+                else:
+                    quiet, offset_s = True, 0.0
+                    self.live.set()
+                    self.asked.set()
+                if quiet:
+                    self._link(True, "followed by kubectl logs", offset_s=offset_s)
+                if quiet and self._ended:
+                    return
+
+    async def _last_words(self) -> dict[str, Any]:
+        """What a machine that has ended told last is read; its `state` where it had said how the run ended there."""
+        found: dict[str, Any] = {}
+        with contextlib.suppress(HostError):
+            async for beat in self._printed.last_words():
+                found = clean_table(beat.state) if beat.state.get("state") in END_STATES else {}
+        return found
+
     def _take(self, line: bytes) -> None:
         """Raises CommandFailed when what came before the line was lost on the way: it has to be asked for again."""
         self.heard_at = asyncio.get_running_loop().time()
@@ -138,10 +173,16 @@ class HostFollower:
             for kept in self._experiment.take(self.host, record):
                 self._emit(kept)
 
+    def _keep(self, text: str) -> None:
+        self._say(text, kept=True)
+
     def _link(self, up: bool, text: str, *, offset_s: float = 0.0, late_s: float = 0.0) -> None:
         if up or self.up or not self.state:
             self._emit(Link(host=self.host, up=up, text=text, clock_offset_s=offset_s, clock_late_s=late_s))
         self.up = up
 
-    def _say(self, text: str, level: Level = "warning") -> None:
-        self._emit(Event(time=time.time(), host=self.host, source="console", kind="note", text=text, level=level))
+    def _say(self, text: str, level: Level = "warning", *, kept: bool = False) -> None:
+        event = Event(time=time.time(), host=self.host, source="console", kind="note", text=text, level=level)
+        if kept:
+            self._experiment.note(event)
+        self._emit(event)

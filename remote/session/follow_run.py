@@ -65,8 +65,7 @@ class RunFollower:
         self.revives = True  # brings back hosts that were cut off
         self.acts = True  # False: it only looks, and leaves all that keeps the run going to other consoles
         self.stopped = asyncio.Event()  # every host that was asked to stop has answered, or its time is over
-        self._verbs = verbs
-        self._run = run
+        self._verbs, self._run = verbs, run
         self.leader = leader
         self._reform = reform
         self._silence = LeaderSilence(0.0)  # of the leader, on the loop's clock
@@ -199,7 +198,8 @@ class RunFollower:
         task = self._tasks[self.leader]
         others = all(other.done() for name, other in self._tasks.items() if name != self.leader)
         if not task.done():  # a leader that is another machine, not to be reached from here, never says so
-            return others and any(error.host == self.leader for error in self._verbs.hosts.away)
+            unasked = self.stopped.is_set() and not self._verbs.hosts.take_commands  # they were ended from outside
+            return unasked or (others and any(error.host == self.leader for error in self._verbs.hosts.away))
         return task.cancelled() or task.result() != "lost" or self.stopping or others
 
     async def _look_for_leader(self) -> None:

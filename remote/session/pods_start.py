@@ -16,28 +16,31 @@ from motley.remote.config.resume_from import ResumeFrom
 from motley.remote.errors import UsageError
 from motley.remote.experiment.experiment_writer import ExperimentWriter
 from motley.remote.experiment.folder import Experiment
+from motley.remote.feed import Layout
 from motley.remote.kubernetes.pods import as_pods, members_of
 from motley.remote.kubernetes.volumes import WORKSPACE, volumes
 from motley.remote.launch import placement
 from motley.remote.launch.start_run import RunStart
+from motley.remote.placement.manifests import Manifests
 from motley.remote.placement.placement import starts_runs
 from motley.remote.rpc.verbs import Verbs
 
 STAYS_S = 60.0  # of a pod whose run has ended, for a console to bring home what is there
 
 
-def manifests_of(cluster: Cluster, run: str, *, resume: str | None) -> Callable[[], str]:
+def manifests_of(cluster: Cluster, run: str, *, resume: str | None) -> Manifests:
     """What makes them, when they are needed. It raises ConfigError and UsageError as `manifests` does."""
 
-    def made() -> str:
+    def made(*, commanded: bool = True) -> str:
         if not starts_runs(cluster):
             return ""
         from motley.remote.kubernetes.manifests import manifests  # yaml is for these alone
 
         kind, token = cluster.kubernetes.kind, secrets.token_hex(32)
         return manifests(
-            cluster, run, kind, token=token, environ=os.environ, stays_s=STAYS_S, resume=on_from(cluster, resume)
-        ).text
+            cluster, run, kind, token=token, environ=os.environ, stays_s=STAYS_S if commanded else 0.0,
+            resume=on_from(cluster, resume),
+        ).text  # fmt: skip
 
     return made
 
@@ -69,11 +72,15 @@ class PodsStart:
 
     async def start(self, *, resume: str | None) -> None:  # noqa: ARG002 - the manifests have it
         """The pods have begun it: from here on there is an experiment. Raises UsageError when there is one already."""
-        members = members_of(self._cluster)
         self._logbook.keep(Experiment.create(self._folder, self._cluster.text), self._verbs)
-        self._logbook.lay_out(placement.layout(as_pods(self._cluster), self._run, members))
-        if words := placement.first_words(members, self._cluster):
+        self._logbook.lay_out(laid_out(self._cluster, self._run))
+        if words := placement.first_words(members_of(self._cluster), self._cluster):
             self._logbook.note(words, kind="first_shares")
+
+
+def laid_out(cluster: Cluster, run: str) -> Layout:
+    """Who takes part, as far as cluster.toml says it."""
+    return placement.layout(as_pods(cluster), run, members_of(cluster))
 
 
 def start_of(cluster: Cluster) -> Callable[..., RunStart | PodsStart]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -22,6 +22,7 @@ from motley.remote.experiment.fetch import final_summary
 from motley.remote.experiment.folder import experiments_folder
 from motley.remote.feed import Ended
 from motley.remote.hosts.pool import Hosts
+from motley.remote.placement.manifests import Manifests, none
 from motley.remote.placement.placement import is_placed, placement_of
 
 LOOK_S = 15.0  # between two looks whether hosts of a job are there still
@@ -47,7 +48,7 @@ class RunHosts:
         self._came_at = -math.inf
 
     @asynccontextmanager
-    async def starting(self, manifests: Callable[[], str] = str) -> AsyncIterator[Cluster]:
+    async def starting(self, manifests: Manifests = none) -> AsyncIterator[Cluster]:
         """The cluster as it is reached. When the block fails they are given back. `manifests`: of hosts that start the
         run by themselves.
 

@@ -296,7 +296,7 @@ class Session:
             emit=self._logbook.emit, note=self._logbook.note, stop=self._stop_hosts, taken_up=self._run_hosts.taken_up,
         )  # fmt: skip
         self._following.revives = revive
-        self._following.acts = not self._readonly
+        self._following.acts = not self._readonly and self._hosts.take_commands
         self._following.start(names)
         self._tasks.append(loop.create_task(self._watch(self._following, self._ended)))
 
@@ -316,5 +316,5 @@ class Session:
             ended.set_exception(error)
 
     async def _stop_hosts(self, names: Iterable[str], reason: str) -> tuple[str, ...]:
-        bound_s = self._cluster.run.stop_grace_s + STOP_BOUND_S
-        return await stop_all(self._verbs, self.run, names, self._logbook.emit, reason=reason, bound_s=bound_s)
+        bound_s, back = self._cluster.run.stop_grace_s + STOP_BOUND_S, self._run_hosts.give_back
+        return await stop_all(self._verbs, self.run, names, self._logbook.emit, back, reason=reason, bound_s=bound_s)

@@ -25,7 +25,7 @@ def refuse(resource: str) -> Prepare:
     ("prepare", "keys", "code", "said"),
     [
         pytest.param(
-            lambda cluster: cluster.forbid("create", "pods/exec"),
+            lambda cluster: [cluster.forbid("create", "pods/exec"), cluster.forbid("get", "pods/log")],
             "",
             2,
             r"you may not create pods/exec: ask who runs the cluster for that right",
@@ -85,6 +85,36 @@ def test_where_there_is_no_kubectl(cluster: Kubernetes, tmp_path: Path, verb: st
     assert done.returncode != 0
     assert re.search(r"there is no kubectl on this machine", done.stdout + done.stderr), done.stdout + done.stderr
     assert "Install kubectl 1.24 or later" in done.stdout + done.stderr
+
+
+def test_a_kubectl_that_is_too_old(cluster: Kubernetes, tmp_path: Path) -> None:
+    """Debian's, as it says its version; the cluster is asked nothing."""
+    config = cluster_toml(tmp_path, steps=LONG)
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    said = json.dumps({"clientVersion": {"major": "1", "minor": "20", "gitVersion": "v1.20.2"}})
+    (folder / "kubectl").write_text(f"#!/bin/sh\necho '{said}'\n")
+    (folder / "kubectl").chmod(0o755)
+
+    done = motley(cluster, config, "run", "--plain", env={"PATH": f"{folder}:/usr/bin:/bin"})
+
+    assert done.returncode == 2, done.stderr
+    assert f"{folder}/kubectl can't be used: it is v1.20, which is too old: 1.24 is the least" in done.stderr
+    assert "Install kubectl 1.24 or later" in done.stderr
+    assert cluster.requests == []
+    assert not (tmp_path / "experiments").exists()
+
+
+def test_a_kubectl_that_is_pointed_at_nothing(cluster: Kubernetes, tmp_path: Path) -> None:
+    config = cluster_toml(tmp_path, steps=LONG)
+
+    done = motley(cluster, config, "run", "--plain", env={"KUBECONFIG": str(tmp_path / "nothing")})
+
+    assert done.returncode == 3, done.stderr
+    assert "kubectl knows no cluster" in done.stderr
+    assert "kubectl config get-contexts lists the clusters that it knows" in done.stderr
+    assert cluster.requests == []
+    assert not (tmp_path / "experiments").exists()
 
 
 def test_a_name_that_is_taken(cluster: Kubernetes, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ from typing import Any
 
 from motley.trainer.bootstrap import unpack_tree
 from motley.trainer.contract.spec import Spec
-from motley.trainer.contract.wire import Event, encode
+from motley.trainer.contract.wire import Event
 from motley.trainer.host import process_title, processes
 from motley.trainer.host.exit_codes import Exit
 from motley.trainer.host.paths import project_folder, read_json, run_folder
@@ -58,6 +58,7 @@ class Pod:
         self._description = description
         self._where = where
         self._folder = run_folder(description.spec.run, where.host)
+        self._records = Records(self._folder)
         self._asked_to_end = False
         self._reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(writer)
@@ -84,10 +85,9 @@ class Pod:
             token=os.environ[place.TOKEN], resume=resume, python=sys.executable,
         )  # fmt: skip
         supervisor: int | None = self._start(spec)
-        records = Records(self._folder)
         code = LOST
         while supervisor is not None:
-            code = self._follow(supervisor, records)
+            code = self._follow(supervisor)
             supervisor = self._stay(address)
         return code
 
@@ -108,8 +108,7 @@ class Pod:
     def say(self, text: str, level: Any = "info") -> None:
         """A word of the pod itself, as a record among the run's."""
         event = Event(time=time.time(), host=self._where.host, source="pod", kind="note", text=text, level=level)
-        sys.stdout.buffer.write(encode(event))
-        sys.stdout.buffer.flush()
+        self._records.say(event)
 
     def _who_leads(self, *, patience_s: float) -> tuple[str, str]:
         """The host and its address. Where a console is about, another one may have taken the place of the first, or is
@@ -146,11 +145,11 @@ class Pod:
             raise OSError(answer["error"])
         return int(answer["pid"])
 
-    def _follow(self, supervisor: int, records: Records) -> int:
+    def _follow(self, supervisor: int) -> int:
         """Until the supervisor has ended."""
         ends_at: float | None = None
         while not self._ended(supervisor):
-            records.print_new()
+            self._records.print_new()
             self._wait(LOOK_S)
             if self._asked_to_end and ends_at is None:
                 self.say("this pod is asked to end", "warning")
@@ -161,7 +160,7 @@ class Pod:
                     os.kill(supervisor, signal.SIGTERM)
             if ends_at is not None and time.monotonic() >= ends_at:
                 os.kill(supervisor, signal.SIGKILL)
-        records.print_new(whole=True)
+        self._records.print_new(whole=True)
         if self._asked_to_end:
             return ENDED
         return self._code(self._state())

@@ -37,6 +37,7 @@ is missing, and fails in CI. Elsewhere a test asks both `why_not` itself.
 - `cluster.nodes = [Node("node-0", cpus=4, memory="8Gi", gpus=1, labels={"pool": "t4"})]`: what does not fit is
   Unschedulable and says why. By default three with 16 cores, 64Gi and 8 `nvidia.com/gpu`.
 - `cluster.images = {"motley:0.1.0"}`: others are ImagePullBackOff. None, the default: every image is there.
+- `cluster.settings.python = "…/bin/python"`: of every image, before the first pod. By default the tests' own.
 - `cluster.storage_classes = {"standard", "nfs"}`: a claim of another class is never bound, and its pods stay Pending.
 - `cluster.evict(pod, replaced=False)`: SIGTERM, after its grace SIGKILL; then it is Failed with reason Evicted and
   condition DisruptionTarget. Its job leaves it so; with `replaced` it makes another one, as operators do.
@@ -49,6 +50,7 @@ is missing, and fails in CI. Elsewhere a test asks both `why_not` itself.
 - `cluster.refuse_admission(resource, message)`: 403 `admission webhook "…" denied the request: message`.
 - `cluster.add_namespace(name)`: `default` and `training` are there; in another one: `namespaces "x" not found`.
 - `cluster.log_keeps(pod, size)`: the log was rotated: only its last lines, of so many bytes, are left.
+- `cluster.log_loses(pod, lines)`: who follows its log does not get the next lines; who asks for them again does.
 - `cluster.cut_streams()`: every log, watch and exec that is open is cut off, as when a proxy gives up.
 - `cluster.fails_for(seconds)`: 503 for every request so long.
 - `cluster.stop_answering()`, `cluster.answer_again()`: connections are refused, until they are not; pods run on.

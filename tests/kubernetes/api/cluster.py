@@ -212,6 +212,13 @@ class Kubernetes:
 
         self._do(cut)
 
+    def log_loses(self, pod: str, lines: int) -> None:
+        def lose() -> None:
+            if (found := self._kubelet.log_of(self._pod(pod))) is not None:
+                found.lose(lines)
+
+        self._do(lose)
+
     def cut_streams(self) -> None:
         self._call(self._server.cut_streams())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +35,7 @@ class Settings:
     failing_until: float = 0.0  # of `time.monotonic`
     nodes: list[Node] = field(default_factory=usual_nodes)
     images: set[str] | None = None
+    python: str = sys.executable  # in every image
     storage_classes: set[str] = field(default_factory=lambda: {"standard", "nfs"})
     held: dict[str, tuple[str, str]] = field(default_factory=dict)  # pod, or "" for all -> reason, message
     left: set[str] = field(default_factory=set)  # uids of pods that no job replaces

@@ -14,7 +14,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,9 +170,9 @@ def marked(value: str) -> list[int]:
     return [pid for pid in found if processes.start_ticks(pid) is not None]
 
 
-def python_folder(folder: Path) -> Path:
-    """Has the `python3` of a container: the tests' own."""
+def python_folder(folder: Path, python: str) -> Path:
+    """Has the `python3` of a container: this one."""
     folder.mkdir(parents=True)
-    (folder / "python3").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    (folder / "python3").write_text(f'#!/bin/sh\nexec {shlex.quote(python)} "$@"\n')
     (folder / "python3").chmod(0o755)
     return folder

@@ -26,7 +26,7 @@ LOOK_S = 0.05
 class Kubelet:
     def __init__(self, store: Store, settings: Settings, folder: Path, mark: str) -> None:
         self._store, self._settings = store, settings
-        self._images = pod_images.Images(store, folder, mark)
+        self._images = pod_images.Images(store, settings, folder, mark)
         self._containers: dict[str, Container] = {}  # by the uid of the pod
         self._logs: dict[str, PodLog] = {}
         self._begun: set[str] = set()

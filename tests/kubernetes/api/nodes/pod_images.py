@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.kubernetes.api.nodes.containers import MARK, Image, python_folder
+from tests.kubernetes.api.settings import Settings
 from tests.kubernetes.api.store import Store
 from tests.remote.kubernetes.operator import image as motley_of_the_image
 
@@ -16,8 +17,8 @@ MEMORY = "Memory"
 
 
 class Images:
-    def __init__(self, store: Store, folder: Path, mark: str) -> None:
-        self._store, self._folder, self._mark = store, folder, mark
+    def __init__(self, store: Store, settings: Settings, folder: Path, mark: str) -> None:
+        self._store, self._settings, self._folder, self._mark = store, settings, folder, mark
         self._python: Path | None = None
         self._code: Path | None = None
 
@@ -64,7 +65,7 @@ class Images:
     def image_of(self, pod: Object) -> Image:
         container = pod["spec"]["containers"][0]
         if self._python is None or self._code is None:
-            self._python = python_folder(self._folder / "bin")
+            self._python = python_folder(self._folder / "bin", self._settings.python)
             self._code = motley_of_the_image(self._folder / "image")
         folder = self._folder / "pods" / pod["metadata"]["uid"]
         folder.mkdir(parents=True)

@@ -17,6 +17,7 @@ class PodLog:
     def __init__(self) -> None:
         self._lines: list[Line] = []
         self._dropped = 0  # of the first ones, by rotation
+        self._unsent = 0  # lines that streams which follow are not sent, as they come
         self._news = asyncio.Event()
         self._whole = False
 
@@ -41,18 +42,25 @@ class PodLog:
             kept += len(self._lines[first].text)
         self._dropped = max(self._dropped, first)
 
+    def lose(self, count: int) -> None:
+        """Whoever follows does not get the next lines; they are there for whoever asks for them."""
+        self._unsent = count
+
     @property
     def text(self) -> bytes:
         return b"".join(line.text for line in self._lines[self._dropped :])
 
     async def lines(self, *, begin_s: float, tail: int, follow: bool) -> AsyncIterator[Line]:
         """`tail`: at most so many of those that are there; -1 is all."""
+        there = len(self._lines)
         place = max(self._dropped, len(self._lines) - tail if tail >= 0 else 0)
         while True:
             news = self._news
             while place < len(self._lines):
                 line, place = self._lines[place], place + 1
-                if line.time_ns >= begin_s * 10**9:
+                if follow and self._unsent and place > there:
+                    self._unsent -= 1
+                elif line.time_ns >= begin_s * 10**9:
                     yield line
             if self._whole or not follow:
                 return
