@@ -152,7 +152,7 @@ def one_night(
 
 
 def make_room(lab: Lab, name: str) -> None:
-    """Removes what the run has left on the hosts: their disks are small, and nobody knows how many runs there will be."""
+    """Removes what the run has left on the hosts: their disks are small, and there may be many runs."""
     for host in lab.hosts:
         for folder in (lab[host].home / ".motley" / "runs").glob(f"{name}*"):
             shutil.rmtree(folder)
