@@ -7,9 +7,9 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.text import Text
 
-from motley.console.report import page
 from motley.console.report.comparison import Comparison, Curves, figures_table, settings_table
-from motley.console.report.svg_chart import Series, chart
+from motley.console.report.html_page import page
+from motley.console.report.html_page.svg_chart import Series, chart
 from motley.console.report.text_view import HEIGHT, STYLES, WIDEST, draw, heading
 from motley.console.view.figures import duration, loss, percent, rate
 from motley.console.view.plot import overlaid

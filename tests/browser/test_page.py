@@ -9,14 +9,14 @@ import secrets
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-pytest.importorskip("textual_serve")
+from motley.console.commands.serving.browser import strangers
 
-
-from motley.console.commands.serving.browser.page_server import FILES, MOST_CONSOLES, PageServer
+if TYPE_CHECKING:
+    from motley.console.commands.serving.browser.page_server import PageServer
 
 WAIT_S = 60.0
 UPGRADE = (
@@ -111,6 +111,8 @@ async def test_a_socket_needs_its_own_origin_even_with_the_cookie(server: PageSe
 
 
 async def test_only_so_many_consoles_are_open_and_one_that_is_closed_makes_room(server: PageServer) -> None:
+    from motley.console.commands.serving.browser.page_server import MOST_CONSOLES
+
     lines = [await opened(server, new_socket(), *socket_of(server)) for _ in range(MOST_CONSOLES)]
     assert [status(answer) for answer, _, _ in lines] == [101] * MOST_CONSOLES
     number = "0" * 16
@@ -126,6 +128,8 @@ async def test_only_so_many_consoles_are_open_and_one_that_is_closed_makes_room(
 
 
 async def test_all_that_the_page_loads_comes_from_here(server: PageServer) -> None:
+    from motley.console.commands.serving.browser.page_server import FILES
+
     answer, reader, writer = await opened(server, "GET / HTTP/1.1", *own(server), "Connection: close")
     page = (await reader.read()).decode()
     writer.close()
@@ -139,6 +143,24 @@ async def test_all_that_the_page_loads_comes_from_here(server: PageServer) -> No
         assert status(await head(server, f"GET /static/{name} HTTP/1.1", *own(server))) == 200
     for name in ("../index.html", "%2e%2e%2fguard.py", "app_index.html", ""):
         assert status(await head(server, f"GET /static/{name} HTTP/1.1", *own(server))) == 404
+
+
+async def test_who_says_nothing_makes_way(server: PageServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = int(host(server).rpartition(":")[2])
+    silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(strangers.MOST)]
+    held, _, line = await opened(server, new_socket(), *socket_of(server))
+    assert status(held) == 101
+    assert await asyncio.wait_for(silent[0][0].read(), WAIT_S) == b""  # the oldest has made way
+    silent += [await asyncio.open_connection("127.0.0.1", port) for _ in range(2 * strangers.MOST)]
+    assert status(await head(server, "GET / HTTP/1.1", *own(server))) == 200
+    assert not line.transport.is_closing()
+    assert len(server._open) == 1
+    monkeypatch.setattr(strangers, "SLOW_S", 0.05)
+    late, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET / HTTP/1.1\r\nHost: ")
+    assert await asyncio.wait_for(late.read(), WAIT_S) == b""
+    for _, one in (*silent, (late, writer), (late, line)):
+        one.close()
 
 
 class Page:
@@ -215,6 +237,7 @@ def _in_group(group: int) -> list[str]:
 
 async def test_a_console_that_does_not_leave_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     from motley.console.commands.serving.browser import console_process
+    from motley.console.commands.serving.browser.page_server import PageServer
 
     monkeypatch.setattr(console_process, "LEAVE_S", 0.1)
     monkeypatch.setattr(console_process, "TERM_S", 0.1)

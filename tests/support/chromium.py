@@ -16,7 +16,9 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
-PROGRAM = next((found for name in ("chromium", "chromium-browser") if (found := shutil.which(name))), None)
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+PROGRAM = next((found for name in NAMES if (found := shutil.which(name))), None)
+NAMED = {"Escape": 27, "ArrowDown": 40, "ArrowUp": 38, "Tab": 9}
 START_S = 60.0
 ANSWER_S = 30.0
 WORDS = (
@@ -43,6 +45,7 @@ class Page:
         self.requests: list[str] = []
         self.errors: list[str] = []
         self.sent: list[str] = []
+        self.drawn = ""  # what its sockets have heard of a console
         self.listening = asyncio.ensure_future(self._listen())
 
     async def _listen(self) -> None:
@@ -57,6 +60,8 @@ class Page:
                 self.requests.append(told["url"])
             elif what == "Network.webSocketFrameSent":
                 self.sent.append(told["response"]["payloadData"])
+            elif what == "Network.webSocketFrameReceived" and told["response"]["opcode"] == 2:
+                self.drawn += base64.b64decode(told["response"]["payloadData"]).decode("utf-8", "replace")
             elif what == "Runtime.exceptionThrown":
                 self.errors.append(str(told["exceptionDetails"]))
             elif what == "Runtime.consoleAPICalled" and told["type"] in ("error", "assert"):
@@ -104,10 +109,22 @@ class Page:
 
         await asyncio.wait_for(true(), START_S)
 
+    async def until_drawn(self, text: str) -> None:
+        """Since this was last cleared: `page.drawn = ""`. Raises asyncio.TimeoutError."""
+
+        async def drawn() -> None:
+            while text not in self.drawn:  # noqa: ASYNC110 - beside what listens
+                await asyncio.sleep(0.05)
+
+        await asyncio.wait_for(drawn(), START_S)
+
     async def press(self, key: str) -> None:
-        """One printable character, as a user types it."""
-        await self.call("Input.dispatchKeyEvent", type="keyDown", key=key, text=key)
-        await self.call("Input.dispatchKeyEvent", type="keyUp", key=key)
+        """One printable character, or a key of `NAMED`, as a user types it."""
+        told: dict[str, Any] = {"key": key, "text": key}
+        if key in NAMED:
+            told = {"key": key, "code": key, "windowsVirtualKeyCode": NAMED[key]}
+        await self.call("Input.dispatchKeyEvent", type="keyDown", **told)
+        await self.call("Input.dispatchKeyEvent", type="keyUp", **told)
 
     async def picture(self) -> bytes:
         """Of what is seen, as PNG."""

@@ -11,7 +11,8 @@ from motley.console.report.past_run import folder_of
 def report(config: Path, run: str, *, html: Path | None, json: bool) -> int:
     """As `shown` has it. Raises UsageError where there is no such experiment, NotWritten when the page can't be
     written."""
-    from motley.console.report import report_page, text_view
+    from motley.console.report import text_view
+    from motley.console.report.html_page import report_page
 
     found = read_aloud(folder_of(run, config))
     return shown(

@@ -31,10 +31,10 @@ from motley.console.replay.player import Player
 from motley.console.replay.timeline import Timeline
 from motley.console.report import comparison_view, digest, text_view
 from motley.console.report.comparison import compare
+from motley.console.report.html_page.report_page import report_page
 from motley.console.report.past_run import PastRun
 from motley.console.report.read_report import read
 from motley.console.report.recorded_step import StepRecords, whole_checkpoint
-from motley.console.report.report_page import report_page
 from motley.console.state.store import Store
 from motley.console.view.key_bindings import footer_line
 from motley.console.view.notice import notice_lines

@@ -1,9 +1,9 @@
 """One console in a browser: a process `motley attach RUN --readonly` of its own, as textual-serve speaks with it.
 
-    console = ConsoleProcess(words, socket, told=print)
-    await console.start(120, 40)
-    ...                              # what the page sends: await console.send_bytes(b"d")
-    await console.stop()             # no process of it is left, the run goes on
+    process = ConsoleProcess(words, socket, told=print)
+    await process.start(120, 40)
+    ...                              # what the page sends: await process.send_bytes(b"d")
+    await process.stop()             # no process of it is left, the run goes on
 
 Whether the run may be changed is decided by the process's command line: nothing that a page sends alters that. It has a
 process group of its own, so that Ctrl-C in the server's terminal ends it in one way only.

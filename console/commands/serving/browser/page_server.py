@@ -29,6 +29,7 @@ from aiohttp import WSMsgType, web
 
 from motley.console.commands.serving.browser.console_process import ConsoleProcess
 from motley.console.commands.serving.browser.guard import ADDRESS, Asked, Guard, Refused
+from motley.console.commands.serving.browser.strangers import Strangers
 from motley.remote.errors import UsageError
 
 MOST_CONSOLES = 4
@@ -54,6 +55,8 @@ class PageServer:
         self._said: dict[str, str] = {}  # by a page's number
         self._closing = False
         self._runner: web.AppRunner | None = None
+        self._listening: asyncio.Server | None = None
+        self._strangers: Strangers
         self.guard: Guard
 
     async def start(self, port: int) -> int:
@@ -77,13 +80,17 @@ class PageServer:
         self.guard = Guard(bound)
         self._runner = web.AppRunner(app, access_log=None, logger=quiet, shutdown_timeout=1.0)
         await self._runner.setup()
-        await web.SockSite(self._runner, listener).start()
+        self._strangers = Strangers(self._runner.server)
+        self._listening = await asyncio.get_running_loop().create_server(self._strangers, sock=listener)
         return bound
 
     async def stop(self) -> None:
         self._closing = True
+        if self._listening is not None:
+            self._listening.close()
+            self._strangers.end_all()
         await asyncio.gather(*(line.close(code=1001) for line in self._open), return_exceptions=True)
-        await asyncio.gather(*(console.stop() for console in self._consoles.values()))
+        await asyncio.gather(*(process.stop() for process in self._consoles.values()))
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -93,9 +100,11 @@ class PageServer:
         answer: web.StreamResponse
         if isinstance(verdict, Refused):
             answer = web.Response(status=403, text=f"403: {verdict.why}\n")
+            answer.force_close()
         elif verdict == "exchange":
             answer = self._exchange()
         else:
+            self._strangers.known(request.protocol)
             try:
                 answer = await handler(request)
             except web.HTTPException as error:
@@ -136,39 +145,40 @@ class PageServer:
     async def _ended(self, request: web.Request) -> web.Response:
         """What its console said at its end, which may be yet to come."""
         number = request.match_info["number"]
-        if (console := self._consoles.get(number)) is not None:
+        if (process := self._consoles.get(number)) is not None:
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(console.over.wait(), ENDED_S)
+                await asyncio.wait_for(process.over.wait(), ENDED_S)
         return web.Response(text=self._said.get(number) or "This console has ended. The run is as it was.")
 
     async def _socket(self, request: web.Request) -> web.StreamResponse:
         number = request.match_info["number"]
+        has_seat = await self._has_seat()
         if number in self._consoles:
             raise web.HTTPConflict
-        if not await self._has_seat():
+        if not has_seat:
             said = f"{len(self._open)} consoles are open in browsers already: close one of them"
             self._keep(number, said, 1)
             return web.Response(status=503, text=f"503: {said}\n")
         line = web.WebSocketResponse(heartbeat=HEARTBEAT_S, max_msg_size=MOST_BYTES)
-        console = ConsoleProcess(self._words, line, told=lambda said, code: self._keep(number, said, code))
+        process = ConsoleProcess(self._words, line, told=lambda said, code: self._keep(number, said, code))
         self._open.add(line)
-        self._consoles[number] = console
+        self._consoles[number] = process
         try:
             await line.prepare(request)
-            await console.start(_cells(request.query.get("width"), 80), _cells(request.query.get("height"), 24))
+            await process.start(_cells(request.query.get("width"), 80), _cells(request.query.get("height"), 24))
             async for message in line:
-                if message.type == WSMsgType.TEXT and not await _heard(console, line, message.data):
+                if message.type == WSMsgType.TEXT and not await _heard(process, line, message.data):
                     break
         finally:
             self._open.discard(line)
-            await asyncio.shield(self._leave(number, console))
+            await asyncio.shield(self._leave(number, process))
             with contextlib.suppress(ConnectionError):
                 await line.close()
         return line
 
-    async def _leave(self, number: str, console: ConsoleProcess) -> None:
+    async def _leave(self, number: str, process: ConsoleProcess) -> None:
         try:
-            await console.stop()
+            await process.stop()
         finally:
             del self._consoles[number]
             self._freed.set()
@@ -196,20 +206,20 @@ class PageServer:
             print(f"motley: a console in a browser: {said}", file=sys.stderr)
 
 
-async def _heard(console: ConsoleProcess, line: web.WebSocketResponse, text: str) -> bool:
+async def _heard(process: ConsoleProcess, line: web.WebSocketResponse, text: str) -> bool:
     """One message of textual-serve's script. False for what it would not send."""
     try:
         match json.loads(text):
             case ["stdin", str(keys)]:
-                await console.send_bytes(keys.encode("utf-8", "replace"))
+                await process.send_bytes(keys.encode("utf-8", "replace"))
             case ["resize", {"width": int(width), "height": int(height)}]:
-                await console.set_terminal_size(_within(width), _within(height))
+                await process.set_terminal_size(_within(width), _within(height))
             case ["ping", str() | int() | float() as echo]:
                 await line.send_json(["pong", echo])
             case ["focus", *_]:
-                await console.focus()
+                await process.focus()
             case ["blur", *_]:
-                await console.blur()
+                await process.blur()
             case _:
                 return False
     except (ValueError, ConnectionError):

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from motley.console.cli import app
 from motley.console.commands.serving.run_metrics import Metric, run_metrics
 from motley.console.state.snapshot import HostView, RankView, Snapshot
 
@@ -68,10 +67,3 @@ def test_what_is_not_known_is_left_out() -> None:
     assert "motley_host_share_ratio" not in names
     laptop = [labels for labels, _ in by_name(RUNNING)["motley_host_share_ratio"].samples]
     assert laptop == [(("host", "desktop"),)]
-
-
-def test_what_is_to_be_served_has_to_be_said(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as left:
-        app(["serve"], prog_name="motley")
-    assert left.value.code == 2
-    assert capsys.readouterr().err == "motley: say what is to be served: --prometheus\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from motley.console.report.svg_chart import Series, chart
+from motley.console.report.html_page.svg_chart import Series, chart
 
 NAN = float("nan")
 

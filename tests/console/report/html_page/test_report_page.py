@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from motley.console.report import page
+from motley.console.report.html_page import page
+from motley.console.report.html_page.report_page import report_page
 from motley.console.report.read_report import read
-from motley.console.report.report_page import report_page
 from motley.console.report.tables import Table
 from motley.remote.errors import NotWritten
 from motley.remote.experiment.local_disk import write_file

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 
-from motley.console.report import page, tables
+from motley.console.report import tables
+from motley.console.report.html_page import page
+from motley.console.report.html_page.svg_chart import Series, chart
 from motley.console.report.report import Report
-from motley.console.report.svg_chart import Series, chart
 from motley.console.view.figures import duration, loss, percent, rate
 
 
