@@ -125,14 +125,22 @@ def verify(
         str | None, typer.Option("--python", metavar="PYTHON", help="One that has torch; by default this one.")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option("--data", metavar="FOLDER", help="Where the training data is on this machine.")
+        str | None, typer.Option("--data", metavar="FOLDER", help="Where the training data is, on that machine.")
+    ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option("--on", metavar="HOST", help="A host of cluster.toml that is to compute it."),
     ] = None,
     json: Json = False,
 ) -> int:
-    """Compute one step again on this machine alone, and compare its loss and gradient with what the run wrote."""
+    """Compute one step again on one machine alone, and compare its loss and gradient with what the run wrote."""
     from motley.console.commands.after_run import verify as command
+    from motley.remote.errors import UsageError
 
-    return command.verify(config, run, step, python=python, data=data, json=json)
+    if on is not None and python is not None:
+        raise UsageError(f"--python is one of this machine; {on} takes that of the run, or its own in cluster.toml")
+    there = (load_cluster(config), on) if on is not None else None
+    return command.verify(config, run, step, python=python, data=data, on=there, json=json)
 
 
 @verb

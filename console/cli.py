@@ -83,7 +83,8 @@ def run(
 
     if no_start and (plain or detach):
         raise UsageError("--no-start opens the console and waits for its s: leave out --plain and --detach")
-    from motley.console.commands.run import follow, on_terminal, run_plan
+    from motley.console.commands.run import follow, run_plan
+    from motley.console.control.terminal_prompts import on_terminal
 
     if no_start and not on_terminal():
         raise UsageError("--no-start needs a terminal: its s starts the run")

@@ -14,6 +14,7 @@
 | status, stop, fetch, store, prove, export, lead, roll, checkpoint, clean | master | answers and ends |
 | calibrate, trial, link | master | measures a device, tries a task there, measures the network to the leader; ends |
 | | | when stdin closes |
+| verify | master | computes one step of a run again; ends when stdin closes |
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ VERBS: dict[str, tuple[Option, ...]] = {
         option("--inside", action="store_true"),
         option("file", nargs="?"),
     ),
+    "verify": (*RUN, option("--inside", action="store_true")),
     "calibrate": (),
     "trial": (),
     "link": (option("--listen", metavar="ADDRESS"), option("--connect", metavar="ADDRESS"), PORT),
@@ -245,6 +247,14 @@ def main(arguments: list[str] | None = None) -> int:
                 given.run, given.host, given.format, given.file, inside=given.inside, stdin=sys.stdin.buffer,
                 merge=given.merge,
             )  # fmt: skip
+        case "verify":
+            if given.inside:
+                from motley.trainer.verify.__main__ import main as computed
+
+                return computed()
+            from motley.trainer.verbs.verify import verify
+
+            return verify(given.run, given.host, sys.stdin.buffer, sys.stdout)
     return 0
 
 

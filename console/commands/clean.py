@@ -15,7 +15,7 @@ from typing import Any, Union
 from rich.cells import cell_len
 
 from motley.console.commands.json_output import print_data
-from motley.console.commands.run import on_terminal
+from motley.console.control.terminal_prompts import on_terminal
 from motley.console.view.styled_line import fit
 from motley.remote.config.cluster import Cluster
 from motley.remote.errors import HostError, UsageError

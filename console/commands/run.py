@@ -8,7 +8,6 @@ What a session needs (asyncssh) and what the screen needs (Textual) is imported 
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -18,7 +17,7 @@ from pathlib import Path
 from motley.console.commands.json_output import print_data
 from motley.console.control.cluster_watch import ClusterWatch
 from motley.console.control.session_protocol import Emit, Opened, Outcome, Plan
-from motley.console.control.terminal_prompts import asker
+from motley.console.control.terminal_prompts import asker, on_terminal
 from motley.console.tracking.tracked_feed import PlanTrackers
 from motley.console.tracking.trackers import missing
 from motley.remote.config.cluster import Cluster
@@ -111,15 +110,6 @@ def follow(plan: Plan, *, plain: bool, detach: bool = False, history: bool = Fal
     return outcome.code
 
 
-def on_terminal() -> bool:
-    """Textual reads stdin and draws on stderr; with stdout elsewhere the caller wants data, not a screen. A page in a
-    browser is as good as a terminal: textual-serve says so."""
-    if os.environ.get("TEXTUAL_DRIVER", "").startswith("textual.drivers.web_driver:"):
-        return True
-    streams = (sys.stdin, sys.stdout, sys.stderr)
-    return os.environ.get("TERM") != "dumb" and all(s is not None and s.isatty() for s in streams)
-
-
 def check_trackers(cluster: Cluster) -> None:
     """Raises ConfigError where `[track] with` names one that is not installed."""
     if absent := missing(cluster.track.with_ or ()):
@@ -132,7 +122,7 @@ def _opened(
     cluster: Cluster, run: str, emit: Emit, ask: Ask, trackers: PlanTrackers | None, *, readonly: bool = False
 ) -> Opened:
     from motley.console.commands.stored_profiles import knows, store_of
-    from motley.console.report.begin_digest import begin_digest
+    from motley.console.report.digest import begin_digest
     from motley.remote.experiment.folder import experiments_folder
     from motley.remote.session.session import Session
 

@@ -14,7 +14,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from motley.remote.config.load import load
 from motley.remote.errors import ConfigError
 
 LOOK_S = 2.0
@@ -42,6 +41,8 @@ class ClusterWatch:
         if stamp is None or stamp == self._stamp:
             return None
         self._stamp = stamp
+        from motley.remote.config.load import load  # a replay watches no file, and has its first picture before
+
         try:
             hosts = load(self.path).hosts
         except ConfigError as error:

@@ -1,4 +1,5 @@
-"""Questions in a plain terminal: answered No unless the user types yes; a password is read without an echo.
+"""Whether there is a terminal, and questions in a plain one: answered No unless the user types yes; a password is read
+without an echo.
 
 `motley check`, `motley keys` and `--plain` ask like this, between two attempts to connect; the screen has its own
 (`screens.confirm`). The event loop stands still while the user thinks, so that Ctrl-C works as everywhere.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -17,6 +19,15 @@ from collections.abc import Callable
 from motley.console.control import questions
 from motley.remote.errors import NewKey
 from motley.remote.ssh.new_host_keys import Ask, nobody
+
+
+def on_terminal() -> bool:
+    """Textual reads stdin and draws on stderr; with stdout elsewhere the caller wants data, not a screen. A page in a
+    browser is as good as a terminal: textual-serve says so."""
+    if os.environ.get("TEXTUAL_DRIVER", "").startswith("textual.drivers.web_driver:"):
+        return True
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    return os.environ.get("TERM") != "dumb" and all(s is not None and s.isatty() for s in streams)
 
 
 def can_ask() -> bool:

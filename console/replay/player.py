@@ -29,6 +29,7 @@ from motley.trainer.contract.wire import Event, Reading, Sample
 TICK_S = 0.1
 IDLE_S = 3.0  # of waiting for what comes next
 MOST = 1000  # records that are told at once; with more to tell the run's clock goes slower than it was asked to
+CURVES_S = 0.3  # until the curves of all steps are read: the first picture comes before
 LOOK_S = 1.0  # between two looks at a folder that may grow
 SLOWEST, FASTEST = 1 / 16, 4096.0
 FARTHEST = 200_000  # records that one step may take to come
@@ -259,6 +260,7 @@ class Player:
 
     async def _with_curves(self) -> None:
         """Once the curves of all steps are known, they are shown: where the replay is, and wherever it goes."""
+        await asyncio.sleep(CURVES_S)
         self._curves = await asyncio.to_thread(self._read_curves)
         if self._moment is not None and not self._moment.whole:
             with contextlib.suppress(OSError):

@@ -31,6 +31,7 @@ from motley.console.replay.sources import (
 from motley.console.report.past_run import PastRun
 from motley.console.state.event_data import number, one_line
 from motley.remote.experiment.local_names import logs, member_of
+from motley.remote.experiment.printed_times import Times
 from motley.remote.experiment.records import grouped, record_of
 from motley.remote.feed import Layout, RankLayout
 from motley.trainer.contract.wire import END_STATES, Event, Reading, Sample, Usage
@@ -207,9 +208,14 @@ class Timeline:
         since = self.first if at is None else at
         for path in self._printed:
             member, times = member_of(path), times_of(path)
-            begin = 0 if at is None else line_begin(path, times.begin_after(at) - PRINTED)
+            begin = 0 if at is None else line_begin(path, _printed_after(path, times, at) - PRINTED)
             sources.append(LogSource(path, begin, hosts.get(-1 if member is None else member, ""), since, times))
         return Tape(sources)
+
+
+def _printed_after(path: Path, times: Times, at: float) -> int:
+    """The byte of a log from which on lines were printed later than `at`; its end where nobody knows when any was."""
+    return times.begin_after(at) if times.known else path.stat().st_size
 
 
 def _time_of(name: str, line: bytes) -> float | None:

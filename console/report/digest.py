@@ -17,12 +17,15 @@ import dataclasses
 import hashlib
 import json
 import os
+import subprocess
+import sys
 import types
 import typing
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import motley
 from motley.console.report.past_run import PastRun, record_files
 from motley.console.report.report import Report
 from motley.remote.sanitize import clean_table
@@ -32,6 +35,8 @@ VERSION = 1  # of what a report holds, and of how its figures are made
 LEAST = 8 << 20  # bytes of records: fewer are read as quickly
 MOST_BYTES = 8 << 20  # of a digest
 PARTS, PART = 64, 4096  # so many bytes, at so many places of a file
+
+_begun: list[subprocess.Popen[bytes]] = []
 
 
 def kept(past: PastRun) -> Report | None:
@@ -80,6 +85,27 @@ def keep(past: PastRun, report: Report) -> bool:
 def is_large(folder: Path) -> bool:
     """Whether its records take long to read. Raises OSError."""
     return sum(path.stat().st_size for path in record_files(folder)) >= LEAST
+
+
+def begin_digest(folder: Path) -> None:
+    """Once a large run is over, what a report says of it is made ready beside the console, in a process of its own,
+    which takes seconds and ends by itself."""
+    with contextlib.suppress(OSError):
+        if is_large(folder):
+            words = [sys.executable, "-m", "motley.console.report.read_report", str(folder.absolute())]
+            nothing, above = subprocess.DEVNULL, str(Path(motley.__file__).absolute().parent.parent)
+            paths = os.pathsep.join([above, *filter(None, [os.environ.get("PYTHONPATH")])])
+            _begun.append(
+                subprocess.Popen(
+                    words,
+                    stdin=nothing,
+                    stdout=nothing,
+                    stderr=nothing,
+                    start_new_session=True,
+                    cwd=os.sep,
+                    env={**os.environ, "PYTHONPATH": paths},
+                )
+            )
 
 
 def _of(past: PastRun) -> dict[str, Any]:

@@ -5,6 +5,7 @@ gathered = gather(past.records())
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
@@ -70,9 +71,12 @@ def gather(records: Iterable[Sample | StepLine | Reading | Usage | Event], globa
     found = Gathered()
     steps = KeptSteps()
     in_order: tuple[int, ...] = ()  # members, as the newest group has them
+    first, last = math.inf, -math.inf
     for record in records:
-        found.first = record.time if found.first is None else min(found.first, record.time)
-        found.last = record.time if found.last is None else max(found.last, record.time)
+        if record.time < first:
+            first = record.time
+        if record.time > last:
+            last = record.time
         if isinstance(record, (StepLine, Sample)):
             _sample(found, steps, record)
         elif isinstance(record, Reading):
@@ -89,6 +93,8 @@ def gather(records: Iterable[Sample | StepLine | Reading | Usage | Event], globa
             if record.kind == "group":
                 in_order = _group(found, steps, record)
             _event(found, record, in_order)
+    if first <= last:
+        found.first, found.last = first, last
     if found.session or not found.readings:
         found.kept, found.given_up = steps.settle(sum(found.shares) or global_batch)
     found.happened = _folded(found.happened, found.first or 0.0)

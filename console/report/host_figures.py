@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
@@ -17,51 +19,80 @@ MOST_HOSTS = 200
 
 def shares_of(kept: Sequence[KeptStep], names: Sequence[str]) -> tuple[ShareCurve, ...]:
     """Of every host that ever took part, its part of each step, 0 while it is away; in the order of `names`."""
-    there = {host for step in kept for host in step.hosts()}
-    curves = {host: Curve() for host in names if host in there}
+    there: set[str] = set()
+    curves = {host: Curve() for host in names}
     for step in kept:
         parts = step.hosts()
+        there.update(parts)
         whole = sum(parts.values())
         for host, curve in curves.items() if whole else ():
             curve.add(step.step, total=parts.get(host, 0) / whole, weight=1.0)
-    return tuple(ShareCurve(host=host, points=curve.points()) for host, curve in curves.items())
+    return tuple(ShareCurve(host=host, points=curve.points()) for host, curve in curves.items() if host in there)
 
 
 def hosts_of(summary: dict[str, Any], found: Gathered, half: Sequence[KeptStep], unit: str) -> tuple[HostFigures, ...]:
     """`half`: the kept steps that figures are of."""
     told = summary.get("hosts")
     rows = {one_line(row.get("name")): row for row in (told if isinstance(told, list) else ()) if isinstance(row, dict)}
-    took_part: dict[str, int] = {}
+    took_part: Counter[str] = Counter()
     for step in found.kept:
-        for host in step.hosts():
-            took_part[host] = took_part.get(host, 0) + 1
+        took_part.update({part[0] for part in step.parts.values()})
     names = dict.fromkeys([*rows, *found.devices, *took_part, *found.memory])
     names.pop("", None)
+    own = _own(half)
     return tuple(
-        _host(name, rows.get(name, {}), found, half, unit, took_part.get(name, 0)) for name in list(names)[:MOST_HOSTS]
+        _host(name, rows.get(name, {}), found, half, own.get(name, _Own()), unit, took_part[name])
+        for name in list(names)[:MOST_HOSTS]
     )
 
 
+@dataclass(slots=True)
+class _Own:
+    """Of one host: of each step that it took part in."""
+
+    newest: int = 0
+    samples: int = 0
+    units: int = 0
+    compute_ms: list[float] = field(default_factory=list)  # of its slowest rank
+    wait_ms: list[float] = field(default_factory=list)  # of the rank that waited least
+    step_ms: list[float] = field(default_factory=list)
+
+
+def _own(steps: Sequence[KeptStep]) -> dict[str, _Own]:
+    found: defaultdict[str, _Own] = defaultdict(_Own)
+    for step in steps:
+        for host, batch, compute_ms, wait_ms, units in step.parts.values():
+            one = found[host]
+            one.samples += batch
+            one.units += units
+            if one.newest != step.step:
+                one.newest = step.step
+                one.compute_ms.append(compute_ms)
+                one.wait_ms.append(wait_ms)
+                one.step_ms.append(step.ms)
+            else:
+                one.compute_ms[-1] = max(one.compute_ms[-1], compute_ms)
+                one.wait_ms[-1] = min(one.wait_ms[-1], wait_ms)
+    return found
+
+
 def _host(
-    name: str, row: dict[str, Any], found: Gathered, half: Sequence[KeptStep], unit: str, steps: int
+    name: str, row: dict[str, Any], found: Gathered, half: Sequence[KeptStep], own: _Own, unit: str, steps: int
 ) -> HostFigures:
-    own = [(step, [part for part in step.parts.values() if part[0] == name]) for step in half]
-    own = [(step, parts) for step, parts in own if parts]
-    samples = sum(part[1] for _, parts in own for part in parts)
     all_samples = sum(step.samples for step in half)
     all_s = sum(step.ms for step in half) / 1000
-    compute = median(max(part[2] for part in parts) for _, parts in own) if own else None
-    wait = median(min(part[3] for part in parts) for _, parts in own) if own else None
-    step_ms = median(step.ms for step, _ in own) if own else None
+    compute = median(own.compute_ms) if own.compute_ms else None
+    wait = median(own.wait_ms) if own.wait_ms else None
+    step_ms = median(own.step_ms) if own.step_ms else None
     devices = found.devices.get(name, {})
     return HostFigures(
         name=name,
         devices=tuple(device for _, device in sorted(devices.items())),
         ranks=len(devices) or int(number(row.get("ranks")) or 0),
         steps=steps,
-        share=samples / all_samples if all_samples else None,
-        samples_per_s=samples / all_s if all_s else None,
-        units_per_s=sum(part[4] for _, parts in own for part in parts) / all_s if unit and all_s else None,
+        share=own.samples / all_samples if all_samples else None,
+        samples_per_s=own.samples / all_s if all_s else None,
+        units_per_s=own.units / all_s if unit and all_s else None,
         compute_ms=compute,
         wait_ms=wait,
         wait=min(1.0, wait / step_ms) if wait is not None and step_ms else None,

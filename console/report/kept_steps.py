@@ -52,18 +52,23 @@ class KeptStep:
         return found
 
     def take(self, sample: Sample | StepLine) -> None:
-        self.time = max(self.time, sample.time)
-        self.samples += max(0, sample.batch)
-        self.total_ms += max(0.0, sample.step_ms)
-        self.told = max(self.told, sample.step_batch or 0)
-        if sample.units is None:
+        batch, loss, units, told = sample.batch, sample.loss, sample.units, sample.step_batch
+        if sample.time > self.time:
+            self.time = sample.time
+        if sample.step_ms > 0.0:
+            self.total_ms += sample.step_ms
+        if told is not None and told > self.told:
+            self.told = told
+        if units is None:
             self.in_units = False
         else:
-            self.units += sample.units
-        if sample.loss is not None and sample.batch > 0:
-            self.loss_sum += sample.loss * sample.batch
-            self.loss_samples += sample.batch
-        self.parts[sample.member] = sample.host, sample.batch, sample.compute_ms, sample.wait_ms, sample.units or 0
+            self.units += units
+        if batch > 0:
+            self.samples += batch
+            if loss is not None:
+                self.loss_sum += loss * batch
+                self.loss_samples += batch
+        self.parts[sample.member] = sample.host, batch, sample.compute_ms, sample.wait_ms, units or 0
 
 
 class KeptSteps:
@@ -79,18 +84,20 @@ class KeptSteps:
 
     def add(self, sample: Sample | StepLine) -> None:
         """Twice the same line of a member counts once."""
-        if sample.step < 1 or sample.member not in self._members.get(sample.generation, (sample.member,)):
+        number, generation, member = sample.step, sample.generation, sample.member
+        expected = self._members.get(generation)
+        if number < 1 or (expected is not None and member not in expected):
             return  # of a group of the same number under a leader that was cut off
-        first = self._first.get(sample.generation)
-        self._first[sample.generation] = sample.step if first is None else min(first, sample.step)
-        step = self._steps.get(sample.step)
-        if step is not None and step.generation > sample.generation:
-            return
-        if step is None or step.generation < sample.generation:
+        if number < self._first.get(generation, math.inf):
+            self._first[generation] = number
+        step = self._steps.get(number)
+        if step is None or step.generation < generation:
             if step is not None:
                 self._given_up.append(step)
-            step = self._steps[sample.step] = KeptStep(sample.step, sample.generation, sample.epoch)
-        if sample.member not in step.parts:
+            step = self._steps[number] = KeptStep(number, generation, sample.epoch)
+        elif step.generation > generation:
+            return
+        if member not in step.parts:
             step.take(sample)
 
     def settle(self, global_batch: int | None) -> tuple[list[KeptStep], list[KeptStep]]:

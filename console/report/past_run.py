@@ -25,8 +25,6 @@ from typing import Any, BinaryIO, Union
 
 from motley.console.report.quick_sample import quick_sample
 from motley.console.report.step_lines import StepLine, step_lines
-from motley.remote.config.overrides import apply_overrides
-from motley.remote.config.problems import Problems
 from motley.remote.errors import UsageError
 from motley.remote.experiment.local_names import logs
 from motley.remote.experiment.records import record_of
@@ -132,7 +130,11 @@ class PastRun:
             return {}
         try:
             table = tomllib.loads(text)
-            apply_overrides(table, _CHANGED.findall(text.partition(_HEAD)[2]), Problems({}, "cluster.toml"))
+            if changed := _CHANGED.findall(text.partition(_HEAD)[2]):
+                from motley.remote.config.overrides import apply_overrides  # a third of all that replay would import
+                from motley.remote.config.problems import Problems
+
+                apply_overrides(table, changed, Problems({}, "cluster.toml"))
         except (ValueError, RecursionError, TypeError, AttributeError) as error:
             self.problems.append(f"cluster.toml can't be read, so its settings are not known: {clean(str(error))}")
             return {}

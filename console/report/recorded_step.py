@@ -153,9 +153,23 @@ class StepRecords:
                 steps.expect(int(generation), members)
 
 
-def whole_checkpoint(folder: Path, records: StepRecords, step: int) -> Path | None:
-    """The file with the weights before `step`, as it was written; None before the first step, whose weights are those
-    that the seed gives. Raises UsageError where none is here, or what is here was changed."""
+def checkpoints_before(records: StepRecords, step: int) -> tuple[RecordedCheckpoint, ...]:
+    """Those with the weights before `step` that no later one was written over, the newest first; none before the first
+    step, whose weights are those that the seed gives. Raises UsageError where the run has written none."""
+    newest = {one.name: one for one in records.checkpoints}
+    found = tuple(one for one in reversed(newest.values()) if one.step == step - 1)
+    if not found and step > 1:
+        steps = sorted({1, *(one.step + 1 for one in newest.values())} & set(records.steps()))
+        raise UsageError(
+            f"the run has no checkpoint any more of the weights before step {step}: it wrote none, or another over it. "
+            f"Steps that may be verified: {', '.join(map(str, steps)) or 'none'}"
+        )
+    return found
+
+
+def whole_checkpoint(folder: Path, records: StepRecords, step: int) -> tuple[Path, str] | None:
+    """The file with the weights before `step`, as it was written, and its SHA-256; None before the first step, whose
+    weights are those that the seed gives. Raises UsageError where none is here, or what is here was changed."""
     if step == 1:
         return None
     wanted = [one for one in records.checkpoints if one.step == step - 1]
@@ -166,7 +180,7 @@ def whole_checkpoint(folder: Path, records: StepRecords, step: int) -> Path | No
         if path.is_symlink() or not path.is_file():
             continue
         if _sha256(path) == one.sha256:
-            return path
+            return path, one.sha256
         if newest[one.name].step == one.step:  # else it was written again later
             changed.append(one.name)
     if changed:
@@ -178,8 +192,9 @@ def whole_checkpoint(folder: Path, records: StepRecords, step: int) -> Path | No
     others = sorted({1, *here} & set(records.steps()))
     names = ", ".join(dict.fromkeys(one.name for one in wanted)) or "none was written by this run"
     raise UsageError(
-        f"the checkpoint before step {step} is not here ({names}): older ones are removed, run.keep_checkpoints keeps "
-        f"more. Steps that may be verified: {', '.join(map(str, others)) or 'none'}"
+        f"the checkpoint before step {step} is not here ({names}): one that has it computes the step with --on HOST; "
+        f"older ones are removed, run.keep_checkpoints keeps more. "
+        f"Steps that may be verified here: {', '.join(map(str, others)) or 'none'}"
     )
 
 

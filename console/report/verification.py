@@ -41,6 +41,7 @@ class Verification:
     gradient_off: float | None
     norms_off: float | None
     torch: str
+    host: str = ""  # that computed it; empty: this machine
     wrong: tuple[str, ...] = ()
 
     @property
@@ -58,9 +59,16 @@ def tolerance(recorded: RecordedStep, *, dtype: str, compress: str) -> tuple[flo
 
 
 def compared(
-    run: str, checkpoint: str, recorded: RecordedStep, here: Mapping[str, Any], *, limit: float, limit_of: str
+    run: str,
+    checkpoint: str,
+    recorded: RecordedStep,
+    here: Mapping[str, Any],
+    *,
+    limit: float,
+    limit_of: str,
+    host: str = "",
 ) -> Verification:
-    """`here`: what `trainer.verify.recomputed_step` has answered."""
+    """`here`: what `trainer.verify.recomputed_step` has answered, on `host` where one is named."""
     then, wrong = recorded.gradient, []
     norms = [number(value) for value in here.get("norms", ())]
     projections = [number(value) for value in here.get("projections", ())]
@@ -88,7 +96,7 @@ def compared(
         run=run, step=recorded.step, checkpoint=checkpoint, samples=int(number(here.get("samples")) or 0),
         split=bool(here.get("split")), tolerance=limit, tolerance_of=limit_of, loss=recorded.loss,
         loss_here=loss_here, loss_off=loss_off, gradient_norm=then.norm, gradient_off=gradient_off,
-        norms_off=norms_off, torch=str(here.get("torch", ""))[:40], wrong=tuple(wrong),
+        norms_off=norms_off, torch=str(here.get("torch", ""))[:40], host=host, wrong=tuple(wrong),
     )  # fmt: skip
 
 
@@ -109,7 +117,8 @@ def lines_of(found: Verification) -> list[str]:
         else f"step {found.step} of '{found.run}' is NOT what is computed here: {'; '.join(found.wrong)}"
     )
     return [
-        f"from {found.checkpoint}, {found.samples} samples in the run's order, {how}, by torch {found.torch}",
+        f"from {found.checkpoint}, {found.samples} samples in the run's order, {how}, by torch {found.torch}"
+        + (f" on {found.host}" if found.host else ""),
         f"loss      {_shown(found.loss)} then, {_shown(found.loss_here)} here: {off(found.loss_off)}",
         f"gradient  of norm {found.gradient_norm:.6g}: {off(found.gradient_off)}; by tensors {off(found.norms_off)}",
         f"tolerance {found.tolerance:g} ({found.tolerance_of})",

@@ -10,12 +10,13 @@ The store adds to it once a step; the chart draws its points.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 LIMIT = 480
 
 
-class Bucket(NamedTuple):
+@dataclass(slots=True)
+class Bucket:
     first: int
     last: int
     total: float
@@ -36,8 +37,10 @@ class Curve:
         if self._buckets:
             newest = self._buckets[-1]
             if step // self._width == newest.first // self._width:
-                merged = Bucket(newest.first, max(step, newest.last), newest.total + total, newest.weight + weight)
-                self._buckets[-1] = merged
+                if step > newest.last:
+                    newest.last = step
+                newest.total += total
+                newest.weight += weight
                 return
         self._buckets.append(Bucket(step, step, total, weight))
         while len(self._buckets) > self._limit:
@@ -57,8 +60,9 @@ class Curve:
         for bucket in self._buckets:
             if merged and merged[-1].first // self._width == bucket.first // self._width:
                 before = merged[-1]
-                total, weight = before.total + bucket.total, before.weight + bucket.weight
-                merged[-1] = Bucket(before.first, bucket.last, total, weight)
+                before.last = bucket.last
+                before.total += bucket.total
+                before.weight += bucket.weight
             else:
                 merged.append(bucket)
         self._buckets = merged

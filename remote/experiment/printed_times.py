@@ -47,6 +47,11 @@ class Times:
         self._bytes = [byte for byte, _ in marks]
         self._times = [at for _, at in marks]
 
+    @property
+    def known(self) -> bool:
+        """Whether it is known of any line when it was printed."""
+        return any(at is not None for at in self._times)
+
     @classmethod
     def read(cls, path: Path) -> Times:
         """Lines that can't be read are passed over. Of a part that was written anew the newest ones hold."""

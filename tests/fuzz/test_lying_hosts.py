@@ -47,6 +47,7 @@ from motley.trainer.contract.term import Term
 from tests.fuzz.lying_host import lying, unsafe
 from tests.fuzz.mutation import ODD, TEXTS, cases, table
 from tests.fuzz.test_answers import PROBE, RUN
+from tests.fuzz.verified import verified
 from tests.remote.preflight.test_judge import GOOD
 from tests.trainer import coordinating
 
@@ -71,7 +72,9 @@ RESULT = table(
         "device_name": TEXTS, "timings": st.lists(TIMING, max_size=2), "parameters": SMALL, "gradient_bytes": SMALL,
         "max_batch": st.none() | SMALL, "sample_mib": st.none() | SMALL, "threads": st.none() | SMALL,
         "thread_rates": st.lists(table({"threads": SMALL, "samples_per_s": SMALL}), max_size=2),
-        "global_batch": st.none() | SMALL,
+        "global_batch": st.none() | SMALL, "loss": ODD, "norms": st.lists(ODD, max_size=1), "torch": TEXTS,
+        "projections": st.lists(st.floats(), max_size=2), "tensors": SMALL, "samples": ODD, "split": ODD,
+        "steps_per_epoch": ODD,
     }
 )  # fmt: skip
 KEPT = table({"kind": TEXTS, "name": TEXTS, "bytes": SMALL, "age_s": SMALL, "used": TEXTS})
@@ -87,7 +90,7 @@ KEYS: dict[str, st.SearchStrategy[Any]] = {  # of the answers of all programs an
     "kept": st.lists(st.tuples(TEXTS, TEXTS, TEXTS), max_size=2), "fraction": st.floats(), "result": RESULT,
     "port": SMALL, "mbit": SMALL, "latency_ms": SMALL, "missed": st.dictionaries(TEXTS, TEXTS, max_size=1),
     "unable": TEXTS, "notes": st.lists(TEXTS, max_size=2), "damaged": st.booleans(),
-    "metadata": st.dictionaries(TEXTS, TEXTS, max_size=2),
+    "metadata": st.dictionaries(TEXTS, TEXTS, max_size=2), "have": st.sampled_from(["step_6.pt"]) | TEXTS,
 }  # fmt: skip
 TABLE = st.dictionaries(st.sampled_from(sorted(KEYS)), ODD, max_size=4).flatmap(
     lambda odd: st.fixed_dictionaries({}, optional=KEYS).map(lambda made: {**made, **odd})
@@ -203,6 +206,7 @@ ASKED: dict[str, Callable[[Case], Awaitable[object]]] = {
     "export": _export,
     "calibrate": _calibrate,
     "trial": _trial,
+    "verify": lambda case: verified(case.verbs, case.told.append),
     "link": _network,
 }
 

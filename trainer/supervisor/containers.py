@@ -77,11 +77,15 @@ def of_calibration(
     )  # fmt: skip
 
 
-def of_export(spec: Spec, folder: Path, words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """The same for `trainer.verbs.export`, which reads what the run in this folder has left."""
+def of_export(
+    spec: Spec, folder: Path, words: Sequence[str], *, label: Path | None = None, room: str = ""
+) -> tuple[list[str], dict[str, str]]:
+    """The same for `trainer.verbs.export` and `verify`, which read what the run in this folder has left; `room`: a
+    folder besides."""
     assert spec.container is not None
     mounts = [Mount(str(HERE)), *_there(str(folder)), *_data(spec.data), *_project(spec.project_tree)]
-    label = folder / "export"
+    mounts += _there(room) if room else []
+    label = label or folder / "export"
     return _started(
         spec.container, words, {**os.environ, **spec.env}, spec.env, mounts,
         labels=container_commands.labels(label, run="", host=""), gpus=False, attended=True,

@@ -1,3 +1,3 @@
-"""A script of the user's own on one device of a host, alone: it is run for a while, or steps of its `motley.session()`
-are counted and timed. `verbs` may enter.
+"""A device of a host, alone: a script of the user's own is run on it for a while, or steps of its `motley.session()`
+are counted and timed; and with how many threads steps are fastest. `verbs` may enter.
 """

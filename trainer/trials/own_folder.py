@@ -1,4 +1,4 @@
-"""The folder of a trial's own on a host, where a copy of the user's script runs.
+"""The folder of a trial's own on a host, where a copy of the user's script runs, or of a step that is computed again.
 
 >>> with own_folder() as folder:
 ...     shutil.copytree(project, folder / "project")

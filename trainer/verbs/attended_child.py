@@ -1,4 +1,5 @@
-"""A verb that works in a child of its own, which ends with whoever asked: `calibrate` and `trial` of one device.
+"""A verb that works in a child of its own, which ends with whoever asked: `calibrate` and `trial` of one device,
+`verify` of one step.
 
 The child gets the environment of a rank, or runs in the container of one, and takes nothing down with it when memory
 runs out. Its lines are passed on; the last of them is `{"result": …}` or `{"error", "remedy"}`. When standard input
@@ -18,7 +19,8 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import IO, Any, BinaryIO, TextIO
 
 from motley.trainer.contract.calibration import Calibration
@@ -53,11 +55,37 @@ def asked_on(stdin: BinaryIO, say: Say) -> Calibration | None:
 
 def in_child(verb: str, asked: Calibration, stdin: BinaryIO, stdout: TextIO, *, what: str) -> int:
     """Have a child do the verb. `what` it is doing, for errors. 0 with a result, 1 without."""
-    say = saying(stdout)
     argv, env = [sys.executable, "-m", "motley.trainer", verb], environment(asked)
-    label = HERE / "calibrations" / f"{processes.boot_id()}-{os.getpid()}"
+    label = label_of_child()
+    runtime = asked.container.runtime if asked.container is not None else None
     if asked.container is not None:
         argv, env = containers.of_calibration(asked, verb, label, env)
+    question = asked.for_child().to_json()
+    return attended(argv, env, question, stdin, stdout, label=label, what=what, runtime=runtime)
+
+
+def label_of_child() -> Path:
+    """What a container of this process's child is found by; no folder of that name need be there."""
+    return HERE / "calibrations" / f"{processes.boot_id()}-{os.getpid()}"
+
+
+def attended(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    question: str,
+    stdin: BinaryIO,
+    stdout: TextIO,
+    *,
+    label: Path,
+    what: str,
+    runtime: str | None = None,
+    silent_s: float = SILENT_S,
+    clear: Callable[[], object] = lambda: None,
+) -> int:
+    """Have a child answer a question of one line. `runtime`: it runs in a container of that, with this `label`.
+    `clear` takes away what it was given, before its answer is told: nobody waits any longer then. 0 with a result, 1
+    without."""
+    say = saying(stdout)
     processes.become_subreaper()
     child = subprocess.Popen(
         argv,
@@ -71,8 +99,8 @@ def in_child(verb: str, asked: Calibration, stdin: BinaryIO, stdout: TextIO, *, 
     assert child.stdout is not None
     last = b""  # its answer, passed on when nothing of it is left
     try:
-        _ask(child.stdin, asked)
-        for line in _lines(child.stdout, stdin):
+        _ask(child.stdin, question)
+        for line in _lines(child.stdout, stdin, silent_s):
             if line.startswith((b'{"result"', b'{"error"')):
                 last = line
                 break
@@ -80,20 +108,21 @@ def in_child(verb: str, asked: Calibration, stdin: BinaryIO, stdout: TextIO, *, 
             stdout.flush()
         else:
             code = child.wait(EXIT_S)
-            say(_how_it_ended(code if asked.container is None else exit_code(code), what))
+            say(_how_it_ended(code if runtime is None else exit_code(code), what))
     except _Gone:
         pass
     except (TimeoutError, subprocess.TimeoutExpired):
-        say({"error": f"it said nothing for {SILENT_S:g} s", "remedy": "The machine may be overloaded; try again"})
+        say({"error": f"it said nothing for {silent_s:g} s", "remedy": "The machine may be overloaded; try again"})
     finally:
         child.kill()
         child.stdin.close()
         child.stdout.close()
         child.wait()
         processes.end(label, grace_s=0.0, under=os.getpid())
-        if asked.container is not None:
+        if runtime is not None:
             with contextlib.suppress(OSError):  # it ends by itself then, with what it was asked
-                containers.end(asked.container.runtime, label)
+                containers.end(runtime, label)
+        clear()
     if last:
         stdout.write(last.decode(errors="replace"))
         stdout.flush()
@@ -134,9 +163,9 @@ def environment(asked: Calibration) -> Mapping[str, str]:
     return {**env, "GLOO_SOCKET_IFNAME": "lo"}
 
 
-def _ask(pipe: IO[bytes], asked: Calibration) -> None:
+def _ask(pipe: IO[bytes], question: str) -> None:
     try:
-        pipe.write(asked.for_child().to_json().encode() + b"\n")
+        pipe.write(question.encode() + b"\n")
     except BrokenPipeError:
         return  # its end is seen where its answer is awaited
 
@@ -153,11 +182,11 @@ class _Gone(Exception):
     """Standard input has ended: nobody waits for the result."""
 
 
-def _lines(source: IO[bytes], stdin: BinaryIO) -> Iterator[bytes]:
+def _lines(source: IO[bytes], stdin: BinaryIO, silent_s: float) -> Iterator[bytes]:
     """The child's lines until it closes its output. Raises _Gone, or TimeoutError when it says nothing for long."""
     rest = b""
     while True:
-        ready, _, _ = select.select([source, stdin], [], [], SILENT_S)
+        ready, _, _ = select.select([source, stdin], [], [], silent_s)
         if not ready:
             raise TimeoutError
         if stdin in ready and not os.read(stdin.fileno(), 4096):

@@ -28,8 +28,8 @@ from motley.trainer.trials.own_folder import own_folder
 from motley.trainer.trials.script_process import ScriptProcess
 from motley.trainer.trials.script_steps import ScriptSteps
 from motley.trainer.trials.script_trial import share_of
+from motley.trainer.trials.timed_threads import Steps, choose_threads
 from motley.trainer.verbs.attended_child import Say, asked_on, in_child, result_of, saying
-from motley.trainer.verbs.timed_threads import Steps, choose_threads
 
 if TYPE_CHECKING:
     import torch

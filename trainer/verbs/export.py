@@ -34,7 +34,7 @@ def export(
 ) -> int:
     """0 with a file, 1 without. What the user's code prints goes to standard error."""
     folder = run_folder(run, host)
-    spec = _spec(folder)
+    spec = spec_in(folder)
     if spec is not None and not inside:
         flags = ["--inside", *(["--merge"] if merge else [])]
         words = ["export", "--run", run, "--host", host, "--format", form, *flags, *([file] if file else [])]
@@ -97,7 +97,7 @@ def _answered(
     return 0
 
 
-def _spec(folder: Path) -> Spec | None:
+def spec_in(folder: Path) -> Spec | None:
     """None where the host knows no such run, or that of another version."""
     if not read_json(folder / "spec.json"):
         return None

@@ -11,7 +11,7 @@ samples; dropout, which is drawn by each rank) are the ranks' parts taken as the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +38,21 @@ CPU = torch.device("cpu")
 _THIS = "This folder's cluster.toml and its checkpoints are not of one run, or one of them was changed"
 
 
-def recompute(request: Mapping[str, Any]) -> dict[str, Any]:
+def recompute(request: Mapping[str, Any], note: Callable[[str], object] = lambda _: None) -> dict[str, Any]:
     """`request`: `options`, `data` and `own_task` as in a spec; `step`, counted from 1; `checkpoint`, a path, or None
     before the first step; `parts` [[member, share]] of its ranks, in their order; `sign_seed` of the fingerprint;
-    `precision` of forward passes.
+    `precision` of forward passes. `note` is told what is done.
 
     Returns `loss` (the mean over the step), `tensors`, `norms` and `projections` of its mean gradient (see
     `trainer.health.gradient_fingerprint`), `samples`, `steps_per_epoch`, `split` (whether the ranks' parts were taken
     as they were), `torch` (its version). Raises TrainerError.
     """
     options, data = run_options_of(dict(request["options"])), DataOptions(**request["data"])
-    task = tasks.load(options, data, lambda _text, _fraction: None, own_task_of(dict(request)), device=CPU)
+
+    def told(text: str, _: float | None) -> None:
+        note(text)
+
+    task = tasks.load(options, data, told, own_task_of(dict(request)), device=CPU)
     samples = TaskData.of(task, seed=options.seed)
     torch.manual_seed(options.seed)  # as every rank begins: `rank.job_setup.prepare`
     model = new_model(task)
@@ -62,7 +66,7 @@ def recompute(request: Mapping[str, Any]) -> dict[str, Any]:
     place = batches.place(number)
     split = batchnorm.has_batchnorm(model) or _has_dropout(model)
     module, precision = TaskModule(task, model), Precision(request["precision"])
-    loss_sum, counted = 0.0, 0
+    loss_sum, counted, passed = 0.0, 0, 0
     for ids, member, first in _passes(batches, number, request["parts"], options.accumulate, split=split):
         batch = samples.train_batch(ids, place.epoch)
         if first:
@@ -72,6 +76,8 @@ def recompute(request: Mapping[str, Any]) -> dict[str, Any]:
             loss = summed_loss(task, module, batch.content, batch.size)
         torch.autograd.backward(loss)
         loss_sum += float(loss.detach().double())
+        passed += len(ids)
+        note(f"{passed} of {place.size} samples")
         counted += weight(task, batch.content, batch.size) if counts(task) else batch.size
     trained = (p for p in model.parameters() if p.requires_grad)
     found = Fingerprint.of(trained, seed=int(request["sign_seed"]), scale=max(1, counted))

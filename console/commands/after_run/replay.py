@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from motley.console.commands.run import on_terminal
 from motley.console.control.session_protocol import Plan
+from motley.console.control.terminal_prompts import on_terminal
 from motley.console.replay.player import Curves, Player
 from motley.console.replay.timeline import Timeline
 from motley.console.report.past_run import PastRun, folder_of

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from motley.console.report import begin_digest, digest, read_report
+from motley.console.report import digest, read_report
 from motley.console.report.read_report import read
 from motley.console.report.report import Report
 from tests.console.report.experiments import event, group, step, summary, write
@@ -108,10 +108,10 @@ def test_none_is_kept_of_a_run_that_goes_on_or_that_is_small(tmp_path: Path, mon
     monkeypatch.setattr(digest, "LEAST", 1 << 20)
     small = recorded(tmp_path / "small")
     read(small)
-    begin_digest.begin_digest(small)
+    digest.begin_digest(small)
     assert not (folder / digest.NAME).exists()
     assert not (small / digest.NAME).exists()
-    assert begin_digest._begun == []
+    assert digest._begun == []
 
 
 def test_what_would_not_be_read_back_as_it_is_is_not_kept(tmp_path: Path) -> None:
@@ -127,6 +127,6 @@ def test_it_is_made_beside_a_console_whose_run_is_over(tmp_path: Path, monkeypat
     file = folder / "logs" / "rank_0_metrics.jsonl"
     with file.open("ab") as appended:
         appended.truncate(9 << 20)  # one line without an end: nothing of it is read
-    begin_digest.begin_digest(folder)
-    assert begin_digest._begun.pop().wait(60) == 0
+    digest.begin_digest(folder)
+    assert digest._begun.pop().wait(60) == 0
     assert again(folder, monkeypatch).steps == 11

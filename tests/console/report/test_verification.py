@@ -98,10 +98,10 @@ def test_the_checkpoint_is_the_one_that_was_written_then(tmp_path: Path) -> None
     written = [checkpoint(6, "best.pt", then), checkpoint(6, "epoch_1.pt", then), checkpoint(12, "best.pt", later)]
     found = records(gradient(1), gradient(7), gradient(13), *written)
     assert whole_checkpoint(tmp_path, found, 1) is None
-    assert whole_checkpoint(tmp_path, found, 7) == tmp_path / "checkpoints/epoch_1.pt"
-    assert whole_checkpoint(tmp_path, found, 13) == tmp_path / "checkpoints/best.pt"
+    assert whole_checkpoint(tmp_path, found, 7) == (tmp_path / "checkpoints/epoch_1.pt", then)
+    assert whole_checkpoint(tmp_path, found, 13) == (tmp_path / "checkpoints/best.pt", later)
     (tmp_path / "checkpoints/epoch_1.pt").unlink()
-    with pytest.raises(UsageError, match=r"is not here \(best.pt, epoch_1.pt\).* may be verified: 1, 13"):
+    with pytest.raises(UsageError, match=r"is not here \(best.pt, epoch_1.pt\).* may be verified here: 1, 13"):
         whole_checkpoint(tmp_path, found, 7)
     (tmp_path / "checkpoints/best.pt").write_bytes(b"forged")
     with pytest.raises(UsageError, match=r"best.pt is not the checkpoint that the run wrote"):

@@ -55,7 +55,7 @@ def hanging(rank: int, world_size: int, given: dict[str, Any]) -> dict[str, Any]
             train_step(job, job.batches.place(job.step))
 
     batchnorm.combine = shifted  # type: ignore[assignment]
-    job.recorder.checkpoint = hang  # type: ignore[method-assign]
+    job.recorder.checkpoint = hang  # type: ignore[assignment, method-assign]
     if given["in"] == "step":
         job.watch.all_reduced = hang  # type: ignore[method-assign]
     threading.Thread(target=work, daemon=True).start()

@@ -69,6 +69,10 @@ def test_an_export_has_the_folders_that_its_run_had_and_writes_on_the_container_
     assert argv[-3:] == ["export", "--inside", "--merge"]
     assert "HF_HOME" in values(argv, "--env")
     assert env["HF_HOME"] == "/models/hub"
+    room = home / "verify-8f5a"
+    room.mkdir()
+    argv, _ = containers.of_export(of_run, folder, ["verify", "--inside"], label=home / "label", room=str(room))
+    assert {row["target"]: "readonly" in row for row in mounts(argv)} == {**bound, str(room): True}
 
     there: list[Path | None] = []
 

@@ -96,7 +96,8 @@ def checked(folder: Path, step: int) -> Verification:
     past = PastRun.open(folder)
     records = StepRecords.of(past.records())
     written, cluster = records.at(step), settings_of(past)
-    path = whole_checkpoint(folder, records, step)
+    whole = whole_checkpoint(folder, records, step)
+    path = whole[0] if whole is not None else None
     here = json.loads(json.dumps(recompute(request_of(cluster, written, path, None, past))))
     limit, limit_of = tolerance(written, dtype=cluster.run.dtype, compress=cluster.run.compress)
     return compared(past.name, str(path and path.name), written, here, limit=limit, limit_of=limit_of)

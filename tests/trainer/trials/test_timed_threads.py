@@ -10,8 +10,8 @@ import pytest
 from motley.trainer.contract.calibration import Calibration
 from motley.trainer.contract.spec import DataOptions, RunOptions
 from motley.trainer.host import rank_environment
-from motley.trainer.verbs import timed_threads
-from motley.trainer.verbs.timed_threads import BLOCK, LEAST_ROUNDS, ROUNDS, counts_for, result_of, step_ms_by_threads
+from motley.trainer.trials import timed_threads
+from motley.trainer.trials.timed_threads import BLOCK, LEAST_ROUNDS, ROUNDS, counts_for, result_of, step_ms_by_threads
 
 ASKED = Calibration(options=RunOptions(), data=DataOptions(), device="cpu", batch=256, share=64)
 
