@@ -61,6 +61,7 @@ def test_an_evaluation_before_the_first_step_is_told_beside_the_last_and_its_tim
     folder = trained(tmp_path / "night")
     before = read(folder).goodput
     assert before.before_s is not None
+    assert before.rest_s is not None
     data: dict[str, Any] = {"step": 0, "epoch": 0, "loss": 1.2, "figures": {"perplexity": 3.32}, "seconds": 0.04}
     with (folder / "events.jsonl").open("ab") as file:
         file.write(encode(event("evaluated", "", 0.95, **data)))
