@@ -2,8 +2,8 @@
 
 The coordinator, real and in a process of its own, with connections that greet it, form a group, and give their signs of
 life, up to 10,000; and the console's store and table with as many ranks, fed by hand. Beside them a fixed piece of
-Python work, to compare other machines by. CPU times, and seconds where members wait;
-it ends with exit code 1 when something fails, and wants no figure. Takes about four minutes, and 20,000 open files.
+Python work, to compare other machines by. CPU times, and seconds where members wait; it ends with exit code 1 when
+something fails, and wants no figure. Takes about six minutes, and 20,000 open files.
 """
 
 from __future__ import annotations
