@@ -62,6 +62,8 @@ VERBS: dict[str, tuple[Option, ...]] = {
         ROOM,
         *(option(name, required=True) for name in ("--leader", "--address")),
         option("--restarts", type=int, required=True),
+        option("--given", action="store_true"),
+        option("--checkpoint", default=""),
     ),
     "lead": RUN,
     "roll": RUN,
@@ -151,6 +153,7 @@ def main(arguments: list[str] | None = None) -> int:
             from motley.trainer.requeue.requeued import requeued
 
             job = {"leader": given.leader, "address": given.address, "restarts": given.restarts}
+            job |= {"given": sys.stdin.buffer if given.given else None, "checkpoint": given.checkpoint}
             return requeued(given.run, given.host, sys.stdout, **job)
         case "coordinate":
             from motley.trainer.coordinator.process import serve

@@ -26,6 +26,8 @@ def status_text(data: dict[str, Any]) -> str:
     lines = []
     for run in runs:
         hosts = ", ".join(_host(host) for host in run.get("hosts") or [])
+        if run.get("state") in ("queued", "waiting"):  # nobody is at work: what for
+            hosts = str(run.get("cause") or "")
         step = run.get("step")
         lines.append(
             f"{fit(str(run.get('run', '')), width)}  {fit(str(run.get('state', '')), 8)}  "

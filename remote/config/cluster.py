@@ -41,6 +41,7 @@ class SlurmNode:
     job: str = ""
     group: int | None = None  # of a heterogeneous job: the number of its component
     node: str = ""  # as Slurm calls it
+    restarts: int = 0  # how often Slurm has started the job once more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -123,8 +123,8 @@ class SlurmConnection(Commands):
 def keeper(about: SlurmNode, python: str) -> list[str]:
     """The command that keeps a node as the job's script does, for as long as somebody has use for it."""
     return [
-        *_srun(about), "--no-kill", "--quiet", "--export=ALL", "sh", "-c", _WITH_HOME, python, _program("keep_node"),
-        _name(about), str(PATIENCE_S), str(IDLE_S),
+        *_srun(about), "--no-kill", "--cpu-bind=none", "--quiet", "--export=ALL", "sh", "-c", _WITH_HOME, python,
+        _program("keep_node"), _name(about), str(PATIENCE_S), str(IDLE_S),
     ]  # fmt: skip
 
 

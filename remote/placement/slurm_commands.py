@@ -63,6 +63,11 @@ class SlurmCommands:
         done = await command(gate, ["scontrol", "show", "hostnames", nodes], timeout_s=ASK_S)
         return done.stdout.decode(errors="replace").split()
 
+    async def restarts(self, gate: LoginNode, job: str) -> int:
+        """How often Slurm has started it once more; 0 where it does not say."""
+        done = await command(gate, ["scontrol", "-o", "show", "job", job], timeout_s=ASK_S)
+        return slurm_queue.restarts(done.stdout.decode(errors="replace"), job)
+
     async def addresses(self, gate: LoginNode, nodes: Sequence[str]) -> dict[str, str]:
         """Numeric, by node. Raises RunFailed for one whose name leads nowhere."""
         done = await command(gate, ["scontrol", "-o", "show", "node", ",".join(nodes)], timeout_s=ASK_S)

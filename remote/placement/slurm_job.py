@@ -62,7 +62,8 @@ class SlurmJob:
             if not components or state_of(components).phase == "gone":
                 where = f"what it left is beside cluster.toml, in experiments/{self._run}"
                 text = f"Slurm has no job {self._name}: the run '{self._run}' is over, or was never started here"
-                raise UsageError(f"{text}; {where} if it was followed from this machine")
+                again = f"`motley run --resume {self._run}` goes on from its newest checkpoint there"
+                raise UsageError(f"{text}; {where} if it was followed from this machine, and {again}")
             self._job = components[0].job
             return await self._hosts(gate, say, FOUND_S)
 
@@ -154,9 +155,9 @@ class SlurmJob:
             text = f"job {self._job} was not made from this cluster.toml: it has {error}"
             raise UsageError(f"{text}; {to_paste(self._options, ['scancel', self._job])} ends it") from error
         known = await self._slurm.addresses(gate, [node for _, node in who.values()])
-        several = len(nodes) > 1
+        several, restarts = len(nodes) > 1, await self._slurm.restarts(gate, self._job)
         hosts = tuple(
-            _placed(host, self._job, who[host.name][0] if several else None, who[host.name][1], known, there)
+            _placed(host, self._job, who[host.name][0] if several else None, who[host.name][1], known, there, restarts)
             for host in self._cluster.hosts
         )
         placed = dataclasses.replace(self._cluster, hosts=hosts)
@@ -249,9 +250,10 @@ _HOLDS = ("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING", "STOPP
 
 
 def _placed(
-    host: Host, job: str, group: int | None, node: str, known: Mapping[str, str], there: Collection[str]
+    host: Host, job: str, group: int | None, node: str, known: Mapping[str, str], there: Collection[str], restarts: int
 ) -> Host:
     """`there`: the nodes that the job still has."""
     assert host.slurm is not None, "who is who names no other"
-    about = dataclasses.replace(host.slurm, job=job, group=group, node=node if node in there else "")
+    node_now = node if node in there else ""
+    about = dataclasses.replace(host.slurm, job=job, group=group, node=node_now, restarts=restarts)
     return dataclasses.replace(host, address=known[node], slurm=about)

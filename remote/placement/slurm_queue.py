@@ -43,6 +43,7 @@ PER_JOB = f"One job may not have so much: ask for less, or set another [slurm] q
 REFUSALS = {  # what sbatch says when it takes no job -> what to do
     "invalid partition": "Set partition in [[hosts]] to one that `sinfo -s` lists.",
     "generic resource": "Look at --gres in cluster.toml: `sinfo -o '%P %G'` lists what the nodes have.",
+    "invalid feature": "No node has such a feature: `sinfo -o '%P %f'` lists them.",
     "violates accounting/qos": f"Ask for less, end other jobs, or set another [slurm] qos or account. {_LIMITS}",
     "invalid account": "Set [slurm] account to one that you have: sacctmgr show associations user=$USER",
     "invalid qos": "Set [slurm] qos to one that there is: sacctmgr show qos",
@@ -187,6 +188,19 @@ def addresses(text: str) -> dict[str, str]:
         if "NodeName" in keys:
             found[keys["NodeName"]] = keys.get("NodeAddr", keys["NodeName"])
     return found
+
+
+def restarts(text: str, job: str) -> int:
+    """`scontrol -o show job` -> how often the job was started once more: its first component, which runs the script.
+
+    >>> restarts("JobId=12 HetJobOffset=1 Restarts=0\\nJobId=11 JobName=motley-night Requeue=1 Restarts=2", "11")
+    2
+    """
+    for line in text.splitlines():
+        keys = dict(re.findall(r"(?:^|\s)(JobId|Restarts)=(\d+)", line))
+        if keys.get("JobId") == job:
+            return int(keys.get("Restarts", 0))
+    return 0
 
 
 def named(components: Iterable[Component], name: str) -> list[Component]:

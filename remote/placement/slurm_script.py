@@ -28,7 +28,8 @@ _TEXT = "MOTLEY_KEEPER"
 
 _HEAD = """\
 # Nodes for Motley: each keeps a process through which consoles start a run there. The job ends by itself some seconds
-# after the run has; without one, after {patience} s.
+# after the run has; without one, after {patience} s. What they say goes to --output. They get all CPUs of the job on
+# their node (--cpu-bind=none): srun does not take --cpus-per-task over from sbatch, and would bind them to one.
 unset SLURM_EXPORT_ENV
 keeper=$(cat <<'{mark}'
 {text}
@@ -39,7 +40,7 @@ keep() {{ # PYTHON HOSTS OPTION... : one keeper a node
     python=$1
     hosts=$2
     shift 2
-    srun "$@" --no-kill --kill-on-bad-exit=0 --wait=0 --export=ALL \\
+    srun "$@" --no-kill --kill-on-bad-exit=0 --wait=0 --cpu-bind=none --export=ALL \\
         "$python" -c "$keeper" "{prefix}$SLURM_JOB_ID" {patience} {idle}{again} &
     pids="$pids $!"
 }}
@@ -74,7 +75,14 @@ trap warned USR1
 """
 _REQUEUES = """\
     requeue=yes
-    (sleep {seconds} && scontrol requeue "$SLURM_JOB_ID") &
+    ( # as long as this script runs: what it has left must not requeue the next start of the job
+        left={seconds}
+        while [ $((left -= 1)) -ge 0 ]; do
+            sleep 1
+            kill -0 $$ 2>/dev/null || exit
+        done
+        scontrol requeue "$SLURM_JOB_ID"
+    ) &
 """
 _WAIT = """\
 for pid in $pids; do

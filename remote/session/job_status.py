@@ -12,7 +12,12 @@ from typing import Any
 from motley.remote.config.cluster import Cluster
 from motley.remote.errors import MotleyError
 from motley.remote.placement.placement import placed_runs, placement_of
+from motley.remote.session.hand_over import restarts_of
 
+UNKNOWN = (
+    "requeued by Slurm on other nodes: the one that is to lead has nothing of it, and nobody goes on; `motley attach "
+    "{run}` brings there what came home, for some minutes; later `motley run --resume {run}` goes on from it"
+)
 Look = Callable[[Cluster], Awaitable[dict[str, Any]]]
 
 
@@ -25,11 +30,14 @@ async def status_of_jobs(cluster: Cluster, look: Look) -> dict[str, Any]:
             found.append({"run": run, "state": "queued", "step": None, "hosts": [], "cause": state.says})
             continue
         try:
-            told = await look(await placement_of(cluster, run).found(lambda _: None))
+            placed = await placement_of(cluster, run).found(lambda _: None)
+            told = await look(placed)
         except MotleyError as error:
             silent.append({"host": run, "cause": str(error), "remedy": ""})
             continue
         mine = [row for row in told["runs"] if row["run"] == run]
+        if restarts_of(placed) and cluster.leader not in {host["name"] for row in mine for host in row["hosts"]}:
+            mine = [{"run": run, "state": "waiting", "step": None, "hosts": [], "cause": UNKNOWN.format(run=run)}]
         found += mine or [{"run": run, "state": "starting", "step": None, "hosts": []}]
         silent += told.get("unreachable", [])
     return {"runs": found, **({"unreachable": silent} if silent else {})}

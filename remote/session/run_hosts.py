@@ -19,11 +19,13 @@ from motley.remote.end_tasks import end
 from motley.remote.errors import HostError, RunFailed, UsageError
 from motley.remote.experiment.experiment_writer import ExperimentWriter
 from motley.remote.experiment.fetch import final_summary
-from motley.remote.experiment.folder import experiments_folder
+from motley.remote.experiment.folder import Experiment, experiments_folder
 from motley.remote.feed import Ended
-from motley.remote.hosts.pool import Hosts
+from motley.remote.launch.placement import Knows, unknown
 from motley.remote.placement.manifests import Manifests, none
 from motley.remote.placement.placement import is_placed, placement_of
+from motley.remote.rpc.verbs import Verbs
+from motley.remote.session.hand_over import HandOver, restarts_of
 
 LOOK_S = 15.0  # between two looks whether hosts of a job are there still
 LAST_WORDS_S = 5.0  # for what they have told before to arrive
@@ -33,17 +35,25 @@ ASK_S = 1.0  # between two looks at them meanwhile
 
 
 class RunHosts:
-    """`hosts` are told where they are, `logbook` what is waited for. A console that is `readonly` leaves them to the
-    others, or to themselves."""
+    """The hosts of `verbs` are told where they are, `logbook` what is waited for. A console that is `readonly` leaves
+    them to the others, or to themselves."""
 
     def __init__(
-        self, cluster: Cluster, run: str, hosts: Hosts, logbook: ExperimentWriter, *, readonly: bool = False
+        self,
+        cluster: Cluster,
+        run: str,
+        verbs: Verbs,
+        logbook: ExperimentWriter,
+        *,
+        knows: Knows = unknown,
+        readonly: bool = False,
     ) -> None:
         self._readonly = readonly
         self.are_placed = is_placed(cluster)
         self._folder = experiments_folder(cluster) / run
         self._placement = placement_of(cluster, run)
-        self._hosts, self._logbook = hosts, logbook
+        self._run, self._verbs, self._knows = run, verbs, knows
+        self._hosts, self._logbook = verbs.hosts, logbook
         self._coming: asyncio.Task[bool] | None = None  # hosts that are given once more
         self._came_at = -math.inf
 
@@ -65,10 +75,26 @@ class RunHosts:
             raise
 
     async def found(self) -> Cluster:
-        """The same of a run that there is. Raises UsageError when its hosts are gone."""
+        """The same of a run that there is; what its hosts lack of it is brought to them, where it came home. Raises
+        UsageError when they are gone, RunFailed when they can't have it."""
         cluster = await self._placement.found(self._say)
         self._hosts.adopt(cluster)
+        if restarts_of(cluster) and self._folder.exists():
+            experiment = Experiment.open(self._folder)
+            try:
+                await self._hand_over(experiment, begun=False)
+            finally:
+                experiment.close()
         return cluster
+
+    async def _hand_over(self, experiment: Experiment, *, begun: bool) -> None:
+        """By the console that keeps the run: the others leave it to that one."""
+        if self._readonly or not experiment.writable:
+            return
+        emit, note = self._logbook.emit, self._logbook.note
+        await HandOver(
+            self._verbs, self._run, self._folder, knows=self._knows, emit=emit, note=note, anew=experiment.begins_anew
+        ).look(begun=begun)
 
     async def give_back(self) -> None:
         if left := await self._placement.end(self._say):
@@ -106,6 +132,11 @@ class RunHosts:
             return False
         for host in cluster.hosts:
             await self._hosts.put(host)
+        try:
+            await self._hand_over(self._logbook.experiment, begun=True)
+        except RunFailed:
+            await self.over()  # nobody has use for them
+            raise
         self._came_at = asyncio.get_running_loop().time()
         return True
 
@@ -114,6 +145,7 @@ class RunHosts:
             await asyncio.sleep(LOOK_S)
             with contextlib.suppress(HostError):  # the way to it; it is asked again
                 if await self._placement.is_anew():
+                    self._came_at = -math.inf  # not those that came a moment ago
                     await self.taken_up()
                     continue
                 state = await self._placement.state()

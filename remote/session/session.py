@@ -74,7 +74,7 @@ class Session:
         self._verbs = Verbs(self._hosts, tree or Tree.installed())
         self._checkpoints = CheckpointAnswers(run, emit)
         self._logbook = ExperimentWriter(run, emit=self._checkpoints.hear)
-        self._run_hosts = RunHosts(cluster, run, self._hosts, self._logbook, readonly=readonly)
+        self._run_hosts = RunHosts(cluster, run, self._verbs, self._logbook, knows=knows, readonly=readonly)
         self._following: RunFollower | None = None
         self._leader = cluster.leader
         self._tasks: list[asyncio.Task[Any]] = []

@@ -35,6 +35,14 @@ MOST_CORES, MOST_S = 0.10, 2.0
 BOUND_S = 60.0
 
 
+class TooLong(Exception):
+    """Not all members have heard of a change within `BOUND_S`. `found`: what was measured by then."""
+
+    def __init__(self, found: dict[str, float]) -> None:
+        super().__init__(f"not within {BOUND_S:.0f} s")
+        self.found = found
+
+
 class One:
     """One member: it is in the group, and hears of each change."""
 
@@ -43,10 +51,13 @@ class One:
         self.number = number
         self.silent = False
         self.heard: dict[str, list[float]] = {"group": [], "regroup": []}
+        self.group_bytes = 0
         self.changed = asyncio.Event()
 
     async def dial(self) -> None:
-        self.reader, self.writer = await asyncio.open_connection(self.spec.leader_address, self.spec.port)
+        self.reader, self.writer = await asyncio.open_connection(
+            self.spec.leader_address, self.spec.port, limit=1 << 24
+        )
         nonce, mine = json.loads(await self.reader.readline())["nonce"], secrets.token_hex(16)
         host = self.spec.members[self.number].host
         words = proof(self.spec.token, "rank", self.number, host, nonce, mine)
@@ -76,6 +87,7 @@ class One:
             if op == "regroup":
                 self.ready()
             if op == "group":
+                self.group_bytes = len(text)
                 self.say(op="joined")
 
     async def until(self, op: str, count: int) -> float:
@@ -99,6 +111,15 @@ async def beat(members: list[One]) -> None:
 
 
 async def measure(spec: Spec, coordinator: subprocess.Popen[bytes]) -> dict[str, float]:
+    """Raises TooLong."""
+    found: dict[str, float] = {}
+    try:
+        return await _measure(spec, coordinator, found)
+    except asyncio.TimeoutError as error:
+        raise TooLong(found) from error
+
+
+async def _measure(spec: Spec, coordinator: subprocess.Popen[bytes], found: dict[str, float]) -> dict[str, float]:
     members = [One(spec, i) for i in range(len(spec.members))]
     began = time.monotonic()
     for start in range(0, len(members), 50):
@@ -106,7 +127,8 @@ async def measure(spec: Spec, coordinator: subprocess.Popen[bytes]) -> dict[str,
     tasks = [asyncio.ensure_future(m.listen()) for m in members]
     tasks.append(asyncio.ensure_future(beat(members)))
     await asyncio.wait_for(asyncio.gather(*(m.until("group", 1) for m in members)), BOUND_S)
-    found = {"first": time.monotonic() - began, "first_cpu": cpu_s(coordinator.pid)}
+    found |= {"first": time.monotonic() - began, "first_cpu": cpu_s(coordinator.pid)}
+    found["group_kib"] = members[0].group_bytes / 1024
     before = cpu_s(coordinator.pid)
     await asyncio.sleep(REST_S)  # nothing happens, for so long
     found["cores"] = (cpu_s(coordinator.pid) - before) / REST_S
@@ -122,11 +144,12 @@ async def measure(spec: Spec, coordinator: subprocess.Popen[bytes]) -> dict[str,
         groups += 1
         told = await asyncio.wait_for(asyncio.gather(*(m.until("regroup", groups - 1) for m in left)), BOUND_S)
         known[how].append(max(told) - began)
+        found[how] = max(known[how])
         await asyncio.wait_for(asyncio.gather(*(m.until("group", groups) for m in left)), BOUND_S)
         found["again"] = time.monotonic() - began
     for task in tasks:
         task.cancel()
-    return {**found, **{how: max(times) for how, times in known.items()}, "median": median(known["silent"])}
+    return {**found, "median": median(known["silent"])}
 
 
 def cpu_s(pid: int) -> float:
@@ -142,7 +165,9 @@ def resident_mib(pid: int) -> float:
 def measured(members: int, lost_after_s: float = ElasticOptions().lost_after_s) -> dict[str, float]:
     """Of a coordinator with so many members: `cores` at rest, `mib` of memory, seconds until everybody has heard of a
     loss by its kind, until the `first` group and the last one (`again`) were formed."""
-    resource.setrlimit(resource.RLIMIT_NOFILE, (4 * members, 4 * members))
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # which only root may raise
+    wanted = 2 * members + 1000
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
     with tempfile.TemporaryDirectory() as home, socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])

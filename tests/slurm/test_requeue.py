@@ -153,3 +153,79 @@ def test_with_a_shared_home_other_nodes_take_it_up(slurm: Slurm, tmp_path: Path)
         slurm.exec(["scontrol", "update", "nodename=fast1", "state=resume"])
         for host in slurm.lab.hosts.values():
             (host.home / ".motley").unlink()
+
+
+def draining(slurm: Slurm, *nodes: str, state: str = "drain") -> None:
+    for node in nodes:
+        done = slurm.exec(["scontrol", "update", f"nodename={node}", f"state={state}", "reason=test"])
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.long
+def test_other_nodes_with_homes_of_their_own_are_handed_the_run_by_the_console(slurm: Slurm, tmp_path: Path) -> None:
+    """The node that leads is another one, twice: at last the first one again, whose checkpoint is old by then."""
+    config = requeued(slurm, tmp_path, steps=900, fast=1)
+    config.write_text(config.read_text() + "checkpoint_steps = 50\n")
+    console = slurm.popen(
+        slurm.lab.motley("run", "-c", str(config), "--plain", "--name", "moved"),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        wait_for(console.stderr, r"step \d+")
+        draining(slurm, "fast1")
+        warn(slurm, "moved")
+
+        assert "fast2" in wait_for(console.stderr, "the job runs on")
+        wait_for(console.stderr, "fast: these nodes have nothing of 'moved', which is brought there")
+        first = went_on_at(wait_for(console.stderr, r"requeued by Slurm: goes on at step [\d,]+"))
+        assert first > 0
+        wait_for(console.stderr, r"step \d+")
+
+        draining(slurm, "fast1", state="resume")
+        draining(slurm, "fast2")
+        warn(slurm, "moved")
+
+        assert "fast1" in wait_for(console.stderr, "the job runs on")
+        wait_for(console.stderr, "'moved' begins once more from it")
+        second = went_on_at(wait_for(console.stderr, r"requeued by Slurm: goes on at step [\d,]+, from step_"))
+        assert second > first
+        out, said = console.communicate(timeout=300)
+        assert (console.returncode, json.loads(out)["state"], json.loads(out)["steps"]) == (0, "finished", 900), said
+        assert_given_back(slurm, "moved")
+    finally:
+        slurm.exec(["scontrol", "update", "nodename=fast[1-2]", "state=undrain"])
+
+
+def went_on_at(line: str) -> int:
+    return int(line.partition("goes on at step ")[2].partition(" ")[0].rstrip(",").replace(",", ""))
+
+
+@pytest.mark.long
+def test_nobody_watches_and_other_nodes_have_nothing_of_it(slurm: Slurm, tmp_path: Path) -> None:
+    """It does not begin anew: it waits for a console, which is told how to go on."""
+    config = requeued(slurm, tmp_path, steps=300, fast=1)
+    done = motley(slurm, "run", "-c", str(config), "--detach", "--name", "lonely")
+    assert done.returncode == 0, done.stderr
+    written = motley(slurm, "checkpoint", "lonely", "-c", str(config))
+    assert written.returncode == 0, written.stderr
+    assert list((tmp_path / "experiments/lonely/checkpoints").glob("*.pt")), written.stderr
+    job = slurm.exec(["squeue", "-h", "-n", "motley-lonely", "-o", "%A"]).stdout.split()[0]
+    try:
+        draining(slurm, "fast1")
+        assert slurm.exec(["scontrol", "requeue", job]).returncode == 0
+        slurm.until("it runs on other nodes", ["squeue", "-h", "-t", "R", "-S", "i", "-o", "%N"], "fast2\nslow1")
+
+        told = motley(slurm, "status", "-c", str(config), "--json")
+        (row,) = [row for row in json.loads(told.stdout)["runs"] if row["run"] == "lonely"]
+        assert row["state"] == "waiting", told
+        assert "`motley attach lonely` brings there what came home" in row["cause"]
+
+        watched = motley(slurm, "attach", "lonely", "-c", str(config), "--plain")
+
+        assert watched.returncode == 0, watched.stderr
+        went_on = [line for line in watched.stderr.splitlines() if "goes on at step" in line]
+        assert [went_on_at(line) > 0 for line in went_on] == [True], watched.stderr
+        assert json.loads(watched.stdout)["state"] == "finished"
+        assert_given_back(slurm, "lonely")
+    finally:
+        slurm.exec(["scontrol", "update", "nodename=fast1", "state=undrain"])

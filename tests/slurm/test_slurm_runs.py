@@ -25,6 +25,7 @@ python = "{python}"
 name = "fast"
 nodes = {fast}
 partition = "{partition}"
+sbatch = [{sbatch}]
 
 [[hosts]]
 name = "slow"
@@ -43,10 +44,21 @@ steps = {steps}
 
 
 def cluster_toml(
-    slurm: Slurm, folder: Path, *, steps: int, fast: int = 2, partition: str = "fast", login: str = ""
+    slurm: Slurm,
+    folder: Path,
+    *,
+    steps: int,
+    fast: int = 2,
+    partition: str = "fast",
+    login: str = "",
+    sbatch: str = "",
 ) -> Path:
+    """`sbatch`: an option of the first class."""
     path = folder / "cluster.toml"
-    path.write_text(CLASSES.format(python=slurm.python, steps=steps, fast=fast, partition=partition, login=login))
+    words = json.dumps(sbatch) if sbatch else ""
+    path.write_text(
+        CLASSES.format(python=slurm.python, steps=steps, fast=fast, partition=partition, login=login, sbatch=words)
+    )
     return path
 
 
@@ -111,6 +123,9 @@ def test_it_waits_in_the_queue_and_ctrl_c_gives_the_place_up(slurm: Slurm, tmp_p
     [
         ({"partition": "nosuch"}, r"Invalid partition name specified|invalid partition specified: nosuch"),
         ({"fast": 5}, r"Slurm never starts it: PartitionConfig\n +The partition never gives that much"),
+        ({"sbatch": "--gres=gpu:9"}, r"Invalid generic resource.*\n +Look at --gres in cluster.toml"),
+        ({"sbatch": "--nonsuch=1"}, r"unrecognized option.*\n +Look at sbatch in cluster.toml"),
+        ({"sbatch": "--constraint=nosuch"}, r"Invalid feature specification.*\n +No node has such a feature"),
     ],
 )
 def test_a_job_that_is_refused_is_told_with_what_to_do(
@@ -140,6 +155,7 @@ def test_a_job_that_is_cancelled_in_the_queue(slurm: Slurm, tmp_path: Path) -> N
     assert console.returncode == 1
     assert "the job has ended: CANCELLED" in said
     assert "Start it again" in said
+    assert "motley-cancelled" not in slurm.exec(["squeue", "-h", "-o", "%j"]).stdout
 
 
 @pytest.mark.long

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 MOST = 2**53  # of either part
+OF_A_JOB = 1000  # a start of a Slurm job has this many: consoles may name leaders in it
 
 
 class Term(NamedTuple):
@@ -28,6 +29,11 @@ class Term(NamedTuple):
     def restarted(self) -> Term:
         """Of the same leader, with another coordinator."""
         return Term(self.named, self.restarts + 1)
+
+    @classmethod
+    def of_job(cls, restarts: int) -> Term:
+        """The first one of a job that Slurm has started so often once more: above all of its starts before."""
+        return cls(OF_A_JOB * restarts)
 
     @classmethod
     def of(cls, value: Any) -> Term:

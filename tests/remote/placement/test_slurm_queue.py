@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from motley.remote.placement.slurm_queue import addresses, as_they_began, named, refusal, rows, state_of, who_is_who
+from motley.remote.placement.slurm_queue import (
+    addresses,
+    as_they_began,
+    named,
+    refusal,
+    restarts,
+    rows,
+    state_of,
+    who_is_who,
+)
 
 RUNNING = """\
 8+0|RUNNING|None|2026-11-23T20:52:49|fast[1-2]|motley-b1|fast[1-2];slow[1-2]
@@ -118,3 +127,10 @@ def test_who_is_who_stays_as_the_job_began_and_is_anew_where_it_began_anew() -> 
     assert as_they_began([["a1", "a2"], ["b1"]], [["a2"], ["b1"]]) == [["a1", "a2"], ["b1"]]
     assert as_they_began([["a1"], ["b1"]], [["a2"], ["b1"]]) == [["a2"], ["b1"]]
     assert as_they_began([], [["a1"]]) == [["a1"]]
+
+
+def test_how_often_a_job_was_started_once_more_is_said_by_its_first_component() -> None:
+    said = "JobId=12 HetJobId=11 HetJobOffset=1 Requeue=1 Restarts=0\nJobId=11 HetJobId=11 Requeue=1 Restarts=2 Batch=1"
+
+    assert restarts(said, "11") == 2
+    assert restarts(said, "13") == restarts("slurm_load_jobs error: Invalid job id specified", "11") == 0

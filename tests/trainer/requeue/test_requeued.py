@@ -17,7 +17,7 @@ from motley.trainer.health.job_warning import REQUEUED, JobWarning
 from motley.trainer.host.checkpoint_request import answered, asked
 from motley.trainer.host.journal import Journal
 from motley.trainer.host.paths import read_json
-from motley.trainer.requeue.requeued import newest_of, taken_up, tell
+from motley.trainer.requeue.requeued import named, newest_of, taken_up, tell
 from motley.trainer.verbs.attach import new_chunks
 from tests.trainer.coordinating import spec
 
@@ -43,6 +43,17 @@ def test_the_newest_that_is_whole_counts_whichever_host_has_left_it(tmp_path: Pa
     write(tmp_path, "box1", "stop.pt", step=12, line=1000)
     assert getattr(newest_of(tmp_path), "name", "") == "stop.pt"  # of the next job, which had begun with an older one
     assert newest_of(tmp_path / "box3") is None
+
+
+def test_the_checkpoint_that_a_console_names_must_be_there_and_whole(tmp_path: Path) -> None:
+    write(tmp_path, "box1", "step_40.pt", step=40)
+    write(tmp_path, "box1", "step_50.pt", step=50, damaged=True)
+
+    assert named(tmp_path / "box1", "step_40.pt").trailer.step == 40
+    with pytest.raises(ValueError, match="step_50.pt is damaged"):
+        named(tmp_path / "box1", "step_50.pt")
+    with pytest.raises(FileNotFoundError):
+        named(tmp_path / "box1", "step_60.pt")
 
 
 def test_each_job_has_terms_of_its_own_and_a_leader_where_the_job_is(tmp_path: Path) -> None:
