@@ -31,10 +31,11 @@ from motley.console.control.run_life import RunLife
 from motley.console.control.session_protocol import Outcome, Plan
 from motley.console.state.snapshot import Problem
 from motley.console.tui import themes
+from motley.console.tui.hung_up import HungUp
 from motley.console.tui.playback_keys import playback_keys
 from motley.console.tui.screens.confirm import Confirm
 from motley.console.tui.screens.help import Help
-from motley.console.tui.terminal import HungUp, let_go, with_an_end
+from motley.console.tui.terminal import let_go, with_an_end
 from motley.console.tui.widgets.lines import ROLE_CLASSES
 from motley.console.tui.widgets.panels import (
     AnswerPanel,

@@ -16,7 +16,7 @@ from typing import Any
 
 from textual.drivers.web_driver import WebDriver
 
-from motley.console.tui.terminal import HungUp
+from motley.console.tui.hung_up import HungUp
 
 
 class PageDriver(WebDriver):

@@ -20,11 +20,8 @@ from typing import Any
 
 from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
-from textual.message import Message
 
-
-class HungUp(Message):
-    """The terminal is gone."""
+from motley.console.tui.hung_up import HungUp
 
 
 def is_gone(terminal: int) -> bool:
