@@ -20,6 +20,7 @@ from motley.remote.placement.manifests import Manifests, none
 from motley.remote.placement.slurm_commands import ASK_S, LOOK_S, SlurmCommands
 from motley.remote.placement.slurm_queue import Component, State, as_they_began, named, refusal, state_of, who_is_who
 from motley.remote.placement.slurm_script import PREFIX, classes, job_name, script
+from motley.remote.quoting import pasteable
 
 LOOK_MOST_S = 10.0  # between two looks at the queue, which begin with LOOK_S
 BEGIN_S = 60.0  # from a job that runs to keepers that answer
@@ -62,7 +63,9 @@ class SlurmJob:
             if not components or state_of(components).phase == "gone":
                 where = f"what it left is beside cluster.toml, in experiments/{self._run}"
                 text = f"Slurm has no job {self._name}: the run '{self._run}' is over, or was never started here"
-                again = f"`motley run --resume {self._run}` goes on from its newest checkpoint there"
+                again = (
+                    f"`{pasteable(['motley', 'run', '--resume', self._run])}` goes on from its newest checkpoint there"
+                )
                 raise UsageError(f"{text}; {where} if it was followed from this machine, and {again}")
             self._job = components[0].job
             return await self._hosts(gate, say, FOUND_S)

@@ -21,7 +21,7 @@ from motley.remote.hosts.pool import Outcome
 from motley.remote.hosts.this_machine import Elsewhere, elsewhere, machine_id
 from motley.remote.launch.placement import layout_of
 from motley.remote.rpc.verbs import Verbs
-from motley.remote.session.pods_start import laid_out
+from motley.remote.session.placed.pods_start import laid_out
 from motley.trainer.contract.run_changes import Lead
 from motley.trainer.contract.term import FIRST
 from motley.trainer.contract.wire import END_STATES

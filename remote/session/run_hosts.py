@@ -25,7 +25,7 @@ from motley.remote.launch.placement import Knows, unknown
 from motley.remote.placement.manifests import Manifests, none
 from motley.remote.placement.placement import is_placed, placement_of
 from motley.remote.rpc.verbs import Verbs
-from motley.remote.session.hand_over import HandOver, restarts_of
+from motley.remote.session.placed.hand_over import HandOver, restarts_of
 
 LOOK_S = 15.0  # between two looks whether hosts of a job are there still
 LAST_WORDS_S = 5.0  # for what they have told before to arrive

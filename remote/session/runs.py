@@ -32,7 +32,7 @@ from motley.remote.quoting import pasteable
 from motley.remote.rpc.verbs import Verbs
 from motley.remote.session.away_hosts import away
 from motley.remote.session.checkpoint_now import Written
-from motley.remote.session.job_status import status_of_jobs
+from motley.remote.session.placed.job_status import status_of_jobs
 from motley.remote.session.run_log import LogRow, rows_of
 from motley.remote.session.session import Session
 from motley.remote.ssh.new_host_keys import Ask, introduced, new_keys, nobody

@@ -37,7 +37,7 @@ from motley.remote.session.failover import Failover
 from motley.remote.session.find_run import find
 from motley.remote.session.follow_run import RunFollower
 from motley.remote.session.join_host import bring_in, named_in
-from motley.remote.session.pods_start import manifests_of, start_of
+from motley.remote.session.placed.pods_start import manifests_of, start_of
 from motley.remote.session.run_hosts import RunHosts, never_began
 from motley.remote.ssh.new_host_keys import Ask, introduced, new_keys, nobody
 from motley.trainer.contract.run_changes import Lead

@@ -113,6 +113,7 @@ class Way:
         self.experiment = experiment
         self.opened = 0
         self.tree = SimpleNamespace(folder="tree")
+        self.hosts = SimpleNamespace(take_commands=True)
         self.instance = ""
 
     async def connection(self, _host: str) -> Way:

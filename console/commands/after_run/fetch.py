@@ -7,11 +7,11 @@ import sys
 
 from motley.console.commands.json_output import print_data
 from motley.remote.config.cluster import Cluster
-from motley.remote.session.fetch_volume import fetch as fetched
+from motley.remote.session.placed.fetch_volume import fetch as fetched
 
 
 def fetch(cluster: Cluster, run: str, *, json: bool) -> int:
-    """The folder goes to stdout; with `json` an object. Raises what `remote.session.fetch_volume` does."""
+    """The folder goes to stdout; with `json` an object. Raises what `remote.session.placed.fetch_volume` does."""
 
     def say(text: str) -> None:
         print(text, file=sys.stderr)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from motley.remote.errors import RunFailed
-from motley.remote.session.fetch_volume import NOTHING, PACK, unpack
+from motley.remote.session.placed.fetch_volume import NOTHING, PACK, unpack
 
 
 def packed(home: Path, run: str) -> subprocess.CompletedProcess[bytes]:

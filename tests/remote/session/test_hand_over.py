@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from motley.remote.session.hand_over import NEVER, began_from, newest_before
+from motley.remote.session.placed.hand_over import NEVER, began_from, newest_before
 from motley.trainer.contract.checkpoint_trailer import Trailer
 
 

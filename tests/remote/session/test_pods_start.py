@@ -9,7 +9,7 @@ import pytest
 from motley.remote.config.cluster import Cluster
 from motley.remote.config.load import load
 from motley.remote.errors import UsageError
-from motley.remote.session.pods_start import manifests_of, on_from
+from motley.remote.session.placed.pods_start import manifests_of, on_from
 
 HOSTS = '[[hosts]]\nname = "big"\n[[hosts]]\nname = "small"\nnodes = 2\n'
 HEAD = f'[cluster]\nconnect = "kubernetes"\nleader = "small"\n{HOSTS}'

@@ -30,6 +30,7 @@ from motley.remote.preflight.check import check
 from motley.remote.preflight.probe import Probe
 from motley.remote.provision.data import placed
 from motley.remote.provision.project import project_of
+from motley.remote.quoting import pasteable
 from motley.remote.rpc.verbs import SUPERVISE_S, Verbs, answered
 from motley.remote.session.join_host import numbered
 from motley.remote.session.own_run import check_same, own_run
@@ -88,7 +89,8 @@ class HandOver:
                 await self._hand_over(have, lacking, behind=behind)
         except (CheckFailed, HostError, UsageError, ValueError) as error:
             text = f"'{self._run}' was requeued by Slurm, and can't go on there: {error}"
-            again = f"`motley run --resume {self._run}` goes on from the newest checkpoint that came home"
+            resume = pasteable(["motley", "run", "--resume", self._run])
+            again = f"`{resume}` goes on from the newest checkpoint that came home"
             raise RunFailed(f"{text}\n  {again}") from error
 
     async def _is_behind(self, leader: str, have: Sequence[str]) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from motley.remote.config.cluster import Cluster
 from motley.remote.errors import MotleyError
 from motley.remote.placement.placement import placed_runs, placement_of
-from motley.remote.session.hand_over import restarts_of
+from motley.remote.session.placed.hand_over import restarts_of
 
 UNKNOWN = (
     "requeued by Slurm on other nodes: the one that is to lead has nothing of it, and nobody goes on; `motley attach "
