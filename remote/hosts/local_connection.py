@@ -86,7 +86,7 @@ class LocalConnection(Commands):
         finally:
             await process.close()
             await child.ended()
-            await empty(child.stdout)
+            await asyncio.gather(empty(child.stdout), empty(child.stderr))
             self._children.discard(child)
 
     async def _start(self, line: str) -> _Child:
