@@ -203,12 +203,16 @@ def went_on_at(line: str) -> int:
 @pytest.mark.long
 def test_nobody_watches_and_other_nodes_have_nothing_of_it(slurm: Slurm, tmp_path: Path) -> None:
     """It does not begin anew: it waits for a console, which is told how to go on."""
-    config = requeued(slurm, tmp_path, steps=300, fast=1)
-    done = motley(slurm, "run", "-c", str(config), "--detach", "--name", "lonely")
-    assert done.returncode == 0, done.stderr
-    written = motley(slurm, "checkpoint", "lonely", "-c", str(config))
-    assert written.returncode == 0, written.stderr
-    assert list((tmp_path / "experiments/lonely/checkpoints").glob("*.pt")), written.stderr
+    config = requeued(slurm, tmp_path, steps=900, fast=1)
+    config.write_text(config.read_text() + "checkpoint_steps = 20\n")
+    console = slurm.popen(
+        slurm.lab.motley("run", "-c", str(config), "--plain", "--name", "lonely"),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    wait_for(console.stderr, r"step_60\.pt")
+    console.kill()  # with an earlier one brought home
+    console.communicate()
+    assert list((tmp_path / "experiments/lonely/checkpoints").glob("*.pt"))
     job = slurm.exec(["squeue", "-h", "-n", "motley-lonely", "-o", "%A"]).stdout.split()[0]
     try:
         draining(slurm, "fast1")
