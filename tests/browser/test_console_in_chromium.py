@@ -118,4 +118,22 @@ async def test_another_page_can_neither_read_nor_type(server: PageServer, tmp_pa
             " frame.onload = () => done(frame.contentDocument === null); document.body.append(frame) }})"
         )
         await page.ask(framed.format(address))
-        assert processes(server) == [] or len(server._open) <= 1
+        assert [one for one in page.errors if "frame-ancestors" in one or "X-Frame-Options" in one], page.errors
+        assert "0123456789abcdef" not in server._consoles
+
+
+async def test_a_console_that_has_ended_says_so_and_opens_again(server: PageServer, tmp_path: Path) -> None:
+    async with chromium(tmp_path, size=(1000, 600)) as page:
+        await at_the_console(page, server)
+        await page.press("q")
+        await page.until("document.body.classList.contains('-closed')")
+        await page.until("document.activeElement === document.querySelector('#again')")
+        assert await page.ask("document.querySelector('#said').innerText")
+        page.drawn = ""
+        await page.ask("document.querySelector('#again').click()")
+        await page.until_drawn("home-1")
+        await page.until(READY)
+        await server.stop()
+        await page.until("document.body.classList.contains('-closed')")
+        said = "document.querySelector('#said').innerText"
+        await page.until(f"/^motley serve (has ended|does not answer)/.test({said})")

@@ -148,6 +148,8 @@ class PageServer:
         if (process := self._consoles.get(number)) is not None:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(process.over.wait(), ENDED_S)
+        if self._closing:
+            return web.Response(text="motley serve has ended, and this console with it. The run goes on.")
         return web.Response(text=self._said.get(number) or "This console has ended. The run is as it was.")
 
     async def _socket(self, request: web.Request) -> web.StreamResponse:
