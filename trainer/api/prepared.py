@@ -6,7 +6,7 @@ with the same parameters.
 >>> prepared = Prepared([model, optimizer, schedule], torch.device("cpu"))
 >>> prepared.note()
 >>> ...                 # a step that breaks
->>> prepared.restore()  # buffers, random numbers, rates, schedule and scaler as they were
+>>> prepared.undo()     # buffers, random numbers, rates, schedule and scaler as they were
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class Prepared:
         self._in_modules = [p for module in self.modules for p in module.parameters()]
         self._undo = StepUndo(nn.ModuleList(self.modules), device)
         self._noted: tuple[list[Any], list[Any]] = ([], [])
+        self._begun: tuple[list[Any], list[Any]] | None = None  # as the step had left it, once it is undone
 
     def parameters(self) -> list[Tensor]:
         """Whose gradients all ranks average: those that an optimizer updates; without one, those of the modules."""
@@ -73,11 +74,19 @@ class Prepared:
     def note(self) -> None:
         """Before a step: what it may change before its gradients are averaged. Parameters change only afterwards."""
         self._undo.note()
-        self._noted = self._plain()
+        self._noted, self._begun = self._plain(), None
 
-    def restore(self) -> None:
-        self._undo.restore()
+    def undo(self) -> None:
+        if self._begun is None:
+            self._begun = self._plain()
+        self._undo.undo()
         self._put(self._noted)
+
+    def redo(self) -> None:
+        if self._begun is not None:
+            self._undo.redo()
+            self._put(self._begun)
+            self._begun = None
 
     def restore_buffers(self) -> None:
         """Of a rank without samples of its own: what it went through leaves no trace."""

@@ -300,8 +300,9 @@ class RunPeers(Peers):
             joined.between.let_go()
         if joined.state is not None:
             state = joined.state
+            if self._handed_out or state.step != kept.step:  # else what was undone may be so still
+                kept.undo = self._prepared if self._handed_out else None
             kept.step, kept.last_end, kept.rows = state.step, state.last_end, state.window.rows
-            kept.undo = self._prepared if self._handed_out else None
         kept.balancer = joined.balancer
         self._joined = None
 

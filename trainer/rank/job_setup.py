@@ -120,6 +120,8 @@ class PreparedJob:
             if self.apart is not None:
                 kept.step -= self.apart.rewind()
         if kept.step >= 0:
+            if kept.undo is not None:
+                kept.undo.redo()
             state = state_of(self.spec.options, self.batches, kept.step, self.state)
             leave(self.folder, self.member.member, kept, state)
 

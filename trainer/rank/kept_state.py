@@ -34,7 +34,11 @@ class Undo(Protocol):
     """What a step that was begun has changed, to be put back: `trainer.training.step_undo`, and for a user's own loop
     `trainer.api.prepared`."""
 
-    def restore(self) -> None: ...
+    def undo(self) -> None: ...
+
+    def redo(self) -> None:
+        """Of what was undone; else nothing."""
+        ...
 
     def undone(self) -> AbstractContextManager[None]: ...
 
@@ -74,8 +78,10 @@ class KeptState:
 
     def keep(self, job: Job) -> None:
         """After the group of `job` broke, or was let go of. Keeps nothing that holds on to the group."""
-        self.undo = job.passes.undo if job.in_step or job.ending_epoch else None
-        self.ending_epoch = job.ending_epoch
+        begun = job.in_step or job.ending_epoch
+        if begun or (job.step, job.epoch_ends) != (self.step, self.epoch_ends):  # else what was undone may be so still
+            self.undo = job.passes.undo if begun else None
+            self.ending_epoch = job.ending_epoch
         self.step, self.last_end = job.step, job.last_end
         self.epoch_ends, self.best, self.best_epoch = job.epoch_ends, job.best, job.best_epoch
         self.pass_limit, self.rows, self.balancer = job.passes.limit, job.window.rows, job.balancer
@@ -91,11 +97,13 @@ class KeptState:
         A step, or an epoch's end, that nobody completed is tried again, as if it had not begun. When another rank
         completed it, ours has gone through all of it but the last: what it did to buffers and random numbers holds.
         `epoch_ends` of them are done. Nothing is forgotten here: when that state does not come, this is done again,
-        and another step may be the newest then.
+        and another step may be the newest then; what was undone for the one before is done again for that.
         """
         done = self.ending_epoch and self.epoch_ends < epoch_ends
         if self.undo is not None and self.step == newest and not done:
-            self.undo.restore()
+            self.undo.undo()
+        elif self.undo is not None:
+            self.undo.redo()
         return 0 <= newest - 1 <= self.step
 
     def take(self, incoming: Incoming, *, epoch_ends: int, best: float, best_epoch: int = 0) -> None:

@@ -6,7 +6,8 @@ only at the end of a step, so they need no copy.
     >>> undo = StepUndo(model, device)
     >>> undo.note()
     >>> ...          # a step that fails half-way
-    >>> undo.restore()
+    >>> undo.undo()  # it is to be tried again
+    >>> undo.redo()  # another rank turns out to have completed it
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class StepUndo:
         self._gpus = gpus_of(model, device)
         self._kept = [torch.empty_like(buffer) for buffer in self._buffers]
         self._random: list[Tensor] = []
+        self._begun: StepUndo | None = None  # as the step had left it, once it is undone
 
     @classmethod
     @torch.no_grad()
@@ -52,6 +54,7 @@ class StepUndo:
 
     @torch.no_grad()
     def note(self) -> None:
+        self._begun = None
         if self._buffers:
             torch._foreach_copy_(self._kept, self._buffers)
         self._random = [torch.get_rng_state()]
@@ -65,14 +68,31 @@ class StepUndo:
         for gpu, state in zip(self._gpus, self._random[1:]):
             accelerator.set_random_state(gpu, state)
 
+    def undo(self) -> None:
+        """`restore`, and keep what the step had changed until the next note: whether another rank has completed the
+        step is known for certain only once it is made again."""
+        if self._begun is None:
+            self._begun = self._now()
+        self.restore()
+
+    def redo(self) -> None:
+        """Where the step was undone: as it had left buffers and random numbers."""
+        if self._begun is not None:
+            self._begun.restore()
+            self._begun = None
+
     @contextmanager
     def undone(self) -> Iterator[None]:
         """As it was before the step, for as long as somebody looks at it: another rank may have completed the step."""
-        now = copy.copy(self)
-        now._kept = [torch.empty_like(buffer) for buffer in self._buffers]
-        now.note()
+        now = self._now()
         self.restore()
         try:
             yield
         finally:
             now.restore()
+
+    def _now(self) -> StepUndo:
+        now = copy.copy(self)
+        now._kept = [torch.empty_like(buffer) for buffer in self._buffers]
+        now.note()
+        return now

@@ -215,12 +215,23 @@ def test_what_a_broken_step_changed_is_put_back() -> None:
     net(torch.randn(4, 6).double())
     optimizer.step()
     schedule.step()
-    known.restore()
-    for name, value in net.state_dict().items():
-        assert torch.equal(value, before[0][name]), name
-    assert schedule.state_dict() == before[1]
-    assert optimizer.param_groups[0]["lr"] == 0.1
-    assert torch.equal(torch.get_rng_state(), random)
+    begun = copy.deepcopy((net.state_dict(), schedule.state_dict()))
+    begun_random = torch.get_rng_state()
+
+    def same_as(states: tuple[dict[str, Any], dict[str, Any]], rate: float, random: torch.Tensor) -> None:
+        for name, value in dict(net.named_buffers()).items():
+            assert torch.equal(value, states[0][name]), name
+        assert schedule.state_dict() == states[1]
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(rate)
+        assert torch.equal(torch.get_rng_state(), random)
+
+    known.undo()
+    same_as(before, 0.1, random)
+    known.undo()
+    known.redo()  # another rank had completed it
+    same_as(begun, 0.01, begun_random)
+    known.redo()
+    same_as(begun, 0.01, begun_random)
 
 
 def test_a_loss_scale_that_was_too_large_is_no_fault_of_the_training() -> None:

@@ -41,6 +41,18 @@ def test_a_step_that_another_completed_is_undone_after_all_when_its_state_never_
     assert model.mean.tolist() == [0, 0]
 
 
+def test_a_step_that_was_undone_is_gone_through_after_all_when_another_had_completed_it() -> None:
+    kept, model = in_step(411)
+    begun = torch.get_rng_state()
+    kept.settle(411, epoch_ends=0)  # whoever has completed it isn't here yet, and this group breaks, too
+    torch.rand(3)
+    kept.settle(411, epoch_ends=0)
+    assert model.mean.tolist() == [0, 0]
+    assert kept.settle(412, epoch_ends=0)
+    assert model.mean.tolist() == [1, 1]
+    assert torch.equal(torch.get_rng_state(), begun)
+
+
 def test_an_end_of_an_epoch_that_another_came_through_is_done_again_when_its_state_never_came() -> None:
     kept, model = in_step(411, ending_epoch=True, epoch_ends=3)
     kept.settle(411, epoch_ends=4)

@@ -90,6 +90,37 @@ def test_a_step_that_nobody_has_completed_is_undone_by_the_next_process(tmp_path
     assert result == {"step": 3, "own": True, "counts": [3, 3, 3], "through": False, "before": True, "once": True}
 
 
+def broken_twice(rank: int, world_size: int, given: dict[str, Any]) -> dict[str, Any]:
+    """A step breaks after three and is undone; the group that follows breaks in `given["again"]` or before any step."""
+    job = make_job(rank, world_size, OPTIONS, (128,), double=False)
+    for _ in range(3):
+        train_step(job, job.batches.place(job.step))
+    kept, whole = KeptState(step=3), job.watch.all_reduced
+
+    def breaks() -> None:
+        raise ConnectionError
+
+    job.watch.all_reduced = breaks  # type: ignore[method-assign]
+    with pytest.raises(ConnectionError):
+        train_step(job, job.batches.place(job.step))
+    kept.keep(job)
+    kept.settle(3, 0)
+    undone = counts(job)
+    job.in_step, job.watch.all_reduced = False, whole  # type: ignore[method-assign]
+    if given["again"]:
+        train_step(job, job.batches.place(job.step))
+    kept.keep(job)
+    kept.settle(4, 0)
+    return {"undone": undone, "then": counts(job), "step": kept.step, "begun": kept.undo is not None}
+
+
+@pytest.mark.ranks
+@pytest.mark.parametrize("again", [False, True])
+def test_a_step_that_was_undone_is_gone_through_once_when_another_had_completed_it(again: bool) -> None:
+    (result,) = run_ranks(1, broken_twice, {"again": again})
+    assert result == {"undone": [3, 3, 3], "then": [4, 4, 4], "step": 3 + again, "begun": not again}
+
+
 @pytest.mark.ranks
 def test_an_end_of_an_epoch_is_undone_unless_others_came_through_it(tmp_path: Path) -> None:
     """Statistics were put together there."""
