@@ -6,8 +6,10 @@ gathered = gather(past.records())
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby, islice
+from typing import Union, cast
 
 from motley.console.report.kept_steps import KeptStep, KeptSteps
 from motley.console.report.report import Evaluated, Happened
@@ -19,6 +21,7 @@ from motley.remote.diagnosis.failures import Failures
 from motley.remote.experiment.records import grouped
 from motley.trainer.contract.wire import Event, Reading, Sample, Usage
 
+MANY = 4096  # records that are looked at together
 FIGURES = 4  # that follow from a loss
 # What went wrong and what was done about it, whatever its level.
 TOLD = frozenset(
@@ -72,27 +75,24 @@ def gather(records: Iterable[Sample | StepLine | Reading | Usage | Event], globa
     steps = KeptSteps()
     in_order: tuple[int, ...] = ()  # members, as the newest group has them
     first, last = math.inf, -math.inf
-    for record in records:
-        if record.time < first:
-            first = record.time
-        if record.time > last:
-            last = record.time
-        if isinstance(record, (StepLine, Sample)):
-            _sample(found, steps, record)
-        elif isinstance(record, Reading):
-            found.readings += 1
-            found.read.add(record, record.time)
-            if not found.read_at or record.step > found.read_at[-1][0]:
-                found.read_at.append((record.step, record.time))
-                if len(found.read_at) > 2000:
-                    del found.read_at[1::2]
-        elif isinstance(record, Usage):
-            _highest(found.memory, record.host, record.mem_mib)
-            _highest(found.cpu, record.host, record.cpu)
-        else:
-            if record.kind == "group":
-                in_order = _group(found, steps, record)
-            _event(found, record, in_order)
+    left = iter(records)
+    while some := list(islice(left, MANY)):
+        times = [record.time for record in some]
+        first, last = min(first, min(times)), max(last, max(times))
+        for kind, same in groupby(some, key=type):
+            if kind is StepLine or kind is Sample:
+                _lines(found, steps, cast(list[Union[Sample, StepLine]], list(same)))
+                continue
+            for record in same:
+                if isinstance(record, Reading):
+                    _reading(found, record)
+                elif isinstance(record, Usage):
+                    _highest(found.memory, record.host, record.mem_mib)
+                    _highest(found.cpu, record.host, record.cpu)
+                elif isinstance(record, Event):
+                    if record.kind == "group":
+                        in_order = _group(found, steps, record)
+                    _event(found, record, in_order)
     if first <= last:
         found.first, found.last = first, last
     if found.session or not found.readings:
@@ -101,13 +101,25 @@ def gather(records: Iterable[Sample | StepLine | Reading | Usage | Event], globa
     return found
 
 
-def _sample(found: Gathered, steps: KeptSteps, sample: Sample | StepLine) -> None:
+def _lines(found: Gathered, steps: KeptSteps, lines: Sequence[Sample | StepLine]) -> None:
     found.session = True
-    steps.add(sample)
-    found.unit = found.unit or sample.unit
-    _highest(found.memory, sample.host, sample.mem_mib)
-    if sample.gain is not None:
-        found.gain, found.saved_s = sample.gain, sample.saved_s
+    steps.add(lines)
+    found.unit = found.unit or next((line.unit for line in lines if line.unit), "")
+    for host, mem_mib in dict.fromkeys((line.host, line.mem_mib) for line in lines):
+        _highest(found.memory, host, mem_mib)
+    for line in reversed(lines):
+        if line.gain is not None:
+            found.gain, found.saved_s = line.gain, line.saved_s
+            break
+
+
+def _reading(found: Gathered, reading: Reading) -> None:
+    found.readings += 1
+    found.read.add(reading, reading.time)
+    if not found.read_at or reading.step > found.read_at[-1][0]:
+        found.read_at.append((reading.step, reading.time))
+        if len(found.read_at) > 2000:
+            del found.read_at[1::2]
 
 
 def _group(found: Gathered, steps: KeptSteps, event: Event) -> tuple[int, ...]:

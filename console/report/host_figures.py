@@ -21,12 +21,17 @@ def shares_of(kept: Sequence[KeptStep], names: Sequence[str]) -> tuple[ShareCurv
     """Of every host that ever took part, its part of each step, 0 while it is away; in the order of `names`."""
     there: set[str] = set()
     curves = {host: Curve() for host in names}
+    before: dict[str, int] = {}  # most steps are shared out as the one before was
+    shares: list[tuple[Curve, float]] = []
     for step in kept:
         parts = step.hosts()
-        there.update(parts)
-        whole = sum(parts.values())
-        for host, curve in curves.items() if whole else ():
-            curve.add(step.step, total=parts.get(host, 0) / whole, weight=1.0)
+        if parts != before:
+            before = parts
+            there.update(parts)
+            whole = sum(parts.values())
+            shares = [(curve, parts.get(host, 0) / whole) for host, curve in curves.items()] if whole else []
+        for curve, share in shares:
+            curve.add(step.step, total=share, weight=1.0)
     return tuple(ShareCurve(host=host, points=curve.points()) for host, curve in curves.items() if host in there)
 
 
@@ -34,14 +39,13 @@ def hosts_of(summary: dict[str, Any], found: Gathered, half: Sequence[KeptStep],
     """`half`: the kept steps that figures are of."""
     told = summary.get("hosts")
     rows = {one_line(row.get("name")): row for row in (told if isinstance(told, list) else ()) if isinstance(row, dict)}
-    took_part: Counter[str] = Counter()
-    for step in found.kept:
-        took_part.update({part[0] for part in step.parts.values()})
+    took_part = Counter(host for step in found.kept for host in dict.fromkeys(part[0] for part in step.parts.values()))
     names = dict.fromkeys([*rows, *found.devices, *took_part, *found.memory])
     names.pop("", None)
     own = _own(half)
+    whole = sum(step.samples for step in half), sum(step.ms for step in half) / 1000
     return tuple(
-        _host(name, rows.get(name, {}), found, half, own.get(name, _Own()), unit, took_part[name])
+        _host(name, rows.get(name, {}), found, whole, own.get(name, _Own()), unit, took_part[name])
         for name in list(names)[:MOST_HOSTS]
     )
 
@@ -77,10 +81,10 @@ def _own(steps: Sequence[KeptStep]) -> dict[str, _Own]:
 
 
 def _host(
-    name: str, row: dict[str, Any], found: Gathered, half: Sequence[KeptStep], own: _Own, unit: str, steps: int
+    name: str, row: dict[str, Any], found: Gathered, whole: tuple[int, float], own: _Own, unit: str, steps: int
 ) -> HostFigures:
-    all_samples = sum(step.samples for step in half)
-    all_s = sum(step.ms for step in half) / 1000
+    """`whole`: samples of all hosts, and seconds."""
+    all_samples, all_s = whole
     compute = median(own.compute_ms) if own.compute_ms else None
     wait = median(own.wait_ms) if own.wait_ms else None
     step_ms = median(own.step_ms) if own.step_ms else None

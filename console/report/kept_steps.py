@@ -6,7 +6,7 @@ given up.
 
     >>> steps = KeptSteps()
     >>> steps.expect(0, (0, 1))
-    >>> for sample in samples: steps.add(sample)
+    >>> steps.add(samples)
     >>> kept, given_up = steps.settle(global_batch=256)
 """
 
@@ -51,25 +51,6 @@ class KeptStep:
             found[host] = found.get(host, 0) + batch
         return found
 
-    def take(self, sample: Sample | StepLine) -> None:
-        batch, loss, units, told = sample.batch, sample.loss, sample.units, sample.step_batch
-        if sample.time > self.time:
-            self.time = sample.time
-        if sample.step_ms > 0.0:
-            self.total_ms += sample.step_ms
-        if told is not None and told > self.told:
-            self.told = told
-        if units is None:
-            self.in_units = False
-        else:
-            self.units += units
-        if batch > 0:
-            self.samples += batch
-            if loss is not None:
-                self.loss_sum += loss * batch
-                self.loss_samples += batch
-        self.parts[sample.member] = sample.host, batch, sample.compute_ms, sample.wait_ms, units or 0
-
 
 class KeptSteps:
     def __init__(self) -> None:
@@ -77,28 +58,60 @@ class KeptSteps:
         self._members: dict[int, frozenset[int]] = {}
         self._first: dict[int, int] = {}  # the first step of each generation
         self._given_up: list[KeptStep] = []
+        self._hosts: dict[str, str] = {}  # each name once, not once a line
 
     def expect(self, generation: int, members: Iterable[int]) -> None:
         """Who takes part in the steps of a generation."""
         self._members[generation] = frozenset(members)
 
-    def add(self, sample: Sample | StepLine) -> None:
-        """Twice the same line of a member counts once."""
-        number, generation, member = sample.step, sample.generation, sample.member
-        expected = self._members.get(generation)
-        if number < 1 or (expected is not None and member not in expected):
-            return  # of a group of the same number under a leader that was cut off
+    def add(self, lines: Iterable[Sample | StepLine]) -> None:
+        """Twice the same line of a member counts once. One loop, for there are hundreds of thousands."""
+        number = generation = -1
+        expected: frozenset[int] | None = None
+        step: KeptStep | None = None
+        for line in lines:
+            member = line.member
+            if line.step != number or line.generation != generation:
+                number, generation, step = line.step, line.generation, None
+                expected = self._members.get(generation)
+            if expected is not None and member not in expected:
+                continue  # of a group of the same number under a leader that was cut off
+            if step is None:
+                step = self._step(number, generation, line.epoch)
+            if step is None or member in step.parts:
+                continue
+            host, batch, loss, units = line.host, line.batch, line.loss, line.units
+            host = self._hosts.setdefault(host, host)
+            step.parts[member] = host, batch, line.compute_ms, line.wait_ms, units or 0
+            if line.time > step.time:
+                step.time = line.time
+            if line.step_ms > 0.0:
+                step.total_ms += line.step_ms
+            told = line.step_batch
+            if told is not None and told > step.told:
+                step.told = told
+            if units is None:
+                step.in_units = False
+            else:
+                step.units += units
+            if batch > 0:
+                step.samples += batch
+                if loss is not None:
+                    step.loss_sum += loss * batch
+                    step.loss_samples += batch
+
+    def _step(self, number: int, generation: int, epoch: int) -> KeptStep | None:
+        """The one that a line belongs to; None where a newer generation has made it."""
+        if number < 1:
+            return None
         if number < self._first.get(generation, math.inf):
             self._first[generation] = number
         step = self._steps.get(number)
         if step is None or step.generation < generation:
             if step is not None:
                 self._given_up.append(step)
-            step = self._steps[number] = KeptStep(number, generation, sample.epoch)
-        elif step.generation > generation:
-            return
-        if member not in step.parts:
-            step.take(sample)
+            step = self._steps[number] = KeptStep(number, generation, epoch)
+        return step if step.generation == generation else None
 
     def settle(self, global_batch: int | None) -> tuple[list[KeptStep], list[KeptStep]]:
         """The steps kept, in order, and those that were given up. A rank whose line lacks took part all the same."""

@@ -13,17 +13,17 @@ said in `problems` in plain words. No host is asked, and no lock is taken.
 
 from __future__ import annotations
 
-import heapq
 import io
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, BinaryIO, Union
 
-from motley.console.report.quick_sample import quick_sample
+from motley.console.report.in_order import in_order
 from motley.console.report.step_lines import StepLine, step_lines
 from motley.remote.errors import UsageError
 from motley.remote.experiment.local_names import logs
@@ -88,19 +88,23 @@ class PastRun:
             read += length
             reading(min(1.0, read / whole))
 
-        yield from heapq.merge(*(self._file(path, counted) for path in files), key=lambda record: record.time)
+        problems: list[list[str]] = [[] for _ in files]
+        yield from in_order(map(self._file, files, repeat(counted), problems))
+        self.problems += chain.from_iterable(problems)
 
-    def _file(self, path: Path, counted: Callable[[int], object]) -> Iterator[Record]:
+    def _file(self, path: Path, counted: Callable[[int], object], problems: list[str]) -> Iterator[Sequence[Record]]:
+        """Its records, some at a time."""
         bad, torn, length = 0, False, 0
+        found: list[Record] = []
         name = path.relative_to(self.folder).as_posix()
         of_rank = path.suffix == ".jsonl" and path.parent.name == "logs"
-        quick = quick_sample if of_rank else _slow
         try:
             for part in _blocks(path):
-                if of_rank and isinstance(part, bytes) and (steps := step_lines(part)) is not None:
+                block = part if of_rank and isinstance(part, bytes) and part.endswith(b"\n") else None
+                if block is not None and (steps := step_lines(block)) is not None:
                     torn = False
-                    counted(len(part))
-                    yield from steps
+                    counted(len(block))
+                    yield steps
                     continue
                 for line, whole in _lines(io.BytesIO(part) if isinstance(part, bytes) else part):
                     torn = not whole
@@ -108,21 +112,26 @@ class PastRun:
                     if length >= TELL:
                         counted(length)
                         length = 0
-                    if whole and (sample := quick(line)) is not None:
-                        yield sample
+                        yield found
+                        found = []
+                    if of_rank and whole and (steps := step_lines(line)):
+                        found += steps
                         continue
                     record = record_of("", path.name, line) if whole and line else None
                     if isinstance(record, Event) and record.source == "console" and not record.host:
                         bad += 1  # `record_of` says so of a line that is none
                     elif record is not None:
-                        yield record
+                        found.append(record)
+                yield found
+                found = []
         except OSError as error:
-            self.problems.append(f"{name} can't be read: {error.strerror}")
+            yield found
+            problems.append(f"{name} can't be read: {error.strerror}")
         if bad:
             lines = "a line" if bad == 1 else f"{bad:,} lines"
-            self.problems.append(f"{lines} of {name} can't be read, and {'is' if bad == 1 else 'are'} left out")
+            problems.append(f"{lines} of {name} can't be read, and {'is' if bad == 1 else 'are'} left out")
         if torn:
-            self.problems.append(f"{name} ends within a line, which is left out")
+            problems.append(f"{name} ends within a line, which is left out")
 
     def _settings(self) -> dict[str, dict[str, Any]]:
         text = self._text("cluster.toml", "its settings are not known")
@@ -182,10 +191,6 @@ def record_files(folder: Path) -> list[Path]:
     inside = [] if (folder / "logs").is_symlink() else logs(folder)
     files = [folder / "events.jsonl", *(path for path in inside if path.suffix == ".jsonl")]
     return [path for path in files if _is_file(path)]
-
-
-def _slow(_: bytes) -> None:
-    """Events are looked at one by one."""
 
 
 def _speeds(table: dict[str, Any]) -> dict[str, float]:

@@ -81,7 +81,7 @@ class StepRecords:
         found, steps = cls(), KeptSteps()
         for record in records:
             if isinstance(record, (StepLine, Sample)):
-                steps.add(record)
+                steps.add([record])
                 found.ranks[record.generation, record.member] = record.rank
                 if record.share is not None:
                     found.shares[record.step, record.member] = record.share

@@ -10,7 +10,7 @@ import pytest
 from motley.console.report.past_run import LONGEST, PastRun, flat, folder_of
 from motley.console.report.step_lines import StepLine
 from motley.remote.errors import UsageError
-from motley.trainer.contract.wire import Event, Sample
+from motley.trainer.contract.wire import Event
 from tests.console.report.experiments import event, step, summary, write
 
 
@@ -39,12 +39,25 @@ def test_a_damaged_line_is_left_out_and_said(tmp_path: Path) -> None:
     first, second, _ = path.read_bytes().split(b"\n")
     path.write_bytes(first + b"\n\x00\xff{\n" + b"x" * (3 * LONGEST) + b"\n" + second[:30])
     past = PastRun.open(folder)
-    found = [record for record in past.records() if isinstance(record, Sample) and record.member == 0]
+    found = [record for record in past.records() if isinstance(record, StepLine) and record.member == 0]
     assert [sample.step for sample in found] == [1]
     assert past.problems == [
         "2 lines of logs/rank_0_metrics.jsonl can't be read, and are left out",
         "logs/rank_0_metrics.jsonl ends within a line, which is left out",
     ]
+
+
+def test_a_last_line_without_its_newline_is_left_out_though_it_is_whole(tmp_path: Path) -> None:
+    folder = write(tmp_path / "night", [event("report")], [*step(1), *step(2)], told=summary())
+    path = folder / "logs/rank_0_metrics.jsonl"
+    path.write_bytes(path.read_bytes()[:-1])
+    past = PastRun.open(folder)
+    assert [(line.member, line.step) for line in past.records() if isinstance(line, StepLine)] == [
+        (0, 1),
+        (1, 1),
+        (1, 2),
+    ]
+    assert past.problems == ["logs/rank_0_metrics.jsonl ends within a line, which is left out"]
 
 
 def test_what_leads_elsewhere_or_would_keep_its_reader_waiting_is_not_read(tmp_path: Path) -> None:

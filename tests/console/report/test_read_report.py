@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from motley.console.report import read_report
 from motley.console.report.read_report import read, seconds_at
 from motley.console.report.tables import evaluations_table, facts
 from motley.trainer.contract.wire import Event, Reading, Sample, Usage, encode
@@ -189,3 +191,23 @@ def test_when_a_step_ended_lies_between_those_that_are_known() -> None:
     assert seconds_at(((10.0, 1.0), (20.0, 3.0)), 15) == 2.0
     assert seconds_at(((10.0, 1.0), (20.0, 3.0)), 99) == 3.0
     assert seconds_at((), 1) is None
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_the_collector_of_cycles_is_afterwards_as_it_was(
+    on: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    was, folder = gc.isenabled(), write(tmp_path / "night", [group()], step(1), told=summary())
+    try:
+        (gc.enable if on else gc.disable)()
+        assert read(folder).steps == 1
+        assert gc.isenabled() == on
+        monkeypatch.setattr(read_report, "report_of", fails)
+        with pytest.raises(KeyboardInterrupt):
+            read(folder)
+        assert gc.isenabled() == on
+    finally:
+        (gc.enable if was else gc.disable)()

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,16 +16,26 @@ from motley.console.report.step_lines import StepLine, step_lines
 from motley.remote.experiment.records import record_of
 from motley.trainer.contract.wire import Sample, encode
 from tests.console.report.experiments import event, group, step, summary, write
-from tests.console.report.test_quick_sample import ODD
+
+ODD: tuple[Any, ...] = (
+    None, True, -1, 0, 0.0, 1e38, 1e39, 1e300, -1e300, 2**53 + 1, 2**62, 2**63, 2**70, "", "x", "\x1b[2J", "a‮b", [],
+    {}, [1], [{"mib": 1, "util": None}], float("nan"), float("inf"),
+)  # fmt: skip
+# What may stand in place of a digit, or of a sign between two values.
+TORN = ("00", "1.", ".5", "-", "+1", "1_0", "e5", "e-5", "e999", '"', "\\", "\n", "\t", "\x01", " ", ",", "\ud800", "٢")
+WHOLE = encode(step(2)[0])
 
 
-def of(sample: Sample) -> StepLine:
-    return StepLine(*(getattr(sample, name) for name in StepLine._fields))
+def told(record: Any) -> dict[str, Any]:
+    table = {field.name: getattr(record, field.name) for field in dataclasses.fields(Sample)}
+    cards = [{"mib": card.mib, "util": card.util} if isinstance(record, StepLine) else card for card in table["cards"]]
+    return {**table, "cards": cards}
 
 
 def test_what_ranks_write_is_read_by_blocks() -> None:
     samples = [one for n in range(1, 9) for one in step(n, unit="tokens", units=3, gain=1.5 if n % 2 else None)]
-    assert list(step_lines(b"".join(map(encode, samples))) or ()) == list(map(of, samples))
+    samples += step(9, cards=[{"mib": 7.5, "util": None}, {"mib": 8.0, "util": 99.0}])
+    assert list(map(told, step_lines(b"".join(map(encode, samples))) or ())) == list(map(told, samples))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -35,29 +46,49 @@ def test_it_never_says_anything_else_than_a_close_look(seed: int) -> None:
     read_by_block = 0
     for _ in range(800):
         odd = dict(table)
-        for key in chance.sample(sorted(odd), chance.choice((1, 1, 2))):
+        for key in chance.sample(sorted(odd), chance.choice((0, 1, 1, 2))):
             odd[key] = chance.choice((*ODD, chance.choice(list(table.values()))))
-        text = json.dumps(odd, separators=(",", ":"))
         if chance.random() < 0.1:
-            text = text.replace(
-                chance.choice("0123456789"), chance.choice(("00", "1.", "e5", "-", "\N{ARABIC-INDIC DIGIT TWO}"))
-            )
-        line = text.encode()
-        found = step_lines(encode(sample) + line + b"\n")
+            odd.pop(chance.choice(sorted(odd)))
+        if chance.random() < 0.1:
+            odd = dict(sorted(odd.items()))
+        text = json.dumps(odd, separators=(",", ":"), ensure_ascii=chance.random() < 0.5)
+        if chance.random() < 0.4:
+            at = chance.randrange(len(text))
+            text = text[:at] + chance.choice(TORN) + text[at + chance.randrange(2) :]
+        line = text.encode(errors="surrogatepass")
+        found = step_lines(WHOLE + line + b"\n")
         if found is not None:
             read_by_block += 1
             record = record_of("", "rank_0_metrics.jsonl", line)
             assert isinstance(record, Sample)
-            assert list(found) == [of(sample), of(record)]
+            assert list(map(told, found)) == [told(step(2)[0]), told(record)]
     assert read_by_block > 10
 
 
+@pytest.mark.parametrize("digits", [1, 8, 17, 30])
+def test_a_figure_is_the_float_that_python_reads(digits: int) -> None:
+    chance = random.Random(digits)
+    texts = [
+        f"{chance.randrange(100)}.{chance.randrange(10**digits):0{digits}}e-{chance.choice((0, 7, 300, 320, 330))}"
+        for _ in range(2000)
+    ]
+    lines = step_lines(b"".join(WHOLE.replace(b'"wait_ms":25.0', b'"wait_ms":' + text.encode()) for text in texts))
+    assert [line.wait_ms for line in lines or ()] == list(map(float, texts))
+
+
 @pytest.mark.parametrize(
-    "wrong", [b"torn", b"", b"x" + encode(step(1)[0])[:-1], b"\xff", encode(step(1)[0])[:-1] + b" "]
-)
+    "wrong",
+    [
+        b"torn", b"", b"x" + WHOLE[:-1], b"\xff", WHOLE[:-1] + b"\x00", WHOLE[:-1] + b" " + WHOLE[:-1],
+        WHOLE.replace(b',"step"', b',\n"step"')[:-1], WHOLE.replace(b',"step"', b',\n"step"')[:-1] + WHOLE[:-1],
+        WHOLE.replace(b"[]", b'[\n{"mib":1.0}]')[:-1] + b" " + WHOLE[:-1], WHOLE.replace(b'"v":1,', b"")[:-1],
+        WHOLE.replace(b'"type":"sample",', b"")[:-1], WHOLE.replace(b'"desktop"', b'"desk\\u200btop"')[:-1],
+        WHOLE.replace(b"[]", b"[" * 100_000)[:-1], WHOLE.replace(b'"loss":1.0', b'"loss":NaN')[:-1],
+    ],
+)  # fmt: skip
 def test_one_odd_line_leaves_the_block_to_a_close_look(wrong: bytes) -> None:
-    whole = encode(step(2)[0])
-    assert step_lines(whole + wrong + b"\n" + whole) is None
+    assert step_lines(WHOLE + wrong + b"\n" + WHOLE) is None
 
 
 @pytest.mark.parametrize("block", [700, 4096, 1 << 18])
