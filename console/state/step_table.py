@@ -13,7 +13,7 @@ Adding a sample takes a few microseconds: it is done for every line of every ran
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 
 from motley.trainer.contract.wire import Sample
@@ -21,6 +21,22 @@ from motley.trainer.contract.wire import Sample
 PENDING = 256  # steps that may wait for a rank whose lines come late
 GENERATIONS = 8  # whose members are remembered
 LEAST_MS = 1e-6  # a step that took less has no time that could be divided by
+
+
+class _Awaited:
+    """A member that a step waits for, and once its line is there another one. Each is looked at once, so that a line
+    costs the same however many ranks there are."""
+
+    def __init__(self, members: frozenset[int], missing: Iterable[int]) -> None:
+        self.members = members
+        self._left = iter(missing)
+        self._one = next(self._left, None)
+
+    def is_known(self, *there: Container[int]) -> bool:
+        """Whether there is one that none of these has; if not, nobody is known, and all have to be looked at."""
+        while self._one is not None and any(self._one in those for those in there):
+            self._one = next(self._left, None)
+        return self._one is not None
 
 
 @dataclass(slots=True)
@@ -38,6 +54,7 @@ class Step:
     loss_samples: int = 0
     whole: bool = False  # all ranks have spoken whose lines come at all
     ranks: dict[int, Sample] = field(default_factory=dict)  # by member
+    awaited: _Awaited | None = field(default=None, repr=False, compare=False)
 
 
 class StepTable:
@@ -124,9 +141,14 @@ class StepTable:
             return 0 < self._fallback <= len(step.ranks) or bool(enough and step.samples >= enough)
         if len(step.ranks) >= len(members):
             return True
+        if step.awaited is None or step.awaited.members is not members:
+            step.awaited = _Awaited(members, members)
+        if step.awaited.is_known(step.ranks, self.unheard, self._lost):
+            return False
         missing = members.difference(step.ranks)
         if missing <= self.unheard:
             return True
+        step.awaited = _Awaited(members, missing)
         enough = _samples_of(step) or global_batch
         return missing <= self.unheard | self._lost and bool(enough and step.samples >= enough)
 
