@@ -1,4 +1,5 @@
-"""Network namespaces, each held open by a sleeping process, and the cables between them. Used by `tests.lab.lab`.
+"""Network namespaces, each held open by a sleeping process, and the cables between them. Used by `tests.lab.lab`, and
+for the pods of `tests.kubernetes`.
 
 Nothing has a name in the machine's own namespace: no link, no address, no /run/netns. When its holder ends, a
 namespace and all that is in it is gone, so ending processes is all the clearing up there is.
@@ -11,11 +12,17 @@ namespace and all that is in it is gone, so ending processes is all the clearing
 
 from __future__ import annotations
 
+import ctypes
+import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from tests.lab.cgroup import Cgroup
 
+T = TypeVar("T")
+CLONE_NEWNET = 0x40000000
 CARD = "eth0"
 SWITCH = "br0"
 
@@ -25,10 +32,12 @@ class NetworkError(RuntimeError):
 
 
 class Namespace:
-    def __init__(self, group: Cgroup) -> None:
+    def __init__(self, group: Cgroup | None = None) -> None:
+        """Without a group it ends with the thread that has made it, at the latest."""
         hold = "ip link set lo up && echo ready && exec sleep infinity"
+        bound = "exec setpriv --pdeathsig KILL" if group is None else f"{group.join_command()} && exec"
         self._holder = subprocess.Popen(
-            ["sh", "-c", f'{group.join_command()} && exec unshare --net sh -c "{hold}"'],
+            ["sh", "-c", f'{bound} unshare --net sh -c "{hold}"'],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -48,6 +57,22 @@ class Namespace:
     def enter(self, argv: Sequence[str]) -> list[str]:
         """The command line that runs `argv` in here; it is replaced by `argv`, so its pid and signals are argv's."""
         return ["nsenter", f"--net=/proc/{self.pid}/ns/net", "--", *argv]
+
+    def call(self, make: Callable[[], T]) -> T:
+        """What `make` returns, called by a thread that is in here: sockets that it makes belong here for good."""
+
+        def inside() -> T:
+            handle = os.open(f"/proc/{self.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                libc = ctypes.CDLL(None, use_errno=True)
+                if libc.setns(handle, CLONE_NEWNET) != 0:
+                    raise NetworkError(f"a network namespace can't be entered: {os.strerror(ctypes.get_errno())}")
+            finally:
+                os.close(handle)
+            return make()
+
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            return thread.submit(inside).result()
 
     def ip(self, *commands: str) -> None:
         _batch(self.enter(["ip", "-batch", "-"]), commands)

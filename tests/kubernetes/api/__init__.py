@@ -28,6 +28,7 @@ is missing, and fails in CI. Elsewhere a test asks both `why_not` itself.
 - `cluster.processes()`: pids of this machine that are of a pod of this cluster, whether it knows of them or not.
 - `cluster.requests`: `[(method, path, status)]` of all requests so far.
 - `cluster.home(claim)`: the folder of this machine that stands for a PersistentVolumeClaim.
+- `cluster.own_networks`: whether each pod has a network of its own; else all share this machine's loopback.
 
 ## What a test may do to it, before or while pods run
 - `cluster.hold(reason, message, pod="")`: pods that come (or the one of that name) stay Pending:
@@ -41,7 +42,10 @@ is missing, and fails in CI. Elsewhere a test asks both `why_not` itself.
 - `cluster.storage_classes = {"standard", "nfs"}`: a claim of another class is never bound, and its pods stay Pending.
 - `cluster.evict(pod, replaced=False)`: SIGTERM, after its grace SIGKILL; then it is Failed with reason Evicted and
   condition DisruptionTarget. Its job leaves it so; with `replaced` it makes another one, as operators do.
-- `cluster.node_dies(pod, replaced=False)`: all of its processes are killed at once; Failed, with reason NodeLost.
+- `cluster.node_dies(pod, replaced=False)`: all of its processes are killed at once, and other pods hear nothing of it;
+  Failed, with reason NodeLost.
+- `cluster.unplug(pod)`, `cluster.plug(pod)`: nothing goes to other pods or comes from them; its processes run on, and
+  `kubectl exec` and `kubectl logs` work as before, since they need no network here.
 - `cluster.forbid(verb, resource)`: 403, `pods is forbidden: User "tester" cannot list resource "pods" in API group ""
   in the namespace "default"`. Both may be `"*"`; `"pods/exec"` is a resource. `kubectl auth can-i` says so too.
 - `cluster.quota["persistentvolumeclaims"] = 2`: 403 `exceeded quota` from the third on. Of `"pods"`: the job
@@ -65,9 +69,15 @@ server-side), patch, delete with grace and propagation, dry run, `auth can-i`, l
 have the operators' own schemas where `shared/k8s` is, with their CEL rules where an evaluator is installed. Containers
 are not started again in their pod.
 
-A pod's container is a mount, pid and uts namespace: `/workspace` and its like are mounted there, names of pods stand
-for 127.0.0.1 in its `/etc/hosts`, `python3` is the tests' Python with what the example's image has of Motley. All pods
-share this machine's loopback: two runs need two ports. `kubectl exec POD -- …` runs in the same namespaces.
+A pod's container is a mount, pid and uts namespace: `/workspace` and its like are mounted there, `python3` is that of
+the tests, with what the example's image has of Motley. `kubectl exec POD -- …` runs in the same namespaces.
 
-When the block ends every process is killed, whatever happened, and AssertionError names those that are left.
+Its network is its own: loopback, and a card `eth0` with an address (`status.podIP`) on a bridge that all pods of this
+cluster share, and nothing else. Its `/etc/hosts` has its own name; the cluster's DNS has headless services and the
+hostnames of pods in their domains, of those that run. Where this machine refuses networks
+(`nodes.pod_network.why_not()`), and in `Kubernetes(folder, own_networks=False)`, pods share its loopback, names of all
+pods stand for 127.0.0.1 in their `/etc/hosts`, and two runs need two ports.
+
+When the block ends every process is killed, whatever happened, and AssertionError names those that are left. Networks
+have no name in this machine's own, and are gone with the last process in them.
 """

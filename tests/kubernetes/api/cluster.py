@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from tests.kubernetes.api import certificate, kubectl, tables
 from tests.kubernetes.api.http_server import Server
-from tests.kubernetes.api.nodes import containers
+from tests.kubernetes.api.nodes import containers, pod_network
 from tests.kubernetes.api.nodes.kubelet import Kubelet
 from tests.kubernetes.api.operators.operators import Operators
 from tests.kubernetes.api.resources import BY_PLURAL
@@ -32,7 +32,9 @@ BOUND_S = 60.0
 
 
 class Kubernetes:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, own_networks: bool = True) -> None:
+        """Without `own_networks`, and where pods can't have any, all of them share this machine's loopback."""
+        self.own_networks = own_networks and pod_network.why_not() is None
         self.folder = folder / "kubernetes"
         self.folder.mkdir()
         self.settings = Settings(token=secrets.token_hex(16))
@@ -47,7 +49,7 @@ class Kubernetes:
     def __enter__(self) -> Kubernetes:
         self._thread.start()
         self._ready.wait()
-        self.kubeconfig.write_text(self._kubeconfig())
+        self.kubeconfig_with().rename(self.kubeconfig)
         return self
 
     def __exit__(
@@ -193,6 +195,12 @@ class Kubernetes:
     def node_dies(self, pod: str, *, replaced: bool = False) -> None:
         self._do(lambda: self._kubelet.lose(self._taken(pod, replaced)))
 
+    def unplug(self, pod: str) -> None:
+        self._do(lambda: self._kubelet.host_of(self._pod(pod)).unplug())
+
+    def plug(self, pod: str) -> None:
+        self._do(lambda: self._kubelet.host_of(self._pod(pod)).plug())
+
     def forbid(self, verb: str, resource: str) -> None:
         self.settings.forbidden.add((verb, resource))
 
@@ -236,18 +244,14 @@ class Kubernetes:
     ) -> Path:
         self._kubeconfigs += 1
         file = self.folder / f"kubeconfig-{self._kubeconfigs}"
-        file.write_text(self._kubeconfig(token=token, context=context, namespace=namespace, server=server))
-        return file
-
-    # Its own thread.
-
-    def _kubeconfig(
-        self, *, token: str | None = None, context: str = CONTEXT, namespace: str = "default", server: str | None = None
-    ) -> str:
-        return certificate.kubeconfig(
+        written = certificate.kubeconfig(
             server=server or self.server, certificate=self._certificate, token=token or self.settings.token,
             context=context, namespace=namespace,
         )  # fmt: skip
+        file.write_text(written)
+        return file
+
+    # Its own thread.
 
     def _pod(self, name: str) -> Object:
         found = next((pod for pod in self._store.list("pods") if pod["metadata"]["name"] == name), None)
@@ -271,7 +275,7 @@ class Kubernetes:
     async def _start(self) -> None:
         context, self._certificate = certificate.make(self.folder)
         self._store = Store()
-        self._kubelet = Kubelet(self._store, self.settings, self.folder, self.mark)
+        self._kubelet = Kubelet(self._store, self.settings, self.folder, self.mark, own_networks=self.own_networks)
         self._operators = Operators(self._store, self.settings, Verbs(self._store, self.settings))
         self._routes = Routes(self._store, self.settings, self._kubelet)
         for name in NAMESPACES:

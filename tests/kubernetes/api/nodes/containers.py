@@ -1,4 +1,4 @@
-"""Containers of pods: processes of this machine in a mount, pid and uts namespace of their own.
+"""Containers of pods: processes of this machine in a mount, pid and uts namespace of their own, in the pod's network.
 
 What is mounted lies in a tmpfs of the container's, in which everything else of this machine is found as it is. When its
 first process ends, the kernel ends the others; when the test's process ends, the kernel ends all of them.
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from motley.trainer.host import processes
+from tests.lab.network import Namespace
 
 COMMANDS = ("unshare", "nsenter", "setpriv", "chroot", "mount")
 MARK = "KUBERNETES_OF_THE_TESTS"  # a variable of every process in a container
@@ -47,7 +48,8 @@ class Image:
     memory_mounts: Sequence[str]
     hostname: str
     folder: Path  # of the container's own files
-    hosts: Path  # stands for /etc/hosts
+    etc: Mapping[str, Path]  # files that stand for those of this name in /etc
+    namespace: Namespace | None = None  # of its network; None: this machine's
     workdir: str = "/"
 
 
@@ -96,7 +98,7 @@ class Container:
         if (pid := self.pid) is None or self.ended.done():
             raise ProcessLookupError
         return await asyncio.create_subprocess_exec(
-            "nsenter", "--target", str(pid), "--mount", "--pid", "--uts", "--root", "--wd", "--", *words,
+            "nsenter", "--target", str(pid), "--mount", "--pid", "--uts", "--net", "--root", "--wd", "--", *words,
             env=dict(self._image.env), stdin=asyncio.subprocess.PIPE if with_input else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
@@ -110,10 +112,11 @@ async def start(image: Image) -> Container:
     ready, told = os.pipe()  # its standard input at first, into which it says that all is mounted
     output, into = os.pipe()
     words = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--uts", "--fork", "--kill-child"]
+    words += ["sh", str(script)]
     try:
         process = subprocess.Popen(
-            [*words, "sh", str(script)], env=dict(image.env), stdin=told, stdout=into, stderr=into,
-            start_new_session=True,
+            image.namespace.enter(words) if image.namespace else words, env=dict(image.env), stdin=told, stdout=into,
+            stderr=into, start_new_session=True,
         )  # fmt: skip
     finally:
         os.close(told)
@@ -148,11 +151,14 @@ def _script(image: Image) -> str:
     lines = ["set -e", f"hostname {q(image.hostname)}", f"mkdir -p {root}", f"mount -t tmpfs tmpfs {root}"]
     lines.append(f"mkdir -p {places}")
     lines += [f"ln -s {q(target)} {root}/{q(name)}" for name, target in links]
-    lines += [f"mount --rbind /{q(name)} {root}/{q(name)}" for name in folders]
+    lines += [f"mount --rbind /{q(name)} {root}/{q(name)}" for name in folders if name != "sys" or not image.namespace]
+    if image.namespace:  # with the cards of its own network
+        lines += [f"mount -t sysfs sysfs {root}/sys", f"mount --rbind /sys/fs/cgroup {root}/sys/fs/cgroup"]
     lines.append(f"mount -t proc proc {root}/proc")
     lines += [f"mount --bind {q(str(folder))} {root}{q(path)}" for path, folder in image.mounts.items()]
     lines += [f"mount -t tmpfs tmpfs {root}{q(path)}" for path in image.memory_mounts]
-    lines.append(f"mount --bind {q(str(image.hosts))} {root}/etc/hosts")
+    # From inside, where a link among them leads to a file of this root.
+    lines += [f"chroot {root} mount --bind {q(str(file))} /etc/{name}" for name, file in image.etc.items()]
     command = " ".join(map(q, image.words))
     lines.append(f'exec chroot {root} sh -c \'cd "$0"; echo >&0; exec "$@" </dev/null\' {q(image.workdir)} {command}')
     return "\n".join(lines) + "\n"

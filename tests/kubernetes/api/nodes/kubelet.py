@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.kubernetes.api import events
-from tests.kubernetes.api.nodes import containers, pod_images, pod_states, scheduler
+from tests.kubernetes.api.nodes import containers, pod_images, pod_states, scheduler, service_names
 from tests.kubernetes.api.nodes.containers import Container
 from tests.kubernetes.api.nodes.pod_log import PodLog
+from tests.kubernetes.api.nodes.pod_network import PodHost, PodNetwork
 from tests.kubernetes.api.settings import Settings
 from tests.kubernetes.api.store import Store
+from tests.lab.network import NetworkError
 
 Object = dict[str, Any]
 ENDED = ("Succeeded", "Failed")
@@ -24,10 +26,12 @@ LOOK_S = 0.05
 
 
 class Kubelet:
-    def __init__(self, store: Store, settings: Settings, folder: Path, mark: str) -> None:
+    def __init__(self, store: Store, settings: Settings, folder: Path, mark: str, *, own_networks: bool) -> None:
         self._store, self._settings = store, settings
+        self._network = PodNetwork(self._addresses) if own_networks else None
         self._images = pod_images.Images(store, settings, folder, mark)
         self._containers: dict[str, Container] = {}  # by the uid of the pod
+        self._hosts: dict[str, PodHost] = {}
         self._logs: dict[str, PodLog] = {}
         self._begun: set[str] = set()
         self._ending: set[str] = set()
@@ -50,6 +54,12 @@ class Kubelet:
         container = self._containers.get(pod["metadata"]["uid"])
         return None if container is None or container.ended.done() else container
 
+    def host_of(self, pod: Object) -> PodHost:
+        """Raises AssertionError when it has none: it does not run, or pods have no networks of their own."""
+        host = self._hosts.get(pod["metadata"]["uid"])
+        assert host is not None, f"{pod['metadata']['name']} has no network of its own"
+        return host
+
     def log_of(self, pod: Object) -> PodLog | None:
         return self._logs.get(pod["metadata"]["uid"])
 
@@ -63,8 +73,10 @@ class Kubelet:
         self._spawn(self._end(pod, grace))
 
     def lose(self, pod: Object) -> None:
-        """Its node is gone."""
+        """Its node is gone: whom it spoke to hears nothing of it."""
         self._why[pod["metadata"]["uid"]] = ("NodeLost", pod_states.NODE_LOST)
+        if (host := self._hosts.get(pod["metadata"]["uid"])) is not None:
+            host.unplug()
         if (container := self.container_of(pod)) is not None:
             container.kill()
 
@@ -76,6 +88,11 @@ class Kubelet:
                 if not container.ended.done():
                     container.kill()
             await asyncio.wait(self._tasks, timeout=LOOK_S)  # one that is just being started is among them
+        if self._network is not None:
+            self._network.close()
+
+    def _addresses(self, name: str) -> list[str]:
+        return service_names.addresses(name, self._store.list("services"), self._store.list("pods"))
 
     def _bind(self, claim: Object) -> None:
         metadata, spec = claim["metadata"], claim["spec"]
@@ -132,16 +149,25 @@ class Kubelet:
     async def _run(self, pod: Object) -> None:
         uid = pod["metadata"]["uid"]
         try:
-            container = await containers.start(self._images.image_of(pod))
-        except OSError as error:
+            if self._network is not None:
+                self._hosts[uid] = await self._network.plug_in()
+            await self._run_container(pod, self._hosts.get(uid))
+        except (OSError, NetworkError) as error:
             self._change(pod, pod_states.ended(128, ("StartError", str(error))))
-            return
+        finally:
+            if (host := self._hosts.pop(uid, None)) is not None:
+                host.close()
+
+    async def _run_container(self, pod: Object, host: PodHost | None) -> None:
+        """To its end. Raises OSError when it can't begin."""
+        uid = pod["metadata"]["uid"]
+        container = await containers.start(self._images.image_of(pod, host))
         log = self._logs[uid] = PodLog()
         keeping = asyncio.ensure_future(log.keep(container.output))
         self._containers[uid] = container
         if self._closing:
             container.kill()
-        self._change(pod, pod_states.running())
+        self._change(pod, pod_states.running(host.address if host else pod_images.LOOPBACK))
         if "deletionTimestamp" in (self._now(pod) or {"metadata": {"deletionTimestamp": ""}})["metadata"]:
             self._store.wake()  # it was deleted meanwhile
         code = await container.ended

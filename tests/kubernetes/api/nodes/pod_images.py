@@ -7,13 +7,17 @@ import os
 from pathlib import Path
 from typing import Any
 
+from tests.kubernetes.api.nodes import service_names
 from tests.kubernetes.api.nodes.containers import MARK, Image, python_folder
+from tests.kubernetes.api.nodes.pod_network import GATEWAY, PodHost
 from tests.kubernetes.api.settings import Settings
 from tests.kubernetes.api.store import Store
 from tests.remote.kubernetes.operator import image as motley_of_the_image
 
 Object = dict[str, Any]
 MEMORY = "Memory"
+LOOPBACK = "127.0.0.1"
+NSSWITCH = Path("/etc/nsswitch.conf")
 
 
 class Images:
@@ -62,7 +66,8 @@ class Images:
                 return "CreateContainerConfigError", f'secret "{source["name"]}" not found'
         return None
 
-    def image_of(self, pod: Object) -> Image:
+    def image_of(self, pod: Object, host: PodHost | None) -> Image:
+        """Without a host its network is this machine's."""
         container = pod["spec"]["containers"][0]
         if self._python is None or self._code is None:
             self._python = python_folder(self._folder / "bin", self._settings.python)
@@ -78,9 +83,11 @@ class Images:
             else:
                 mounts[mount["mountPath"]] = self._laid_down(pod, volume, folder)
         words = [*container.get("command", ()), *container.get("args", ())] or ["sleep", "infinity"]
+        address = host.address if host else LOOPBACK
         return Image(
-            words=words, env=self._variables(pod, container), mounts=mounts, memory_mounts=memory, folder=folder,
-            hostname=pod["spec"].get("hostname") or pod["metadata"]["name"], hosts=self._hosts(pod, folder),
+            words=words, env=self._variables(pod, container, address), mounts=mounts, memory_mounts=memory,
+            folder=folder, hostname=service_names.hostname_of(pod), namespace=host.namespace if host else None,
+            etc=_etc(pod, host.address, folder) if host else {"hosts": self._shared_hosts(pod, folder)},
             workdir=container.get("workingDir", "/"),
         )  # fmt: skip
 
@@ -99,7 +106,7 @@ class Images:
                     (place / name).write_text(text)
         return place
 
-    def _variables(self, pod: Object, container: Object) -> dict[str, str]:
+    def _variables(self, pod: Object, container: Object, address: str) -> dict[str, str]:
         """`PATH` has this Python first, `PYTHONPATH` what the example's image has of Motley."""
         env = {
             "PATH": f"{self._python}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -111,10 +118,10 @@ class Images:
         }
         env |= {name: os.environ[name] for name in ("LANG", "LC_ALL") if name in os.environ}
         for variable in container.get("env", ()):
-            env[variable["name"]] = self._value(pod, variable)
+            env[variable["name"]] = self._value(pod, variable, address)
         return env
 
-    def _value(self, pod: Object, variable: Object) -> str:
+    def _value(self, pod: Object, variable: Object, address: str) -> str:
         source = variable.get("valueFrom", {})
         if "secretKeyRef" in source:
             wanted = source["secretKeyRef"]
@@ -122,14 +129,14 @@ class Images:
             return base64.b64decode(found.get("data", {}).get(wanted["key"], "")).decode()
         if "fieldRef" in source:
             about = pod["metadata"]
-            known = {"status.podIP": "127.0.0.1", "metadata.name": about["name"], "metadata.uid": about["uid"]}
+            known = {"status.podIP": address, "metadata.name": about["name"], "metadata.uid": about["uid"]}
             path = source["fieldRef"]["fieldPath"]
             if path.startswith("metadata.annotations['"):
                 return str(pod["metadata"].get("annotations", {}).get(path[len("metadata.annotations['") : -2], ""))
             return str(known.get(path, ""))
         return str(variable.get("value", ""))
 
-    def _hosts(self, pod: Object, folder: Path) -> Path:
+    def _shared_hosts(self, pod: Object, folder: Path) -> Path:
         """All names under which a pod of this cluster may be looked up, those that are not there yet included."""
         names = set()
         for other in self._store.list("pods", pod["metadata"]["namespace"]):
@@ -138,8 +145,21 @@ class Images:
         for service in self._store.list("services", pod["metadata"]["namespace"]):
             names.add(service["metadata"]["name"])
         file = folder / "hosts"
-        file.write_text("127.0.0.1 localhost\n" + "".join(f"127.0.0.1 {name}\n" for name in sorted(names)))
+        file.write_text("".join(f"{LOOPBACK} {name}\n" for name in ["localhost", *sorted(names)]))
         return file
+
+
+def _etc(pod: Object, address: str, folder: Path) -> dict[str, Path]:
+    """As the kubelet writes them: its own names in a file, all others by the cluster's DNS."""
+    own, domains = " ".join(service_names.own_names(pod)), " ".join(service_names.search(pod["metadata"]["namespace"]))
+    texts = {
+        "hosts": f"{LOOPBACK} localhost\n::1 localhost\n{address} {own}\n",
+        "resolv.conf": f"search {domains}\nnameserver {GATEWAY}\noptions ndots:5\n",
+    }
+    texts |= {NSSWITCH.name: "passwd: files\ngroup: files\nhosts: files dns\n"} if NSSWITCH.exists() else {}
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+    return {name: folder / name for name in texts}
 
 
 def claims_of(pod: Object) -> list[str]:

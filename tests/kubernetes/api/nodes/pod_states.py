@@ -50,10 +50,10 @@ def waiting(reason: str, message: str) -> Change:
     return change
 
 
-def running() -> Change:
+def running(address: str) -> Change:
     def change(pod: Object) -> None:
         moment = now()
-        pod["status"] |= {"phase": "Running", "podIP": "127.0.0.1", "hostIP": "127.0.0.1", "startTime": moment}
+        pod["status"] |= {"phase": "Running", "podIP": address, "hostIP": "127.0.0.1", "startTime": moment}
         condition(pod, "Ready", "True")
         _container(pod, {"running": {"startedAt": moment}})
 

@@ -11,8 +11,9 @@ from tests.kubernetes.api.store import owner_of
 Object = dict[str, Any]
 KUBEFLOW, JOBSET, BATCH = "training.kubeflow.org", "jobset.sigs.k8s.io", "batch.kubernetes.io"
 INDEX = f"{BATCH}/job-completion-index"
+JOBSET_NAME = f"{JOBSET}/jobset-name"
 PORT = "23456"
-REPLICA_TYPE = f"{KUBEFLOW}/replica-type"
+REPLICA_TYPE, REPLICA_INDEX = f"{KUBEFLOW}/replica-type", f"{KUBEFLOW}/replica-index"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,11 @@ class Wanted:
     template: Object
     labels: dict[str, str]
     spec: Object
+
+    @property
+    def place(self) -> dict[str, str]:
+        """The labels by which a service selects the pod of a PyTorchJob that has this place, and none besides."""
+        return {name: self.labels[name] for name in (f"{KUBEFLOW}/job-name", REPLICA_TYPE, REPLICA_INDEX)}
 
     def metadata(self, owner: Object) -> Object:
         mine = self.template.get("metadata") or {}
@@ -60,7 +66,7 @@ def of_pytorchjob(job: Object) -> list[Wanted]:
             given |= {"PET_MASTER_ADDR": f"{name}-master-0", "PET_NODE_RANK": str(rank), "PET_NNODES": str(len(places))}
             _add(container, given)
         labels = {f"{KUBEFLOW}/job-name": name, f"{KUBEFLOW}/operator-name": "pytorchjob-controller"}
-        labels |= {REPLICA_TYPE: kind.lower(), f"{KUBEFLOW}/replica-index": str(index)}
+        labels |= {REPLICA_TYPE: kind.lower(), REPLICA_INDEX: str(index)}
         labels |= {f"{KUBEFLOW}/job-role": "master"} if kind == "Master" else {}
         found.append(Wanted(f"{name}-{kind.lower()}-{index}", template, labels, spec))
     return found
@@ -72,7 +78,7 @@ def job_of(jobset: Object, replicated: Object, index: int) -> Object:
     name = f"{set_name}-{group}-{index}"
     template = copy.deepcopy(replicated["template"])
     labels = {
-        f"{JOBSET}/jobset-name": set_name,
+        JOBSET_NAME: set_name,
         f"{JOBSET}/replicatedjob-name": group,
         f"{JOBSET}/job-index": str(index),
     }

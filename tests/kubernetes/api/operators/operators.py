@@ -74,7 +74,7 @@ class Operators:
     def _pytorchjob(self, job: Object) -> None:
         wanted = job_pods.of_pytorchjob(job)
         for one in wanted:
-            self._service(job, one.name)
+            self._service(job, one.name, one.place)
         pods = self._made(job, wanted)
         for pod in pods.values():
             code = exit_code(pod)
@@ -110,7 +110,11 @@ class Operators:
 
     def _jobset(self, jobset: Object) -> None:
         metadata, spec = jobset["metadata"], jobset["spec"]
-        self._service(jobset, metadata["name"], headless_for=spec.get("network", {}).get("enableDNSHostnames", True))
+        network = spec.get("network", {})
+        if network.get("enableDNSHostnames", True):
+            selected = {job_pods.JOBSET_NAME: metadata["name"]}
+            published = network.get("publishNotReadyAddresses", True)
+            self._service(jobset, network.get("subdomain", metadata["name"]), selected, published=published)
         states = {}
         for replicated in spec["replicatedJobs"]:
             for index in range(replicated.get("replicas", 1)):
@@ -182,11 +186,13 @@ class Operators:
                 found[one.name] = pod
         return found
 
-    def _service(self, owner: Object, name: str, *, headless_for: bool = True) -> None:
+    def _service(self, owner: Object, name: str, selector: dict[str, str], *, published: bool = False) -> None:
+        """A headless one; `published`: also of pods that are not ready."""
         namespace = owner["metadata"]["namespace"]
-        if headless_for and self._store.find("services", namespace, name) is None:
+        if self._store.find("services", namespace, name) is None:
             metadata = {"name": name, "ownerReferences": [owner_of(owner)]}
-            self._store.create(BY_PLURAL["services"], namespace, {"metadata": metadata, "spec": {"clusterIP": "None"}})
+            spec = {"clusterIP": "None", "selector": selector, "publishNotReadyAddresses": published}
+            self._store.create(BY_PLURAL["services"], namespace, {"metadata": metadata, "spec": spec})
 
     def _finish(self, job: Object, kind: str, reason: str, said: str, *, clean: bool) -> None:
         """With `clean`, what still runs of it is removed."""
