@@ -87,7 +87,7 @@ def test_two_pods_listen_on_the_same_port_each_at_its_own_address(networked: Kub
     assert set(inside(networked, "one", *SH, "ls /sys/class/net").stdout.split()) == {"lo", "eth0"}
 
 
-def test_a_pod_whose_network_is_cut_is_done_without_while_its_process_runs(
+def test_a_pod_whose_network_is_cut_is_done_without_and_comes_back_with_it(
     networked: Kubernetes, console: Console, tmp_path: Path
 ) -> None:
     config = cluster_toml(tmp_path, steps=LONG, keys='interface = "eth0"')
@@ -100,6 +100,9 @@ def test_a_pod_whose_network_is_cut_is_done_without_while_its_process_runs(
     wait_for(following, r"small lost at step \d+: went on after")
     assert networked.phase(pod) == "Running"
     wait_for(following, r"step \d+")
+    networked.plug(pod)
+    wait_for(following, r"small joined at step \d+: went on after")
+    assert networked.phase(pod) == "Running"
     following.send_signal(signal.SIGINT)
     output, _ = following.communicate(timeout=BOUND_S)
     assert json.loads(output)["state"] == "stopped"
