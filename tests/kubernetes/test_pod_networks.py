@@ -49,9 +49,9 @@ with Kubernetes(Path(sys.argv[1])) as cluster:
 
 @pytest.fixture
 def networked(cluster: Kubernetes) -> Kubernetes:
-    """Where pods can't have networks of their own, they share this machine's loopback, and the reason is said here."""
+    """Where pods can't have networks of their own, other tests do without; the reason is said here."""
     if reason := pod_network.why_not():
-        not_here(reason)
+        not_here(f"all pods share this machine's loopback: {reason}")
     return cluster
 
 
