@@ -2,7 +2,7 @@
 
 >>> model(Path("llm/model"))                # SmolLM2-135M-Instruct, from its GGUF file
 >>> conversations(Path("llm/chat.jsonl"), Path("llm/unseen.jsonl"))   # pairs of the chatterbot corpus
-(2288, 105)
+(1022, 84)
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import importlib.util
 import json
+import random
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,18 +29,23 @@ def model(folder: Path) -> None:
     loaded.save_pretrained(folder)
 
 
-UNSEEN = "ai"  # the first topic of the corpus
+PROGRAMS = "coding"  # a topic whose answers are programs: more than half of all the corpus' tokens
+HELD_OUT = 0.08  # of the questions
 
 
 def conversations(file: Path, unseen: Path) -> tuple[int, int]:
-    """Question and answer, each as it stands in the corpus; how many. Those of the topic `UNSEEN` go into a file of
-    their own. Half of the corpus' pairs stand in it more than once, so of rows that are held out evenly half are
-    trained on all the same; no pair of that topic is one of another's."""
-    pairs = list(_pairs(_package("chatterbot_corpus") / "data/english"))
-    trained = [pair for topic, pair in pairs if topic != UNSEEN]
-    held_out = [pair for topic, pair in pairs if topic == UNSEEN]
-    assert not set(trained) & set(held_out)
-    return _write_pairs(file, trained), _write_pairs(unseen, held_out)
+    """Question and answer, each once, in an order of chance that is always the same; how many. Half of the corpus'
+    pairs stand in it more than once, and a question may have several answers: so questions are held out, with all
+    their answers, and none of them is trained on. `PROGRAMS` is left out: `programs` are a data set of their own."""
+    pairs = dict.fromkeys(
+        pair for topic, pair in _pairs(_package("chatterbot_corpus") / "data/english") if topic != PROGRAMS
+    )
+    questions = sorted({question for question, _ in pairs})
+    chance = random.Random(0)
+    held_out = set(chance.sample(questions, round(len(questions) * HELD_OUT)))
+    order = chance.sample(sorted(pairs), len(pairs))
+    trained = [pair for pair in order if pair[0] not in held_out]
+    return _write_pairs(file, trained), _write_pairs(unseen, [pair for pair in order if pair[0] in held_out])
 
 
 def programs(file: Path) -> int:

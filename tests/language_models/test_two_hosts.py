@@ -20,7 +20,7 @@ def folder(two: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa:
     """Of cluster.toml, with the model and both data sets in `llm/`."""
     folder = tmp_path_factory.mktemp("language-model")
     packaged.model(folder / "llm/model")
-    assert packaged.conversations(folder / "llm/chat.jsonl", folder / "llm/unseen.jsonl") == (2_288, 105)
+    assert packaged.conversations(folder / "llm/chat.jsonl", folder / "llm/unseen.jsonl") == (1_022, 84)
     assert packaged.programs(folder / "llm/programs.jsonl") == 164
     return folder
 
@@ -46,9 +46,9 @@ def trained(
 
 
 def test_answers_are_learned_from_questions(two: Lab, folder: Path) -> None:
-    """On questions of a topic that was not trained on, no pair of which is in the training rows."""
+    """On questions that were not trained on, of the same topics."""
     chat = trained(
-        two, folder, "chat", train="chat.jsonl", test="unseen.jsonl", length=128, steps=90, global_batch=8,
+        two, folder, "chat", train="chat.jsonl", test="unseen.jsonl", length=128, steps=200, global_batch=8,
         learning_rate=5e-4,
     )  # fmt: skip
     assert chat["eval_on_start"]["loss"] > 3.5
