@@ -26,7 +26,7 @@ NEWEST, SYNCED = "offsets.json", "synced.json"
 @dataclass(frozen=True, slots=True)
 class Moment:
     sizes: Mapping[str, int] = field(default_factory=dict)  # of the files here
-    offsets: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # by host and its file
+    offsets: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # by place (`LocalCopy`) and file
 
     def to_json(self) -> bytes:
         return json.dumps({"sizes": self.sizes, "offsets": self.offsets}).encode()

@@ -13,8 +13,10 @@ that one leaves. The two offsets differ then, so what is shown already is kept, 
 from __future__ import annotations
 
 import heapq
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from motley.remote.config.cluster import Cluster
 from motley.remote.errors import RunFailed, UsageError
@@ -28,6 +30,8 @@ from motley.remote.feed import LogLine
 from motley.trainer.bootstrap import durable
 from motley.trainer.contract.wire import Chunk, Event, Reading, Sample, Usage
 
+_ID = re.compile(r"[0-9a-f]{16}|")  # `trainer.verbs.attach.folder_id`
+
 
 def experiments_folder(cluster: Cluster) -> Path:
     """`experiments/` beside cluster.toml."""
@@ -40,14 +44,15 @@ class Experiment:
     def __init__(self, folder: Path, copy: LocalCopy | None = None) -> None:
         self.folder = folder
         self._copy = copy
-        self._told: dict[str, dict[str, int]] = {}  # by host and its file: how far this console was shown it
+        self._told: dict[str, dict[str, int]] = {}  # by place (`_place`) and file: how far this console was shown it
+        self._reads: dict[str, str] = {}  # by host that may have several folders of the run: which one is read
         self._asked: set[str] = set()  # hosts that were asked for their files
         self._stale: set[str] = set()  # of these, the ones that are to be asked again
         self._over = False  # nothing is kept any more
         self.summaries: dict[str, str] = {}  # of hosts that printed them, in JSON
         self.instances: dict[str, str] = {}  # which of several machines hosts were last: `remote.experiment.machines`
         if copy is not None:
-            self._told = {host: copy.offsets(host) for host in copy.hosts()}
+            self._told = {place: copy.offsets(place) for place in copy.places()}
 
     @classmethod
     def create(cls, folder: Path, cluster_text: str) -> Experiment:
@@ -97,24 +102,45 @@ class Experiment:
             self._stale = set(self._asked)
         return self._copy is not None
 
+    def wanted(self, host: str, *, several: bool) -> dict[str, Any]:
+        """What `attach` is asked for: `offsets` and `borders`. `several`: the host may be other machines in turn, whose
+        home folders nobody knows: both are for each folder that it was seen to have, by its id, as `folders`."""
+        wanted: dict[str, Any] = {"offsets": self.offsets(host), "borders": self.borders(host)}
+        if several:
+            self._reads.setdefault(host, "")
+            places = {*self._told, *(self._copy.places() if self._copy is not None else [])}
+            wanted["folders"] = {
+                folder: {"offsets": self._offsets(place), "borders": self._borders(place)}
+                for place in places
+                for name, _, folder in [place.partition("/")]
+                if name == host
+            }
+        return wanted
+
+    def reads(self, host: str, folder: str) -> None:
+        """What comes from now on is of this folder, by its id. Of a host that has one alone it says nothing, nor does
+        what is no id."""
+        if host in self._reads and _ID.fullmatch(folder):
+            self._reads[host] = folder
+
     def offsets(self, host: str) -> dict[str, int]:
         """From where on each of the host's files is to be sent."""
         self._asked.add(host)
         self._stale.discard(host)
-        return {file: min(self._both(host, file)) for file in self._files(host)}
+        return self._offsets(self._place(host))
 
     def begins_anew(self, host: str) -> None:
         """What the host has from now on are other files of the same names: they are read from their beginning, and go
         behind what is kept."""
-        self._told.pop(host, None)
+        place = self._place(host)
+        self._told.pop(place, None)
         if self._copy is not None:
-            self._copy.begins_anew(host)
+            self._copy.begins_anew(place)
             self.commit()
 
     def borders(self, host: str) -> dict[str, int]:
         """Where in some of them no chunk may go on beyond: what is kept ends there, or what was shown."""
-        both = {file: self._both(host, file) for file in self._files(host)}
-        return {file: max(told, kept) for file, (told, kept) in both.items() if told != kept}
+        return self._borders(self._place(host))
 
     def stale(self, host: str) -> bool:
         """Whether the host has to be asked again, from `offsets`."""
@@ -122,21 +148,22 @@ class Experiment:
 
     def lacks(self, host: str, chunk: Chunk) -> bool:
         """Whether something of the chunk's file is missing here that lies before it; or it goes beyond a border."""
-        told, kept = self._both(host, chunk.file)
+        told, kept = self._both(self._place(host), chunk.file)
         first, border = (told, told) if self.stale(host) else (min(told, kept), max(told, kept))
         return local_name(chunk.file) is not None and (chunk.start > first or chunk.start < border < chunk.end)
 
     def ends(self, host: str, file: str) -> tuple[int, ...]:
         """How far a file of the host was shown, and is kept: where a chunk of it is to be cut that comes uncalled."""
-        return self._both(host, file)
+        return self._both(self._place(host), file)
 
     def skip(self, host: str, file: str, to: int) -> None:
         """What lies before this byte is there no longer, and never comes: the next chunk may begin here."""
-        told, kept = self._both(host, file)
+        place = self._place(host)
+        told, kept = self._both(place, file)
         if told < to:
-            self._told.setdefault(host, {})[file] = to
+            self._told.setdefault(place, {})[file] = to
         if self._copy is not None and kept < to:
-            self._copy.skip(host, file, to)
+            self._copy.skip(place, file, to)
 
     def take(self, host: str, chunk: Chunk) -> list[Sample | Reading | Usage | Event | LogLine]:
         """Keep a chunk, and return the records in it, their text made safe. One that was seen before gives nothing,
@@ -146,16 +173,17 @@ class Experiment:
         """
         if local_name(chunk.file) is None or self.lacks(host, chunk):
             return []
-        told, kept = self._both(host, chunk.file)
+        place = self._place(host)
+        told, kept = self._both(place, chunk.file)
         keep = self._copy is not None and not self.stale(host) and chunk.start == kept
         if not keep and chunk.start != told:
             return []
         records = list(records_of(host, chunk))
         if keep and self._copy is not None:
-            self._copy.take(host, chunk.file, chunk.end, records)
+            self._copy.take(place, chunk.file, chunk.end, records)
         if chunk.start != told:
             return []
-        self._told.setdefault(host, {})[chunk.file] = chunk.end
+        self._told.setdefault(place, {})[chunk.file] = chunk.end
         return records
 
     def note(self, event: Event) -> None:
@@ -222,19 +250,36 @@ class Experiment:
             self._copy.release()
             self._copy = None
 
-    def _files(self, host: str) -> set[str]:
-        kept = self._copy.offsets(host) if self._copy is not None else {}
-        return {*self._told.get(host, {}), *kept}
+    def _place(self, host: str) -> str:
+        """Where the files lie that are read: the host, or one of its folders."""
+        folder = self._reads.get(host)
+        return f"{host}/{folder}" if folder else host
 
-    def _both(self, host: str, file: str) -> tuple[int, int]:
-        """How far a file of the host was shown here, and is kept; the same where this console keeps nothing."""
-        told = self._told.get(host, {}).get(file, 0)
-        return told, told if self._copy is None else self._copy.offset(host, file)
+    def _offsets(self, place: str) -> dict[str, int]:
+        return {file: min(self._both(place, file)) for file in self._files(place)}
+
+    def _borders(self, place: str) -> dict[str, int]:
+        both = {file: self._both(place, file) for file in self._files(place)}
+        return {file: max(told, kept) for file, (told, kept) in both.items() if told != kept}
+
+    def _files(self, place: str) -> set[str]:
+        kept = self._copy.offsets(place) if self._copy is not None else {}
+        return {*self._told.get(place, {}), *kept}
+
+    def _both(self, place: str, file: str) -> tuple[int, int]:
+        """How far a file there was shown here, and is kept; the same where this console keeps nothing."""
+        told = self._told.get(place, {}).get(file, 0)
+        return told, told if self._copy is None else self._copy.offset(place, file)
 
     def _hosts(self) -> dict[str, str]:
         """The host that each file here was read from."""
         offsets = self._told or committed_offsets.newest(self.folder).offsets
-        return {local: host for host, known in offsets.items() for file in known if (local := local_name(file))}
+        return {
+            local: place.partition("/")[0]
+            for place, known in offsets.items()
+            for file in known
+            if (local := local_name(file))
+        }
 
 
 def _copy_of(folder: Path) -> LocalCopy | None:

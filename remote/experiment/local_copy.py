@@ -33,7 +33,8 @@ LATER = 2  # parts of a log that stay beside the first one: the newest, one of t
 
 
 class LocalCopy:
-    """What a disk refuses is told by the next `commit`; nothing is written any more from then on."""
+    """What a disk refuses is told by the next `commit`; nothing is written any more from then on. A place is a host; or
+    `HOST/ID`, one of its folders, where it may have the run in several."""
 
     def __init__(self, folder: Path, lock: int) -> None:
         self._folder = folder
@@ -65,29 +66,29 @@ class LocalCopy:
             raise
         return copy
 
-    def offsets(self, host: str) -> dict[str, int]:
-        """How far each of the host's files is kept here."""
-        return dict(self._offsets.get(host, {}))
+    def offsets(self, place: str) -> dict[str, int]:
+        """How far each file there is kept here."""
+        return dict(self._offsets.get(place, {}))
 
-    def offset(self, host: str, file: str) -> int:
-        return self._offsets.get(host, {}).get(file, 0)
+    def offset(self, place: str, file: str) -> int:
+        return self._offsets.get(place, {}).get(file, 0)
 
-    def begins_anew(self, host: str) -> None:
-        """The host's files are others now, of which nothing is kept."""
-        self._dirty = self._offsets.pop(host, None) is not None or self._dirty
+    def begins_anew(self, place: str) -> None:
+        """The files there are others now, of which nothing is kept."""
+        self._dirty = self._offsets.pop(place, None) is not None or self._dirty
 
-    def skip(self, host: str, file: str, to: int) -> None:
-        """What of the host's file lies before this byte is there no longer."""
-        self._offsets.setdefault(host, {})[file] = to
+    def skip(self, place: str, file: str, to: int) -> None:
+        """What of a file there lies before this byte is there no longer."""
+        self._offsets.setdefault(place, {})[file] = to
         self._dirty = True
 
-    def hosts(self) -> list[str]:
+    def places(self) -> list[str]:
         return list(self._offsets)
 
     def take(
-        self, host: str, file: str, end: int, records: Iterable[Sample | Reading | Usage | Event | LogLine]
+        self, place: str, file: str, end: int, records: Iterable[Sample | Reading | Usage | Event | LogLine]
     ) -> None:
-        """Keep what is in a host's file up to `end`, beyond what is kept of it."""
+        """Keep what is in a file there up to `end`, beyond what is kept of it."""
         local = local_name(file)
         assert local is not None, f"{file} is none of ours"
         kept = list(records)
@@ -95,7 +96,7 @@ class LocalCopy:
         self._append(local, b"".join(line_of(record) for record in kept if not isinstance(record, Event)))
         self._note_times(local, [record for record in kept if isinstance(record, LogLine)])
         self._append("events.jsonl", b"".join(encode(event) for event in events))
-        self._offsets.setdefault(host, {})[file] = end
+        self._offsets.setdefault(place, {})[file] = end
         self._dirty = True
 
     def note(self, event: Event) -> None:
@@ -194,7 +195,7 @@ class LocalCopy:
         for file in self._files.values():
             file.flush()
         sizes = {name: file.tell() for name, file in self._files.items()}
-        return committed_offsets.Moment(sizes, {host: dict(known) for host, known in self._offsets.items()})
+        return committed_offsets.Moment(sizes, {place: dict(known) for place, known in self._offsets.items()})
 
     def _recover(self) -> None:
         """Cut the files to the lengths of the last commit: what is beyond will be read again.
@@ -214,7 +215,7 @@ class LocalCopy:
                 file.seek(0, os.SEEK_END)
                 first = first_of(name)
                 self._newest[first] = max(self._newest.get(first, 0), number_of(name))
-        self._offsets = {host: dict(known) for host, known in moment.offsets.items()}
+        self._offsets = {place: dict(known) for place, known in moment.offsets.items()}
         if moment != synced:  # what is appended from now on goes on from here
             committed_offsets.keep(self._folder, moment)
             committed_offsets.sync(self._folder, moment, [file.fileno() for file in self._files.values()])

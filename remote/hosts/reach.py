@@ -44,6 +44,10 @@ class Connection(Protocol):
         """Which of several machines the host is, one after the other; empty where it stays the same."""
 
     @property
+    def moves(self) -> bool:
+        """Whether it may be another machine with the next connection, with the same home folder or another one."""
+
+    @property
     def own_address(self) -> str | None:
         """This machine's numeric address on the way to the host; None where it is not known."""
 

@@ -63,6 +63,8 @@ class SlurmProcess(RemoteProcess):
 class SlurmConnection(Commands):
     """`SlurmConnection.open` makes it, with a connection of its own to the login node."""
 
+    moves = True  # a job that is requeued may come back on other nodes
+
     def __init__(self, host: Host, about: SlurmNode, gate: LoginNode) -> None:
         super().__init__(host)
         self._about = about

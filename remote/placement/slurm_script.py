@@ -29,7 +29,7 @@ _TEXT = "MOTLEY_KEEPER"
 _HEAD = """\
 # Nodes for Motley: each keeps a process through which consoles start a run there. The job ends by itself some seconds
 # after the run has; without one, after {patience} s. What they say goes to --output. They get all CPUs of the job on
-# their node (--cpu-bind=none): srun does not take --cpus-per-task over from sbatch, and would bind them to one.
+# their node (--cpu-bind=none): srun does not take --cpus-per-task over from sbatch, and nodes may bind a task to one.
 unset SLURM_EXPORT_ENV
 keeper=$(cat <<'{mark}'
 {text}

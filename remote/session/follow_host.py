@@ -26,7 +26,7 @@ from motley.remote.rpc.verbs import Verbs
 from motley.remote.sanitize import clean, clean_table
 from motley.remote.session.follow_log import PrintedFollower
 from motley.remote.ssh.connection import backoff
-from motley.trainer.contract.wire import END_STATES, Beat, Chunk, Event, Level, WireError, decode
+from motley.trainer.contract.wire import END_STATES, Beat, Chunk, Event, Folder, Level, WireError, decode
 
 STALE_S = 6.0  # without a beat the connection is taken for dead; a beat comes every second
 CATCH_UP_S = 15.0  # for what a host that has ended is asked once more
@@ -96,9 +96,9 @@ class HostFollower:
         met(self._experiment, self.host, connection.instance)
         argv = self._verbs.argv(self.host, "attach", "--run", self._run, "--host", self.host)
         async with connection.stream(argv, cwd=self._verbs.tree.folder) as process:
-            offsets, borders = self._experiment.offsets(self.host), self._experiment.borders(self.host)
+            wanted = self._experiment.wanted(self.host, several=connection.moves)
             self._lateness = Lateness(asyncio.get_running_loop().time())
-            await process.write(json.dumps({"offsets": offsets, "borders": borders}).encode() + b"\n")
+            await process.write(json.dumps(wanted).encode() + b"\n")
             lines = process.lines()
             while True:
                 # Not wait_for, which below Python 3.12 can swallow the cancellation when a line comes with it.
@@ -166,6 +166,8 @@ class HostFollower:
             self._link(True, "connected", offset_s=record.time - time.time(), late_s=late_s)
             for partial in partial_lines(self.host, record.tails):
                 self._emit(partial)
+        elif isinstance(record, Folder):
+            self._experiment.reads(self.host, record.id)
         elif isinstance(record, Chunk):
             if self._experiment.lacks(self.host, record):
                 raise CommandFailed(self.host, f"a part of {clean(record.file)} was lost on the way", "It comes again.")

@@ -92,9 +92,8 @@ class RunHosts:
         if self._readonly or not experiment.writable:
             return
         emit, note = self._logbook.emit, self._logbook.note
-        await HandOver(
-            self._verbs, self._run, self._folder, knows=self._knows, emit=emit, note=note, anew=experiment.begins_anew
-        ).look(begun=begun)
+        over = HandOver(self._verbs, self._run, self._folder, knows=self._knows, emit=emit, note=note)
+        await over.look(begun=begun)
 
     async def give_back(self) -> None:
         if left := await self._placement.end(self._say):

@@ -28,9 +28,11 @@ class Result:
 
 class Commands(ABC):
     """The commands of one connection. `instance`: which of several machines the host is at the moment, one after the
-    other, each with a home folder of its own; empty where it stays the same."""
+    other, each with a home folder of its own; empty where it stays the same. `moves`: it may be another one with the
+    next connection, and nobody knows whether homes are shared."""
 
     instance = ""
+    moves = False
 
     def __init__(self, host: Host) -> None:
         self.host = host

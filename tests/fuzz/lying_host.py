@@ -50,7 +50,7 @@ class LyingConnection:
         (self.host,) = (host for host in cluster.hosts if host.name == name)
         self.is_open = True
         self.own_address = "10.0.0.1"
-        self.instance = ""
+        self.instance, self.moves = "", False
         self._answers = answers
         self._stderr = stderr
 

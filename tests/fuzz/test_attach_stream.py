@@ -30,7 +30,7 @@ from motley.remote.session.follow_host import REREADS, HostFollower
 from motley.remote.ssh.dial_errors import Watch
 from motley.remote.ssh.process import RemoteProcess
 from motley.remote.ssh.shell import MARK
-from motley.trainer.contract.wire import Beat, Chunk, Event, Sample, encode
+from motley.trainer.contract.wire import Beat, Chunk, Event, Folder, Sample, encode
 from motley.trainer.verbs import attach
 from tests.fuzz.mutation import ODD, TEXTS, cases, mutated, scratch, table, written
 
@@ -114,7 +114,7 @@ class Way:
         self.opened = 0
         self.tree = SimpleNamespace(folder="tree")
         self.hosts = SimpleNamespace(take_commands=True, printed=self.printed)
-        self.instance = ""
+        self.instance, self.moves = "", False
 
     async def connection(self, _host: str) -> Way:
         return self
@@ -232,13 +232,16 @@ LIES = st.one_of(
     st.builds(Beat, time=st.just(1.0), state=st.dictionaries(TEXTS | st.just("state"), ODD, max_size=2)).map(
         lambda beat: encode(beat).decode()
     ),
+    (st.sampled_from(["0" * 16, "f" * 16, ""]) | TEXTS).map(lambda name: encode(Folder(id=name)).decode()),
     st.sampled_from(NOISE),
     TEXTS,
 )
 
 
-@given(st.lists(LIES, max_size=12), st.lists(st.integers(1, 400), min_size=1, max_size=4))
-def test_a_host_that_lies_harms_only_what_is_kept_of_itself(host: Path, lies: list[str], pieces: list[int]) -> None:
+@given(st.lists(LIES, max_size=12), st.lists(st.integers(1, 400), min_size=1, max_size=4), st.booleans())
+def test_a_host_that_lies_harms_only_what_is_kept_of_itself(
+    host: Path, lies: list[str], pieces: list[int], moves: bool
+) -> None:
     class Lying(Way):
         def answer(self, _offsets: dict[str, int], _faults: Faults) -> bytes:
             if self.opened == 1:
@@ -247,12 +250,16 @@ def test_a_host_that_lies_harms_only_what_is_kept_of_itself(host: Path, lies: li
 
     with scratch() as folder:
         experiment = Experiment.open(Path(folder))
-        asyncio.run(followed(Lying(host, [Faults(pieces=pieces)], experiment)))
-        offsets = experiment.offsets("box1")
-        assert all(local_name(file) is not None and 0 < end < 2**63 for file, end in offsets.items())
+        way = Lying(host, [Faults(pieces=pieces)], experiment)
+        way.moves = moves
+        asyncio.run(followed(way))
+        folders = experiment.wanted("box1", several=True)["folders"]
+        assert moves or folders.keys() <= {""}
+        offsets = [one for known in folders.values() for one in known["offsets"].items()]
+        assert all(local_name(file) is not None and 0 < end < 2**63 for file, end in offsets)
         experiment.close()
         again = Experiment.open(Path(folder))
-        assert again.offsets("box1") == offsets
+        assert again.wanted("box1", several=True)["folders"] == folders
         assert len(list(again.replay())) >= len(offsets)
         again.close()
         assert {path.parent.name for path in Path(folder).rglob("*") if path.is_file()} <= {Path(folder).name, "logs"}

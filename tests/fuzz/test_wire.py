@@ -24,7 +24,7 @@ from motley.remote.experiment.last_loss import LastLosses
 from motley.remote.feed import FeedRecord, Layout, RankLayout
 from motley.remote.rpc.verbs import Verbs
 from motley.remote.session.failover import Failover
-from motley.trainer.contract.wire import Beat, Chunk, Event, Record, Sample, WireError, decode, encode
+from motley.trainer.contract.wire import Beat, Chunk, Event, Folder, Record, Sample, WireError, decode, encode
 from tests.fuzz.mutation import ODD, TEXTS, cases, mutated, nested, scratch, table, written
 
 HOSTS = ("box1", "box2")
@@ -79,6 +79,7 @@ GOOD: list[Record] = [
     ),
     Chunk(file="rank_0.jsonl", start=0, end=4, text="a\nb\n"),
     Beat(time=NOW, state={"state": "running", "ranks": [{"member": 0, "pid": 7}]}),
+    Folder(id="0f5a9c2be1d34467"),
 ]  # fmt: skip
 PIECES = [
     *('"', "\\", "{", "}", "[", "]", ",", ":", "\n", "-", "e", "1e999", "NaN", "-Infinity", "null", "true", "\\ud800"),

@@ -42,7 +42,7 @@ SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd-%n.log
 ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
+TaskPlugin=task/affinity
 MpiDefault=none
 ReturnToService=2
 SlurmdTimeout=10
@@ -194,7 +194,7 @@ class Slurm:
 
     def _configuration(self) -> str:
         nodes = [
-            f"NodeName={host.name} NodeAddr={host.address} NodeHostname={host.name} CPUs=2 State=UNKNOWN"
+            f"NodeName={host.name} NodeAddr={host.address} NodeHostname={host.name} CPUs=2 CpuBind=core State=UNKNOWN"
             for host in self.lab.hosts.values()
         ]
         classes: dict[str, list[str]] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -191,9 +192,18 @@ def test_other_nodes_with_homes_of_their_own_are_handed_the_run_by_the_console(s
         assert second > first
         out, said = console.communicate(timeout=300)
         assert (console.returncode, json.loads(out)["state"], json.loads(out)["steps"]) == (0, "finished", 900), said
+        assert_kept_once(tmp_path / "experiments/moved")
         assert_given_back(slurm, "moved")
     finally:
         slurm.exec(["scontrol", "update", "nodename=fast[1-2]", "state=undrain"])
+
+
+def assert_kept_once(folder: Path) -> None:
+    """Every line that a node has written: the console's own events may be alike, what hosts tell has its time."""
+    files = [folder / "events.jsonl", *sorted((folder / "logs").glob("*.jsonl"))]
+    lines = [line for file in files for line in file.read_text().splitlines() if '"source":"console"' not in line]
+    assert len(lines) > 900
+    assert [line for line, times in Counter(lines).items() if times > 1] == []
 
 
 def went_on_at(line: str) -> int:

@@ -181,8 +181,15 @@ class Beat:
     tails: dict[str, Any] = field(default_factory=dict)  # by file of output: a last line without end, if new
 
 
-Record = Union[Sample, Reading, Usage, Event, Chunk, Beat]
-_TYPES: dict[str, type[Any]] = {c.__name__.lower(): c for c in (Sample, Reading, Usage, Event, Chunk, Beat)}
+@light_dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """Which folder of the run `attach` reads, before any Chunk of it: to who knows that the host may have several."""
+
+    id: str  # `trainer.verbs.attach.folder_id`
+
+
+Record = Union[Sample, Reading, Usage, Event, Chunk, Beat, Folder]
+_TYPES: dict[str, type[Any]] = {c.__name__.lower(): c for c in (Sample, Reading, Usage, Event, Chunk, Beat, Folder)}
 _NAMES: dict[type[Any], str] = {c: n for n, c in _TYPES.items()}
 _FIELDS: dict[type[Any], tuple[dataclasses.Field[Any], ...]] = {c: dataclasses.fields(c) for c in _NAMES}
 _CHECKS: dict[str, tuple[type, ...]] = {

@@ -2,14 +2,15 @@
 
 `python -m motley.trainer attach` reads one line `{"offsets": {file: byte}}`, then writes `wire.Chunk` lines as the
 files grow and a `wire.Beat` about once a second, with the line that a rank is writing. `"borders": {file: byte}` beside
-the offsets says where a chunk is to end. On a slow host it looks less often, to leave the cores to the training. It
-ends when its standard input closes, or when the run has ended here, its supervisor with it, and everything has been
-sent. It writes nothing on
-the host, so any number of viewers may follow one run.
+the offsets says where a chunk is to end. Who knows that the host may have the run in one of several homes sends, as
+`"folders"`, both by the id of each folder, and is told first which one is read. On a slow host it looks less often, to
+leave the cores to the training. It ends when its standard input closes, or when the run has ended here, its supervisor
+with it, and everything has been sent. It writes nothing on the host, so any number of viewers may follow one run.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from motley.profiles.cores import usable_cores
-from motley.trainer.contract.wire import END_STATES, Beat, Chunk, encode
+from motley.trainer.contract.wire import END_STATES, Beat, Chunk, Folder, encode
 from motley.trainer.host import processes
 from motley.trainer.host.printed_times import MarksReader
 from motley.trainer.host.run_state import state_of
@@ -32,6 +33,7 @@ BURDEN = 0.002  # of this host's cores that a viewer may take, as long as that l
 BEAT_S = 1.0
 ENDS_S, LOOK_S = 2.0, 0.02  # from a supervisor's last word to its end
 CHUNK_BYTES = 256 * 1024
+FIRST_BYTES = 64 * 1024  # of the first event, at most
 _RANK_FILE = re.compile(r"rank_(\d+)(?:\.(\d+))?\.(jsonl|out)")
 
 
@@ -39,6 +41,7 @@ def attach(folder: Path, stdin: BinaryIO, stdout: BinaryIO) -> int:
     """Serve one viewer. Returns 0 at the end of the run or of the viewer, 1 when there is no such run here."""
     asked = json.loads(stdin.readline())
     offsets, borders = dict(asked["offsets"]), dict(asked.get("borders", {}))
+    folders = asked.get("folders")  # as long as it is not known which of them this one is
     if not folder.is_dir():
         print(f"no run in {folder}", file=sys.stderr)
         return 1
@@ -50,7 +53,12 @@ def attach(folder: Path, stdin: BinaryIO, stdout: BinaryIO) -> int:
             looked = time.process_time()
             state = state_of(folder)  # before the files: what is written before the end state is sent before it
             ended = state.get("state") in END_STATES
-            for chunk in new_chunks(folder, offsets, whole=ended, borders=borders, marks=marks):
+            if folders is not None and ((own := folder_id(folder)) or ended):
+                offsets, borders = (dict(folders.get(own, {}).get(of, {})) for of in ("offsets", "borders"))
+                folders = None
+                stdout.write(encode(Folder(id=own)))
+            chunks = new_chunks(folder, offsets, whole=ended, borders=borders, marks=marks)
+            for chunk in chunks if folders is None else ():
                 offsets[chunk.file] = chunk.end
                 stdout.write(encode(chunk))
             if ended:
@@ -69,6 +77,17 @@ def attach(folder: Path, stdin: BinaryIO, stdout: BinaryIO) -> int:
                 return 0
     except BrokenPipeError:
         return 0
+
+
+def folder_id(folder: Path) -> str:
+    """What tells this folder of a run from one of the same name in another home: its first event, which stays as files
+    grow, and is the same for all machines that share a home. 16 hexadecimal digits; empty before there is one."""
+    try:
+        with (folder / "events.jsonl").open("rb") as file:
+            line = file.readline(FIRST_BYTES)
+    except FileNotFoundError:
+        return ""
+    return hashlib.sha256(line).hexdigest()[:16] if line.endswith(b"\n") or len(line) == FIRST_BYTES else ""
 
 
 def wait_for_end(folder: Path, state: Mapping[str, Any]) -> None:

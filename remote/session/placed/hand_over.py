@@ -5,7 +5,7 @@ the user's, and the spec of its host; the one that leads also the newest checkpo
 on another node of the job. Where the leader's node has begun from an older one, left by an earlier start of the job,
 all begin once more from the newest.
 
-    >>> over = HandOver(verbs, "night", folder, knows=knows, emit=emit, note=note, anew=experiment.begins_anew)
+    >>> over = HandOver(verbs, "night", folder, knows=knows, emit=emit, note=note)
     >>> await over.look(begun=True)
 """
 
@@ -58,7 +58,7 @@ async def _kept() -> None:
 
 
 class HandOver:
-    """`folder`: the run's experiment here; `anew` is told of each host whose files begin once more."""
+    """`folder`: the run's experiment here."""
 
     def __init__(
         self,
@@ -69,10 +69,9 @@ class HandOver:
         knows: Knows,
         emit: Emit,
         note: Callable[..., object],
-        anew: Callable[[str], object],
     ) -> None:
         self._verbs, self._run, self._folder = verbs, run, folder
-        self._knows, self._emit, self._note, self._anew = knows, emit, note, anew
+        self._knows, self._emit, self._note = knows, emit, note
 
     async def look(self, *, begun: bool) -> None:
         """`begun`: the job has started just now. Raises RunFailed where the run can't be handed over, and what to do
@@ -119,8 +118,6 @@ class HandOver:
                 self._note(f"{why}: '{run}' begins once more from it", "warning")
                 await stop_all(self._verbs, run, have, self._emit, _kept, reason=why, bound_s=STOP_S)
             checkpoint = await self._checkpoint(leader, [*have] if not behind else [])
-        for name in dict.fromkeys([*lacking, *([leader] if behind else [])]):
-            self._anew(name)  # another home than the one it had last
         again = [name for name in have if behind]
         first = sorted([*(spec.host for spec in specs), *again], key=lambda name: name != leader)
         given = {spec.host: spec for spec in specs}

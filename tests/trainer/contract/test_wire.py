@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from motley.trainer.contract.wire import Beat, Chunk, Event, Sample, WireError, decode, encode
+from motley.trainer.contract.wire import Beat, Chunk, Event, Folder, Sample, WireError, decode, encode
 
 SAMPLE = Sample(
     seq=0, step=1, epoch=0, time=1.5, host="box1", member=0, rank=0, generation=0, batch=64, loss=2.25,
@@ -23,6 +23,7 @@ RECORDS = [
     Event(time=1.0, host="box1", source="rank 0", kind="note", text="héllo\x1b[31m", data={"a": [1, 2]}),
     Chunk(file="rank_0.jsonl", start=0, end=4, text="a\nb\n"),
     Beat(time=2.0, state={"state": "running"}),
+    Folder(id="0f5a9c2be1d34467"),
 ]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import subprocess
 import tempfile
@@ -11,8 +13,10 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from motley.trainer.contract.wire import Beat, Chunk, Folder, decode
 from motley.trainer.host import processes
-from motley.trainer.verbs.attach import followed, new_chunks, wait_for_end
+from motley.trainer.host.paths import write_json
+from motley.trainer.verbs.attach import attach, folder_id, followed, new_chunks, wait_for_end
 from tests.trainer.supervisor.test_supervisor import eventually
 
 
@@ -79,3 +83,43 @@ def test_a_run_is_over_for_a_viewer_once_its_supervisor_is_gone_too(tmp_path: Pa
         threading.Timer(0.2, supervisor.stdin.close).start()
         wait_for_end(tmp_path, {"pid": supervisor.pid})
         assert processes.tagged(tmp_path) == []
+
+
+def test_who_knows_several_folders_is_told_which_one_it_is_before_anything_of_it(tmp_path: Path) -> None:
+    """A folder is known by its first event: until then nothing is sent."""
+    (tmp_path / "rank_0.out").write_text("one\ntwo\n")
+    reader, writer = os.pipe()
+    os.write(writer, b'{"offsets": {"rank_0.out": 8}, "folders": {"another": {"offsets": {"rank_0.out": 8}}}}\n')
+    sent = io.BytesIO()
+
+    with os.fdopen(reader, "rb", buffering=0) as stdin:
+        viewer = threading.Thread(target=attach, args=(tmp_path, stdin, sent))
+        viewer.start()
+        eventually(lambda: sent.getvalue().count(b'"type":"beat"') == 1, "a beat")
+        assert [type(decode(line)) for line in sent.getvalue().splitlines()] == [Beat]
+        (tmp_path / "events.jsonl").write_text("an event\n")
+        write_json(tmp_path / "state.json", {"state": "finished"})
+        viewer.join(30)
+    os.close(writer)
+
+    told = [record for record in map(decode, sent.getvalue().splitlines()) if not isinstance(record, Beat)]
+    assert told[0] == Folder(id=folder_id(tmp_path)) != Folder(id="")
+    assert [(c.file, c.start) for c in told[1:] if isinstance(c, Chunk)] == [("events.jsonl", 0), ("rank_0.out", 0)]
+
+
+def test_the_folder_that_it_is_goes_on_where_it_was_read_to(tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").write_text("an event\n")
+    own = folder_id(tmp_path)
+    with (tmp_path / "events.jsonl").open("a") as file:
+        file.write("another\n")
+    (tmp_path / "state.json").write_text('{"state": "finished"}')
+    known = {"another": {"offsets": {"events.jsonl": 3}}, own: {"offsets": {"events.jsonl": 9}, "borders": {}}}
+    sent = io.BytesIO()
+
+    assert attach(tmp_path, io.BytesIO(json.dumps({"offsets": {}, "folders": known}).encode()), sent) == 0
+
+    told = [record for record in map(decode, sent.getvalue().splitlines()) if not isinstance(record, Beat)]
+    assert [told[0], *((c.start, c.text) for c in told[1:] if isinstance(c, Chunk))] == [
+        Folder(id=own),
+        (9, "another\n"),
+    ]
