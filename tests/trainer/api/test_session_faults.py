@@ -54,10 +54,15 @@ async def test_a_place_that_breaks_three_times_with_nobody_lost_fails_the_run(tm
     after = f"""if step.number == 4:
         {refuses}run.mean(1, 1)"""
     script = loop(refuses + WHOLE) if place == "in a step" else loop(WHOLE, after)
-    async with running(tmp_path, script, members=2) as run:
-        codes = await run.codes()
-        assert codes[1] == 1, run.errors()
-        assert codes[0] not in (0, None)
+    for attempt in range(3):
+        async with running(tmp_path / str(attempt), script, members=2) as run:
+            codes = await run.codes()
+        if (
+            Exit.STUCK not in codes
+        ):  # gloo wakes nobody whose peer has let go before it connects: rare, and started again
+            break  # by its supervisor, which is not there here
+    assert codes[1] == 1, run.errors()
+    assert codes[0] not in (0, None)
     (fault,) = events(run.home(1), "fault")
     where = "step 4 broke 3 times" if place == "in a step" else "the group broke 3 times before step 5"
     assert fault["data"]["error"] == f"{where} although nobody was lost: ValueError: no such gradient"

@@ -39,8 +39,13 @@ def python_with(folder: Path, *, kind: str, built_for: str, version: str) -> Pat
     assert own.origin is not None
     torch = Path(own.origin).parent
     (site / "all.pth").write_text(f"{torch.parent}\n")
-    told, count = re.subn(rf"(?m)^{built_for}\b.*$", f"{built_for} = '{version}'", (torch / "version.py").read_text())
-    assert count == 1
+    told = (torch / "version.py").read_text()
+    builds = dict.fromkeys(("cuda", "hip", "xpu"), "None") | {
+        built_for: repr(version)
+    }  # whatever this torch is built for
+    for build, value in builds.items():
+        told, count = re.subn(rf"(?m)^{build}\b.*$", f"{build} = {value}", told)
+        assert count == 1, build
     (site / "before_torch/version.py").write_text(told)
     (site / SAYS).write_text(json.dumps({"kind": kind}))
     (site / "sitecustomize.py").write_text(Path(__file__).read_text())
