@@ -2,6 +2,7 @@
 
 import os
 
+import torch
 from aim.hugging_face import AimCallback
 from datasets import load_dataset
 from peft import LoraConfig
@@ -32,6 +33,7 @@ sft = SFTTrainer(
         gradient_accumulation_steps=8,
         max_length=2048,
         bf16=True,
+        use_cpu=not torch.cuda.is_available(),
         logging_steps=1,
         report_to="none",
     ),

@@ -6,6 +6,7 @@ each card gets the same batch, the smallest sets its size and the slowest the pa
 
 import os
 
+import torch
 from datasets import load_dataset
 from peft import LoraConfig
 from trl import SFTConfig, SFTTrainer
@@ -31,6 +32,7 @@ sft = SFTTrainer(
         gradient_accumulation_steps=8,
         max_length=2048,
         bf16=True,
+        use_cpu=not torch.cuda.is_available(),
         logging_steps=1,
         eval_strategy="epoch",
         report_to="none",
