@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -165,7 +166,8 @@ def off(one: Decision) -> str:
     """How far the realised step is from the predicted one, of the predicted one."""
     if not one.predicted_ms or one.realised_ms is None:
         return NONE
-    return f"{round((one.realised_ms - one.predicted_ms) / one.predicted_ms * 100):+d} %"
+    by = (one.realised_ms - one.predicted_ms) / one.predicted_ms * 100
+    return f"{round(by):+d} %" if math.isfinite(by) else NONE
 
 
 def regroups_table(report: Report) -> Table:

@@ -10,6 +10,7 @@ from motley.console.replay import timeline
 from motley.console.report import digest
 from tests.console.report.crafted import check
 
+FOUND = (105_783,)  # by `make fuzz-after-run`: a decision that predicts a step of next to nothing
 CASES = 25  # of each part; `make fuzz-after-run` goes through 10,000
 
 
@@ -24,3 +25,8 @@ def as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_whatever_a_folder_holds_it_is_shown_as_far_as_it_is_sound(part: int, tmp_path: Path) -> None:
     for seed in range(part * CASES, (part + 1) * CASES):
         check(seed, tmp_path / str(seed))
+
+
+@pytest.mark.parametrize("seed", FOUND)
+def test_what_was_once_found_holds(seed: int, tmp_path: Path) -> None:
+    check(seed, tmp_path)
