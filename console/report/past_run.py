@@ -21,15 +21,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 from pathlib import Path
-from typing import Any, BinaryIO, Union
+from typing import TYPE_CHECKING, Any, BinaryIO, Union
 
 from motley.console.report.in_order import in_order
-from motley.console.report.step_lines import StepLine, step_lines
 from motley.remote.errors import UsageError
 from motley.remote.experiment.local_names import logs
 from motley.remote.experiment.records import record_of
 from motley.remote.sanitize import clean, clean_table
 from motley.trainer.contract.wire import Event, Reading, Sample, Usage
+
+if TYPE_CHECKING:
+    from motley.console.report.step_lines import StepLine
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -43,7 +45,7 @@ BLOCK = 1 << 18  # bytes of a file that are read at once
 NAMED = 8  # runs that are named where one is not there
 SECTIONS = ("run", "balance", "elastic", "data", "task")  # of cluster.toml: what was trained, and how
 
-Record = Union[Sample, StepLine, Reading, Usage, Event]
+Record = Union[Sample, "StepLine", Reading, Usage, Event]
 
 _HEAD = "# Changed on the command line:"
 _CHANGED = re.compile(r"^# --set (.+)$", re.MULTILINE)  # as `remote.config.load` writes it
@@ -94,6 +96,8 @@ class PastRun:
 
     def _file(self, path: Path, counted: Callable[[int], object], problems: list[str]) -> Iterator[Sequence[Record]]:
         """Its records, some at a time."""
+        from motley.console.report.step_lines import step_lines  # a replay begins without, and msgspec takes 20 ms
+
         bad, torn, length = 0, False, 0
         found: list[Record] = []
         name = path.relative_to(self.folder).as_posix()

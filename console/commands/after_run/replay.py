@@ -10,7 +10,6 @@ from motley.console.control.terminal_prompts import on_terminal
 from motley.console.replay.player import Curves, Player
 from motley.console.replay.timeline import Timeline
 from motley.console.report.past_run import PastRun, folder_of
-from motley.console.report.read_report import read
 from motley.remote.errors import UsageError
 
 
@@ -35,6 +34,8 @@ def replay_plan(past: PastRun, *, speed: float = 1.0, at: int | None = None) -> 
 
 def curves_of(folder: Path) -> Curves:
     """The curves of the run's report, as `feed.StepsBefore` has them."""
+    from motley.console.report.read_report import read  # the screen is there before it
+
     report = read(folder)
     rates = tuple((int(step), rate, 1000.0, 0.0, 0) for step, rate in report.throughput)
     losses = tuple((int(step), 0.0, 0.0, loss, 1) for step, loss in report.losses)

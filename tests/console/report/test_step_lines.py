@@ -100,7 +100,7 @@ def test_a_report_is_the_same_whatever_the_size_of_a_block(
     file = folder / "logs" / "rank_1_metrics.jsonl"
     file.write_bytes(file.read_bytes() + b"torn\n" + b"9" * (past_run.LONGEST + 5) + b'\n{"v":1')
     with monkeypatch.context() as patched:
-        patched.setattr(past_run, "step_lines", lambda _: None)
+        patched.setattr("motley.console.report.step_lines.step_lines", lambda _: None)
         close = read(folder)
     monkeypatch.setattr(past_run, "BLOCK", block)
     assert dataclasses.asdict(read(folder)) == dataclasses.asdict(close)
