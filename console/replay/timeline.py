@@ -208,7 +208,7 @@ class Timeline:
         since = self.first if at is None else at
         for path in self._printed:
             member, times = member_of(path), times_of(path)
-            begin = 0 if at is None else line_begin(path, _printed_after(path, times, at) - PRINTED)
+            begin = 0 if at is None and times.known else line_begin(path, _printed_after(path, times, since) - PRINTED)
             sources.append(LogSource(path, begin, hosts.get(-1 if member is None else member, ""), since, times))
         return Tape(sources)
 

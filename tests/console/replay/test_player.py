@@ -193,6 +193,18 @@ def test_what_the_ranks_printed_comes_when_it_was_printed(tmp_path: Path) -> Non
     played(path, look)
 
 
+def test_of_long_output_that_nobody_knows_the_times_of_the_last_is_told(tmp_path: Path) -> None:
+    path = folder(tmp_path / "night", steps=40)
+    (path / "logs" / "rank_1.log").write_text("".join(f"line {number}\n" for number in range(4_000)))
+
+    def look(watched: Watched) -> None:
+        lines = [entry.text for entry in watched.store.log() if entry.text.startswith("line ")]
+        assert lines[-1] == "line 3999"
+        assert len("\n".join(lines)) <= timeline.PRINTED
+
+    played(path, look)
+
+
 def test_a_folder_that_leads_elsewhere_is_not_followed_there(tmp_path: Path) -> None:
     path = folder(tmp_path / "night", steps=3)
     elsewhere = tmp_path / "elsewhere"
