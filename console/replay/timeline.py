@@ -208,14 +208,17 @@ class Timeline:
         since = self.first if at is None else at
         for path in self._printed:
             member, times = member_of(path), times_of(path)
-            begin = 0 if at is None and times.known else line_begin(path, _printed_after(path, times, since) - PRINTED)
+            begin = _printed_from(path, times, at)
             sources.append(LogSource(path, begin, hosts.get(-1 if member is None else member, ""), since, times))
         return Tape(sources)
 
 
-def _printed_after(path: Path, times: Times, at: float) -> int:
-    """The byte of a log from which on lines were printed later than `at`; its end where nobody knows when any was."""
-    return times.begin_after(at) if times.known else path.stat().st_size
+def _printed_from(path: Path, times: Times, at: float | None) -> int:
+    """The byte of a log to begin with: somewhat before what was printed later than `at`, of None its first; somewhat
+    before its end where nobody knows when any of it was."""
+    if not times.known:
+        return line_begin(path, path.stat().st_size - PRINTED)
+    return 0 if at is None else line_begin(path, times.begin_after(at) - PRINTED)
 
 
 def _time_of(name: str, line: bytes) -> float | None:
