@@ -19,7 +19,7 @@ from tests.bench.llm.bench_lora import BATCH, ENDLESS, FOLDER, HOSTS, ROWS, STAR
 from tests.bench.llm.small_model import LENGTH, write
 from tests.lab.lab import Lab
 
-ROUNDS = 6
+ROUNDS = 8
 TWICE = "balanced, twice the rows"
 WANTED = 0.88  # of the sum of the hosts alone
 
