@@ -67,6 +67,7 @@ async def test_when_all_were_heard_the_next_ends_the_run_at_once(tmp_path: Path)
         await asyncio.wait_for(ends(lines[1]), BOUND_S)
         # the last one is heard, and the coordinator is killed before it has seen that all are
         LastWords(tmp_path).keep(0)
+    lines[0].close()  # its process has gone; while it lives it calls the next coordinator, which hears it out
     async with coordinating(given, tmp_path):
         pass
     assert summary(tmp_path)["state"] == "finished"
