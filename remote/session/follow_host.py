@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from motley.remote.diagnosis.host_clocks import Lateness
@@ -188,3 +188,9 @@ class HostFollower:
         if kept:
             self._experiment.note(event)
         self._emit(event)
+
+
+async def all_heard(followers: Iterable[HostFollower], *, patient: bool) -> None:
+    """Until each has sent what it had; unless `patient`, or could not be reached."""
+    for follower in followers:
+        await (follower.live if patient else follower.asked).wait()

@@ -23,7 +23,7 @@ from motley.remote.experiment.records import grouped
 from motley.remote.feed import FeedRecord, Link
 from motley.remote.rpc.verbs import Verbs
 from motley.remote.session.failover import Failover
-from motley.remote.session.follow_host import HostFollower
+from motley.remote.session.follow_host import HostFollower, all_heard
 from motley.remote.session.join_host import named_in
 from motley.remote.session.leader_silence import LeaderSilence
 from motley.remote.ssh.connection import backoff
@@ -117,9 +117,8 @@ class RunFollower:
     async def caught_up(self, *, patient: bool) -> None:
         """Until every host has sent what it had: its first sign of life comes after that. When `patient`,
         those that can't be reached at once are waited for too, for a while."""
-        live = asyncio.gather(*((f.live if patient else f.asked).wait() for f in self._followers.values()))
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(live, LAST_WORDS_S)
+            await asyncio.wait_for(all_heard(list(self._followers.values()), patient=patient), LAST_WORDS_S)
 
     async def until_over(self, alongside: asyncio.Future[Any]) -> None:
         """Until the leader has ended, and after it the others; those that did not answer a stop are not waited for.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import shutil
 from collections.abc import Mapping
 
@@ -103,6 +104,22 @@ async def test_what_was_before_is_told_in_order_and_then_that_it_was_all(stage: 
     assert {"started", "group"} <= {event.kind for event in before}
     await second.stop("enough")
     await second.close()
+
+
+async def test_whoever_no_longer_waits_for_what_was_before_hears_no_complaint(stage: Stage) -> None:
+    session, _ = await launched(stage, "night", steps=FOREVER)
+    said: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+    waiting = asyncio.create_task(session.caught_up())
+    await asyncio.sleep(0)  # it has begun, and no host has been heard yet
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    del waiting
+    await asyncio.sleep(0)  # the loop lets go of it
+    gc.collect()  # a future that nobody asked for its error says so when it goes
+    assert said == []
+    await session.stop("enough")
 
 
 async def test_what_happened_while_nobody_watched_is_fetched(stage: Stage) -> None:
