@@ -42,7 +42,7 @@ SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd-%n.log
 ProctrackType=proctrack/linuxproc
-TaskPlugin=task/affinity
+TaskPlugin={task_plugin}
 MpiDefault=none
 ReturnToService=2
 SlurmdTimeout=10
@@ -68,8 +68,10 @@ def why_not() -> str | None:
 
 
 class Slurm:
-    def __init__(self, hosts: Mapping[str, float | None]) -> None:
-        """`hosts` gives each name its cores; None is no bound."""
+    def __init__(self, hosts: Mapping[str, float | None], *, binds: bool = True) -> None:
+        """`hosts` gives each name its cores; None is no bound. `binds`: nodes keep a job on those CPUs of the machine
+        that they gave it; all nodes give away the same ones then, and a job has these alone for all its ranks."""
+        self._binds = binds
         self.lab = Lab(hosts)
         self.folder = self.lab.folder / "slurm"
         self._controller: subprocess.Popen[str] | None = None
@@ -206,7 +208,10 @@ class Slurm:
         ]
         first = next(iter(classes.values()))
         partitions.append(f"PartitionName={URGENT} Nodes={','.join(first)} MaxTime=60 PriorityTier=10 State=UP")
-        head = CONFIGURATION.format(name=socket.gethostname().partition(".")[0], master=MASTER, folder=self.folder)
+        head = CONFIGURATION.format(
+            name=socket.gethostname().partition(".")[0], master=MASTER, folder=self.folder,
+            task_plugin="task/affinity" if self._binds else "task/none",
+        )  # fmt: skip
         return "\n".join([head, *nodes, *partitions, ""])
 
 

@@ -90,7 +90,7 @@ def main() -> int:
         print(reason, file=sys.stderr)
         return 1
     runs: dict[str, JobRun] = {}
-    with Slurm(NODES) as slurm, tempfile.TemporaryDirectory() as folder:
+    with Slurm(NODES, binds=False) as slurm, tempfile.TemporaryDirectory() as folder:
 
         def start(name: str, port: int, balance: str) -> JobRun:
             runs[name] = JobRun(slurm, Path(folder), name, port=port, balance=balance)
