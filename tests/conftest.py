@@ -10,6 +10,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.support import kinds
+
 HERE = Path(__file__).parent
 HOMES = itertools.count()
 
@@ -118,15 +120,23 @@ LONG = [
     "wheel",
 ]
 
-# Who uses one of these starts processes of a run: hosts, or a supervisor, its coordinator and its ranks.
-WHOLE_RUNS = {"stage", "machine"}
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Files that can't hold a test that -m asks for are not imported."""
+    if collection_path.suffix != ".py" or not collection_path.name.startswith("test_"):
+        return None
+    return None if kinds.can_hold(collection_path, config.option.markexpr) else True
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if WHOLE_RUNS & {*getattr(item, "fixturenames", ())} and not item.get_closest_marker("ranks"):
+        if kind := kinds.of_folder(item.path):
+            item.add_marker(kind)
+        if kinds.WHOLE_RUNS & {*getattr(item, "fixturenames", ())} and not item.get_closest_marker("ranks"):
             item.add_marker(pytest.mark.runs)
+        if unseen := kinds.hidden(item):
+            raise pytest.UsageError(f"{item.nodeid} is of {unseen}, which tests/support/kinds.py doesn't read there")
 
     def place(item: pytest.Item) -> int:
         name = item.path.relative_to(HERE).with_suffix("").as_posix().replace("test_", "")

@@ -21,13 +21,6 @@ HERE = Path(__file__).parent
 SCRIPTED = [sys.executable, str(HERE.parent / "console" / "scripted.py"), "--readonly"]
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.is_relative_to(HERE):
-            item.add_marker(pytest.mark.browser if "chromium" in item.path.stem else pytest.mark.libraries)
-
-
 @pytest.fixture(autouse=True)
 def _what_it_takes(request: pytest.FixtureRequest) -> None:
     if importlib.util.find_spec("textual_serve") is None:

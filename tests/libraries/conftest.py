@@ -20,7 +20,6 @@ HERE = Path(__file__).parent
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(HERE):
-            item.add_marker(pytest.mark.libraries)
             item.add_marker(pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning"))  # peft asks the old way
 
 

@@ -11,6 +11,7 @@ from motley.remote.config.cluster import Cluster, Host
 from motley.remote.config.load import load
 from motley.remote.provision.push_code import Tree
 from motley.remote.ssh.dial import Dialer
+from motley.trainer.bootstrap.code_trees import STAMP, whole
 from tests.remote.sshd import Sshd, why_not
 from tests.remote.stage import Stage, held, staged, stand_in_tree
 from tests.support.absent import not_here
@@ -77,8 +78,10 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Tree:
 
 
 @pytest.fixture(scope="session")
-def stand_in_held(tmp_path_factory: pytest.TempPathFactory, stand_in: Tree) -> Path:
-    return held(stand_in, tmp_path_factory.mktemp("held"))
+def stand_in_held(tmp_path_factory: pytest.TempPathFactory, stand_in: Tree) -> Iterator[Path]:
+    yield (kept := held(stand_in, tmp_path_factory.mktemp("held")))
+    (kept / STAMP).unlink()
+    assert whole(str(kept))  # all hosts of all tests have its files
 
 
 @pytest.fixture

@@ -70,6 +70,12 @@ def held(tree: Tree, home: Path) -> Path:
     return home / tree.folder
 
 
+def put(path: Path, text: str) -> None:
+    """The file holds this from now on, and what other homes have of it does not."""
+    path.unlink()
+    path.write_text(text)
+
+
 class Seen:
     """What a session told, and waiting for it."""
 
@@ -139,13 +145,13 @@ class Stage:
         return self.known_to_hosts(load(path))
 
     def known_to_hosts(self, cluster: Cluster) -> Cluster:
-        """Those demo hosts of it that are new have had the tree before."""
+        """Those demo hosts of it that are new have had the tree before: its files are theirs together, see `put`."""
         homes = DemoHosts(cluster).folder
         for host in cluster.hosts if self.held else ():
             place = homes / host.name / self.tree.folder
             if self.held and host.way.served and not (homes / host.name).exists():
                 place.parent.mkdir(mode=0o700, parents=True)
-                shutil.copytree(self.held, place)
+                shutil.copytree(self.held, place, copy_function=os.link)
         return cluster
 
     def session(self, run: str, seen: Seen, cluster: Cluster | None = None, *, readonly: bool = False) -> Session:

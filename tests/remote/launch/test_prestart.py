@@ -12,7 +12,7 @@ from motley.remote.preflight.host_inspection import HostInspection
 from motley.remote.preflight.reachability import Rendezvous
 from motley.trainer.bootstrap.code_trees import STAMP
 from motley.trainer.host.paths import read_json
-from tests.remote.stage import FOREVER, HOSTS, Seen, Stage
+from tests.remote.stage import FOREVER, HOSTS, Seen, Stage, put
 
 
 async def first_run(stage: Stage) -> None:
@@ -40,10 +40,9 @@ async def test_code_that_a_power_cut_has_damaged_is_sent_again(stage: Stage) -> 
     await first_run(stage)
     for host in HOSTS:
         code = stage.run_folder("first", host).parents[3] / stage.tree.folder
-        (code / STAMP).write_text("the boot before\n")
+        put(code / STAMP, "the boot before\n")
         if host == list(HOSTS)[1]:
-            (code / "motley/trainer/supervisor/daemonize.py").chmod(0o600)
-            os.truncate(code / "motley/trainer/supervisor/daemonize.py", 0)
+            put(code / "motley/trainer/supervisor/daemonize.py", "")
     session = stage.session("night", Seen(), stage.cluster(steps=3))
     await session.launch()
     errors = [

@@ -15,7 +15,7 @@ from motley.trainer.contract.spec import DataOptions
 from motley.trainer.host.paths import project_folder
 from motley.trainer.tasks.data_location import Source, find, keep_open
 from motley.trainer.verbs import clean
-from tests.remote.stage import FOREVER, Seen, Stage
+from tests.remote.stage import FOREVER, Seen, Stage, put
 
 WEEK_S = 7 * 86_400.0
 
@@ -140,9 +140,8 @@ async def test_it_works_on_a_host_whose_code_a_power_cut_has_damaged(stage: Stag
         assert isinstance((await survey(Verbs(hosts, stage.tree), ["box1"]))["box1"], list)
         code = stage.run_folder("none", "box1").parents[3] / stage.tree.folder
         for name in ("__main__.py", "verbs/clean.py"):
-            (code / "motley/trainer" / name).chmod(0o600)
-            os.truncate(code / "motley/trainer" / name, 0)
-        (code / STAMP).write_text("the boot before\n")
+            put(code / "motley/trainer" / name, "")
+        put(code / STAMP, "the boot before\n")
         found = (await survey(Verbs(hosts, stage.tree), ["box1"]))["box1"]
         assert isinstance(found, list)
         assert [(item.kind, item.used) for item in found] == [("code", "it is the one in use now")]

@@ -39,6 +39,15 @@ def until_step(pods: Pods, name: str, step: int) -> None:
         time.sleep(0.2)
 
 
+def until_waiting(pods: Pods, name: str) -> None:
+    """Wait until that pod has told that it waits for the one that leads."""
+    deadline = time.monotonic() + BOUND_S
+    while not (told := [r.text for r in pods.records(name) if isinstance(r, Event) and r.source == "pod"]):
+        assert time.monotonic() < deadline, pods.log(name).read_text()[-2000:]
+        time.sleep(0.2)
+    assert told[0].startswith("waiting for the pod that leads")
+
+
 def test_pods_of_a_pytorchjob_train_to_the_end_and_print_their_records(tmp_path: Path) -> None:
     port = free_pair()
     with Pods(tmp_path, description_of("gpu", "cpu-0", "cpu-1", port=port)) as pods:
@@ -61,12 +70,10 @@ def test_pods_of_a_jobset_know_their_number_by_group_and_index(tmp_path: Path) -
     with Pods(tmp_path, description_of("gpu", "cpu-0", "cpu-1", port=free_pair())) as pods:
         leader = {"MOTLEY_LEADER": "localhost"}
         pods.start("cpu-1", MOTLEY_POD_FIRST="1", JOB_COMPLETION_INDEX="1", **leader)
+        until_waiting(pods, "cpu-1")
         pods.start("cpu-0", MOTLEY_POD_FIRST="1", JOB_COMPLETION_INDEX="0", **leader)
         pods.start("gpu", MOTLEY_POD_FIRST="0", JOB_COMPLETION_INDEX="0", **leader)
         assert [pods.code(name) for name in ("gpu", "cpu-0", "cpu-1")] == [0, 0, 0], pods.log("gpu").read_text()
-        waited = [r.text for r in pods.records("cpu-1") if isinstance(r, Event) and r.source == "pod"]
-        assert waited
-        assert waited[0].startswith("waiting for the pod that leads")
 
 
 def test_a_pod_that_is_lost_is_left_behind_and_the_one_in_its_place_joins(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from motley.remote.rpc.verbs import supervise_argv
 from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Spec
 from motley.trainer.host import processes
 from motley.trainer.host.paths import run_folder
+from tests.remote.stage import put
 from tests.support.full_disk import read_only, small_disk
 from tests.support.lines import whole_lines
 from tests.support.ports import free_pair
@@ -44,14 +45,14 @@ class Machine:
         self.home = folder / "home"
         self.home.mkdir(exist_ok=True)
         self.code = folder / "code"
-        shutil.copytree(pushed, self.code)
+        shutil.copytree(pushed, self.code, copy_function=os.link)
         self.port = free_pair()
 
     def shorten(self, file: str, bound: str, shorter: str) -> None:
         """Another bound in the code of this machine alone."""
         text = (self.code / file).read_text()
         assert text.count(bound) == 1
-        (self.code / file).write_text(text.replace(bound, shorter))
+        put(self.code / file, text.replace(bound, shorter))
 
     def folder(self, run: str = "night") -> Path:
         return run_folder(run, "box1", home=self.home)
