@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import kinds
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 MAKEFILE = TESTS.parent / "Makefile"
 
 
@@ -53,9 +53,9 @@ def test_only_rows_of_and_leave_files_out(expression: str, wanted: set[str], unw
         ("trainer/test_regroup.py", "ranks and not long", True),
         ("trainer/test_regroup.py", "not ranks", False),
         ("trainer/test_accumulation.py", "not long", True),  # some of its tests are
-        ("test_kinds.py", "not lab and not runs", True),
-        ("test_kinds.py", "gpu", False),
-        ("test_kinds.py", "lab or gpu", True),
+        ("support/test_kinds.py", "not lab and not runs", True),
+        ("support/test_kinds.py", "gpu", False),
+        ("support/test_kinds.py", "lab or gpu", True),
     ],
 )
 def test_a_file_is_left_out_only_if_all_its_tests_would_be(file: str, expression: str, can: bool) -> None:
