@@ -24,7 +24,7 @@ help:
 	@echo 'make test-fast  the same without whole runs, real ranks and the lab'
 	@echo 'make test-runs  whole runs, whose ranks import no torch'
 	@echo 'make test-ranks the tests of the training step, by real ranks'
-	@echo 'make test-runs-long, make test-ranks-long those of each that are too long for make test'
+	@echo 'make test-runs-long, make test-ranks-long those of each that are too long for make test; ARGS=--short without the longest, as CI does'
 	@echo 'make test-lab   all tests on real hosts, those too that are too long for make test'
 	@echo 'make test-lab-long only the latter'
 	@echo 'make test-steady each part of make test ten times, the lab three times, beside a busy core: hours'

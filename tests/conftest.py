@@ -60,6 +60,11 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:  # noqa: ARG001
 
 # Files that take longest, the longest first: each is one worker's, so one that begins last keeps the others waiting.
 LONG = [
+    "lab/own_code",
+    "lab/run",
+    "lab/local",
+    "lab/elastic",
+    "lab/console",
     "trainer/rank/session_with_torch",
     "trainer/torn_state",
     "image_folder",
@@ -121,6 +126,10 @@ LONG = [
 ]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--short", action="store_true", help="leave out those tests that are marked as the longest")
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Files that can't hold a test that -m asks for are not imported."""
     if collection_path.suffix != ".py" or not collection_path.name.startswith("test_"):
@@ -129,12 +138,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if kind := kinds.of_folder(item.path):
             item.add_marker(kind)
         if kinds.WHOLE_RUNS & {*getattr(item, "fixturenames", ())} and not item.get_closest_marker("ranks"):
             item.add_marker(pytest.mark.runs)
+        if item.get_closest_marker("longest"):
+            item.add_marker(pytest.mark.long)
         if unseen := kinds.hidden(item):
             raise pytest.UsageError(f"{item.nodeid} is of {unseen}, which tests/support/kinds.py doesn't read there")
 
@@ -143,6 +154,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return LONG.index(name) if name in LONG else len(LONG)
 
     items.sort(key=place)
+    if config.option.short:
+        left_out = [item for item in items if item.get_closest_marker("longest")]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
 
 
 def pytest_collection_finish() -> None:

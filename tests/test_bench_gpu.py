@@ -50,7 +50,7 @@ def test_without_a_gpu_it_says_so_and_measures_nothing() -> None:
 
 
 @pytest.mark.ranks
-@pytest.mark.long
+@pytest.mark.longest
 def test_it_goes_through_on_stand_ins(tmp_path: Path) -> None:
     python = python_with(tmp_path / "python", kind="cuda", built_for="hip", version="6.4.43482")
     env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}

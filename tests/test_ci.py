@@ -50,3 +50,8 @@ def test_each_test_is_in_one_part_of_ci_but_those_that_need_a_gpu_docker_or_all_
     (short,) = re.findall(r"^test: (.*)$", text("Makefile"), re.MULTILINE)
     assert set(short.split()) <= set(parts.split())
     assert not [part for part in short.split() if part.endswith("-long")]
+
+
+def test_ci_leaves_the_longest_out_and_make_does_not() -> None:
+    assert re.findall(r'make "\$part" ARGS="([^"]*)"', text(".ci/run")) == ["--short --durations=10"]
+    assert not re.search(r"^(\t(?!@echo)|\w+ .?=).*--short", text("Makefile"), re.MULTILINE)

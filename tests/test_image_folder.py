@@ -71,7 +71,7 @@ def test_they_are_learned_by_two_hosts_and_the_page_predicts_with_what_was_expor
     assert sum(name == Path(file).parent.name for name, file in zip(said, files, strict=True)) >= 8
 
 
-@pytest.mark.long
+@pytest.mark.longest
 def test_other_pictures_on_one_host_end_the_run_before_its_first_step(tmp_path: Path) -> None:
     (tmp_path / "cluster.toml").write_text(CLUSTER.format(port=free_pair(), data='path = "~/photos"'))
     refused = motley(tmp_path, "run", "--plain", "--name", "none")

@@ -59,7 +59,7 @@ def test_the_page_has_four_commands_and_four_snippets_of_few_lines() -> None:
     assert len(SNIPPETS) == 4
 
 
-@pytest.mark.long
+@pytest.mark.longest
 def test_a_task_that_comes_with_motley(tmp_path: Path) -> None:
     (tmp_path / "cluster.toml").write_text(CLUSTER.format(port=free_pair(), run='task = "simple_cnn/digits"\nsteps=3'))
     motley(tmp_path, "motley run --plain --name night")

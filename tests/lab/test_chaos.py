@@ -51,7 +51,7 @@ def back_at(night: Night, host: str, missed: float) -> float:
     return min(float(e["time"]) for e in groups if any(m["host"] == host for m in e["data"]["members"]))
 
 
-@pytest.mark.long
+@pytest.mark.longest
 def test_whatever_is_lost_the_run_ends_as_if_nothing_had_happened(small_disks: Lab, tmp_path: Path) -> None:
     training = dataclasses.replace(GROUP, steps=700)
     reference = training.undisturbed(small_disks, tmp_path)

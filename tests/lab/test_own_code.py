@@ -31,7 +31,7 @@ def three(can_have_a_lab: None) -> Iterator[Lab]:  # noqa: ARG001
         lab.heal()
 
 
-@pytest.mark.long
+@pytest.mark.longest
 def test_it_is_started_anew_on_the_hosts_that_are_left_until_it_has_finished(three: Lab, tmp_path: Path) -> None:
     shutil.copy(EXAMPLES / "script/train.py", tmp_path)
     config = three.cluster_toml(tmp_path, run={"script": "train.py", "args": ["--epochs", str(EPOCHS)]})
@@ -144,7 +144,7 @@ while not pathlib.Path.home().joinpath("enough").exists():
 """
 
 
-@pytest.mark.long
+@pytest.mark.longest
 def test_what_a_script_writes_comes_home_and_is_gone_on_from_elsewhere(three: Lab, tmp_path: Path) -> None:
     three.heal()
     (tmp_path / "train.py").write_text(COUNTS)

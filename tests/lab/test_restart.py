@@ -17,7 +17,7 @@ from tests.lab.terminal import Terminal
 from tests.lab.test_run import PHASES, START_S, metrics, processes, wait_until
 from tests.support.lines import whole_lines
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.longest
 
 
 def restarted(terminal: Terminal, experiments: Path, says: str) -> tuple[Path, float]:

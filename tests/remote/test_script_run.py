@@ -211,6 +211,7 @@ async def test_leaving_and_coming_back_and_stopping(stage: Stage) -> None:
     assert {h["state"] for h in stage.summary("night")["hosts"]} == {"stopped"}
 
 
+@pytest.mark.long
 async def test_a_killed_host_is_left_out_of_the_next_start(stage: Stage) -> None:
     """Its supervisor dies, and what it has started with it."""
     hosts = {"box0": "", "box1": "", "box2": ""}

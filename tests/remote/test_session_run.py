@@ -53,6 +53,7 @@ async def test_a_host_joins_a_run_of_sessions_and_is_taken_out_of_it(stage: Stag
     assert stage.alive() == []
 
 
+@pytest.mark.long
 async def test_a_script_that_is_no_session_lets_nobody_in(stage: Stage) -> None:
     project(stage, WAITS.replace("while", "import signal\nwhile"))
     session = stage.session("night", seen := Seen(), cluster(stage))
@@ -68,6 +69,7 @@ async def test_a_script_that_is_no_session_lets_nobody_in(stage: Stage) -> None:
     assert seen.last_steps() == {}
 
 
+@pytest.mark.long
 async def test_another_host_leads_sessions_when_the_leader_is_gone_and_it_comes_back(stage: Stage) -> None:
     session, seen = await launched(stage)
     kill_supervisor(stage, "box0")

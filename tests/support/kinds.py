@@ -23,7 +23,7 @@ OF_FOLDERS = {
 }
 # Who uses one of these starts processes of a run: hosts, or a supervisor, its coordinator and its ranks.
 WHOLE_RUNS = {"stage", "machine"}
-KINDS = {*OF_FOLDERS.values(), "runs", "ranks", "long", "gpu", "containers", "release", "browser"}
+KINDS = {*OF_FOLDERS.values(), "runs", "ranks", "long", "gpu", "containers", "release", "browser", "longest"}
 
 
 def of_folder(path: Path) -> str | None:
@@ -54,6 +54,9 @@ def _kinds_of(path: Path) -> tuple[frozenset[str], frozenset[str]]:
     every = {kind for line in re.findall(r"(?m)^pytestmark = .*", text) for kind in re.findall(r"\bmark\.(\w+)", line)}
     if any(re.search(rf"\b{name}\b", text) for name in WHOLE_RUNS):
         some.add("runs")
+    for found in (some, every):
+        if "longest" in found:
+            found.add("long")
     if folder := of_folder(path):
         some.add(folder)
         every.add(folder)

@@ -46,6 +46,8 @@ def test_only_rows_of_and_leave_files_out(expression: str, wanted: set[str], unw
         ("lab/test_elastic.py", "lab and long", True),
         ("lab/test_elastic.py", "not lab", False),
         ("lab/test_elastic.py", "slurm", False),
+        ("lab/test_chaos.py", "lab and long", True),  # it is one of the longest
+        ("lab/test_restart.py", "lab and not long", False),
         ("browser/test_console_in_chromium.py", "browser", True),
         ("browser/test_page.py", "libraries", True),
         ("browser/test_page.py", "browser", False),

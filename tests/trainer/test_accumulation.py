@@ -102,6 +102,7 @@ def test_loss_curve_does_not_depend_on_accumulation_or_the_split() -> None:
         assert added_up(ranks, run) == pytest.approx(alone, rel=1e-9)
 
 
+@pytest.mark.long
 def test_a_task_that_counts_tokens_is_weighted_by_them() -> None:
     """The split leaves the ranks with unequal parts of the unmasked targets; the mean is over all of them."""
     runs = [((100, 28), 1), ((64, 64), 3), ((128, 0), 1)]

@@ -263,6 +263,7 @@ async def test_a_source_that_dies_before_any_one_of_the_transfers_leaves_no_mixt
     assert table["samples"] == every * (transfers + 2) * BATCH
 
 
+@pytest.mark.long
 async def test_steps_that_a_rank_0_knew_of_whose_process_hung_are_in_the_summary(tmp_path: Path) -> None:
     """It has steps 7 and 8 from another rank, and has told nobody of them: all was told up to step 6. Its new process
     then loses the average of step 10, too, so that it begins to tell in the middle of what is not known."""

@@ -22,7 +22,7 @@ from tests.lab.lab import Lab
 from tests.support.absent import not_here
 from tests.support.building import ROOT, build
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.longest
 
 PAGE = (ROOT / "docs/first-model.md").read_text(encoding="utf-8")
 BLOCKS: list[tuple[str, str]] = re.findall(r"^```(\w*)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)

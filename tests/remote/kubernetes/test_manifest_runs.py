@@ -62,7 +62,7 @@ def test_a_script_of_a_pytorchjob_finds_its_group_its_data_and_where_to_write(tm
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("how", ["evicted", "killed"])
+@pytest.mark.parametrize("how", [pytest.param("evicted", marks=pytest.mark.longest), "killed"])
 def test_when_the_pod_that_leads_goes_all_begin_again_from_its_last_checkpoint(how: str, tmp_path: Path) -> None:
     """One that is evicted writes a checkpoint at its last step; one that is killed has one of every fourth."""
     toml = (

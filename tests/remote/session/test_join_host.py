@@ -70,6 +70,7 @@ async def test_a_host_that_is_new_in_cluster_toml_joins_and_every_console_sees_i
     assert set(stage.metrics("night")) == {0, 1, 2}
 
 
+@pytest.mark.long
 async def test_a_new_host_brings_its_profile_and_gets_its_environment(stage: Stage) -> None:
     cluster = stage.cluster()
     made = Session(cluster, "night", emit=(seen := Seen()), tree=stage.tree, knows=lambda *_: Pace(a_ms=2.0, c_ms=0.25))

@@ -133,6 +133,7 @@ def another_machine(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
         yield home
 
 
+@pytest.mark.long
 async def test_on_another_machine_the_others_are_followed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     session = stage.session("night", seen := Seen(), known := cluster(stage))
     await session.launch()
@@ -222,6 +223,7 @@ async def test_a_run_that_goes_on_on_another_machine_says_what_is_not_looked_at(
     assert stage.alive() == []
 
 
+@pytest.mark.long
 async def test_a_host_that_joins_may_be_the_machine_itself(stage: Stage) -> None:
     session = stage.session("night", seen := Seen(), cluster(stage, {"box1": ""}))
     await session.launch()
@@ -236,6 +238,7 @@ async def test_a_host_that_joins_may_be_the_machine_itself(stage: Stage) -> None
     assert stage.alive() == []
 
 
+@pytest.mark.long
 async def test_alone_it_is_not_to_be_followed_from_another_machine(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,6 +64,7 @@ def test_no_run_at_all() -> None:
     assert runs.merge({"box1": []}) == runs.merge({}) == []
 
 
+@pytest.mark.long
 async def test_listing_and_stopping_from_the_hosts_alone(stage: Stage) -> None:
     cluster = stage.cluster()
     with pytest.raises(UsageError, match="the hosts know of no run"):

@@ -132,6 +132,7 @@ async def test_patterns_that_name_nothing_are_told_at_the_end(stage: Stage) -> N
     assert told in [event.text for event in events(seen, "note")]
 
 
+@pytest.mark.long
 async def test_a_stopped_run_goes_on_from_its_newest_result_on_another_number_of_hosts(stage: Stage) -> None:
     session, seen = await started(stage, "night", with_results(stage, COUNTS + WAITS))
     await seen.until(brought("box0"))

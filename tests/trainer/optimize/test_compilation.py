@@ -172,7 +172,7 @@ def test_all_that_the_ranks_may_agree_to_compute_in_is_compiled(monkeypatch: pyt
 
 
 @pytest.mark.ranks
-@pytest.mark.long
+@pytest.mark.longest
 @pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="there is no C++ compiler")
 def test_with_the_compiler_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
@@ -205,6 +205,7 @@ def convolutions(rank: int, world_size: int, _given: dict[str, Any]) -> list[int
     return counts
 
 
+@pytest.mark.long
 @pytest.mark.ranks
 def test_no_step_compiles_what_was_compiled_ahead() -> None:
     for counts in run_ranks(2, convolutions, {}):

@@ -144,6 +144,7 @@ def test_an_error_in_a_session_fails_the_run_with_the_script_s_exit_code(machine
     assert "rank 1 on box1 failed at step" in machine.summary()["cause"]
 
 
+@pytest.mark.long
 def test_a_rank_whose_script_never_calls_is_named(machine: WithSessions) -> None:
     machine.supervise(machine.session_spec(2, join_timeout_s=2.0, SILENT="[1]"))
     assert machine.ended() == "failed"

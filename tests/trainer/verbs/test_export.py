@@ -142,6 +142,7 @@ def test_of_a_loop_of_one_s_own_it_is_the_first_model_also_where_nobody_knows_th
     ]
 
 
+@pytest.mark.long
 def test_what_is_damaged_or_gone_is_said_so(home: Path) -> None:
     folder = trained(home, spec_of("night", "box0"), {"final": 18})
     damage(folder / "checkpoints/final.pt")
@@ -233,6 +234,7 @@ def trunked(home: Path) -> tuple[OwnTask, torch.nn.Module]:
     return own, model
 
 
+@pytest.mark.long
 def test_weights_that_did_not_travel_are_left_out_and_put_in_by_merge(home: Path) -> None:
     own, model = trunked(home)
     answer, content = exported(home, "--format", "pt", "final.pt")

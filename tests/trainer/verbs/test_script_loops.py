@@ -70,7 +70,7 @@ def test_steps_of_a_session_are_counted_with_its_own_batch(start: Start, home: P
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("first", ["motley", "own"])
+@pytest.mark.parametrize("first", ["motley", pytest.param("own", marks=pytest.mark.longest)])
 def test_a_session_works_beside_files_that_have_names_of_ours(start: Start, home: Path, first: str) -> None:
     own = "import console, profiles, remote, trainer"
     text = LOOP.replace(

@@ -65,6 +65,7 @@ def desk(tmp_path: Path, honest: Path) -> Desk:
     return Desk(tmp_path)
 
 
+@pytest.mark.long
 def test_a_host_gets_the_checkpoint_and_one_that_took_part_has_it(desk: Desk) -> None:
     done = desk.verify("--on", "box0", "--json")
     assert done.returncode == 0, done.stderr
