@@ -51,7 +51,7 @@ def motley(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return done(folder, "-m", "motley.console", *words)
 
 
-@pytest.mark.long
+@pytest.mark.longest
 def test_they_are_learned_by_two_hosts_and_the_page_predicts_with_what_was_exported(tmp_path: Path) -> None:
     write_pictures(tmp_path / "photos", dict.fromkeys(COLOURS, 30))
     data = 'push = "photos"\nworkers = 1'

@@ -44,6 +44,7 @@ def written(stage: Stage, hosts: int) -> Path:
     return config
 
 
+@pytest.mark.longest
 async def test_a_newcomer_with_another_base_model_is_refused_and_the_others_train_on(real: Stage) -> None:
     (real.folder / "rows").mkdir()
     rows = "".join(json.dumps({"text": line}) + "\n" for line in LINES * 4)

@@ -27,6 +27,7 @@ async def real(tmp_path: Path, home: Path) -> AsyncIterator[Stage]:
         yield made
 
 
+@pytest.mark.longest
 async def test_two_hosts_train_a_pushed_model_to_the_end(real: Stage) -> None:
     data = real.folder / "rows"
     data.mkdir()

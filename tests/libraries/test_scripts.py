@@ -37,9 +37,9 @@ async def read(stage: Stage, started: str) -> list[Reading]:
 @pytest.mark.parametrize(
     ("started", "step", "total"),
     [
-        ('module = "transformers_trainer"', 40, 40),
+        pytest.param('module = "transformers_trainer"', 40, 40, marks=pytest.mark.longest),
         ('module = "transformers_trainer"\nargs = ["report"]', 40, 40),
-        ('module = "lightning_fit"', 80, None),
+        pytest.param('module = "lightning_fit"', 80, None, marks=pytest.mark.longest),
         ('module = "lightning_fit"\nargs = ["report"]', 80, 80),
         ('command = ["accelerate", "launch", "--num_processes", "1", "--cpu", "accelerate_loop.py"]', 40, None),
         ('module = "tensorboard_loop"', 40, 40),

@@ -243,7 +243,7 @@ def assert_undisturbed(folder: Path, broken: list[tuple[int, State, list[int]]],
             {"optimizer": "sgd", "momentum": 0.0, "local_steps": 2},
             1 + 2 + 2 + 1 + 1,
             id="local steps",
-            marks=pytest.mark.long,
+            marks=pytest.mark.longest,
         ),
     ],
 )

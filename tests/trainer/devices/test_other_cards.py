@@ -55,7 +55,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(
     ("kind", "built_for", "version", "library"),
-    [("xpu", "xpu", "20250301", "xccl"), ("cuda", "hip", "6.4.43482", "nccl")],
+    [pytest.param("xpu", "xpu", "20250301", "xccl", marks=pytest.mark.long), ("cuda", "hip", "6.4.43482", "nccl")],
     ids=["Intel", "AMD"],
 )
 def test_a_run_on_every_card_that_torch_names(
@@ -107,6 +107,7 @@ class Night(motley.Task):
 """
 
 
+@pytest.mark.longest
 def test_a_rank_of_two_cards_is_one_word_from_cluster_toml_to_the_records(tmp_path: Path) -> None:
     python = python_with(tmp_path / "python", kind="cuda", built_for="hip", version="6.4.43482")
     (tmp_path / "night.py").write_text(SPREAD)
