@@ -49,7 +49,7 @@ def here(home: Path, run: str) -> list[int]:
     return found
 
 
-@pytest.mark.long
+@pytest.mark.longest
 def test_it_starts_balances_leads_is_lost_comes_back_and_is_stopped(three: Lab, tmp_path: Path) -> None:
     run = {"task": "simple_cnn/digits", "epochs": 100_000, "checkpoint_every": 0, "eval_every": 0}
     config = with_desk(three, tmp_path, run=run)

@@ -149,7 +149,7 @@ async def test_following_logs_until_the_end_or_as_long_as_they_are_read(stage: S
     assert stage.summary("night")["state"] == "finished"
 
 
-@pytest.mark.long
+@pytest.mark.longest
 async def test_a_host_whose_newest_lines_are_missing_from_the_logs_is_named(stage: Stage) -> None:
     session = stage.session("night", seen := Seen(), stage.cluster())
     await session.launch()

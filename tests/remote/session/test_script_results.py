@@ -99,7 +99,7 @@ async def test_a_console_that_was_away_brings_them_when_it_comes_back(stage: Sta
     assert stage.alive() == []
 
 
-@pytest.mark.long
+@pytest.mark.longest
 async def test_of_a_host_that_is_gone_what_had_settled_is_here_and_its_successor_has_a_folder_too(stage: Stage) -> None:
     session, seen = await started(stage, "night", with_results(stage, COUNTS + WAITS))
     await seen.until(brought("box0"))

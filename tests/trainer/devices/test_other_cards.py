@@ -128,7 +128,7 @@ def test_a_rank_of_two_cards_is_one_word_from_cluster_toml_to_the_records(tmp_pa
     assert "cuda:0+1" in told.stdout, told.stderr
 
 
-@pytest.mark.long
+@pytest.mark.longest
 def test_a_card_is_measured_under_its_own_name(tmp_path: Path) -> None:
     python = python_with(tmp_path / "python", kind="xpu", built_for="xpu", version="20250301")
     cluster(tmp_path, python, 'devices = ["xpu:1"]')

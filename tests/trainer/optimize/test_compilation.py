@@ -89,7 +89,7 @@ def check(backend: str, options: dict[str, dict[str, bool]]) -> None:
 
 
 @pytest.mark.ranks
-@pytest.mark.long
+@pytest.mark.longest
 def test_another_share_compiles_nothing_and_learns_the_same() -> None:
     """As far as tracing and autograd go: torch's own code is run, so no compiler is needed."""
     check("aot_eager", OPTIONS)

@@ -215,7 +215,7 @@ class Night(motley.Task):
 
 
 @pytest.mark.ranks
-@pytest.mark.long
+@pytest.mark.longest
 def test_a_task_of_the_user_s_own_is_measured_and_what_it_raises_names_its_line(start: Start, home: Path) -> None:
     folder = home / ".motley/code/8f5a/tasks"
     folder.mkdir(parents=True)

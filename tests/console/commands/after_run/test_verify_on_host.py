@@ -123,7 +123,7 @@ def test_what_a_host_can_not_do_is_told_with_what_to_do(desk: Desk) -> None:
     assert "can't import torch" in lacking.stderr
 
 
-@pytest.mark.long
+@pytest.mark.longest
 def test_of_a_task_of_the_user_s_own_a_host_that_took_part_has_the_files(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     text = (tmp_path / "cluster.toml").read_text().replace(AWAY, "")
