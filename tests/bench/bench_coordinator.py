@@ -27,7 +27,7 @@ from motley.trainer.contract.handshake import beat_s, proof
 from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Spec
 from motley.trainer.host.paths import run_folder
 from motley.trainer.supervisor.coordinator_socket import listen
-from tests.bench.results import record
+from tests.bench.results import record, yardstick
 
 ROOT = Path(__file__).resolve().parents[2]
 MEMBERS, REST_S, LOSSES = 1000, 20.0, 3
@@ -198,6 +198,7 @@ def measured(members: int, lost_after_s: float = ElasticOptions().lost_after_s) 
 def main() -> int:
     found = measured(MEMBERS)
     rows = [
+        yardstick(),
         ("CPU at rest", f"{found['cores']:.1%} of a core"),
         ("a silent member is known to all after, longest of 3", f"{found['silent']:.2f} s"),
         ("one that hung up is known to all after, longest of 3", f"{found['hung up']:.2f} s"),

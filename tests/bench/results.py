@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,6 +17,17 @@ from motley.profiles.hardware import probe
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 HEAD = "# Benchmark results\n\nMade by `make bench`. What the lab is: [docs/lab.md](../../docs/lab.md).\n"
+
+
+def yardstick() -> tuple[str, str]:
+    """A row with the CPU time of a fixed piece of Python work, which says how fast the machine is just now."""
+    took_ms = []
+    for _ in range(5):
+        began, total = time.process_time(), 0
+        for number in range(1_000_000):
+            total += number
+        took_ms.append((time.process_time() - began) * 1e3)
+    return "yardstick, a million additions in a loop: CPU", f"{min(took_ms):.0f} ms"
 
 
 def record(title: str, text: str, rows: Sequence[tuple[str, str]], path: Path = RESULTS) -> str:

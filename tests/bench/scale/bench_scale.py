@@ -22,7 +22,7 @@ from motley.console.view.run_lines import run_lines
 from motley.remote.feed import Layout, RankLayout
 from tests.bench.bench_console import BATCH_OF_RANK, sample
 from tests.bench.bench_coordinator import TooLong, measured
-from tests.bench.results import record
+from tests.bench.results import record, yardstick
 from tests.console.scripted import START, event
 
 MEMBERS = (100, 1_000, 3_000, 10_000)
@@ -68,16 +68,8 @@ def fed(ranks: int) -> dict[str, float]:
     }
 
 
-def yardstick_ms() -> float:
-    """CPU of a fixed piece of Python work: a million additions in a loop."""
-    began, total = time.process_time(), 0
-    for number in range(1_000_000):
-        total += number
-    return (time.process_time() - began) * 1e3
-
-
 def main() -> int:
-    rows = [("yardstick, a million additions in a loop: CPU", f"{min(yardstick_ms() for _ in range(5)):.0f} ms")]
+    rows = [yardstick()]
     for members in MEMBERS:
         try:
             found, bound = measured(members), ""
