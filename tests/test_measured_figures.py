@@ -81,3 +81,29 @@ def test_ratios_are_those_of_the_benchmarks(page: str, wanted: str, row: str) ->
     said = float(found[1])
     assert 0 <= measured - said < 0.01, (said, measured)
     assert [float(one) for one in found.groups()[1:]] in ([], [scatter])
+
+
+def test_what_is_said_of_scale_is_in_its_tables() -> None:
+    rows = dict(re.findall(r"^\| (.+) \| (.+) \|$", (ROOT / "tests/bench/RESULTS.md").read_text("utf-8"), re.MULTILINE))
+    of = {
+        "coordinator at rest, of a core": "coordinator, N members: CPU at rest, of a core",
+        "its memory": "coordinator, N members: memory",
+        "all have called, and the first group is known":
+            "coordinator, N members: until all have called and the first group is known",
+        "a silent member is known to all after": "coordinator, N members: one that fell silent is known to all after",
+        "one that hung up is known to all after": "coordinator, N members: one that hung up is known to all after",
+        "the next group is known to all after": "coordinator, N members: the next group is known to all after",
+        "console: CPU of a line of metrics": "console, N ranks: CPU of a line of metrics",
+        "console: CPU of a painted screen": "console, N ranks: CPU of a painted screen",
+    }  # fmt: skip
+    page = (ROOT / "docs/scale.md").read_text("utf-8")
+    rows_told = {name: cells.split("|") for name, cells in re.findall(r"^\| ([a-z].+?) \|(.*)\|$", page, re.MULTILINE)}
+    assert rows_told.keys() == of.keys()
+    for name, cells in rows_told.items():
+        for number, said in zip(("100", "1,000", "3,000", "10,000"), map(str.strip, cells), strict=True):
+            measured = rows.get(of[name].replace("N", number), "").partition(",")[0]
+            assert said.replace(" %", "%") in (measured, ""), (name, number)
+    (started,) = cell("tests/remote/CROWD.md", "100 hosts with 4 ranks each: checked, pushed to, all ranks started")
+    assert f"100 hosts with 4 ranks each took {started} s until all ranks were started" in page
+    (split,) = cell("tests/bench/RESULTS.md", "split")
+    assert f"A split of 1,000,000 samples over 10,000 ranks takes {split:.0f} ms" in page
