@@ -216,7 +216,8 @@ class CostModel:
     def _learn_within(self, steps: Sequence[float]) -> None:
         """The scatter of the steps of one window."""
         if len(steps) > 1:
-            square = min(_scatter(steps), DOUBTFUL * self.noise) ** 2  # a step that changed the level is no scatter
+            # A step that changed the level is no scatter.
+            square = min(deviation([math.log(x) for x in steps]), DOUBTFUL * self.noise) ** 2
             weight = self._within_weight * NOISE_MEMORY ** len(steps)
             self._within, self._within_weight = _mean(self._within, weight, square, len(steps))
 
@@ -262,13 +263,15 @@ def _typical(batch: float, steps: Sequence[float], noise: float) -> Point:
     return Point(batch, statistics.fmean(near), float(len(near)))
 
 
-def _scatter(steps: Sequence[float]) -> float:
-    """Relative standard deviation of one step, from the median absolute deviation of the logarithms."""
-    logs = [math.log(x) for x in steps]
-    middle = statistics.median(logs)
-    count = len(logs)
+def deviation(values: Sequence[float]) -> float:
+    """Standard deviation of two values or more, from their median absolute deviation: one far off hardly counts.
+
+    The factors for small samples are those of Croux and Rousseeuw, 1992.
+    """
+    middle = statistics.median(values)
+    count = len(values)
     factor = _MAD_FACTORS[count - 2] if count < 10 else count / (count - 0.8)
-    return 1.4826 * factor * statistics.median(abs(x - middle) for x in logs)
+    return 1.4826 * factor * statistics.median(abs(x - middle) for x in values)
 
 
 def _near(one: float, other: float, doublings: float) -> bool:

@@ -7,9 +7,11 @@ Rank 0 calls it once a window, with the cost models that all ranks' times were f
     (True, (101, 27), 'box3 took 96 ms for 64 samples, box1 31 ms for 64')
 
 The split is found from the times to the last local gradient. What is said of it are times of whole steps, with the
-communication that comes after: it is the same for every split, so `rest_ms` is what it was measured to be. A move costs
-nothing but attention, so the test is only whether it would really help: the predicted gain must exceed `min_gain`, and
-what the uncertainty of the fits explains.
+communication that comes after: it is the same for every split, so `rest_ms` is what it was measured to be. All wait for
+the slowest of each step, so they are the longer the more ranks scatter beside each other. With a split that was found,
+and not tried yet, how uncertain their lines are counts like that: the best split of lines is that of their errors, too.
+A move costs nothing but attention, so the test is only whether it would really help: the predicted gain must exceed
+`min_gain`, and what the uncertainty of the fits explains.
 """
 
 from __future__ import annotations
@@ -64,12 +66,15 @@ def propose(
     eager: bool = False,
     doubt: float = 1.0,
     rest_ms: float = 0.0,
+    scatter: Sequence[float] | None = None,
 ) -> Proposal:
     """Keep `shares`, or move to the best split that the models know of.
 
     `eager` asks for less proof, as while a machine is fresh: for a caller that has moved rarely of late.
     `doubt` above 1 asks for more of it: for one whose last moves did not bring what they promised.
     `rest_ms`: what a step takes besides the slowest rank's own work.
+    `scatter`: standard deviation of a step of each rank beside the others, as a part of its time; without it, all the
+    noise that its model knows of.
 
     Shares that do not fit (another total or number of ranks, a cap or minimum broken since) are replaced whatever
     the gain; a rank not measured yet then counts as the average of the others. Raises `SplitError` when no split fits.
@@ -79,7 +84,9 @@ def propose(
     ranks = _ranks(models, now, total, doubt)
     best = split([rank.cautious for rank in ranks], total, caps=caps, minimums=minimums)
     missing = [name for name, model in zip(names, models) if not model.known]
-    predicted_ms = None if missing else _step_ms(ranks, best, rest_ms)
+    scatter = scatter or [rank.noise for rank in ranks]
+    unsure = [math.hypot(part, rank.error) for part, rank in zip(scatter, ranks)]
+    predicted_ms = None if missing else _step_ms(ranks, best, unsure, rest_ms)
     misfit = _misfit(now, total, caps, minimums, names)
     if misfit or predicted_ms is None:
         why = misfit or f"no measurement of {', '.join(missing)} yet"
@@ -110,16 +117,18 @@ def propose(
     return Proposal(
         moves=moves,
         shares=best if moves else now,
-        current_ms=_step_ms(ranks, now, rest_ms),
+        current_ms=_step_ms(ranks, now, scatter, rest_ms),
         predicted_ms=predicted_ms,
         noise_ms=noise_ms,
         why=why,
     )
 
 
-def step_ms(models: Sequence[CostModel], shares: Sequence[float], rest_ms: float = 0.0) -> float:
+def step_ms(
+    models: Sequence[CostModel], shares: Sequence[float], scatter: Sequence[float], rest_ms: float = 0.0
+) -> float:
     """The median time of a step with these shares. Raises ValueError before every rank is known."""
-    return _step_ms([_Rank(m.line.a, m.line.c, 0.0, m.noise) for m in models], shares, rest_ms)
+    return _step_ms([_Rank(m.line.a, m.line.c, 0.0, m.noise) for m in models], shares, scatter, rest_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +150,9 @@ class _Rank:
         return self.a * factor, self.c * factor
 
 
-def _step_ms(ranks: Sequence[_Rank], shares: Sequence[float], rest_ms: float) -> float:
+def _step_ms(ranks: Sequence[_Rank], shares: Sequence[float], scatter: Sequence[float], rest_ms: float) -> float:
     means = [rank.ms(share) for rank, share in zip(ranks, shares)]
-    return slowest_ms(means, [mean * rank.noise for mean, rank in zip(means, ranks)]) + rest_ms
+    return slowest_ms(means, [mean * part for mean, part in zip(means, scatter)]) + rest_ms
 
 
 def luck(ranks: int, fresh: bool) -> float:

@@ -69,6 +69,17 @@ def contended(deviation: float, *, slower: float, every: float, lasts: float) ->
     return draw
 
 
+def alike(deviation: float, own: float) -> Noise:
+    """Ranks that share a machine with somebody: what slows one slows all, in the same step; little is each rank's."""
+
+    def draw(rng: random.Random, ranks: int) -> Iterator[list[float]]:
+        while True:
+            common = max(0.3, rng.gauss(1, deviation))
+            yield [common * max(0.3, rng.gauss(1, own)) for _ in range(ranks)]
+
+    return draw
+
+
 @dataclass
 class Outcome:
     changes: list[int] = field(default_factory=list)  # the step from which each holds

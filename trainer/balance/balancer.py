@@ -81,7 +81,7 @@ class Balancer:
         self._own = own
         self._adviser = adviser or StragglerAdviser(members, self._total, journal)
         self._gpu_adviser = GpuAdviser(members, self._total, journal)
-        self._times = StepTimes(apart=apart)
+        self._times = StepTimes(len(members), apart=apart)
         self._record = DecisionRecord()
         self._moved_at: deque[int] = deque(maxlen=CALM_MOVES)  # steps of the last moves after settling
         self._warm = False
@@ -102,7 +102,6 @@ class Balancer:
         if not self._warm:  # the first step also builds buckets, caches and kernels
             rows, self._warm = [ranks[1:] for ranks in rows], True
         window = [_full_steps(ranks, share) for ranks, share in zip(rows, shares)]
-        self._times.take(rows, shares, self._total)
         self._forget_other_threads(rows)
         for model, ranks, share, share_before in zip(self._models, rows, shares, self._before):
             full = _full_steps(ranks, share, share_before)
@@ -111,6 +110,7 @@ class Balancer:
                 continue
             for batch, steps in groupby(full, key=lambda row: row.batch):
                 model.observe(batch, [r.busy_ms for r in steps])
+        self._times.take(rows, self._models, shares, self._total)
         self._compare(shares, rows)
         self._realise(last=last)
         if last or not all(window):
@@ -158,31 +158,36 @@ class Balancer:
         equal = equal_split(self._total, len(shares), caps=self._caps)
         if len(shares) < 2 or not all(model.seen_near(share) for model, share in zip(self._models, equal)):
             return
-        rest_ms = self._times.rest_ms
+        scatter, rest_ms = self._times.scatter, self._times.rest_ms
+
+        def time_of(split: Sequence[float]) -> float:
+            return step_ms(self._models, split, scatter, rest_ms)
+
         if any(ranks and ranks[0].part is not None for ranks in rows):
             works = self._times.works
             if not works:
                 return
-            equal_ms = fmean(step_ms(self._models, [sum(w) * e / self._total for e in equal], rest_ms) for w in works)
-            now_ms = fmean(step_ms(self._models, w, rest_ms) for w in works)
+            equal_ms = fmean(time_of([sum(w) * e / self._total for e in equal]) for w in works)
+            now_ms = fmean(time_of(w) for w in works)
         else:
-            equal_ms = step_ms(self._models, equal, rest_ms)
-            now_ms = step_ms(self._models, shares, rest_ms)
+            equal_ms, now_ms = time_of(equal), time_of(shares)
         if now_ms > 0:
             self.gain = equal_ms / now_ms
             self.saved_s += len(rows[0]) * (equal_ms - now_ms) / 1000
 
     def _propose(self, step: int, window: list[list[MeasuredStep]], shares: tuple[int, ...]) -> Proposal:
-        rest_ms = self._times.rest_ms
+        scatter, rest_ms = self._times.scatter, self._times.rest_ms
         if self._options.policy == "dynamic":
             return propose(
                 self._models, shares, self._total, caps=self._caps, names=self._names, rest_ms=rest_ms,
-                min_gain=self._options.min_gain,
+                scatter=scatter, min_gain=self._options.min_gain,
                 eager=sum(moved > step - CALM_STEPS for moved in self._moved_at) < CALM_MOVES,
                 doubt=self._record.doubt(step),
             )  # fmt: skip
         if self._own is not None:
-            return self._own.propose(self._members, self._models, shares, rest_ms=rest_ms, journal=self._journal)
+            return self._own.propose(
+                self._members, self._models, shares, scatter=scatter, rest_ms=rest_ms, journal=self._journal
+            )
         per_sample = [_ms_per_sample(ranks) for ranks in window]
         split = proportional_split([1 / max(ms, 1e-6) for ms in per_sample], self._total, caps=self._caps)
         now = max(ms * b for ms, b in zip(per_sample, shares))

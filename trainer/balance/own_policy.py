@@ -67,10 +67,14 @@ class Policy:
         models: Sequence[CostModel],
         shares: tuple[int, ...],
         *,
+        scatter: Sequence[float],
         rest_ms: float,
         journal: Journal,
     ) -> Proposal:
-        """To move to what the function gives. Every model is known. Raises nothing of the user's."""
+        """To move to what the function gives. Every model is known. Raises nothing of the user's.
+
+        `scatter`, `rest_ms`: as `profiles.rebalance_proposal` has them.
+        """
         total, caps = sum(shares), [m.max_batch for m in members]
         lines = [model.line for model in models]
         costs = tuple(
@@ -83,7 +87,7 @@ class Policy:
             after = checked(given, total, [m.host for m in members], caps)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - told of; no reason to end a run
             self._tell(error, journal)
-        now_ms, then_ms = (step_ms(models, split, rest_ms) for split in (shares, after))
+        now_ms, then_ms = (step_ms(models, split, scatter, rest_ms) for split in (shares, after))
         return Proposal(
             moves=after != shares,
             shares=after,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
 
 import pytest
 
 from motley.profiles.split_solver import equal_split, finish, split
-from tests.trainer.simulated import Noise, Outcome, contended, drifting, simulate, steady
+from tests.trainer.simulated import Noise, Outcome, alike, contended, drifting, simulate, steady
 
 EQUAL = [(4.0, 0.5)] * 4
 UNEQUAL = [(3.0, 0.3), (6.0, 0.6), (12.0, 1.2), (12.0, 1.2)]
@@ -40,6 +41,12 @@ def test_unequal_hosts_are_found_at_once_and_predictions_come_true(
     assert median(e for outcome in outcomes for e in outcome.errors) <= error
 
 
+def test_what_slows_all_hosts_alike_is_not_predicted_to_make_any_of_them_wait(tmp_path: Path) -> None:
+    outcomes = runs(tmp_path, UNEQUAL, alike(0.2, own=0.02), steps=300, seeds=range(20))
+    realised = [e["data"] for outcome in outcomes for e in outcome.events if e["kind"] == "realised"]
+    assert median(one["predicted_ms"] / one["realised_ms"] for one in realised) == pytest.approx(1, abs=0.05)
+
+
 def test_a_host_that_becomes_slower_is_followed_within_fifteen_steps_also_on_noisy_hosts(tmp_path: Path) -> None:
     slow = [(2.5 * a, 2.5 * c) if rank == 1 else (a, c) for rank, (a, c) in enumerate(EQUAL)]
     best, equal = finish(slow, split(slow, 256)), finish(slow, equal_split(256, 4))
@@ -49,9 +56,11 @@ def test_a_host_that_becomes_slower_is_followed_within_fifteen_steps_also_on_noi
             assert finish(slow, shares) < best + 0.25 * (equal - best)
 
 
-def runs(folder: Path, lines: list[tuple[float, float]], noise: Noise, **wanted: object) -> list[Outcome]:
+def runs(
+    folder: Path, lines: list[tuple[float, float]], noise: Noise, seeds: Iterable[int] = SEEDS, **wanted: object
+) -> list[Outcome]:
     outcomes = []
-    for seed in SEEDS:
+    for seed in seeds:
         place = folder / str(seed)
         place.mkdir(parents=True)
         outcomes.append(simulate(place, seed=seed, lines=lines, noise=noise, **wanted))  # type: ignore[arg-type]
