@@ -8,7 +8,7 @@ SGD they wait only at the end of a window, so there all steps of a window have t
     >>> times.rest_ms           # beside the slowest rank's own work
     4.1
     >>> times.scatter           # of a step of each rank beside the other, relative to its time
-    (0.04, 0.05)
+    (0.04, 0.04)
 """
 
 from __future__ import annotations
@@ -58,10 +58,8 @@ class StepTimes:
             times = [(fmean(step_ms for step_ms, _ in times), slowest)] * len(times)
         self._recent.extend(times)
         if all(model.known for model in models):
-            ratios = [[_ratio([row], model) for row, model in zip(step, models)] for step in steps]
-            if self._apart:
-                ratios = [[_ratio(rank, model) for rank, model in zip(zip(*steps), models)]]
-            self._scatter.take(ratios)
+            meetings = [list(zip(*steps))] if self._apart else [[(row,) for row in step] for step in steps]
+            self._scatter.take([[_ratio(rank, model) for rank, model in zip(ranks, models)] for ranks in meetings])
         for (ms, busy_ms), step in zip(times, steps):
             if tuple(r.share for r in step) == shares:
                 work = [r.work for r in step]
@@ -85,6 +83,6 @@ class StepTimes:
 
 
 def _ratio(rows: Sequence[MeasuredStep], model: CostModel) -> float:
-    """What a rank was busy, over what its line says: the logarithm."""
-    busy_ms, expected_ms = fmean(row.busy_ms for row in rows), fmean(model.line.at(row.work).ms for row in rows)
+    """What a rank was busy until it met the others, over what its line says: the logarithm."""
+    busy_ms, expected_ms = sum(row.busy_ms for row in rows), sum(model.line.at(row.work).ms for row in rows)
     return log(max(busy_ms, LEAST_MS) / expected_ms)
