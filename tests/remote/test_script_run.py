@@ -110,8 +110,13 @@ async def test_from_launch_to_summary(stage: Stage) -> None:
     ("started", "shown", "argv"),
     [
         ('module = "train"', "python -m train", ["--lr", "0.1"]),
-        ('command = ["python", "train.py", "first"]', "python train.py first", ["first", "--lr", "0.1"]),
-        ('command = ["./go.sh"]', "./go.sh", ["by", "go", "--lr", "0.1"]),
+        pytest.param(
+            'command = ["python", "train.py", "first"]',
+            "python train.py first",
+            ["first", "--lr", "0.1"],
+            marks=pytest.mark.long,
+        ),
+        pytest.param('command = ["./go.sh"]', "./go.sh", ["by", "go", "--lr", "0.1"], marks=pytest.mark.long),
     ],
 )
 async def test_a_module_and_a_command_run_in_the_project(
@@ -232,6 +237,7 @@ async def test_a_killed_host_is_left_out_of_the_next_start(stage: Stage) -> None
     assert record["pause_s"] >= 1
 
 
+@pytest.mark.long
 async def test_a_lost_leader_is_followed_by_another_host(stage: Stage) -> None:
     hosts = {"box0": "", "box1": "", "box2": ""}
     session, seen = await launched(stage, hosts=hosts, more="[elastic]\nlost_after_s = 0.5\n")

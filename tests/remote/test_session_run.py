@@ -30,6 +30,7 @@ async def launched(stage: Stage, run: str = "night", **how: Any) -> tuple[Sessio
     return session, seen
 
 
+@pytest.mark.long
 async def test_a_host_joins_a_run_of_sessions_and_is_taken_out_of_it(stage: Stage) -> None:
     session, seen = await launched(stage)
     pids = {host: json.loads((stage.run_folder("night", host) / "state.json").read_text())["ranks"] for host in HOSTS}

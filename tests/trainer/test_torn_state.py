@@ -274,6 +274,7 @@ async def test_steps_that_a_rank_0_knew_of_whose_process_hung_are_in_the_summary
     assert (table["state"], table["steps"], table["samples"]) == ("finished", 14, 14 * BATCH)
 
 
+@pytest.mark.long
 async def test_a_resumed_run_whose_source_dies_before_the_first_step_goes_on_from_its_checkpoint(
     tmp_path: Path,
 ) -> None:

@@ -73,6 +73,7 @@ def night(stage: Stage) -> Night:
     return Night(stage)
 
 
+@pytest.mark.long
 async def test_the_newest_is_taken_from_whichever_host_has_it_and_the_best_where_it_is_asked_for(night: Night) -> None:
     await night.keeps({"box0": {"epoch_2": 12, "best": 6}, "box1": {"held": 17}, "": {"epoch_2": 12}}, evaluated=17)
     found = await night.export()

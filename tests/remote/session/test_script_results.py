@@ -71,6 +71,7 @@ def brought(host: str) -> Any:
     )
 
 
+@pytest.mark.long
 async def test_they_come_as_they_settle_and_all_at_the_end(stage: Stage) -> None:
     session, seen = await started(stage, "night", with_results(stage, COUNTS + GOES_ON))
     await seen.until(brought("box0"))  # while the script runs

@@ -78,6 +78,7 @@ def fingerprints(folder: Path) -> dict[int, list[float]]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.ranks
 def test_three_splits_record_what_one_process_does_and_an_altered_gradient_shows(tmp_path: Path) -> None:
     splits: dict[str, tuple[int, ...]] = {"one": (96,), "even": (48, 48), "uneven": (80, 16), "three": (60, 30, 6)}

@@ -56,7 +56,11 @@ def learning(rank: int, world_size: int, given: dict[str, Any]) -> dict[str, Any
 
 @pytest.mark.parametrize(
     ("shares", "options"),
-    [((96, 32), {}), ((128, 0), {"compress": "bf16"}), ((64, 64), {"outer_learning_rate": 1.0, "outer_momentum": 0.0})],
+    [
+        ((96, 32), {}),
+        pytest.param((128, 0), {"compress": "bf16"}, marks=pytest.mark.long),
+        ((64, 64), {"outer_learning_rate": 1.0, "outer_momentum": 0.0}),
+    ],
 )
 def test_ranks_apart_learn_digits_and_agree_at_every_average(shares: tuple[int, int], options: dict[str, Any]) -> None:
     """120 steps of 5 at a time; an epoch has 12, so that an average comes after its last 2, too."""

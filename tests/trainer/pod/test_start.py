@@ -76,6 +76,7 @@ def test_pods_of_a_jobset_know_their_number_by_group_and_index(tmp_path: Path) -
         assert [pods.code(name) for name in ("gpu", "cpu-0", "cpu-1")] == [0, 0, 0], pods.log("gpu").read_text()
 
 
+@pytest.mark.long
 def test_a_pod_that_is_lost_is_left_behind_and_the_one_in_its_place_joins(tmp_path: Path) -> None:
     """The new one has an empty home: it gets the state of the others, and no step is done twice."""
     port = free_pair()

@@ -132,6 +132,7 @@ def test_a_stop_reaches_the_sessions(machine: WithSessions) -> None:
     assert {rank["code"] for rank in machine.state()["ranks"]} == {Exit.STOPPED}
 
 
+@pytest.mark.long
 def test_an_error_in_a_session_fails_the_run_with_the_script_s_exit_code(machine: WithSessions) -> None:
     machine.train(2)
     machine.tell("fail_1")

@@ -86,6 +86,7 @@ def start(machine: Training, ranks: int, **changes: Any) -> list[dict[str, Any]]
     return [machine.at(member, world=ranks) for member in range(ranks)]
 
 
+@pytest.mark.long
 def test_a_killed_rank_comes_back_and_no_step_is_lost(machine: Training) -> None:
     first = start(machine, 3)
     os.kill(first[1]["pid"], signal.SIGKILL)
@@ -113,6 +114,7 @@ def test_a_lost_coordinator_is_followed_by_another_and_the_sessions_go_on(machin
     assert machine.ended() == "finished"
 
 
+@pytest.mark.long
 def test_an_error_is_told_with_its_line(machine: Training) -> None:
     start(machine, 2)
     machine.tell("fail")

@@ -181,6 +181,7 @@ def test_a_device_is_measured_with_the_task(start: Start) -> None:
     assert all(0 < row.compute_ms < row.step_ms and row.steps >= 6 for row in rows)
 
 
+@pytest.mark.long
 @pytest.mark.ranks
 def test_a_cpu_is_measured_with_the_number_of_threads_that_is_fastest_of_those_tried(start: Start) -> None:
     """Which one that is, depends on this machine now."""

@@ -88,8 +88,18 @@ def test_a_session_works_beside_files_that_have_names_of_ours(start: Start, home
     ("old", "new", "error"),
     [
         ("model(x).sum()", "model(x).mean()", r"train\.py:16: step\.backward: the loss is a mean .*"),
-        ("model(x).sum()", "model(x[:, :3]).sum()", r"train\.py:16: RuntimeError: mat1 and mat2 .*"),
-        ("for step in", "sys.exit(0)\nfor step in", r"the script ended before its loop over run\.steps"),
+        pytest.param(
+            "model(x).sum()",
+            "model(x[:, :3]).sum()",
+            r"train\.py:16: RuntimeError: mat1 and mat2 .*",
+            marks=pytest.mark.longest,
+        ),
+        pytest.param(
+            "for step in",
+            "sys.exit(0)\nfor step in",
+            r"the script ended before its loop over run\.steps",
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_a_session_that_can_not_train_is_told_with_its_line(
@@ -120,7 +130,9 @@ for step in run.steps((torch.randn(300, 6),), global_batch=64, epochs=1):
 """
 
 
-@pytest.mark.parametrize(("room", "found"), [(64, [4, 8, 16, 32, 64]), (40, [4, 8, 16, 32])])
+@pytest.mark.parametrize(
+    ("room", "found"), [pytest.param(64, [4, 8, 16, 32, 64], marks=pytest.mark.longest), (40, [4, 8, 16, 32])]
+)
 def test_the_loop_of_a_script_is_measured_in_its_own_steps(
     start: Start, home: Path, room: int, found: list[int]
 ) -> None:

@@ -105,7 +105,7 @@ METRICS = """\
 @pytest.mark.parametrize(
     ("old", "new", "cause"),
     [
-        ("functional.cross", "functional.krass", "night.py:21: AttributeError"),
+        pytest.param("functional.cross", "functional.krass", "night.py:21: AttributeError", marks=pytest.mark.longest),
         ("    def loss", f"{TEST_DATA}\n    def loss", "night.py:21: KeyError: 'no such word'"),
         ("    def metadata", f"{METRICS}    def metadata", "night.py:27: AttributeError"),  # met at the end of an epoch
         (

@@ -100,6 +100,7 @@ def test_an_altered_gradient_is_found_on_a_host_too(tmp_path: Path) -> None:
     assert 1e-4 < found["gradient_off"] < 3e-3
 
 
+@pytest.mark.long
 def test_what_a_host_can_not_do_is_told_with_what_to_do(desk: Desk) -> None:
     unknown = desk.verify("--on", "box7")
     assert (unknown.returncode, unknown.stdout) == (2, "")
