@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,10 +21,10 @@ from motley.console.report.step_lines import StepLine
 from motley.console.state.event_data import number, one_line
 from motley.remote.errors import UsageError
 from motley.remote.experiment.records import grouped
+from motley.trainer.contract.checkpoint_trailer import is_name
 from motley.trainer.contract.wire import Event, Reading, Sample, Usage
 
 NEAREST = 6  # steps that are named where another one was asked for
-_NAME = re.compile(r"[A-Za-z0-9_]{1,64}\.pt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +135,7 @@ class StepRecords:
                 )  # fmt: skip
         elif event.kind == "checkpoint":
             name = one_line(data.get("path")).removeprefix("checkpoints/")
-            if _NAME.fullmatch(name):
+            if name.endswith(".pt") and is_name(name[:-3]):
                 one = RecordedCheckpoint(step=step, name=name, sha256=one_line(data.get("sha256")))
                 self.checkpoints.append(one)
         elif event.kind == "precision":

@@ -21,7 +21,6 @@ from motley.trainer.contract import checkpoint_trailer
 from motley.trainer.contract.checkpoint_trailer import Trailer
 
 NAMES = "best, final, stop, held, epoch_5 or step_1200"
-_NAME = re.compile(r"[A-Za-z0-9_]{1,100}")
 _STEP = re.compile(r"step_0*(\d{1,12})")
 
 
@@ -42,7 +41,7 @@ class ResumeFrom:
         if problem := name_problem(run):
             raise UsageError(clean(f"the name of a run, '{run}', {problem}"))
         name = name.removesuffix(".pt")
-        if at and not _NAME.fullmatch(name):
+        if at and not checkpoint_trailer.is_name(name):
             raise UsageError(clean(f'--resume {text}: "{name}" is no checkpoint; after the @ comes {NAMES}'))
         return cls(run, name)
 

@@ -122,7 +122,8 @@ def reference() -> str:
         if section == "defaults":
             omitted = " and ".join(NOT_IN_DEFAULTS)
             parts.append(
-                f"## `[defaults]`\nAny key of `[[hosts]]` except {omitted}, for every host that has not its own.\n"
+                f"## `[defaults]`\nAny key of `[[hosts]]` except {omitted}, for every host that has not its own; "
+                "the `env` of a host is added to that of `[defaults]`.\n"
             )
             continue
         title = (keys.__doc__ or "").partition(": ")

@@ -23,10 +23,11 @@ from motley.remote.experiment.local_disk import Incoming
 from motley.remote.rpc.verbs import Verbs
 from motley.remote.sanitize import clean_table
 from motley.remote.ssh.connection import backoff
+from motley.trainer.contract.checkpoint_trailer import is_name
 from motley.trainer.contract.wire import END_STATES, Event
 
 T = TypeVar("T")
-_CHECKPOINT = re.compile(r"checkpoints/[A-Za-z0-9_]{1,100}\.pt")
+_CHECKPOINT = re.compile(r"checkpoints/([^/]*)\.pt")
 _EPOCH = re.compile(r"checkpoints/epoch_[0-9]+\.pt")
 _TRACE = re.compile(r"trace_rank_[0-9]{1,6}\.json\.gz")
 SCHEDULED = ("steps", "minutes")
@@ -63,7 +64,8 @@ class Fetcher:
         """A checkpoint was written, on the host of rank 0. Its name comes from there: only our own form is taken."""
         path = str(event.data.get("path"))
         hosts = [host.name for host in self._verbs.hosts.cluster.hosts]
-        if not _CHECKPOINT.fullmatch(path) or event.host not in hosts:
+        named = _CHECKPOINT.fullmatch(path)
+        if named is None or not is_name(named[1]) or event.host not in hosts:
             return
         if series := series_of(event):
             self._waiting = {p: told for p, told in self._waiting.items() if series_of(told) != series}

@@ -35,7 +35,8 @@ from motley.remote.provision.push_code import File, Tree
 from motley.trainer.contract.spec import RunOptions
 from motley.trainer.pod.description import Description
 
-MOST_BYTES = 700 * 1024  # of what travels in a ConfigMap, packed; Kubernetes ends at 1 MiB
+MOST_BYTES = 700 * 1024  # of the code that travels in a ConfigMap, and of the data, packed
+TOGETHER_BYTES = 1000 * 1024  # of both; Kubernetes ends at 1 MiB of a ConfigMap, in which the run is described, too
 JOIN_S = 1800.0  # in place of the usual `join_timeout_s`: nodes fetch images, and pods wait for room
 TOKEN = "MOTLEY_TOKEN"
 FOLLOWED = 5  # pods at most whose logs kubectl follows without being told
@@ -150,6 +151,9 @@ def _described(cluster: Cluster, run: str) -> tuple[Description, dict[str, bytes
     data = _data(cluster)
     if data is not None:
         packed[data.hash] = _packed(cluster, ("data", "push"), data)
+    if sum(map(len, packed.values())) > TOGETHER_BYTES:
+        what = " and ".join(one.what for one in (tree, data) if one is not None)
+        raise _wrong(cluster, ("data", "push"), _too_large(what, sum(map(len, packed.values())), TOGETHER_BYTES))
     hosts = tuple(host.name for host in pods.hosts)
     return Description(spec=spec, hosts=hosts, trees=tuple(packed), data_tree=data.hash if data else ""), packed
 
@@ -176,8 +180,9 @@ def _packed(cluster: Cluster, path: KeyPath, tree: Tree) -> bytes:
     return content
 
 
-def _too_large(what: str, size: int) -> str:
-    text = f"{what} is {size / 1024:,.0f} KiB, and a manifest carries {MOST_BYTES // 1024} KiB of files, packed; "
+def _too_large(what: str, size: int, most: int = MOST_BYTES) -> str:
+    whole = "take" if most == TOGETHER_BYTES else "is"
+    text = f"{what} {whole} {size / 1024:,.0f} KiB, and a manifest carries {most // 1024:,} KiB of files, packed; "
     text += "put large files into the image or on a volume, and name the place there ([data] path)"
     return f"{text}; .motleyignore names what pods do not need"
 

@@ -1,1 +1,3 @@
-"""From a checked cluster to ranks that run: prepare, place, start, restart warm; or measure. `session` may enter."""
+"""From a checked cluster to ranks that run: prepare, place, start, restart warm; or measure. `session` and
+`kubernetes` may enter.
+"""

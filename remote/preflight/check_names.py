@@ -60,7 +60,7 @@ CHECKS: dict[str, tuple[str, str]] = {
     "driver": (BOTH, "the NVIDIA driver works and is new enough for torch; a warning where no GPU is asked for"),
     "gpu": (WARNING, "nobody else uses more than a quarter of the memory of a GPU; who does is named"),
     "memory": (BOTH, "1 GiB of memory is available; below 256 MiB it is an error"),
-    "disk": (BOTH, "1 GiB is free where the home folder is; below 200 MiB it is an error"),
+    "disk": (BOTH, "1 GiB is free where `~/.motley` is; below 200 MiB it is an error"),
     "write": (ERROR, "`~/.motley` can be written"),
     "data": (
         BOTH,
@@ -97,7 +97,8 @@ CHECKS: dict[str, tuple[str, str]] = {
     "shares": (ERROR, "`balance.shares` has one entry for each device"),
     "push": (
         ERROR,
-        "at a start and with `--train`: Motley's code, and that of a task of your own, can be written there",
+        "at a start, with `--train`, and where the task is asked for: Motley's code, and that of a task of your own, "
+        "can be written there",
     ),
     "task": (
         BOTH,
@@ -152,7 +153,7 @@ Connections that fail are grouped around the host that they have in common: "box
 for box3.
 
 A host that can't be reached is known after 3 s, everything else is within a second or two on most machines. A host
-that is connected and very slow has 9.7 s.
+that is connected and very slow has 9.7 s; one whose AMD or Intel cards only torch knows has 24 s more.
 
 ## A task of your own
 A file of yours is read by the torch of a host. So the check brings the trainer and the task's folder there, as a
@@ -181,7 +182,8 @@ fits into the memory that is free there; what the steps really took stands besid
 
 `1 x 1024` is one row of 1,024 tokens in a pass: the least that has to fit. `expected` counts the libraries too (640
 MiB), and is rather more than less: for small Llamas on a CPU it was 1.0 to 1.2 times what torch took. A model that is
-loaded in other ways than transformers does it, a mixture of experts or one with code of its own may take more.
+loaded in other ways than transformers does it, or one with code of its own, may take more. Of a mixture of experts
+nothing is said beforehand.
 [`motley plan`](commands.md#motley-plan) says the same for hosts that were profiled, where the model's config.json is on
 this machine.
 

@@ -1,3 +1,3 @@
-"""The trainer's verbs as calls: what is asked of our code on a host, and what it answers. `launch` and `session` may
-enter.
+"""The trainer's verbs as calls: what is asked of our code on a host, and what it answers. `experiment`,
+`launch` and `session` may enter.
 """

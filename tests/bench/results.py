@@ -16,7 +16,10 @@ from pathlib import Path
 from motley.profiles.hardware import probe
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-HEAD = "# Benchmark results\n\nMade by `make bench`, `make bench-llm` and `make bench-slurm`. What the lab is: [docs/lab.md](../../docs/lab.md).\n"
+HEAD = (
+    "# Benchmark results\n\nMade by `make bench`, `make bench-llm` and `make bench-slurm`. "
+    "What the lab is: [docs/lab.md](../../docs/lab.md).\n"
+)
 
 
 def yardstick() -> tuple[str, str]:

@@ -30,6 +30,7 @@ from motley.trainer.api.prepared import Prepared
 from motley.trainer.api.ranks import GroupBroken
 from motley.trainer.api.script_end import watch_end
 from motley.trainer.api.step import Step
+from motley.trainer.contract.checkpoint_trailer import is_name
 from motley.trainer.errors import TrainerError
 
 EVALUATION_BATCH = 256
@@ -236,8 +237,8 @@ class Session:
     def save(self, name: str = "saved") -> None:
         """Write a checkpoint `NAME.pt` of everything that was prepared, on one rank for all. Not in a step."""
         self._needs_between("run.save")
-        if not name.replace("_", "").replace("-", "").isalnum():
-            raise misuse(f"run.save: {name!r} is no name", "Use letters, digits, _ and -")
+        if not isinstance(name, str) or not is_name(name):
+            raise misuse(f"run.save: {name!r} is no name", "Use letters from a to z, digits, _ and -, 100 at most")
         self._peers.save(name)
 
     def close(self, error: BaseException | None) -> None:

@@ -21,6 +21,7 @@ from typing import IO
 
 SIZE = 120  # bytes
 _TRAILER = re.compile(rb"motley checkpoint step=(\d{12})(?: line=(\d{6}))? sha256=([0-9a-f]{64})\n\Z")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
 _CHUNK = 1 << 20
 
 
@@ -36,6 +37,15 @@ class Trailer:
     def age(self) -> tuple[int, int]:
         """The higher, the newer the state."""
         return self.line, self.step
+
+
+def is_name(name: str) -> bool:
+    """Whether a checkpoint's file may be called so, without its `.pt`.
+
+    >>> is_name("epoch_3"), is_name("my-net"), is_name("../final"), is_name("größe")
+    (True, True, False, False)
+    """
+    return _NAME.fullmatch(name) is not None
 
 
 def beginning(step: int, line: int) -> bytes:

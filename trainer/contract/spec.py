@@ -50,8 +50,8 @@ class RunOptions:
     args: tuple[str, ...] = option((), "arguments of the script, the module or the command")
     project: str | None = option(
         None,
-        "folder that is pushed to every host for the script or a task of your own; by default the one that holds it, "
-        "for a module that of cluster.toml",
+        "folder that is pushed to every host for the script, a task or a policy of your own; by default the one that "
+        "holds it, for a module or a command that of cluster.toml",
     )
     results: tuple[str, ...] = option(
         (), 'what a script writes and you want here, by patterns from its working folder, such as ["out/**"]'
@@ -108,8 +108,8 @@ class RunOptions:
     threads: int | None = option(
         None, "CPU threads a rank; by default as many as the profile, or a trial in the first steps, found best", ge=1
     )
-    join_timeout_s: float = option(60.0, "how long ranks wait for each other at the start", gt=0)
-    step_timeout_s: float = option(300.0, "how long a collective may take before the run fails", gt=0)
+    join_timeout_s: float = option(60.0, "how long the start waits for a rank that gets no further; pods: 1,800", gt=0)
+    step_timeout_s: float = option(300.0, "how long a collective may take before its group is formed anew", gt=0)
     stop_grace_s: float = option(10.0, "from asking ranks to leave to ending them", ge=0)
     eval_every: int = option(1, "epochs between evaluations; 0: only at the end", ge=0)
     eval_on_start: bool = option(False, "true: an evaluation before the first step too, of the model as it came")
@@ -160,7 +160,7 @@ class ElasticOptions:
     """`[elastic]`: what happens when hosts come and go."""
 
     min_hosts: int = option(1, "fewer than this and the run waits", ge=1)
-    lost_after_s: float = option(1.5, "a host that is silent for so long is taken out of the group", gt=0)
+    lost_after_s: float = option(1.5, "a host silent for so long (0.9 s at least) is taken out of the group", gt=0)
     stuck_after_s: float = option(60.0, "a rank that others wait for so long is taken out of the group", gt=0)
     hold_s: float = option(120.0, "how long ranks wait for the leader, or for hosts that are missing", ge=0)
     restarts: int = option(3, "how often a script is started anew after a loss; a task has no need of it", ge=0)
@@ -172,7 +172,7 @@ class DataOptions:
 
     path: str | None = option(None, "folder on the hosts that holds the data set's files")
     push: str | None = option(
-        None, "folder here, from that of cluster.toml, that every host gets before the start; takes the place of path"
+        None, "folder here, from that of cluster.toml, that every host gets before the start; in place of path"
     )
     download: bool = option(True, "fetch the official archive, checksum verified, when it is not there")
     image_size: int = option(

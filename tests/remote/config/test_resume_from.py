@@ -19,6 +19,7 @@ from tests.remote.stand_in_rank import sealed
         ("night@best", ResumeFrom("night", "best")),
         ("night@epoch_5.pt", ResumeFrom("night", "epoch_5")),
         ("night.1@final", ResumeFrom("night.1", "final")),
+        ("night@my-net", ResumeFrom("night", "my-net")),
         ("best.pt", ResumeFrom("", file=Path("best.pt"))),
         ("./night@home/best", ResumeFrom("", file=Path("night@home/best"))),
         ("experiments/night/checkpoints/best.pt", ResumeFrom("", file=Path("experiments/night/checkpoints/best.pt"))),

@@ -154,6 +154,12 @@ async def test_another_content_than_announced_is_left_there(leader: Home) -> Non
     assert "SHA-256" in leader.said[0]
 
 
+async def test_a_name_that_a_loop_of_one_s_own_may_give_comes_home(leader: Home) -> None:
+    leader.harvest.checkpoint(leader.write("my-net_2.pt"))
+    await leader.harvest.finish()
+    assert leader.brought() == ["my-net_2.pt"]
+
+
 @pytest.mark.parametrize(
     "path",
     [

@@ -73,6 +73,19 @@ def test_a_project_that_is_too_large_for_a_manifest(tmp_path: Path) -> None:
     assert made(tmp_path, Variant("pytorchjob", ONE + '[run]\nscript = "train.py"\n')).text
 
 
+def test_a_project_and_data_that_are_too_large_for_one_manifest_together(tmp_path: Path) -> None:
+    variant = Variant("pytorchjob", ONE + '[run]\nscript = "train.py"\n[data]\npush = "data"\n')
+    (tmp_path / "data").mkdir()
+    (tmp_path / ".motleyignore").write_text("data/\n")
+    for kib, name in ((550, "weights.bin"), (500, "data/rows.bin")):
+        (tmp_path / name).write_bytes(random.Random(kib).randbytes(kib * 1024))
+    said = told(tmp_path, variant)
+    assert "data.push: the project and the data take 1,05" in said
+    assert "a manifest carries 1,000 KiB of files" in said
+    (tmp_path / "data/rows.bin").write_bytes(random.Random(0).randbytes(400 * 1024))
+    assert made(tmp_path, variant).text
+
+
 @pytest.mark.parametrize("run", ["Night", "night_1", "1night", "n" * 64, "night-"])
 def test_a_run_has_a_name_that_becomes_part_of_an_address(run: str, tmp_path: Path) -> None:
     assert "--name" in told(tmp_path, VARIANTS["one host"], run=run)

@@ -261,6 +261,10 @@ def test_save_writes_what_any_torch_program_reads(tmp_path: Path, monkeypatch: p
             step.backward(summed(net, step.batch))
             optimizer.step()
         run.save("mine")
+        for name in ("größe", "-2", "../mine", "a" * 101, "", 2):
+            with pytest.raises(SessionError, match="is no name"):
+                run.save(name)
     state = torch.load(tmp_path / "checkpoints" / "mine.pt", weights_only=True)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["mine.pt"]
     assert state["step"] == 2
     model().load_state_dict(state["model"])

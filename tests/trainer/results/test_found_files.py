@@ -25,6 +25,8 @@ def test_both_folders_are_looked_at_and_what_is_motley_s_own_is_left(tmp_path: P
         "out/d",
         "state.json",
         "rank_0.jsonl",
+        "last_words.jsonl",
+        "requeued.json",
         "x.json",
     )
     look = find(tmp_path, Patterns(["out/**", "*.pt", "*.json", "*.jsonl"]))
@@ -35,7 +37,7 @@ def test_both_folders_are_looked_at_and_what_is_motley_s_own_is_left(tmp_path: P
         "out/d": "out/d",
         "x.json": "x.json",
     }
-    assert set(look.left) == {"state.json", "rank_0.jsonl"}
+    assert set(look.left) == {"state.json", "rank_0.jsonl", "last_words.jsonl", "requeued.json"}
     assert "Motley's own" in look.left["state.json"]
 
 
