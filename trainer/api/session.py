@@ -237,7 +237,7 @@ class Session:
     def save(self, name: str = "saved") -> None:
         """Write a checkpoint `NAME.pt` of everything that was prepared, on one rank for all. Not in a step."""
         self._needs_between("run.save")
-        if not isinstance(name, str) or not is_name(name):
+        if not is_name(name):
             raise misuse(f"run.save: {name!r} is no name", "Use letters from a to z, digits, _ and -, 100 at most")
         self._peers.save(name)
 

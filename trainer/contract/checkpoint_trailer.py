@@ -39,13 +39,13 @@ class Trailer:
         return self.line, self.step
 
 
-def is_name(name: str) -> bool:
+def is_name(name: object) -> bool:
     """Whether a checkpoint's file may be called so, without its `.pt`.
 
     >>> is_name("epoch_3"), is_name("my-net"), is_name("../final"), is_name("größe")
     (True, True, False, False)
     """
-    return _NAME.fullmatch(name) is not None
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 def beginning(step: int, line: int) -> bytes:

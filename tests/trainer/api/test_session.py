@@ -261,7 +261,7 @@ def test_save_writes_what_any_torch_program_reads(tmp_path: Path, monkeypatch: p
             step.backward(summed(net, step.batch))
             optimizer.step()
         run.save("mine")
-        for name in ("größe", "-2", "../mine", "a" * 101, "", 2):
+        for name in ("größe", "-2", "../mine", "a" * 101, ""):
             with pytest.raises(SessionError, match="is no name"):
                 run.save(name)
     state = torch.load(tmp_path / "checkpoints" / "mine.pt", weights_only=True)
