@@ -291,3 +291,13 @@ async def test_a_resumed_run_whose_source_dies_before_the_first_step_goes_on_fro
         assert code == 0
         assert same(end, expected)
     assert (tmp_path / "broken" / "4.killed").exists()
+    for kind in ("report", "evaluated"):  # it has begun once, and does no old epoch's end again
+        seen, undisturbed = (
+            [
+                {k: event["data"].get(k) for k in ("step", "epoch", "steps_total")}
+                for event in events(tmp_path / name, kind)
+            ]
+            for name in ("broken", "calm")
+        )
+        assert seen == undisturbed, (seen, undisturbed)
+        assert any(seen[0].values()), seen

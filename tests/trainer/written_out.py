@@ -34,7 +34,7 @@ class WrittenOut:
         return inputs, targets
 
     def loss_sum(self, outputs: Tensor, targets: Any) -> Tensor:
-        return summed(self.task, self.task.loss(outputs, targets), (outputs, targets), len(targets))
+        return summed(self.task, self.task.loss(outputs, targets), (outputs, targets), len(targets), outputs)
 
     def correct(self, outputs: Tensor, targets: Tensor) -> int:
         return int(self.task.metrics(outputs, targets)["accuracy"].sum())

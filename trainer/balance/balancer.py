@@ -73,7 +73,7 @@ class Balancer:
         self._total = sum(shares)
         self._before = tuple(shares)  # the shares before the last change
         self._journal = journal
-        self._caps = [m.max_batch for m in members]
+        self.caps = [m.max_batch for m in members]  # the most samples of a step that each may be given
         self._names = _names(members)
         self._members = members
         self._models = list(models) or [prior(m, share) for m, share in zip(members, shares)]
@@ -155,7 +155,7 @@ class Balancer:
         Where samples differ in what they cost, the newest steps are compared, as they were shared out to whole samples,
         with equal parts of their work. Equal numbers of samples would take longer still: some rank has the long ones.
         """
-        equal = equal_split(self._total, len(shares), caps=self._caps)
+        equal = equal_split(self._total, len(shares), caps=self.caps)
         if len(shares) < 2 or not all(model.seen_near(share) for model, share in zip(self._models, equal)):
             return
         scatter, rest_ms = self._times.scatter, self._times.rest_ms
@@ -179,7 +179,7 @@ class Balancer:
         scatter, rest_ms = self._times.scatter, self._times.rest_ms
         if self._options.policy == "dynamic":
             return propose(
-                self._models, shares, self._total, caps=self._caps, names=self._names, rest_ms=rest_ms,
+                self._models, shares, self._total, caps=self.caps, names=self._names, rest_ms=rest_ms,
                 scatter=scatter, min_gain=self._options.min_gain,
                 eager=sum(moved > step - CALM_STEPS for moved in self._moved_at) < CALM_MOVES,
                 doubt=self._record.doubt(step),
@@ -189,7 +189,7 @@ class Balancer:
                 self._members, self._models, shares, scatter=scatter, rest_ms=rest_ms, journal=self._journal
             )
         per_sample = [_ms_per_sample(ranks) for ranks in window]
-        split = proportional_split([1 / max(ms, 1e-6) for ms in per_sample], self._total, caps=self._caps)
+        split = proportional_split([1 / max(ms, 1e-6) for ms in per_sample], self._total, caps=self.caps)
         now = max(ms * b for ms, b in zip(per_sample, shares))
         then = max(ms * b for ms, b in zip(per_sample, split))
         slowest = max(range(len(shares)), key=lambda i: per_sample[i])

@@ -11,6 +11,7 @@ From a profile each member brings its cost line; without one, perhaps a guess at
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
@@ -44,6 +45,20 @@ def first_shares(spec: Spec) -> tuple[int, ...]:
     return equal_split(total, len(members), caps=caps)
 
 
+def with_room(members: Sequence[Member], total: int) -> list[Member]:
+    """The members of a group, which have room for `total` samples together: where those that are left when others went
+    have less by their `max_batch`, it is raised for all of them alike. Then `max_batch` bounds what a rank computes at
+    once (`trainer.rank.job_setup`), no longer its share.
+
+    >>> [one.max_batch for one in with_room([of_64, of_32], 120)]
+    [80, 40]
+    """
+    caps = [m.max_batch for m in members if m.max_batch is not None]
+    if not caps or len(caps) < len(members) or sum(caps) >= total:
+        return list(members)
+    return [replace(m, max_batch=-(-(m.max_batch or 0) * total // sum(caps))) for m in members]
+
+
 def next_shares(spec: Spec, members: Sequence[Member], models: Sequence[CostModel]) -> tuple[int, ...]:
     """Shares of a group that is not the first, in rank order: what is known of the speeds decides, or what was given.
 
@@ -53,12 +68,23 @@ def next_shares(spec: Spec, members: Sequence[Member], models: Sequence[CostMode
     if spec.balance.policy == "static":
         given = dict(zip((m.member for m in spec.members), spec.balance.shares))
         usual = fmean(given.values()) if given else 0.0  # for those that came after the start
-        if any(given.get(m.member) for m in members):
-            return proportional_split([given.get(m.member, usual) for m in members], total, caps=caps)
+        wanted = [given.get(m.member, usual) for m in members]
+        if any(wanted):
+            return _in_proportion(wanted, total, caps)
         return equal_split(total, len(members), caps=caps)
     if any(model.known for model in models):
         return propose(models, (), total, caps=caps).shares
     return equal_split(total, len(members), caps=caps)
+
+
+def _in_proportion(wanted: Sequence[float], total: int, caps: Sequence[int | None]) -> tuple[int, ...]:
+    """As `proportional_split`, of numbers that may be 0: those get nothing, as long as the others have room."""
+    some = [rank for rank, share in enumerate(wanted) if share]
+    room = [caps[rank] for rank in some]
+    if any(cap is None for cap in room) or sum(cap or 0 for cap in room) >= total:
+        shares = iter(proportional_split([wanted[rank] for rank in some], total, caps=room))
+        return tuple(next(shares) if share else 0 for share in wanted)
+    return equal_split(total, len(wanted), caps=caps)
 
 
 def prior(member: Member, batch: int) -> CostModel:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from motley.trainer.errors import TrainerError
 from motley.trainer.optimize.local_sgd import LocalSgd
 from motley.trainer.optimize.local_weights import NONE, LocalWeights
 from motley.trainer.optimize.loss_scaler import LossScaler
@@ -36,6 +37,7 @@ class TrainState:
         return {
             "model": self.local.without(self.model.state_dict()),
             "optimizer": self.optimizer.state_dict(),
+            "optimizer_class": type(self.optimizer).__name__,
             **({"outer": self.apart.state()} if self.apart is not None else {}),
             **({"ema": self.local.without(self.ema.state())} if self.ema is not None else {}),
             **({"scaler": self.scaler.state()} if self.scaler is not None else {}),
@@ -45,10 +47,20 @@ class TrainState:
     def load(self, saved: Mapping[str, Any]) -> None:
         """From `to_dict`; what is not there stays as it is, but an average begins anew.
 
-        Raises what torch raises for a state of another shape.
+        What the optimizer is told (weight decay, momentum, …) stays as it is, too: only one rank loads, and the others
+        have what is asked for now. Raises TrainerError for the state of another kind of optimizer, and what torch
+        raises for one of another shape.
         """
+        before, now = saved.get("optimizer_class"), type(self.optimizer).__name__
+        if before not in (None, now):
+            raise TrainerError(
+                f"the checkpoint is of the optimizer {before}, now it is {now}", "Set it back, or start anew"
+            )
         self.local.load(self.model, saved["model"])
+        told = [{what: value for what, value in one.items() if what != "params"} for one in self.optimizer.param_groups]
         self.optimizer.load_state_dict(saved["optimizer"])
+        for group, values in zip(self.optimizer.param_groups, told):
+            group.update(values)
         if self.apart is not None and "outer" in saved:
             self.apart.load(saved["outer"])
         if self.ema is not None:

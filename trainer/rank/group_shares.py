@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from motley.profiles.cost import CostModel
 from motley.profiles.split_solver import equal_split
 from motley.trainer.balance.balancer import Balancer
-from motley.trainer.balance.first_shares import first_shares, models_of, next_shares
+from motley.trainer.balance.first_shares import first_shares, models_of, next_shares, with_room
 from motley.trainer.balance.own_policy import Policy
 from motley.trainer.balance.straggler_advice import StragglerAdviser
 from motley.trainer.contract.generation import Group
@@ -41,8 +41,16 @@ def share_out(
     collective raises when a peer goes.
     """
     first, rank = with_group.generation == 0, with_group.rank
-    members = [known[m] for m in with_group.members]
-    as_planned = first and len(members) == len(spec.members)  # nobody was taken out before the first step
+    mine = [known[m] for m in with_group.members]
+    as_planned = first and len(mine) == len(spec.members)  # nobody was taken out before the first step
+    members = mine if as_planned else with_room(mine, spec.options.global_batch)
+    if rank == 0 and members != mine:
+        caps = sum(m.max_batch or 0 for m in mine)
+        text = (
+            f"the max_batch of those that are left add up to {caps:,}, less than the batch of "
+            f"{spec.options.global_batch:,}: each may be given more than its own"
+        )
+        journal.write("note", text, "warning")
     shares = first_shares(spec) if as_planned else equal_split(spec.options.global_batch, len(members))
     models: list[CostModel] = []
     changes, saved_s = 0, 0.0

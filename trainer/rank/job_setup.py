@@ -45,7 +45,7 @@ from motley.trainer.rank.compile_ahead import compile_ahead
 from motley.trainer.rank.coordinator_client import CoordinatorClient
 from motley.trainer.rank.cpu_threads import threads_of
 from motley.trainer.rank.group_shares import share_out
-from motley.trainer.rank.kept_state import BEFORE, KeptState
+from motley.trainer.rank.kept_state import BEFORE, UNBEGUN, KeptState
 from motley.trainer.rank.restore_state import go_on, leave, take_up
 from motley.trainer.rank.share_state import share_state
 from motley.trainer.tasks.task import Task, class_names
@@ -214,14 +214,11 @@ def join(
     kept.term, kept.leader, kept.generation = with_group.term, with_group.leader, with_group.generation
     if with_group.stale:
         kept.discard()
-    first, rank = with_group.generation == 0, with_group.rank
+    rank = with_group.rank
     known = {m.member: m for m in with_group.roll.members(spec.members)}
     kept.backend = choose_backend(options.backend, tuple(known.values()), built_with=accelerator.libraries())
     prepared.recorder.joining(with_group.term.named)
     process_group.join(with_group, listener, backend=kept.backend, timeout_s=options.step_timeout_s)
-    if first:
-        prepared.data.check_for(with_group.world_size)
-        check(wire_dtype(options.compress), prepared.device)
     kept.precision = agree_on_precision(
         options.precision, prepared.device, kept.precision, prepared.journal if rank == 0 else None,
         step=with_group.step,
@@ -230,7 +227,11 @@ def join(
     if kept.step < with_group.step - 1:  # the others went on without it: its own pause is not the run's
         kept.last_end = None
     epoch_ends, best, best_epoch = agree_on_epochs(kept.epoch_ends, kept.best, kept.best_epoch)
-    own_buffers = not first and kept.settle(with_group.step, epoch_ends)
+    begins = epoch_ends == UNBEGUN  # as the first group, or after one that broke while it was formed
+    if begins:
+        prepared.data.check_for(with_group.world_size)
+        check(wire_dtype(options.compress), prepared.device)
+    own_buffers = not begins and kept.settle(with_group.step, epoch_ends)
     incoming = share_state(
         prepared.model,
         prepared.optimizer,
@@ -279,19 +280,22 @@ def join(
         ema=prepared.ema,
         local=prepared.local,
         scaler=prepared.scaler,
-        tracer=make_tracer(prepared) if first else None,
+        tracer=make_tracer(prepared) if begins else None,
         step=kept.step,
         epoch_ends=kept.epoch_ends,
         best=kept.best,
         best_epoch=kept.best_epoch,
         progress=line,
         last_end=kept.last_end,
-        resuming=not first,
+        resuming=with_group.generation > 0,
         changing=kept.changing,
         window=Window(() if rank == 0 else kept.rows),
     )
     job.passes.limit = kept.pass_limit
-    if first:
+    if member.max_batch is not None and balancer.caps[rank] != member.max_batch:  # it may be given more
+        at_once = member.max_batch * (prepared.data.longest or 1)
+        job.passes.limit = min(kept.pass_limit or at_once, at_once)
+    if begins:
         job.epoch_ends = job.epoch_ends_due() if job.step else BEFORE
         began(job, prepared.journal, prepared.spec.members)
     elif rank == 0:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 
 BEFORE = -1  # ends of epochs, while the evaluation before the first step is still to come
+UNBEGUN = -2  # the same, of a rank that has been in no group: where all say so, the run has not begun
 
 
 class Undo(Protocol):
@@ -63,7 +64,7 @@ class KeptState:
     term: Term = NO_TERM  # of the last group
     leader: str = ""  # that formed it
     generation: int = -1
-    epoch_ends: int = BEFORE
+    epoch_ends: int = UNBEGUN
     best: float = 0.0
     best_epoch: int = 0
     last_end: float | None = None
@@ -89,7 +90,7 @@ class KeptState:
     def discard(self) -> None:
         """This rank's state does not count."""
         self.step, self.undo, self.rows = -1, None, ()
-        self.epoch_ends, self.best, self.best_epoch = BEFORE, 0.0, 0
+        self.epoch_ends, self.best, self.best_epoch = UNBEGUN, 0.0, 0
 
     def settle(self, newest: int, epoch_ends: int) -> bool:
         """Before the state of `newest` completed steps is taken: returns whether this rank's buffers stay its own.

@@ -77,7 +77,7 @@ def _save(path: Path, state: Mapping[str, Any], line: int, alive: Alive, *, keep
         path.parent.mkdir(parents=True, exist_ok=True)
         with writing(path) as file:
             torch.save({**state, "format": FORMAT}, cast(IO[bytes], Watched(file, alive)))
-            digest = _seal(file, int(state["step"]), line)
+            digest = _seal(file, int(state["step"]), line, alive)
             file.flush()
             os.fsync(file.fileno())
             size = file.tell()
@@ -160,7 +160,7 @@ def prune(folder: Path, keep: int, besides: Sequence[str] = (), *, spare: str = 
         raise CheckpointError(cause, "Check the folder and its rights") from error
 
 
-def _seal(file: IO[bytes], step: int, line: int) -> str:
+def _seal(file: IO[bytes], step: int, line: int, alive: Alive) -> str:
     """Appends the trailer as the comment of the zip archive; the SHA-256 of the whole file."""
     file.seek(-2, os.SEEK_END)
     file.write(checkpoint_trailer.SIZE.to_bytes(2, "little"))  # the length of the comment, 0 until now
@@ -168,6 +168,7 @@ def _seal(file: IO[bytes], step: int, line: int) -> str:
     file.seek(0)
     while chunk := file.read(_CHUNK):
         digest.update(chunk)
+        alive()  # of a large file, on a disk, that takes minutes
     start = checkpoint_trailer.beginning(step, line)
     digest.update(start)
     end = digest.hexdigest().encode() + b"\n"

@@ -14,7 +14,8 @@ import torch
 import torch.distributed as dist
 
 from motley.trainer.data.batch import Batch
-from motley.trainer.tasks.task import Task, counts, targets_of
+from motley.trainer.tasks.task import Task, counts
+from motley.trainer.tasks.task_loss import weight
 
 
 class LossDenominator:
@@ -28,7 +29,7 @@ class LossDenominator:
     def begin(self, batch: Batch | None) -> None:
         """Of this rank's samples; None where it has none."""
         if self._task is not None:
-            self._sum.fill_((self._task.count(targets_of(batch.content)) or 0) if batch is not None else 0)
+            self._sum.fill_(weight(self._task, batch.content, batch.size) if batch is not None else 0)
             self._work = dist.all_reduce(self._sum, async_op=True)
 
     def samples_over_count(self, samples: int) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from motley.profiles.split_solver import SplitError
-from motley.trainer.balance.first_shares import first_shares, next_shares, prior
+from motley.trainer.balance.first_shares import first_shares, next_shares, prior, with_room
 from motley.trainer.contract.spec import BalanceOptions, DataOptions, ElasticOptions, Member, RunOptions, Spec
 
 MEMBERS = tuple(Member(member=i, host=f"box{i}", local_rank=0, device="cpu") for i in range(3))
@@ -86,3 +86,21 @@ def test_with_given_shares_who_joins_later_gets_as_much_as_the_others_on_average
     given = spec(MEASURED, policy="static", shares=(60, 40, 20))
     members = (*MEASURED, replace(MEMBERS[0], member=3, host="box3"))
     assert next_shares(given, members, []) == (45, 30, 15, 30)
+
+
+def test_those_that_are_left_have_room_for_the_batch_whatever_their_caps() -> None:
+    left = [replace(m, max_batch=cap) for m, cap in zip(MEMBERS, (40, 20))]
+    room = with_room(left, 120)
+    assert [m.max_batch for m in room] == [80, 40]
+    assert next_shares(spec(MEMBERS), room, [prior(m, 0) for m in room]) == (80, 40)
+    assert with_room(left, 60) == left
+    assert with_room([left[0], MEMBERS[2]], 120) == [left[0], MEMBERS[2]]  # one without a cap has room for all
+    assert sum(m.max_batch or 0 for m in with_room([replace(m, max_batch=7) for m in MEMBERS], 100)) >= 100
+
+
+def test_who_was_given_nothing_gets_nothing_as_long_as_the_others_have_room() -> None:
+    given, models = spec(MEMBERS, policy="static", shares=(80, 40, 0)), [prior(m, 0) for m in MEMBERS]
+    assert next_shares(given, [MEMBERS[0], MEMBERS[2]], models[:2]) == (120, 0)
+    assert next_shares(given, [MEMBERS[2]], models[:1]) == (120,)
+    capped = [replace(MEMBERS[0], max_batch=90), MEMBERS[2]]
+    assert next_shares(given, capped, models[:2]) == (60, 60)

@@ -79,3 +79,19 @@ def test_one_of_other_classes_is_refused_and_no_weight_is_taken(tmp_path: Path, 
     assert begun(tmp_path, journal, []) == (18, 18.0), "the task does not say"
     with pytest.raises(TrainerError, match=said):
         begun(tmp_path, journal, now)
+
+
+def test_what_the_optimizer_is_told_is_that_of_now() -> None:
+    """Only one rank loads it: the others would train on with other rules."""
+    model = nn.Linear(2, 1)
+    before = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.5)
+    model(torch.ones(1, 2)).sum().backward()
+    before.step()
+    saved = TrainState(model=model, optimizer=before).to_dict()
+    now = torch.optim.SGD(model.parameters(), lr=0.2, momentum=0.5)
+    TrainState(model=model, optimizer=now).load(saved)
+    (group,) = now.param_groups
+    assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.2, 0.5, 0)
+    assert all("momentum_buffer" in now.state[p] for p in model.parameters())
+    with pytest.raises(TrainerError, match="the checkpoint is of the optimizer SGD, now it is AdamW"):
+        TrainState(model=model, optimizer=torch.optim.AdamW(model.parameters())).load(saved)

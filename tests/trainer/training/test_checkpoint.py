@@ -273,3 +273,12 @@ def test_whoever_waits_hears_that_a_large_checkpoint_gets_on(tmp_path: Path) -> 
     heard: list[None] = []
     checkpoint.save(tmp_path / "final.pt", state(more=torch.zeros(5, 1 << 20)), alive=lambda: heard.append(None))
     assert len(heard) >= 5  # 20 MiB in pieces of 4
+
+
+def test_whoever_waits_hears_too_while_it_is_read_back_for_its_hash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "Watched", lambda file, _alive: file)  # not while it is written
+    heard: list[None] = []
+    checkpoint.save(tmp_path / "final.pt", state(more=torch.zeros(5, 1 << 20)), alive=lambda: heard.append(None))
+    assert len(heard) >= 5
