@@ -29,6 +29,7 @@ from motley.remote.kubernetes.pods import as_pods, members_of
 from motley.remote.kubernetes.volumes import TEXTS, claim, volumes
 from motley.remote.kubernetes.yaml_text import text, wrapped
 from motley.remote.launch.placement import spec_for
+from motley.remote.placement.kubernetes_hosts import annotation
 from motley.remote.provision.local_folder import Folder
 from motley.remote.provision.project import project_of
 from motley.remote.provision.push_code import File, Tree
@@ -66,8 +67,8 @@ def manifests(
     resume: tuple[str, str] = ("", ""),
 ) -> Manifests:
     """`environ` has the variables that `pass_env` names. `stays_s`: how long pods stay when the run has ended.
-    `resume`: the folder of the pod that leads with checkpoints to go on from, or one of them, and the run that they
-    are of.
+    `resume`: the folder of a run on the volume to go on from, with the name of a checkpoint where one is asked for, and
+    that run's name.
 
     Raises ConfigError and UsageError as `checks.check` does, and for a project or data that is too large to travel in a
     manifest.
@@ -83,7 +84,7 @@ def manifests(
         *(_claim(cluster, volume) for volume in volumes(cluster) if volume.size),
         _secret(metadata, {TOKEN: token, **passed}),
         _run(metadata, description, packed),
-        *job(cluster, run, kind, metadata, (TOKEN, *passed)),
+        *job(cluster, run, kind, {**metadata, **_noted(description.hosts)}, (TOKEN, *passed)),
     ]
     check_documents(documents)
     parts = [_head(cluster, run, kind), *map(text, documents)]
@@ -104,6 +105,13 @@ The run '{run}' as manifests of Kubernetes, made from {cluster.path.name} by Mot
   kubectl delete{where} {KINDS[kind]},configmap,secret -l {its}      ends it; volumes stay
 The Secret below lets a pod into the run: keep this file to yourself. For another run, export anew."""
     return "".join(f"# {line}\n" for line in wrapped(said))
+
+
+def _noted(hosts: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "#annotations": "The hosts, by the numbers of their pods: a console goes by it.",
+        "annotations": annotation(hosts),
+    }
 
 
 def _claim(cluster: Cluster, volume: Any) -> dict[str, Any]:

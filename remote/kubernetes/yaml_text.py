@@ -4,11 +4,13 @@
     # with torch
     image: motley:0.1.0
 
-PyYAML writes the values; where each key stands, its own reader says.
+PyYAML writes the values; where each key stands, its own reader says. kubectl has another reader, by other rules: what
+one of them takes for a number, a date, a truth or nothing is quoted.
 """
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +19,10 @@ import yaml
 
 WIDTH = 110  # of comments
 MARK = "#"
+# Text that no reader may take for anything else: the rules of kubectl's (goyaml v2) go by the first sign and by words,
+# and know 5e-5, 1e3, 0o17 and y, which PyYAML's don't.
+_FIRST = re.compile(r"[0-9+\-.~]")
+_WORDS = frozenset(("", "y", "n", "yes", "no", "on", "off", "true", "false", "null", "<<", "="))
 Path = tuple[Any, ...]
 
 
@@ -28,7 +34,8 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in text else None
+    """Keys, too."""
+    style = "|" if "\n" in text else '"' if _FIRST.match(text) or text.lower() in _WORDS else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

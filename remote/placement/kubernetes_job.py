@@ -11,14 +11,18 @@ import asyncio
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from motley.remote.config.cluster import Cluster
 from motley.remote.errors import HostError, RunFailed, UsageError
 from motley.remote.hosts.kubectl import Kubectl, refused
 from motley.remote.hosts.pods import LABEL, Seen, by_number, of_run, seen, troubles
+from motley.remote.placement.kubernetes_claims import delete_claims
+from motley.remote.placement.kubernetes_hosts import cut, noted, numbered
 from motley.remote.placement.kubernetes_rights import NO_EXEC, check_cluster, may_command, resource_of
+from motley.remote.placement.kubernetes_silence import Silence
+from motley.remote.placement.kubernetes_state import never_begins, state_of, waiting
 from motley.remote.placement.manifests import Manifests, none
 from motley.remote.placement.slurm_queue import State
 from motley.remote.sanitize import clean
@@ -64,9 +68,10 @@ class KubernetesJob:
 
     async def found(self, say: Say) -> Cluster:  # noqa: ARG002
         """Also one whose pods have ended: it is known by what they printed. Raises UsageError where there is none, or
-        where it waits."""
+        where it waits, and where cluster.toml lacks a host of it."""
         await self._kubectl.check_version()
-        _, pods = await self._look()
+        jobs, pods = await self._look()
+        self._cluster = cut(self._cluster, self._run, jobs)
         self._there = bool(pods)
         phases = [pod.phase for pod in by_number(pods).values()]
         if "runs" not in phases and ("gone" not in phases or "waits" in phases):
@@ -100,12 +105,10 @@ class KubernetesJob:
             return f"{self._resource} {self._run}: {error.cause}; {self._by_hand()} deletes it"
 
     async def _take_back(self, say: Say) -> None:
-        left = await self.end(say)
-        if self._claims:
-            done = await self._kubectl.run("delete", *self._claims, "--ignore-not-found", "--wait=false")
-            left = left or (done.code and f"volumes are left: {', '.join(self._claims)}") or ""
-        if left:
-            self._tell(say, left)
+        resources = [self._resource, *self._runtimes()]
+        left = [await self.end(say), await delete_claims(self._kubectl, self._run, resources, self._claims)]
+        for text in filter(None, left):
+            self._tell(say, text)
 
     async def _check_name(self) -> None:
         """Raises UsageError for a name that is taken."""
@@ -137,29 +140,43 @@ class KubernetesJob:
             raise refused(done.stderr, "the cluster takes no such run")
 
     async def _wait(self, say: Say) -> None:
-        """Until every pod runs. Raises RunFailed when one has ended, or never begins."""
-        told: list[str] = []
-        pause, looks = LOOK_S, 0
+        """Until every pod runs. Raises RunFailed when one has ended, or never begins, a HostError when the cluster has
+        not answered for minutes: one question without an answer is no reason to give back what was waited for."""
+        told: set[str] = set()
+        pause, looks, silence = LOOK_S, 0, Silence()
         while True:
-            jobs, pods = await self._look()
-            newest = by_number(pods)
-            state, lines = state_of(self._names(), jobs, newest), waiting(self._names(), newest)
-            if state.phase == "gone":
-                last = await self._last_words(newest)
-                raise RunFailed(f"{state.says}{last}\n  {state.remedy}")
-            if not lines:
-                self._tell(say, state.says)
-                return
             looks += 1
-            if any(number not in newest for number in self._names()) and looks >= QUIET_LOOKS:
-                lines += await self._troubles()
+            try:
+                state, lines = await self._waited_for(looks)
+            except HostError as error:
+                text = silence.failed(error, asyncio.get_running_loop().time())
+                lines = [text] if text else []
+                told.discard(text)
+            else:
+                if text := silence.answered():
+                    self._tell(say, text)
+                if not lines:
+                    self._tell(say, state.says)
+                    return
             for line in lines:
                 if line not in told:
-                    told.append(line)
+                    told.add(line)
                     pause = LOOK_S
                     self._tell(say, line)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LOOK_MOST_S)
+
+    async def _waited_for(self, looks: int) -> tuple[State, list[str]]:
+        """Nothing when every pod runs."""
+        jobs, pods = await self._look()
+        names, newest = self._names(), by_number(pods)
+        state = never_begins(names, newest) or state_of(names, jobs, newest)
+        if state.phase == "gone":
+            raise RunFailed(f"{state.says}{await self._last_words(newest)}\n  {state.remedy}")
+        lines = waiting(names, newest)
+        if any(number not in newest for number in names) and looks >= QUIET_LOOKS:
+            lines += await self._troubles()
+        return state, lines
 
     async def _last_words(self, pods: Mapping[int, Seen]) -> str:
         """What a pod that has ended has said last."""
@@ -171,7 +188,10 @@ class KubernetesJob:
         return ""
 
     async def _troubles(self) -> list[str]:
-        events = (await self._kubectl.table("get", "events")).get("items", [])
+        try:
+            events = (await self._kubectl.table("get", "events")).get("items", [])
+        except HostError as error:  # a right that a run needs not
+            return [f"why can't be seen: {error.cause}"]
         return troubles(events, [self._run])[:1]
 
     async def _look(self) -> tuple[list[Table], list[Table]]:
@@ -187,12 +207,19 @@ class KubernetesJob:
         ends = loop.time() + math.ceil(self._cluster.run.stop_grace_s) + END_S
         pause = 0.2
         while True:
-            jobs, pods = await self._look()
+            late = loop.time() > ends
+            try:
+                jobs, pods = await self._look()
+            except HostError:
+                if late:
+                    raise
+                await asyncio.sleep(LOOK_S)  # it was told to delete them: it is asked again
+                continue
             if not pods and not jobs:
                 self._tell(say, "its pods are gone")
                 self._there = False
                 return ""
-            if loop.time() > ends:
+            if late:
                 what = ", ".join(f"{pod.name}: {pod.says}" for pod in map(seen, pods)) or "the job itself"
                 again = self._kubectl.to_paste("get", "pods", "-l", of_run(self._run))
                 return f"{self._resource} '{self._run}' was deleted, and is there still ({what}); {again} shows it"
@@ -201,15 +228,17 @@ class KubernetesJob:
 
     def _objects(self) -> list[str]:
         """All that a run has in the cluster, but for volumes; its pods go with the job."""
-        runtime = {"trainjob": ["trainingruntimes.trainer.kubeflow.org"]}.get(self._cluster.kubernetes.kind, [])
-        return [f"{resource}/{self._run}" for resource in (self._resource, *runtime, "configmaps", "secrets")]
+        resources = (self._resource, *self._runtimes(), "configmaps", "secrets")
+        return [f"{resource}/{self._run}" for resource in resources]
+
+    def _runtimes(self) -> list[str]:
+        return {"trainjob": ["trainingruntimes.trainer.kubeflow.org"]}.get(self._cluster.kubernetes.kind, [])
 
     def _by_hand(self) -> str:
         return self._kubectl.to_paste("delete", "--ignore-not-found", *self._objects())
 
     def _names(self) -> dict[int, str]:
-        """The hosts, by the numbers of their pods."""
-        return dict(sorted((host.pod.number, host.name) for host in self._cluster.hosts if host.pod))
+        return numbered(self._cluster)
 
     def _placed(self) -> Cluster:
         hosts = tuple(
@@ -233,48 +262,6 @@ class KubernetesJob:
         say(f"{self._cluster.kubernetes.kind} {self._run}: {text}")
 
 
-def waiting(names: Mapping[int, str], pods: Mapping[int, Seen]) -> list[str]:
-    """What each host waits for, and what to do, hosts that wait for the same thing together."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for number, name in names.items():
-        pod = pods.get(number)
-        says = ("it has no pod yet", "") if pod is None else (pod.says, pod.remedy)
-        if pod is None or pod.phase != "runs":
-            found.setdefault(says, []).append(name)
-    return [
-        f"{', '.join(hosts)}: {says.rstrip('.')}. {remedy}" if remedy else f"{', '.join(hosts)}: {says}"
-        for (says, remedy), hosts in found.items()
-    ]
-
-
-def state_of(names: Mapping[int, str], jobs: Sequence[Table], pods: Mapping[int, Seen]) -> State:
-    """Of a job as a whole."""
-    if not jobs and not pods:
-        return State(phase="gone", says="the cluster has no job of this name any more", remedy="Start it again.")
-    never = next((number for number, pod in pods.items() if pod.never), None)
-    if never is not None:
-        says = f"the pod of {names.get(never, never)} never begins: {pods[never].says}"
-        return State(phase="gone", says=says, remedy=pods[never].remedy)
-    if not jobs:
-        return State(phase="gone", says="the job was deleted, and its pods are ending", remedy="Start it again.")
-    if (reason := failure(jobs)) is not None:
-        return State(phase="gone", says=f"the job has ended: {reason}", remedy="Start it again.")
-    waits = waiting(names, pods)
-    if waits:
-        running = any(pod.phase == "runs" for pod in pods.values())
-        return State(phase="running" if running else "queued", says="; ".join(waits))
-    return State(phase="running", says=f"all {len(names)} pods run" if len(names) > 1 else "its pod runs")
-
-
-def failure(jobs: Iterable[Table]) -> str | None:
-    """Why the operator takes the job for ended; None while it does not."""
-    for job in jobs:
-        for one in job.get("status", {}).get("conditions", []) or ():
-            if one.get("type") in ("Failed", "Succeeded", "Completed", "Complete") and one.get("status") == "True":
-                return clean(f"{one['type']}: {one.get('message') or one.get('reason') or ''}")
-    return None
-
-
 def _labels(one: Table) -> dict[str, str]:
     labels = one.get("metadata", {}).get("labels")
     return labels if isinstance(labels, dict) else {}
@@ -286,11 +273,11 @@ async def runs_in(cluster: Cluster) -> list[tuple[str, State]]:
     await kubectl.check_version()
     items = (await kubectl.table("get", f"{resource},pods", "-l", LABEL)).get("items", [])
     items.sort(key=lambda one: str(one["metadata"].get("creationTimestamp")), reverse=True)
-    names = {host.pod.number: host.name for host in cluster.hosts if host.pod}
     found = []
     for run in dict.fromkeys(str(_labels(one)[LABEL]) for one in items):
         mine = [one for one in items if _labels(one)[LABEL] == run]
         jobs = [one for one in mine if one.get("kind") != "Pod"]
         pods = by_number(one for one in mine if one.get("kind") == "Pod")
+        names = dict(enumerate(noted(jobs))) or numbered(cluster)
         found.append((run, state_of(names, jobs, pods)))
     return [(run, state) for run, state in found if state.phase != "gone"]

@@ -73,8 +73,8 @@ def _lines(value: Any, depth: int = 0) -> str:
 def spec_of(
     description: Description, host: str, *, leader: str, address: str, token: str, resume: tuple[str, str], python: str
 ) -> Spec:
-    """The spec of one pod. `leader`, and its numeric `address`: of the pod that leads now. `resume`: the folder with
-    checkpoints of an earlier attempt and its name, both empty without one.
+    """The spec of one pod. `leader`, and its numeric `address`: of the pod that leads now. `resume`: a checkpoint
+    to go on from and the attempt or run that has left it, both empty without one.
 
     A pod that does not lead begins with the state of the others: it can't know whether the run is on already, because
     another pod had its place before.

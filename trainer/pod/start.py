@@ -92,18 +92,31 @@ class Pod:
         return code
 
     def _to_go_on_from(self) -> tuple[str, str]:
-        """What an earlier attempt has left, else what the run is asked to go on from: a folder or file, and of which
-        run. Raises ValueError where there is none."""
-        found, spec = attempts.to_go_on_from(self._folder), self._description.spec
-        if found[0]:
-            self.say(f"goes on from the newest checkpoint of the earlier attempt '{found[1]}'")
-        if found[0] or not spec.resume:
-            return found
-        place = Path(spec.resume)
-        if not (place.is_file() or any(place.glob("*.pt"))):
-            raise ValueError(f"--resume '{spec.resume_of}': the volume has no checkpoint in {place}")
-        self.say(f"goes on from '{spec.resume_of}'")
-        return spec.resume, spec.resume_of
+        """The newest checkpoint that earlier attempts have left on any host, else that which the run is asked to go on
+        from: its file, and of which run. Raises ValueError where there is none of those that are asked for."""
+        spec = self._description.spec
+        mine = attempts.left(self._folder.parent.parent, spec.run)
+        if mine:
+            attempts.note_before(self._folder, mine)
+        if (found := attempts.first_whole(mine, self._warn)) is not None:
+            self.say(f"goes on from the newest checkpoint of the earlier attempt '{found.attempt}': {found.told}")
+            return str(found.path), found.attempt
+        if not spec.resume:
+            return "", ""
+        asked = Path(spec.resume)
+        name = asked.name if asked.suffix == ".pt" else ""
+        place = asked.parent if name else asked
+        there = attempts.left(place.parent, place.name)
+        found = attempts.first_whole((one for one in there if not name or one.path.name == name), self._warn)
+        if found is None:
+            which = f"no good checkpoint {asked.stem}" if name else "no good checkpoint" if there else "no checkpoint"
+            others = f"; there are {', '.join(dict.fromkeys(one.path.stem for one in there))}" if name and there else ""
+            raise ValueError(f"--resume '{spec.resume_of}': the volume has {which} in {place}{others}")
+        self.say(f"goes on from '{spec.resume_of}': {found.told}")
+        return str(found.path), spec.resume_of
+
+    def _warn(self, text: str) -> None:
+        self.say(text, "warning")
 
     def say(self, text: str, level: Any = "info") -> None:
         """A word of the pod itself, as a record among the run's."""

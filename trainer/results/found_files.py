@@ -23,7 +23,7 @@ from motley.trainer.results.working_folder import WORK
 
 MOST_FILES = 100_000  # as many as `remote.provision.local_folder` brings back
 OURS = re.compile(  # what Motley keeps at the top of the run's folder
-    r"(spec|state|stop|summary|lead|roll|rerun|requeued|session|checkpoint|report_\d+)\.json|lock|\..*"
+    r"(spec|state|stop|summary|lead|roll|rerun|requeued|before|session|checkpoint|report_\d+)\.json|lock|\..*"
     r"|(events|last_words|log)\.jsonl"
     r"|(coordinator|rank_\d+)(\.\d+)?\.\w+|supervisor\.log|requeued\.log|threads_\d+|roll\.lock|script_\d+\.start|trace_rank_\d+\.json\.gz"
 )

@@ -33,6 +33,7 @@ END_S = 60.0
 NOTHING = 3  # exit code of `PACK` where the volume has nothing of the run
 Say = Callable[[str], object]
 
+# The run may go on meanwhile: files come, go, grow and get other names. What has two names (hard links) comes twice.
 PACK = """
 import os, sys, tarfile
 run, home = sys.argv[1], os.path.expanduser("~")
@@ -47,14 +48,26 @@ for root, name in roots:
     for folder, _, files in os.walk(root):
         for file in files:
             path = os.path.join(folder, file)
-            if file != "spec.json" and os.path.isfile(path) and not os.path.islink(path):
+            part = file.startswith(".") and file.endswith(".part")  # is being written, and gets its name then
+            if file != "spec.json" and not part and os.path.isfile(path) and not os.path.islink(path):
                 found.append((path, os.path.join(name, os.path.relpath(path, root))))
 if not found:
     print(", ".join(sorted(there)[:20]), file=sys.stderr)
     sys.exit(3)
-with tarfile.open(fileobj=sys.stdout.buffer, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+class AsLong:
+    "A file as long as it was when it was looked at, though it grows or is cut meanwhile."
+    def __init__(self, file):
+        self.file = file
+    def read(self, size):
+        return self.file.read(size).ljust(size, b"\\0")
+with tarfile.open(fileobj=sys.stdout.buffer, mode="w|", format=tarfile.PAX_FORMAT, dereference=True) as tar:
     for path, name in sorted(found):
-        tar.add(path, name, recursive=False)
+        try:
+            file = open(path, "rb")
+        except FileNotFoundError:  # the run goes on: an older checkpoint makes room, one that is written gets its name
+            continue
+        with file:
+            tar.addfile(tar.gettarinfo(arcname=name, fileobj=file), AsLong(file))
 """
 
 

@@ -46,8 +46,9 @@ def manifests_of(cluster: Cluster, run: str, *, resume: str | None) -> Manifests
 
 
 def on_from(cluster: Cluster, resume: str | None) -> tuple[str, str]:
-    """Where on the volume the checkpoints are that `--resume` asks for, and of which run; empty without one. Raises
-    UsageError for what is on no volume."""
+    """The run's folder on the volume, with the name of a checkpoint where `--resume` asks for one, and which run it is;
+    empty without `--resume`. Which host has that checkpoint, the pod that leads finds out (`trainer.pod.attempts`).
+    Raises UsageError for what is on no volume."""
     if resume is None:
         return "", ""
     wanted = ResumeFrom.of(resume)
@@ -57,7 +58,7 @@ def on_from(cluster: Cluster, resume: str | None) -> tuple[str, str]:
     if not any(volume.name == "workspace" for volume in volumes(cluster)):
         text = "cluster.toml has no [kubernetes] workspace, where checkpoints of earlier runs would be"
         raise UsageError(f"--resume {resume}: {text}")
-    folder = f"{WORKSPACE}/.motley/runs/{wanted.run}/{as_pods(cluster).leader}/checkpoints"
+    folder = f"{WORKSPACE}/.motley/runs/{wanted.run}"
     return f"{folder}/{wanted.checkpoint}.pt" if wanted.checkpoint else folder, wanted.run
 
 

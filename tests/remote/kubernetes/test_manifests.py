@@ -115,6 +115,14 @@ def test_any_classes_are_groups_of_a_jobset_that_count_on(tmp_path: Path) -> Non
     assert selectors == [{"gpu": "a100"}, {"gpu": "a100"}, None, None]
 
 
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_job_has_a_note_of_its_hosts_by_the_numbers_of_their_pods(name: str, tmp_path: Path) -> None:
+    documents = documents_of(tmp_path, VARIANTS[name])
+    (job,) = [table for kind, table in documents.items() if kind in ("PyTorchJob", "JobSet", "TrainJob")]
+
+    assert tuple(job["metadata"]["annotations"]["motley-hosts"].split(",")) == description_of(documents).hosts
+
+
 def test_volumes_are_asked_for_once_and_the_tracker_is_the_leaders(tmp_path: Path) -> None:
     found = made(tmp_path, Variant("pytorchjob", TWO + VOLUMES))
     claims = [t["metadata"]["name"] for t in map(plain, found.documents) if t["kind"] == "PersistentVolumeClaim"]

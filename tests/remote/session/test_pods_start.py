@@ -32,7 +32,7 @@ def test_pods_know_each_other_and_stay_for_a_console(tmp_path: Path) -> None:
 def test_what_a_run_goes_on_from_lies_on_the_volume(tmp_path: Path) -> None:
     cluster = read(tmp_path, HEAD + VOLUME)
 
-    folder = "/workspace/.motley/runs/old/small-0/checkpoints"
+    folder = "/workspace/.motley/runs/old"
     assert on_from(cluster, "old") == (folder, "old")
     assert on_from(cluster, "old@best") == (f"{folder}/best.pt", "old")
     assert on_from(cluster, None) == ("", "")

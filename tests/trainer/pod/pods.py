@@ -31,13 +31,16 @@ TOKEN = "5e" * 32
 BOUND_S = 300.0  # of a pod's end, on a machine with other work
 
 
-def description_of(*hosts: str, port: int, steps: int = 12, **options: Any) -> Description:
-    """A rank on the CPU in each of these pods."""
+def description_of(
+    *hosts: str, port: int, steps: int = 12, resume: tuple[str, str] = ("", ""), **options: Any
+) -> Description:
+    """A rank on the CPU in each of these pods. `resume`: what to go on from, and of which run."""
     run = RunOptions(**{"steps": steps, "global_batch": 24, "eval_every": 0, "join_timeout_s": 240.0, **options})
     members = tuple(Member(member=n, host=host, local_rank=0, device="cpu") for n, host in enumerate(hosts))
     spec = Spec(
         run="night", host="", token="", leader=hosts[0], leader_address="", port=port, members=members, options=run,
         balance=BalanceOptions(), elastic=ElasticOptions(hold_s=60.0), data=DataOptions(), env={},
+        resume=resume[0] or None, resume_of=resume[1],
     )  # fmt: skip
     return Description(spec=spec, hosts=hosts)
 
