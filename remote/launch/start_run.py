@@ -22,7 +22,7 @@ from motley.remote.experiment.experiment_writer import ExperimentWriter
 from motley.remote.experiment.folder import Experiment
 from motley.remote.experiment.result_frames import GIB
 from motley.remote.experiment.results import files_of
-from motley.remote.launch import placement
+from motley.remote.launch import placement, resume_words
 from motley.remote.launch.all_hosts import having, start_all
 from motley.remote.launch.prepare_hosts import looked_over, members_of, supplied
 from motley.remote.launch.prestart import Prestart
@@ -171,7 +171,7 @@ class RunStart:
         if self._cold is not None:
             self._logbook.experiment.note(self._cold)
         if wanted is not None and wanted.file is not None:
-            self._logbook.note(f"goes on from {wanted.file}")
+            self._logbook.note(resume_words.said(wanted))
         elif wanted is not None and before.results is not None:
             which = (
                 f"{files_of(sum(file.path != TIMES for file in before.results.files))}, {amount(before.results.bytes)}"
@@ -180,8 +180,7 @@ class RunStart:
                 f"goes on from the results of '{wanted.run}', those of {before.results.root.name}: {which}"
             )
         if wanted is not None and wanted.file is None and before.has_state:
-            which = f"checkpoint {wanted.checkpoint}" if wanted.checkpoint else "newest checkpoint"
-            self._logbook.note(f"goes on from the {which} of '{wanted.run}'")
+            self._logbook.note(resume_words.said(wanted))
         for finding in checked.findings:
             self._logbook.warn(f"{finding.host}: {finding.cause}. {finding.remedy}")
         if words := placement.first_words(members, self._cluster):

@@ -33,8 +33,8 @@ class Placement(Protocol):
         """The cluster with hosts that can be connected to, asked for where there are none yet; waits for them. Hosts
         that start runs by themselves are asked for with the `manifests`.
 
-        Raises RunFailed, UsageError or a HostError, each with its remedy; then nothing is left of what was asked for.
-        The same goes for a cancellation.
+        Raises RunFailed, UsageError or a HostError, each with its remedy; then nothing is left of what was asked for,
+        or the error says what. The same goes for a cancellation. What was there before stays.
         """
 
     async def found(self, say: Say) -> Cluster:
@@ -100,6 +100,11 @@ def placement_of(cluster: Cluster, run: str) -> Placement:
     if starts_runs(cluster):
         return KubernetesJob(cluster, run)
     return SlurmJob(cluster, run) if cluster.slurm is not None else FixedHosts(cluster)
+
+
+async def abandon(placement: Placement, say: Say) -> str:
+    """After a start that failed: gives back what it has asked for. Returns what is left, as `Placement.end` does."""
+    return await (placement.abandon(say) if isinstance(placement, SlurmJob) else placement.end(say))
 
 
 async def placed_runs(cluster: Cluster) -> list[tuple[str, State]]:

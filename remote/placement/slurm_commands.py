@@ -18,6 +18,7 @@ from motley.remote.errors import CommandFailed, RunFailed, UsageError
 from motley.remote.hosts.login_node import LoginNode, command, login_node
 from motley.remote.placement import slurm_accounting, slurm_queue
 from motley.remote.placement.slurm_queue import FORMAT, Component, refusal, rows
+from motley.remote.ssh.commands import Result
 from motley.remote.ssh.dial import Dialer
 
 ASK_S = 30.0  # for Slurm to answer one question
@@ -36,9 +37,7 @@ class SlurmCommands:
         done = await command(gate, ["squeue", "--me", "--noheader", "-t", "all", "-o", FORMAT], timeout_s=ASK_S)
         if done.code == 127 or (done.code and "not found" in done.stderr):
             raise UsageError(self.missing())
-        if done.code:
-            cause, remedy = refusal(done.stderr)
-            raise CommandFailed(gate.host.name, f"squeue failed: {cause}", remedy)
+        _check(gate, done, "squeue", whole=True)
         return rows(done.stdout.decode(errors="replace"))
 
     @asynccontextmanager
@@ -64,13 +63,15 @@ class SlurmCommands:
         return done.stdout.decode(errors="replace").split()
 
     async def restarts(self, gate: LoginNode, job: str) -> int:
-        """How often Slurm has started it once more; 0 where it does not say."""
+        """How often Slurm has started it once more; 0 where it does not say. Raises a HostError."""
         done = await command(gate, ["scontrol", "-o", "show", "job", job], timeout_s=ASK_S)
+        _check(gate, done, "scontrol show job")
         return slurm_queue.restarts(done.stdout.decode(errors="replace"), job)
 
     async def addresses(self, gate: LoginNode, nodes: Sequence[str]) -> dict[str, str]:
-        """Numeric, by node. Raises RunFailed for one whose name leads nowhere."""
+        """Numeric, by node. Raises RunFailed for one whose name leads nowhere, or a HostError."""
         done = await command(gate, ["scontrol", "-o", "show", "node", ",".join(nodes)], timeout_s=ASK_S)
+        _check(gate, done, "scontrol show node")
         known = slurm_queue.addresses(done.stdout.decode(errors="replace"))
         found = {}
         for node in nodes:
@@ -95,6 +96,14 @@ class SlurmCommands:
             if slurm_accounting.is_settled(found) or asyncio.get_running_loop().time() > ends:
                 return found, "" if found else "it knows no such job"
             await asyncio.sleep(LOOK_S)
+
+
+def _check(gate: LoginNode, done: Result, what: str, *, whole: bool = False) -> None:
+    """Raises CommandFailed where there is no answer, or none that is `whole`: it would be taken for one of somebody who
+    knows of nothing."""
+    if done.code and (whole or not done.stdout.strip()):
+        cause, remedy = refusal(done.stderr)
+        raise CommandFailed(gate.host.name, f"{what} failed: {cause}", remedy)
 
 
 def _is_numeric(address: str) -> bool:

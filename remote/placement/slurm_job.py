@@ -8,8 +8,9 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-from collections.abc import Callable, Collection, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from motley.remote.config.cluster import Cluster, Host
@@ -17,9 +18,12 @@ from motley.remote.errors import CommandFailed, HostError, RunFailed, UsageError
 from motley.remote.hosts.login_node import LoginNode, command, to_paste
 from motley.remote.hosts.pool import Hosts
 from motley.remote.placement.manifests import Manifests, none
+from motley.remote.placement.slurm_asking import Asking, Silent
 from motley.remote.placement.slurm_commands import ASK_S, LOOK_S, SlurmCommands
-from motley.remote.placement.slurm_queue import Component, State, as_they_began, named, refusal, state_of, who_is_who
-from motley.remote.placement.slurm_script import PREFIX, classes, job_name, script
+from motley.remote.placement.slurm_nodes import of_hosts, placed, whose
+from motley.remote.placement.slurm_note import noted
+from motley.remote.placement.slurm_queue import Component, State, as_they_began, named, refusal, state_of
+from motley.remote.placement.slurm_script import PREFIX, job_name, script
 from motley.remote.quoting import pasteable
 
 LOOK_MOST_S = 10.0  # between two looks at the queue, which begin with LOOK_S
@@ -41,25 +45,34 @@ class SlurmJob:
         self._slurm = SlurmCommands(cluster.slurm)
         self._run, self._name = run, job_name(run)
         self._job = ""  # its number, once it is known
+        self._own = False  # it was submitted by this start
         self._ended = ""  # the same, once it is given back
         self._began = ""  # when it did, as Slurm has it: a job that is requeued begins anew
 
     async def place(self, say: Say, manifests: Manifests = none) -> Cluster:  # noqa: ARG002
-        """A job of this name that was submitted by hand is taken as it is. Raises as `Placement.place` says."""
-        async with self._slurm.gate() as gate:
-            submitting = asyncio.ensure_future(self._submit(gate, say))
+        """A job of this name that is there already is taken as it is, unless its nodes have a run of the name. Raises
+        as `Placement.place` says; a job that is not of this start's, or that Slurm says nothing of, stays as it is."""
+        once_more = f"`{pasteable(['motley', 'run', '--name', self._run])}` waits for it again"
+        async with self._asking(say, once_more) as asking:
+            submitting = asyncio.ensure_future(self._submit(await asking.gate(), say))
             try:
                 await asyncio.shield(submitting)
-                return await self._hosts(gate, say, BEGIN_S)
+                cluster = await self._hosts(asking, say, BEGIN_S)
+                if not self._own:
+                    await self._check_free(cluster)
+                return cluster
+            except Silent:
+                raise
             except BaseException:
                 # Also when it is cancelled: what was asked for is given back.
                 await asyncio.shield(asyncio.ensure_future(self._take_back(submitting, say)))
                 raise
 
     async def found(self, say: Say) -> Cluster:
-        """Raises UsageError where there is no such job."""
-        async with self._slurm.gate() as gate:
-            components = named(await self._slurm.queue(gate), self._name)
+        """Of the hosts that the job was submitted for, which may be some of the cluster's. Raises UsageError where
+        there is no such job."""
+        async with self._asking(say, self._attach()) as asking:
+            components = named(await self._slurm.queue(await asking.gate()), self._name)
             if not components or state_of(components).phase == "gone":
                 where = f"what it left is beside cluster.toml, in experiments/{self._run}"
                 text = f"Slurm has no job {self._name}: the run '{self._run}' is over, or was never started here"
@@ -68,7 +81,7 @@ class SlurmJob:
                 )
                 raise UsageError(f"{text}; {where} if it was followed from this machine, and {again}")
             self._job = components[0].job
-            return await self._hosts(gate, say, FOUND_S)
+            return await self._hosts(asking, say, FOUND_S, some=True)
 
     async def state(self) -> State:
         async with self._slurm.gate() as gate:
@@ -84,14 +97,16 @@ class SlurmJob:
             return None
         loop = asyncio.get_running_loop()
         ends = loop.time() + AGAIN_S
-        async with self._slurm.gate() as gate:
+        async with self._asking(say, self._attach()) as asking:
             while loop.time() < ends:
-                components = [one for one in await self._slurm.queue(gate) if one.job == self._job]
+                asked_at = loop.time()
+                components = [one for one in await asking.ask(self._slurm.queue) if one.job == self._job]
+                ends += loop.time() - asked_at  # how long Slurm takes to answer does not count
                 if state_of(components).phase == "gone":
                     return None
                 if self._is_anew(components):
                     self._tell(say, "requeued by Slurm")
-                    return await self._hosts(gate, say, BEGIN_S)
+                    return await self._hosts(asking, say, BEGIN_S, some=True)
                 await asyncio.sleep(LOOK_S)
         return None
 
@@ -110,6 +125,14 @@ class SlurmJob:
         except HostError as error:
             return f"job {self._job}: {error.cause}; {to_paste(self._options, ['scancel', self._job])} ends it"
 
+    async def abandon(self, say: Say) -> str:
+        """The same after a start that failed: a job that was there before stays as it is."""
+        if self._job and not self._own:
+            ends = to_paste(self._options, ["scancel", self._job])
+            self._tell(say, f"it was there before this start, and is left as it is; {ends} ends it")
+            return ""
+        return await self.end(say)
+
     async def accounts(self, say: Say) -> dict[str, Any]:
         """As `slurm`: the number of the job, and its components."""
         try:
@@ -123,7 +146,7 @@ class SlurmJob:
 
     async def _take_back(self, submitting: asyncio.Future[None], say: Say) -> None:
         await asyncio.wait([submitting])
-        if left := await self.end(say):
+        if left := await self.abandon(say):
             self._tell(say, left)
 
     async def _submit(self, gate: LoginNode, say: Say) -> None:
@@ -143,36 +166,51 @@ class SlurmJob:
         self._job = done.stdout.decode(errors="replace").strip().partition(";")[0]
         if not self._job.isdecimal():
             raise RunFailed(f"sbatch answered with {self._job!r}, which is no number of a job")
+        self._own = True
 
-    async def _hosts(self, gate: LoginNode, say: Say, within_s: float) -> Cluster:
-        """Waits for the nodes, then for their keepers."""
-        components = await self._wait(gate, say)
+    @asynccontextmanager
+    async def _asking(self, say: Say, again: str) -> AsyncIterator[Asking]:
+        """`again`: what is to be done where Slurm gives no answer for long. The job is nobody's to cancel then."""
+        async with Asking(self._slurm, lambda text: self._tell(say, text)) as asking:
+            try:
+                yield asking
+            except Silent as error:
+                ends = to_paste(self._options, ["scancel", self._job])
+                text = f"job {self._job}: {error}\n  The job is not cancelled"
+                raise Silent(f"{text}: {again}, {ends} ends it.") from error
+
+    def _attach(self) -> str:
+        return f"`{pasteable(['motley', 'attach', self._run])}` looks for it again"
+
+    async def _hosts(self, asking: Asking, say: Say, within_s: float, *, some: bool = False) -> Cluster:
+        """Waits for the nodes, then for their keepers. `some`: the job may be one of some of the cluster's hosts."""
+        components = await self._wait(asking, say)
         self._began = components[0].start
-        now = [await self._slurm.names(gate, one.nodes) for one in components]
+        now = [await self._names(asking, one.nodes) for one in components]
         there = {node for nodes in now for node in nodes}
-        noted = [await self._slurm.names(gate, nodes) for nodes in components[0].comment.split(";") if nodes]
-        nodes = as_they_began(noted, now)
+        told = noted(components[0].comment)
+        nodes = as_they_began([await self._names(asking, nodes) for nodes in told.nodes], now)
         try:
-            who = who_is_who([[host.name for host in of] for of in classes(self._cluster)], nodes)
+            who = whose(self._cluster, told.hosts, nodes, some=some)
         except ValueError as error:
             text = f"job {self._job} was not made from this cluster.toml: it has {error}"
             raise UsageError(f"{text}; {to_paste(self._options, ['scancel', self._job])} ends it") from error
-        known = await self._slurm.addresses(gate, [node for _, node in who.values()])
-        several, restarts = len(nodes) > 1, await self._slurm.restarts(gate, self._job)
-        hosts = tuple(
-            _placed(host, self._job, who[host.name][0] if several else None, who[host.name][1], known, there, restarts)
-            for host in self._cluster.hosts
-        )
-        placed = dataclasses.replace(self._cluster, hosts=hosts)
-        await self._answering(placed, gate, say, within_s)
-        return placed
+        self._cluster = of_hosts(self._cluster, who)
+        known = await asking.ask(lambda gate: self._slurm.addresses(gate, [node for _, node in who.values()]))
+        restarts = await asking.ask(lambda gate: self._slurm.restarts(gate, self._job))
+        cluster = placed(self._cluster, self._job, who, known, there, restarts)
+        await self._answering(cluster, asking, say, within_s)
+        return cluster
 
-    async def _wait(self, gate: LoginNode, say: Say) -> list[Component]:
+    async def _names(self, asking: Asking, nodes: str) -> list[str]:
+        return await asking.ask(lambda gate: self._slurm.names(gate, nodes))
+
+    async def _wait(self, asking: Asking, say: Say) -> list[Component]:
         """Until it runs. Raises RunFailed when it ends, or never begins."""
         said, pause = "", LOOK_S
         while True:
-            components = named(await self._slurm.queue(gate), self._name)
-            found = state_of([one for one in components if one.job == self._job])
+            components = [one for one in await asking.ask(self._slurm.queue) if one.job == self._job]
+            found = state_of(components)
             if found.says != said:
                 said, pause = found.says, LOOK_S
                 self._tell(say, found.says)
@@ -183,11 +221,11 @@ class SlurmJob:
             await asyncio.sleep(pause)
             pause = min(2 * pause, LOOK_MOST_S)
 
-    async def _answering(self, placed: Cluster, gate: LoginNode, say: Say, within_s: float) -> None:
+    async def _answering(self, cluster: Cluster, asking: Asking, say: Say, within_s: float) -> None:
         """Until every keeper has started something; a node that is lost need not. Raises RunFailed, or a HostError."""
         loop = asyncio.get_running_loop()
         ends = loop.time() + within_s
-        hosts_there = [host for host in placed.hosts if host.slurm is not None and host.slurm.node]
+        hosts_there = [host for host in cluster.hosts if host.slurm is not None and host.slurm.node]
 
         async def one(host: Host) -> HostError | None:
             while True:
@@ -196,7 +234,7 @@ class SlurmJob:
                 except HostError as error:
                     if loop.time() > ends:
                         return error
-                    state = state_of([o for o in await self._slurm.queue(gate) if o.job == self._job])
+                    state = state_of([o for o in await asking.ask(self._slurm.queue) if o.job == self._job])
                     if state.phase == "gone":
                         raise RunFailed(
                             f"job {self._job} has ended as it began: {state.says}\n  Look whether {host.python} is on "
@@ -208,13 +246,30 @@ class SlurmJob:
                     raise CommandFailed(host.name, f"`true` ended with code {done.code}", "Report this.")
                 return None
 
-        async with Hosts(placed) as hosts:
+        async with Hosts(cluster) as hosts:
             outcomes = await asyncio.gather(*map(one, hosts_there))
         failed = [error for error in outcomes if error is not None]
         if failed and len(failed) == len(outcomes):
             raise failed[0]
         for error in failed:
             self._tell(say, str(error))
+
+    async def _check_free(self, cluster: Cluster) -> None:
+        """Raises UsageError for a job whose nodes have a run of this name: another start's, or one of before."""
+        async with Hosts(cluster) as hosts:
+
+            async def has(name: str) -> bool:
+                with contextlib.suppress(HostError):  # a node that is lost; the start itself asks once more
+                    spec = f".motley/runs/{self._run}/{name}/spec.json"
+                    return (await (await hosts.get(name)).run(["test", "-s", spec], timeout_s=ASK_S)).code == 0
+                return False
+
+            names = [host.name for host in cluster.hosts if host.slurm is not None and host.slurm.node]
+            taken = [name for name, has_it in zip(names, await asyncio.gather(*map(has, names))) if has_it]
+        if taken:
+            text = f"job {self._job} is there already, and a run '{self._run}' on {', '.join(taken)}"
+            follow = f"`{pasteable(['motley', 'attach', self._run])}` follows it"
+            raise UsageError(f"{text}: {follow}, or choose another name with --name")
 
     async def _cancel(self, gate: LoginNode, say: Say) -> str:
         await command(gate, ["scancel", self._job], timeout_s=ASK_S)
@@ -250,13 +305,3 @@ async def runs_of(cluster: Cluster) -> list[tuple[str, State]]:
 
 
 _HOLDS = ("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING", "STOPPED", "SIGNALING", "STAGE_OUT")
-
-
-def _placed(
-    host: Host, job: str, group: int | None, node: str, known: Mapping[str, str], there: Collection[str], restarts: int
-) -> Host:
-    """`there`: the nodes that the job still has."""
-    assert host.slurm is not None, "who is who names no other"
-    node_now = node if node in there else ""
-    about = dataclasses.replace(host.slurm, job=job, group=group, node=node_now, restarts=restarts)
-    return dataclasses.replace(host, address=known[node], slurm=about)

@@ -19,6 +19,7 @@ import shlex
 from pathlib import Path
 
 from motley.remote.config.cluster import Cluster, Host, SlurmNode, SlurmOptions
+from motley.remote.placement import slurm_note
 from motley.trainer import keeper
 
 PREFIX = "motley-"
@@ -110,10 +111,13 @@ def script(cluster: Cluster, run: str, *, patience_s: int = PATIENCE_S) -> str:
     if options is None:
         raise ValueError("no cluster of Slurm's")
     groups = classes(cluster)
+    named = [(about(of[0]).of, [host.name for host in of]) for of in groups]
     lines = ["#!/bin/sh"]
     for number, hosts in enumerate(groups):
         lines += ["#SBATCH hetjob"] * bool(number)
-        lines += [f"#SBATCH {option}" for option in _options(options, hosts, job_name(run))]
+        # Its hosts from the beginning: a console may find the job before the script has noted its nodes, too.
+        comment = [f"--comment={slurm_note.note(named, [])}"] * (not number)
+        lines += [f"#SBATCH {option}" for option in [*comment, *_options(options, hosts, job_name(run))]]
         if options.warning_s and not number:  # of the component that the script runs in
             lines.append(f"#SBATCH --signal=B:USR1@{options.warning_s}")
     several = len(groups) > 1
@@ -126,7 +130,7 @@ def script(cluster: Cluster, run: str, *, patience_s: int = PATIENCE_S) -> str:
         patience=patience_s, idle=IDLE_S, mark=_TEXT, text=_program("keep_node"), prefix=PREFIX, again=again
     )
     # A node that is lost leaves the job's list of nodes; who is who must stay the same all the same.
-    note = f'scontrol update JobId="$SLURM_JOB_ID" Comment="{";".join(lists)}" || true'
+    note = f'scontrol update JobId="$SLURM_JOB_ID" Comment="{slurm_note.note(named, lists)}" || true'
     places = [_place(hosts, number if several else None) for number, hosts in enumerate(groups)]
     warned = [_warned(options, places, lists)] if options.warning_s else []
     keeps = [

@@ -23,7 +23,7 @@ from motley.remote.experiment.folder import Experiment, experiments_folder
 from motley.remote.feed import Ended
 from motley.remote.launch.placement import Knows, unknown
 from motley.remote.placement.manifests import Manifests, none
-from motley.remote.placement.placement import is_placed, placement_of
+from motley.remote.placement.placement import abandon, is_placed, placement_of
 from motley.remote.rpc.verbs import Verbs
 from motley.remote.session.placed.hand_over import HandOver, restarts_of
 
@@ -59,8 +59,8 @@ class RunHosts:
 
     @asynccontextmanager
     async def starting(self, manifests: Manifests = none) -> AsyncIterator[Cluster]:
-        """The cluster as it is reached. When the block fails they are given back. `manifests`: of hosts that start the
-        run by themselves.
+        """The cluster as it is reached. When the block fails they are given back, unless they were there before.
+        `manifests`: of hosts that start the run by themselves.
 
         Raises UsageError for a name that is taken here, before anybody waits for hosts, and what `place` does.
         """
@@ -71,7 +71,7 @@ class RunHosts:
             self._hosts.adopt(cluster)
             yield cluster
         except BaseException:
-            await asyncio.shield(asyncio.ensure_future(self.give_back()))
+            await asyncio.shield(asyncio.ensure_future(self._abandon()))
             raise
 
     async def found(self) -> Cluster:
@@ -96,7 +96,13 @@ class RunHosts:
         await over.look(begun=begun)
 
     async def give_back(self) -> None:
-        if left := await self._placement.end(self._say):
+        self._told(await self._placement.end(self._say))
+
+    async def _abandon(self) -> None:
+        self._told(await abandon(self._placement, self._say))
+
+    def _told(self, left: str) -> None:
+        if left:
             self._logbook.note(left, "error")
 
     @asynccontextmanager

@@ -207,7 +207,7 @@ async def _there(cluster: Cluster, run: str, host: str, say: Say) -> AsyncIterat
     except UsageError:
         if starts_runs(cluster):
             raise
-    if found is not None:
+    if found is not None and any(one.name == host for one in found.hosts):  # the run may be on others alone
         yield found
         return
 

@@ -205,6 +205,18 @@ def test_nobody_watches_and_the_nodes_are_given_back(slurm: Slurm, tmp_path: Pat
 
 
 @pytest.mark.long
+def test_a_run_of_some_hosts_is_stopped_without_saying_which(slurm: Slurm, tmp_path: Path) -> None:
+    config = str(cluster_toml(slurm, tmp_path, steps=100_000))
+    done = motley(slurm, "run", "-c", config, "--only", "fast", "--detach", "--name", "some")
+    assert done.returncode == 0, done.stderr
+
+    stopped = motley(slurm, "stop", "some", "-c", config)
+
+    assert json.loads(stopped.stdout)["state"] == "stopped", stopped.stderr
+    assert_given_back(slurm, "some")
+
+
+@pytest.mark.long
 def test_a_login_node_over_ssh(slurm: Slurm, tmp_path: Path) -> None:
     login = f'address = "{slurm.lab["slow1"].address}"'
     config = cluster_toml(slurm, tmp_path, steps=30, login=login)

@@ -15,15 +15,19 @@ from motley.trainer.contract.spec import container_of as container_in
 from motley.trainer.host.paths import read_json
 
 
+class AtWork(OSError):
+    """Another process has the lock."""
+
+
 def take_lock(folder: Path) -> int:
-    """The lock of the run on this host, held as long as the descriptor is open. Raises OSError when another has it."""
+    """The lock of the run on this host, held as long as the descriptor is open. Raises AtWork when another has it."""
     durable.make_folder(folder, 0o700)
     lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(lock)
-        raise OSError(f"a supervisor of this run is at work on this host already ({folder})") from error
+        raise AtWork(f"a supervisor of this run is at work on this host already ({folder})") from error
     return lock
 
 

@@ -65,7 +65,12 @@ def put_aside(folder: Path) -> Path | None:
 
 def left(runs: Path, run: str) -> list[Left]:
     """Of all hosts and attempts of a run, the newest first. Whether they are whole is not known."""
-    aside = [place for place in sorted(runs.glob(f"{run}.*")) if place.name[len(run) + 1 :].isdecimal()]
+    beginning = run + "."
+    aside = [
+        place
+        for place in sorted(runs.glob("*"))
+        if place.name.startswith(beginning) and place.name[len(beginning) :].isdecimal()
+    ]
     attempts = [runs / run, *aside]
     before = [_noted(file) for one in attempts for file in one.glob(f"*/{BEFORE}")]
     found = [

@@ -36,7 +36,7 @@ async def status_of_jobs(cluster: Cluster, look: Look) -> dict[str, Any]:
             silent.append({"host": run, "cause": str(error), "remedy": ""})
             continue
         mine = [row for row in told["runs"] if row["run"] == run]
-        if restarts_of(placed) and cluster.leader not in {host["name"] for row in mine for host in row["hosts"]}:
+        if restarts_of(placed) and placed.leader not in {host["name"] for row in mine for host in row["hosts"]}:
             mine = [{"run": run, "state": "waiting", "step": None, "hosts": [], "cause": UNKNOWN.format(run=run)}]
         found += mine or [{"run": run, "state": "starting", "step": None, "hosts": []}]
         silent += told.get("unreachable", [])

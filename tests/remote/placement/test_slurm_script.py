@@ -53,7 +53,8 @@ def test_several_classes_are_a_heterogeneous_job(tmp_path: Path) -> None:
     ]
     assert "#SBATCH --signal=B:USR1@120" in first
     assert not [option for option in second if "signal" in option]
-    assert 'Comment="$SLURM_JOB_NODELIST_HET_GROUP_0;$SLURM_JOB_NODELIST_HET_GROUP_1"' in "\n".join(lines)
+    note = 'Comment="motley:fast-[1-2];slow:$SLURM_JOB_NODELIST_HET_GROUP_0;$SLURM_JOB_NODELIST_HET_GROUP_1"'
+    assert note in "\n".join(lines)
 
 
 def test_one_class_is_an_ordinary_job(tmp_path: Path) -> None:
@@ -64,7 +65,7 @@ def test_one_class_is_an_ordinary_job(tmp_path: Path) -> None:
     assert "\nkeep python3 node-1,node-2,node-3 --ntasks=3\n" in text
     assert "#SBATCH --no-requeue" in text
     assert "scontrol requeue" not in text
-    assert 'Comment="$SLURM_JOB_NODELIST"' in text
+    assert 'Comment="motley:node-[1-3]:$SLURM_JOB_NODELIST"' in text
 
 
 def test_it_starts_a_keeper_with_its_whole_text(tmp_path: Path) -> None:
