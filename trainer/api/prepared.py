@@ -19,6 +19,7 @@ from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from motley.trainer.api.misuse import misuse
 from motley.trainer.api.plain_state import packed, unpacked
@@ -54,6 +55,7 @@ class Prepared:
         self._undo = StepUndo(nn.ModuleList(self.modules), device)
         self._noted: tuple[list[Any], list[Any]] = ([], [])
         self._begun: tuple[list[Any], list[Any]] | None = None  # as the step had left it, once it is undone
+        self._resting: list[tuple[_BatchNorm, nn.Module, bool]] = []  # with its model, and whether that was training
 
     def parameters(self) -> list[Tensor]:
         """Whose gradients all ranks average: those that an optimizer updates; without one, those of the modules."""
@@ -92,6 +94,24 @@ class Prepared:
         """Of a rank without samples of its own: what it went through leaves no trace."""
         self._undo.restore()
 
+    def rest_batchnorm(self) -> None:
+        """Until `wake_batchnorm`, layers that train use their running statistics, as `trainer.training.batchnorm` has
+        it: a single sample has none of its own, and one that is borrowed must leave no trace.
+
+        SyncBatchNorm has those of all ranks: they would wait for one that asks for none.
+        """
+        for module in self.modules:
+            for layer in module.modules():
+                if isinstance(layer, _BatchNorm) and not isinstance(layer, nn.SyncBatchNorm) and layer.training:
+                    layer.eval()
+                    self._resting.append((layer, module, module.training))
+
+    def wake_batchnorm(self) -> None:
+        for layer, module, trained in self._resting:
+            if module.training == trained:  # else the user has said model.eval() meanwhile
+                layer.train()
+        self._resting.clear()
+
     @contextmanager
     def undone(self) -> Iterator[None]:
         """As it was before the step, for as long as somebody looks at it."""
@@ -116,6 +136,13 @@ class Prepared:
     def scale(self) -> float:
         """What a torch.amp.GradScaler multiplies the loss by; 1 without one."""
         return math.prod(one.get_scale() for one in self.others if is_scaler(one))
+
+    def unscaled(self, loss: Tensor) -> Tensor:
+        """Without what torch.amp.GradScalers multiply it by now. The device is not waited for."""
+        for one in self.others:
+            if is_scaler(one):
+                loss = loss / one.scale(torch.ones((), device=loss.device))
+        return loss
 
     def scale_was_too_large(self) -> bool:
         """Whether a torch.amp.GradScaler has left out the step since `note`, and lowered its scale. A scale below 1 was

@@ -35,7 +35,7 @@ from motley.trainer.training.weighted_ddp import stopwatch
 from motley.trainer.training.window_exchange import Window
 
 MOST_BREAKS = 3  # at one place, in a row, with nobody lost
-BEFORE_STEP, BETWEEN = 0, 1  # where a rank is that joins a group
+BEFORE_STEP, BETWEEN, AT_START = range(3)  # where a rank is that joins a group; at the start it has had no state yet
 
 
 @dataclass(slots=True)
@@ -90,12 +90,12 @@ def meet(
     results: Sequence[float],
     loop: LoopPlan,
     device: torch.device,
-) -> tuple[Ranks | None, list[float]]:
+) -> tuple[Ranks | None, list[float], bool]:
     """All tell where they are: `where`, with the state of `step`, and so many `results` since (`Peers.results`).
 
-    Returns the ranks that are between two steps, where there are any, and what was found by those who are furthest in
-    it. Where one knows that the loop has ended, all do. Raises GroupBroken, and SessionError when data or numbers are
-    not the same on all.
+    Returns the ranks that are between two steps, where there are any, what was found by those who are furthest in it,
+    and whether all are at the start: what comes before the first step they evaluate together then. Where one knows that
+    the loop has ended, all do. Raises GroupBroken, and SessionError when data or numbers are not the same on all.
     """
     numbers = (loop.batches.count, loop.batches.global_batch, loop.steps_total)
     places = [one.tolist() for one in ranks.gather(torch.tensor([where, step, len(results), loop.ended, *numbers]))]
@@ -109,13 +109,13 @@ def meet(
     loop.ended = any(there[3] for there in places)
     some = [number for number, there in enumerate(places) if there[0] == BETWEEN]
     if not some:
-        return None, list(results)
+        return None, list(results), all(there[0] == AT_START for there in places)
     at = places[some[0]][1]
     furthest = max((n for n, there in enumerate(places) if there[1] == at), key=lambda n: int(places[n][2]))
     with collective():
         found = share_table({"results": list(results)} if furthest == rank else None, device, source=furthest)
         between = Ranks(broken=ranks.broken, some=some)
-    return between, [float(one) for one in found["results"]] if where == BETWEEN else list(results)
+    return between, [float(one) for one in found["results"]] if where == BETWEEN else list(results), False
 
 
 def wait_for_all(ranks: Ranks, device: torch.device) -> None:

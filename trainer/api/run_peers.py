@@ -19,7 +19,7 @@ from motley.trainer.api.misuse import project
 from motley.trainer.api.peers import Peers, StepFigures
 from motley.trainer.api.prepared import Prepared
 from motley.trainer.api.ranks import GroupBroken, OneRank, Ranks, collective
-from motley.trainer.api.run_join import BEFORE_STEP, BETWEEN, Breaks, Instruments, Joined, meet, wait_for_all
+from motley.trainer.api.run_join import AT_START, BEFORE_STEP, BETWEEN, Breaks, Instruments, Joined, meet, wait_for_all
 from motley.trainer.api.session_member import SessionMember
 from motley.trainer.api.share_prepared import share_prepared
 from motley.trainer.api.state_of_loop import SessionState, state_of_loop
@@ -45,12 +45,12 @@ class RunPeers(Peers):
         super().__init__(
             device, OneRank(), member=member, seed=spec.options.seed, global_batch=spec.options.global_batch
         )
-        self._anew = anew
         self._kept = KeptState(step=-1 if anew or spec.resume else 0)
         self._joined: Joined | None = None
         self._broken = False  # in a group that is none any more
         self._handed_out = False  # a step that is not completed
         self._settled = False  # it has had a whole state
+        self._together = False  # nobody in the group had one before it
         self._breaks = Breaks()
         self._epochs_saved = 0
         self._began = 0.0  # perf_counter, of the step
@@ -68,7 +68,7 @@ class RunPeers(Peers):
             steps=loop.steps_total,
         )  # fmt: skip
         self._spec = dataclasses.replace(self._spec, options=options)
-        if self.member == 0 and self._spec.resume and not self._anew and self._instruments.metrics.next_seq == 0:
+        if self.member == 0 and self._spec.resume and self._instruments.metrics.next_seq == 0:  # no step was made yet
             self._kept.step = int(loaded(self._spec, prepared, self._me.journal)[1]["step"])
         self._me.client.data = loop.fingerprint().to_table()
         self._me.in_loop = True
@@ -77,7 +77,7 @@ class RunPeers(Peers):
         while True:
             try:
                 if self._joined is None or self._broken:
-                    self._join(BEFORE_STEP)
+                    self._join(BEFORE_STEP if self._settled else AT_START)
                 state = self._newest_state()
                 break
             except GroupBroken as error:
@@ -106,7 +106,9 @@ class RunPeers(Peers):
         with collective():
             process_group.join(group, listener, backend=kept.backend, timeout_s=spec.options.step_timeout_s)
         self.ranks, self.rank, self._broken = Ranks(broken=lambda: self._me.broken), group.rank, False
-        between, self._results = meet(self.ranks, self.rank, where, kept.step, self._results, self._loop, self.device)
+        between, self._results, self._together = meet(
+            self.ranks, self.rank, where, kept.step, self._results, self._loop, self.device
+        )
         with collective():
             balancer, shares = share_out(spec, group, known, kept, self._me.journal, own=self._instruments.policy)
             self._me.made()
@@ -120,10 +122,10 @@ class RunPeers(Peers):
         assert joined is not None
         if joined.state is not None:
             return joined.state
-        group, first = joined.group, joined.group.generation == 0
+        group = joined.group
         if kept.step < group.step - 1:  # the others went on without it: its own pause is not the run's
             kept.last_end = None
-        own_buffers = not first and kept.settle(group.step, 0)
+        own_buffers = not self._together and kept.settle(group.step, 0)
         with collective():
             incoming = share_prepared(
                 self._prepared, step=kept.step, source=group.source, device=self.device, own_buffers=own_buffers
@@ -135,7 +137,7 @@ class RunPeers(Peers):
         )
         state.step_end, state.progress.step = time.perf_counter(), kept.step
         joined.between = None
-        if first:
+        if self._together:
             self._begin_run(state)
         elif group.rank == 0:
             self._instruments.recorder.report_alone(state, kept.rows)
@@ -209,10 +211,8 @@ class RunPeers(Peers):
 
     def between(self) -> Ranks | None:
         if not self._settled:
-            if self._anew:
-                return None
-            self.settle()  # the first group: nobody has made a step
-            self._handed_out = False
+            self.settle()
+            self._handed_out = not self._together  # else the others have gone on, and evaluate among themselves
         if self._handed_out:
             return None
         while self._joined is None or self._broken:

@@ -9,6 +9,7 @@ As `trainer.rank.task_rank` for a process whose main program is the user's. `tra
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import math
@@ -52,6 +53,7 @@ class SessionMember(RunMember):
         self.stop = StopFlag()
         self.in_loop = False  # TERM is looked at before each step; else it ends the script at once
         self._project = project
+        self._figures = FiguresFile(folder, lambda text: self.journal.write("note", text, "warning"))
         self._spawn_s = max(0.0, time.time() - float(os.environ.get("MOTLEY_SPAWNED", time.time())))
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._on_term)
@@ -146,9 +148,7 @@ class SessionMember(RunMember):
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
         """What the user has logged in a step, into the run's folder."""
-        known = {name: value if math.isfinite(value) else None for name, value in figures.items()}
-        with (self.folder / "log.jsonl").open("a") as file:
-            file.write(json.dumps({"step": step, "time": time.time(), **known}) + "\n")
+        self._figures.write(step, figures)
 
     def leave_stopped(self) -> NoReturn:
         raise SystemExit(self._ended(Exit.STOPPED, "stopped"))
@@ -198,3 +198,41 @@ class SessionMember(RunMember):
         self._asked = self.stop.asked = True
         if not self.in_loop:  # who has said its last word is asked by a supervisor that has seen the run's end
             raise SystemExit(self._exit_code if self._leaving else self._ended(Exit.STOPPED, "stopped"))
+
+
+class FiguresFile:
+    """`log.jsonl` of a run's folder: a line a step of what `run.log` was given, one write a line.
+
+    On a full disk the line is lost, not the run: `tell` hears that once, and again when lines are written again.
+    """
+
+    def __init__(self, folder: Path, tell: Callable[[str], object]) -> None:
+        self._path, self._tell = folder / "log.jsonl", tell
+        self._missed = 0  # lines in a row
+
+    def write(self, step: int, figures: Mapping[str, float]) -> None:
+        known = {name: value if math.isfinite(value) else None for name, value in figures.items()}
+        line = json.dumps({"step": step, "time": time.time(), **known}).encode() + b"\n"
+        try:
+            self._append(line)
+        except OSError as error:
+            if not self._missed:
+                self._tell(f"run.log: figures are not written to {self._path} ({error.strerror}): make room there")
+            self._missed += 1
+            return
+        if self._missed:
+            lines = f"{self._missed} line{'s are' if self._missed != 1 else ' is'} missing"
+            self._tell(f"run.log: figures are written again; {lines}")
+        self._missed = 0
+
+    def _append(self, line: bytes) -> None:
+        """Raises OSError, also for a line that is written in part: the next one begins on its own."""
+        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            size = os.fstat(descriptor).st_size
+            torn = bool(size) and os.pread(descriptor, 1, size - 1) != b"\n"
+            line = b"\n" + line if torn else line
+            if os.write(descriptor, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            os.close(descriptor)

@@ -62,7 +62,7 @@ class Step:
         self._content: Any = None
         self._made = False
         self._data_s = 0.0
-        self._losses: list[tuple[Tensor, int]] = []  # detached, each with what makes it a sum over samples
+        self._losses: list[tuple[Tensor, int]] = []  # detached, unscaled, each with what makes it a sum over samples
         self._part: int | None = None  # samples of the part that is handed out
         self._in_parts = False
         self._last_part = False
@@ -78,6 +78,7 @@ class Step:
         if self.state != "handed out":
             raise misuse(f"step {self.number} is over", "Take each step of run.steps once")
         self.state, self.at = "begun", line()
+        self._hand_out(len(self.ids), self._loop.batches.global_batch)  # to a loop that makes its own batches
         self._seed(0)
         self._peers.step_begins()
         return self
@@ -86,6 +87,7 @@ class Step:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         del kind, trace
+        self._prepared.wake_batchnorm()
         if isinstance(error, GroupBroken) or (self._peers.tries and isinstance(error, torch.OutOfMemoryError)):
             self.state = "broken"
             self._prepared.clear_gradients()
@@ -121,6 +123,7 @@ class Step:
         """This rank's samples, collated, on its device. Where its share is 0 a borrowed sample that counts for
         nothing."""
         self._needs_begun("step.batch")
+        self._hand_out(len(self.ids), self._loop.batches.global_batch)
         if not self._made:
             self._content, self._made = self._take(self._numbers if self.ids else self._borrowed(), 0), True
         return self._content
@@ -142,6 +145,7 @@ class Step:
             ids = self._numbers[start : start + rows]
             content = self._take(ids, start)
             self._part, self._last_part = len(ids), start + rows >= len(self.ids)
+            self._hand_out(len(ids), rows)
             yield content
             if self._part is not None:
                 raise misuse("a part of step.parts has had no backward", "Call step.backward(loss) in each of them")
@@ -167,7 +171,7 @@ class Step:
         if samples:
             factor = (samples if mean else 1) / self._place.size
             torch.autograd.backward(loss * factor)
-            self._losses.append((loss.detach(), samples if mean else 1))
+            self._losses.append((self._prepared.unscaled(loss.detach()), samples if mean else 1))
         else:
             self._prepared.restore_buffers()
         self._part = None
@@ -214,6 +218,14 @@ class Step:
         self._seed(1 + start)  # samples draw random numbers of their own
         self._data_s += time.perf_counter() - began
         return content
+
+    def _hand_out(self, samples: int, asked: int) -> None:
+        """The user's lines compute so many of this rank's samples next, of so many as they have asked for: one alone is
+        right where they have asked for one."""
+        if samples < 2 <= asked or not samples:
+            self._prepared.rest_batchnorm()
+        else:
+            self._prepared.wake_batchnorm()
 
     def _seed(self, part: int) -> None:
         """What the model draws depends on the seed, the step and the member alone."""
