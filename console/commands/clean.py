@@ -1,13 +1,13 @@
 """`motley clean`: shows what is old on the hosts, asks, and removes it.
 
-code = clean(cluster, older_days=7, yes=False, json=False, ask=input)
+code = clean(cluster, older_days=7, yes=False, json=False)
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Union
@@ -15,7 +15,7 @@ from typing import Any, Union
 from rich.cells import cell_len
 
 from motley.console.commands.json_output import print_data
-from motley.console.control.terminal_prompts import on_terminal
+from motley.console.control import terminal_prompts
 from motley.console.view.styled_line import fit
 from motley.remote.config.cluster import Cluster
 from motley.remote.errors import HostError, UsageError
@@ -27,9 +27,9 @@ from motley.remote.hosts.pool import Hosts
 from motley.remote.launch.prepare_hosts import lent_for
 from motley.remote.provision.push_code import Tree
 from motley.remote.provision.push_folder import amount
-from motley.remote.quoting import pasteable
 from motley.remote.rpc.clean import DAY_S, Kept, Removed, old, remove, survey
 from motley.remote.rpc.verbs import Verbs
+from motley.remote.ssh.shell import motley
 
 KINDS = {"run": "run", "code": "code tree", "data": "data set", "env": "environment", "cache": "cache"}
 NAMES = 4  # that are told of each kind
@@ -44,23 +44,18 @@ def clean(
     yes: bool,
     json: bool,
     with_results: bool = False,
-    ask: Callable[[str], str] = input,
 ) -> int:
     """Returns the exit code: 1 when a host did not answer, or something could not be removed.
 
     A run with results that are not here stays, unless it is to go `with_results`. Raises UsageError where nobody can be
     asked.
     """
-    if not yes and not json and not on_terminal():
+    if not yes and not json and not terminal_prompts.on_terminal():
         raise UsageError("nobody can be asked here: say --yes to remove, or --json to look only")
-    return asyncio.run(
-        _clean(cluster, older_s=older_days * DAY_S, yes=yes, json=json, with_results=with_results, ask=ask)
-    )
+    return asyncio.run(_clean(cluster, older_s=older_days * DAY_S, yes=yes, json=json, with_results=with_results))
 
 
-async def _clean(
-    cluster: Cluster, *, older_s: float, yes: bool, json: bool, with_results: bool, ask: Callable[[str], str]
-) -> int:
+async def _clean(cluster: Cluster, *, older_s: float, yes: bool, json: bool, with_results: bool) -> int:
     async with lent_for("clean", cluster, _tell) as there, Hosts(there) as hosts:
         verbs = Verbs(hosts, Tree.installed())
         found = await survey(verbs, [host.name for host in cluster.hosts])
@@ -75,8 +70,8 @@ async def _clean(
         if not json:
             print(text(found, going))
         for (host, run), copies in only.items():
-            print(words_of(host, run, copies, goes=with_results), file=sys.stderr)
-        sure = any(going.values()) and (yes or (not json and ask(question(going)).strip().lower() in ("y", "yes")))
+            print(words_of(cluster, host, run, copies, goes=with_results), file=sys.stderr)
+        sure = any(going.values()) and (yes or (not json and await terminal_prompts.yes(question(going))))
         removed: dict[str, Removed] = {}
         failed = [kept for kept in found.values() if isinstance(kept, HostError)]
         for host, items in going.items() if sure else ():
@@ -118,7 +113,7 @@ async def _only_copies(
     return found
 
 
-def words_of(host: str, run: str, only: OnlyCopies | None, *, goes: bool) -> str:
+def words_of(cluster: Cluster, host: str, run: str, only: OnlyCopies | None, *, goes: bool) -> str:
     """What is said of a run whose results on a host may be nowhere else."""
     if only is None:
         return f"{host}: which results of '{run}' are nowhere else is not known: it {'goes' if goes else 'stays'}"
@@ -126,7 +121,7 @@ def words_of(host: str, run: str, only: OnlyCopies | None, *, goes: bool) -> str
     which = f"{files_of(only.count)} of '{run}' ({amount(only.bytes)}: {', '.join(only.paths)}{more})"
     if goes:
         return f"{host}: {which} that are nowhere else go with it"
-    rest = f"{pasteable(['motley', 'attach', run])} brings them here, --with-results removes them too"
+    rest = f"{motley(cluster, 'attach', run)} brings them here, --with-results removes them too"
     return f"{host}: '{run}' stays, for {which} are nowhere else. {rest}"
 
 
@@ -153,7 +148,7 @@ def question(going: Mapping[str, Sequence[Kept]]) -> str:
     hosts = sum(bool(kept) for kept in going.values())
     logs = " (with their logs and checkpoints there)" if any(item.kind == "run" for item in items) else ""
     where = f"{hosts} host{'s' * (hosts != 1)}"
-    return f"Remove what is old{logs}, {amount(sum(item.bytes for item in items))} on {where}? [y/N] "
+    return f"Remove what is old{logs}, {amount(sum(item.bytes for item in items))} on {where}?"
 
 
 def data(found: Found, going: Mapping[str, Sequence[Kept]], removed: Mapping[str, Removed]) -> dict[str, Any]:

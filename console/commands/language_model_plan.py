@@ -56,8 +56,8 @@ def _training(cluster: Cluster, *, bf16: bool) -> Training:
 def config_here(cluster: Cluster, model: str) -> Mapping[str, Any] | None:
     """The model's config.json; None where this machine has none. Raises OSError, ValueError for one that is damaged."""
     folder = cluster.path.absolute().parent
-    pushed = [folder / Path(cluster.data.push).expanduser() / model] if cluster.data.push is not None else []
-    local = [Path(model).expanduser()] if model.startswith(("/", "~")) else []
+    pushed = [folder / os.path.expanduser(cluster.data.push) / model] if cluster.data.push is not None else []
+    local = [Path(os.path.expanduser(model))] if model.startswith(("/", "~")) else []
     for place in (*pushed, *local, *_of_the_hub(model)):
         file = place / "config.json"
         if file.is_file():
@@ -72,7 +72,7 @@ def config_here(cluster: Cluster, model: str) -> Mapping[str, Any] | None:
 def _of_the_hub(name: str) -> list[Path]:
     """The versions of a model that transformers has fetched to this machine, the newest first."""
     home = os.environ.get("HF_HOME") or "~/.cache/huggingface"
-    snapshots = Path(home).expanduser() / "hub" / f"models--{name.replace('/', '--')}" / "snapshots"
+    snapshots = Path(os.path.expanduser(home)) / "hub" / f"models--{name.replace('/', '--')}" / "snapshots"
     if not name or not snapshots.is_dir():
         return []
     return sorted(snapshots.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)

@@ -14,13 +14,13 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from rich.cells import cell_len
 
 from motley.console.control.cluster_watch import LOOK_S, problem
 from motley.console.control.session_protocol import Outcome, Plan, SessionLike, ended, left
+from motley.console.state.own_command import Paste, plainly
 from motley.console.state.snapshot import LogEntry
 from motley.console.state.store import Store
 from motley.console.view import figures
@@ -30,7 +30,6 @@ from motley.console.view.run_lines import decision_text, gain_text, offer
 from motley.console.view.script_lines import progress_of, script_line
 from motley.console.view.styled_line import fit, text
 from motley.remote.feed import CaughtUp, Ended, FeedRecord, Layout, LogLine, PartialLine
-from motley.remote.quoting import pasteable
 from motley.remote.ssh.new_host_keys import Ask, nobody
 from motley.trainer.contract.wire import Event, Level, Reading, Sample, Usage
 
@@ -53,11 +52,12 @@ class Printer:
         write: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.time,
         history: bool = False,
+        paste: Paste = plainly,
     ) -> None:
         """`history`: of a run that is attached, all that it has told before is written too."""
         self._history = history
         self._fresh: list[LogEntry] = []  # lines of the log that were not written yet
-        self.store = Store(told=self._fresh.append)
+        self.store = Store(told=self._fresh.append, paste=paste)
         self._write = write or _to_stderr
         self._clock = clock
         self._last = 0.0
@@ -250,10 +250,10 @@ class PlainRun:
         else:
             await session.launch(resume=self._plan.resume)
         if self._detach:
-            return left(session.run)
+            return left(session.run, self._plan.paste)
         watching = asyncio.ensure_future(self._watch(session.run))
         try:
-            return ended(session.run, await session.wait())
+            return ended(session.run, await session.wait(), self._plan.paste)
         finally:
             watching.cancel()
 
@@ -265,11 +265,10 @@ class PlainRun:
             if found is not None and found.problems:
                 self._printer.note(problem(found), "warning")
             for name in self._printer.store.offer(found.hosts) if found is not None and not found.problems else ():
-                where = [] if file.path == Path("cluster.toml") else ["-c", str(file.path)]
-                self._printer.note(offer([name], f"{pasteable(['motley', 'join', run, name, *where])} brings {{}} in"))
+                self._printer.note(offer([name], f"{self._plan.paste('join', run, name)} brings {{}} in"))
 
     def _leave(self) -> Outcome:
-        return Outcome(code=0) if self._session is None else left(self._session.run)
+        return Outcome(code=0) if self._session is None else left(self._session.run, self._plan.paste)
 
     async def _stop(self) -> Outcome:
         session = self._session
@@ -278,16 +277,16 @@ class PlainRun:
         self._printer.say("stopping the run on every host; Ctrl-C again leaves at once")
         stopping = asyncio.ensure_future(session.stop("Ctrl-C"))
         if await _before(stopping, self._second):
-            return ended(session.run, stopping.result())
+            return ended(session.run, stopping.result(), self._plan.paste)
         stopping.cancel()
-        again = pasteable(["motley", "stop", session.run])
+        again = self._plan.paste("stop", session.run)
         text = f"left before every host had answered: '{session.run}' may go on. {again} tries again"
         return Outcome(code=1, data={"run": session.run, "state": "stopping"}, text=text)
 
 
 async def run_plain(plan: Plan, *, detach: bool = False, printer: Printer | None = None, ask: Ask = nobody) -> Outcome:
     """Follow the plan's run in lines on stderr, with Ctrl-C as described above."""
-    run = PlainRun(plan, printer or Printer(), detach=detach, ask=ask)
+    run = PlainRun(plan, printer or Printer(paste=plan.paste), detach=detach, ask=ask)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, run.interrupt)
     try:

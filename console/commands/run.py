@@ -18,6 +18,7 @@ from motley.console.commands.json_output import print_data
 from motley.console.control.cluster_watch import ClusterWatch
 from motley.console.control.session_protocol import Emit, Opened, Outcome, Plan
 from motley.console.control.terminal_prompts import asker, on_terminal
+from motley.console.state.own_command import own_commands
 from motley.console.tracking.tracked_feed import PlanTrackers
 from motley.console.tracking.trackers import missing
 from motley.remote.config.cluster import Cluster
@@ -27,6 +28,8 @@ from motley.remote.config.toml_lines import key_lines
 from motley.remote.errors import ConfigError
 from motley.remote.feed import Ended, FeedRecord
 from motley.remote.ssh.new_host_keys import Ask
+
+GIVEN_BACK_S = 60.0  # for a scheduler to have ended a job, beyond what hosts need
 
 
 def run_plan(
@@ -58,7 +61,14 @@ def run_plan(
 
     renew = _renewing(config, trackers, overrides, only)
     return Plan(
-        cluster=cluster.name, open=first, renew=renew, resume=resume, start=start, file=file, closed=trackers.close
+        cluster=cluster.name,
+        open=first,
+        renew=renew,
+        resume=resume,
+        start=start,
+        file=file,
+        closed=trackers.close,
+        paste=own_commands(config),
     )
 
 
@@ -74,7 +84,15 @@ def attach_plan(config: Path, run: str | None, *, readonly: bool = False) -> Pla
 
     file = None if readonly else ClusterWatch(config, unseen=True)  # it may have changed since the run began
     renew = _renewing(config, trackers)
-    plan = Plan(cluster=cluster.name, open=found, renew=renew, attach=True, file=file, readonly=readonly)
+    plan = Plan(
+        cluster=cluster.name,
+        open=found,
+        renew=renew,
+        attach=True,
+        file=file,
+        readonly=readonly,
+        paste=own_commands(config),
+    )
     return plan if trackers is None else replace(plan, closed=trackers.close)
 
 
@@ -95,12 +113,12 @@ def follow(plan: Plan, *, plain: bool, detach: bool = False, history: bool = Fal
     if plain or detach or not on_terminal():
         from motley.console.commands.plain import Printer, run_plain
 
-        printer = Printer(history=history)
+        printer = Printer(history=history, paste=plan.paste)
         outcome = asyncio.run(run_plain(plan, detach=detach, printer=printer, ask=asker()))
     else:
         from motley.console.tui.app import MotleyApp
 
-        text = "the console ended unexpectedly; the run goes on: motley attach comes back to it"
+        text = f"the console ended unexpectedly; the run goes on: {plan.paste('attach')} comes back to it"
         outcome = MotleyApp(plan).run() or Outcome(code=1, text=text)
     plan.closed()
     if outcome.text:
@@ -124,7 +142,8 @@ def _opened(
     from motley.console.commands.stored_profiles import knows, store_of
     from motley.console.report.digest import begin_digest
     from motley.remote.experiment.folder import experiments_folder
-    from motley.remote.session.session import Session
+    from motley.remote.placement.placement import is_placed
+    from motley.remote.session.session import STOP_BOUND_S, Session
 
     speeds = {host.name: host.speed for host in cluster.hosts if host.speed is not None}
     known = knows(cluster, store_of(cluster))
@@ -138,7 +157,8 @@ def _opened(
 
     session = Session(cluster, run, emit=tell, knows=known, ask=ask, readonly=readonly)
     epochs = cluster.run.epochs if cluster.run.steps is None and cluster.run.program is None else None
-    return Opened(session=session, speeds=speeds, epochs=epochs)
+    bound_s = cluster.run.stop_grace_s + STOP_BOUND_S + (GIVEN_BACK_S if is_placed(cluster) else 0.0)
+    return Opened(session=session, speeds=speeds, epochs=epochs, stop_bound_s=bound_s)
 
 
 def _now() -> datetime:

@@ -30,6 +30,15 @@ BEFORE_START = Question(
 WHILE_STOPPING = Question("Leave while the run is being stopped?", "Hosts that were not told yet may run on.", "Leave")
 
 
+def leave(snapshot: Snapshot, *, begins: bool) -> Question | None:
+    """`begins`: a new run is about to begin on the hosts."""
+    if snapshot.readonly:
+        return None
+    if snapshot.phase == "stopping":
+        return WHILE_STOPPING
+    return BEFORE_START if begins and snapshot.phase == "starting" else None
+
+
 def stop(snapshot: Snapshot) -> Question | None:
     if reason(BY_ACTION["stop"], snapshot) is not None:
         return None
@@ -45,6 +54,8 @@ def restart(snapshot: Snapshot, *, resumes: bool) -> Question | None:
         return None
     stops = "The run is stopped on every host. " if snapshot.live else ""
     goes_on = "A new one goes on from its last step." if resumes else "A new one starts from step 1."
+    if resumes and not snapshot.step:
+        goes_on = "A new one goes on from where this one was to."
     if snapshot.script:
         goes_on = (
             "A new one has its newest results to go on from." if resumes else "A new one starts from the beginning."

@@ -16,15 +16,16 @@ from dataclasses import replace
 
 from motley.console.control import questions
 from motley.console.control.cluster_watch import problem
+from motley.console.control.problems import problems_of
 from motley.console.control.questions import Question
-from motley.console.control.session_protocol import Emit, Opened, Outcome, Plan, SessionLike, ended, left
-from motley.console.state.snapshot import Problem, Snapshot
+from motley.console.control.run_start import RunStart
+from motley.console.control.session_protocol import Emit, Opened, Outcome, Plan, SessionLike, ended, half_stopped, left
+from motley.console.state.snapshot import Snapshot
 from motley.console.state.store import Store
 from motley.console.view.run_lines import offer
 from motley.remote.end_tasks import end
-from motley.remote.errors import CheckFailed, ConfigError, HostError, MotleyError
+from motley.remote.errors import MotleyError
 from motley.remote.feed import Ended, FeedRecord, ToldAnew
-from motley.remote.quoting import pasteable
 from motley.remote.ssh.new_host_keys import Ask, nobody
 
 CLOSE_S = 5.0  # that leaving may take
@@ -37,29 +38,19 @@ def _given(opened: Opened) -> Callable[[Emit, Ask], Awaitable[Opened]]:
     return give
 
 
-def problems_of(error: MotleyError, *, again: str = "s starts") -> list[Problem]:
-    """An error as the screen shows it: by host, with its cause and remedy."""
-    if isinstance(error, CheckFailed):
-        return [Problem(host=f.host, cause=f.cause, remedy=f.remedy, level=f.level) for f in error.findings]
-    if isinstance(error, HostError):
-        return [Problem(host=error.host, cause=error.cause, remedy=error.remedy)]
-    if isinstance(error, ConfigError):
-        remedy = f"Mend it, then {again}."
-        return [Problem(host=error.path, cause=p, remedy=remedy) for p in error.problems]
-    return [Problem(host="", cause=str(error), remedy="")]
-
-
 class RunLife:
     def __init__(self, plan: Plan, clock: Callable[[], float], ask: Ask = nobody) -> None:
         """`ask` is asked about host keys that nobody knows yet."""
-        self.store = Store(readonly=plan.readonly)
+        self.store = Store(readonly=plan.readonly, paste=plan.paste)
         self.fresh = True  # nothing was started yet
         self._plan = plan
         self._clock = clock if plan.playback is None else plan.playback.now
         self._ask = ask
         self._session: SessionLike | None = None
         self._on_hosts = False  # ranks were started, or found
-        self._starting: asyncio.Task[None] | None = None
+        self._resume: str | None = None  # what the newest run was to go on from
+        self._start: RunStart | None = None
+        self._stopping: asyncio.Task[None] | None = None
         self._outcome = Outcome(code=0)
         self._finishing: set[asyncio.Task[None]] = set()  # runs that another one has followed
 
@@ -92,7 +83,7 @@ class RunLife:
         if not self.snapshot().live:
             await self._live(self._plan.renew, attach=False, resume=resume)
             return
-        store = Store()
+        store = Store(paste=self._plan.paste)
         store.begin(self._clock())
         renewed: Opened | None = None
         cold = ""
@@ -111,6 +102,7 @@ class RunLife:
                 await renewed.session.close()
                 raise
             if not why and renewed is not None:
+                self._resume = resume
                 await self._go_on(store, renewed, old)
                 return
             cold = why
@@ -143,7 +135,7 @@ class RunLife:
         try:
             await old.wait()
         except (MotleyError, asyncio.CancelledError) as error:
-            rest = pasteable(["motley", "attach", old.run])
+            rest = self._plan.paste("attach", old.run)
             text = f"'{old.run}' is not complete here: {rest} fetches the rest"
             self.store.note(f"{text} ({error})" if str(error) else text, self._clock(), "warning")
             if isinstance(error, asyncio.CancelledError):
@@ -152,23 +144,33 @@ class RunLife:
             await old.close()
 
     def to_resume(self) -> str | None:
-        """The run that a restart goes on from: the one on the screen, unless it has finished, or made no step; a script
-        that tells of none has to have left results."""
+        """The run that a restart goes on from: the one on the screen, unless it has finished. One that made no step, or
+        of a script that tells of none has left no results, has what it was to go on from itself."""
         snapshot = self.snapshot()
+        if snapshot.state == "finished":
+            return None
         made = snapshot.has_results if snapshot.script else snapshot.step
-        return snapshot.run if snapshot.run and made and snapshot.state != "finished" else None
+        return snapshot.run if snapshot.run and made else self._resume
 
     async def stop(self, reason: str) -> None:
         """Stop the run, or what has begun of its start. An error is shown and the run goes on."""
-        if self._starting is not None and not self._on_hosts:
-            self._starting.cancel()
-        session = self._session
-        if session is None:
-            self._end("", Ended(state="stopped"))
-            return
-        self.store.stopping()
+        if self._stopping is None or self._stopping.done():
+            self.store.stopping()
+            self._stopping = asyncio.ensure_future(self._stop(reason))
+        await self._stopping
+
+    async def _stop(self, reason: str) -> None:
+        start = self._start
         try:
-            self._end(session.run, await session.stop(reason))
+            if start is not None and not self._on_hosts:
+                await start.give_up()
+                if start.failed:  # `_live` tells of it
+                    return
+            session = self._session
+            if session is None:
+                self._end("", Ended(state="stopped"))
+            else:
+                self._end(session.run, await session.stop(reason))
         except MotleyError as error:
             self.store.unstopped(problems_of(error), self._clock())
 
@@ -211,30 +213,31 @@ class RunLife:
 
     def before_leaving(self) -> Question | None:
         """The question to ask before leaving, where leaving does more than closing the console."""
-        phase = self.snapshot().phase
-        if self._plan.readonly:
-            return None
-        if phase == "stopping":
-            return questions.WHILE_STOPPING
-        if phase == "starting" and not self._on_hosts and not self._plan.attach:
-            return questions.BEFORE_START
-        return None
+        return questions.leave(self.snapshot(), begins=self._begins)
+
+    @property
+    def _begins(self) -> bool:
+        """Whether a new run is about to begin on the hosts."""
+        return not self._on_hosts and self._start is not None and not self._start.finds
 
     async def leave(self, *, answered: Question | None = None) -> Outcome:
-        """Close the session; the run goes on, unless it was not on the hosts yet, or that it stops was `answered`."""
+        """Close the session; the run goes on, unless it was not on the hosts yet, or that it stops was `answered`.
+
+        Where nobody can be asked, as the terminal is gone, a stop that has begun comes first."""
+        if answered is None and self._stopping is not None:
+            await asyncio.wait([self._stopping])
         snapshot, session = self.snapshot(), self._session
         outcome = self._outcome
         if self._plan.playback is not None:  # nothing is left behind
             pass
         elif snapshot.live and session is not None:
             if snapshot.phase == "stopping" and not self._plan.readonly:
-                text = f"'{session.run}' was being stopped; motley status tells what is left"
-                outcome = Outcome(code=1, data={"run": session.run, "state": "stopping"}, text=text)
-            elif (self._on_hosts or self._plan.attach) and answered != questions.BEFORE_START:
-                outcome = left(session.run)
+                outcome = half_stopped(session.run, self._plan.paste)
+            elif not self._begins and answered != questions.BEFORE_START:
+                outcome = left(session.run, self._plan.paste)
             else:
                 await self.stop("left before it started")
-                outcome = self._outcome
+                outcome = half_stopped(session.run, self._plan.paste) if self.snapshot().live else self._outcome
         await self._close()
         return outcome
 
@@ -249,30 +252,27 @@ class RunLife:
     ) -> None:
         """`store`: that of a session which was opened already; `why_cold`: why this is no warm restart."""
         await self._close()
-        store = self.store = store or Store(readonly=self._plan.readonly)
+        store = self.store = store or Store(readonly=self._plan.readonly, paste=self._plan.paste)
         store.begin(self._clock())
         self.fresh = False
-        self._on_hosts = False
+        self._on_hosts, self._resume = False, resume
         self._outcome = Outcome(code=0)
-        try:
-            opened = await opener(self._into(store), self._ask)
+
+        def hear(opened: Opened) -> None:
             store.learn(speeds=opened.speeds, epochs=opened.epochs)
-            session = self._session = opened.session
-            if attach:
-                await session.attach()
-            else:
-                self._starting = asyncio.ensure_future(session.launch(resume=resume, why_cold=why_cold))
-                try:
-                    await self._starting
-                finally:
-                    self._starting = None
+            self._session = opened.session
+
+        start = self._start = RunStart(
+            lambda: opener(self._into(store), self._ask), hear, attach=attach, resume=resume, why_cold=why_cold
+        )
+        try:
+            session = await start.session()
             self._on_hosts = True
             self._end(session.run, await session.wait())
         except MotleyError as error:
             self._failed(store, error)
         except asyncio.CancelledError:
-            # Either the start was given up, which `stop` tells of, or the console closes.
-            if self._on_hosts or self._session is None:
+            if not start.was_given_up:  # else `stop` tells of it
                 raise
 
     def _into(self, store: Store) -> Emit:
@@ -299,13 +299,16 @@ class RunLife:
     def _end(self, run: str, record: Ended) -> None:
         if self.store.snapshot().phase != "ended":
             self.store.apply(record, self._clock())
-        self._outcome = ended(run, record)
+        self._outcome = ended(run, record, self._plan.paste)
 
     async def _close(self) -> None:
         if self._finishing:  # they use the connections of the session that followed them
             await asyncio.wait(self._finishing, timeout=CLOSE_S)
             await end(self._finishing)
             self._finishing.clear()
+        await end([self._stopping] if self._stopping is not None else [])
+        if self._start is not None:
+            await self._start.close()
         session, self._session = self._session, None
         if session is not None:
             try:

@@ -15,14 +15,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from motley.console.control.cluster_watch import ClusterWatch
+from motley.console.state.own_command import Paste, plainly
 from motley.console.state.snapshot import Playback
 from motley.remote.feed import Ended, FeedRecord
-from motley.remote.quoting import pasteable
 from motley.remote.session.checkpoint_now import Written
 from motley.remote.ssh.new_host_keys import Ask
 
 Emit = Callable[[FeedRecord], None]
 
+STOP_S = (
+    60.0  # for hosts to have ended what has begun, where their cluster.toml has not said yet how long that may take
+)
 EXIT_CODES = {"finished": 0, "running": 0, "failed": 1, "lost": 1, "stopped": 4}
 
 
@@ -79,6 +82,7 @@ class Opened:
     session: SessionLike
     speeds: Mapping[str, float] = field(default_factory=dict)  # of emulated hosts
     epochs: int | None = None
+    stop_bound_s: float = STOP_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +93,7 @@ class Plan:
     Both may raise `remote.errors.MotleyError`, and have `Ask` asked about new host keys. `file` is looked at while the
     run is on, for hosts that are new in it. With `readonly` nothing can be changed from here. `closed` is called when
     the console has closed: it may wait for what is written beside the run. `playback` makes it a replay, whose clock is
-    that of its run.
+    that of its run. `paste`: commands of ours that the user is told.
     """
 
     cluster: str
@@ -102,6 +106,7 @@ class Plan:
     file: ClusterWatch | None = None
     closed: Callable[[], None] = lambda: None
     playback: PlaybackLike | None = None
+    paste: Paste = plainly
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,19 +118,24 @@ class Outcome:
     text: str = ""
 
 
-def left(run: str) -> Outcome:
+def left(run: str, paste: Paste) -> Outcome:
     """The user went, the run did not."""
-    back = pasteable(["motley", "attach", run])
+    back = paste("attach", run)
     return Outcome(code=0, data={"run": run, "state": "running"}, text=f"'{run}' goes on. Come back: {back}")
 
 
-def ended(run: str, record: Ended) -> Outcome:
+def half_stopped(run: str, paste: Paste) -> Outcome:
+    """The user went before every host had been told, or had answered."""
+    text = f"'{run}' was being stopped; {paste('status')} tells what is left"
+    return Outcome(code=1, data={"run": run, "state": "stopping"}, text=text)
+
+
+def ended(run: str, record: Ended, paste: Paste) -> Outcome:
     """The run is over, and why when it failed; a host that did not answer a stop makes it a failure."""
     data = record.summary or {"run": run, "state": record.state}
     if record.unanswered:
         who = ", ".join(record.unanswered)
-        again = pasteable(["motley", "stop", run])
-        text = f"{run}: no answer from {who}; ranks may run on there. When back: {again}"
+        text = f"{run}: no answer from {who}; ranks may run on there. When back: {paste('stop', run)}"
         return Outcome(code=1, data={**data, "unanswered": list(record.unanswered)}, text=text)
     cause = " ".join(str(data.get("cause") or "").split()) if record.state == "failed" else ""
     text = f"{run} {record.state}: {cause}" if cause else f"{run} {record.state}"

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from motley.console.state.own_command import Paste
 from motley.console.state.snapshot import Decision, Problem, Waiting
 from motley.remote.diagnosis.failures import Report
-from motley.remote.quoting import pasteable
 from motley.trainer.contract.wire import LARGEST, Event
 
 NAMED = 6  # hosts in one line
@@ -84,9 +84,15 @@ def problem_of(event: Event) -> Problem | None:
     return None
 
 
-def failed(report: Report, run: str) -> Problem:
+def unanswered(host: str, run: str, paste: Paste) -> Problem:
+    """Of a host that was to end its part of the run."""
+    cause = "did not answer the stop: ranks may run on there"
+    return Problem(host=host, cause=cause, remedy=f"When it is back: {paste('stop', run)}")
+
+
+def failed(report: Report, run: str, paste: Paste) -> Problem:
     """The ranks that failed as one problem: the root, what mends it, and the others."""
-    more = pasteable(["motley", "logs", run, "--rank", str(report.root.member)])
+    more = paste("logs", run, "--rank", str(report.root.member))
     hosts = report.hosts[:NAMED] + ((f"{len(report.hosts) - NAMED} more",) if len(report.hosts) > NAMED else ())
     return Problem(
         host=", ".join(hosts),

@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from motley.console.state.decisions import Decisions
-from motley.console.state.event_data import failed, folded, number, one_line, problem_of, waiting_of
+from motley.console.state.event_data import failed, folded, number, one_line, problem_of, unanswered, waiting_of
 from motley.console.state.event_log import EventLog
+from motley.console.state.own_command import Paste, plainly
 from motley.console.state.participants import Participants
 from motley.console.state.script_figures import ScriptFigures
 from motley.console.state.snapshot import LogEntry, Problem, Regroup, RunPhase, Snapshot, Waiting
@@ -26,7 +27,6 @@ from motley.console.state.told_by_rank_0 import ToldByRank0
 from motley.remote.diagnosis.failures import Failures
 from motley.remote.experiment.records import grouped
 from motley.remote.feed import CaughtUp, Ended, FeedRecord, Layout, Link, LogLine, PartialLine, Progress, StepsBefore
-from motley.remote.quoting import pasteable
 from motley.trainer.contract.wire import Event, Level, Reading, Sample, Usage
 
 QUIET = frozenset({"report", "phase", "realised", "fault", "fingerprint"})  # kinds shown elsewhere than in the log
@@ -35,8 +35,11 @@ QUIET = frozenset({"report", "phase", "realised", "fault", "fingerprint"})  # ki
 class Store:
     """The state of one run. Not for several threads: everything happens on the event loop's."""
 
-    def __init__(self, *, readonly: bool = False, told: Callable[[LogEntry], None] | None = None) -> None:
-        """`told` hears each line of the log as it comes."""
+    def __init__(
+        self, *, readonly: bool = False, told: Callable[[LogEntry], None] | None = None, paste: Paste = plainly
+    ) -> None:
+        """`told` hears each line of the log as it comes. `paste`: commands that are told."""
+        self._paste = paste
         self._readonly = readonly
         self._epochs: int | None = None
         self._told = ToldByRank0()
@@ -252,10 +255,8 @@ class Store:
         self._phase = "ended"
         self._ended_at = now
         self._waiting = None
-        again = pasteable(["motley", "stop", self._layout.run if self._layout else "RUN"])
-        for host in ended.unanswered:
-            cause = "did not answer the stop: ranks may run on there"
-            self._problems.append(Problem(host=host, cause=cause, remedy=f"When it is back: {again}"))
+        run = self._layout.run if self._layout else "RUN"
+        self._problems += [unanswered(host, run, self._paste) for host in ended.unanswered]
 
     def _add_log(self, at: float, label: str, text: str, level: Level = "info", *, fold: str = "") -> None:
         self._log.add(LogEntry(time=at, label=label, text=text, level=level, fold=fold))
@@ -312,7 +313,7 @@ class Store:
         """What failed comes first: by now the clocks may be known better than when it was heard."""
         report = self._failures.report()
         run = self._layout.run if self._layout else "RUN"
-        return (*((failed(report, run),) if report else ()), *self._problems)
+        return (*((failed(report, run, self._paste),) if report else ()), *self._problems)
 
     def log(self) -> deque[LogEntry]:
         """The newest lines, oldest first; `snapshot().log_total` says how many there ever were."""

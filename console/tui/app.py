@@ -31,6 +31,7 @@ from motley.console.control.run_life import RunLife
 from motley.console.control.session_protocol import Outcome, Plan
 from motley.console.state.snapshot import Problem
 from motley.console.tui import themes
+from motley.console.tui.arrangement import turn_to, unzoom, zoom
 from motley.console.tui.hung_up import HungUp
 from motley.console.tui.playback_keys import playback_keys
 from motley.console.tui.screens.confirm import Confirm
@@ -97,6 +98,7 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
         self.life = RunLife(plan, clock, self._ask_key)
         self._hint = ("", 0.0)
         self._held: Frame | None = None
+        self._going = False  # the console closes: no key does anything any more
 
     def compose(self) -> ComposeResult:
         yield RunPanel(id="run")
@@ -170,6 +172,8 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
 
     def action_press(self, action: str, digit: int = 0) -> None:
         """A key of the table: do it, or say why not."""
+        if self._going:
+            return
         snapshot = self.life.snapshot()
         key = pressed(action, snapshot)
         why = reason(key, snapshot)
@@ -185,10 +189,10 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
             "join": self._ask_join,
             "leave": self._leave,
             "freeze": self._freeze,
-            "decisions": lambda: self._turn_to("decisions"),
-            "log": lambda: self._turn_to("log"),
-            "answers": lambda: self._turn_to("model-answers"),
-            "zoom": self._zoom,
+            "decisions": lambda: turn_to(self.main, "decisions"),
+            "log": lambda: turn_to(self.main, "log"),
+            "answers": lambda: turn_to(self.main, "model-answers"),
+            "zoom": lambda: zoom(self.main),
             "theme": self._change_theme,
             "back": self._back,
             "help": lambda: self.push_screen(Help(readonly=self.plan.readonly, replay=snapshot.playback is not None)),
@@ -211,7 +215,11 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
     async def _ask_stop(self) -> None:
         if await self._confirmed(lambda: questions.stop(self.life.snapshot())):
             self._held = None
-            await self.life.stop("x in the console")
+            self._stop()
+
+    @work(exit_on_error=False, group="stop")  # which no question after it may cancel
+    async def _stop(self) -> None:
+        await self.life.stop("x in the console")
 
     @work(exit_on_error=False, group="ask", exclusive=True)
     async def _ask_restart(self) -> None:
@@ -242,7 +250,7 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
     async def _leave(self) -> None:
         asked = self.life.before_leaving()
         if asked is None or await self._confirmed(self.life.before_leaving):
-            self.exit(await self.life.leave(answered=asked))
+            self._go(asked)
 
     async def _confirmed(self, look: Callable[[], Question | None]) -> bool:
         """Ask what `look` says, as it is by then. False, too, when there is nothing to ask any more."""
@@ -257,9 +265,16 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
         let_go()
         self._go()
 
-    @work(exit_on_error=False, group="ask", exclusive=True)
-    async def _go(self) -> None:
-        self.exit(await self.life.leave())
+    @work(exit_on_error=False, group="leave")
+    async def _go(self, answered: Question | None = None) -> None:
+        if self._going:
+            return
+        self._going = True
+        try:
+            self.exit(await self.life.leave(answered=answered))
+        except Exception:
+            self._going = False  # it is shown, and q tries again
+            raise
 
     def _freeze(self) -> None:
         if self._held is None:
@@ -268,31 +283,8 @@ class MotleyApp(App[Outcome], inherit_bindings=False):
         else:
             self._held = None
 
-    def _turn_to(self, name: str) -> None:
-        """Show the decisions, the log or the answers, where there is room for one of them, and focus it."""
-        self._unzoom()
-        for one in ("log", "decisions", "model-answers"):
-            self.main.set_class(name == one, f"-shows-{one}")
-        self.main.query_one(f"#{name}").focus()
-
-    def _zoom(self) -> None:
-        if self._unzoom():
-            return
-        panel = self.main.focused or self.main.query_one("#log")
-        area = panel.parent
-        self.main.add_class("-zoom")
-        for widget in (panel, area):
-            if widget is not None and widget is not self.main:
-                widget.add_class("-zoomed")
-
-    def _unzoom(self) -> bool:
-        self.main.query(".-zoomed").remove_class("-zoomed")
-        was = self.main.has_class("-zoom")
-        self.main.remove_class("-zoom")
-        return was
-
     def _back(self) -> None:
-        if not self._unzoom() and self._held is not None:
+        if not unzoom(self.main) and self._held is not None:
             self._held = None
 
     def _change_theme(self) -> None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from motley.console.state.event_data import number, one_line
 from motley.console.state.snapshot import Problem, Snapshot
 from motley.console.view import figures
-from motley.console.view.run_lines import AGAINST, gain_of
+from motley.console.view.run_lines import AGAINST, elapsed_s, gain_of
 from motley.console.view.styled_line import Line, Role, clip, join, width_of, wrap
 from motley.remote.diagnosis.tracebacks import shown
 
@@ -127,12 +127,13 @@ def _summary(snapshot: Snapshot, width: int, folder: str) -> list[Line]:
         *_evaluated(snapshot),
         ("steps", _steps(snapshot)),
         *_rates(snapshot),
-        ("time", figures.duration(number(summary.get("seconds")))),
+        ("time", figures.duration(elapsed_s(snapshot, snapshot.ended or 0.0))),
         ("final loss", figures.loss(number(summary.get("final_loss")) or snapshot.loss)),
         ("rebalances", figures.count(int(number(summary.get("rebalances")) or len(snapshot.decisions)))),
     ]
     if snapshot.script:
-        facts = [("time", figures.duration(number(summary.get("seconds")))), ("restarts", str(snapshot.restarts))]
+        facts = [("time", figures.duration(elapsed_s(snapshot, snapshot.ended or 0.0)))]
+        facts.append(("restarts", str(snapshot.restarts)))
     gain = gain_of(snapshot)
     if gain is not None:
         facts.append((AGAINST, figures.gain(gain)))
@@ -147,11 +148,12 @@ def _summary(snapshot: Snapshot, width: int, folder: str) -> list[Line]:
     lines.append(join(row, "   "))
     told = summary.get("hosts")
     hosts = [h for h in (told if isinstance(told, (list, tuple)) else ()) if isinstance(h, dict)]
-    if hosts and not snapshot.script:
+    known = any(number(h.get("share")) is not None for h in hosts)
+    if known and not snapshot.script:
         parts = [max(0.0, number(h.get("share")) or 0.0) for h in hosts]
         percents = figures.apportioned([part / (sum(parts) or 1.0) for part in parts], 100 if sum(parts) else 0)
         shares = [f"{one_line(h.get('name', '?'))} {percent} %" for h, percent in zip(hosts, percents, strict=True)]
-        lines += [(("shares ", "muted"), (part, "text")) for part in wrap(", ".join(shares), width - 7)[:1]]
+        lines.append(clip((("shares ", "muted"), (", ".join(shares), "text")), width))
     if folder:
-        lines += [(("saved in ", "muted"), (part, "text")) for part in wrap(folder, width - 9)[:1]]
+        lines.append(clip((("saved in ", "muted"), (folder, "text")), width))
     return lines

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len
 
+from motley.console.state.event_data import number
 from motley.console.state.snapshot import Decision, LogEntry, Playback, Snapshot
 from motley.console.view import figures
 from motley.console.view.script_lines import progress_of, script_line
@@ -39,9 +40,9 @@ def state_span(snapshot: Snapshot) -> Span:
 
 
 def elapsed_s(snapshot: Snapshot, now: float) -> float | None:
-    seconds = snapshot.summary.get("seconds")
-    if isinstance(seconds, (int, float)):
-        return float(seconds)
+    seconds = number(snapshot.summary.get("seconds"))
+    if seconds is not None:
+        return seconds
     if snapshot.started is None:
         return None
     return (snapshot.ended or now) - snapshot.started

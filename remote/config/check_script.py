@@ -12,6 +12,7 @@ One that calls `motley.session()` heeds more of them. Whether it does shows when
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -106,7 +107,7 @@ def calls_session(run: RunOptions, beside: Path) -> bool:
 
     `beside`: the folder of cluster.toml, where paths begin. Of a command the Python files that it names are read.
     """
-    root = beside / Path(run.project or "").expanduser()
+    root = beside / os.path.expanduser(run.project or "")
     files = [beside / run.script] if run.script else []
     if run.module:
         place = root.joinpath(*run.module.split("."))

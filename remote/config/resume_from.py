@@ -10,6 +10,7 @@ Names are those of the files, without `.pt`: best, final, stop, held, epoch_5. `
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ class ResumeFrom:
         """A path has a `/` in it, or ends with `.pt`. Raises UsageError for what is none of the three."""
         run, at, name = text.partition("@")
         if "/" in text or (not at and text.endswith(".pt")):
-            return cls("", file=Path(text).expanduser())
+            return cls("", file=Path(os.path.expanduser(text)))
         if problem := name_problem(run):
             raise UsageError(clean(f"the name of a run, '{run}', {problem}"))
         name = name.removesuffix(".pt")

@@ -9,6 +9,7 @@ Which node or pod a host is, `remote.placement` finds out. What is no use with a
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -95,7 +96,7 @@ def slurm_options(
         text = f"is too short for warning_s = {warning_s}: the job would be told to end as it begins, again and again"
         problems.add(("slurm", "time"), text)
     identity = keys.get("identity")
-    absolute = str(folder.absolute() / Path(identity).expanduser()) if identity else None
+    absolute = str(folder.absolute() / Path(os.path.expanduser(identity))) if identity else None
     return SlurmOptions(**{**keys, "identity": absolute, "sbatch": tuple(keys.get("sbatch", ()))})
 
 

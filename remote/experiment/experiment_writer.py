@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -22,8 +23,9 @@ from motley.remote.diagnosis.failures import Failures
 from motley.remote.end_tasks import end
 from motley.remote.errors import Finding, RunFailed, UsageError
 from motley.remote.experiment.backlog import Backlog
-from motley.remote.experiment.fetch import Fetcher, final_summary, pretty
+from motley.remote.experiment.fetch import NOTHING, Fetcher, final_summary, pretty
 from motley.remote.experiment.folder import Experiment
+from motley.remote.experiment.heard import NOT_BEGUN, Heard
 from motley.remote.experiment.last_loss import LastLosses
 from motley.remote.experiment.machines import record_machines
 from motley.remote.experiment.records import grouped
@@ -51,6 +53,7 @@ class ExperimentWriter:
         self._harvest: Fetcher | None = None
         self._results: Results | None = None
         self._losses = LastLosses()
+        self._heard = Heard()
         self._world_size = 0  # of the newest group
         self._machines: Callable[[Collection[str]], dict[str, str]] = lambda _: {}
 
@@ -60,8 +63,10 @@ class ExperimentWriter:
         return self._experiment
 
     def keep(self, experiment: Experiment, verbs: Verbs) -> None:
-        """From now on notes are kept in it, and what the hosts announce is brought there."""
+        """From now on notes are kept in it, and what the hosts announce is brought there; or it is said why not."""
         self._experiment = experiment
+        if experiment.refused:
+            self.warn(f"{experiment.refused} Nothing of the run is kept here until then.")
         self._harvest = Fetcher(verbs, self._run, experiment, say=self.warn)
         self._results = Results(verbs, self._run, experiment, say=self.warn, note=partial(self.note, kind="results"))
         self._machines = verbs.hosts.machines
@@ -69,6 +74,7 @@ class ExperimentWriter:
     def emit(self, record: FeedRecord) -> None:
         if isinstance(record, Progress) and record.stage == "connect" and record.done:
             self.connected_at = time.monotonic()
+        self._heard.hear(record)
         if isinstance(record, Sample):
             self._losses.hear(record)
         elif not isinstance(record, (Reading, Usage)):
@@ -161,9 +167,11 @@ class ExperimentWriter:
         """Fetch what the leader kept, and write the summary. `states`: the end on each host that answered."""
         assert self._harvest is not None
         summary = await self._harvest.summary(leader) if leader in states else None
-        result = final_summary(self._run, summary, states, hosts, stopping)
+        ranks = Counter(rank.host for rank in self.layout.ranks) if self.layout is not None else NOTHING
+        heard = self._heard.figures()
+        result = final_summary(self._run, summary, states, hosts, stopping, heard=heard, ranks=ranks)
         self._saved(self.experiment.commit)
-        loss = self._losses.of(int(result["steps"]), self._world_size)
+        loss = self._losses.of(int(result["steps"] or 0), self._world_size)
         result["final_loss"] = result["final_loss"] if loss is None else loss
         report = self.failures.report()
         if report is not None and result["state"] == "failed":
@@ -193,7 +201,7 @@ class ExperimentWriter:
     def not_started(self, reason: str, states: Mapping[str, str], hosts: Sequence[str], *, stopped: bool) -> None:
         """Nothing came of it: the summary says so, and the experiment is closed."""
         self.note(f"not started: {reason}", "error")
-        summary = {**final_summary(self._run, None, states, hosts, stopping=stopped), "cause": reason}
+        summary = {**final_summary(self._run, None, states, hosts, stopping=stopped, heard=NOT_BEGUN), "cause": reason}
         self.experiment.write_whole("summary.json", pretty(summary))
         self.experiment.close()
 

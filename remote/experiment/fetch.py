@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from motley.remote.end_tasks import end
@@ -34,6 +35,8 @@ SCHEDULED = ("steps", "minutes")
 EPOCHS, STEPS = "epochs", "steps"
 FINISH_S = 120.0
 PATIENCE_S = 20.0  # with a host that can't be reached, for one file
+HEARD = ("steps", "epochs", "samples", "seconds", "samples_per_s", "rebalances")  # of a summary, else the leader's word
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 REPLACED_S = 5.0  # from a file that is not what was announced to the word that it was written once more
 
 
@@ -220,9 +223,17 @@ def _digest(path: Path) -> str:
 
 
 def final_summary(
-    run: str, summary: Mapping[str, Any] | None, states: Mapping[str, str], hosts: Sequence[str], stopping: bool
+    run: str,
+    summary: Mapping[str, Any] | None,
+    states: Mapping[str, str],
+    hosts: Sequence[str],
+    stopping: bool,
+    *,
+    heard: Mapping[str, Any] = NOTHING,
+    ranks: Mapping[str, int] = NOTHING,
 ) -> dict[str, Any]:
-    """summary.json for the end: the leader's own, or what can be said without it.
+    """summary.json for the end: the leader's own, or what can be said without it: what was `heard`
+    (`remote.experiment.heard`), and the `ranks` of each host. All keys are there; what is not known is None.
 
     A leader that was ended in mid-run leaves a summary that says "running": the run is then stopped, failed or lost,
     by what the hosts say.
@@ -232,6 +243,12 @@ def final_summary(
         "final_loss": None, "eval": None, "hosts": [{"name": h, "ranks": 0, "share": 0.0, "samples_per_s": 0.0}
         for h in hosts], "rebalances": 0, "regroups": [], "phases": {},
     }  # fmt: skip
+    if summary is None:
+        shares = heard.get("shares", {})
+        empty |= {name: heard.get(name) for name in HEARD}
+        empty["hosts"] = [
+            {"name": host, "ranks": ranks.get(host), "share": shares.get(host), "samples_per_s": None} for host in hosts
+        ]
     said = {k: v for k, v in (summary or {}).items() if k not in empty or _is_like(empty[k], v)}
     table = {**empty, **said}
     if summary is not None and summary.get("state") in ("finished", "stopped", "failed"):

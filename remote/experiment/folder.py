@@ -41,14 +41,15 @@ def experiments_folder(cluster: Cluster) -> Path:
 class Experiment:
     """The folder of one run. Without a copy it is only read: another console writes it, or the disk has refused."""
 
-    def __init__(self, folder: Path, copy: LocalCopy | None = None) -> None:
+    def __init__(self, folder: Path, copy: LocalCopy | None = None, *, refused: str = "") -> None:
         self.folder = folder
+        self.refused = refused  # why nothing can be kept here, for the user
         self._copy = copy
         self._told: dict[str, dict[str, int]] = {}  # by place (`_place`) and file: how far this console was shown it
         self._reads: dict[str, str] = {}  # by host that may have several folders of the run: which one is read
         self._asked: set[str] = set()  # hosts that were asked for their files
         self._stale: set[str] = set()  # of these, the ones that are to be asked again
-        self._over = False  # nothing is kept any more
+        self._over = bool(refused)  # nothing is kept any more
         self.summaries: dict[str, str] = {}  # of hosts that printed them, in JSON
         self.instances: dict[str, str] = {}  # which of several machines hosts were last: `remote.experiment.machines`
         if copy is not None:
@@ -65,20 +66,24 @@ class Experiment:
             raise UsageError(f"{folder} is there already: choose another name with --name") from None
         except OSError as error:
             raise UsageError(f"{folder} can't be made: {error.strerror}") from error
-        return cls.open(folder)
+        experiment = cls.open(folder)
+        if experiment.refused:
+            raise UsageError(experiment.refused)
+        return experiment
 
     @classmethod
     def open(cls, folder: Path) -> Experiment:
-        """An experiment to go on with; made when it is missing. Read only when another console writes it.
+        """An experiment to go on with; made when it is missing. Read only when another console writes it, and where it
+        can't be written: a run can be followed and stopped all the same, and `refused` says why it is not kept.
 
-        Raises UsageError when it is damaged, or can't be written.
+        Raises UsageError when it is damaged.
         """
         try:
             for name in ("logs", "checkpoints", "traces"):
                 (folder / name).mkdir(parents=True, mode=0o700, exist_ok=True)
+            return cls(folder, LocalCopy.open(folder))
         except OSError as error:
-            raise UsageError(f"{folder} can't be written: {error.strerror}") from error
-        return cls(folder, _copy_of(folder))
+            return cls(folder, refused=_refusal(folder, error))
 
     @property
     def writable(self) -> bool:
@@ -94,9 +99,11 @@ class Experiment:
         if self._copy is not None or self._over:
             return False
         try:
-            self._copy = _copy_of(self.folder)
-        except UsageError:
+            self._copy = LocalCopy.open(self.folder)
+        except (UsageError, OSError) as error:
             self._over = True
+            if isinstance(error, OSError):
+                raise UsageError(_refusal(self.folder, error)) from error
             raise
         if self._copy is not None:
             self._stale = set(self._asked)
@@ -282,12 +289,9 @@ class Experiment:
         }
 
 
-def _copy_of(folder: Path) -> LocalCopy | None:
-    """None when another console writes it. Raises UsageError when it is damaged, or can't be written."""
-    try:
-        return LocalCopy.open(folder)
-    except OSError as error:
-        raise UsageError(f"{error.filename or folder} can't be written: {error.strerror}") from error
+def _refusal(folder: Path, error: OSError) -> str:
+    remedy = f"Make room there, or make it writable: `motley attach {folder.name}` then reads on."
+    return f"{error.filename or folder} can't be written: {error.strerror or error}. {remedy}"
 
 
 def _timed(path: Path) -> Iterator[Sample | Reading | Usage | Event]:

@@ -58,6 +58,9 @@ class LocalCopy:
         except BlockingIOError:
             os.close(lock)
             return None
+        except OSError:  # of a file system that knows no locks
+            os.close(lock)
+            raise
         copy = cls(folder, lock)
         try:
             copy._recover()

@@ -29,10 +29,10 @@ def writing(experiment: Path) -> Iterator[None]:
         raise RunFailed(f"{experiment} can't be written: {error.strerror}. {remedy}") from error
 
 
-def write_file(file: Path, text: str) -> None:
+def write_file(file: Path, text: str, mode: int = 0o644) -> None:
     """A file that the user has named, whole or not at all; what was there is replaced. Raises NotWritten."""
     try:
-        durable.write(file, text.encode(errors="replace"), 0o644)
+        durable.write(file, text.encode(errors="replace"), mode)
     except OSError as error:
         raise NotWritten(f"{file} can't be written: {error.strerror or error}. Name another FILE") from error
 

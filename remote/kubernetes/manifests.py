@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -170,7 +171,7 @@ def _data(cluster: Cluster) -> Tree | None:
     """Of `[data] push`. Raises ConfigError when it can't be read, or is too large already before it is packed."""
     if cluster.data.push is None:
         return None
-    root = cluster.path.absolute().parent / Path(cluster.data.push).expanduser()
+    root = cluster.path.absolute().parent / Path(os.path.expanduser(cluster.data.push))
     try:
         folder = Folder.of(root)
         if folder.bytes > 20 * MOST_BYTES:

@@ -48,11 +48,12 @@ async def bring_checkpoint(
 ) -> str:
     """See to it that the leader has the newest good checkpoint of a run that is `wanted`. Returns its name there.
 
-    `warn` is told of every newer one that is damaged. Raises UsageError when there is no good one anywhere, with those
-    that there are; a HostError when one can't be fetched or the leader can't be given it.
+    `warn` is told of every newer one that is damaged, and of hosts that do not answer. Raises UsageError when there is
+    no good one anywhere, with those that there are; a HostError when one can't be fetched or the leader can't be given
+    it.
     """
     run, asked = wanted.run, list(hosts)
-    told = dict(zip(asked, await asyncio.gather(*(told_of(verbs, host, run) for host in asked)), strict=True))
+    told = dict(zip(asked, await asyncio.gather(*(told_of(verbs, host, run, warn) for host in asked)), strict=True))
     for name in elsewhere(verbs.hosts.cluster, told, recorded_machines(experiment), machine_id()):
         warn(f"{name} was another machine in '{run}': what that one keeps is not looked at")
     answers = [listed_by(host, table) for host, table in told.items()]
@@ -148,11 +149,14 @@ def _most() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
-async def told_of(verbs: Verbs, host: str, run: str) -> Mapping[str, Any]:
-    """What a host tells of a run; nothing where it does not answer, or does not know it."""
+async def told_of(
+    verbs: Verbs, host: str, run: str, warn: Callable[[str], object] = lambda _: None
+) -> Mapping[str, Any]:
+    """What a host tells of a run; nothing where it does not know it, or does not answer, which `warn` is told."""
     try:
         runs = await verbs.status(host)
-    except HostError:
+    except HostError as error:
+        warn(f"{host} does not answer ({error.cause}): what it has of '{run}' is not looked at")
         return {}
     return next((table for table in runs if table.get("run") == run), {})
 

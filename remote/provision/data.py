@@ -84,7 +84,7 @@ def _read(cluster: Cluster) -> Folder:
 def _root(cluster: Cluster) -> Path | None:
     if cluster.data.push is None:
         return None
-    return Path(os.path.normpath(cluster.path.absolute().parent / Path(cluster.data.push).expanduser()))
+    return Path(os.path.normpath(cluster.path.absolute().parent / os.path.expanduser(cluster.data.push)))
 
 
 def _wrong(cluster: Cluster, text: str) -> ConfigError:

@@ -191,7 +191,7 @@ def _hides_ours(file: str, folders: Collection[str]) -> bool:
 
 def _place(beside: Path, given: str) -> Path:
     """Absolute, without `..`; links stay as they are."""
-    return Path(os.path.normpath(beside / Path(given).expanduser()))
+    return Path(os.path.normpath(beside / os.path.expanduser(given)))
 
 
 def _ignored(root: Path) -> pathspec.GitIgnoreSpec:

@@ -20,6 +20,7 @@ from motley.remote.errors import HostError, RunFailed, UsageError
 from motley.remote.experiment.experiment_writer import ExperimentWriter
 from motley.remote.experiment.fetch import final_summary
 from motley.remote.experiment.folder import Experiment, experiments_folder
+from motley.remote.experiment.heard import NOT_BEGUN
 from motley.remote.feed import Ended
 from motley.remote.launch.placement import Knows, unknown
 from motley.remote.placement.manifests import Manifests, none
@@ -192,5 +193,5 @@ async def _first(*tasks: asyncio.Future[None]) -> None:
 def never_began(run: str, hosts: Sequence[str], silent: tuple[str, ...]) -> Ended:
     """The end of a run that was stopped before there was anything to follow; `silent` hosts did not answer."""
     states = dict.fromkeys((name for name in hosts if name not in silent), "stopped")
-    summary = final_summary(run, None, states, list(hosts), stopping=True)
+    summary = final_summary(run, None, states, list(hosts), stopping=True, heard=NOT_BEGUN)
     return Ended(state="stopped", summary=summary, unanswered=silent)

@@ -172,7 +172,7 @@ class Session:
         """Find the run on the hosts and follow it from where the experiment folder ends, or from its beginning.
 
         With `revive` hosts that were cut off are brought back. Raises UsageError when no host that answers knows the
-        run, or the folder here can't be used.
+        run, or the folder here is damaged.
         """
         self._cluster = await self._run_hosts.found()
         outcomes = await introduced(

@@ -184,4 +184,4 @@ def _home() -> Path:
 
 
 def _expand(path: str) -> Path:
-    return Path(path.replace("%d", str(_home()))).expanduser()
+    return Path(os.path.expanduser(path.replace("%d", str(_home()))))

@@ -51,12 +51,12 @@ async def own_key(route: Route) -> UserKey | None:
 
 
 def is_missing(path: str) -> bool:
-    return not Path(path).expanduser().exists()
+    return not Path(os.path.expanduser(path)).exists()
 
 
 def make_key(name: str) -> None:
     """A new ed25519 key without a passphrase, and its `.pub`. Raises HostError; overwrites nothing."""
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     key = asyncssh.generate_private_key("ssh-ed25519", comment=f"{local_user()}@{socket.gethostname()}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ import pytest
 
 from motley.console.commands.plain import Printer
 from motley.console.control.session_protocol import ended
+from motley.console.state.own_command import plainly
 from motley.console.state.store import Store
 from motley.console.view.notice import notice_lines
 from motley.console.view.styled_line import text, width_of
@@ -115,12 +116,14 @@ def test_plain_lines_end_with_it() -> None:
 
 def test_the_command_s_last_word_names_the_cause() -> None:
     cause = "rank 2 on box1 failed: ModuleNotFoundError: No module\nnamed 'einops'"
-    outcome = ended("home-1", Ended(state="failed", summary={"run": "home-1", "state": "failed", "cause": cause}))
+    outcome = ended(
+        "home-1", Ended(state="failed", summary={"run": "home-1", "state": "failed", "cause": cause}), plainly
+    )
     assert (outcome.code, outcome.text) == (
         1,
         "home-1 failed: rank 2 on box1 failed: ModuleNotFoundError: No module named 'einops'",
     )
-    assert ended("home-1", Ended(state="finished", summary={"cause": "old"})).text == "home-1 finished"
+    assert ended("home-1", Ended(state="finished", summary={"cause": "old"}), plainly).text == "home-1 finished"
 
 
 def test_the_log_of_a_failed_run_ends_with_its_cause_on_stderr(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import sys
@@ -12,9 +11,11 @@ from pathlib import Path
 from motley.remote.config.cluster import Cluster
 from motley.remote.config.command_line import check_run_name, new_run_name
 from motley.remote.config.value_rules import nearest_label
-from motley.remote.errors import UsageError
+from motley.remote.errors import NotWritten, UsageError
+from motley.remote.experiment.local_disk import write_file
 from motley.remote.kubernetes.documents import Kind
 from motley.remote.kubernetes.manifests import manifests
+from motley.remote.quoting import pasteable
 
 STDOUT = Path("-")
 LONGEST = 24  # of the cluster's name in that of a run
@@ -32,7 +33,8 @@ def export_kubernetes(cluster: Cluster, name: str | None, kind: Kind, file: Path
         sys.stdout.write(made.text)
         return 0
     _write(file, made.text, force=force)
-    print(f"'{run}': kubectl apply --server-side -f {file} starts it", file=sys.stderr)
+    starts = pasteable(["kubectl", "apply", "--server-side", "-f", str(file)])
+    print(f"'{run}': {starts} starts it", file=sys.stderr)
     print(file)
     return 0
 
@@ -52,9 +54,6 @@ def _write(file: Path, text: str, *, force: bool) -> None:
     if file.exists() and not force:
         raise UsageError(f"{file} is there already; --force writes over it")
     try:
-        with contextlib.suppress(FileNotFoundError):
-            file.unlink()
-        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as opened:
-            opened.write(text)
-    except OSError as error:
-        raise UsageError(f"{file} can't be written: {error.strerror}") from error
+        write_file(file, text, 0o600)
+    except NotWritten as error:
+        raise UsageError(str(error)) from error

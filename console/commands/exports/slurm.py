@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 from motley.remote.config.cluster import Cluster
-from motley.remote.errors import NotWritten, UsageError
+from motley.remote.errors import UsageError
+from motley.remote.experiment.local_disk import write_file
 from motley.remote.placement.slurm_script import script
 from motley.remote.quoting import pasteable
+from motley.remote.ssh.shell import motley
 
 BY_HAND_S = 3600  # that nodes which were asked for by hand wait for a run
 
@@ -19,11 +21,10 @@ def export_slurm(cluster: Cluster, file: Path, *, force: bool) -> int:
         raise UsageError('`motley export slurm` needs a cluster.toml with [cluster] connect = "slurm" (docs/slurm.md)')
     if file.exists() and not force:
         raise UsageError(f"{file} is there already: --force writes over it")
-    try:
-        file.write_text(script(cluster, cluster.name, patience_s=BY_HAND_S), encoding="utf-8")
-    except OSError as error:
-        raise NotWritten(f"{file} can't be written: {error.strerror}") from error
-    again = pasteable(["motley", "run", "--name", cluster.name])
-    print(f"submit it with sbatch {file}, then {again} starts the run on its nodes", file=sys.stderr)
+    write_file(file, script(cluster, cluster.name, patience_s=BY_HAND_S))
+    again = motley(cluster, "run", "--name", cluster.name)
+    print(
+        f"submit it with {pasteable(['sbatch', str(file)])}, then {again} starts the run on its nodes", file=sys.stderr
+    )
     print(file)
     return 0

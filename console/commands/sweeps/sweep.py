@@ -17,9 +17,9 @@ from motley.console.commands.run import attach_plan, run_plan
 from motley.console.commands.sweeps.sweep_plan import MOST_RUNS, Attempt, name_of, names, newest_of, settings_of
 from motley.console.control.session_protocol import Outcome, Plan
 from motley.console.report.comparison import By
+from motley.console.state.own_command import own_commands
 from motley.remote.config.command_line import check_run_name
 from motley.remote.errors import MotleyError, UsageError
-from motley.remote.quoting import pasteable
 
 INTERRUPTED = 4  # the exit code of a run that was stopped
 
@@ -51,7 +51,7 @@ def watched(wanted: Wanted) -> Outcome:
     from motley.console.control.terminal_prompts import asker
 
     plan = wanted.plan()
-    return asyncio.run(run_plain(plan, printer=Printer(), ask=asker()))
+    return asyncio.run(run_plain(plan, printer=Printer(paste=plan.paste), ask=asker()))
 
 
 def sweep(
@@ -116,7 +116,7 @@ def _made(
     """The run of a number: found finished, gone on with, or made; and how that ended."""
     before, name = newest_of(experiments, sweep, number, settings)
     if before is not None and before.state == "finished":
-        _say(f"{before.name} has finished already: {pasteable(['motley', 'report', before.name])}")
+        _say(f"{before.name} has finished already: {own_commands(config)('report', before.name)}")
         return before, Outcome(code=0)
     if before is not None and not before.state:  # nothing says that it has ended: its hosts may know more
         try:
@@ -124,9 +124,9 @@ def _made(
             found, name = newest_of(experiments, sweep, number, settings)
             return found or before, outcome
         except UsageError as error:
-            _say(f"{before.name} can't be gone on with ({error}): {name} begins anew")
-            before = None
-    resume = before.name if before is not None and before.steps else None
+            goes_on = f"goes on from {before.goes_on_from}" if before.goes_on_from else "begins anew"
+            _say(f"{before.name} can't be gone on with ({error}): {name} {goes_on}")
+    resume = before.goes_on_from if before is not None else None
     wanted = Wanted(config=config, name=name, settings=settings, only=only, resume=resume)
     try:
         outcome = watch(wanted)
@@ -138,7 +138,7 @@ def _made(
         outcome = watch(replace(wanted, name=name, resume=None))
     made, _ = newest_of(experiments, sweep, number, settings)
     state = str((outcome.data or {}).get("state") or "stopped")
-    return made or Attempt(name=name, state=state, steps=0), outcome
+    return made or Attempt(name=name, state=state, goes_on_from=None), outcome
 
 
 def _say(text: str) -> None:

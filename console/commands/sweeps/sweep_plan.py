@@ -29,11 +29,12 @@ _OPEN, _CLOSE, _QUOTES = "[{", "]}", "\"'"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """A run of a sweep as its folder has it. `state` is empty where nothing says that it has ended."""
+    """A run of a sweep as its folder has it. `state` is empty where nothing says that it has ended. `goes_on_from`: the
+    newest of it and those before it that has come to anything; None where none has."""
 
     name: str
     state: str
-    steps: int
+    goes_on_from: str | None
 
 
 def settings_of(sets: Sequence[str]) -> list[tuple[str, ...]]:
@@ -105,7 +106,7 @@ def newest_of(experiments: Path, sweep: str, number: int, settings: tuple[str, .
     Raises UsageError where a run of that name has other settings.
     """
     first, later = names(sweep, number)
-    found, free = None, first
+    found, free, newest = None, first, None
     for attempt in itertools.count(2):
         folder = experiments / free
         if not folder.exists():
@@ -118,11 +119,9 @@ def newest_of(experiments: Path, sweep: str, number: int, settings: tuple[str, .
             )
         summary = _summary(folder)
         state, steps = summary.get("state"), summary.get("steps")
-        found = Attempt(
-            name=free,
-            state=state if state in END_STATES else "",
-            steps=steps if type(steps) is int else 0,
-        )
+        if (type(steps) is int and steps > 0) or any((folder / "checkpoints").glob("*.pt")):
+            newest = free
+        found = Attempt(name=free, state=state if state in END_STATES else "", goes_on_from=newest)
         free = f"{later}{attempt}"
     raise AssertionError
 

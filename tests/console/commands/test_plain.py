@@ -14,6 +14,7 @@ import pytest
 
 from motley.console.commands.plain import LINES_PER_S, PlainRun, Printer, run_plain
 from motley.console.control.session_protocol import Outcome, ended
+from motley.console.state.own_command import plainly
 from motley.remote.errors import CheckFailed, NewKey
 from motley.remote.feed import CaughtUp, Ended, LogLine
 from tests.console import scripted
@@ -188,7 +189,7 @@ async def test_a_failed_check_closes_the_session_and_reaches_the_command_line() 
     ],
 )
 def test_exit_codes_follow_the_end_of_the_run(record: Ended, code: int) -> None:
-    assert ended("home-1", record).code == code
+    assert ended("home-1", record, plainly).code == code
 
 
 def attached(*, over: bool, history: bool = False) -> list[str]:

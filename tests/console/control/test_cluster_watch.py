@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from motley.console.commands.plain import PlainRun
 from motley.console.control.cluster_watch import ClusterWatch, Look
+from motley.console.state.own_command import own_commands
 from motley.console.state.store import Store
 from motley.console.tui.app import MotleyApp
 from motley.console.tui.screens.confirm import Confirm
@@ -126,7 +128,7 @@ async def test_plain_lines_say_the_command_to_paste(path: Path, monkeypatch: pyt
     monkeypatch.setattr("motley.console.commands.plain.LOOK_S", 0.0)
     plan, sessions = scripted.plan(hold=True, steps=30, file=ClusterWatch(path))
     shown, lines, _ = printer()
-    run = PlainRun(plan, shown)
+    run = PlainRun(replace(plan, paste=own_commands(path)), shown)
     following = asyncio.ensure_future(run.follow())
     await until_plain(lambda: bool(sessions) and sessions[0].played.is_set())
     write(path, *HOSTS, "box5")

@@ -21,6 +21,7 @@ from tests.remote.stand_in_rank import sealed
         ("night.1@final", ResumeFrom("night.1", "final")),
         ("night@my-net", ResumeFrom("night", "my-net")),
         ("best.pt", ResumeFrom("", file=Path("best.pt"))),
+        ("~nobody-has-this-name/best.pt", ResumeFrom("", file=Path("~nobody-has-this-name/best.pt"))),
         ("./night@home/best", ResumeFrom("", file=Path("night@home/best"))),
         ("experiments/night/checkpoints/best.pt", ResumeFrom("", file=Path("experiments/night/checkpoints/best.pt"))),
     ],

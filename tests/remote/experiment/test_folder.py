@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from motley.remote.errors import RunFailed, UsageError
 from motley.remote.experiment.folder import Experiment
 from motley.remote.experiment.last_loss import LastLosses
+from motley.remote.experiment.local_copy import LocalCopy
 from tests.remote.experiment.machines import COUNT, HOSTS, MACHINES, assert_whole, copy_of, event, read_on, sample
 from tests.support.power_cut import Disk
 
@@ -245,6 +248,31 @@ def test_a_full_disk_is_told_and_can_be_mended(folder: Path, act: Callable[[Expe
     read_on(again)
     again.close()
     assert_whole(folder)
+
+
+@pytest.mark.parametrize("there", [".lock", "events.jsonl", "offsets.json", "logs"])
+def test_what_can_t_be_kept_can_be_read_on_all_the_same_and_a_new_one_can_t_begin(
+    folder: Path, there: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Experiment.create(folder, "").close()
+    at = folder / there
+    shutil.rmtree(at) if at.is_dir() else at.unlink()
+    at.touch() if there == "logs" else at.mkdir()
+    refused = Experiment.open(folder)
+    assert not refused.writable
+    assert re.match(rf"\S*night/{there} can't be written: (Is a directory|File exists)", refused.refused)
+    assert "`motley attach night` then reads on" in refused.refused
+    read_on(refused)
+    assert refused.offsets("box1")  # it is shown
+    assert not refused.take_over()
+    refused.close()
+
+    def full(_folder: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(LocalCopy, "open", full)
+    with pytest.raises(UsageError, match="new can't be written: No space left on device"):
+        Experiment.create(folder.with_name("new"), "")
 
 
 def test_offsets_are_readable_by_other_programs(folder: Path) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from motley.remote.config.resume_from import ResumeFrom
-from motley.remote.errors import UsageError
+from motley.remote.errors import Unreachable, UsageError
 from motley.remote.hosts.pool import Hosts
 from motley.remote.launch.resume_checkpoint import Found, bring_checkpoint, newest_first
 from motley.remote.rpc.verbs import Verbs
@@ -53,7 +54,7 @@ class Night:
     def checkpoints(self, host: str) -> Path:
         return (self._stage.run_folder("night", host) if host else self._stage.experiment("night")) / "checkpoints"
 
-    async def bring(self, checkpoint: str = "") -> Path:
+    async def bring(self, checkpoint: str = "", *, silent: str = "") -> Path:
         """Brings the newest good one, or the one of this name, to the host that leads; what its ranks go on from."""
         async with Hosts(self._stage.cluster()) as hosts:
             for host in (LEADER, OTHER):
@@ -68,9 +69,23 @@ class Night:
                 (self.checkpoints(host) / name).write_bytes(content)
             verbs, experiment = Verbs(hosts, self._stage.tree), self._stage.experiment("night")
             wanted = ResumeFrom("night", checkpoint)
+            if silent:
+                take_away(verbs, silent)
             name = await bring_checkpoint(verbs, LEADER, wanted, [LEADER, OTHER], experiment, self.warnings.append)
         ours = self.checkpoints(LEADER)
         return ours / name if checkpoint else newest(ours, lambda _: None)[0]
+
+
+def take_away(verbs: Verbs, silent: str) -> None:
+    """It does not answer any more."""
+    status = verbs.status
+
+    async def answers(host: str) -> list[dict[str, Any]]:
+        if host == silent:
+            raise Unreachable(host, "it can't be reached: timed out", "Look whether it is on.")
+        return await status(host)
+
+    verbs.status = answers  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize(
@@ -170,3 +185,11 @@ async def test_a_name_that_no_checkpoint_has_is_answered_with_those_that_there_a
         UsageError, match=r"no good checkpoint 'best' .* There are: held \(step 17\), epoch_2 \(step 12\)$"
     ):
         await night.bring("best")
+
+
+async def test_a_host_that_does_not_answer_is_named_when_an_older_one_is_taken(stage: Stage) -> None:
+    night = Night(stage, {(LEADER, "epoch_2.pt"): whole(12), (OTHER, "held.pt"): whole(17)})
+    assert (await night.bring(silent=OTHER)).read_bytes() == whole(12)
+    assert night.warnings == [
+        "box1 does not answer (it can't be reached: timed out): what it has of 'night' is not looked at"
+    ]

@@ -11,6 +11,7 @@ from motley.remote.config.command_line import needs_task
 from motley.remote.config.load import load
 from motley.remote.errors import ConfigError, UsageError
 from motley.remote.provision import project as projects
+from motley.remote.provision.data import check_there
 from motley.remote.provision.project import find, project_of
 
 HOSTS = '[[hosts]]\nname = "box1"\n[[hosts]]\nname = "box2"\n'
@@ -262,3 +263,17 @@ def test_the_ranks_of_a_script_meet_at_the_port_and_the_coordinator_takes_the_ne
     script = found.script
     assert script is not None
     assert (script.port, cluster.coordinator_port) == (31000, 31001)
+
+
+@pytest.mark.parametrize(
+    "run", ['script = "train.py"\nproject', "script", 'module = "train"\nproject', 'command = ["train.py"]\nproject']
+)
+def test_a_home_of_nobody_is_a_folder_that_is_not_there(tmp_path: Path, run: str) -> None:
+    write(tmp_path, "train.py")
+    assert "~nobody-has-this-name" in refused(tmp_path, run=f'{run} = "~nobody-has-this-name/x"')
+
+
+def test_data_in_a_home_of_nobody_is_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    cluster = cluster_of(tmp_path, run='task = "mlp/digits"', more='[data]\npush = "~nobody-has-this-name/x"\n')
+    with pytest.raises(ConfigError, match="there is no folder .*/~nobody-has-this-name/x"):
+        check_there(cluster)

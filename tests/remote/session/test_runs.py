@@ -91,6 +91,26 @@ async def test_listing_and_stopping_from_the_hosts_alone(stage: Stage) -> None:
         await runs.stop(cluster, "day", "motley stop")
 
 
+async def test_a_run_is_stopped_also_where_nothing_of_it_can_be_kept(stage: Stage) -> None:
+    cluster = stage.cluster()
+    session = stage.session("night", seen := Seen(), cluster)
+    await session.launch()
+    await seen.further(2)
+    await session.close()
+    lock = stage.experiment("night") / ".lock"
+    lock.unlink()
+    lock.mkdir()  # as good as a disk that is full or read-only
+    watching = stage.session("night", again := Seen())
+    await watching.attach()
+    await again.further(2)
+    ended, over = await runs.stop(cluster, "night", "motley stop")
+    assert (ended.state, ended.unanswered, over, stage.alive()) == ("stopped", (), False, [])
+    await watching.wait()
+    await watching.close()
+    warnings = [r.text for r in again.records if isinstance(r, Event) and r.level == "warning"]
+    assert [text for text in warnings if "night/.lock can't be written: Is a directory" in text] == warnings[:1]
+
+
 async def test_hosts_that_do_not_answer_are_named(stage: Stage) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

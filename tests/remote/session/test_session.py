@@ -243,6 +243,8 @@ async def test_a_leader_that_is_gone_for_good_is_named(stage: Stage) -> None:
     await session.close()
     assert (ended.state, ended.unanswered) == ("stopped", ("box0",))
     assert {host["name"]: host["state"] for host in ended.summary["hosts"]} == {"box0": "lost", "box1": "stopped"}
+    assert set(ended.summary) == KEYS
+    assert (ended.summary["steps"] > 0, ended.summary["seconds"] is None) == (True, False)  # as its ranks told
 
 
 async def test_a_checkpoint_that_is_not_what_was_announced_is_refused(

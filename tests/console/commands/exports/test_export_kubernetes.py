@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 from datetime import datetime, timezone
 from pathlib import Path
@@ -44,8 +46,27 @@ def test_a_file_is_for_the_user_alone_and_never_written_over_unasked(cluster: Pa
     assert again.exit_code == 2
     assert "--force" in again.stderr
     assert file.read_text() == before
-    assert CliRunner().invoke(app, [*words, "--force"]).exit_code == 0
+    again = CliRunner().invoke(app, [*words, "--force"])
+    assert (again.exit_code, stat.S_IMODE(file.stat().st_mode)) == (0, 0o600)
+    assert "kubectl apply --server-side -f night.yaml starts it" in again.stderr
     assert file.read_text() != before  # another token
+
+
+def test_a_disk_that_refuses_leaves_the_old_file_and_the_command_is_quoted(
+    cluster: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["export", "kubernetes", "my night.yaml", "--name", "night"]
+    assert "-f 'my night.yaml' starts it" in CliRunner().invoke(app, words).stderr
+    before = (cluster / "my night.yaml").read_text()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    done = CliRunner().invoke(app, [*words, "--force"])
+    assert done.exit_code == 2
+    assert "my night.yaml can't be written: No space left on device" in done.stderr
+    assert (cluster / "my night.yaml").read_text() == before
 
 
 @pytest.mark.parametrize(

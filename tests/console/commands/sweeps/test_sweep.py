@@ -34,7 +34,9 @@ class Made:
             raise CheckFailed([Finding("box1", "ssh", "error", "does not answer", "switch it on")])
         if state == "unknown":
             raise UsageError("no host knows it")
-        told = None if state == "left" else summary(state=state, steps=5)
+        begun = state != "ended at its start"
+        state = state if begun else "stopped"
+        told = None if state == "left" else summary(state=state, steps=5 if begun else 0)
         if folder.exists():
             (folder / "summary.json").write_text(json.dumps(told))
         else:
@@ -122,6 +124,28 @@ def test_one_that_was_stopped_ends_it_and_the_same_command_goes_on(
     assert swept(config, made) == 0
     assert made.plans == [("rates-1", None, False), ("rates-2", None, False), ("rates-2-r2", "rates-2", False)]
     assert json.loads(capsys.readouterr().out)["names"] == ["rates-1", "rates-2-r2"]
+
+
+def test_it_goes_on_from_the_newest_that_came_to_anything(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = Made(config, "stopped", "ended at its start", "finished", "finished")
+    assert swept(config, made) == 4
+    assert swept(config, made) == 4
+    assert swept(config, made) == 0
+    assert made.plans[:3] == [
+        ("rates-1", None, False),
+        ("rates-1-r2", "rates-1", False),
+        ("rates-1-r3", "rates-1", False),
+    ]
+    left = Made(config, "left", "unknown", "finished", "finished")
+    assert swept(config, left, name="other") == 4
+    checkpoints = config.parent / "experiments/other-1/checkpoints"
+    checkpoints.mkdir(exist_ok=True)
+    (checkpoints / "stop.pt").touch()
+    assert swept(config, left, name="other") == 0
+    assert left.plans[1:3] == [("other-1", None, True), ("other-1-r2", "other-1", False)]
+    assert (
+        "other-1 can't be gone on with (no host knows it): other-1-r2 goes on from other-1" in capsys.readouterr().err
+    )
 
 
 def test_one_that_failed_does_not_keep_the_others_from_being_made(
