@@ -20,12 +20,12 @@ from typing import Any, TypeVar
 
 from motley.remote.config.cluster import Host
 from motley.remote.diagnosis.failures import Failures
+from motley.remote.diagnosis.heard import NOT_BEGUN, Heard
 from motley.remote.end_tasks import end
 from motley.remote.errors import Finding, RunFailed, UsageError
 from motley.remote.experiment.backlog import Backlog
 from motley.remote.experiment.fetch import NOTHING, Fetcher, final_summary, pretty
 from motley.remote.experiment.folder import Experiment
-from motley.remote.experiment.heard import NOT_BEGUN, Heard
 from motley.remote.experiment.last_loss import LastLosses
 from motley.remote.experiment.machines import record_machines
 from motley.remote.experiment.records import grouped

@@ -233,7 +233,7 @@ def final_summary(
     ranks: Mapping[str, int] = NOTHING,
 ) -> dict[str, Any]:
     """summary.json for the end: the leader's own, or what can be said without it: what was `heard`
-    (`remote.experiment.heard`), and the `ranks` of each host. All keys are there; what is not known is None.
+    (`remote.diagnosis.heard`), and the `ranks` of each host. All keys are there; what is not known is None.
 
     A leader that was ended in mid-run leaves a summary that says "running": the run is then stopped, failed or lost,
     by what the hosts say.

@@ -15,12 +15,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from motley.remote.config.cluster import Cluster, Host
+from motley.remote.diagnosis.heard import NOT_BEGUN
 from motley.remote.end_tasks import end
 from motley.remote.errors import HostError, RunFailed, UsageError
 from motley.remote.experiment.experiment_writer import ExperimentWriter
 from motley.remote.experiment.fetch import final_summary
 from motley.remote.experiment.folder import Experiment, experiments_folder
-from motley.remote.experiment.heard import NOT_BEGUN
 from motley.remote.feed import Ended
 from motley.remote.launch.placement import Knows, unknown
 from motley.remote.placement.manifests import Manifests, none

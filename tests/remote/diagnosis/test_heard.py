@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from motley.remote.diagnosis.heard import KEPT, Heard
 from motley.remote.experiment.fetch import final_summary
-from motley.remote.experiment.heard import KEPT, Heard
 from motley.remote.feed import Link
 from motley.trainer.contract.wire import Event, Sample
 from tests.remote.experiment.machines import HOSTS, event, sample
