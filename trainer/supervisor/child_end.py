@@ -15,6 +15,7 @@ from motley.trainer.contract.wire import RunState
 from motley.trainer.host.exit_codes import Exit
 
 STARTS, AGAIN_S = 4, 1.0  # of what something kills: how often at most in a row, and a rank's first pause
+NOT_STOPPED: tuple[RunState, ...] = ("finished", "failed", "lost")
 LIVED_S = 60.0  # a rank that has lived for so long was no attempt in vain
 
 
@@ -39,9 +40,13 @@ def is_root_cause(code: int) -> bool:
     return code not in (Exit.PEER_LOST, Exit.GAVE_UP)
 
 
-def state_by(codes: Collection[int | None]) -> RunState:
-    """How a run that was not asked to stop has ended on this host, by the exit codes of all ranks here."""
+def state_by(codes: Collection[int | None], said: object = None) -> RunState:
+    """How a run that was not asked to stop has ended on this host, by the exit codes of all ranks here.
+
+    `said`: by the summary, on the host that leads. Ranks that hang when all is over, as gloo may make them, are told to
+    leave, and their codes say no more than that.
+    """
     found = set(codes)
     if found <= {0, Exit.STOPPED}:
-        return "finished" if found <= {0} else "stopped"
+        return "finished" if found <= {0} else next((state for state in NOT_STOPPED if state == said), "stopped")
     return "lost" if found <= {0, Exit.PEER_LOST} else "failed"

@@ -193,7 +193,7 @@ class Supervisor:
         self._wait_while(lambda: not all(child.output.closed for child in self._ranks), DRAIN_S)
         if stopping:
             return "stopped"
-        state = state_by({c.code for c in self._ranks})
+        state = state_by({c.code for c in self._ranks}, read_json(self.folder / "summary.json").get("state"))
         if state == "lost":
             held = (self.folder / "checkpoints" / "held.pt").exists()
             goes_on = f": motley run --resume {self.spec.run} goes on from checkpoints/held.pt" if held else ""

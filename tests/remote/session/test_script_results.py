@@ -194,7 +194,8 @@ async def test_clean_keeps_the_only_copy_and_says_so(stage: Stage, capsys: pytes
     assert await asyncio.to_thread(clean_all) == 0
     told = capsys.readouterr().err
     assert "box0: 'there' stays, for 1 file of 'there'" in told
-    assert "out/1.txt) are nowhere else. motley attach there brings them here" in told
+    attach = f"motley attach there -c {given.path}"
+    assert f"out/1.txt) are nowhere else. {attach} brings them here" in told
     assert "here'" not in told.replace("'there'", "")
     assert stage.run_folder("there", "box0").exists()
     assert not stage.run_folder("here", "box0").exists()

@@ -95,5 +95,8 @@ except JoinError as error:
 except Exception:
     traceback.print_exc()
     line.ended("failed")
+    if (place / "hang").exists():
+        asked.wait()
+        os._exit(Exit.STOPPED)
     os._exit(1)
 """

@@ -145,6 +145,17 @@ def test_an_error_in_a_session_fails_the_run_with_the_script_s_exit_code(machine
     assert "rank 1 on box1 failed at step" in machine.summary()["cause"]
 
 
+def test_one_that_hangs_after_its_error_and_is_told_to_leave_has_failed_all_the_same(machine: WithSessions) -> None:
+    """As gloo may have it when Python takes it down."""
+    machine.shorten("motley/trainer/supervisor/supervisor.py", "PEERS_S = 5.0", "PEERS_S = 0.5")
+    machine.train(1)
+    machine.tell("hang")
+    machine.tell("fail_0")
+    assert machine.ended() == "failed"
+    assert machine.summary()["state"] == "failed"
+    assert {rank["code"] for rank in machine.state()["ranks"]} == {Exit.STOPPED}
+
+
 @pytest.mark.long
 def test_a_rank_whose_script_never_calls_is_named(machine: WithSessions) -> None:
     machine.supervise(machine.session_spec(2, join_timeout_s=2.0, SILENT="[1]"))

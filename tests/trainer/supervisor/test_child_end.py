@@ -36,5 +36,13 @@ def test_how_a_run_has_ended_on_a_host(codes: set[int | None], state: str) -> No
     assert state_by(codes) == state
 
 
+@pytest.mark.parametrize("said", ["finished", "failed", "lost", "stopped", "running", None])
+def test_ranks_that_were_told_to_leave_after_the_end_say_nothing_of_it(said: str | None) -> None:
+    known = said if said in ("finished", "failed", "lost") else "stopped"
+    assert state_by({Exit.STOPPED}, said) == known
+    assert state_by({0}, said) == "finished"
+    assert state_by({1, Exit.STOPPED}, said) == "failed"
+
+
 def test_who_only_lost_the_others_is_no_root_cause() -> None:
     assert [is_root_cause(code) for code in (1, -9, Exit.PEER_LOST, Exit.GAVE_UP)] == [True, True, False, False]
