@@ -104,6 +104,10 @@ class KubernetesJob:
         except HostError as error:
             return f"{self._resource} {self._run}: {error.cause}; {self._by_hand()} deletes it"
 
+    async def abandon(self, say: Say) -> str:
+        """The same: a name that is taken was refused before."""
+        return await self.end(say)
+
     async def _take_back(self, say: Say) -> None:
         resources = [self._resource, *self._runtimes()]
         left = [await self.end(say), await delete_claims(self._kubectl, self._run, resources, self._claims)]

@@ -53,6 +53,9 @@ class Placement(Protocol):
     async def end(self, say: Say) -> str:
         """Gives them back, and makes sure of it. Returns what is left; empty when nothing is."""
 
+    async def abandon(self, say: Say) -> str:
+        """The same after a start that failed, of what that start has asked for; what was there before stays."""
+
     async def accounts(self, say: Say) -> dict[str, Any]:
         """What the scheduler has counted of hosts that are given back, for the summary; empty where it counts nothing.
         Never raises a HostError."""
@@ -82,6 +85,9 @@ class FixedHosts:
     async def end(self, say: Say) -> str:  # noqa: ARG002
         return ""
 
+    async def abandon(self, say: Say) -> str:  # noqa: ARG002
+        return ""
+
     async def accounts(self, say: Say) -> dict[str, Any]:  # noqa: ARG002
         return {}
 
@@ -100,11 +106,6 @@ def placement_of(cluster: Cluster, run: str) -> Placement:
     if starts_runs(cluster):
         return KubernetesJob(cluster, run)
     return SlurmJob(cluster, run) if cluster.slurm is not None else FixedHosts(cluster)
-
-
-async def abandon(placement: Placement, say: Say) -> str:
-    """After a start that failed: gives back what it has asked for. Returns what is left, as `Placement.end` does."""
-    return await (placement.abandon(say) if isinstance(placement, SlurmJob) else placement.end(say))
 
 
 async def placed_runs(cluster: Cluster) -> list[tuple[str, State]]:

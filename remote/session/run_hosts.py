@@ -24,7 +24,7 @@ from motley.remote.experiment.folder import Experiment, experiments_folder
 from motley.remote.feed import Ended
 from motley.remote.launch.placement import Knows, unknown
 from motley.remote.placement.manifests import Manifests, none
-from motley.remote.placement.placement import abandon, is_placed, placement_of
+from motley.remote.placement.placement import is_placed, placement_of
 from motley.remote.rpc.verbs import Verbs
 from motley.remote.session.placed.hand_over import HandOver, restarts_of
 
@@ -100,7 +100,7 @@ class RunHosts:
         self._told(await self._placement.end(self._say))
 
     async def _abandon(self) -> None:
-        self._told(await abandon(self._placement, self._say))
+        self._told(await self._placement.abandon(self._say))
 
     def _told(self, left: str) -> None:
         if left:

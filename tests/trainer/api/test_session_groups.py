@@ -60,6 +60,15 @@ MEAN = """x, y = step.batch
 PARTS = """for x, y in step.parts(rows=5):
             step.backward(functional.cross_entropy(model(x), y, reduction="sum"))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)"""
+# Member 1 is killed in step 4, and comes again; the other one waits for it in step 6.
+COMES_BACK = f"""if step.number == 4 and os.environ["MOTLEY_MEMBER"] == "1":
+            print("waits", flush=True)
+            import time; time.sleep(600)
+        if step.number == 6 and run.rank == 0:  # until the other one has asked to be let in
+            import time
+            while run.world_size == 1 and not run._peers._me.client.boundary:
+                time.sleep(0.01)
+        {WHOLE}"""
 
 
 def loop(body: str = WHOLE, after: str = "") -> str:
@@ -146,15 +155,7 @@ async def test_a_rank_that_is_killed_in_a_step_costs_no_step(tmp_path: Path) -> 
 
 
 async def test_one_that_comes_back_gets_all_that_was_prepared_and_the_number_of_the_step(tmp_path: Path) -> None:
-    body = f"""if step.number == 4 and os.environ["MOTLEY_MEMBER"] == "1":
-            print("waits", flush=True)
-            import time; time.sleep(600)
-        if step.number == 6 and run.rank == 0:  # until the other one has asked to be let in
-            import time
-            while run.world_size == 1 and not run._peers._me.client.boundary:
-                time.sleep(0.01)
-        {WHOLE}"""
-    async with running(tmp_path, loop(body), members=2) as run:
+    async with running(tmp_path, loop(COMES_BACK), members=2) as run:
         await run.line(1, "waits")
         run.kill(1)
         await run.line(0, "step 6")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.trainer.api.sessions import running
-from tests.trainer.api.test_session_groups import STEPS, WHOLE, alone, loop, same
+from tests.trainer.api.test_session_groups import COMES_BACK, STEPS, WHOLE, alone, loop, same
 from tests.trainer.coordinating import events, summary
 
 pytestmark = pytest.mark.ranks
@@ -72,15 +72,7 @@ async def test_a_rank_that_is_killed_with_the_only_state_of_a_resumed_run_brings
 
 
 async def test_one_that_comes_to_a_run_under_way_evaluates_nothing_before_its_first_step(tmp_path: Path) -> None:
-    body = f"""if step.number == 4 and os.environ["MOTLEY_MEMBER"] == "1":
-            print("waits", flush=True)
-            import time; time.sleep(600)
-        if step.number == 6 and run.rank == 0:  # until the other one has asked to be let in
-            import time
-            while run.world_size == 1 and not run._peers._me.client.boundary:
-                time.sleep(0.01)
-        {WHOLE}"""
-    async with running(tmp_path, loop(body).replace(FOR, EVALUATES), members=2) as run:
+    async with running(tmp_path, loop(COMES_BACK).replace(FOR, EVALUATES), members=2) as run:
         await run.line(1, "waits")
         run.kill(1)
         await run.line(0, "step 6")
