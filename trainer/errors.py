@@ -3,6 +3,7 @@
 TrainerError                message: the cause, then the remedy
 ├── TaskError               run.task names no model or data set that exists
 ├── SessionError            a loop of the user's own uses `motley.session()` in a way that can't work
+├── GroupRefused            NCCL takes no group of these ranks
 ├── OutOfMemory             not even one sample fits into a device's memory
 ├── Diverged                    the loss or the weights are not finite, and run.on_nan says to stop
 ├── DataError               a data set is missing, damaged, in another format, or can't be downloaded
@@ -31,6 +32,10 @@ class TaskError(TrainerError):
 
 
 class SessionError(TrainerError):
+    pass
+
+
+class GroupRefused(TrainerError):
     pass
 
 

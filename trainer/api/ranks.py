@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from motley.trainer.errors import TrainerError
-from motley.trainer.rank.collective_errors import broken_by, is_broken_collective
+from motley.trainer.rank.collective_errors import broken_by, is_broken_collective, refused
 
 LOOK_EVERY = timedelta(seconds=0.5)
 in_collective = threading.Event()  # the main thread waits for others: then, and only then, it can hang
@@ -38,6 +38,8 @@ def collective() -> Iterator[None]:
     except TrainerError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, it came from this call
+        if (refusal := refused(error)) is not None:
+            raise refusal from None
         said = broken_by(error) if str(error) else ""
         if not is_broken_collective(error):  # perhaps a fault of one rank's, which comes again and again
             said = f"{type(error).__name__}: {said}".rstrip(": ")

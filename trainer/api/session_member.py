@@ -72,6 +72,7 @@ class SessionMember(RunMember):
         self._sockets = GroupSockets(keep=self.client.fileno)
         self._listener: socket.socket | None = None
         self.broken = False  # the group is, by what the coordinator says
+        self._broke = ""  # how the last group did, where this rank saw it
         self._phase("loading data")
 
     def device(self) -> torch.device:
@@ -109,11 +110,12 @@ class SessionMember(RunMember):
                 group = self.client.ready(
                     times={"spawn_s": self._spawn_s, "import_s": 0.0},
                     store=(self.address, int(listener.getsockname()[1])), step=kept.step, term=kept.term,
-                    leader=kept.leader, generation=kept.generation, save=hold,
+                    leader=kept.leader, generation=kept.generation, broke=self._broke, save=hold,
                 )  # fmt: skip
             except JoinError as error:
                 raise SystemExit(self._not_in_a_group(error)) from None
             self._keep(group.roll)
+            self._broke = ""
             kept.term, kept.leader, kept.generation = group.term, group.leader, group.generation
             if group.stale:
                 kept.discard()
@@ -134,6 +136,7 @@ class SessionMember(RunMember):
 
     def broke(self, error: str) -> None:
         self.client.let_go()
+        self._broke = error
         self._leaves_broken(error)
 
     def tell_cut_off(self, kept: KeptState) -> None:

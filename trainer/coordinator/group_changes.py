@@ -18,7 +18,8 @@ class Ready:
     """A member can join a group: the steps it has completed (-1: it has no state), where it would keep the store.
 
     `term`, `leader` and `generation` are those of the last group it was in, -1 before the first. `attempt` counts how
-    often it was ready: what is said again over a new connection has the same number.
+    often it was ready: what is said again over a new connection has the same number. `broke` is how its group broke,
+    where it was the one that saw it.
     """
 
     step: int
@@ -27,6 +28,7 @@ class Ready:
     leader: str = ""
     generation: int = -1
     attempt: int = 0
+    broke: str = ""
 
     @property
     def state(self) -> State:
@@ -43,6 +45,7 @@ class Ready:
             leader=name(message.get("leader", "")),
             generation=whole(message["generation"]),
             attempt=whole(message["attempt"]),
+            broke=name(message.get("broke", "")),
         )
 
 
@@ -89,4 +92,20 @@ class Holding:
     keeper: int | None = None
 
 
-News = Union[Formed, Broken, Boundary, Gone, Holding]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InVain:
+    """Groups break before their first step although nobody is lost. `over`: none is formed any more."""
+
+    groups: int  # in a row
+    step: int
+    keeper: int  # a member that has the newest state
+    why: str  # in the words of a member; empty when none has said it
+    over: bool = False
+
+    @property
+    def text(self) -> str:
+        said = f": {self.why}" if self.why else ""
+        return f"the group broke {self.groups} times in a row at step {self.step}, though no rank was lost{said}"
+
+
+News = Union[Formed, Broken, Boundary, Gone, Holding, InVain]

@@ -20,8 +20,9 @@ from dataclasses import dataclass, replace
 
 from motley.trainer.contract.term import FIRST, Term
 from motley.trainer.coordinator.base_state_machine import BaseStateMachine, MemberState
-from motley.trainer.coordinator.group_changes import Boundary, Broken, Cause, Formed, Gone, News, Ready
+from motley.trainer.coordinator.group_changes import Boundary, Broken, Cause, Formed, Gone, InVain, News, Ready
 from motley.trainer.coordinator.stale_state import State, counts, origin_of
+from motley.trainer.coordinator.vain_groups import AT_ONCE, VainGroups
 
 HOPE_S = 1.0  # that the first group of a new coordinator waits for those that it need not wait for
 
@@ -53,6 +54,7 @@ class GroupStateMachine(BaseStateMachine[GroupMemberState, News]):
         *,
         lost_after_s: float,
         stuck_after_s: float = 60.0,
+        hold_s: float = 120.0,
         hosts: Mapping[int, str] | None = None,
         least: int = 1,
         term: Term = FIRST,
@@ -60,7 +62,8 @@ class GroupStateMachine(BaseStateMachine[GroupMemberState, News]):
         expected: Iterable[int] | None = None,
         keepers: Iterable[int] | None = None,
     ) -> None:
-        """`hosts`: where each member is, by default a host each; fewer than `least` of them do not train.
+        """`hosts`: where each member is, by default a host each; fewer than `least` of them do not train. `hold_s`: how
+        long groups that break before their first step are formed again.
 
         In a `term` above the first the run goes on under a new coordinator, of the host `leader`: the first group is of
         the `expected` members, and the state of the `keepers` counts (`trainer.coordinator.stale_state`), by default
@@ -77,6 +80,7 @@ class GroupStateMachine(BaseStateMachine[GroupMemberState, News]):
         self._origin: State | None = None  # what the first group went on from
         self._began: float | None = None
         self._stuck_after_s = stuck_after_s
+        self._vain = VainGroups(bound_s=hold_s)
         self._now = 0.0  # the newest time that anybody has told
         self._asked = False  # rank 0 was told of somebody who waits
         self._later: set[int] = set()  # who may come before there is a group, and is not part of the first one
@@ -161,7 +165,7 @@ class GroupStateMachine(BaseStateMachine[GroupMemberState, News]):
                 self.lost(member)
         if self.running:
             self._look_for_stuck(now)
-        elif self._first:  # the hope may be over
+        elif self._first or self._vain.groups:  # the hope may be over, or a pause
             self._form()
 
     def _look_for_stuck(self, now: float) -> None:
@@ -204,7 +208,21 @@ class GroupStateMachine(BaseStateMachine[GroupMemberState, News]):
         if hosts < self._least or not members or (newest < 0 and not self._may_begin(members)):
             self._hold(hosts, keeper=next((m for m in members if newest >= 0 and self._step_of(m) == newest), None))
             return
+        if not self._first and self._in_vain(members, newest):
+            return
         self._start(members)
+
+    def _in_vain(self, members: Sequence[int], step: int) -> bool:
+        """Whether the next group is not formed yet, or no more, since the same one broke before its first step."""
+        before = self._vain.groups
+        wait_s = self._vain.wait(tuple(members), step=step, generation=self.generation, now=self._now)
+        over = self._vain.enough(self._now)
+        if over or (before <= AT_ONCE < self._vain.groups):
+            keeper = next(m for m in members if self._step_of(m) == step)
+            said = [ready.broke for m in members if (ready := self.members[m].ready) is not None and ready.broke]
+            why = said[0] if said else ""
+            self._news.append(InVain(groups=self._vain.groups, step=step, keeper=keeper, why=why, over=over))
+        return over or wait_s > 0
 
     def _may_begin(self, members: Sequence[int]) -> bool:
         """Whether a group without any state is the run's first. Under a new coordinator only of all that were there: of
@@ -238,6 +256,7 @@ class GroupStateMachine(BaseStateMachine[GroupMemberState, News]):
     def _start(self, members: Sequence[int]) -> None:
         readies = self._begin_generation(members)
         steps = [ready.step for ready in readies]
+        self._vain.formed(self.group, step=max(steps))
         self._asked = False
         for member in members:
             state = self.members[member]

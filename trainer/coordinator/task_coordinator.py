@@ -4,11 +4,9 @@ Ranks call it before they import torch, say which phase they are in, and get the
 rank, the world size, and where rank 0 keeps the TCPStore. While some are missing it says which and in which phase;
 when none of them makes progress for `join_timeout_s` it gives up with their names. Once a group trains, a member that
 is lost breaks it, and those that are left form the next one (`trainer.coordinator.group_state_machine` decides, this
-file talks). Rank 0 reports every window of steps, from which `summary.json` is kept up to date
-(`trainer.coordinator.summary`).
+file talks). Rank 0 reports every window of steps, from which `summary.json` is kept up to date.
 
-How they speak to each other is in `trainer.coordinator.server`; what it shares with that of a script in
-`trainer.coordinator.base_coordinator`.
+How they speak to each other is in `trainer.coordinator.server`.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ from motley.trainer.contract.validate import name, whole
 from motley.trainer.contract.wire import RunState
 from motley.trainer.coordinator.admission import SHOWN_OUT, Admission, SameData
 from motley.trainer.coordinator.base_coordinator import BaseCoordinator
-from motley.trainer.coordinator.group_changes import Boundary, Cause, Formed, Holding, News
+from motley.trainer.coordinator.group_changes import Boundary, Cause, Formed, Holding, InVain, News
 from motley.trainer.coordinator.group_state_machine import GroupStateMachine
 from motley.trainer.coordinator.last_words import Finished, LastWords
 from motley.trainer.coordinator.members import MemberConnection, end_state, somebody_finished, too_few
@@ -61,6 +59,7 @@ class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
             self._connections,
             lost_after_s=silence_s(len(members), elastic.lost_after_s),
             stuck_after_s=elastic.stuck_after_s,
+            hold_s=elastic.hold_s,
             hosts={m.member: m.host for m in members},
             least=elastic.min_hosts,
             term=self._lead.term,
@@ -180,7 +179,7 @@ class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
             if self._hopeless:
                 self._over.set()
             else:
-                self._say_goodbye()
+                self._gave_up()
         elif connection.ended == "stopped" or self._stop_asked():
             connection.ended = "stopped"
             self._tell_of_stop()
@@ -208,6 +207,11 @@ class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
                 self._form(news)
             case Boundary(member=member):
                 self._connections[member].send(op="boundary")
+            case InVain(over=True):
+                self._held_too_long(news.text)
+            case InVain(text=text, keeper=keeper):
+                self._connections[keeper].send(op="save")
+                self._journal.write("note", f"{text}. Tried again for {self.spec.elastic.hold_s:.0f} s", "warning")
 
     def _holding(self, news: Holding) -> None:
         """Nobody trains until others come back; meanwhile the state is safe on a disk."""
@@ -297,7 +301,8 @@ class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
         self._act()
 
     def _gave_up(self) -> None:
-        self._say_goodbye()
+        """A rank failed, or did not come: the others have a moment to say their last word."""
+        asyncio.get_running_loop().call_later(self._goodbye_s, self._over.set)
 
     def _held_too_long(self, why: str) -> None:
         self.ledger.cause = why
@@ -308,10 +313,6 @@ class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
 
     def _end_for(self, connection: MemberConnection, state: RunState) -> RunState:  # noqa: ARG002 - the same for all
         return state
-
-    def _say_goodbye(self) -> None:
-        """A rank failed, or did not come: the others have a moment to say their last word."""
-        asyncio.get_running_loop().call_later(self._goodbye_s, self._over.set)
 
     def _tell_of_stop(self) -> None:
         """Others may hang in a collective with a rank that has left for the stop."""

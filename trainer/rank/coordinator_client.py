@@ -26,6 +26,7 @@ from motley.trainer.contract.generation import Group
 from motley.trainer.contract.handshake import beat_s, silence_s
 from motley.trainer.contract.spec import Spec
 from motley.trainer.contract.term import NO_TERM, Term
+from motley.trainer.contract.validate import LONGEST
 from motley.trainer.host.rank_progress import Moment, is_stuck, moment
 from motley.trainer.rank.coordinator_connection import (
     CoordinatorConnection,
@@ -138,21 +139,22 @@ class CoordinatorClient:
         term: Term = NO_TERM,
         leader: str = "",
         generation: int = -1,
+        broke: str = "",
         save: Callable[[bool], object] = lambda _cut_off: None,
     ) -> Group:
         """Say that this member can join, wait for the group.
 
         `step` is the number of steps that its state has; -1 is no state. `term`, `leader` and `generation` are those of
-        the last group it was in. `save` is called when the wait may be long, or have no good end: with True when the
-        coordinator can't be reached. Raises JoinError when the coordinator gives up, CoordinatorLost when it can't be
-        reached for `hold_s`. Without that the wait has no bound of its own.
+        the last group it was in, `broke` how it saw it break. `save` is called when the wait may be long, or have no
+        good end: with True when the coordinator can't be reached. Raises JoinError when the coordinator gives up,
+        CoordinatorLost when it can't be reached for `hold_s`. Without that the wait has no bound of its own.
         """
         self._guarded, self._freed, self.asked = -1, None, []
         self._attempt += 1
         self.step = self.arrived = step
         self._stage, self._moves = (-1, 0), 0
         said: dict[str, Any] = {"times": times, "store": store, "step": step, "term": term, "leader": leader}
-        said |= {"generation": generation, "data": self.data}
+        said |= {"generation": generation, "broke": broke[:LONGEST], "data": self.data}
         if self._regroups is not None:
             said["regroups"] = self._regroups
         self._call.send(op="ready", attempt=self._attempt, **said)

@@ -93,8 +93,8 @@ class RunMember:
 
     def _leaves_broken(self, error: str) -> None:
         """Whose fault it was, the coordinator says: the peer whose connection closed may only have left as we do."""
-        text = f"rank {self.member.member} leaves its group: the connection to another rank broke"
-        self.journal.write("note", text, error=error)
+        why = error if "(nccl" in error else "the connection to another rank broke"
+        self.journal.write("note", f"rank {self.member.member} leaves its group: {why}", error=error)
 
     def _keep(self, roll: Roll) -> None:
         keep(self.folder, roll, lambda text: self.journal.write("note", text, "warning"))

@@ -24,7 +24,7 @@ from motley.trainer.host.exit_codes import Exit
 from motley.trainer.host.paths import project_folder
 from motley.trainer.host.rank_progress import position_of_main_thread
 from motley.trainer.rank import member_process
-from motley.trainer.rank.collective_errors import broken_by, is_broken_collective
+from motley.trainer.rank.collective_errors import broken_by, is_broken_collective, refused
 from motley.trainer.rank.coordinator_client import HEARD_S, CoordinatorClient
 from motley.trainer.rank.group_sockets import GroupSockets
 from motley.trainer.rank.member_process import MemberProcess, Stopped, imported_s
@@ -44,6 +44,7 @@ class TaskRank(MemberProcess):
         self._flag: StopFlag | None = None
         self._prepared: PreparedJob | None = None
         self._job: Job | None = None  # while it trains in a group
+        self._broke = ""  # how the last group did, where this rank saw it
 
     def _run(self, client: CoordinatorClient, spawn_s: float) -> int:
         client.over = self._over
@@ -73,9 +74,11 @@ class TaskRank(MemberProcess):
                 term=kept.term,
                 leader=kept.leader,
                 generation=kept.generation,
+                broke=self._broke,
                 save=lambda cut_off: self._hold(prepared, cut_off=cut_off),
             )
             self._keep(with_group.roll)
+            self._broke = ""
             sockets.about_to_open()
             if client.guard(with_group.generation, sockets.shut):
                 state = self._one_group(client, prepared, with_group, listener, sockets)
@@ -115,11 +118,14 @@ class TaskRank(MemberProcess):
             if state is not None:
                 return state
         except Exception as error:
+            if (refusal := refused(error)) is not None:
+                raise refusal from None
             if not is_broken_collective(error):
                 raise
             client.let_go()
             # Its traceback holds on to the group, and so to the group's sockets.
-            self._leaves_broken(broken_by(error))
+            self._broke = broken_by(error)
+            self._leaves_broken(self._broke)
             if job is not None:
                 abort(job)
         if job is not None:
