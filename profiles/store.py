@@ -31,7 +31,7 @@ FORMAT = 1  # of the files; raised when what is measured changes its meaning
 TRIM = 0.1  # of the steps at either end do not count: some were disturbed
 NOISE_LEAST = 0.005
 LARGEST = 1e15  # of any figure
-SOME = ("max_batch", "sample_mib", "global_batch", "free_mib")  # figures that there may be none of
+SOME = ("max_batch", "fits_at_least", "sample_mib", "global_batch", "free_mib")  # figures that there may be none of
 
 
 class ProfileError(ValueError):
@@ -113,8 +113,8 @@ class Profile:
     timings: tuple[Timing, ...]
     parameters: int
     gradient_bytes: int
-    max_batch: int | None  # the most samples of one pass that fit into the device's memory; None on a CPU
-    sample_mib: float | None  # of device memory for each sample of a pass; None on a CPU
+    max_batch: int | None  # the most samples of one pass that fit into a GPU's memory; None where that is not known
+    sample_mib: float | None  # of a GPU's memory for each sample of a pass; None where that is not known
     link: LinkSpeed | None  # None on the leader, and where it could not be measured
     time: float  # seconds since 1970
     threads: int | None = None  # that it was measured with; None on a GPU
@@ -122,6 +122,7 @@ class Profile:
     global_batch: int | None = None  # that a script's own loop says; None for a task, where cluster.toml does
     free_mib: int | None = None  # of its memory before anything was started: of the GPU, or of the host, for one rank
     cards_mib: tuple[int, ...] = ()  # of each card, where a rank has several
+    fits_at_least: int | None = None  # samples of one pass, where the most, `max_batch`, was not reached
 
     @property
     def noise(self) -> float:

@@ -73,14 +73,14 @@ def candidates_of(cluster: Cluster, profiles: Sequence[Profile]) -> tuple[list[C
     candidates = [
         Candidate(
             host=p.host, device=p.device, line=p.line, step_line=p.step_line, link=links[p.host], cap=caps[p.host],
-            pass_limit=p.max_batch,
+            pass_limit=p.max_batch or p.fits_at_least,  # no more than is known to fit
         )
         for p in profiles
     ]  # fmt: skip
     if cluster.run.program is not None:  # what is more than the memory takes in one pass, it can't compute
         candidates = [
-            replace(c, cap=min((n for n in (c.cap, c.pass_limit) if n), default=None), pass_limit=None)
-            for c in candidates
+            replace(c, cap=min((n for n in (c.cap, p.max_batch) if n), default=None), pass_limit=None)
+            for c, p in zip(candidates, profiles)
         ]
     return candidates, unknown
 

@@ -175,4 +175,5 @@ def _profile(
         global_batch=result["global_batch"],
         free_mib=free_mib,
         cards_mib=cards_mib,
+        fits_at_least=result.get("fits_at_least"),
     )

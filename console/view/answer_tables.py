@@ -82,6 +82,7 @@ def profiles_text(profiles: Sequence[Profile]) -> str:
         most, line = p.timings[-1], p.step_line
         link = f"{p.link.mbit:,.0f} Mbit/s, {p.link.latency_ms:.2f} ms" if p.link else "-"
         notes = [f"{p.max_batch} samples fit"] if p.max_batch else []
+        notes += [f"at least {p.fits_at_least} samples fit"] if p.fits_at_least else []
         notes += [f"{p.threads} thread{'s' * (p.threads != 1)}"] if p.threads else []
         rows.append(
             (

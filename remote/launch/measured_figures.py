@@ -37,6 +37,7 @@ class _Figures:
     parameters: int
     gradient_bytes: int
     max_batch: int | None
+    fits_at_least: int | None
     sample_mib: float | None
     threads: int | None
     thread_rates: tuple[_ThreadRate, ...]
@@ -48,7 +49,7 @@ def fault(result: Any) -> str:
     if not isinstance(result, dict):
         return "there are none"
     try:
-        found = made(_Figures, result)
+        found = made(_Figures, {"fits_at_least": None, **result})
     except ValueError as error:
         return str(error)
     if not found.timings:
@@ -56,7 +57,8 @@ def fault(result: Any) -> str:
     for row in found.timings:
         if not all(map(positive, asdict(row).values())):
             return f"a timing is {row}"
-    known = [x for x in (found.max_batch, found.sample_mib, found.threads, found.global_batch) if x is not None]
+    memory = (found.max_batch, found.fits_at_least, found.sample_mib)
+    known = [x for x in (*memory, found.threads, found.global_batch) if x is not None]
     known += [figure for row in found.thread_rates for figure in asdict(row).values()]
     if not all(map(positive, (found.parameters, found.gradient_bytes, *known))):
         return "a figure of its memory, of its threads or of the model is missing or not above 0"

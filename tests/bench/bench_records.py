@@ -11,8 +11,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from motley.console.state.store import Store
 from motley.remote.sanitize import clean
-from motley.trainer.coordinator.group_changes import Ready
-from motley.trainer.coordinator.group_state_machine import GroupStateMachine
+from motley.trainer.coordinator.membership.group_changes import Ready
+from motley.trainer.coordinator.membership.group_state_machine import GroupStateMachine
 from tests.bench.results import record
 from tests.console.scripted import START, layout, sample
 

@@ -70,7 +70,8 @@ TIMING = table({"batch": SMALL, "compute_ms": SMALL, "step_ms": SMALL, "noise": 
 RESULT = table(
     {
         "device_name": TEXTS, "timings": st.lists(TIMING, max_size=2), "parameters": SMALL, "gradient_bytes": SMALL,
-        "max_batch": st.none() | SMALL, "sample_mib": st.none() | SMALL, "threads": st.none() | SMALL,
+        "max_batch": st.none() | SMALL, "fits_at_least": st.none() | SMALL, "sample_mib": st.none() | SMALL,
+        "threads": st.none() | SMALL,
         "thread_rates": st.lists(table({"threads": SMALL, "samples_per_s": SMALL}), max_size=2),
         "global_batch": st.none() | SMALL, "loss": ODD, "norms": st.lists(ODD, max_size=1), "torch": TEXTS,
         "projections": st.lists(st.floats(), max_size=2), "tensors": SMALL, "samples": ODD, "split": ODD,

@@ -58,6 +58,18 @@ def test_the_loss_of_each_row_is_the_one_written_out(llama: Path, method: str) -
     assert task._in_parts
 
 
+def test_the_attention_of_rows_needs_no_plan_for_each_of_their_lengths(llama: Path) -> None:
+    """cuDNN's would."""
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    try:
+        causal_lm(llama, rows_of(2))
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
+        assert torch.backends.cuda.flash_sdp_enabled()
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
+
+
 @pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-5), ("float64", 1e-10)])
 def test_packed_rows_learn_what_they_learn_unpacked(llama: Path, dtype: str, bound: float) -> None:
     """Two packs, the second shorter: its padding is a row of nothing."""

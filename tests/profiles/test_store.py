@@ -37,17 +37,18 @@ def store(tmp_path: Path) -> Store:
 def test_what_was_written_is_read(store: Store) -> None:
     tried = (ThreadRate(threads=1, samples_per_s=840.0), ThreadRate(threads=2, samples_per_s=290.0))
     on_cpu = profile(device="cpu", max_batch=None, sample_mib=None, link=None, threads=1, thread_rates=tried)
-    for each in (profile(), on_cpu):
+    roomy = profile(device="cuda:1", max_batch=None, fits_at_least=1024)
+    for each in (profile(), on_cpu, roomy):
         path = store.write(each)
         assert store.read(each.host, each.device, NOW.task) == each
         assert path.parent == store.folder
-    assert [p.name.count("tower") for p in store.folder.iterdir()] == [1, 1]  # two files, nothing beside them
+    assert [p.name.count("tower") for p in store.folder.iterdir()] == [1, 1, 1]  # three files, nothing beside them
 
 
-def test_a_file_of_before_numbers_of_threads_were_tried_still_holds(store: Store) -> None:
+def test_a_file_of_before_there_were_all_figures_still_holds(store: Store) -> None:
     path = store.write(profile())
     table = json.loads(path.read_text())
-    del table["threads"], table["thread_rates"]
+    del table["threads"], table["thread_rates"], table["fits_at_least"]
     path.write_text(json.dumps(table))
     assert store.find("tower", "cuda:0", NOW).profile == profile()
 
@@ -76,6 +77,7 @@ def test_there_is_none_where_nothing_was_written(store: Store) -> None:
         ({"gradient_bytes": "many"}, "gradient_bytes is str, not int"),
         ({"gradient_bytes": 0}, "gradient_bytes must be at least 1"),
         ({"max_batch": True}, "max_batch is bool"),
+        ({"fits_at_least": 0}, "fits_at_least must be above 0"),
         ({"sample_mib": -1.0}, "sample_mib must be above 0"),
         ({"time": float("nan")}, "time is nan"),
         ({"time": 10**400}, "time is 1000"),

@@ -27,27 +27,32 @@ pytestmark = pytest.mark.ranks
 WIDTH = 600  # a layer of this width is more than DDP's first bucket, so that gradients leave in several parts
 
 
+def no_memory(says: str) -> RuntimeError:
+    """What a library says, or torch by itself."""
+    return RuntimeError(says) if says else torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 MiB")
+
+
 class Narrow(torch.autograd.Function):
     """The identity, on a device that has memory for so many samples only."""
 
     @staticmethod
-    def forward(context: Any, inputs: Tensor, room: int, where: str) -> Tensor:
-        context.room, context.where = room, where
+    def forward(context: Any, inputs: Tensor, room: int, where: str, says: str) -> Tensor:
+        context.room, context.where, context.says = room, where, says
         if where == "forward" and len(inputs) > room:
-            raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 MiB")
+            raise no_memory(says)
         return inputs.clone()
 
     @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         if context.where == "backward" and len(gradients[0]) > context.room:
-            raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 MiB")
-        return gradients[0], None, None
+            raise no_memory(context.says)
+        return gradients[0], None, None, None
 
 
 class Model(nn.Module):
-    def __init__(self, room: int, where: str, batchnorm: bool) -> None:
+    def __init__(self, room: int, where: str, batchnorm: bool, says: str) -> None:
         super().__init__()
-        self.room, self.where = room, where
+        self.room, self.where, self.says = room, where, says
         self.first = nn.Linear(64, WIDTH)
         self.norm = nn.BatchNorm1d(WIDTH) if batchnorm else nn.LayerNorm(WIDTH)
         self.second = nn.Linear(WIDTH, WIDTH)
@@ -56,23 +61,23 @@ class Model(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         hidden = torch.relu(self.norm(self.first(images)))
         # The second and third layers' gradients are sent before this one's backward is reached.
-        hidden = Narrow.apply(hidden, self.room, self.where)  # type: ignore[no-untyped-call]
+        hidden = Narrow.apply(hidden, self.room, self.where, self.says)  # type: ignore[no-untyped-call]
         outputs: Tensor = self.third(torch.relu(self.second(hidden)))
         return outputs
 
 
 class Dots(Task):
-    """100 points of ten kinds. `room` is for how many samples there is memory, and `where` it runs out."""
+    """100 points of ten kinds. There is memory for `room` samples; `where` and in which words it runs out."""
 
     name = "dots"
 
-    def __init__(self, *, room: int, where: str = "backward", batchnorm: bool = False) -> None:
+    def __init__(self, *, room: int, where: str = "backward", batchnorm: bool = False, says: str = "") -> None:
         super().__init__()
-        self.room, self.where, self.batchnorm = room, where, batchnorm
+        self.room, self.where, self.batchnorm, self.says = room, where, batchnorm, says
 
     def model(self) -> nn.Module:
         torch.manual_seed(0)
-        return Model(self.room, self.where, self.batchnorm).double()
+        return Model(self.room, self.where, self.batchnorm, self.says).double()
 
     def train_data(self) -> tuple[Tensor, Tensor]:
         ids = torch.arange(100)
@@ -84,7 +89,7 @@ class Dots(Task):
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         if self.where == "loss" and len(outputs) > self.room and outputs.requires_grad:
-            raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 MiB")
+            raise no_memory(self.says)
         return nn.functional.cross_entropy(outputs, targets, reduction="none")
 
 

@@ -28,6 +28,7 @@ from motley.trainer.api.prepared import Prepared
 from motley.trainer.api.ranks import GroupBroken
 from motley.trainer.data.seeded_sample import seed_all
 from motley.trainer.devices import accelerator
+from motley.trainer.devices.memory_shortage import shortage
 from motley.trainer.errors import TrainerError
 from motley.trainer.optimize.loss_kind import reduction
 from motley.trainer.tasks.splitmix import key
@@ -88,8 +89,9 @@ class Step:
     ) -> bool:
         del kind, trace
         self._prepared.wake_batchnorm()
-        if isinstance(error, GroupBroken) or (self._peers.tries and isinstance(error, torch.OutOfMemoryError)):
+        if isinstance(error, GroupBroken) or (self._peers.tries and self._is_too_large(error)):
             self.state = "broken"
+            self._content = None
             self._prepared.clear_gradients()
             self._peers.broke(str(error))
             return True
@@ -117,6 +119,11 @@ class Step:
             self.state = "failed"
             raise
         return False
+
+    def _is_too_large(self, error: BaseException | None) -> bool:
+        """Whether the device had no room for it. What a single sample fails of may be something else."""
+        short = shortage(error, (self._peers.device,)) if error is not None else None
+        return short is not None and (short.sure or len(self.ids) > 1)
 
     @property
     def batch(self) -> Any:

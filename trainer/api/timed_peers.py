@@ -8,6 +8,7 @@ first one closes the script ends. Nothing is saved, and nothing that is logged i
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -43,6 +44,7 @@ class TimedPeers(Peers):
         self._answers = os.fdopen(given["answers"], "w", buffering=1)
         self._watch, self._slowdown = stopwatch(device), slowdown_of(given["speed"], given["speeds"], device)
         self._began, self._steps = 0.0, 0
+        self._ran_out = False  # in the step before
         self._loop: LoopPlan
         self._say(session=True)
 
@@ -70,6 +72,10 @@ class TimedPeers(Peers):
 
     def settle(self) -> None:
         """Wait for the next order. All steps are whole ones of the first epoch. Raises SystemExit at the end."""
+        if self._ran_out:  # only now has the error let go of what the step had
+            gc.collect()
+            accelerator.release_memory(self.device)
+            self._ran_out = False
         size = min(self._loop.batches.global_batch, self._loop.batches.count)
         self._loop.step = self._steps % max(1, self._loop.batches.count // size)
         while True:
@@ -109,7 +115,7 @@ class TimedPeers(Peers):
 
     def broke(self, reason: str) -> None:
         """The device has no room for a step of this size."""
-        accelerator.release_memory(self.device)
+        self._ran_out = True
         self._say(out_of_memory=reason)
 
     def between(self) -> OneRank:

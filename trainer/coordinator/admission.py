@@ -13,8 +13,8 @@ from typing import Any
 from motley.trainer.contract.data_fingerprint import DataFingerprint, difference, refusal, told
 from motley.trainer.contract.run_changes import Roll
 from motley.trainer.contract.spec import Member, Spec
-from motley.trainer.coordinator.group_state_machine import GroupStateMachine
 from motley.trainer.coordinator.members import MemberConnection
+from motley.trainer.coordinator.membership.group_state_machine import GroupStateMachine
 from motley.trainer.coordinator.regroup_log import RegroupLog
 from motley.trainer.coordinator.summary import RunSummary
 from motley.trainer.host.journal import Journal

@@ -22,10 +22,10 @@ from motley.trainer.contract.handshake import answer_s
 from motley.trainer.contract.spec import Member, Spec
 from motley.trainer.contract.term import FIRST
 from motley.trainer.contract.wire import Level, RunState
-from motley.trainer.coordinator.base_state_machine import BaseStateMachine
 from motley.trainer.coordinator.first_group import FirstGroup
-from motley.trainer.coordinator.group_changes import Broken, Cause, Gone, Holding, Ready
 from motley.trainer.coordinator.members import MemberConnection, host_states, one_of_each_host, ranks, too_few
+from motley.trainer.coordinator.membership.base_state_machine import BaseStateMachine
+from motley.trainer.coordinator.membership.group_changes import Broken, Cause, Gone, Holding, Ready
 from motley.trainer.coordinator.regroup_log import KnownPasts, RegroupLog
 from motley.trainer.coordinator.server import CoordinatorServer
 from motley.trainer.coordinator.summary import RunSummary

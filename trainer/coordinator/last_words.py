@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from motley.trainer.contract.validate import name, whole
-from motley.trainer.coordinator.group_state_machine import GroupStateMachine
 from motley.trainer.coordinator.members import MemberConnection
+from motley.trainer.coordinator.membership.group_state_machine import GroupStateMachine
 from motley.trainer.coordinator.regroup_log import Past
 from motley.trainer.coordinator.summary import RunSummary
 from motley.trainer.coordinator.summary_file import go_on_from_summary

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from motley.trainer.contract.validate import figure, name, whole
-from motley.trainer.coordinator.group_changes import Ready
+from motley.trainer.coordinator.membership.group_changes import Ready
 
 CAUSES = ("lost", "stuck", "dropped", "joined", "coordinator")
 MOST = 1000  # records that are handed on, the newest: some 50 KiB

@@ -3,7 +3,7 @@
 `trainer.coordinator.process.serve` calls it in place of its own when the spec has a script. Members call it as
 those of a task do (`trainer.rank.coordinator_client`, `trainer.coordinator.server`), but each is a
 `trainer.rank.script_rank`, which starts the script, and says how it ended: `{"op": "exited", "generation": 0, "code":
-1}`. `trainer.coordinator.restart_state_machine` decides; this file talks.
+1}`. `trainer.coordinator.membership.restart_state_machine` decides; this file talks.
 
 When the process of a script calls itself, as a session, the run goes over to a
 `trainer.coordinator.session_coordinator`, and is none of this one's any more.
@@ -22,9 +22,9 @@ from motley.trainer.contract.spec import Spec
 from motley.trainer.contract.term import FIRST
 from motley.trainer.contract.wire import RunState
 from motley.trainer.coordinator.base_coordinator import BaseCoordinator
-from motley.trainer.coordinator.group_changes import Cause
 from motley.trainer.coordinator.members import MemberConnection, how_it_ended
-from motley.trainer.coordinator.restart_state_machine import (
+from motley.trainer.coordinator.membership.group_changes import Cause
+from motley.trainer.coordinator.membership.restart_state_machine import (
     LATE_S,
     Late,
     News,

@@ -25,8 +25,8 @@ from motley.trainer.contract import validate
 from motley.trainer.contract.spec import Spec
 from motley.trainer.contract.wire import RunState
 from motley.trainer.coordinator.base_coordinator import BaseCoordinator
-from motley.trainer.coordinator.group_changes import Ready
 from motley.trainer.coordinator.members import MemberConnection, how_it_ended
+from motley.trainer.coordinator.membership.group_changes import Ready
 from motley.trainer.coordinator.task_coordinator import GOODBYE_S, TaskCoordinator
 from motley.trainer.host.session_mark import mark
 

@@ -3,8 +3,8 @@
 Ranks call it before they import torch, say which phase they are in, and get the group once all are ready: their
 rank, the world size, and where rank 0 keeps the TCPStore. While some are missing it says which and in which phase;
 when none of them makes progress for `join_timeout_s` it gives up with their names. Once a group trains, a member that
-is lost breaks it, and those that are left form the next one (`trainer.coordinator.group_state_machine` decides, this
-file talks). Rank 0 reports every window of steps, from which `summary.json` is kept up to date.
+is lost breaks it, and those that are left form the next one (`membership.group_state_machine` decides, this file
+talks). Rank 0 reports every window of steps, from which `summary.json` is kept up to date.
 
 How they speak to each other is in `trainer.coordinator.server`.
 """
@@ -25,10 +25,10 @@ from motley.trainer.contract.validate import name, whole
 from motley.trainer.contract.wire import RunState
 from motley.trainer.coordinator.admission import SHOWN_OUT, Admission, SameData
 from motley.trainer.coordinator.base_coordinator import BaseCoordinator
-from motley.trainer.coordinator.group_changes import Boundary, Cause, Formed, Holding, InVain, News
-from motley.trainer.coordinator.group_state_machine import GroupStateMachine
 from motley.trainer.coordinator.last_words import Finished, LastWords
 from motley.trainer.coordinator.members import MemberConnection, end_state, somebody_finished, too_few
+from motley.trainer.coordinator.membership.group_changes import Boundary, Cause, Formed, Holding, InVain, News
+from motley.trainer.coordinator.membership.group_state_machine import GroupStateMachine
 from motley.trainer.coordinator.regroup_log import Past
 from motley.trainer.host.checkpoint_request import answered, asked
 from motley.trainer.host.run_members import roll_of

@@ -125,6 +125,11 @@ def total_bytes(device: torch.device) -> int:
     return _free_and_total(device)[1]
 
 
+def free_bytes(device: torch.device) -> int:
+    """What nobody has of its memory: what torch keeps and does not use is not in it."""
+    return _free_and_total(device)[0]
+
+
 def room_bytes(device: torch.device) -> int:
     """What there is of its memory, with what this process has."""
     free, _total = _free_and_total(device)

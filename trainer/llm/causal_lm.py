@@ -25,6 +25,7 @@ from motley.trainer.errors import TaskError
 from motley.trainer.llm import exported, libraries
 from motley.trainer.llm import options as keys
 from motley.trainer.llm.adapter import with_adapter
+from motley.trainer.llm.attention import without_plans
 from motley.trainer.llm.base_model import (
     Place,
     base_model,
@@ -62,6 +63,7 @@ class CausalLM(IncludedTask):
 
     def begin(self) -> None:
         options, dtype = self.options, dtype_of(self.options, self.devices)
+        without_plans()
         with at_work(self.note, "importing transformers"):
             libraries.transformers()
             if options.method != "full":

@@ -17,6 +17,7 @@ from torch import nn
 
 from motley.trainer.contract.spec import RunOptions
 from motley.trainer.data.task_data import TaskData
+from motley.trainer.devices.memory_shortage import shortage
 from motley.trainer.errors import TaskError
 from motley.trainer.optimize.precision import FULL, Precision, abilities, may_agree
 from motley.trainer.tasks.task import Task
@@ -68,7 +69,7 @@ def compile_ahead(
         except TaskError:
             raise
         except Exception as error:  # noqa: BLE001 - a compiler may fail in any way
-            if isinstance(error, torch.OutOfMemoryError) or not works_without(compilation, go_through, samples):
+            if shortage(error, (device,)) is not None or not works_without(compilation, go_through, samples):
                 failed = f"a pass over {samples} samples failed with {type(error).__name__}: {first_line(error)}"
             else:
                 compilation.give_up(error)

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
+from torch.distributed import DistError
 
+from motley.trainer.devices.memory_shortage import names_memory
 from motley.trainer.errors import TaskError, TrainerError, told
 from motley.trainer.host.error_place import place
 
@@ -25,14 +26,15 @@ REMEDY = "Mend it, and start again"
 def user_code(project: Path | None) -> Iterator[None]:
     """`project`: the folder that the user's files are in on this host; None where all code is ours.
 
-    An error there is never taken for a connection that broke, whatever its words. Memory that runs out is no mistake.
+    An error there is never taken for a connection that broke, whatever its words. Memory that runs out is no mistake;
+    where only the device can tell whether it was that, `memory_shortage` finds the error as the cause of this one.
     """
     try:
         yield
-    except (TrainerError, torch.OutOfMemoryError):
+    except TrainerError:
         raise
     except Exception as error:
-        if project is None:
+        if project is None or (names_memory(error) and not isinstance(error, DistError)):
             raise
         raise TaskError(f"{place(error, project)}: {told(error)[0]}", REMEDY) from error
 

@@ -60,8 +60,9 @@ def slowdown_of(speed: float | None, together: float, device: torch.device) -> S
     """
     if speed is None:
         return Slowdown(1.0, time.monotonic)
-    room = usable_cores() if device.type == "cpu" else 1.0  # ranks of one GPU take turns
-    return Slowdown(speed * factor(together, room), clock_of(device))
+    if device.type == "cpu":
+        return Slowdown(speed * factor(together, usable_cores()), clock_of(device))
+    return Slowdown(speed / max(1.0, together), clock_of(device))  # ranks of one GPU take turns
 
 
 def factor(wanted: float, cores: float) -> float:

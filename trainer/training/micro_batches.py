@@ -15,6 +15,8 @@ Memory that runs out in that last backward is the hard case: the other ranks alr
 sent, and wait for the rest. What was sent was right and complete, so nothing is taken back. The whole share is computed
 once more beside DDP (`torch.autograd.grad` calls no hooks), in micro-batches half the size or less. Then one borrowed
 sample that weighs nothing goes through backward for just the parameters that DDP still waits for: that sends the rest.
+
+What counts as memory that runs out says `trainer.devices.memory_shortage`: libraries fail in other words than torch.
 """
 
 from __future__ import annotations
@@ -27,11 +29,13 @@ from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import DistError
 from torch.nn.parallel import DistributedDataParallel
 
 from motley.trainer.data.batch import Batch
 from motley.trainer.data.pass_sizes import padded_parts, parts
 from motley.trainer.devices import accelerator
+from motley.trainer.devices.memory_shortage import Shortage, shortage
 from motley.trainer.errors import OutOfMemory
 from motley.trainer.optimize.device import gpus_of
 from motley.trainer.tasks.task import Task
@@ -83,16 +87,20 @@ class MicroBatches:
         """Add the gradient of `scale` times the summed loss to `.grad`, which must be None. Returns the summed loss.
 
         `scale` 0 is for a rank without samples, which takes part with a borrowed one. `lengths`: of each sample, the
-        longest first, where the task says them. Raises OutOfMemory when not even a single sample fits.
+        longest first, where the task says them. Raises OutOfMemory when not even a single sample fits, and what was
+        raised where a single one fails for a reason that may be another.
         """
         self.undo.note()
         self._arrivals.begin(sending=False)
+        self._under_way = (batch.size, 1 if lengths is None else lengths[0])  # until a pass begins
         try:
             return self._passes(batch, lengths, scale, sync)
-        except torch.OutOfMemoryError as error:
-            reason = str(error)
+        except Exception as error:
+            short = self._shortage(error)
+            if short is None:
+                raise
         # Outside of the except clause: the traceback holds on to the activations.
-        return self._again(batch, lengths, scale, sync, reason)
+        return self._again(batch, lengths, scale, sync, short)
 
     def most_samples(self, most: int, longest: int | None) -> int:
         """Of a pass whose samples' lengths nobody knows, as in an evaluation: `most`, and no more than memory has room
@@ -133,38 +141,61 @@ class MicroBatches:
             loss_sum += loss.detach()
         return loss_sum
 
-    def _again(self, batch: Batch, lengths: Sequence[int] | None, scale: float, sync: bool, reason: str) -> Tensor:
-        """The step once more, from its start, in ever smaller micro-batches until they fit."""
+    def _again(self, batch: Batch, lengths: Sequence[int] | None, scale: float, sync: bool, short: Shortage) -> Tensor:
+        """The step once more, from its start, in ever smaller micro-batches until they fit.
+
+        A single sample has one more try where a library lacked memory: torch may have kept what it needed.
+        """
+        samples, length = self._under_way
         if lengths is None:  # parts differ by one sample at most
-            self._under_way = (max(self._sizes(batch.size, None, self.accumulate)), 1)
-        before = self._under_way[0] * self._under_way[1]
-        limit_before = self.limit
+            samples, length = max(self._sizes(batch.size, None, self.accumulate)), 1
+        before, limit_before = samples * length, self.limit
+        if samples == 1 and not short.outside:
+            raise self._does_not_fit(None if lengths is None else length, short.reason)
         while True:
-            samples, length = self._under_way
-            if samples == 1:
-                self.limit = limit_before
-                raise self._does_not_fit(None if lengths is None else length, reason)
-            self.limit = samples * length // 2
-            for parameter in self._parameters:
-                parameter.grad = None
-            gc.collect()
-            for gpu in self.gpus:
-                accelerator.release_memory(gpu)
-            self.undo.restore()
+            self.limit = max(length, samples * length // 2)
+            self._under_way = (max(1, samples // 2), length)  # until a pass begins
             try:
+                self._start_over()
                 loss_sum = self._beside(batch, lengths, scale)
                 break
-            except torch.OutOfMemoryError as error:
-                reason = str(error)
-            if lengths is None:
-                self._under_way = (self.limit, 1)
+            except Exception as error:
+                found = self._shortage(error)
+                samples, length = (self.limit, 1) if lengths is None else self._under_way
+                if found is None or (samples == 1 and not found.sure):
+                    self.limit = limit_before
+                    raise
+                short = found
+            if samples == 1:
+                self.limit = limit_before
+                raise self._does_not_fit(None if lengths is None else length, short.reason)
         if sync:
+            self._release()
             self._send_rest(batch, lengths)
-        self._ran_out(before, self.limit)
+        if self.limit < before:
+            self._ran_out(before, self.limit)
+        else:
+            self.limit = limit_before
         return loss_sum
 
+    def _shortage(self, error: Exception) -> Shortage | None:
+        """None for what smaller passes can't mend. Nor can they a collective: its failure has broken the group."""
+        return None if isinstance(error, DistError) else shortage(error, self.gpus)
+
+    def _start_over(self) -> None:
+        for parameter in self._parameters:
+            parameter.grad = None
+        self._release()
+        self.undo.restore()
+
+    def _release(self) -> None:
+        """All that a pass has left behind, to the driver: libraries get nothing of what torch keeps."""
+        gc.collect()
+        for gpu in self.gpus:
+            accelerator.release_memory(gpu)
+
     def _does_not_fit(self, length: int | None, reason: str) -> OutOfMemory:
-        why = f"does not fit into its memory ({reason.splitlines()[0]})"
+        why = f"does not fit into its memory ({reason})"
         if length is None:
             remedy = "Take a smaller model, or leave this device out"
             return OutOfMemory(f"{self._device}: one sample {why}", remedy)

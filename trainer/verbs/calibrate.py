@@ -24,7 +24,9 @@ from motley.profiles.store import Timing
 from motley.trainer.contract.calibration import Calibration
 from motley.trainer.devices.names import is_gpu
 from motley.trainer.errors import SessionError
+from motley.trainer.trials.measured_sizes import affordable, sizes
 from motley.trainer.trials.own_folder import own_folder
+from motley.trainer.trials.pass_room import UNKNOWN, Peaks, room_by_peaks, room_for_longest
 from motley.trainer.trials.script_process import ScriptProcess
 from motley.trainer.trials.script_steps import ScriptSteps
 from motley.trainer.trials.script_trial import share_of
@@ -34,25 +36,16 @@ from motley.trainer.verbs.attended_child import Say, asked_on, in_child, result_
 if TYPE_CHECKING:
     import torch
 
-WARM_UP = 3  # steps at the first size; the others need one
-SIZES = 5  # each twice the next
-LEAST_SIZES = 2  # a line wants them, however slow the device
 ROUNDS, BLOCK = 30, 3  # each size takes its turn in every round, so that all meet the same disturbances
 LEAST_ROUNDS = 2
-LEAST_BATCH = 4
-ROOM = 0.9  # of the device's memory that a pass may fill
-MOST = 1_000_000  # samples of a pass: no device takes more
 SESSION_S = 120.0  # from the start of a script to its motley.session()
 
 
-class Bench(Steps, Protocol):
+class Bench(Steps, Peaks, Protocol):
     """What can do steps, and knows what it trains and how much memory there is for it."""
 
     parameters: int
     gradient_bytes: int
-
-    def peak_mib(self, batch: int, /) -> float: ...
-    def room_mib(self) -> float: ...
 
 
 def calibrate(stdin: BinaryIO, stdout: TextIO) -> int:
@@ -65,16 +58,6 @@ def calibrate(stdin: BinaryIO, stdout: TextIO) -> int:
         return result_of(asked, measure if asked.script is None else measure_loop)
     with own_folder() if asked.script is not None else nullcontext("") as folder:
         return in_child("calibrate", replace(asked, folder=str(folder)), stdin, stdout, what="measuring")
-
-
-def sizes(batch: int, cap: int | None) -> tuple[int, ...]:
-    """Batch sizes up to the whole batch of a step, as a device alone would have it; the smallest first.
-
-    >>> sizes(256, None)
-    (16, 32, 64, 128, 256)
-    """
-    top = min(batch, cap or batch)
-    return tuple(sorted({max(1, top >> halvings) for halvings in range(SIZES)}))
 
 
 def timings(bench: Steps, batches: Sequence[int], budget_s: float, clock: Callable[[], float]) -> list[Timing]:
@@ -117,8 +100,7 @@ def measure(asked: Calibration, say: Say) -> dict[str, Any]:
         threads = choose_threads(asked, bench, share, say, apply=torch.set_num_threads)
         figures = _figures(asked, bench, batch, say)
         if data.lengths is not None:  # a pass takes memory for its longest sample: how many of these fit is tried
-            room = bench.longest_that_fit(batch) if is_gpu(asked.device) else None
-            figures |= {"max_batch": room if room is None or room < batch else MOST, "sample_mib": None}
+            figures |= room_for_longest(bench, batch) if is_gpu(asked.device) else UNKNOWN
         name = " + ".join(map(_name, (device, *beside)))
         return {"device_name": name, "torch": torch.__version__, "global_batch": None, **threads, **figures}
     finally:
@@ -149,7 +131,7 @@ def measure_loop(asked: Calibration, say: Say) -> dict[str, Any]:
 
 def _figures(asked: Calibration, bench: Bench, batch: int, say: Say) -> dict[str, Any]:
     """Of steps up to `batch` samples, with the number of threads that is in place."""
-    batches = affordable(bench, sizes(batch, asked.max_batch), asked.budget_s)
+    batches = affordable(bench, sizes(batch, asked.max_batch), asked.budget_s, steps=LEAST_ROUNDS * (BLOCK + 1))
     say({"ready": True, "note": f"measuring steps of {', '.join(map(str, batches))} samples"})
     found = timings(bench, batches, asked.budget_s, time.monotonic)
     return {
@@ -159,50 +141,8 @@ def _figures(asked: Calibration, bench: Bench, batch: int, say: Say) -> dict[str
         ],
         "parameters": bench.parameters,
         "gradient_bytes": bench.gradient_bytes,
-        **_memory(bench, batches, asked.device),
+        **(room_by_peaks(bench, batches) if is_gpu(asked.device) else UNKNOWN),
     }
-
-
-def affordable(bench: Steps, ladder: Sequence[int], budget_s: float) -> list[int]:
-    """The sizes to measure, each done before: what fits into memory, and of that what the fewest rounds have time for.
-
-    A device too slow even for two of them is measured with smaller ones. Raises OutOfMemory when nothing fits.
-    """
-    from motley.trainer.errors import OutOfMemory
-
-    found: list[int] = []
-    left_ms = budget_s * 1000
-    rest = list(ladder)
-    while rest:
-        size = rest.pop(0)
-        if not bench.warm_up(size, 1 if found else WARM_UP):
-            if found or size == 1:
-                break
-            rest = [max(1, size // 4)]  # not even the smallest fits
-            continue
-        ms = min(bench.step(size)[1] for _ in range(2)) * LEAST_ROUNDS * (BLOCK + 1)
-        if not found and ms > left_ms / 2 and size > LEAST_BATCH and rest:
-            rest = [max(1, size // 4), max(1, size // 2), size]
-            left_ms = 4 * ms  # what these three take
-            continue
-        if ms > left_ms and len(found) >= LEAST_SIZES:
-            break
-        left_ms -= ms
-        found.append(size)
-    if not found:
-        raise OutOfMemory("one sample does not fit into its memory", "Leave this device out")
-    return found
-
-
-def _memory(bench: Bench, batches: Sequence[int], device: str) -> dict[str, Any]:
-    """The most samples of one pass that fit, from the peaks of the sizes measured. Unknown on a CPU."""
-    if not is_gpu(device) or len(batches) < 2:
-        return {"max_batch": None, "sample_mib": None}
-    small, large = batches[0], batches[-1]
-    low, high = bench.peak_mib(small), bench.peak_mib(large)
-    sample_mib = max((high - low) / (large - small), 1e-6)
-    room = bench.room_mib() * ROOM - (high - sample_mib * large)
-    return {"max_batch": max(large, min(int(room / sample_mib), MOST)), "sample_mib": sample_mib}
 
 
 def _name(device: torch.device) -> str:

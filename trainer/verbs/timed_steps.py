@@ -127,22 +127,23 @@ class TimedSteps:
     def longest_that_fit(self, most: int) -> int:
         """How many of the longest sample fit into one pass: 1, 2, 4, … are tried, up to `most`. Only where lengths are
         known. Raises OutOfMemory, which names the length, when not even one does."""
-        limit, accumulate, fits = self._passes.limit, self._passes.accumulate, 0
-        self._passes.accumulate = 1
-        while fits < most and self._longest_fits(tried := min(max(1, 2 * fits), most)):
+        fits = 0
+        while fits < most and self.longest_fits(tried := min(max(1, 2 * fits), most)):
             fits = tried
-        self._passes.limit, self._passes.accumulate = limit, accumulate
         return fits
 
-    def _longest_fits(self, times: int) -> bool:
+    def longest_fits(self, times: int) -> bool:
         """Whether a pass with so many of the longest sample does."""
         assert self._data.lengths is not None
         ids = torch.full((times,), int(self._data.lengths.argmax()))
-        self._ran_out, self._passes.limit = False, None
+        limit, accumulate = self._passes.limit, self._passes.accumulate
+        self._ran_out, self._passes.limit, self._passes.accumulate = False, None, 1
         self._optimizer.zero_grad(set_to_none=True)
-        self._passes.run(self._data.train_batch(ids, 0), scale=0.0, lengths=self._data.lengths_of(ids))
+        loss_sum = self._passes.run(self._data.train_batch(ids, 0), scale=0.0, lengths=self._data.lengths_of(ids))
+        float(loss_sum)  # waits for the device
         self._optimizer.zero_grad(set_to_none=True)
         fits, self._ran_out = not self._ran_out, False
+        self._passes.limit, self._passes.accumulate = limit, accumulate
         return fits
 
     def evaluate(self, samples: int) -> None:

@@ -4,11 +4,13 @@ Three things take turns, so that they meet the same disturbances: a Motley run w
 by the GPUs' own library; the same by gloo; and plain DDP under torchrun with equal shares. What counts is the ratios
 within a turn. How busy the GPUs are is what NVML says while a run trains.
 
-Nobody has seen its figures on a real GPU yet: it was run with stand-ins alone (tests/trainer/devices).
+No figures of a real GPU are kept yet: it ran on one when demo hosts still computed at half a GPU's speed, else with
+stand-ins alone (tests/trainer/devices). `--turns N`: fewer, where time is short.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -108,6 +110,9 @@ def main() -> int:
 
     from motley.trainer.devices import accelerator
 
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--turns", type=int, default=TURNS)
+    turns = parser.parse_args().turns
     count, kind = accelerator.count(), accelerator.kind()
     if not count:
         print(WANTED, file=sys.stderr)
@@ -122,7 +127,7 @@ def main() -> int:
     if kind in names.BY_GLOO:
         kinds["Motley by gloo"] = lambda folder: motley_run(folder, "gloo", devices, "gloo")
     found: dict[str, list[Measured]] = {name: [] for name in kinds}
-    for turn in range(TURNS):
+    for turn in range(turns):
         for number, (name, measure) in enumerate(kinds.items()):
             found[name].append(measure(home / f"{turn}-{number}"))
     cards = [accelerator.name_of(torch.device(device)) for device in devices]

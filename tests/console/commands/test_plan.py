@@ -100,6 +100,21 @@ def test_a_loop_gets_no_more_samples_than_fit_at_once(folder: Path) -> None:
     assert (both.prediction.shares[0], both.prediction.accumulate) == (40, 1)
 
 
+def test_a_plan_counts_on_no_larger_pass_than_is_known_to_fit(folder: Path) -> None:
+    cluster = cluster_of(folder, "[run]\nglobal_batch = 256\n")
+    for known, passes in (({"max_batch": 100}, 3), ({"fits_at_least": 128}, 2), ({"fits_at_least": 2048}, 1), ({}, 1)):
+        keep(cluster, "box1", 1.0, **known)
+        assert planned(cluster, store_of(cluster)).take.prediction.accumulate == passes
+
+
+def test_a_loop_may_get_more_than_was_seen_to_fit(folder: Path) -> None:
+    """Where the most was not reached it is no bound: a loop can't take its samples in parts by itself."""
+    (folder / "train.py").write_text("import motley\nrun = motley.session()\n")
+    own = cluster_of(folder, '[run]\nscript = "train.py"\n')
+    keep(own, "box1", 1.0, global_batch=128, fits_at_least=40)
+    assert planned(own, store_of(own)).take.prediction.shares == (128,)
+
+
 def test_the_plan_goes_from_profiles_to_the_object_that_programs_read(folder: Path) -> None:
     cluster = cluster_of(folder)
     for name, ms in (("box1", 1.0), ("box2", 2.0), ("box3", 4.0)):

@@ -153,6 +153,18 @@ def test_the_table_fits_a_terminal_of_100_columns_and_names_what_matters(cluster
     assert max(map(len, text.splitlines())) <= 120
 
 
+def test_how_many_fit_is_told_as_it_was_measured_and_is_no_limit_of_a_run_where_it_is_none(cluster: Cluster) -> None:
+    (measured,) = calibrated().measured
+    roomy = replace(measured, result={**RESULT, "max_batch": None, "fits_at_least": 512})
+    (profile,) = profiles_of(cluster, Calibrated(measured=(roomy,), findings=()), 5.0)
+    assert "at least 512 samples fit" in profiles_text([profile])
+    store = store_of(cluster)
+    store.write(profile)
+    assert knows(cluster, store)(cluster.hosts[0], "cuda:0", PROBE).pass_limit is None
+    store.write(replace(profile, max_batch=900, fits_at_least=None))
+    assert knows(cluster, store)(cluster.hosts[0], "cuda:0", PROBE).pass_limit == 900
+
+
 def test_a_profile_holds_for_how_a_step_is_computed(tmp_path: Path) -> None:
     (tmp_path / "cluster.toml").write_text('[[hosts]]\nname = "box1"\n')
     plain = load(tmp_path / "cluster.toml", ())

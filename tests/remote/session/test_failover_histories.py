@@ -19,9 +19,9 @@ from motley.remote.session.failover import Failover
 from motley.trainer.contract.run_changes import Lead
 from motley.trainer.contract.spec import Spec
 from motley.trainer.contract.term import FIRST, NO_TERM, Term
-from motley.trainer.coordinator.group_changes import Formed, Ready
-from motley.trainer.coordinator.group_state_machine import HOPE_S, GroupStateMachine
-from motley.trainer.coordinator.stale_state import State
+from motley.trainer.coordinator.membership.group_changes import Formed, Ready
+from motley.trainer.coordinator.membership.group_state_machine import HOPE_S, GroupStateMachine
+from motley.trainer.coordinator.membership.stale_state import State
 from motley.trainer.host.leader import follow, lead_of, restarted
 from tests.fuzz.mutation import cases, scratch
 from tests.remote.session.test_failover import ORDER, event, leader

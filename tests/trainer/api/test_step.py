@@ -16,6 +16,7 @@ from motley.trainer.api.peers import StepFigures
 from motley.trainer.api.plain_peers import PlainPeers
 from motley.trainer.api.prepared import Prepared
 from motley.trainer.api.session import Session
+from motley.trainer.devices import memory_shortage
 from tests.trainer.api.sessions import running
 from tests.trainer.coordinating import summary
 
@@ -121,6 +122,56 @@ def test_layers_whose_statistics_are_those_of_all_ranks_are_left_alone() -> None
         with step:
             assert net[1].training
             step.backward(net[0](step.batch[0]).sum())
+
+
+class TriedSizes(Peers):
+    """As where steps of several sizes are tried on a GPU, which has so many bytes free."""
+
+    tries = True
+
+    def __init__(self, share: int, free: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(share)
+        monkeypatch.setattr(memory_shortage, "_free", lambda _device: free)
+        self.reasons: list[str] = []
+
+    def settle(self) -> None:
+        self.device = torch.device("cpu")
+
+    def step_begins(self) -> None:
+        self.device = torch.device("cuda:0")
+
+    def broke(self, reason: str) -> None:
+        self.reasons.append(reason)
+        self.shares = (self.shares[0] // 2, BATCH - self.shares[0] // 2)
+
+
+INTERNAL, NAMED = "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED"
+
+
+def tried(peers: TriedSizes, room: int, says: str) -> None:
+    run, net = Session(peers), model()
+    run.prepare(net)
+    for step in run.steps((DATA,), global_batch=BATCH, steps=1):
+        with step:
+            if len(step.ids) > room:
+                raise RuntimeError(says)
+            step.backward(net(DATA[step.ids]).square().sum())
+
+
+@pytest.mark.parametrize("says", [INTERNAL, NAMED])
+def test_a_library_that_lacks_memory_is_heard_where_sizes_are_tried(monkeypatch: pytest.MonkeyPatch, says: str) -> None:
+    peers = TriedSizes(8, 100 << 20, monkeypatch)
+    tried(peers, 3, says)
+    assert peers.reasons == [says, says]
+    assert len(peers.losses) == 1
+
+
+@pytest.mark.parametrize(("share", "free"), [(1, 100 << 20), (8, 8 << 30)])
+def test_what_may_be_something_else_is_raised(monkeypatch: pytest.MonkeyPatch, share: int, free: int) -> None:
+    peers = TriedSizes(share, free, monkeypatch)
+    with pytest.raises(RuntimeError, match=INTERNAL):
+        tried(peers, 0, INTERNAL)
+    assert peers.reasons == []
 
 
 def losses(scaler: Any, body: Any) -> list[float]:

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from motley.trainer.coordinator.group_changes import Boundary, Broken, Formed, Gone, Holding, News, Ready
-from motley.trainer.coordinator.group_state_machine import GroupStateMachine
+from motley.trainer.coordinator.membership.group_changes import Boundary, Broken, Formed, Gone, Holding, News, Ready
+from motley.trainer.coordinator.membership.group_state_machine import GroupStateMachine
 from tests.support.counting import calls
 
 STORE = ("10.0.0.1", 4711)

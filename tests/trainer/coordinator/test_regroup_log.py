@@ -13,7 +13,7 @@ from motley.trainer.contract.generation import Group
 from motley.trainer.contract.run_changes import Lead
 from motley.trainer.contract.spec import Spec
 from motley.trainer.contract.term import FIRST, Term
-from motley.trainer.coordinator import group_state_machine
+from motley.trainer.coordinator.membership import group_state_machine
 from motley.trainer.coordinator.regroup_log import MOST, Past, RegroupLog
 from motley.trainer.coordinator.task_coordinator import TaskCoordinator
 from motley.trainer.host.leader import follow

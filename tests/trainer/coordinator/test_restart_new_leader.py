@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from motley.trainer.contract.term import Term
-from motley.trainer.coordinator.restart_state_machine import RETURN_S, Over, RestartStateMachine, Started, Trouble
+from motley.trainer.coordinator.membership.restart_state_machine import (
+    RETURN_S,
+    Over,
+    RestartStateMachine,
+    Started,
+    Trouble,
+)
 from tests.trainer.coordinator.test_restart_state_machine import HOSTS, pass_time, ready
 
 

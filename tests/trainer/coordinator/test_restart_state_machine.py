@@ -8,8 +8,8 @@ import signal
 
 import pytest
 
-from motley.trainer.coordinator.group_changes import Broken, Gone, Holding, Ready
-from motley.trainer.coordinator.restart_state_machine import (
+from motley.trainer.coordinator.membership.group_changes import Broken, Gone, Holding, Ready
+from motley.trainer.coordinator.membership.restart_state_machine import (
     LATE_S,
     RETURN_S,
     VERDICT_S,

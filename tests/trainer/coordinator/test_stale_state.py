@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from motley.trainer.contract.term import NO_TERM, Term
-from motley.trainer.coordinator.group_changes import Formed, Holding, Ready
-from motley.trainer.coordinator.group_state_machine import HOPE_S, GroupStateMachine
-from motley.trainer.coordinator.stale_state import State, counts, origin_of
+from motley.trainer.coordinator.membership.group_changes import Formed, Holding, Ready
+from motley.trainer.coordinator.membership.group_state_machine import HOPE_S, GroupStateMachine
+from motley.trainer.coordinator.membership.stale_state import State, counts, origin_of
 from tests.trainer.coordinator.test_group_state_machine import only
 
 BEFORE, NOW = Term(2), Term(3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from motley.trainer.coordinator.group_changes import Gone
+from motley.trainer.coordinator.membership.group_changes import Gone
 from tests.trainer.coordinator.test_group_state_machine import formed, only, ready
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from motley.trainer.coordinator.group_changes import Formed, InVain, News
-from motley.trainer.coordinator.group_state_machine import GroupStateMachine
-from motley.trainer.coordinator.vain_groups import LONGEST_PAUSE_S, VainGroups
+from motley.trainer.coordinator.membership.group_changes import Formed, InVain, News
+from motley.trainer.coordinator.membership.group_state_machine import GroupStateMachine
+from motley.trainer.coordinator.membership.vain_groups import LONGEST_PAUSE_S, VainGroups
 from motley.trainer.rank.coordinator_client import CoordinatorClient
 from motley.trainer.rank.coordinator_connection import JoinError
 from tests.trainer.coordinating import coordinating, dial, events, spec, summary

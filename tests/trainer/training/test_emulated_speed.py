@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from motley.trainer.contract.spec import RunOptions
+from motley.trainer.devices import accelerator
 from motley.trainer.host.rank_progress import Unheard
 from motley.trainer.training.emulated_speed import Slowdown, clock_of, factor, slowdown_of
 from motley.trainer.training.loop import train_step
@@ -59,6 +60,20 @@ def test_at_full_speed_nothing_is_slowed_and_no_clock_is_read() -> None:
     real = slowdown_of(None, 0.0, CPU)
     real.begin()
     real.pause()
+
+
+def test_a_gpu_is_slowed_for_the_ranks_that_share_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = list[object]()
+    monkeypatch.setattr(accelerator, "synchronize", waited.append)
+    gpu = torch.device("cuda:0")
+    alone = slowdown_of(1.0, 1.0, gpu)
+    alone.begin()
+    alone.pause()
+    assert waited == []  # its whole speed: its queue is not waited for
+    shared = slowdown_of(1.0, 2.0, gpu)  # as the other of the two: each has half
+    shared.begin()
+    shared.pause()
+    assert waited == [gpu] * 3
 
 
 @pytest.mark.parametrize("speed", [0.0, -1.0, 1.1])

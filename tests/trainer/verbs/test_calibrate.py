@@ -1,4 +1,4 @@
-"""Measuring a device: which sizes, for how long, and the verb as the master calls it."""
+"""Measuring a device: for how long, and the verb as the master calls it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from motley.profiles.thread_counts import candidates
 from motley.trainer.contract.calibration import Calibration
 from motley.trainer.contract.spec import DataOptions, RunOptions
 from motley.trainer.contract.task_name import OwnTask
-from motley.trainer.errors import OutOfMemory
 from motley.trainer.host.processes import start_ticks
-from motley.trainer.verbs.calibrate import BLOCK, LEAST_ROUNDS, LEAST_SIZES, ROUNDS, affordable, measure, sizes, timings
+from motley.trainer.trials.measured_sizes import LEAST_SIZES, sizes
+from motley.trainer.verbs.calibrate import BLOCK, LEAST_ROUNDS, ROUNDS, measure, timings
+from tests.trainer.trials.stand_in_device import Device
 
 ROOT = Path(__file__).resolve().parents[3]
 BOUND_S = 60.0
@@ -33,61 +34,6 @@ ASKED = Calibration(
 )  # fmt: skip
 
 Start = Callable[[Calibration], "Calibrating"]
-
-
-@pytest.mark.parametrize(
-    ("batch", "cap", "found"),
-    [
-        (256, None, (16, 32, 64, 128, 256)),
-        (256, 40, (2, 5, 10, 20, 40)),  # never above max_batch
-        (3, None, (1, 3)),
-        (3, 1, (1,)),
-    ],
-)
-def test_the_sizes_go_up_to_the_whole_batch_of_a_step(batch: int, cap: int | None, found: tuple[int, ...]) -> None:
-    assert sizes(batch, cap) == found
-
-
-def test_a_fast_device_is_measured_with_all_sizes_and_a_slower_one_with_as_many_as_there_is_time_for() -> None:
-    ladder = sizes(256, None)
-    assert affordable(Device(), ladder, 8.0) == list(ladder)
-    assert affordable(Device(), ladder, 0.8) == [16, 32, 64]
-    assert len(affordable(Device(), ladder, 0.2)) >= 2  # a line wants them
-
-
-def test_a_very_slow_device_is_measured_with_smaller_sizes_and_ends() -> None:
-    device = Device(per_sample_ms=500.0)
-    assert affordable(device, sizes(256, None), 8.0) == [4, 8, 16]
-    assert device.now < 200.0
-
-
-def test_what_does_not_fit_into_memory_is_left_out_and_nothing_at_all_is_an_error() -> None:
-    assert affordable(Device(room=70), sizes(256, None), 8.0) == [16, 32, 64]
-    assert affordable(Device(room=5), sizes(256, None), 8.0) == [4]
-    with pytest.raises(OutOfMemory, match="one sample does not fit"):
-        affordable(Device(room=0), sizes(256, None), 8.0)
-
-
-class Device:
-    """Takes 2 ms and 0.5 ms a sample on a clock of its own; the first step after another size takes twice that."""
-
-    def __init__(self, *, per_sample_ms: float = 0.5, room: int = 1000) -> None:
-        self.now = 0.0
-        self._per_sample_ms, self._room = per_sample_ms, room
-        self._last = 0
-
-    def warm_up(self, batch: int, steps: int) -> bool:
-        if batch > self._room:
-            return False
-        for _ in range(steps):
-            self.step(batch)
-        return True
-
-    def step(self, batch: int) -> tuple[float, float]:
-        ms = (2 + self._per_sample_ms * batch) * (1 if batch == self._last else 2)
-        self._last = batch
-        self.now += (ms + 1) / 1000
-        return ms, ms + 1
 
 
 def test_every_size_takes_its_turn_and_cold_steps_do_not_count() -> None:
@@ -173,10 +119,12 @@ def test_a_device_is_measured_with_the_task(start: Start) -> None:
     assert result["parameters"] * 4 == result["gradient_bytes"]
     assert result["threads"] == 1
     assert result["device_name"]
-    assert (result["max_batch"], result["sample_mib"]) == (None, None)  # not known on a CPU
+    memory = [result[key] for key in ("max_batch", "fits_at_least", "sample_mib")]
+    assert memory == [None, None, None]  # not known on a CPU
     rows = [Timing(**row) for row in result["timings"]]
     batches = [row.batch for row in rows]
-    assert batches == list(sizes(16, None))[: len(batches)]  # as many as there is time for, on this machine now
+    assert set(batches) <= set(sizes(16, None))  # as many as there is time for, on this machine now
+    assert batches[0] == sizes(16, None)[0]
     assert len(batches) >= LEAST_SIZES
     assert all(0 < row.compute_ms < row.step_ms and row.steps >= 6 for row in rows)
 

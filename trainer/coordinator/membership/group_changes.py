@@ -8,7 +8,7 @@ from typing import Any, Literal, Union
 
 from motley.trainer.contract.term import NO_TERM, Term
 from motley.trainer.contract.validate import name, whole
-from motley.trainer.coordinator.stale_state import State
+from motley.trainer.coordinator.membership.stale_state import State
 
 Cause = Literal["lost", "stuck", "dropped"]
 

@@ -27,8 +27,8 @@ from typing import Literal, Union
 
 from motley.trainer.contract.term import FIRST, Term
 from motley.trainer.contract.wire import RunState
-from motley.trainer.coordinator.base_state_machine import BaseStateMachine, MemberState
-from motley.trainer.coordinator.group_changes import Broken, Gone, Holding, Ready
+from motley.trainer.coordinator.membership.base_state_machine import BaseStateMachine, MemberState
+from motley.trainer.coordinator.membership.group_changes import Broken, Gone, Holding, Ready
 
 LATE_S = 60.0  # after the first rank has ended well, the others should have
 VERDICT_S = 1.0  # beyond the time after which silence is a loss

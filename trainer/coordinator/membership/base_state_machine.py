@@ -1,8 +1,7 @@
 """What the state machine of a task's groups and that of a script's restarts have in common. Pure.
 
-`trainer.coordinator.group_state_machine` and `trainer.coordinator.restart_state_machine` say what follows from what
-happens; here is what both know of a member, how a generation starts, what silence is, and the news that the
-coordinator has not taken yet.
+`group_state_machine` and `restart_state_machine` say what follows from what happens; here is what both know of a
+member, how a generation starts, what silence is, and the news that the coordinator has not taken yet.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from motley.trainer.coordinator.group_changes import Cause, Holding, Ready
+from motley.trainer.coordinator.membership.group_changes import Cause, Holding, Ready
 
 PAUSED_S = 0.5  # between two ticks: then it is the coordinator that was held up, and silence says nothing
 

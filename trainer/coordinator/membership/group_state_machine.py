@@ -19,10 +19,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from motley.trainer.contract.term import FIRST, Term
-from motley.trainer.coordinator.base_state_machine import BaseStateMachine, MemberState
-from motley.trainer.coordinator.group_changes import Boundary, Broken, Cause, Formed, Gone, InVain, News, Ready
-from motley.trainer.coordinator.stale_state import State, counts, origin_of
-from motley.trainer.coordinator.vain_groups import AT_ONCE, VainGroups
+from motley.trainer.coordinator.membership.base_state_machine import BaseStateMachine, MemberState
+from motley.trainer.coordinator.membership.group_changes import (
+    Boundary,
+    Broken,
+    Cause,
+    Formed,
+    Gone,
+    InVain,
+    News,
+    Ready,
+)
+from motley.trainer.coordinator.membership.stale_state import State, counts, origin_of
+from motley.trainer.coordinator.membership.vain_groups import AT_ONCE, VainGroups
 
 HOPE_S = 1.0  # that the first group of a new coordinator waits for those that it need not wait for
 
@@ -66,8 +75,8 @@ class GroupStateMachine(BaseStateMachine[GroupMemberState, News]):
         long groups that break before their first step are formed again.
 
         In a `term` above the first the run goes on under a new coordinator, of the host `leader`: the first group is of
-        the `expected` members, and the state of the `keepers` counts (`trainer.coordinator.stale_state`), by default
-        theirs. The others have `HOPE_S` to come with them.
+        the `expected` members, and the state of the `keepers` counts (`stale_state`), by default theirs. The others
+        have `HOPE_S` to come with them.
         """
         there = set(members if expected is None else expected)
         states = {member: GroupMemberState(gone=None if member in there else "lost") for member in members}
