@@ -21,11 +21,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from motley.trainer.devices.attention import without_plans
 from motley.trainer.errors import TaskError
 from motley.trainer.llm import exported, libraries
 from motley.trainer.llm import options as keys
 from motley.trainer.llm.adapter import with_adapter
-from motley.trainer.llm.attention import without_plans
 from motley.trainer.llm.base_model import (
     Place,
     base_model,
