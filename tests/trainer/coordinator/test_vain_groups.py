@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from motley.trainer.coordinator.membership import vain_groups
 from motley.trainer.coordinator.membership.group_changes import Formed, InVain, News
 from motley.trainer.coordinator.membership.group_state_machine import GroupStateMachine
 from motley.trainer.coordinator.membership.vain_groups import LONGEST_PAUSE_S, VainGroups
@@ -88,7 +89,20 @@ def test_a_link_that_comes_back_ends_the_pauses() -> None:
     assert machine.running
 
 
-async def test_the_run_ends_with_the_words_of_the_rank_that_saw_it(tmp_path: Path) -> None:
+def test_groups_that_last_for_minutes_are_tried_ten_times() -> None:
+    """A step may take that long, and a network may fail in three of them."""
+    vain, ends = VainGroups(bound_s=120.0), list[bool]()
+    for generation in range(10):
+        vain.formed((0, 1), step=40)
+        vain.wait((0, 1), step=40, generation=generation, now=100.0 * generation)
+        ends.append(vain.enough(100.0 * generation))
+    assert ends == [False] * 9 + [True]
+
+
+async def test_the_run_ends_with_the_words_of_the_rank_that_saw_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vain_groups, "LEAST", 3)
     given = spec(2)
     given = dataclasses.replace(given, elastic=dataclasses.replace(given.elastic, hold_s=0.0))
     saved: list[bool] = []

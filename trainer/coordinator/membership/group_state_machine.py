@@ -72,7 +72,7 @@ class GroupStateMachine(BaseStateMachine[GroupMemberState, News]):
         keepers: Iterable[int] | None = None,
     ) -> None:
         """`hosts`: where each member is, by default a host each; fewer than `least` of them do not train. `hold_s`: how
-        long groups that break before their first step are formed again.
+        long groups that break before their first step are formed again, and ten times at least.
 
         In a `term` above the first the run goes on under a new coordinator, of the host `leader`: the first group is of
         the `expected` members, and the state of the `keepers` counts (`stale_state`), by default theirs. The others

@@ -1,8 +1,8 @@
 """Groups that break before their first step although nobody is lost: when the next is formed, and when it is enough.
 
 A link between two hosts that both reach the coordinator may be down for a while, so the run tries again, at once and
-then less and less often. What does not mend itself, such as a library that refuses the group on each of its devices,
-would go on for ever: after `bound_s` without a step it is over. Pure.
+then less and less often. What does not mend itself, such as a library that fails in each group, would go on for ever:
+after ten groups, and `bound_s` without a step, it is over. Ten, since a step may take minutes. Pure.
 
     >>> vain = VainGroups(bound_s=120.0)
     >>> vain.formed((0, 1), step=40)
@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 AT_ONCE = 2  # groups in a row that follow without a pause
+LEAST = 10  # groups before it is over
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 5.0  # each pause is twice the one before
 
 
@@ -44,7 +45,7 @@ class VainGroups:
 
     def enough(self, now: float) -> bool:
         """Too long without a step."""
-        return self.groups > AT_ONCE and now - self._since > self._bound_s
+        return self.groups >= LEAST and now - self._since > self._bound_s
 
     def _pause_s(self) -> float:
         further = self.groups - AT_ONCE - 1
