@@ -31,6 +31,7 @@ FORMAT = 1  # of the files; raised when what is measured changes its meaning
 TRIM = 0.1  # of the steps at either end do not count: some were disturbed
 NOISE_LEAST = 0.005
 LARGEST = 1e15  # of any figure
+NO_MOST = 1_000_000  # as `max_batch`, in files of before `fits_at_least`: the most was not reached
 SOME = ("max_batch", "fits_at_least", "sample_mib", "global_batch", "free_mib")  # figures that there may be none of
 
 
@@ -161,6 +162,8 @@ class Profile:
             raise ValueError("parameters and gradient_bytes must be at least 1")
         if wrong := next((key for key in SOME if values.get(key) is not None and values[key] <= 0), ""):
             raise ValueError(f"{wrong} must be above 0, or null")
+        if values["max_batch"] == NO_MOST:
+            values["max_batch"] = None
         values["timings"] = tuple(rows)
         tried = [ThreadRate(**_values(ThreadRate, row, "thread_rates.")) for row in values.get("thread_rates", ())]
         threads = values.get("threads")

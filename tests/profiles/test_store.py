@@ -53,6 +53,12 @@ def test_a_file_of_before_there_were_all_figures_still_holds(store: Store) -> No
     assert store.find("tower", "cuda:0", NOW).profile == profile()
 
 
+def test_a_most_that_was_never_reached_is_none(store: Store) -> None:
+    path = store.write(profile())
+    path.write_text(json.dumps({**json.loads(path.read_text()), "max_batch": 1_000_000}))
+    assert store.find("tower", "cuda:0", NOW).profile == profile(max_batch=None)
+
+
 def test_a_newer_profile_takes_the_place_of_the_older(store: Store) -> None:
     store.write(profile(time=1.0))
     store.write(profile(time=2.0))

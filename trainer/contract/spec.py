@@ -162,7 +162,7 @@ class ElasticOptions:
     min_hosts: int = option(1, "fewer than this and the run waits", ge=1)
     lost_after_s: float = option(1.5, "a host silent for so long (0.9 s at least) is taken out of the group", gt=0)
     stuck_after_s: float = option(60.0, "a rank that others wait for so long is taken out of the group", gt=0)
-    hold_s: float = option(120.0, "how long ranks wait for the leader, or for hosts that are missing", ge=0)
+    hold_s: float = option(120.0, "how long ranks wait for the leader or missing hosts, or a group to hold", ge=0)
     restarts: int = option(3, "how often a script is started anew after a loss; a task has no need of it", ge=0)
 
 

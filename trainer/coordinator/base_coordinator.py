@@ -250,7 +250,7 @@ class BaseCoordinator(ABC, Generic[Machine]):
 
     @abstractmethod
     def _held_too_long(self, why: str) -> None:
-        """The run is over, because too few hosts were left for `[elastic] hold_s`."""
+        """The run is over: nothing was trained for `[elastic] hold_s`."""
 
     @abstractmethod
     def _end_state(self) -> RunState: ...

@@ -208,10 +208,10 @@ class TaskCoordinator(BaseCoordinator[GroupStateMachine]):
             case Boundary(member=member):
                 self._connections[member].send(op="boundary")
             case InVain(over=True):
-                self._held_too_long(news.text)
+                self._held_too_long(f"{news.text}. motley run --resume {self.spec.run} goes on from what was saved")
             case InVain(text=text, keeper=keeper):
                 self._connections[keeper].send(op="save")
-                self._journal.write("note", f"{text}. Tried again for {self.spec.elastic.hold_s:.0f} s", "warning")
+                self._journal.write("note", f"{text}. Tried for {self.spec.elastic.hold_s:.0f} s at least", "warning")
 
     def _holding(self, news: Holding) -> None:
         """Nobody trains until others come back; meanwhile the state is safe on a disk."""

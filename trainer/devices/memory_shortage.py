@@ -14,8 +14,8 @@ an earlier error has made unusable fails in the same words at each call: it is a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
 import torch
 
@@ -23,6 +23,7 @@ from motley.trainer.devices import accelerator, printed_errors
 
 # Twice the 500 MB that cuDNN's kernels have taken; its workspaces, which may be larger, come from torch's allocator.
 LITTLE = 2**30
+ErrorT = TypeVar("ErrorT", bound=BaseException)
 
 
 class Shortage(NamedTuple):
@@ -44,8 +45,7 @@ def shortage(
     To be asked before anything is released. `free`: bytes that the driver has left of a GPU, None where it doesn't say;
     raises RuntimeError for one that no longer works.
     """
-    one: BaseException | None = error
-    while one is not None:
+    for one in _chain(error):
         if isinstance(one, torch.OutOfMemoryError):
             return Shortage(_line(one, ""), sure=True, outside=False)
         if isinstance(one, RuntimeError):
@@ -53,8 +53,25 @@ def shortage(
                 return None
             if found := _told(one, [device for device in devices if accelerator.is_gpu(device)], free or _free):
                 return found
-        one = one.__cause__
     return None
+
+
+def without_frames(error: ErrorT) -> ErrorT:
+    """The same error, for later: the frames of its traceback, and of those it was raised from, are let go of, with all
+    that they hold."""
+    for one in _chain(error):
+        one.__traceback__ = one.__context__ = None
+    return error
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and those that it was raised from, each once: one may have been raised from itself."""
+    one: BaseException | None = error
+    seen = set[int]()
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        yield one
+        one = one.__cause__
 
 
 def names_memory(error: BaseException) -> bool:
@@ -73,7 +90,8 @@ def _told(
     for printed in (printed_errors.OUT_OF_MEMORY, *(() if gpus else (printed_errors.OUT_OF_HOST_MEMORY,))):
         if _says(printed, error):
             works = _left(gpus, free) is not None
-            return Shortage(_line(error, printed.says), sure=True, outside=True) if works else None
+            sure = printed is printed_errors.OUT_OF_MEMORY  # a CPU's allocator fails of absurd sizes alone
+            return Shortage(_line(error, printed.says), sure=sure, outside=True) if works else None
     if gpus and _says(printed_errors.MAYBE_OUT_OF_MEMORY, error):
         left = _left(gpus, free)
         if left and min(left) < LITTLE:

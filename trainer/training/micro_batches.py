@@ -35,7 +35,7 @@ from torch.nn.parallel import DistributedDataParallel
 from motley.trainer.data.batch import Batch
 from motley.trainer.data.pass_sizes import padded_parts, parts
 from motley.trainer.devices import accelerator
-from motley.trainer.devices.memory_shortage import Shortage, shortage
+from motley.trainer.devices.memory_shortage import Shortage, shortage, without_frames
 from motley.trainer.errors import OutOfMemory
 from motley.trainer.optimize.device import gpus_of
 from motley.trainer.tasks.task import Task
@@ -99,8 +99,8 @@ class MicroBatches:
             short = self._shortage(error)
             if short is None:
                 raise
-        # Outside of the except clause: the traceback holds on to the activations.
-        return self._again(batch, lengths, scale, sync, short)
+            first = without_frames(error)  # which hold on to the activations
+        return self._again(batch, lengths, scale, sync, short, first)
 
     def most_samples(self, most: int, longest: int | None) -> int:
         """Of a pass whose samples' lengths nobody knows, as in an evaluation: `most`, and no more than memory has room
@@ -141,8 +141,16 @@ class MicroBatches:
             loss_sum += loss.detach()
         return loss_sum
 
-    def _again(self, batch: Batch, lengths: Sequence[int] | None, scale: float, sync: bool, short: Shortage) -> Tensor:
-        """The step once more, from its start, in ever smaller micro-batches until they fit.
+    def _again(
+        self,
+        batch: Batch,
+        lengths: Sequence[int] | None,
+        scale: float,
+        sync: bool,
+        short: Shortage,
+        first: Exception,
+    ) -> Tensor:
+        """The step once more, from its start, in ever smaller micro-batches until they fit. `first`: what it failed of.
 
         A single sample has one more try where a library lacked memory: torch may have kept what it needed.
         """
@@ -153,7 +161,8 @@ class MicroBatches:
         if samples == 1 and not short.outside:
             raise self._does_not_fit(None if lengths is None else length, short.reason)
         while True:
-            self.limit = max(length, samples * length // 2)
+            smaller = max(length, samples * length // 2)
+            self.limit = smaller if self.limit is None else min(self.limit, smaller)
             self._under_way = (max(1, samples // 2), length)  # until a pass begins
             try:
                 self._start_over()
@@ -171,7 +180,7 @@ class MicroBatches:
                 raise self._does_not_fit(None if lengths is None else length, short.reason)
         if sync:
             self._release()
-            self._send_rest(batch, lengths)
+            self._send_rest(batch, lengths, first)
         if self.limit < before:
             self._ran_out(before, self.limit)
         else:
@@ -212,16 +221,25 @@ class MicroBatches:
             loss_sum += loss.detach()
         return loss_sum
 
-    def _send_rest(self, batch: Batch, lengths: Sequence[int] | None) -> None:
-        """Let DDP send what it has not sent yet: one sample, of weight 0, through backward."""
+    def _send_rest(self, batch: Batch, lengths: Sequence[int] | None, first: Exception) -> None:
+        """Let DDP send what it has not sent yet: one sample, of weight 0, through backward.
+
+        Raises `first` where that can't be done, since it was DDP itself that failed, in sending.
+        """
         one = batch.part(0, 1) if lengths is None else batch.part(batch.size - 1, batch.size)
         one = one if lengths is None else self._cut(one, lengths[-1], lengths[0])
         begun = self._arrivals.sending
         waiting = [p for p in self._parameters if p not in self._arrivals.ready] if begun else self._parameters
+        if not waiting:
+            raise first
         loss = self._loss(self._model.module if begun else self._model, one) * 0.0
         if not begun:
             self._arrivals.begin(sending=True)
         torch.autograd.backward(loss, inputs=waiting)
+        try:
+            getattr(self._model, "_check_reducer_finalized", bool)()  # older versions of torch have no such
+        except RuntimeError:
+            raise first from None
 
     def _loss(self, model: nn.Module, some: Batch) -> Tensor:
         single = some.size < 2

@@ -139,11 +139,13 @@ class TimedSteps:
         limit, accumulate = self._passes.limit, self._passes.accumulate
         self._ran_out, self._passes.limit, self._passes.accumulate = False, None, 1
         self._optimizer.zero_grad(set_to_none=True)
-        loss_sum = self._passes.run(self._data.train_batch(ids, 0), scale=0.0, lengths=self._data.lengths_of(ids))
-        float(loss_sum)  # waits for the device
+        try:
+            loss_sum = self._passes.run(self._data.train_batch(ids, 0), scale=0.0, lengths=self._data.lengths_of(ids))
+            float(loss_sum)  # waits for the device
+        finally:
+            self._passes.limit, self._passes.accumulate = limit, accumulate
         self._optimizer.zero_grad(set_to_none=True)
         fits, self._ran_out = not self._ran_out, False
-        self._passes.limit, self._passes.accumulate = limit, accumulate
         return fits
 
     def evaluate(self, samples: int) -> None:

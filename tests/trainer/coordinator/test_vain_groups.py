@@ -73,6 +73,31 @@ def test_a_step_or_a_loss_begins_the_count_anew() -> None:
         assert not vain.enough(1e9)
 
 
+@pytest.mark.parametrize("least", [1, 2])
+def test_a_loss_is_no_group_in_vain(least: int) -> None:
+    """With all hosts needed it waits for the one that is lost each time, and with one, that is back before the other
+    has let go."""
+    machine, said = formed(2, least=least), list[InVain]()
+    for attempt in range(20):
+        now = 60.0 * attempt
+        machine.lost(1)
+        machine.connected(1, now=now)
+        for member in (1, 0):
+            machine.ready(member, ready(7, member), now=now)
+        said += [one for one in machine.take_news() if isinstance(one, InVain)]
+        assert machine.group == (0, 1)
+    assert said == []
+
+
+def test_the_reason_is_that_of_the_member_that_saw_it_first() -> None:
+    machine, said = formed(2), list[InVain]()
+    for _ in range(3):
+        for member, why in ((1, WHY), (0, "Socket closed")):  # rank 0 is told to let go
+            machine.ready(member, dataclasses.replace(ready(0, member), broke=why), now=1.0)
+        said += [one for one in machine.take_news() if isinstance(one, InVain)]
+    assert [one.why for one in said] == [WHY]
+
+
 def test_a_link_that_comes_back_ends_the_pauses() -> None:
     machine = formed(2)
     times, _ = tried(machine, 12.0)
@@ -126,7 +151,7 @@ async def test_the_run_ends_with_the_words_of_the_rank_that_saw_it(
     assert all(text in end for end in ends)
     table = summary(tmp_path)
     assert table["state"] == "failed"
-    assert text in table["cause"]
+    assert f"{text}. motley run --resume night goes on" in table["cause"]
     assert len(events(tmp_path, "group")) < 6
 
 

@@ -135,7 +135,7 @@ def test_what_a_card_says_that_is_too_full_even_to_answer() -> None:
 
 def test_the_memory_of_the_machine_counts_where_the_cpu_computes() -> None:
     error = RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 4 bytes.")
-    assert shortage(error, (CPU,)) == Shortage(str(error), sure=True, outside=True)
+    assert shortage(error, (CPU,)) == Shortage(str(error), sure=False, outside=True)  # its size may be a mistake
     assert shortage(error, ()) is not None
     assert shortage(error, (GPU,), nothing) is None
 
@@ -148,6 +148,12 @@ def test_the_error_that_another_was_raised_from_counts() -> None:
 
     assert shortage(of(RuntimeError(UNCLEAR[0])), (GPU,), nothing) == Shortage(UNCLEAR[0], sure=False, outside=True)
     assert shortage(of(RuntimeError("no such layer")), (GPU,), nothing) is None
+
+
+def test_an_error_that_was_raised_from_itself_has_an_end() -> None:
+    error = RuntimeError("no such layer")
+    error.__cause__ = error
+    assert shortage(error, (GPU,), nothing) is None
 
 
 def test_a_card_is_waited_for_before_its_driver_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.ranks
 
 CUBLAS = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
 CUDNN = "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR"
+FULL = "CUDA error: out of memory"
 ILLEGAL = "CUDA error: an illegal memory access was encountered"
 
 
@@ -77,12 +78,28 @@ def on_a_card(job: Job, free: int) -> list[str]:
     return released
 
 
+def no_room(given, bucket):  # type: ignore[no-untyped-def]
+    """What sends the gradients, where `given` says that it has no memory for those of one bucket, so many times."""
+    if given["times"] and bucket.index() == given["bucket"]:
+        given["times"] -= 1
+        raise RuntimeError(FULL)
+    sent: torch.futures.Future[Tensor] = torch.futures.Future()
+    sent.set_result(bucket.buffer())
+    return sent
+
+
 def one_step(rank: int, world_size: int, given: dict[str, Any]) -> dict[str, Any]:
     """A step on a card with little free: the loss, the sizes of the passes, what was raised."""
     task = Library(given["room"], given["says"], given.get("project"), given.get("fails", 0))
     shares = given.get("shares", (40,))
     job = make_job(rank, world_size, options(global_batch=sum(shares)), shares, double=False, task=task)
     released = on_a_card(job, given.get("free", 300 << 20))
+    if "bucket" in given:
+        failing = {"bucket": given["bucket"], "times": 0}
+        job.model.register_comm_hook(failing, no_room)
+        for step in range(given["after"]):  # DDP makes several buckets after the first step
+            train_step(job, job.batches.place(step))
+        failing["times"] = given["times"]
     raised, loss = "", 0.0
     try:
         train_step(job, job.batches.place(0))
@@ -137,6 +154,15 @@ def test_what_smaller_passes_do_not_mend_is_raised_at_once(says: str, free: int)
     found = alone(room=12, says=says, free=free)
     assert found["raised"].endswith(f"Error: {says}")
     assert (found["sizes"], found["limit"], found["released"]) == ([40], None, [])
+
+
+@pytest.mark.parametrize("times", [1, 9])
+@pytest.mark.parametrize(("after", "bucket"), [(0, 0), (1, 0), (1, 1)])
+def test_a_gradient_that_could_not_be_sent_is_no_step(after: int, bucket: int, times: int) -> None:
+    """The only bucket there is, after which DDP waits for nothing any more, and each of two."""
+    found = alone(room=1000, says="", after=after, bucket=bucket, times=times)
+    assert found["raised"] == f"RuntimeError: {FULL}"
+    assert (found["loss"], found["told"]) == (0.0, [])
 
 
 def test_what_a_single_sample_fails_of_is_raised_as_it_was_unless_it_names_memory(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ class Ready:
 
     `term`, `leader` and `generation` are those of the last group it was in, -1 before the first. `attempt` counts how
     often it was ready: what is said again over a new connection has the same number. `broke` is how its group broke,
-    where it was the one that saw it.
+    as it saw it.
     """
 
     step: int
@@ -99,7 +99,7 @@ class InVain:
     groups: int  # in a row
     step: int
     keeper: int  # a member that has the newest state
-    why: str  # in the words of a member; empty when none has said it
+    why: str  # in the words of the member that saw it first; empty when it was a silent one
     over: bool = False
 
     @property

@@ -90,6 +90,7 @@ class GroupStateMachine(BaseStateMachine[GroupMemberState, News]):
         self._began: float | None = None
         self._stuck_after_s = stuck_after_s
         self._vain = VainGroups(bound_s=hold_s)
+        self._why = ""  # the newest group broke, in the words of the member that saw it first
         self._now = 0.0  # the newest time that anybody has told
         self._asked = False  # rank 0 was told of somebody who waits
         self._later: set[int] = set()  # who may come before there is a group, and is not part of the first one
@@ -128,6 +129,7 @@ class GroupStateMachine(BaseStateMachine[GroupMemberState, News]):
         self.generation = max(self.generation, ready.generation)
         state.ready, state.heard, state.step = ready, now, ready.step
         if member in self.group and self.running:
+            self._why = ready.broke  # the others, who are told to let go, see the consequence
             self._break()
         elif self.running and not self._asked:
             self._asked = True
@@ -152,6 +154,7 @@ class GroupStateMachine(BaseStateMachine[GroupMemberState, News]):
         if state.gone is None:
             state.gone = cause
             self._news.append(Gone(member=member, cause=cause))
+            self._vain.forget()
         if member in self.group and self.running:
             self._break()
         self._form()
@@ -228,9 +231,7 @@ class GroupStateMachine(BaseStateMachine[GroupMemberState, News]):
         over = self._vain.enough(self._now)
         if over or (before <= AT_ONCE < self._vain.groups):
             keeper = next(m for m in members if self._step_of(m) == step)
-            said = [ready.broke for m in members if (ready := self.members[m].ready) is not None and ready.broke]
-            why = said[0] if said else ""
-            self._news.append(InVain(groups=self._vain.groups, step=step, keeper=keeper, why=why, over=over))
+            self._news.append(InVain(groups=self._vain.groups, step=step, keeper=keeper, why=self._why, over=over))
         return over or wait_s > 0
 
     def _may_begin(self, members: Sequence[int]) -> bool:
@@ -266,6 +267,7 @@ class GroupStateMachine(BaseStateMachine[GroupMemberState, News]):
         readies = self._begin_generation(members)
         steps = [ready.step for ready in readies]
         self._vain.formed(self.group, step=max(steps))
+        self._why = ""
         self._asked = False
         for member in members:
             state = self.members[member]

@@ -33,6 +33,10 @@ class VainGroups:
         """A group of these members goes on from this step."""
         self._last = members, step
 
+    def forget(self) -> None:
+        """Somebody was lost: why the group broke is known."""
+        self.groups, self._last = 0, None
+
     def wait(self, members: Sequence[int], *, step: int, generation: int, now: float) -> float:
         """Seconds until a group of these members, with the state of this step, is formed. `generation`: the newest that
         there was, which is over."""
