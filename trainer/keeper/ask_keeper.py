@@ -2,7 +2,8 @@
 
     python3 -c TEXT motley-4711-fast-1 60 'exec sh -c …'
 
-Exit code 255 and a line of stderr when no keeper answers within that many seconds.
+Exit code 255 when no keeper answers: with a line of stderr when there is none within that many seconds, without one
+when it has gone while the command ran.
 """
 
 from __future__ import annotations
@@ -33,6 +34,14 @@ def main(name: str, patience_s: str, line: str) -> int:
                 sys.stderr.write(NO_KEEPER + "\n")
                 return 255
             time.sleep(0.1)
+    try:
+        return asked(connection, line)
+    except OSError:
+        return 255
+
+
+def asked(connection: socket.socket, line: str) -> int:
+    """The exit code. Raises OSError when the connection breaks."""
     streams = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("3i", 0, 1, 2))]
     data = line.encode() + b"\0"
     sent = connection.sendmsg([data], streams)

@@ -85,7 +85,8 @@ def test_what_detaches_itself_is_kept_and_the_keeper_ends_after_it(ask: Ask, kee
     process.wait(timeout=60)
     assert Path(f"/proc/{pid}").exists()
     until(lambda: f"\nPPid:\t{keeper.pid}\n" in Path(f"/proc/{pid}/status").read_text())
-    assert ask("true").wait(timeout=60) == 0
+    another = ask("true")
+    assert (another.communicate(timeout=60), another.returncode) == ((b"", b""), 0)
 
     os.kill(pid, signal.SIGKILL)
 
