@@ -45,7 +45,8 @@ def asked(connection: socket.socket, line: str) -> int:
     streams = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("3i", 0, 1, 2))]
     data = line.encode() + b"\0"
     sent = connection.sendmsg([data], streams)
-    connection.sendall(data[sent:])
+    if sent < len(data):  # of nothing, too, it would fail once the command has ended
+        connection.sendall(data[sent:])
     for stream in (0, 1, 2):
         os.close(stream)
     answer = b""

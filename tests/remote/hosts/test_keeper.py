@@ -6,13 +6,17 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from motley.trainer.keeper import ask_keeper
 
 ROOT = Path(__file__).resolve().parents[3] / "trainer" / "keeper"
 Ask = Callable[..., "subprocess.Popen[bytes]"]
@@ -137,6 +141,29 @@ def test_in_a_job_that_was_started_again_it_takes_the_run_up(tmp_path: Path) -> 
     assert "cd /the/code && exec /usr/bin/python3 -m motley.trainer requeued" in line
     assert "--run night --host fast-2 --leader fast-1 --address 10.0.0.7 --restarts 2" in line
     assert going_on(tmp_path / "elsewhere", *asked, "2") == "None\n"
+
+
+def test_a_command_that_has_ended_at_once_has_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before who asks has done anything after its question."""
+    ours, theirs = socket.socketpair()
+    monkeypatch.setattr(os, "close", lambda _stream: None)
+
+    class Quick:
+        """A keeper that has answered and hung up when the question is asked."""
+
+        def sendmsg(self, *said: Any) -> int:
+            sent = ours.sendmsg(*said)
+            theirs.recv(4096)
+            theirs.sendall(b"3\n")
+            theirs.close()
+            return sent
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(ours, name)
+
+    with ours:
+        connection: Any = Quick()
+        assert ask_keeper.asked(connection, "true") == 3
 
 
 def test_without_a_keeper_it_is_said() -> None:
