@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from motley.trainer.devices import accelerator
+from motley.trainer.devices.memory_shortage import names_memory
 from motley.trainer.errors import TaskError
 from motley.trainer.llm import libraries
 from motley.trainer.llm.options import Options
@@ -138,12 +139,14 @@ def dtype_of(options: Options, devices: Sequence[torch.device]) -> torch.dtype:
 
 @contextlib.contextmanager
 def _said(place: Place, what: str) -> Iterator[None]:
-    """What transformers raises there, as a TaskError."""
+    """What transformers raises there, as a TaskError; memory that runs out stays what it is."""
     try:
         yield
-    except (TaskError, MemoryError, torch.OutOfMemoryError):
+    except (TaskError, MemoryError):
         raise
     except Exception as error:  # it raises what its parts raise: OSError, ValueError, SafetensorError, …
+        if names_memory(error):
+            raise
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
         cause = f"[task] model: {place.name}: {what} can't be had: {type(error).__name__}: {first}"
         remedy = "See that the folder is whole" if place.local else _HUB
