@@ -1,4 +1,4 @@
-"""A language model on a card that is full already: memory that runs out is told as that, and never as a damaged model."""
+"""A language model on a card that is full already: that is told as memory, and never as a damaged model."""
 
 from __future__ import annotations
 
